@@ -1,0 +1,35 @@
+# Everything a newcomer needs. `make run` and `make test` set up what is missing first.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: help run test lint types check setup clean
+
+help:  ## show the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
+
+run: $(READY)  ## start the relay on ws://127.0.0.1:9011/
+	$(BIN)/python supervisor.py --workers 8
+
+test: $(READY)  ## run the tests on every core
+	$(BIN)/python -m pytest -n auto
+
+lint: $(READY)  ## check style
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)  ## check types
+	$(BIN)/mypy
+
+check: lint types test  ## everything that CI checks
+
+setup: $(READY)  ## create .venv and install the dependencies
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --prefer-binary -e '.[dev]'
+	@touch $@
+
+clean:  ## remove everything that was made here, but never data/
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,287 @@
+"""Everything that crosses the bus, as tagged msgpack arrays (field order is the wire format).
+
+A batch is one ZeroMQ message: what a front gathered in one loop turn for one worker, what a worker
+decided in one transaction for one front or peer. Frames inside are opaque bytes: JSON is neither
+read nor written behind the front.
+
+Jids are bare local parts. `session` numbers are unique within a front, `request` numbers too.
+`seq` orders everything that one relay ever stored: microseconds since 1970, made strictly
+increasing, so it also tells when an entry was stored.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+# ----------------------------------------------------------------------------- front -> worker
+
+# How far a session is when its worker first hears of it. LOGIN is a client's login; the others
+# re-announce a session of a worker that was restarted.
+LOGIN = 0
+QUEUE = 1
+LIVE = 2
+
+
+class OpenSession(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """A session of `user` is to be served from behind entry `cursor` on (0: from the start)."""
+
+    session: int
+    user: str
+    phase: int
+    cursor: int
+
+
+class CloseSession(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """The session's connection is gone; what it did not ack stays queued."""
+
+    session: int
+
+
+class Ready(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """The session has written everything up to `cursor` and can take the next page.
+
+    `pages` counts the pages that it got since it was opened; where the worker has sent more, one
+    crossed with this and `cursor` is out of date.
+    """
+
+    session: int
+    cursor: int
+    pages: int
+
+
+class Pause(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """The session's reader is slow: keep its entries in the mailbox until it is ready."""
+
+    session: int
+
+
+class SendToUser(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """A 1-1 message, for the worker that owns `chat`."""
+
+    request: int
+    author: str
+    chat: str
+    message_id: str
+    time_s: int
+    digest: bytes
+    frame: bytes
+
+
+class SendToGroup(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """A group message, for the worker that owns the group `chat`."""
+
+    request: int
+    author: str
+    chat: str
+    message_id: str
+    time_s: int
+    digest: bytes
+    frame: bytes
+
+
+class Acked(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """`acker` says how far messages got, for the worker that owns `acker`.
+
+    `author` and `chat` are the frame's `from` and `to`. `time_s` is -1 where the client gave none.
+    """
+
+    acker: str
+    message_ids: list[str]
+    level: int
+    author: str
+    author_is_group: bool
+    chat: str
+    chat_is_group: bool
+    time_s: int
+
+
+class Confirmed(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """A pong confirmed the session's receipts up to `seq` (R7)."""
+
+    session: int
+    seq: int
+
+
+# ----------------------------------------------------------------------------- worker -> front
+
+
+class SessionOpened(msgspec.Struct, frozen=True, array_like=True, tag=20):
+    """The login succeeded; pages of the queue follow."""
+
+    session: int
+
+
+class SessionRefused(msgspec.Struct, frozen=True, array_like=True, tag=21):
+    """The login failed; a session that was open before stays as it was."""
+
+    session: int
+    code: int
+    reason: str
+    retry_after_s: int
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True):
+    """One queued frame. `receipt_for` is the message id of a receipt, empty for a message."""
+
+    seq: int
+    receipt_for: str
+    frame: bytes
+
+
+class Page(msgspec.Struct, frozen=True, array_like=True, tag=22):
+    """A stretch of a mailbox in order. The worker sends the next one when the session is `Ready`.
+
+    `queue` says that the entries belong into `q` frames, `last` that the queue ends with them.
+    `more` asks for a `Ready`: something waits behind this page.
+    """
+
+    session: int
+    entries: list[Entry]
+    queue: bool
+    last: bool
+    more: bool
+
+
+class Deliver(msgspec.Struct, frozen=True, array_like=True, tag=23):
+    """A live frame for one session. `seq` 0: not stored, lost if it cannot be written (R19 b)."""
+
+    session: int
+    seq: int
+    receipt_for: str
+    frame: bytes
+
+
+class DeliverToMany(msgspec.Struct, frozen=True, array_like=True, tag=24):
+    """The same live frame for many sessions; it is entry `seq` of each one's mailbox."""
+
+    sessions: list[int]
+    seq: int
+    frame: bytes
+
+
+class Stored(msgspec.Struct, frozen=True, array_like=True, tag=25):
+    """The send `request` is on stable storage; its ack 1 carries `time_s`."""
+
+    request: int
+    time_s: int
+
+
+class Refused(msgspec.Struct, frozen=True, array_like=True, tag=26):
+    """The send `request` is not stored, and why."""
+
+    request: int
+    code: int
+    reason: str
+
+
+class EndSession(msgspec.Struct, frozen=True, array_like=True, tag=27):
+    """The user logged in elsewhere with the same device; close this one (R27)."""
+
+    session: int
+
+
+# ----------------------------------------------------------------------------- worker -> worker
+
+
+class GroupCopy(msgspec.Struct, frozen=True, array_like=True, tag=40):
+    """A group message for the members whose mailboxes the receiving worker owns."""
+
+    author: str
+    group: str
+    message_id: str
+    time_s: int
+    members: list[str]
+    frame: bytes
+
+
+class Receipt(msgspec.Struct, frozen=True, array_like=True, tag=41):
+    """What `acker` said of a message, for the worker that owns its `author`.
+
+    `group` is empty for a 1-1 message.
+    """
+
+    author: str
+    group: str
+    message_id: str
+    acker: str
+    level: int
+    time_s: int
+
+
+class StrayAck(msgspec.Struct, frozen=True, array_like=True, tag=42):
+    """An ack that matches no delivery, on its way to its author past every worker (R19).
+
+    Best effort, never stored. `route` lists the workers that have yet to say that they do not
+    know the message; the author's own comes last.
+    """
+
+    route: list[int]
+    author: str
+    group: str
+    message_id: str
+    acker: str
+    level: int
+    time_s: int
+
+
+class Durable(msgspec.Struct, frozen=True, array_like=True, tag=43):
+    """A `GroupCopy` or `Receipt` from the sender's outbox, where it is entry `seq`."""
+
+    seq: int
+    content: GroupCopy | Receipt
+
+
+class Applied(msgspec.Struct, frozen=True, array_like=True, tag=44):
+    """Every outbox entry up to `seq` is on this peer's stable storage: remove it."""
+
+    seq: int
+
+
+ToWorker = (
+    OpenSession
+    | CloseSession
+    | Ready
+    | Pause
+    | SendToUser
+    | SendToGroup
+    | Acked
+    | Confirmed
+    | StrayAck
+    | Durable
+)
+ToFront = (
+    SessionOpened | SessionRefused | Page | Deliver | DeliverToMany | Stored | Refused | EndSession
+)
+ToPeer = Applied
+
+
+class WorkerBatch(msgspec.Struct, frozen=True, array_like=True):
+    """A batch for the worker of `incarnation`, from a front or a peer.
+
+    `number` counts the link's batches from 1, `received` confirms those of the other direction.
+    """
+
+    incarnation: int
+    number: int
+    received: int
+    items: list[ToWorker]
+
+
+class FrontBatch(msgspec.Struct, frozen=True, array_like=True):
+    """A batch from a worker to a front; `number` and `received` as in `WorkerBatch`."""
+
+    number: int
+    received: int
+    items: list[ToFront]
+
+
+class PeerBatch(msgspec.Struct, frozen=True, array_like=True):
+    """The answer of a worker to a peer's batch."""
+
+    items: list[ToPeer]
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode_worker_batch = msgspec.msgpack.Decoder(WorkerBatch).decode
+decode_front_batch = msgspec.msgpack.Decoder(FrontBatch).decode
+decode_peer_batch = msgspec.msgpack.Decoder(PeerBatch).decode

@@ -1,0 +1,145 @@
+"""The frames that the relay sends, as bytes: keys in the sheet's order, strict JSON (R12, R32)."""
+
+import msgspec
+
+_encode = msgspec.json.Encoder().encode
+
+AUTH_SUCCESS = b'["auth", {"from": "backend", "status": "success"}]'
+DISCONNECT_REPLACED = b'["Cmd", {"type": "disconnect", "kind": "replaced"}]'
+DISCONNECT_SHUTDOWN = b'["Cmd", {"type": "disconnect", "kind": "shutdown"}]'
+
+
+def delivered_to_user(
+    *, author: str, message_id: str, message: bytes, time_s: int, key_extra: bytes, extra: bytes
+) -> bytes:
+    """Return the `action` frame that the recipient of a 1-1 message gets.
+
+    `message` is the JSON object as its author wrote it. The extras are further members of the key
+    and the element as JSON text that starts with a comma, or empty (R24).
+    """
+    return (
+        b'["action", {"add": "relay"}, [{"key": {"fromMe": false, "id": %b, '
+        b'"remoteJid": "%b@s.whatsapp.com"%b}, "message": %b, "messageTimestamp": "%d"%b}]]'
+    ) % (_encode(message_id), author.encode(), key_extra, message, time_s, extra)
+
+
+def delivered_to_group(
+    *,
+    author: str,
+    group: str,
+    message_id: str,
+    message: bytes,
+    time_s: int,
+    key_extra: bytes,
+    extra: bytes,
+) -> bytes:
+    """Return the `action` frame that every member of `group` gets; see `delivered_to_user`."""
+    return (
+        b'["action", {"add": "relay"}, [{"key": {"fromMe": false, "id": %b, '
+        b'"remoteJid": "%b@g.us"%b}, "participant": "%b@s.whatsapp.net", '
+        b'"message": %b, "messageTimestamp": "%d"%b}]]'
+    ) % (
+        _encode(message_id),
+        group.encode(),
+        key_extra,
+        author.encode(),
+        message,
+        time_s,
+        extra,
+    )
+
+
+def stored_for_user(*, message_id: str, author: str, recipient: str, time_s: int) -> bytes:
+    """Return the `Msg` ack 1 of a 1-1 send."""
+    return (
+        b'["Msg", {"id": %b, "ack": 1, "cmd": "ack", "to": "%b@c.us", "t": %d, "from": "%b@c.us"}]'
+        % (_encode(message_id), recipient.encode(), time_s, author.encode())
+    )
+
+
+def stored_for_group(*, message_id: str, author: str, group: str, time_s: int) -> bytes:
+    """Return the `Msg` ack 1 of a group send; its `from` is the bare local part (R12)."""
+    return (
+        b'["Msg", {"id": %b, "ack": 1, "cmd": "ack", "to": "%b@g.us", "t": %d, "from": "%b"}]'
+        % (
+            _encode(message_id),
+            group.encode(),
+            time_s,
+            author.encode(),
+        )
+    )
+
+
+def receipt(
+    *, message_id: str, level: int, author: str, acker: str, group: str, time_s: int
+) -> bytes:
+    """Return what the author is told: `Msg` for 1-1 (`group` empty), else `MsgInfo` (R15, R17)."""
+    if group:
+        return (
+            b'["MsgInfo", {"from": "%b@c.us", "ack": %d, "cmd": "ack", "to": "%b@g.us", '
+            b'"participant": "%b@c.us", "id": %b, "t": %d}]'
+        ) % (
+            author.encode(),
+            level,
+            group.encode(),
+            acker.encode(),
+            _encode(message_id),
+            time_s,
+        )
+    return (
+        b'["Msg", {"id": %b, "ack": %d, "cmd": "ack", "to": "%b@c.us", "t": %d, "from": "%b@c.us"}]'
+    ) % (_encode(message_id), level, acker.encode(), time_s, author.encode())
+
+
+def error(
+    *,
+    code: int,
+    reason: str,
+    tag: str = "",
+    message_id: str = "",
+    retry_after_s: float | None = None,
+) -> bytes:
+    """Return an `error` frame (2.8); keys that are not known are left out."""
+    body: dict[str, object] = {"from": "backend", "type": "error", "code": code, "reason": reason}
+    if tag:
+        body["tag"] = tag
+    if message_id:
+        body["id"] = message_id
+    if retry_after_s is not None:
+        body["retryAfter"] = retry_after_s
+    return _encode(["error", body])
+
+
+def auth_success(*, names_caps: bool, resume: bool, session_id: str) -> bytes:
+    """Return the answer to a login that succeeded.
+
+    A client of the sheet gets the sheet's two keys. One that named capabilities is told that none
+    is granted (E1), one that asked to resume that it did not (E3).
+    """
+    if not names_caps and not resume:
+        return AUTH_SUCCESS
+    body: dict[str, object] = {"from": "backend", "status": "success"}
+    if names_caps:
+        body["caps"] = []
+    if resume:
+        body["resumed"] = False
+        body["sessionId"] = session_id
+    return _encode(["auth", body])
+
+
+def auth_failure(*, code: int, reason: str, retry_after_s: float | None = None) -> bytes:
+    """Return the answer to a login that failed (2.2.4)."""
+    body: dict[str, object] = {
+        "from": "backend",
+        "status": "failure",
+        "code": code,
+        "reason": reason,
+    }
+    if retry_after_s is not None:
+        body["retryAfter"] = retry_after_s
+    return _encode(["auth", body])
+
+
+def keepalive_answer(now_ms: int) -> bytes:
+    """Return the answer to `?,,` (E13)."""
+    return b"!%d" % now_ms

@@ -1,0 +1,24 @@
+"""Slots: which worker owns the state of which user or group."""
+
+from itertools import pairwise
+from typing import Final
+from zlib import crc32
+
+SLOT_COUNT: Final = 4096
+
+
+def slot_of(local: str) -> int:
+    """Return the slot, in [0, SLOT_COUNT), that owns the user or group `local`.
+
+    CRC-32, because `hash()` differs between processes. The mapping is part of the store's format:
+    another one would look for a mailbox where it is not.
+    """
+    return crc32(local.encode()) % SLOT_COUNT
+
+
+def shard_ranges(workers: int) -> list[range]:
+    """Divide all slots among `workers`: contiguous, in order, sizes differing by at most one."""
+    if not 1 <= workers <= SLOT_COUNT:
+        raise ValueError(f"{workers} workers: between 1 and {SLOT_COUNT} can share the slots")
+    bounds = [index * SLOT_COUNT // workers for index in range(workers + 1)]
+    return [range(first, end) for first, end in pairwise(bounds)]

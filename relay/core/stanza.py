@@ -1,0 +1,71 @@
+"""What a client's frame means, once it is parsed and checked."""
+
+from __future__ import annotations
+
+import msgspec
+
+from relay.errors import FrameError
+
+KEEPALIVE_REQUEST = b"?,,"
+
+# Ack levels (R18): 1 is the relay's own word, 2 to 4 are the recipient's.
+LEVEL_STORED = 1
+LEVEL_DELIVERED = 2
+LEVEL_PLAYED = 4
+
+
+class Keepalive(msgspec.Struct, frozen=True):
+    """`?,,`: answered with the server's time, also before auth."""
+
+
+class Auth(msgspec.Struct, frozen=True):
+    """A login as `user` (local part)."""
+
+    user: str
+    resume: bool  # asked to resume; no session is ever known, so it starts anew (E3)
+    names_caps: bool  # asked for capabilities, so the answer lists those granted (E1)
+
+
+class InvalidAuth(msgspec.Struct, frozen=True):
+    """A frame tagged `auth` that is no login; answered with an auth failure."""
+
+    reason: str
+
+
+class Send(msgspec.Struct, frozen=True):
+    """One message element of an `action`, ready to be routed.
+
+    `frame` is the complete frame that every recipient gets, UTF-8 JSON. `digest` tells whether a
+    repeat carries the same message, deep-equal (R20). `time_s` is the time as kept (R9).
+    """
+
+    chat: str
+    is_group: bool
+    message_id: str
+    time_s: int
+    digest: bytes
+    frame: bytes
+
+
+class Action(msgspec.Struct, frozen=True):
+    """The elements of an `action` in order, each to send or refused on its own (R23)."""
+
+    elements: list[Send | FrameError]
+
+
+class Ack(msgspec.Struct, frozen=True):
+    """A recipient's word on messages: delivered, read or played.
+
+    `author` and `chat` are the frame's `from` and `to` as local parts (R13).
+    """
+
+    message_ids: list[str]
+    level: int
+    author: str
+    author_is_group: bool
+    chat: str
+    chat_is_group: bool
+    time_s: int | None
+
+
+Stanza = Keepalive | Auth | InvalidAuth | Action | Ack

@@ -1,0 +1,51 @@
+"""Every error that the relay raises on purpose, and whose fault it is.
+
+RelayError
+ +- SettingsError   the operator's: a file, flag or value that cannot be used (exit 2)
+ +- BootError       the machine's: port taken, directory not writable, store unreadable (exit 1)
+ +- JidError        the client's: not an address
+ +- FrameError      the client's: answered with an `error` frame, the connection stays open
+
+Anything else that escapes is a bug of ours: it crashes the process it is in, and the supervisor
+starts that process again.
+"""
+
+
+class RelayError(Exception):
+    """Base of all deliberate errors; `str(error)` is one line for a person."""
+
+
+class SettingsError(RelayError):
+    """The operator gave something unusable; the line names where, what, and what is allowed."""
+
+
+class BootError(RelayError):
+    """The process cannot start here and trying again at once would not help."""
+
+
+class JidError(RelayError, ValueError):
+    """The text is no jid of the kind asked for (PROTOCOL R11)."""
+
+
+class FrameError(RelayError):
+    """A frame, or one message element of it, that is refused with an `error` frame.
+
+    `code` is one of PROTOCOL section 5. `tag` and `message_id` are empty where unknown.
+    `retry_after_s` goes with 429 and 503.
+    """
+
+    def __init__(
+        self,
+        code: int,
+        reason: str,
+        *,
+        tag: str = "",
+        message_id: str = "",
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+        self.tag = tag
+        self.message_id = message_id
+        self.retry_after_s = retry_after_s

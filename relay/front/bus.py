@@ -1,0 +1,195 @@
+"""The front's links to the workers: batches out once a loop turn, batches in as they come.
+
+A link outlives the incarnations of its worker. What must not be lost is kept until the worker
+confirms it, is gathered while the worker is away, and goes to its successor after the sessions have
+been announced to it (I9).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import zmq
+
+from relay.bus import envelopes
+from relay.bus.envelopes import FrontBatch, ToWorker, WorkerBatch
+from relay.bus.link import Incoming, Outgoing
+from relay.bus.sockets import connect_dealer
+from relay.bus.topology import Topology, WorkerAddress
+from relay.core.slots import SLOT_COUNT
+
+# Batches read from one link before other work gets its turn.
+_MAX_READ = 64
+# Items in one repeated batch, so that a worker's first batches stay short.
+_MAX_REPEATED = 500
+
+
+class WorkerLink:
+    """The link with the worker of one shard, whichever incarnation serves it."""
+
+    def __init__(self, bus: Bus, index: int, max_bytes: int) -> None:
+        self._bus = bus
+        self.index = index
+        self._address: WorkerAddress | None = None
+        self._socket: zmq.Socket[bytes] | None = None
+        self._incoming = Incoming()
+        self._outgoing: Outgoing[ToWorker] = Outgoing(max_bytes)
+        self._confirm_every = max_bytes // 8
+        self._items: list[ToWorker] = []
+        self._durable: list[ToWorker] = []
+        self._is_dirty = False
+
+    @property
+    def address(self) -> WorkerAddress | None:
+        """Where the worker listens, None while it is away."""
+        return self._address
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the worker is behind, so that what feeds it should not be read (I6)."""
+        return self._outgoing.is_full
+
+    def request(self, envelope: ToWorker, *, durable: bool) -> None:
+        """Send with this turn's batch; if `durable` also to the next incarnation, if need be."""
+        self._items.append(envelope)
+        if durable:
+            self._durable.append(envelope)
+        self._mark()
+
+    def connect(self, address: WorkerAddress, announce: Callable[[WorkerLink], None]) -> None:
+        """Begin with a new incarnation: announce the sessions, then repeat what is unconfirmed."""
+        self.disconnect()
+        repeated = [*self._outgoing.unconfirmed(), *self._durable]
+        self._items, self._durable = [], []
+        self._outgoing.restart()
+        self._incoming.restart()
+        self._address = address
+        self._socket = connect_dealer(
+            self._bus.context, address.endpoint, identity=self._bus.identity
+        )
+        self._bus.loop.add_reader(self._socket.fileno(), self._read)
+        announce(self)
+        self.flush()
+        for start in range(0, len(repeated), _MAX_REPEATED):
+            self._items = repeated[start : start + _MAX_REPEATED]
+            self._durable = list(self._items)
+            self.flush()
+
+    def disconnect(self) -> None:
+        """Let go of the worker; requests are gathered for its successor."""
+        self._address = None
+        if self._socket is not None:
+            self._bus.loop.remove_reader(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+
+    def flush(self) -> None:
+        """Send what was gathered as one batch."""
+        self._is_dirty = False
+        items, durable = self._items, tuple(self._durable)
+        self._items, self._durable = [], []
+        if self._socket is None or self._address is None:
+            # The rest is told anew when the sessions are announced.
+            items = list(durable)
+            if not items:
+                return
+        incarnation = self._address.incarnation if self._address else 0
+        payload = envelopes.encode(
+            WorkerBatch(incarnation, self._outgoing.next_number, self._incoming.report(), items)
+        )
+        # An empty batch only confirms, and is not confirmed itself.
+        self._outgoing.sent(len(payload) if items else 0, durable)
+        if self._socket is not None:
+            self._socket.send(payload, zmq.DONTWAIT)
+            # FD is edge-triggered, and sending may have consumed the edge of what came meanwhile.
+            if int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
+                self._bus.loop.call_soon(self._read)
+
+    def _mark(self) -> None:
+        if not self._is_dirty:
+            self._is_dirty = True
+            self._bus.flush_soon(self)
+
+    def _read(self) -> None:
+        for _ in range(_MAX_READ):
+            if self._socket is None:
+                return
+            try:
+                payload = self._socket.recv(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            batch = envelopes.decode_front_batch(payload)
+            if not self._incoming.accept(batch.number, len(payload)):
+                continue
+            was_full = self._outgoing.is_full
+            self._outgoing.confirm(batch.received)
+            self._bus.receive(batch)
+            if was_full and not self._outgoing.is_full:
+                self._bus.has_room(self)
+            if self._incoming.owes(self._confirm_every):
+                self._mark()
+        self._bus.loop.call_soon(self._read)
+
+
+class Bus:
+    """All links of one front."""
+
+    def __init__(
+        self,
+        identity: str,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        max_link_bytes: int,
+        receive: Callable[[FrontBatch], None],
+        announce: Callable[[WorkerLink], None],
+        has_room: Callable[[WorkerLink], None],
+    ) -> None:
+        """Connect to nothing yet; `receive` gets the batches of every worker."""
+        self.identity = identity
+        self.loop = loop
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.receive = receive
+        self.has_room = has_room
+        self._announce = announce
+        self._max_link_bytes = max_link_bytes
+        self._links: dict[int, WorkerLink] = {}
+        self._by_slot: list[WorkerLink | None] = [None] * SLOT_COUNT
+        self._dirty: list[WorkerLink] = []
+
+    def follow(self, topology: Topology) -> None:
+        """Connect to the workers that are new and let go of those that are gone."""
+        present = {address.index: address for address in topology.workers}
+        for index, link in self._links.items():
+            if link.address is not None and present.get(index) != link.address:
+                link.disconnect()
+        for index, address in present.items():
+            link = self._links.setdefault(index, WorkerLink(self, index, self._max_link_bytes))
+            if link.address is None:
+                for slot in range(address.first_slot, address.last_slot + 1):
+                    self._by_slot[slot] = link
+                link.connect(address, self._announce)
+
+    def link_of(self, slot: int) -> WorkerLink:
+        """Return the link with the owner of `slot`; known once a complete topology was seen."""
+        link = self._by_slot[slot]
+        assert link is not None, f"slot {slot} never had an owner"
+        return link
+
+    def flush_soon(self, link: WorkerLink) -> None:
+        """Flush `link` at the end of this loop turn."""
+        if not self._dirty:
+            self.loop.call_soon(self._flush)
+        self._dirty.append(link)
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        for link in dirty:
+            link.flush()
+
+    def close(self) -> None:
+        """Send what is gathered and close every link."""
+        self._flush()
+        for link in self._links.values():
+            link.disconnect()
+        self.context.term()

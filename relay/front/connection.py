@@ -1,0 +1,305 @@
+"""One client's TCP connection: WebSocket frames in and out, pings and deadlines, backpressure."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, cast
+
+from websockets.exceptions import InvalidState
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import SEND_EOF, State
+from websockets.server import ServerProtocol
+
+from relay.bus.envelopes import ToWorker
+from relay.errors import FrameError
+from relay.front.pinger import Pinger
+from relay.front.session import Hold, Session
+from relay.front.wire import text_frame
+
+if TYPE_CHECKING:
+    from relay.front.server import Front
+
+CLOSE_INVALID_UTF8 = 1007
+CLOSE_INTERNAL = 1011
+CLOSE_SLOW = 1013
+
+# How long a peer may take to answer a close frame before the connection is cut.
+CLOSE_TIMEOUT_MS = 5_000
+
+
+class Connection(asyncio.Protocol):
+    """The transport side of a session."""
+
+    __slots__ = (
+        "_auth_due_ms",
+        "_blocked_due_ms",
+        "_close_due_ms",
+        "_dirty",
+        "_fragments",
+        "_front",
+        "_holds",
+        "_is_binary",
+        "_out",
+        "_pinger",
+        "_transport",
+        "_ws",
+        "session",
+    )
+
+    def __init__(self, front: Front) -> None:
+        self._front = front
+        settings = front.settings
+        self._ws = ServerProtocol(max_size=settings.limits.frame_bytes, logger=front.ws_logger)
+        self.session = Session(front.next_session_number(), self, front.codec, settings)
+        self._transport: asyncio.Transport
+        self._pinger: Pinger | None = None  # from the handshake on
+        self._out: list[bytes] = []
+        self._dirty = False
+        self._holds = Hold(0)
+        self._fragments: list[bytes] = []
+        self._is_binary = False
+        self._auth_due_ms = 0
+        self._blocked_due_ms = 0
+        self._close_due_ms = 0
+
+    # ------------------------------------------------------------------------------ transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start the deadline for auth, which covers the handshake too."""
+        self._transport = cast(asyncio.Transport, transport)
+        high = self._front.settings.flow.session_pause_bytes
+        self._transport.set_write_buffer_limits(high=high, low=high // 4)
+        now_ms = self._front.clock_ms()
+        self._auth_due_ms = now_ms + int(self._front.settings.auth.deadline_s * 1000)
+        self._front.opened(self)
+        self._reschedule()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what arrived; a fault in doing so ends this connection and no other (I7)."""
+        try:
+            self._ws.receive_data(data)
+            for event in self._ws.events_received():
+                if isinstance(event, Request):
+                    self._handshake(event)
+                elif isinstance(event, Frame):
+                    self._frame(event)
+            self._take_ws_output()
+        except Exception:
+            self._front.log.exception("connection.failed", session=self.session.number)
+            self.session.end(CLOSE_INTERNAL, "internal error")
+
+    def eof_received(self) -> bool:
+        """Close when the client has."""
+        self._ws.receive_eof()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Give the session up; the queue holds what was not acked."""
+        self.session.lost()
+        self._out.clear()
+        self._front.lost(self)
+
+    def pause_writing(self) -> None:
+        """The client does not read: stop taking frames for it and from it."""
+        self.hold(Hold.WRITE)
+        flow = self._front.settings.flow
+        self._blocked_due_ms = self._front.clock_ms() + int(flow.write_blocked_s * 1000)
+        self.session.blocked()
+        self._reschedule()
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        self._blocked_due_ms = 0
+        self.session.drained()
+        self.release(Hold.WRITE)
+        self._reschedule()
+
+    # ------------------------------------------------------------------------------ WebSocket
+
+    def _handshake(self, request: Request) -> None:
+        response = self._ws.accept(request)
+        self._ws.send_response(response)
+        self._take_ws_output()
+        if self._ws.state is State.OPEN:
+            self._pinger = Pinger(self._front.settings.keepalive, now_ms=self._front.clock_ms())
+            self._reschedule()
+
+    def _frame(self, frame: Frame) -> None:
+        match frame.opcode:
+            case Opcode.TEXT | Opcode.BINARY:
+                self._is_binary = frame.opcode is Opcode.BINARY
+                if frame.fin:
+                    self._message(bytes(frame.data))
+                else:
+                    self._fragments = [bytes(frame.data)]
+            case Opcode.CONT:
+                # The library bounds the sum of the fragments.
+                self._fragments.append(bytes(frame.data))
+                if frame.fin:
+                    whole = b"".join(self._fragments)
+                    self._fragments = []
+                    self._message(whole)
+            case Opcode.PONG:
+                if self._pinger is not None:
+                    self.session.confirmed(self._pinger.pong(bytes(frame.data)))
+            case Opcode.CLOSE:
+                self.session.lost()
+            case Opcode.PING:
+                pass  # the library has answered
+
+    def _message(self, payload: bytes) -> None:
+        if not payload.isascii():
+            try:
+                payload.decode()
+            except UnicodeDecodeError:
+                if self._is_binary:
+                    error = FrameError(400, "a binary message must be UTF-8")
+                    self.session.refuse(error, now_ms=self._front.now_ms())
+                elif self.session.is_read:
+                    self.session.lost()
+                    self._ws.fail(CLOSE_INVALID_UTF8, "not UTF-8")
+                    self._start_close_timeout()
+                return
+        self.session.receive(payload, now_ms=self._front.now_ms())
+
+    def _take_ws_output(self) -> None:
+        """Queue what the library wants to send: handshakes, pongs, close frames."""
+        for data in self._ws.data_to_send():
+            if data is SEND_EOF or data == SEND_EOF:
+                self._flush()
+                if not self._transport.is_closing():
+                    # Half-closed: what the client still sends is read and discarded, or its
+                    # kernel would throw away the close frame with our reset.
+                    if self._transport.can_write_eof():
+                        self._transport.write_eof()
+                    self._start_close_timeout()
+            else:
+                self._out.append(data)
+                self._mark()
+        if self._ws.state is not State.OPEN and self._ws.state is not State.CONNECTING:
+            self._start_close_timeout()
+
+    def _start_close_timeout(self) -> None:
+        if not self._close_due_ms:
+            self._close_due_ms = self._front.clock_ms() + CLOSE_TIMEOUT_MS
+            # Whatever held reading, only the client's close is awaited now.
+            self._holds = Hold(0)
+            if not self._transport.is_closing():
+                self._transport.resume_reading()
+            self._reschedule()
+
+    # ------------------------------------------------------------------- the port of a session
+
+    def write(self, frame: bytes) -> None:
+        """Send a text frame with this turn's write."""
+        self._out.append(text_frame(frame))
+        self._mark()
+
+    def close(self, code: int, reason: str) -> None:
+        """Send what was written, then a close frame; cut the connection if no answer comes."""
+        try:
+            self._ws.send_close(code, reason)
+        except InvalidState:
+            pass  # the client was faster
+        self._take_ws_output()
+        self._start_close_timeout()
+
+    def request(self, slot: int, envelope: ToWorker, *, durable: bool) -> None:
+        """Send an envelope; if its worker is behind, this client waits until it is not."""
+        link = self._front.bus.link_of(slot)
+        link.request(envelope, durable=durable)
+        if link.is_full:
+            self._front.wait_for_room(self, link)
+
+    def hold(self, why: Hold) -> None:
+        """Stop reading from the client."""
+        if not self._holds and not self._close_due_ms and not self._transport.is_closing():
+            self._transport.pause_reading()
+        self._holds |= why
+
+    def release(self, why: Hold) -> None:
+        """Read on if nothing else holds."""
+        if not self._holds & why:
+            return
+        self._holds &= ~why
+        if not self._holds and not self._close_due_ms and not self._transport.is_closing():
+            if self._pinger is not None:
+                self._pinger.excuse(self._front.clock_ms())
+            self._transport.resume_reading()
+            self._reschedule()
+
+    def receipt_written(self) -> None:
+        """Ping soon, so that the pong confirms the receipt."""
+        if self._pinger is not None and self._pinger.receipt_written(self._front.clock_ms()):
+            self._reschedule()
+
+    def _mark(self) -> None:
+        if not self._dirty:
+            self._dirty = True
+            self._front.flush_soon(self)
+
+    def flush(self) -> None:
+        """Hand this turn's frames to the kernel in one write."""
+        self._dirty = False
+        self._flush()
+
+    def _flush(self) -> None:
+        if not self._out:
+            return
+        out, self._out = self._out, []
+        if self._transport.is_closing():
+            return
+        self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        if self._blocked_due_ms and not self._close_due_ms:
+            limit = self._front.settings.flow.session_max_bytes
+            if self._transport.get_write_buffer_size() > limit:
+                self._end_slow(f"over {limit} bytes wait for the client")
+
+    def _end_slow(self, reason: str) -> None:
+        self._front.counters["slow_readers_closed"] += 1
+        self.session.end(CLOSE_SLOW, reason)
+
+    # --------------------------------------------------------------------------------- timers
+
+    def on_timer(self, clock_ms: int) -> None:
+        """Do what is due: cut, close or ping."""
+        if self._close_due_ms:
+            if clock_ms >= self._close_due_ms:
+                self._transport.abort()
+                return
+        elif not self.session.is_logged_in and clock_ms >= self._auth_due_ms:
+            if self._pinger is None:
+                self._transport.abort()  # not even a handshake
+                return
+            self.session.auth_overdue()
+        elif self._blocked_due_ms and clock_ms >= self._blocked_due_ms:
+            self._end_slow("the client has not read for too long")
+        elif self._pinger is not None and not self._holds:
+            if self._pinger.is_dead(clock_ms):
+                self._front.counters["dead_connections_cut"] += 1
+                self._transport.abort()
+                return
+            if self._pinger.is_due(clock_ms):
+                self._ws.send_ping(
+                    self._pinger.ping(clock_ms, receipts_up_to=self.session.receipts_written)
+                )
+                self._take_ws_output()
+        self._reschedule()
+
+    def _reschedule(self) -> None:
+        due = self._due_ms()
+        if due:
+            self._front.wheel.schedule(self, due)
+
+    def _due_ms(self) -> int:
+        if self._close_due_ms:
+            return self._close_due_ms
+        dues = []
+        if not self.session.is_logged_in:
+            dues.append(self._auth_due_ms)
+        if self._blocked_due_ms:
+            dues.append(self._blocked_due_ms)
+        if self._pinger is not None and not self._holds:
+            dues.append(self._pinger.due_ms)
+        return min(dues, default=0)

@@ -1,0 +1,78 @@
+"""WebSocket pings of a connection: they find dead peers, their pongs confirm receipts (R7)."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from relay.settings import KeepaliveSettings
+
+
+class Pinger:
+    """When to ping, what a pong confirms, and when the peer counts as dead. Times in ms."""
+
+    __slots__ = ("_number", "_receipts_due_ms", "_regular_due_ms", "_settings", "_waiting")
+
+    def __init__(self, settings: KeepaliveSettings, *, now_ms: int) -> None:
+        self._settings = settings
+        self._number = 0
+        self._regular_due_ms = now_ms + int(settings.ping_interval_s * 1000)
+        self._receipts_due_ms: int | None = None
+        # (number, when it counts as unanswered, the receipts that its pong confirms)
+        self._waiting: deque[tuple[int, int, int]] = deque()
+
+    @property
+    def due_ms(self) -> int:
+        """When `is_dead` or `is_due` may next become true."""
+        due = self._regular_due_ms
+        if self._receipts_due_ms is not None:
+            due = min(due, self._receipts_due_ms)
+        if self._waiting:
+            due = min(due, self._waiting[0][1])
+        return due
+
+    def receipt_written(self, now_ms: int) -> bool:
+        """Plan a ping soon after a receipt; True where that is earlier than planned so far."""
+        if self._receipts_due_ms is not None:
+            return False
+        self._receipts_due_ms = now_ms + int(self._settings.receipt_ping_s * 1000)
+        return True
+
+    def is_due(self, now_ms: int) -> bool:
+        """Whether a ping is to be sent now."""
+        receipts_due = self._receipts_due_ms is not None and self._receipts_due_ms <= now_ms
+        return receipts_due or self._regular_due_ms <= now_ms
+
+    def ping(self, now_ms: int, *, receipts_up_to: int) -> bytes:
+        """Return the payload of a ping to send now, behind the receipts up to that seq."""
+        self._number += 1
+        self._regular_due_ms = now_ms + int(self._settings.ping_interval_s * 1000)
+        self._receipts_due_ms = None
+        timeout_ms = int(self._settings.pong_timeout_s * 1000)
+        self._waiting.append((self._number, now_ms + timeout_ms, receipts_up_to))
+        return b"%d" % self._number
+
+    def pong(self, payload: bytes) -> int:
+        """Take a pong; return up to which receipts are confirmed, 0 where none newly are.
+
+        A pong also answers the pings before its own (RFC 6455, 5.5.3). Others are ignored.
+        """
+        if not (0 < len(payload) < 20 and payload.isdigit()):
+            return 0
+        number = int(payload)
+        if not self._waiting or not self._waiting[0][0] <= number <= self._waiting[-1][0]:
+            return 0
+        confirmed = 0
+        while self._waiting and self._waiting[0][0] <= number:
+            confirmed = self._waiting.popleft()[2]
+        return confirmed
+
+    def is_dead(self, now_ms: int) -> bool:
+        """Whether a ping has gone unanswered for too long."""
+        return bool(self._waiting) and self._waiting[0][1] <= now_ms
+
+    def excuse(self, now_ms: int) -> None:
+        """Start the wait for pongs again: the connection was not read meanwhile."""
+        timeout_ms = int(self._settings.pong_timeout_s * 1000)
+        self._waiting = deque(
+            (number, now_ms + timeout_ms, receipts) for number, _, receipts in self._waiting
+        )

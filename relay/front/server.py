@@ -1,0 +1,279 @@
+"""The front process: accepts clients on the shared port and joins them to the workers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from typing import assert_never
+
+import uvloop
+
+from relay import log
+from relay.bus.envelopes import (
+    Deliver,
+    DeliverToMany,
+    EndSession,
+    FrontBatch,
+    Page,
+    Refused,
+    SessionOpened,
+    SessionRefused,
+    Stored,
+)
+from relay.bus.topology import Topology
+from relay.control import GroupsChanged, Heartbeat, PeerGone, Ready, Stop, TopologyChanged
+from relay.core import frames
+from relay.core.codec import Codec
+from relay.core.wheel import TimerWheel
+from relay.errors import BootError
+from relay.front.bus import Bus, WorkerLink
+from relay.front.connection import Connection
+from relay.front.session import Hold, Session
+from relay.process import Place, settle
+
+CLOSE_RESTART = 1012
+TICK_MS = 100  # how late a ping or deadline may be
+COUNTERS_S = 60.0
+# Connections that the kernel completes before the front accepts them: a storm of logins.
+BACKLOG = 4096
+# How long clients may take to answer the close frames of a stop.
+MAX_STOP_S = 3.0
+
+
+class Front:
+    """One front process."""
+
+    def __init__(self, place: Place, loop: asyncio.AbstractEventLoop) -> None:
+        self._place = place
+        self._loop = loop
+        self.settings = place.settings
+        self.log = log.get_logger()
+        self.ws_logger = logging.getLogger("websockets.server")
+        self.codec = Codec(place.settings.limits)
+        self.wheel: TimerWheel[Connection] = TimerWheel(TICK_MS)
+        self.counters: Counter[str] = Counter()
+        self.bus = Bus(
+            f"front-{place.index}-{place.incarnation}",
+            loop=loop,
+            max_link_bytes=place.settings.flow.link_bytes,
+            receive=self._receive,
+            announce=self._announce,
+            has_room=self._has_room,
+        )
+        self._connections: dict[int, Connection] = {}  # by session number
+        self._last_number = 0
+        self._dirty: list[Connection] = []
+        self._waiting: dict[int, set[Connection]] = {}  # for room on a worker's link
+        self._topology_complete = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._all_gone = asyncio.Event()
+        self._counters_logged: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """Serve until the supervisor says stop or is gone; raises BootError where it cannot."""
+        self._loop.add_reader(self._place.control.fileno(), self._read_control)
+        self._read_control()
+        waits = [
+            asyncio.create_task(event.wait()) for event in (self._topology_complete, self._stop)
+        ]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        if self._stop.is_set():
+            return
+        server = await self._listen()
+        self._place.control.send(Ready())
+        settle()
+        self._tick()
+        self._beat()
+        self._log_counters()
+        self.log.info("front.started")
+        await self._stop.wait()
+        server.close()
+        await self._close_connections()
+        self.bus.close()
+        self.log.info("front.stopped", **self.counters)
+
+    async def _listen(self) -> asyncio.Server:
+        server = self.settings.server
+        try:
+            return await self._loop.create_server(
+                lambda: Connection(self),
+                server.host,
+                server.port,
+                reuse_port=True,
+                backlog=BACKLOG,
+            )
+        except OSError as error:
+            raise BootError(
+                f"cannot listen on {server.host} port {server.port}: {error.strerror}"
+            ) from None
+
+    async def _close_connections(self) -> None:
+        """Tell every client to come back later, and wait shortly for them to go."""
+        for connection in list(self._connections.values()):
+            connection.session.end(CLOSE_RESTART, "shutdown", frames.DISCONNECT_SHUTDOWN)
+        if self._connections:
+            try:
+                await asyncio.wait_for(self._all_gone.wait(), MAX_STOP_S)
+            except TimeoutError:
+                self.log.info("front.clients_cut", connections=len(self._connections))
+
+    # --------------------------------------------------------------------------- connections
+
+    def next_session_number(self) -> int:
+        """Return a number that no session of this front has had."""
+        self._last_number += 1
+        return self._last_number
+
+    def opened(self, connection: Connection) -> None:
+        """Take a new connection in."""
+        self._connections[connection.session.number] = connection
+
+    def lost(self, connection: Connection) -> None:
+        """Forget a connection."""
+        del self._connections[connection.session.number]
+        self.wheel.cancel(connection)
+        for waiting in self._waiting.values():
+            waiting.discard(connection)
+        if self._stop.is_set() and not self._connections:
+            self._all_gone.set()
+
+    def flush_soon(self, connection: Connection) -> None:
+        """Write what `connection` gathers at the end of this loop turn."""
+        if not self._dirty:
+            self._loop.call_soon(self._flush)
+        self._dirty.append(connection)
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        for connection in dirty:
+            connection.flush()
+
+    def wait_for_room(self, connection: Connection, link: WorkerLink) -> None:
+        """Do not read from `connection` until the worker of `link` has caught up."""
+        connection.hold(Hold.LINK)
+        self._waiting.setdefault(link.index, set()).add(connection)
+
+    def _has_room(self, link: WorkerLink) -> None:
+        for connection in self._waiting.pop(link.index, ()):
+            connection.release(Hold.LINK)
+
+    # -------------------------------------------------------------------------------- the bus
+
+    def _session(self, number: int) -> Session | None:
+        connection = self._connections.get(number)
+        return None if connection is None else connection.session
+
+    def _announce(self, link: WorkerLink) -> None:
+        for connection in self._connections.values():
+            session = connection.session
+            if session.has_worker and self.bus.link_of(session.slot) is link:
+                session.announce()
+
+    def _receive(self, batch: FrontBatch) -> None:
+        """Hand each envelope to its session; those of sessions that are gone have no meaning."""
+        now_ms = self.now_ms()
+        for item in batch.items:
+            match item:
+                case Stored():
+                    if session := self._session(item.request >> 32):
+                        session.stored(item.request, item.time_s)
+                case Deliver():
+                    if session := self._session(item.session):
+                        session.deliver(item.seq, item.receipt_for, item.frame)
+                case DeliverToMany():
+                    for number in item.sessions:
+                        if session := self._session(number):
+                            session.deliver(item.seq, "", item.frame)
+                case Page():
+                    if session := self._session(item.session):
+                        session.page(item, now_ms=now_ms)
+                case Refused():
+                    if session := self._session(item.request >> 32):
+                        session.send_refused(item.request, item.code, item.reason)
+                case SessionOpened():
+                    if session := self._session(item.session):
+                        session.opened()
+                case SessionRefused():
+                    if session := self._session(item.session):
+                        session.refused(item.code, item.reason, item.retry_after_s, now_ms=now_ms)
+                case EndSession():
+                    if session := self._session(item.session):
+                        session.ended_elsewhere()
+                case _:
+                    assert_never(item)
+
+    # -------------------------------------------------------------------------------- control
+
+    def _read_control(self) -> None:
+        for message in self._place.control.receive():
+            match message:
+                case TopologyChanged():
+                    self._follow(message.topology)
+                case GroupsChanged():
+                    pass  # the workers' business
+                case Stop() | PeerGone():
+                    self._loop.remove_reader(self._place.control.fileno())
+                    self._stop.set()
+
+    def _follow(self, topology: Topology) -> None:
+        self.bus.follow(topology)
+        if topology.is_complete:
+            self._topology_complete.set()
+
+    # ----------------------------------------------------------------------------------- time
+
+    def now_ms(self) -> int:
+        """Return the time since 1970 in ms, as clients see it."""
+        return time.time_ns() // 1_000_000
+
+    def clock_ms(self) -> int:
+        """Return a time in ms that never jumps, for deadlines."""
+        return time.monotonic_ns() // 1_000_000
+
+    def _tick(self) -> None:
+        clock_ms = self.clock_ms()
+        for connection in self.wheel.expire(clock_ms):
+            connection.on_timer(clock_ms)
+        self._loop.call_later(TICK_MS / 1000, self._tick)
+
+    def _beat(self) -> None:
+        self._place.control.send(Heartbeat())
+        self._loop.call_later(self.settings.supervisor.heartbeat_s, self._beat)
+
+    def _log_counters(self) -> None:
+        if self.counters != self._counters_logged:
+            self._counters_logged = dict(self.counters)
+            self.log.info("front.counters", **self.counters)
+        self._loop.call_later(COUNTERS_S, self._log_counters)
+
+
+def main(place: Place) -> None:
+    """Run a front until it is told to stop."""
+    failure: list[BaseException] = []
+
+    async def serve() -> None:
+        loop = asyncio.get_running_loop()
+
+        def crash(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+            # A callback failed: state may be half changed, so the process must not go on.
+            error = context.get("exception")
+            failure.append(
+                error if isinstance(error, BaseException) else RuntimeError(str(context["message"]))
+            )
+            serving.cancel()
+
+        loop.set_exception_handler(crash)
+        serving = asyncio.ensure_future(Front(place, loop).run())
+        try:
+            await serving
+        except asyncio.CancelledError:
+            if not failure:
+                raise
+
+    uvloop.run(serve())
+    if failure:
+        raise failure[0]

@@ -1,0 +1,584 @@
+"""A session: one client's way from login to live traffic, without I/O.
+
+Frames from the client and envelopes from its worker go in; frames, requests and closing go out
+through a `Port`. What order clients see is decided here: the auth answer, then every `q`, then
+live frames (2.2.2); acks 1 in the order of the sends, and no receipt before the ack 1 of its
+message (2.3.4).
+"""
+
+from __future__ import annotations
+
+import enum
+import secrets
+from collections import deque
+from typing import Protocol, assert_never
+
+from relay.bus.envelopes import (
+    LIVE,
+    LOGIN,
+    QUEUE,
+    Acked,
+    CloseSession,
+    Confirmed,
+    Entry,
+    OpenSession,
+    Page,
+    Pause,
+    Ready,
+    SendToGroup,
+    SendToUser,
+    ToWorker,
+)
+from relay.core import frames
+from relay.core.codec import Codec
+from relay.core.queueframe import QueuePacker
+from relay.core.slots import slot_of
+from relay.core.stanza import Ack, Action, Auth, InvalidAuth, Keepalive, Send
+from relay.errors import FrameError
+from relay.settings import Settings
+
+CLOSE_POLICY = 1008
+CLOSE_AUTH = 4401
+CLOSE_REPLACED = 4409
+
+# Sends without an answer of one session before it is not read any more: one worker that is away
+# must not let the answers of the others pile up behind its own (I6).
+MAX_PENDING_SENDS = 10_000
+_SENDS_PER_SESSION = 1 << 32
+
+
+class Hold(enum.Flag):
+    """Why a connection is not read for now."""
+
+    LOGIN = enum.auto()  # its login is being answered; what follows counts only after that
+    WRITE = enum.auto()  # it does not read what it is sent
+    LINK = enum.auto()  # a worker is behind
+    PENDING = enum.auto()  # too many of its sends wait for an answer
+
+
+class Port(Protocol):
+    """What a session does to the world."""
+
+    def write(self, frame: bytes) -> None:
+        """Send a text frame, in the order of the calls."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Send what was written, then a close frame; no more frames come in."""
+
+    def request(self, slot: int, envelope: ToWorker, *, durable: bool) -> None:
+        """Send an envelope to the worker of `slot`; again to the next one if it is `durable`."""
+
+    def hold(self, why: Hold) -> None:
+        """Stop reading from the client."""
+
+    def release(self, why: Hold) -> None:
+        """Read on, if no other reason to wait is left."""
+
+    def receipt_written(self) -> None:
+        """A receipt was written: ping soon, so that its pong confirms it."""
+
+
+class State(enum.Enum):
+    """How far a session is."""
+
+    NEW = enum.auto()  # not logged in
+    LOGGING_IN = enum.auto()  # the worker was asked
+    QUEUE = enum.auto()  # logged in, `q` frames are on their way
+    LIVE = enum.auto()  # the queue was sent
+    ENDED = enum.auto()  # closing; nothing is taken or sent any more
+
+
+class _Pending:
+    """A send that waits for its answer, or for the answers of those before it."""
+
+    __slots__ = ("answer", "chat", "is_group", "message_id", "receipts")
+
+    def __init__(self, message_id: str, chat: str, is_group: bool, answer: bytes | None) -> None:
+        self.message_id = message_id
+        self.chat = chat
+        self.is_group = is_group
+        self.answer = answer
+        self.receipts: list[Entry] = []  # came before the ack 1, and go after it
+
+
+class Session:
+    """One client connection, seen from the protocol. `number` is unique within the front."""
+
+    __slots__ = (
+        "_auth",
+        "_awaits_page",
+        "_by_id",
+        "_codec",
+        "_cursor",
+        "_failures",
+        "_held",
+        "_is_blocked",
+        "_is_paused",
+        "_owes_ready",
+        "_packer",
+        "_pages",
+        "_pending",
+        "_port",
+        "_queue_receipts",
+        "_rate_at_ms",
+        "_rate_tokens",
+        "_receipts",
+        "_request",
+        "_settings",
+        "_slot",
+        "_stashed",
+        "_state",
+        "_strikes",
+        "_was_live",
+        "number",
+        "user",
+    )
+
+    def __init__(self, number: int, port: Port, codec: Codec, settings: Settings) -> None:
+        self.number = number
+        self.user = ""
+        self._port = port
+        self._codec = codec
+        self._settings = settings
+        self._state = State.NEW
+        self._slot = 0
+        self._auth: Auth | None = None  # the login that is being answered
+        self._was_live = False  # that login is a repeated one
+        self._held: deque[bytes] = deque()  # frames that came behind it
+        self._failures = 0
+        self._strikes: deque[int] = deque()  # when malformed frames came, in ms
+        self._rate_tokens = float(settings.limits.frames_burst)
+        self._rate_at_ms = 0
+        self._request = number * _SENDS_PER_SESSION
+        self._pending: dict[int, _Pending] = {}  # in the order of the sends
+        self._by_id: dict[str, _Pending] = {}
+        self._cursor = 0  # the last entry taken from the worker
+        self._packer: QueuePacker | None = None
+        self._queue_receipts = 0  # the last receipt in the `q` that is being packed
+        self._receipts = 0  # the last receipt that was written
+        self._stashed: set[int] = set()  # receipts that were taken but wait in a _Pending
+        self._is_blocked = False  # the client does not read
+        self._is_paused = False  # and the worker knows
+        self._owes_ready = False
+        # A page is on its way. Until it is here live frames are dropped: they come in it.
+        self._awaits_page = False
+        self._pages = 0  # taken since the worker opened the session
+
+    @property
+    def slot(self) -> int:
+        """The slot whose worker serves this session; meaningful once `has_worker`."""
+        return self._slot
+
+    @property
+    def has_worker(self) -> bool:
+        """Whether a worker was asked to serve this session."""
+        return self._state in (State.LOGGING_IN, State.QUEUE, State.LIVE)
+
+    @property
+    def is_logged_in(self) -> bool:
+        """Whether a login has succeeded."""
+        return bool(self.user)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether the session takes frames from its client."""
+        return self._state is not State.ENDED
+
+    @property
+    def receipts_written(self) -> int:
+        """The entry up to which every receipt has been written; a ping sent now covers them."""
+        return min(self._stashed) - 1 if self._stashed else self._receipts
+
+    # ------------------------------------------------------------------------ from the client
+
+    def receive(self, payload: bytes, *, now_ms: int) -> None:
+        """Take the payload of one message, valid UTF-8 within the size limit."""
+        if self._state is State.ENDED:
+            return
+        if self._state is State.LOGGING_IN or self._state is State.QUEUE:
+            self._held.append(payload)  # bounded: reading is on hold
+            return
+        try:
+            stanza = self._codec.decode(payload, user=self.user, now_s=now_ms // 1000)
+        except FrameError as error:
+            if not self.user and error.tag:
+                error.code, error.reason = 401, "not authenticated"
+            self.refuse(error, now_ms=now_ms)
+            return
+        match stanza:
+            case Action():
+                if not self.user:
+                    self.refuse(_unauthenticated("action"), now_ms=now_ms)
+                elif self._is_too_fast(now_ms):
+                    for element in stanza.elements:
+                        self._take(self._too_fast(element))
+                else:
+                    for element in stanza.elements:
+                        self._take(element)
+            case Ack():
+                if not self.user:
+                    self.refuse(_unauthenticated(""), now_ms=now_ms)
+                elif self._is_too_fast(now_ms):
+                    self._write_error(self._too_fast(None))
+                else:
+                    self._acked(stanza)
+            case Auth():
+                self._log_in(stanza)
+            case InvalidAuth():
+                self._fail_auth(400, stanza.reason)
+            case Keepalive():
+                self._port.write(frames.keepalive_answer(now_ms))
+            case _:
+                assert_never(stanza)
+
+    def refuse(self, error: FrameError, *, now_ms: int) -> None:
+        """Answer a frame that is no stanza; too many of them end the connection (R28)."""
+        self._write_error(error)
+        limits = self._settings.limits
+        strikes = self._strikes
+        strikes.append(now_ms)
+        while strikes[0] <= now_ms - int(limits.malformed_window_s * 1000):
+            strikes.popleft()
+        if len(strikes) >= limits.malformed_frames:
+            self.end(CLOSE_POLICY, "too many malformed frames")
+
+    def auth_overdue(self) -> None:
+        """End the session unless it has logged in; its time for that is over (2.2.5)."""
+        if not self.user and self._state is not State.ENDED:
+            self.end(CLOSE_AUTH, "no successful auth in time")
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        if self.has_worker:
+            self._port.request(self._slot, CloseSession(self.number), durable=False)
+        self._state = State.ENDED
+
+    def end(self, code: int, reason: str, notice: bytes | None = None) -> None:
+        """Close the connection, after a last frame if one is given."""
+        if self._state is State.ENDED:
+            return
+        if notice is not None:
+            self._port.write(notice)
+        if self.has_worker:
+            self._port.request(self._slot, CloseSession(self.number), durable=False)
+        self._state = State.ENDED
+        self._held.clear()
+        self._port.close(code, reason)
+
+    def _write_error(self, error: FrameError) -> None:
+        self._port.write(_error_frame(error))
+
+    # ---------------------------------------------------------------------------------- login
+
+    def _log_in(self, auth: Auth) -> None:
+        if self.user and auth.user != self.user:
+            self._fail_auth(405, "this connection is logged in as another user")
+            return
+        self._auth = auth
+        self._was_live = self._state is State.LIVE
+        self._state = State.LOGGING_IN
+        self._slot = slot_of(auth.user)
+        self._port.hold(Hold.LOGIN)
+        self._port.request(self._slot, OpenSession(self.number, auth.user, LOGIN, 0), durable=False)
+
+    def _fail_auth(self, code: int, reason: str, retry_after_s: float | None = None) -> None:
+        self._port.write(frames.auth_failure(code=code, reason=reason, retry_after_s=retry_after_s))
+        self._failures += 1
+        if self._failures >= self._settings.auth.max_failures:
+            self.end(CLOSE_AUTH, "too many failed auths")
+
+    def opened(self) -> None:
+        """The worker serves the session; pages of its queue follow."""
+        if self._state is not State.LOGGING_IN:
+            return
+        auth = self._auth
+        assert auth is not None, "a login is being answered"
+        self.user = auth.user
+        self._state = State.QUEUE
+        self._failures = 0
+        self._cursor = 0
+        self._forget_flow()
+        self._packer = QueuePacker(self._settings.flow.q_frame_bytes)
+        self._queue_receipts = 0
+        self._port.write(
+            frames.auth_success(
+                names_caps=auth.names_caps, resume=auth.resume, session_id=secrets.token_hex(8)
+            )
+        )
+
+    def refused(self, code: int, reason: str, retry_after_s: int, *, now_ms: int) -> None:
+        """The worker does not serve the session; a repeated login leaves it as it was."""
+        if self._state is not State.LOGGING_IN:
+            return
+        self._state = State.LIVE if self._was_live else State.NEW
+        self._fail_auth(code, reason, retry_after_s)
+        self._go_on(now_ms)
+
+    def ended_elsewhere(self) -> None:
+        """The same user and device logged in elsewhere (R27)."""
+        if self._state is not State.ENDED:
+            self.end(CLOSE_REPLACED, "replaced", frames.DISCONNECT_REPLACED)
+
+    def announce(self) -> None:
+        """Tell a new incarnation of the worker where the session stands (I9)."""
+        match self._state:
+            case State.LOGGING_IN:
+                assert self._auth is not None, "a login is being answered"
+                envelope = OpenSession(self.number, self._auth.user, LOGIN, 0)
+            case State.QUEUE:
+                envelope = OpenSession(self.number, self.user, QUEUE, self._cursor)
+            case State.LIVE:
+                envelope = OpenSession(self.number, self.user, LIVE, self._cursor)
+            case State.NEW | State.ENDED:
+                return
+            case _:
+                assert_never(self._state)
+        self._forget_flow()
+        self._port.request(self._slot, envelope, durable=False)
+        if self._is_blocked:
+            self._pause()
+
+    def _forget_flow(self) -> None:
+        """Forget what was agreed with a worker about pages; it starts anew, and sends one."""
+        self._is_paused = self._owes_ready = self._awaits_page = False
+        self._pages = 0
+
+    def _go_on(self, now_ms: int) -> None:
+        """Take the frames that came behind a login, until the next login."""
+        while self._held and self._state in (State.NEW, State.LIVE):
+            self.receive(self._held.popleft(), now_ms=now_ms)
+        if not self._held and self._state in (State.NEW, State.LIVE):
+            self._port.release(Hold.LOGIN)
+
+    # ------------------------------------------------------------------------------- delivery
+
+    def page(self, page: Page, *, now_ms: int) -> None:
+        """Take a stretch of the mailbox, in `q` frames while the queue is being sent."""
+        if self._state not in (State.QUEUE, State.LIVE):
+            return
+        self._awaits_page = False
+        self._pages += 1
+        if page.entries:
+            self._cursor = page.entries[-1].seq
+        if page.queue and self._packer is not None:
+            for frame in self._packer.add(entry.frame for entry in page.entries):
+                self._port.write(frame)
+            for entry in page.entries:
+                if entry.receipt_for:
+                    self._queue_receipts = entry.seq
+        else:
+            for entry in page.entries:
+                self._write_entry(entry)
+        if page.last and self._packer is not None:
+            for frame in self._packer.finish():
+                self._port.write(frame)
+            self._packer = None
+            if self._queue_receipts:
+                self._note_receipt(self._queue_receipts)
+            self._state = State.LIVE
+        if not self._is_blocked:
+            if page.more:
+                self._ready()
+        elif page.more:
+            self._owes_ready = True
+        else:
+            self._pause()
+        if page.last:
+            self._go_on(now_ms)
+
+    def deliver(self, seq: int, receipt_for: str, frame: bytes) -> None:
+        """Take a live frame; while the client is slow it stays in the mailbox instead."""
+        if self._is_paused or self._awaits_page or not self.has_worker:
+            return
+        if seq:
+            self._cursor = seq
+        if receipt_for:
+            self._write_entry(Entry(seq, receipt_for, frame))
+        else:
+            self._port.write(frame)
+
+    def _write_entry(self, entry: Entry) -> None:
+        if entry.receipt_for:
+            pending = self._by_id.get(entry.receipt_for)
+            if pending is not None:
+                pending.receipts.append(entry)
+                if entry.seq:
+                    self._stashed.add(entry.seq)
+                return
+            if entry.seq:
+                self._note_receipt(entry.seq)
+        self._port.write(entry.frame)
+
+    def _note_receipt(self, seq: int) -> None:
+        self._receipts = max(self._receipts, seq)
+        self._port.receipt_written()
+
+    def confirmed(self, seq: int) -> None:
+        """A pong confirmed every receipt up to `seq`."""
+        if self._state is State.LIVE and seq:
+            self._port.request(self._slot, Confirmed(self.number, seq), durable=True)
+
+    def blocked(self) -> None:
+        """The client does not read what was written: take nothing more for it."""
+        self._is_blocked = True
+        if self._state is State.LIVE and not self._owes_ready and not self._awaits_page:
+            self._pause()
+
+    def drained(self) -> None:
+        """The client has read what was written."""
+        self._is_blocked = False
+        if (self._is_paused or self._owes_ready) and not self._awaits_page:
+            self._is_paused = self._owes_ready = False
+            self._ready()
+
+    def _pause(self) -> None:
+        if self.has_worker and not self._is_paused:
+            self._is_paused = True
+            self._port.request(self._slot, Pause(self.number), durable=False)
+
+    def _ready(self) -> None:
+        self._awaits_page = True
+        self._port.request(self._slot, Ready(self.number, self._cursor, self._pages), durable=False)
+
+    # -------------------------------------------------------------------------------- sending
+
+    def _take(self, element: Send | FrameError) -> None:
+        if isinstance(element, FrameError):
+            self._refuse_send(element)
+            return
+        self._request += 1
+        request = self._request
+        pending = _Pending(element.message_id, element.chat, element.is_group, None)
+        self._pending[request] = pending
+        self._by_id[element.message_id] = pending
+        self._port.request(
+            slot_of(element.chat),
+            (SendToGroup if element.is_group else SendToUser)(
+                request,
+                self.user,
+                element.chat,
+                element.message_id,
+                element.time_s,
+                element.digest,
+                element.frame,
+            ),
+            durable=True,
+        )
+        if len(self._pending) >= MAX_PENDING_SENDS:
+            self._port.hold(Hold.PENDING)
+
+    def _refuse_send(self, error: FrameError) -> None:
+        """Answer a send that goes nowhere, in its turn (R23)."""
+        if not self._pending:
+            self._write_error(error)
+            return
+        self._request += 1
+        self._pending[self._request] = _Pending("", "", False, _error_frame(error))
+
+    def stored(self, request: int, time_s: int) -> None:
+        """A send is on stable storage: ack 1, in its turn."""
+        pending = self._pending.get(request)
+        if pending is None:
+            return
+        if pending.is_group:
+            pending.answer = frames.stored_for_group(
+                message_id=pending.message_id, author=self.user, group=pending.chat, time_s=time_s
+            )
+        else:
+            pending.answer = frames.stored_for_user(
+                message_id=pending.message_id,
+                author=self.user,
+                recipient=pending.chat,
+                time_s=time_s,
+            )
+        self._answer()
+
+    def send_refused(self, request: int, code: int, reason: str) -> None:
+        """A send was not stored: an error, in its turn (R29)."""
+        pending = self._pending.get(request)
+        if pending is None:
+            return
+        pending.answer = frames.error(
+            code=code,
+            reason=reason,
+            tag="action",
+            message_id=pending.message_id,
+            retry_after_s=1 if code == 503 else None,
+        )
+        self._answer()
+
+    def _answer(self) -> None:
+        """Write the answers that are complete from the oldest send on (2.3.4)."""
+        was_full = len(self._pending) >= MAX_PENDING_SENDS
+        done = []
+        for request, pending in self._pending.items():
+            if pending.answer is None:
+                break
+            self._port.write(pending.answer)
+            done.append(request)
+        for request in done:
+            pending = self._pending.pop(request)
+            if self._by_id.get(pending.message_id) is pending:
+                del self._by_id[pending.message_id]
+            for entry in pending.receipts:
+                self._stashed.discard(entry.seq)
+                self._write_entry(entry)
+        if was_full and len(self._pending) < MAX_PENDING_SENDS:
+            self._port.release(Hold.PENDING)
+
+    def _acked(self, ack: Ack) -> None:
+        self._port.request(
+            self._slot,
+            Acked(
+                self.user,
+                ack.message_ids,
+                ack.level,
+                ack.author,
+                ack.author_is_group,
+                ack.chat,
+                ack.chat_is_group,
+                -1 if ack.time_s is None else ack.time_s,
+            ),
+            durable=True,
+        )
+
+    # ----------------------------------------------------------------------------- rate limit
+
+    def _is_too_fast(self, now_ms: int) -> bool:
+        """Take a token for a frame, where the operator set a rate; True if none is left."""
+        limits = self._settings.limits
+        if limits.frames_per_s == 0:
+            return False
+        refilled = (now_ms - self._rate_at_ms) / 1000 * limits.frames_per_s
+        self._rate_tokens = min(limits.frames_burst, self._rate_tokens + refilled)
+        self._rate_at_ms = now_ms
+        if self._rate_tokens < 1:
+            return True
+        self._rate_tokens -= 1
+        return False
+
+    def _too_fast(self, element: Send | FrameError | None) -> FrameError:
+        if isinstance(element, FrameError):
+            return element  # its shape is wrong, which comes first (2.3.2)
+        rate = self._settings.limits.frames_per_s
+        return FrameError(
+            429,
+            f"more than {rate:g} frames a second",
+            tag="action" if element else "",
+            message_id=element.message_id if element else "",
+            retry_after_s=max(1, round(1 / rate)),
+        )
+
+
+def _unauthenticated(tag: str) -> FrameError:
+    return FrameError(401, "not authenticated", tag=tag)
+
+
+def _error_frame(error: FrameError) -> bytes:
+    return frames.error(
+        code=error.code,
+        reason=error.reason,
+        tag=error.tag,
+        message_id=error.message_id,
+        retry_after_s=error.retry_after_s,
+    )

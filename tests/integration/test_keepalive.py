@@ -1,0 +1,116 @@
+"""Pings, pongs and what they confirm: PROTOCOL 2.1 and R7, with shortened intervals."""
+
+import time
+
+from .conftest import RelayStarter
+from .harness import (
+    ALICE,
+    BOB,
+    SENT_AT,
+    Frame,
+    Relay,
+    SheetClient,
+    ack_1,
+    delivery,
+    exchange_marker,
+    poll_for,
+    receipt,
+)
+
+# Pings so far apart that none comes but those that follow a receipt.
+ONLY_RECEIPT_PINGS = "[keepalive]\nping_interval_s = 3600\nreceipt_ping_s = 0.2"
+
+
+def get_a_receipt(author: SheetClient, reader: SheetClient, message_id: str) -> Frame:
+    author.send_message(reader.user, message_id)
+    author.expect(ack_1(message_id, author=author.user, to=reader.user))
+    message = reader.recv()
+    assert message == delivery(message_id, author=author.user)
+    reader.ack(message)
+    came = author.recv()
+    assert came == receipt(message_id, 2, author=author.user, by=reader.user, t=SENT_AT)
+    return came
+
+
+def test_a_keepalive_text_is_answered_with_the_servers_milliseconds(relay: Relay) -> None:
+    alice = relay.login(ALICE)
+
+    alice.send("?,,")
+
+    answer = alice.recv_text()
+    assert answer.startswith("!")
+    assert abs(int(answer[1:]) / 1000 - time.time()) < 60
+    # A WebSocket ping is answered as well.
+    alice.ping(b"x" * 125)
+    alice.ping(b"")
+
+
+def test_an_idle_session_that_answers_pings_lives_on(start_relay: RelayStarter) -> None:
+    relay = start_relay(config="[keepalive]\nping_interval_s = 0.2\npong_timeout_s = 1.0")
+    alice, bob = relay.login(ALICE), relay.login(BOB)
+
+    # Longer than it would take to be thought dead.
+    alice.wait_for_pings(8)
+    bob.wait_for_pings(8)
+
+    exchange_marker(alice, bob)
+
+
+def test_a_client_that_never_pongs_is_closed_and_its_receipts_wait_again(
+    start_relay: RelayStarter,
+) -> None:
+    relay = start_relay(config="[keepalive]\nping_interval_s = 0.3\npong_timeout_s = 1.0")
+    bob = relay.login(BOB)
+    dead = relay.login(ALICE, answer_pings=False)
+    came = get_a_receipt(dead, bob, "M")
+    bob.send_message(ALICE, "UNACKED")
+    bob.expect(ack_1("UNACKED", author=BOB, to=ALICE))
+    dead.expect(delivery("UNACKED", author=BOB))
+
+    # Bob reads now and then, so that his pings are answered.
+    def is_dead() -> bool:
+        bob.expect_nothing()
+        return relay.connections_to(dead) == 0
+
+    poll_for("the front lets go of the dead connection", is_dead)
+
+    alice = relay.login(ALICE)
+    assert alice.queued == [came, delivery("UNACKED", author=BOB)]
+    exchange_marker(bob, alice)
+
+
+def test_a_pong_confirms_the_receipts_before_its_ping_and_no_later_ones(
+    start_relay: RelayStarter,
+) -> None:
+    relay = start_relay(config=ONLY_RECEIPT_PINGS)
+    alice, bob = relay.login(ALICE, answer_pings=False), relay.login(BOB)
+    first = get_a_receipt(alice, bob, "FIRST")
+    alice.wait_for_pings(1)
+    second = get_a_receipt(alice, bob, "SECOND")
+
+    # No pong yet: both wait.
+    alice.close()
+    alice = relay.login(ALICE, answer_pings=False)
+    assert alice.queued == [first, second]
+
+    # Receipts in a `q` were written as well as live ones, so a ping follows. Its pong does not
+    # reach the third, which was written after it.
+    alice.wait_for_pings(1)
+    third = get_a_receipt(alice, bob, "THIRD")
+    alice.pong(alice.pings[0])
+    alice.expect_nothing()
+    alice.close()
+    alice = relay.login(ALICE, answer_pings=False)
+    assert alice.queued == [third]
+
+    # A pong that answers no ping confirms nothing.
+    alice.pong(b"unasked")
+    alice.pong(b"")
+    alice.expect_nothing()
+    alice.close()
+    alice = relay.login(ALICE)
+    assert alice.queued == [third]
+    alice.wait_for_pings(1)
+    alice.expect_nothing()
+    alice.close()
+    assert relay.login(ALICE).queued == []

@@ -1,0 +1,95 @@
+"""A client that stops reading costs no one else anything, and itself at most the connection."""
+
+from .conftest import RelayStarter
+from .harness import (
+    ALICE,
+    BOB,
+    CAROL,
+    EVE,
+    ConnectionOver,
+    Relay,
+    SheetClient,
+    ack_1,
+    exchange_marker,
+    message_id_of,
+    poll_for,
+    queued_in,
+)
+
+MIB = 1024 * 1024
+# 24 MiB: more than the kernel's buffers and the relay's take together.
+MESSAGE = {"conversation": "x" * 48 * 1024}
+COUNT = 500
+
+
+def fill(relay: Relay) -> tuple[SheetClient, SheetClient, list[str]]:
+    """Send more to Bob, who does not read, than fits on the way; return Alice, Bob and the ids."""
+    alice = relay.login(ALICE)
+    bob = relay.connect(receive_buffer_bytes=4096)
+    bob.login(BOB)
+    ids = [f"M{number:03}" for number in range(COUNT)]
+    for message_id in ids:
+        alice.send_message(BOB, message_id, MESSAGE)
+        alice.expect(ack_1(message_id, author=ALICE, to=BOB))
+    return alice, bob, ids
+
+
+def test_a_reader_that_stops_and_goes_on_gets_everything_once_and_in_order(relay: Relay) -> None:
+    carol, eve = relay.login(CAROL), relay.login(EVE)
+    before = relay.memory_bytes()
+    alice, bob, ids = fill(relay)
+
+    # What does not fit waits on disk, not in memory, and others are served meanwhile.
+    assert relay.memory_bytes() - before < 64 * MIB
+    exchange_marker(carol, eve)
+
+    assert [message_id_of(frame) for frame in bob.recv_many(len(ids))] == ids
+    exchange_marker(alice, bob)
+
+
+def test_a_reader_that_stays_away_is_closed_with_1013_and_loses_nothing(
+    start_relay: RelayStarter,
+) -> None:
+    relay = start_relay(config="[flow]\nwrite_blocked_s = 1.0")
+    carol, eve = relay.login(CAROL), relay.login(EVE)
+    alice, bob, ids = fill(relay)
+
+    def is_closed() -> bool:
+        exchange_marker(carol, eve)
+        return "1013" in relay.log_text() or relay.connections_to(bob) == 0
+
+    poll_for("the front gives up on the reader", is_closed)
+    came = []
+    try:
+        while True:
+            came.append(bob.recv())
+    except ConnectionOver as over:
+        code = over.code
+    assert [message_id_of(frame) for frame in came] == ids[: len(came)]
+    assert len(came) < len(ids)
+    # 1006 where the close frame found no room behind what was never read.
+    assert code in (1013, 1006)
+
+    bob = relay.connect()
+    queued = [frame for page in bob.login_pages(BOB, len(ids)) for frame in page]
+    assert [message_id_of(frame) for frame in queued] == ids
+    exchange_marker(alice, bob)
+
+
+def test_a_login_whose_queue_is_not_read_blocks_no_one(relay: Relay) -> None:
+    alice = relay.login(ALICE)
+    ids = [f"M{number:03}" for number in range(COUNT)]
+    for message_id in ids:
+        alice.send_message(BOB, message_id, MESSAGE)
+        alice.expect(ack_1(message_id, author=ALICE, to=BOB))
+    before = relay.memory_bytes()
+    bob = relay.connect(receive_buffer_bytes=4096)
+
+    queued = list(bob.login(BOB))
+
+    exchange_marker(alice, relay.login(CAROL))
+    assert relay.memory_bytes() - before < 64 * MIB
+    while len(queued) < len(ids):
+        queued += queued_in(bob.recv())
+    assert [message_id_of(frame) for frame in queued] == ids
+    exchange_marker(alice, bob)

@@ -1,0 +1,508 @@
+"""The supervisor with real children: starting, refusing to start, deaths, reload and stop."""
+
+import fcntl
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+import pytest
+
+from .conftest import RelayStarter
+from .harness import ALICE, BOB, DEADLINE_S, GROUP, REPOSITORY, Child, Relay, poll_for
+
+READY = re.compile(r"ready ws://127\.0\.0\.1:(\d+)/ fronts=1 workers=2\n")
+
+
+class Command:
+    """`python supervisor.py` with any options; two workers and one front unless told otherwise."""
+
+    def __init__(self, directory: Path, *options: str, cwd: Path = REPOSITORY) -> None:
+        self._stdout, self._stderr = (
+            Path(tempfile.mkstemp(dir=directory, prefix=name)[1]) for name in ("stdout", "stderr")
+        )
+        self._seen: set[Any] = set()
+        with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, str(REPOSITORY / "supervisor.py")),
+                    *("--port", "0", "--workers", "2", "--fronts", "1", *options),
+                ],
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+            )
+
+    @property
+    def stdout(self) -> str:
+        return self._stdout.read_text()
+
+    @property
+    def stderr(self) -> str:
+        return self._stderr.read_text()
+
+    def wait_until_ready(self) -> int:
+        """Wait for the ready line and return the port."""
+
+        def ready_or_over() -> bool:
+            return bool(READY.search(self.stdout)) or self.process.poll() is not None
+
+        poll_for("the ready line", ready_or_over)
+        found = READY.fullmatch(self.stdout)
+        assert found, f"stdout {self.stdout!r}\n{self.stderr}"
+        return int(found[1])
+
+    def wait_for_log(self, pattern: str) -> re.Match[str]:
+        poll_for(f"{pattern!r} in the log", lambda: bool(re.search(pattern, self.stderr)))
+        found = re.search(pattern, self.stderr)
+        assert found
+        return found
+
+    def processes(self) -> list[Any]:
+        """The supervisor and its children, those of earlier calls too, as far as they live."""
+        try:
+            root = psutil.Process(self.process.pid)
+            self._seen |= {root, *root.children(recursive=True)}
+        except psutil.NoSuchProcess:
+            pass
+        return [process for process in self._seen if _lives(process)]
+
+    def wait(self) -> int:
+        """Return the exit code; no process is left behind."""
+        code = self.process.wait(DEADLINE_S)
+        assert self.processes() == []
+        return code
+
+    def clean_up(self) -> None:
+        for process in self.processes():
+            process.kill()
+        self.process.wait(DEADLINE_S)
+
+
+def _lives(process: Any) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+Launcher = Callable[..., Command]
+
+
+@pytest.fixture
+def run_dirs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Where the run directories are made, removed at the end; of a short path, unlike tmp_path."""
+    with tempfile.TemporaryDirectory(prefix="relay-test-") as name:
+        monkeypatch.setenv("TMPDIR", name)
+        monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+        yield Path(name)
+
+
+@pytest.fixture
+def launch(tmp_path: Path, run_dirs: Path) -> Iterator[Launcher]:
+    """A function that starts `supervisor.py` on `tmp_path/data` with more options."""
+    with ExitStack() as stack:
+
+        def start(*options: str, **arguments: Any) -> Command:
+            command = Command(tmp_path, "--data", str(tmp_path / "data"), *options, **arguments)
+            stack.callback(command.clean_up)
+            return command
+
+        yield start
+
+
+def assert_refused(command: Command, code: int, complaint: str) -> None:
+    """It exits with `code`, one line that fits `complaint`, and nothing else."""
+    assert command.wait() == code, command.stderr
+    assert command.stdout == ""
+    [line] = command.stderr.splitlines()
+    assert re.search(complaint, line), line
+
+
+def one(relay: Relay, role: str) -> Child:
+    return relay.children(role)[0]
+
+
+def wait_for_successor(relay: Relay, dead: Child) -> Child:
+    """Wait until another process has the place of `dead`."""
+
+    def found() -> list[Child]:
+        return [c for c in relay.children(dead.role) if c.index == dead.index]
+
+    poll_for(
+        f"a successor of {dead}",
+        lambda: any(child.process.pid != dead.process.pid for child in found()),
+    )
+    return found()[0]
+
+
+def events(relay: Relay, name: str) -> list[dict[str, Any]]:
+    """The lines of the log so far with this event."""
+    lines = [json.loads(line) for line in relay.log_text().splitlines() if line.startswith("{")]
+    return [line for line in lines if line["event"] == name]
+
+
+def can_log_in(relay: Relay, user: str) -> bool:
+    try:
+        relay.login(user)
+    except (AssertionError, OSError):
+        return False
+    return True
+
+
+# --- start and stop ---
+
+
+@pytest.mark.parametrize("stop_signal", [signal.SIGTERM, signal.SIGINT])
+def test_it_says_ready_once_and_a_signal_stops_it_in_order(
+    launch: Launcher, stop_signal: signal.Signals
+) -> None:
+    command = launch()
+    port = command.wait_until_ready()
+    assert len(command.processes()) == 4
+    socket.create_connection(("127.0.0.1", port)).close()
+
+    command.process.send_signal(stop_signal)
+
+    assert command.wait() == 0
+    assert READY.fullmatch(command.stdout)
+    exits = re.findall(r"(\w+)\.exited .*?index=(\d) .*?exit_code=(\d)", command.stderr)
+    assert exits[0] == ("front", "0", "0")  # the fronts go first
+    assert sorted(exits[1:]) == [("worker", "0", "0"), ("worker", "1", "0")]
+
+
+@pytest.mark.parametrize("stop_signal", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_ready_stops_it_in_order(
+    launch: Launcher, stop_signal: signal.Signals
+) -> None:
+    command = launch()
+    command.wait_for_log(r"supervisor\.starting")
+
+    command.process.send_signal(stop_signal)
+
+    assert command.wait() == 0
+    assert command.stdout == ""
+
+
+def test_a_second_interrupt_does_not_wait_for_a_child_that_does_not_stop(
+    launch: Launcher,
+) -> None:
+    command = launch()
+    command.wait_until_ready()
+    for process in command.processes():
+        if process.pid != command.process.pid:
+            process.suspend()
+
+    command.process.send_signal(signal.SIGINT)
+    command.wait_for_log(r"supervisor\.stopping")
+    command.process.send_signal(signal.SIGINT)
+
+    assert command.wait() == 0  # within less than the stop deadline of 30 s
+    assert len(re.findall(r"exited .*signal=SIGKILL", command.stderr)) == 3
+
+
+def test_a_child_that_does_not_stop_is_killed_at_the_deadline(
+    launch: Launcher, tmp_path: Path
+) -> None:
+    config = tmp_path / "relay.toml"
+    config.write_text("[supervisor]\nstop_deadline_s = 0.5\n")
+    command = launch("--config", str(config))
+    command.wait_until_ready()
+    for process in command.processes():
+        if process.pid != command.process.pid:
+            process.suspend()
+
+    command.process.send_signal(signal.SIGTERM)
+
+    assert command.wait() == 0
+
+
+def test_the_run_directory_goes_with_the_supervisor(relay: Relay) -> None:
+    [run_dir] = (relay.directory / "run").iterdir()
+    assert run_dir.stat().st_mode & 0o777 == 0o700
+    assert json.loads((run_dir / "settings.json").read_bytes())["server"]["workers"] == 2
+
+    relay.stop()
+
+    assert list((relay.directory / "run").iterdir()) == []
+
+
+def test_it_starts_from_any_directory(launch: Launcher, tmp_path: Path) -> None:
+    (tmp_path / "msgspec.py").write_text("raise SystemExit('the wrong module')\n")
+
+    launch(cwd=tmp_path).wait_until_ready()
+
+
+def test_the_port_can_be_taken_again_at_once(launch: Launcher) -> None:
+    """Connections that the relay closed first linger in TIME_WAIT; they must not be in the way."""
+    first = launch()
+    port = first.wait_until_ready()
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        first.process.terminate()
+        assert first.wait() == 0
+        client.close()
+
+    assert launch("--port", str(port)).wait_until_ready() == port
+
+
+# --- refusals ---
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--wrokers", "2"], "--wrokers"),
+        (["--workers", "many"], '--workers = "many" .* an integer'),
+        (["--durability", "none"], '--durability .* "fsync" or "os"'),
+        (["--host", "0.0.0.0"], "0.0.0.0.*--insecure-open"),
+        (["--config", "/nowhere/relay.toml"], "/nowhere/relay.toml: cannot read"),
+        (["--groups", "/nowhere/groups.json"], "/nowhere/groups.json: cannot read"),
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_2(
+    launch: Launcher, options: list[str], complaint: str
+) -> None:
+    assert_refused(launch(*options), 2, complaint)
+
+
+def test_a_bad_setting_is_one_line_and_exit_2(launch: Launcher, tmp_path: Path) -> None:
+    config = tmp_path / "relay.toml"
+    config.write_text("[server]\nprot = 9011\n")
+
+    assert_refused(launch("--config", str(config)), 2, "relay.toml.* server.prot.* server.port")
+
+
+def test_a_bad_groups_file_is_one_line_and_exit_2(launch: Launcher, tmp_path: Path) -> None:
+    groups = tmp_path / "groups.json"
+    groups.write_text('{"nonsense": {}}')
+
+    assert_refused(launch("--groups", str(groups)), 2, "groups.json.*nonsense")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_port_in_use_is_one_line_and_exit_1(launch: Launcher) -> None:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # it must not be shared
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+
+        assert_refused(launch("--port", str(port)), 1, f"port {port} on 127.0.0.1 is in use")
+
+
+def test_an_unusable_data_directory_is_one_line_and_exit_1(
+    launch: Launcher, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+
+    assert_refused(launch("--data", str(tmp_path / "file" / "data")), 1, "file/data cannot be used")
+
+
+def test_a_second_supervisor_on_the_same_data_is_one_line_and_exit_1(launch: Launcher) -> None:
+    first = launch()
+    first.wait_until_ready()
+
+    assert_refused(launch(), 1, rf"another supervisor \(pid {first.process.pid}\)")
+    assert first.process.poll() is None
+
+
+def test_another_number_of_workers_is_one_line_and_exit_1(launch: Launcher) -> None:
+    first = launch()
+    first.wait_until_ready()
+    first.process.terminate()
+    assert first.wait() == 0
+
+    assert_refused(launch("--workers", "3"), 1, "for 2 workers, not for 3")
+
+
+def test_a_worker_that_cannot_boot_ends_the_start_with_exit_1(
+    launch: Launcher, tmp_path: Path
+) -> None:
+    store = tmp_path / "data" / "worker-1"
+    store.parent.mkdir()
+    (tmp_path / "data" / "meta.json").write_text('{"format":1,"workers":2}')
+    store.touch()  # where its directory should be
+
+    command = launch()
+
+    assert command.wait() == 1
+    assert command.stdout == ""
+    assert re.search(r"worker\.exited .*index=1 .*exit_code=3", command.stderr)
+    assert "Traceback" not in command.stderr
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_help_and_version_answer_and_exit_0(launch: Launcher, option: str) -> None:
+    command = launch(option)
+
+    assert command.wait() == 0
+    assert command.stdout
+    assert command.stderr == ""
+
+
+# --- deaths ---
+
+
+@pytest.mark.parametrize("role", ["worker", "front"])
+def test_a_killed_child_is_restarted_and_its_death_is_one_line(relay: Relay, role: str) -> None:
+    dead = one(relay, role)
+
+    dead.process.kill()
+
+    wait_for_successor(relay, dead)
+    poll_for("a login", lambda: can_log_in(relay, ALICE) and can_log_in(relay, BOB))
+    [death] = events(relay, f"{role}.exited")
+    assert death["index"] == 0
+    assert death["pid"] == dead.process.pid
+    assert death["signal"] == "SIGKILL"
+    assert death["attempt"] == 1
+    assert death["uptime_s"] >= 0
+    assert 50 <= death["restart_in_ms"] <= 100
+    assert death["hint"]
+
+
+def test_deaths_in_a_row_are_answered_ever_later(relay: Relay) -> None:
+    for _ in range(4):
+        dead = one(relay, "worker")
+        dead.process.kill()
+        wait_for_successor(relay, dead)
+
+    delays = [death["restart_in_ms"] for death in events(relay, "worker.exited")]
+    assert delays == sorted(delays)
+    assert delays[-1] >= 400
+
+
+def test_a_child_that_crashes_leaves_its_stack_in_the_log(launch: Launcher) -> None:
+    command = launch()
+    command.wait_until_ready()
+    for process in command.processes():
+        if process.pid != command.process.pid:
+            process.send_signal(signal.SIGABRT)
+
+    for role, index in (("front", 0), ("worker", 0), ("worker", 1)):
+        command.wait_for_log(rf"{role}\.exited .*index={index} .*signal=SIGABRT .*hint=.*stack")
+    # The dumps of three processes may be mixed within a line.
+    assert command.stderr.count("Fatal Python error") == 3
+
+
+def test_a_hung_child_is_killed_and_restarted(start_relay: RelayStarter) -> None:
+    relay = start_relay(config="[supervisor]\nheartbeat_s = 0.05\nhung_after_s = 1.0\n")
+    relay.expect_in_log("worker.hung")
+    hung = one(relay, "worker")
+
+    hung.process.suspend()
+
+    wait_for_successor(relay, hung)
+    [line] = events(relay, "worker.hung")
+    assert line["pid"] == hung.process.pid
+    assert line["silent_s"] >= 1.0
+    [death] = events(relay, "worker.exited")
+    assert death["signal"] in ("SIGKILL", "SIGABRT")
+
+
+def test_one_that_cannot_boot_later_is_tried_slowly_while_the_rest_serves(
+    start_relay: RelayStarter,
+) -> None:
+    relay = start_relay()
+    dead = one(relay, "worker")
+    store = relay.directory / "data" / "worker-0"
+    # It dies and cannot start again: its directory has become a file.
+    dead.process.suspend()
+    store.rename(store.with_name("aside-0"))
+    store.touch()
+    relay.expect_in_log('"process":"worker-0"')
+    dead.process.kill()
+
+    poll_for("a failed restart", lambda: len(events(relay, "worker.exited")) == 2)
+
+    failure = events(relay, "worker.exited")[1]
+    assert failure["exit_code"] == 3
+    assert failure["restart_in_ms"] == 10_000
+    assert [child.index for child in relay.children()] == [0, 1]  # the front, the other worker
+
+
+def test_children_stop_when_the_supervisor_is_killed(relay: Relay) -> None:
+    children = relay.children()
+    assert len(children) == 3
+
+    relay.process.kill()
+    relay.process.wait(DEADLINE_S)
+
+    poll_for("the end of all children", lambda: not any(_lives(c.process) for c in children))
+    relay.kill_everything()  # there is nothing left to kill; it can start again
+    relay.start()
+    assert len(relay.children()) == 3
+
+
+def test_a_new_supervisor_takes_over_at_once_from_a_killed_one(
+    launch: Launcher, run_dirs: Path
+) -> None:
+    """The old children may still hold the port and the stores: it waits for them to go."""
+    killed = launch()
+    port = killed.wait_until_ready()
+    assert len(killed.processes()) == 4
+    killed.process.kill()
+
+    successor = launch("--port", str(port))
+
+    assert successor.wait_until_ready() == port
+    poll_for("the end of the old children", lambda: killed.processes() == [])
+    successor.process.terminate()
+    assert successor.wait() == 0
+    assert list(run_dirs.iterdir()) == []  # not even what the killed one left
+
+
+def test_the_workers_own_their_stores_alone(relay: Relay) -> None:
+    for index in range(2):
+        path = relay.directory / "data" / f"worker-{index}" / "lock"
+        with path.open("a") as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+# --- reload ---
+
+
+def run_dir_groups(relay: Relay) -> dict[str, Any]:
+    [path] = (relay.directory / "run").glob("*/groups.json")
+    document: dict[str, Any] = json.loads(path.read_bytes())
+    return document
+
+
+def test_sighup_takes_new_groups(relay: Relay) -> None:
+    relay.write_groups({GROUP: [ALICE, BOB]})
+
+    relay.reload()
+
+    poll_for("the reload", lambda: bool(events(relay, "groups.reloaded")))
+    assert len(run_dir_groups(relay)[GROUP]["participants"]) == 2
+
+
+def test_sighup_refuses_bad_groups_whole_and_keeps_the_old(relay: Relay) -> None:
+    before = run_dir_groups(relay)
+    relay.expect_in_log("groups.refused")
+    relay.groups_path.write_text('{"nonsense": {}}')
+
+    relay.reload()
+
+    poll_for("the refusal", lambda: bool(events(relay, "groups.refused")))
+    [refusal] = events(relay, "groups.refused")
+    assert "nonsense" in refusal["reason"]
+    assert run_dir_groups(relay) == before
+
+
+def test_sighup_without_a_groups_file_changes_nothing(start_relay: RelayStarter) -> None:
+    relay = start_relay(groups=None)
+
+    relay.reload()
+
+    poll_for("a log line", lambda: bool(events(relay, "groups.not_reloaded")))
+    assert len(relay.children()) == 3

@@ -1,0 +1,15 @@
+"""The worker process; supervisor.py starts it."""
+
+import sys
+
+from relay.process import Place, run
+from workers.loop import Worker
+
+
+def main(place: Place) -> None:
+    """Serve one shard until told to stop."""
+    Worker(place).run()
+
+
+if __name__ == "__main__":
+    sys.exit(run("worker", main))

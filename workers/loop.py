@@ -1,0 +1,379 @@
+"""The worker's loop: wait, drain, decide, commit once, send.
+
+Synchronous on purpose: between two batches nothing runs, so the state that a batch sees is what the
+one before left. While a batch is being committed the next one gathers in the ROUTER's queue, so
+batches grow with the load, and under light load each message is committed at once.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import zmq
+
+from relay import log
+from relay.bus import envelopes
+from relay.bus.envelopes import (
+    Applied,
+    Confirmed,
+    Durable,
+    FrontBatch,
+    PeerBatch,
+    ToWorker,
+    WorkerBatch,
+)
+from relay.bus.link import Incoming, Outgoing
+from relay.bus.sockets import bind_router, connect_dealer
+from relay.bus.topology import Topology, WorkerAddress
+from relay.control import GroupsChanged, Heartbeat, PeerGone, Ready, Stop, TopologyChanged
+from relay.core.slots import shard_ranges
+from relay.groupfile import load_groups
+from relay.process import Place, settle
+from workers.effects import Effects, Identity
+from workers.shard import Shard
+from workers.store import Store
+
+# One batch takes at most this much from the inbox, so that its commit stays short.
+MAX_BATCH_MESSAGES = 512
+MAX_BATCH_BYTES = 4 * 1024 * 1024
+# Confirmations free space and nothing waits for them, so they ride with the next batch, or go
+# after this long. Without it each would cost an fsync of its own under light load.
+LAZY_MS = 100
+SWEEP_MS = 1000
+SWEPT_BOXES = 200
+COUNTERS_MS = 60_000
+GROW_EVERY_BATCHES = 64
+
+Item = ToWorker | Applied
+
+
+class _FrontLink:
+    """Both directions of the link with one front."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.incoming = Incoming()
+        self.outgoing: Outgoing[object] = Outgoing(max_bytes)
+
+
+class _Peer:
+    """The DEALER to another worker's ROUTER."""
+
+    def __init__(self, address: WorkerAddress, socket: zmq.Socket[bytes]) -> None:
+        self.address = address
+        self.socket = socket
+        self.number = 0
+
+
+class _Received(NamedTuple):
+    origin: Identity
+    peer: int | None  # the worker that sent it, None for a front
+    item: Item
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, place: Place) -> None:
+        """Open the store and bind the ROUTER; raises BootError where that cannot be."""
+        self._place = place
+        self._settings = settings = place.settings
+        self._log = log.get_logger()
+        ranges = shard_ranges(settings.server.workers)
+        self._store = Store(
+            place.data_dir / f"worker-{place.index}",
+            durability=settings.store.durability,
+            map_bytes=settings.store.map_bytes,
+            max_map_bytes=settings.store.max_map_bytes,
+        )
+        self._shard = Shard(place.index, ranges, settings)
+        self._load_groups()
+        self._identity = f"worker-{place.index}-{place.incarnation}"
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._endpoint = f"ipc://{place.run_dir}/w{place.index}-{place.incarnation}.sock"
+        self._router = bind_router(self._context, self._endpoint)
+        self._poller = zmq.Poller()
+        self._poller.register(self._router, zmq.POLLIN)
+        self._poller.register(place.control.fileno(), zmq.POLLIN)
+        self._topology = Topology(epoch=-1)
+        self._fronts: dict[Identity, _FrontLink] = {}
+        self._peers: dict[int, _Peer] = {}
+        self._lazy: list[_Received] = []
+        self._lazy_due_ms = 0
+        self._heard: set[Identity] = set()  # fronts that are owed a batch, be it empty
+        self._lost_fronts: set[Identity] = set()
+        # The latest incarnation of each front that is dead; what still arrives from it is void.
+        self._dead_fronts: dict[int, int] = {}
+        self._roomy_fronts: set[Identity] = set()
+        self._new_peers: set[int] = set()
+        self._stopping = False
+        self._batches = 0
+        self._swept_to = b""
+        now = _now_ms()
+        self._heartbeat_due_ms = now
+        self._sweep_due_ms = now + SWEEP_MS
+        self._counters_due_ms = now + COUNTERS_MS
+        self._counters_logged: dict[str, int] = {}
+
+    def run(self) -> None:
+        """Serve until the supervisor says stop or is gone."""
+        self._place.control.send(Ready(self._endpoint))
+        settle()
+        self._log.info("worker.started", sessions=0)
+        try:
+            while not self._stopping:
+                self._poller.poll(self._wait_ms())
+                self._read_control()
+                self._turn(self._drain())
+                self._tick()
+            # What reached the inbox before the stop is still answered.
+            self._turn(self._drain())
+        finally:
+            self._log_counters()
+            self._log.info("worker.stopped", batches=self._batches)
+            self._close()
+
+    def _close(self) -> None:
+        for peer in self._peers.values():
+            peer.socket.close()
+        self._router.close()
+        self._context.term()
+        self._store.close()
+
+    def _wait_ms(self) -> int:
+        due = min(self._heartbeat_due_ms, self._sweep_due_ms)
+        if self._lazy:
+            due = min(due, self._lazy_due_ms)
+        if self._new_peers or self._lost_fronts:
+            return 0
+        return max(0, due - _now_ms())
+
+    # --------------------------------------------------------------------------------- inbox
+
+    def _drain(self) -> list[_Received]:
+        """Take what has come, up to the batch's bounds; the rest waits in the sockets."""
+        received: list[_Received] = []
+        size = 0
+        for _ in range(MAX_BATCH_MESSAGES):
+            try:
+                origin, payload = self._router.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                break
+            size += len(payload)
+            self._open(origin, payload, received)
+            if size >= MAX_BATCH_BYTES:
+                break
+        for index, peer in self._peers.items():
+            while True:
+                try:
+                    payload = peer.socket.recv(zmq.DONTWAIT)
+                except zmq.Again:
+                    break
+                batch = envelopes.decode_peer_batch(payload)
+                received.extend(_Received(b"", index, item) for item in batch.items)
+        return received
+
+    def _open(self, origin: Identity, payload: bytes, received: list[_Received]) -> None:
+        batch = envelopes.decode_worker_batch(payload)
+        if batch.incarnation != self._place.incarnation:
+            # Meant for a worker that is no more; its sender knows or will soon (I8).
+            self._shard.counters["stale_batches_refused"] += 1
+            return
+        role, index, incarnation = _parse_identity(origin)
+        if role == b"worker":
+            received.extend(_Received(origin, index, item) for item in batch.items)
+            return
+        if incarnation <= self._dead_fronts.get(index, -1):
+            self._shard.counters["batches_of_dead_fronts_dropped"] += 1
+            return
+        link = self._fronts.get(origin)
+        if link is None:
+            link = self._fronts[origin] = _FrontLink(self._settings.flow.link_bytes)
+        if not link.incoming.accept(batch.number, len(payload)):
+            self._shard.counters["repeated_batches_dropped"] += 1
+            return
+        was_full = link.outgoing.is_full
+        link.outgoing.confirm(batch.received)
+        if was_full and not link.outgoing.is_full:
+            self._roomy_fronts.add(origin)
+        if batch.items:
+            self._heard.add(origin)
+        received.extend(_Received(origin, None, item) for item in batch.items)
+
+    # ---------------------------------------------------------------------------------- batch
+
+    def _turn(self, received: list[_Received]) -> None:
+        """Decide on what was received in one transaction, commit it, then send what follows."""
+        now_ms = _now_ms()
+        urgent = any(not isinstance(each.item, Confirmed | Applied) for each in received)
+        if not urgent and not (self._lost_fronts or self._roomy_fronts or self._new_peers):
+            if received and not self._lazy:
+                self._lazy_due_ms = now_ms + LAZY_MS
+            self._lazy += received
+            if not self._lazy or (now_ms < self._lazy_due_ms and not self._stopping):
+                return
+            received = []
+        received, self._lazy = self._lazy + received, []
+        batch = self._store.begin()
+        try:
+            self._shard.begin(batch, now_ms=now_ms)
+            self._decide(received)
+            effects = self._shard.end()
+            batch.commit()
+        except BaseException:
+            batch.abort()
+            raise
+        self._send(effects)
+        self._batches += 1
+        if self._batches % GROW_EVERY_BATCHES == 0:
+            self._store.grow()
+
+    def _decide(self, received: list[_Received]) -> None:
+        shard = self._shard
+        for front in self._lost_fronts:
+            shard.front_lost(front)
+        self._lost_fronts.clear()
+        for front in self._roomy_fronts:
+            shard.front_has_room(front)
+        self._roomy_fronts.clear()
+        for peer in self._new_peers:
+            shard.peer_connected(peer)
+        self._new_peers.clear()
+        for origin, index, item in received:
+            if index is None:
+                assert not isinstance(item, Applied | Durable)
+                shard.handle(origin, item)
+            elif isinstance(item, Applied):
+                shard.applied(index, item)
+            elif isinstance(item, Durable):
+                shard.apply(origin, index, item)
+            else:
+                shard.handle(origin, item)
+
+    def _send(self, effects: Effects) -> None:
+        for origin in self._heard:
+            effects.to_fronts[origin]  # an empty batch confirms what was received
+        self._heard.clear()
+        for front, items in effects.to_fronts.items():
+            link = self._fronts.get(front)
+            if link is None:
+                continue  # it died in this very turn
+            payload = envelopes.encode(
+                FrontBatch(link.outgoing.next_number, link.incoming.report(), items)
+            )
+            if not self._route(front, payload):
+                self._lose(front)
+                continue
+            link.outgoing.sent(len(payload))
+            if link.outgoing.is_full:
+                self._shard.front_full(front)
+        for index, entries in effects.to_peers.items():
+            peer = self._peers.get(index)
+            if peer is None:
+                self._shard.counters["stray_acks_dropped"] += len(entries)
+                continue
+            peer.number += 1
+            peer.socket.send(
+                envelopes.encode(
+                    WorkerBatch(peer.address.incarnation, peer.number, 0, list(entries))
+                ),
+                zmq.DONTWAIT,
+            )
+        for origin, applied in effects.applied.items():
+            # A peer that died meanwhile sends its entries again.
+            self._route(origin, envelopes.encode(PeerBatch([applied])))
+
+    def _route(self, receiver: Identity, payload: bytes) -> bool:
+        """Send through the ROUTER; False where the receiver has no connection any more."""
+        try:
+            self._router.send_multipart((receiver, payload), zmq.DONTWAIT)
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            return False
+        return True
+
+    def _lose(self, front: Identity) -> None:
+        _, index, incarnation = _parse_identity(front)
+        self._dead_fronts[index] = max(incarnation, self._dead_fronts.get(index, -1))
+        if self._fronts.pop(front, None) is not None:
+            self._lost_fronts.add(front)
+
+    # -------------------------------------------------------------------------------- control
+
+    def _read_control(self) -> None:
+        for message in self._place.control.receive():
+            match message:
+                case TopologyChanged():
+                    self._follow(message.topology)
+                case GroupsChanged():
+                    self._load_groups()
+                case Stop() | PeerGone():
+                    self._stopping = True
+
+    def _load_groups(self) -> None:
+        groups = load_groups(
+            self._place.run_dir / "groups.json",
+            max_members=self._settings.limits.group_members,
+        )
+        self._shard.provision(groups)
+
+    def _follow(self, topology: Topology) -> None:
+        """Connect to new peers, let go of dead ones, and end the sessions of dead fronts."""
+        for front in set(self._topology.fronts) - set(topology.fronts):
+            self._lose(front.encode())
+        present = {address.index: address for address in topology.workers}
+        for index, peer in list(self._peers.items()):
+            if present.get(index) != peer.address:
+                self._poller.unregister(peer.socket)
+                peer.socket.close()
+                del self._peers[index]
+                self._shard.peer_lost(index)
+        for index, address in present.items():
+            if index != self._place.index and index not in self._peers:
+                socket = connect_dealer(self._context, address.endpoint, identity=self._identity)
+                self._poller.register(socket, zmq.POLLIN)
+                self._peers[index] = _Peer(address, socket)
+                self._new_peers.add(index)
+        self._topology = topology
+
+    # ----------------------------------------------------------------------------------- time
+
+    def _tick(self) -> None:
+        now_ms = _now_ms()
+        if now_ms >= self._heartbeat_due_ms:
+            self._place.control.send(Heartbeat())
+            self._heartbeat_due_ms = now_ms + int(self._settings.supervisor.heartbeat_s * 1000)
+        if now_ms >= self._sweep_due_ms:
+            self._sweep_due_ms = now_ms + SWEEP_MS
+            self._sweep(now_ms)
+        if now_ms >= self._counters_due_ms:
+            self._counters_due_ms = now_ms + COUNTERS_MS
+            self._log_counters()
+
+    def _sweep(self, now_ms: int) -> None:
+        batch = self._store.begin()
+        try:
+            self._shard.begin(batch, now_ms=now_ms)
+            self._swept_to = self._shard.sweep(self._swept_to, max_boxes=SWEPT_BOXES)
+            effects = self._shard.end()
+            batch.commit()
+        except BaseException:
+            batch.abort()
+            raise
+        self._send(effects)
+
+    def _log_counters(self) -> None:
+        if self._shard.counters != self._counters_logged:
+            self._counters_logged = dict(self._shard.counters)
+            self._log.info("worker.counters", **self._counters_logged)
+
+
+def _parse_identity(identity: Identity) -> tuple[bytes, int, int]:
+    """Return (role, index, incarnation) of a peer on the bus."""
+    role, index, incarnation = identity.split(b"-")
+    return role, int(index), int(incarnation)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

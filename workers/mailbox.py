@@ -1,0 +1,266 @@
+"""A mailbox: what waits for one device of one user, in order, within limits.
+
+Its entries are in the store. In memory are only totals, and those only while the user has a session
+or a batch touches them: an absent user costs nothing but pages on disk. While nobody is logged in
+the totals are kept in the store too; without them they are counted anew, which also heals them
+after a crash.
+
+Entry formats: `m` frame; `g` seq of the body and its length; `r` a receipt; `R` a receipt that is
+found by message and acker too, because its author was absent.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import NamedTuple
+
+import msgspec
+
+from relay.bus.envelopes import Entry, Receipt
+from relay.core import frames
+from relay.errors import RelayError
+from relay.settings import MailboxSettings
+from workers.keys import box_of, receipt_key
+from workers.store import Batch
+
+_MESSAGE = ord("m")
+_GROUP_MESSAGE = ord("g")
+_RECEIPT = ord("r")
+_FINDABLE_RECEIPT = ord("R")
+
+_BODY = Struct(">cQI")
+_TOTALS = Struct(">IQIQ")
+
+_encode_receipt = msgspec.msgpack.Encoder().encode
+_decode_receipt = msgspec.msgpack.Decoder(Receipt).decode
+
+
+class MailboxFull(RelayError):
+    """The mailbox is at its limit and holds nothing that was ever sent; nothing was queued."""
+
+
+class Stretch(NamedTuple):
+    """Entries of a mailbox in order; `ends` tells that nothing follows within what was asked."""
+
+    entries: list[Entry]
+    ends: bool
+
+
+class Mailbox:
+    """The totals of one mailbox, and every change of it.
+
+    `transmitted` is the seq up to which entries have been sent to a session at least once; those
+    may be evicted when it is full, later ones never (2.7).
+    """
+
+    __slots__ = ("box", "evicted", "messages", "receipts", "size", "transmitted")
+
+    def __init__(self, box: bytes) -> None:
+        self.box = box
+        self.messages = 0
+        self.size = 0  # bytes of the messages' frames
+        self.receipts = 0
+        self.transmitted = 0
+        self.evicted = 0  # since this object was made
+
+    @classmethod
+    def load(cls, batch: Batch, user: str) -> Mailbox:
+        """Return the mailbox of `user`, from its totals or by counting."""
+        mailbox = cls(box_of(user))
+        totals = batch.get_totals(mailbox.box)
+        if totals is not None:
+            mailbox.messages, mailbox.size, mailbox.receipts, mailbox.transmitted = _TOTALS.unpack(
+                totals
+            )
+            return mailbox
+        for _, entry in batch.scan_mail(mailbox.box):
+            mailbox._count(entry, 1)
+        return mailbox
+
+    def save(self, batch: Batch) -> None:
+        """Keep the totals in the store, for as long as the user has no session."""
+        if self.messages or self.receipts:
+            totals = _TOTALS.pack(self.messages, self.size, self.receipts, self.transmitted)
+            batch.put_totals(self.box, totals)
+        else:
+            batch.delete_totals(self.box)
+
+    def add_message(self, batch: Batch, seq: int, frame: bytes, limits: MailboxSettings) -> None:
+        """Queue a 1-1 message as entry `seq`, which must be higher than any before.
+
+        Raises:
+            MailboxFull: over the limits, and nothing in it may be evicted. Answer 507.
+        """
+        self._make_room(batch, len(frame), limits)
+        self._put(batch, seq, b"m" + frame)
+
+    def add_group_message(
+        self, batch: Batch, seq: int, length: int, limits: MailboxSettings
+    ) -> None:
+        """Queue a reference to the group message stored as body `seq`, of `length` bytes.
+
+        Raises:
+            MailboxFull: as for `add_message`. Skip this member's copy.
+        """
+        self._make_room(batch, length, limits)
+        self._put(batch, seq, _BODY.pack(b"g", seq, length))
+
+    def add_receipt(
+        self,
+        batch: Batch,
+        seq: int,
+        receipt: Receipt,
+        limits: MailboxSettings,
+        *,
+        author_is_absent: bool,
+    ) -> bool:
+        """Queue a receipt as entry `seq`; False if it was dropped because too many wait.
+
+        While the author is absent a higher level takes the place of a lower one (2.4.5).
+        """
+        if not author_is_absent:
+            if self.receipts >= limits.max_receipts:
+                return False
+            self._put(batch, seq, b"r" + _encode_receipt(receipt))
+            return True
+        return self._add_findable(batch, seq, receipt, limits.max_receipts)
+
+    def make_receipts_findable(self, batch: Batch) -> None:
+        """Prepare the receipts that wait for the author's absence, when its session ends."""
+        if not self.receipts:
+            return
+        found = [
+            (seq, _decode_receipt(entry[1:]))
+            for seq, entry in batch.scan_mail(self.box)
+            if entry[0] == _RECEIPT
+        ]
+        for seq, receipt in found:
+            self._remove(batch, seq)
+            self._add_findable(batch, seq, receipt, None)
+
+    def _add_findable(
+        self, batch: Batch, seq: int, receipt: Receipt, max_receipts: int | None
+    ) -> bool:
+        key = receipt_key(self.box, receipt.message_id, receipt.acker, receipt.group)
+        earlier_seq = batch.get_receipt(key)
+        if earlier_seq is not None:
+            earlier = batch.pop_mail(self.box, earlier_seq)
+            assert earlier is not None, f"receipt {earlier_seq} is known but not in the mailbox"
+            self._count(earlier, -1)
+            known = _decode_receipt(earlier[1:])
+            if known.level > receipt.level:
+                receipt = known
+        elif max_receipts is not None and self.receipts >= max_receipts:
+            return False
+        self._put(batch, seq, b"R" + _encode_receipt(receipt))
+        batch.put_receipt(key, seq)
+        return True
+
+    def remove(self, batch: Batch, seq: int) -> bool:
+        """Remove entry `seq`, confirmed by its reader; False if it was gone already."""
+        return self._remove(batch, seq)
+
+    def stretch(
+        self, batch: Batch, *, after: int, up_to: int, max_bytes: int, max_entries: int
+    ) -> Stretch:
+        """Return the entries in (after, up_to], as many as fit; at least one where there is one."""
+        entries: list[Entry] = []
+        room = max_bytes
+        for seq, raw in batch.scan_mail(self.box, after=after):
+            if seq > up_to:
+                break
+            entry = _open(batch, seq, raw)
+            room -= len(entry.frame)
+            if entries and (room < 0 or len(entries) >= max_entries):
+                return Stretch(entries, ends=False)
+            entries.append(entry)
+        return Stretch(entries, ends=True)
+
+    def expire(self, batch: Batch, before: int, max_entries: int) -> int:
+        """Remove up to `max_entries` entries that are older than seq `before`; return how many."""
+        due: list[int] = []
+        for seq, _ in batch.scan_mail(self.box):
+            if seq >= before or len(due) >= max_entries:
+                break
+            due.append(seq)
+        for seq in due:
+            self._remove(batch, seq)
+        return len(due)
+
+    def _make_room(self, batch: Batch, length: int, limits: MailboxSettings) -> None:
+        if self.messages < limits.max_entries and self.size + length <= limits.max_bytes:
+            return
+        due: list[int] = []
+        messages, size = self.messages, self.size
+        for seq, raw in batch.scan_mail(self.box):
+            if messages < limits.max_entries and size + length <= limits.max_bytes:
+                break
+            if seq > self.transmitted:
+                raise MailboxFull(
+                    f"{self.messages} messages of {self.size} bytes wait for the recipient, "
+                    f"who has taken none of them; at most {limits.max_entries} "
+                    f"of {limits.max_bytes} bytes may"
+                )
+            if raw[0] in (_MESSAGE, _GROUP_MESSAGE):
+                due.append(seq)
+                messages -= 1
+                size -= _length(raw)
+        for seq in due:
+            self._remove(batch, seq)
+        self.evicted += len(due)
+
+    def _put(self, batch: Batch, seq: int, raw: bytes) -> None:
+        batch.put_mail(self.box, seq, raw)
+        self._count(raw, 1)
+
+    def _remove(self, batch: Batch, seq: int) -> bool:
+        raw = batch.pop_mail(self.box, seq)
+        if raw is None:
+            return False
+        self._count(raw, -1)
+        kind = raw[0]
+        if kind == _GROUP_MESSAGE:
+            batch.release_body(_BODY.unpack(raw)[1])
+        elif kind == _FINDABLE_RECEIPT:
+            receipt = _decode_receipt(raw[1:])
+            batch.delete_receipt(
+                receipt_key(self.box, receipt.message_id, receipt.acker, receipt.group)
+            )
+        return True
+
+    def _count(self, raw: bytes, sign: int) -> None:
+        if raw[0] in (_MESSAGE, _GROUP_MESSAGE):
+            self.messages += sign
+            self.size += sign * _length(raw)
+        else:
+            self.receipts += sign
+
+
+def _length(raw: bytes) -> int:
+    """Return how many bytes the frame of a message entry has."""
+    if raw[0] == _MESSAGE:
+        return len(raw) - 1
+    length: int = _BODY.unpack(raw)[2]
+    return length
+
+
+def _open(batch: Batch, seq: int, raw: bytes) -> Entry:
+    kind = raw[0]
+    if kind == _MESSAGE:
+        return Entry(seq, "", raw[1:])
+    if kind == _GROUP_MESSAGE:
+        return Entry(seq, "", batch.get_body(_BODY.unpack(raw)[1]))
+    receipt = _decode_receipt(raw[1:])
+    return Entry(seq, receipt.message_id, receipt_frame(receipt))
+
+
+def receipt_frame(receipt: Receipt) -> bytes:
+    """Return the frame that the author of the message gets."""
+    return frames.receipt(
+        message_id=receipt.message_id,
+        level=receipt.level,
+        author=receipt.author,
+        acker=receipt.acker,
+        group=receipt.group,
+        time_s=receipt.time_s,
+    )

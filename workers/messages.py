@@ -1,0 +1,83 @@
+"""What is known of a message towards one recipient: for repeats (R20) and for acks (2.4)."""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import NamedTuple
+
+from relay.core.stanza import LEVEL_STORED
+from workers.keys import id_prefix, message_key, split_message_key
+from workers.store import Batch
+
+_RECORD = Struct(">QQB8s")
+NO_DIGEST = bytes(8)
+# How many records with one id are looked at to find the only author of it.
+_MAX_SAME_ID = 64
+
+
+class Message(NamedTuple):
+    """One message towards one recipient, or (with an empty recipient) towards its group.
+
+    `seq` is its entry in the recipient's mailbox, `level` the highest ack of the recipient.
+    """
+
+    author: str
+    group: str
+    seq: int
+    time_s: int
+    level: int
+    digest: bytes
+
+
+def find(
+    batch: Batch, message_id: str, author: str, recipient: str, group: str = ""
+) -> Message | None:
+    """Return the message of that id and author towards that recipient."""
+    record = batch.get_message(message_key(message_id, author, recipient, group))
+    if record is None:
+        return None
+    return Message(author, group, *_RECORD.unpack(record))
+
+
+def find_only_author(batch: Batch, message_id: str, recipient: str) -> Message | None:
+    """Return the 1-1 message of that id to `recipient` if exactly one author sent one (2.4.1)."""
+    prefix = id_prefix(message_id)
+    only: Message | None = None
+    for looked_at, (key, record) in enumerate(batch.scan_messages(prefix)):
+        if looked_at == _MAX_SAME_ID:
+            return None
+        author, to, group = split_message_key(key, prefix)
+        if to != recipient or group:
+            continue
+        if only is not None:
+            return None
+        only = Message(author, "", *_RECORD.unpack(record))
+    return only
+
+
+def add(
+    batch: Batch,
+    message_id: str,
+    *,
+    author: str,
+    recipient: str,
+    group: str = "",
+    seq: int,
+    time_s: int,
+    digest: bytes = NO_DIGEST,
+) -> None:
+    """Remember a message that is stored with this batch."""
+    batch.add_message(
+        message_key(message_id, author, recipient, group),
+        _RECORD.pack(seq, time_s, LEVEL_STORED, digest),
+    )
+
+
+def raise_level(
+    batch: Batch, message_id: str, recipient: str, message: Message, level: int
+) -> None:
+    """Note how far `recipient` is with the message."""
+    batch.update_message(
+        message_key(message_id, message.author, recipient, message.group),
+        _RECORD.pack(message.seq, message.time_s, level, message.digest),
+    )

@@ -1,0 +1,103 @@
+"""The sessions that a worker serves: who is logged in through which front, how far it has read.
+
+A session is a cursor in its mailbox. While it is LIVE the cursor is at the end, and what is
+appended is sent at once. In every other state entries stay in the mailbox, and pages are read from
+behind the cursor when the front asks. So a live message cannot overtake a queued one, and nothing
+is buffered for a slow reader.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Iterator
+
+from workers.effects import Identity
+from workers.mailbox import Mailbox
+
+
+class State(enum.Enum):
+    """What a session waits for."""
+
+    LIVE = enum.auto()  # nothing: the cursor is at the mailbox's end
+    READING = enum.auto()  # a page is on its way; the front will ask for the next
+    PAUSED = enum.auto()  # its reader is slow; the front will say when it is ready
+    STARVED = enum.auto()  # its front is slow; goes on when the link has credit again
+
+
+class Session:
+    """One bound connection of `user`."""
+
+    __slots__ = (
+        "barrier",
+        "cursor",
+        "front",
+        "mailbox",
+        "number",
+        "pages",
+        "receipts",
+        "state",
+        "takeovers",
+        "user",
+    )
+
+    def __init__(self, front: Identity, number: int, user: str, mailbox: Mailbox) -> None:
+        self.front = front
+        self.number = number  # unique within its front
+        self.user = user
+        self.mailbox = mailbox
+        self.state = State.READING
+        self.cursor = 0  # the last entry that was sent to the front
+        self.barrier = 0  # while over 0: entries up to here go into `q` frames
+        self.pages = 0  # sent to the front since the session was opened
+        self.receipts: deque[int] = deque()  # entries to remove when a pong confirms them
+        self.takeovers: deque[int] = deque()  # when this user's sessions were taken over, in ms
+
+    def sent(self, seq: int) -> None:
+        """Note that the entry `seq` went to the front."""
+        self.cursor = seq
+        if seq > self.mailbox.transmitted:
+            self.mailbox.transmitted = seq
+
+    def rewind(self, cursor: int) -> None:
+        """Go on behind `cursor`; what was sent after it was not written and comes again."""
+        self.cursor = cursor
+        while self.receipts and self.receipts[-1] > cursor:
+            self.receipts.pop()
+
+
+class Sessions:
+    """All sessions of a worker, by connection and by user."""
+
+    def __init__(self) -> None:
+        self._by_connection: dict[tuple[Identity, int], Session] = {}
+        self._by_user: dict[str, Session] = {}
+
+    def __len__(self) -> int:
+        return len(self._by_user)
+
+    def add(self, session: Session) -> None:
+        """Make `session` the one of its user, who must have no other."""
+        assert session.user not in self._by_user, "a user has one session a device"
+        self._by_connection[session.front, session.number] = session
+        self._by_user[session.user] = session
+
+    def discard(self, session: Session) -> None:
+        """Forget `session`."""
+        del self._by_connection[session.front, session.number]
+        del self._by_user[session.user]
+
+    def of_user(self, user: str) -> Session | None:
+        """Return the user's session, or None while it is absent."""
+        return self._by_user.get(user)
+
+    def at(self, front: Identity, number: int) -> Session | None:
+        """Return the session of a connection, or None if it was taken over or has ended."""
+        return self._by_connection.get((front, number))
+
+    def through(self, front: Identity) -> list[Session]:
+        """Return the sessions whose connections `front` holds."""
+        return [session for session in self._by_user.values() if session.front == front]
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(self._by_user.values())

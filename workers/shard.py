@@ -1,0 +1,628 @@
+"""A worker's decisions: one envelope and the time in, changes of the batch and effects out.
+
+Nothing here touches a socket or a clock. The caller opens a batch, feeds it every envelope that has
+come, commits, and only then sends the effects. What is in memory (sessions and their totals) can be
+rebuilt from the store and from the fronts' announcements.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import assert_never
+
+from relay.bus.envelopes import (
+    LIVE,
+    LOGIN,
+    Acked,
+    Applied,
+    CloseSession,
+    Confirmed,
+    Deliver,
+    Durable,
+    EndSession,
+    GroupCopy,
+    OpenSession,
+    Page,
+    Pause,
+    Ready,
+    Receipt,
+    Refused,
+    SendToGroup,
+    SendToUser,
+    SessionOpened,
+    SessionRefused,
+    Stored,
+    StrayAck,
+    ToWorker,
+)
+from relay.core.clock import receipt_time
+from relay.core.slots import slot_of
+from relay.groupfile import Group
+from relay.settings import Settings
+from workers import messages
+from workers.effects import Effects, Identity
+from workers.keys import LAST_SEQ, message_prefix
+from workers.mailbox import Mailbox, MailboxFull, receipt_frame
+from workers.outbox import Outbox
+from workers.sessions import Session, Sessions, State
+from workers.store import Batch
+
+MAX_PAGE_ENTRIES = 2000  # bounds the envelopes of a page of tiny frames
+
+
+class Shard:
+    """The state of one slot range and everything that may happen to it.
+
+    Call `begin`, then `handle` and the other events, then `end`; then commit the batch and carry
+    out the effects. If the commit fails the shard is no longer true to the store: drop it.
+    """
+
+    def __init__(self, index: int, workers: list[range], settings: Settings) -> None:
+        """Own the slots `workers[index]` of a relay whose workers own those ranges."""
+        self.index = index
+        self.sessions = Sessions()
+        self.counters: Counter[str] = Counter()
+        self._slots = workers[index]
+        self._owner_of_slot = [
+            worker for worker, slots in enumerate(workers) for _ in range(len(slots))
+        ]
+        self._settings = settings
+        self._limits = settings.mailbox
+        self._groups: Mapping[str, Group] = {}
+        self._member_sets: dict[str, frozenset[str]] = {}
+        self._outboxes = {
+            peer: Outbox(peer, max_bytes=settings.flow.link_bytes)
+            for peer in range(len(workers))
+            if peer != index
+        }
+        self._full_fronts: set[Identity] = set()
+        self._seq = 0
+        self._stored_seq = 0
+        self._now_ms = 0
+        self._batch: Batch
+        self._effects: Effects
+        self._absent: dict[str, Mailbox] = {}  # mailboxes without a session, for this batch
+        self._applied: dict[int, int] = {}
+        self._newly_applied: set[int] = set()
+
+    # ------------------------------------------------------------------------------- the batch
+
+    def begin(self, batch: Batch, *, now_ms: int) -> None:
+        """Start deciding within `batch`; `now_ms` holds for all of it."""
+        if self._seq == 0:
+            self._seq = self._stored_seq = batch.last_seq()
+            self._applied = {peer: batch.applied(peer) for peer in self._outboxes}
+        self._batch = batch
+        self._effects = Effects()
+        self._now_ms = now_ms
+
+    def end(self) -> Effects:
+        """Write what the batch left to write and return what it has to say."""
+        for peer, outbox in self._outboxes.items():
+            if outbox.has_more:
+                outbox.send_more(self._batch, self._effects.to_peers[peer].append)
+        for mailbox in self._absent.values():
+            mailbox.save(self._batch)
+        self._absent.clear()
+        for peer in self._newly_applied:
+            self._batch.put_applied(peer, self._applied[peer])
+        self._newly_applied.clear()
+        if self._seq != self._stored_seq:
+            self._batch.put_last_seq(self._seq)
+            self._stored_seq = self._seq
+        return self._effects
+
+    def handle(self, origin: Identity, envelope: ToWorker) -> None:
+        """Decide on one envelope from the front or peer known on the bus as `origin`."""
+        match envelope:
+            case SendToUser():
+                self._send_to_user(origin, envelope)
+            case Acked():
+                self._acked(envelope)
+            case SendToGroup():
+                self._send_to_group(origin, envelope)
+            case Durable():
+                raise AssertionError("a peer's entries come through `apply`")
+            case Ready():
+                self._ready(origin, envelope)
+            case Confirmed():
+                self._confirmed(origin, envelope)
+            case OpenSession():
+                self._open_session(origin, envelope)
+            case CloseSession():
+                if session := self.sessions.at(origin, envelope.session):
+                    self._close(session)
+            case Pause():
+                if session := self.sessions.at(origin, envelope.session):
+                    session.state = State.PAUSED
+            case StrayAck():
+                self._pass_stray(envelope)
+            case _:
+                assert_never(envelope)
+
+    def _next_seq(self) -> int:
+        # The clock makes the numbers comparable between workers and tells an entry's age; the
+        # last one makes them grow even where the clock goes back.
+        self._seq = max(self._seq + 1, self._now_ms * 1000)
+        return self._seq
+
+    # ------------------------------------------------------------------------------- sessions
+
+    def _open_session(self, front: Identity, request: OpenSession) -> None:
+        if not self._owns(request.user):
+            self._effects.to_fronts[front].append(
+                SessionRefused(
+                    request.session, 503, "the user is served elsewhere, log in again", 1
+                )
+            )
+            return
+        present = self.sessions.of_user(request.user)
+        if present is None:
+            mailbox = self._absent.pop(request.user, None)
+            if mailbox is None:
+                mailbox = Mailbox.load(self._batch, request.user)
+            # While a session is there only memory knows the totals; a crash has them counted anew.
+            self._batch.delete_totals(mailbox.box)
+            session = Session(front, request.session, request.user, mailbox)
+            self.sessions.add(session)
+        elif (present.front, present.number) == (front, request.session):
+            session = present
+        else:
+            if request.phase == LOGIN and not self._may_take_over(front, request, present):
+                return
+            self._effects.to_fronts[present.front].append(EndSession(present.number))
+            self.sessions.discard(present)
+            session = Session(front, request.session, request.user, present.mailbox)
+            session.takeovers = present.takeovers
+            self.sessions.add(session)
+        if request.phase == LOGIN:
+            session.receipts.clear()
+            self._effects.to_fronts[front].append(SessionOpened(request.session))
+        session.cursor = request.cursor
+        session.pages = 0
+        session.barrier = 0 if request.phase == LIVE else max(self._seq, 1)
+        self._send_page(session)
+
+    def _may_take_over(self, front: Identity, request: OpenSession, present: Session) -> bool:
+        """Note a takeover, or refuse it where the user's clients throw each other out (2.2.8)."""
+        window_ms = int(self._settings.auth.takeover_window_s * 1000)
+        taken = present.takeovers
+        while taken and taken[0] <= self._now_ms - window_ms:
+            taken.popleft()
+        if len(taken) >= self._settings.auth.max_takeovers:
+            wait_s = max(1, -(-(taken[0] + window_ms - self._now_ms) // 1000))
+            reason = f"more than {self._settings.auth.max_takeovers} takeovers of this session"
+            self._effects.to_fronts[front].append(
+                SessionRefused(request.session, 429, reason, wait_s)
+            )
+            self.counters["takeovers_refused"] += 1
+            return False
+        taken.append(self._now_ms)
+        return True
+
+    def _close(self, session: Session) -> None:
+        self.sessions.discard(session)
+        session.mailbox.make_receipts_findable(self._batch)
+        self._absent[session.user] = session.mailbox
+
+    def _ready(self, front: Identity, ready: Ready) -> None:
+        session = self.sessions.at(front, ready.session)
+        if session is None:
+            return
+        if ready.pages == session.pages:
+            session.rewind(ready.cursor)
+        self._send_page(session, answer=True)
+
+    def _send_page(self, session: Session, *, answer: bool = False) -> None:
+        """Send the next page, as `q` up to the barrier; at the end the session goes live.
+
+        Without entries a page is sent only where `answer` says that the front waits for one.
+        """
+        in_queue = session.barrier > 0
+        if session.front in self._full_fronts:
+            session.state = State.STARVED
+            return
+        entries, ends = session.mailbox.stretch(
+            self._batch,
+            after=session.cursor,
+            up_to=session.barrier if in_queue else LAST_SEQ,
+            max_bytes=self._settings.flow.page_bytes,
+            max_entries=MAX_PAGE_ENTRIES,
+        )
+        if entries:
+            session.sent(entries[-1].seq)
+            session.receipts.extend(entry.seq for entry in entries if entry.receipt_for)
+        more = not ends
+        if in_queue and ends:
+            behind = session.mailbox.stretch(
+                self._batch, after=session.barrier, up_to=LAST_SEQ, max_bytes=0, max_entries=1
+            )
+            more = bool(behind.entries)
+            session.barrier = 0
+        session.state = State.READING if more else State.LIVE
+        if entries or in_queue or answer:
+            session.pages += 1
+            self._effects.to_fronts[session.front].append(
+                Page(session.number, entries, in_queue, in_queue and ends, more)
+            )
+
+    def _confirmed(self, front: Identity, confirmed: Confirmed) -> None:
+        session = self.sessions.at(front, confirmed.session)
+        if session is None:
+            return
+        while session.receipts and session.receipts[0] <= confirmed.seq:
+            session.mailbox.remove(self._batch, session.receipts.popleft())
+
+    def front_lost(self, front: Identity) -> None:
+        """End the sessions of a front that died; what they did not ack stays queued."""
+        self._full_fronts.discard(front)
+        for session in self.sessions.through(front):
+            self._close(session)
+
+    def front_full(self, front: Identity) -> None:
+        """Stop sending entries to a front that is behind; they stay in the mailboxes."""
+        self._full_fronts.add(front)
+
+    def front_has_room(self, front: Identity) -> None:
+        """Go on with the sessions of a front that was behind."""
+        if front not in self._full_fronts:
+            return
+        self._full_fronts.discard(front)
+        for session in self.sessions.through(front):
+            if session.state is State.STARVED:
+                self._send_page(session, answer=True)
+
+    # ------------------------------------------------------------------------------- messages
+
+    def _send_to_user(self, front: Identity, send: SendToUser) -> None:
+        if not self._owns(send.chat):
+            self._refuse(front, send.request, 503, "the recipient is served elsewhere, send again")
+            return
+        known = messages.find(self._batch, send.message_id, send.author, send.chat)
+        if known is not None:
+            self._repeat(front, send, known)
+            return
+        session = self.sessions.of_user(send.chat)
+        mailbox = session.mailbox if session is not None else self._mailbox_of_absent(send.chat)
+        seq = self._next_seq()
+        try:
+            mailbox.add_message(self._batch, seq, send.frame, self._limits)
+        except MailboxFull as error:
+            self._refuse(front, send.request, 507, str(error))
+            return
+        messages.add(
+            self._batch,
+            send.message_id,
+            author=send.author,
+            recipient=send.chat,
+            seq=seq,
+            time_s=send.time_s,
+            digest=send.digest,
+        )
+        self._effects.to_fronts[front].append(Stored(send.request, send.time_s))
+        if session is not None and self._takes_live(session):
+            session.sent(seq)
+            self._effects.deliver(session.front, session.number, seq, send.frame)
+
+    def _send_to_group(self, front: Identity, send: SendToGroup) -> None:
+        if not self._owns(send.chat):
+            self._refuse(front, send.request, 503, "the group is served elsewhere, send again")
+            return
+        known = messages.find(self._batch, send.message_id, send.author, "", send.chat)
+        if known is not None:
+            self._repeat(front, send, known)
+            return
+        group = self._groups.get(send.chat)
+        if group is None:
+            self._refuse(front, send.request, 404, "unknown group")
+            return
+        if send.author not in self._member_sets[send.chat]:
+            self._refuse(front, send.request, 403, "not a member of the group")
+            return
+        by_worker: dict[int, list[str]] = {}
+        for member in group.participants:
+            if member != send.author:
+                by_worker.setdefault(self._owner_of(member), []).append(member)
+        for worker, members in by_worker.items():
+            copy = GroupCopy(
+                send.author, send.chat, send.message_id, send.time_s, members, send.frame
+            )
+            self._pass_on(worker, copy)
+        messages.add(
+            self._batch,
+            send.message_id,
+            author=send.author,
+            recipient="",
+            group=send.chat,
+            seq=self._next_seq(),
+            time_s=send.time_s,
+            digest=send.digest,
+        )
+        self._effects.to_fronts[front].append(Stored(send.request, send.time_s))
+
+    def _repeat(
+        self, front: Identity, send: SendToUser | SendToGroup, known: messages.Message
+    ) -> None:
+        """Answer a send whose id this author used before in this chat (R20)."""
+        if known.digest == send.digest:
+            self.counters["sends_repeated"] += 1
+            self._effects.to_fronts[front].append(Stored(send.request, known.time_s))
+        else:
+            self._refuse(
+                front, send.request, 409, "this id was used for another message in this chat"
+            )
+
+    def _refuse(self, front: Identity, request: int, code: int, reason: str) -> None:
+        self.counters[f"sends_refused_{code}"] += 1
+        self._effects.to_fronts[front].append(Refused(request, code, reason))
+
+    def _apply_copy(self, copy: GroupCopy) -> None:
+        """Queue a group message for the members that are served here, its body stored once."""
+        seq = self._next_seq()
+        holders = 0
+        for member in copy.members:
+            if messages.find(self._batch, copy.message_id, copy.author, member, copy.group):
+                continue
+            session = self.sessions.of_user(member)
+            mailbox = session.mailbox if session is not None else self._mailbox_of_absent(member)
+            try:
+                mailbox.add_group_message(self._batch, seq, len(copy.frame), self._limits)
+            except MailboxFull:
+                self.counters["group_copies_skipped"] += 1
+                continue
+            holders += 1
+            messages.add(
+                self._batch,
+                copy.message_id,
+                author=copy.author,
+                recipient=member,
+                group=copy.group,
+                seq=seq,
+                time_s=copy.time_s,
+            )
+            if session is not None and self._takes_live(session):
+                session.sent(seq)
+                self._effects.deliver_shared(session.front, session.number, seq, copy.frame)
+        if holders:
+            self._batch.put_body(seq, copy.frame, holders)
+
+    def _takes_live(self, session: Session) -> bool:
+        if session.state is not State.LIVE:
+            return False
+        if session.front in self._full_fronts:
+            session.state = State.STARVED
+            return False
+        return True
+
+    def _mailbox_of_absent(self, user: str) -> Mailbox:
+        mailbox = self._absent.get(user)
+        if mailbox is None:
+            mailbox = self._absent[user] = Mailbox.load(self._batch, user)
+        return mailbox
+
+    # ------------------------------------------------------------------------------- receipts
+
+    def _acked(self, acked: Acked) -> None:
+        if not self._owns(acked.acker):
+            self.counters["acks_misrouted"] += 1
+            return
+        for message_id in acked.message_ids:
+            message = self._acked_message(acked, message_id)
+            if message is None:
+                self._stray(acked, message_id)
+            elif acked.level > message.level:
+                self._raise_level(acked, message_id, message)
+
+    def _acked_message(self, acked: Acked, message_id: str) -> messages.Message | None:
+        """Return the delivery that an ack means (R13, 2.4.1)."""
+        batch, acker = self._batch, acked.acker
+        if acked.chat_is_group:
+            return messages.find(batch, message_id, acked.author, acker, acked.chat)
+        if acked.author_is_group:
+            return messages.find(batch, message_id, acked.chat, acker, acked.author)
+        return (
+            messages.find(batch, message_id, acked.author, acker)
+            or messages.find(batch, message_id, acked.chat, acker)
+            or messages.find_only_author(batch, message_id, acker)
+        )
+
+    def _raise_level(self, acked: Acked, message_id: str, message: messages.Message) -> None:
+        messages.raise_level(self._batch, message_id, acked.acker, message, acked.level)
+        session = self.sessions.of_user(acked.acker)
+        mailbox = session.mailbox if session else self._mailbox_of_absent(acked.acker)
+        mailbox.remove(self._batch, message.seq)
+        receipt = Receipt(
+            message.author,
+            message.group,
+            message_id,
+            acked.acker,
+            acked.level,
+            receipt_time(
+                None if acked.time_s < 0 else acked.time_s,
+                message_s=message.time_s,
+                now_s=self._now_ms // 1000,
+            ),
+        )
+        self._pass_on(self._owner_of(message.author), receipt)
+
+    def _apply_receipt(self, receipt: Receipt) -> None:
+        session = self.sessions.of_user(receipt.author)
+        mailbox = session.mailbox if session else self._mailbox_of_absent(receipt.author)
+        seq = self._next_seq()
+        if not mailbox.add_receipt(
+            self._batch, seq, receipt, self._limits, author_is_absent=session is None
+        ):
+            self.counters["receipts_dropped"] += 1
+            return
+        if session is not None and self._takes_live(session):
+            session.sent(seq)
+            session.receipts.append(seq)
+            self._effects.to_fronts[session.front].append(
+                Deliver(session.number, seq, receipt.message_id, receipt_frame(receipt))
+            )
+
+    def _stray(self, acked: Acked, message_id: str) -> None:
+        """Send an ack that matches no delivery past every worker, the author's last (R19)."""
+        if acked.author_is_group:
+            author, group = acked.chat, acked.author
+        else:
+            author, group = acked.author, acked.chat if acked.chat_is_group else ""
+        last = self._owner_of(author)
+        route = [self.index, *(peer for peer in self._outboxes if peer != last)]
+        if last != self.index:
+            route.append(last)
+        elif len(route) > 1:
+            route = [*route[1:], self.index]
+        self._pass_stray(
+            StrayAck(
+                route,
+                author,
+                group,
+                message_id,
+                acked.acker,
+                acked.level,
+                receipt_time(
+                    None if acked.time_s < 0 else acked.time_s,
+                    message_s=0,
+                    now_s=self._now_ms // 1000,
+                ),
+            )
+        )
+
+    def _pass_stray(self, stray: StrayAck) -> None:
+        if not self._settings.acks.relay_unknown_acks:
+            self.counters["stray_acks_dropped"] += 1
+            return
+        if stray.route[0] == self.index:
+            if not self._lets_pass(stray):
+                self.counters["stray_acks_dropped"] += 1
+                return
+            route = stray.route[1:]
+            if not route:
+                self._deliver_stray(stray)
+                return
+            stray = StrayAck(
+                route,
+                stray.author,
+                stray.group,
+                stray.message_id,
+                stray.acker,
+                stray.level,
+                stray.time_s,
+            )
+        self._effects.to_peers[stray.route[0]].append(stray)
+
+    def _lets_pass(self, stray: StrayAck) -> bool:
+        """Tell whether nothing known here speaks against the ack (R19 a and b)."""
+        if self._batch.knows_message(message_prefix(stray.message_id, stray.author)):
+            return False
+        if stray.group and self._owns(stray.group):
+            members = self._member_sets.get(stray.group, frozenset())
+            return stray.author in members and stray.acker in members
+        return True
+
+    def _deliver_stray(self, stray: StrayAck) -> None:
+        session = self.sessions.of_user(stray.author)
+        if session is None or not self._takes_live(session):
+            self.counters["stray_acks_dropped"] += 1
+            return
+        receipt = Receipt(
+            stray.author, stray.group, stray.message_id, stray.acker, stray.level, stray.time_s
+        )
+        self._effects.to_fronts[session.front].append(
+            Deliver(session.number, 0, stray.message_id, receipt_frame(receipt))
+        )
+
+    # ---------------------------------------------------------------------------------- peers
+
+    def _pass_on(self, worker: int, content: GroupCopy | Receipt) -> None:
+        """Hand a durable change to the worker that owns it: here at once, else by the outbox."""
+        if worker == self.index:
+            self._apply(content)
+        else:
+            self._outboxes[worker].put(
+                self._batch, self._next_seq(), content, self._effects.to_peers[worker].append
+            )
+
+    def _apply(self, content: GroupCopy | Receipt) -> None:
+        match content:
+            case GroupCopy():
+                self._apply_copy(content)
+            case Receipt():
+                self._apply_receipt(content)
+            case _:
+                assert_never(content)
+
+    def apply(self, origin: Identity, peer: int, entry: Durable) -> None:
+        """Store an entry of a peer's outbox, once however often it comes, and say so."""
+        if entry.seq > self._applied[peer]:
+            self._apply(entry.content)
+            self._applied[peer] = entry.seq
+            self._newly_applied.add(peer)
+        self._effects.applied[origin] = Applied(self._applied[peer])
+
+    def applied(self, peer: int, applied: Applied) -> None:
+        """Remove from the outbox what a peer has stored."""
+        self._outboxes[peer].confirm(self._batch, applied.seq)
+
+    def peer_connected(self, peer: int) -> None:
+        """Send a peer's new incarnation everything that it has not confirmed."""
+        self._outboxes[peer].connected()
+
+    def peer_lost(self, peer: int) -> None:
+        """Keep what is for a peer until it is back."""
+        self._outboxes[peer].disconnected()
+
+    # --------------------------------------------------------------------------------- groups
+
+    def provision(self, groups: Mapping[str, Group]) -> None:
+        """Replace the provisioned groups; those of other workers are left out."""
+        self._groups = {local: group for local, group in groups.items() if self._owns(local)}
+        self._member_sets = {
+            local: frozenset(group.participants) for local, group in self._groups.items()
+        }
+
+    # ------------------------------------------------------------------------------ ownership
+
+    def _owns(self, local: str) -> bool:
+        return slot_of(local) in self._slots
+
+    def _owner_of(self, local: str) -> int:
+        return self._owner_of_slot[slot_of(local)]
+
+    # --------------------------------------------------------------------------------- expiry
+
+    def sweep(self, after: bytes, *, max_boxes: int) -> bytes:
+        """Remove what is past its time: a stretch of mailboxes, and some of the known messages.
+
+        Return where the next sweep must go on, empty when it came round.
+        """
+        now = self._now_ms * 1000
+        oldest_entry = now - int(self._limits.ttl_days * 86_400_000_000)
+        oldest_message = now - int(self._settings.dedupe.retention_days * 86_400_000_000)
+        for _ in range(MAX_SWEPT_BATCHES):
+            expired = self._batch.expire_messages(oldest_message)
+            if not expired:
+                break
+            self.counters["messages_forgotten"] += expired
+        for _ in range(max_boxes):
+            box = self._batch.next_box(after)
+            if box is None:
+                return b""
+            user = box[2:].split(b"\0", 1)[0].decode()
+            session = self.sessions.of_user(user)
+            oldest = next(self._batch.scan_mail(box))[0]
+            if oldest < oldest_entry:
+                mailbox = session.mailbox if session else self._mailbox_of_absent(user)
+                expired = mailbox.expire(self._batch, oldest_entry, MAX_SWEPT_ENTRIES)
+                self.counters["entries_expired"] += expired
+                if expired == MAX_SWEPT_ENTRIES:
+                    return after
+            after = box + b"\xff"
+        return after
+
+
+# A sweep is bounded, so that it does not hold up the traffic between two of them.
+MAX_SWEPT_ENTRIES = 500
+MAX_SWEPT_BATCHES = 4

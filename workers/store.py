@@ -1,0 +1,325 @@
+"""The durable state of one worker: an LMDB environment, written one batch at a time.
+
+Everything that a drained inbox changes is one transaction, fsynced by `commit` before any effect
+of it may leave the process (I1). Trees, by what they hold:
+
+    mail      box + seq           -> a queued entry (workers.mailbox)
+    boxes     box                 -> totals of an absent user's mailbox
+    receipts  box + id, acker     -> seq of an absent author's receipt, to replace it
+    messages  id, author, ...     -> what is known of a message towards one recipient
+    expiry    seq                 -> the keys of `messages` that one batch added
+    bodies    seq                 -> one group message, however many mailboxes hold it
+    holders   seq                 -> how many mailboxes do
+    outbox    worker + seq        -> what a peer has not yet stored
+    meta      name                -> counters of the worker itself
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from struct import Struct
+from typing import Any, Final, Literal
+
+import lmdb
+import msgspec
+
+from relay.errors import BootError
+from workers.keys import LAST_SEQ, SEQ_BYTES, pack_seq, unpack_seq
+
+TREES: Final = (
+    "mail",
+    "boxes",
+    "receipts",
+    "messages",
+    "expiry",
+    "bodies",
+    "holders",
+    "outbox",
+    "meta",
+)
+
+_encode_keys = msgspec.msgpack.Encoder().encode
+_decode_keys = msgspec.msgpack.Decoder(list[bytes]).decode
+
+_COUNT = Struct(">I")
+_SEQ_NAME = b"seq"
+_APPLIED_NAME = b"applied:%d"
+
+
+class Store:
+    """One worker's LMDB environment and the lock that keeps every other process out (I8)."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        durability: Literal["fsync", "os"],
+        map_bytes: int,
+        max_map_bytes: int,
+    ) -> None:
+        """Open or create the store in `directory`.
+
+        Raises:
+            BootError: another process holds it, or it cannot be read or written. Nothing changed.
+        """
+        self._max_map_bytes = max_map_bytes
+        self._lock_file = _lock(directory)
+        synced = durability == "fsync"
+        try:
+            self._env = lmdb.open(
+                str(directory),
+                map_size=map_bytes,
+                max_dbs=len(TREES),
+                sync=synced,
+                metasync=synced,
+                subdir=True,
+            )
+            self._trees = {name: self._env.open_db(name.encode()) for name in TREES}
+            self.grow()
+        except lmdb.Error as error:
+            raise BootError(
+                f"{directory}/data.mdb cannot be used: {error}; "
+                "restore it from a backup, or move it away to start empty"
+            ) from error
+
+    def close(self) -> None:
+        """Release the environment and the lock."""
+        self._env.close()
+        os.close(self._lock_file)
+
+    def begin(self) -> Batch:
+        """Start the one write transaction that may be open."""
+        return Batch(self._env.begin(write=True), self._trees)
+
+    def grow(self) -> None:
+        """Double the map while over half of it is used, so that no batch meets its end.
+
+        Between transactions only. At `max_map_bytes` it stays, and LMDB refuses what does not fit.
+        """
+        info = self._env.info()
+        used = info["last_pgno"] * self._env.stat()["psize"]
+        size = info["map_size"]
+        while used > size // 2 and size < self._max_map_bytes:
+            size = min(size * 2, self._max_map_bytes)
+        if size != info["map_size"]:
+            self._env.set_mapsize(size)
+
+
+def _lock(directory: Path) -> int:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise BootError(f"{directory} is in use by another process") from None
+    except OSError as error:
+        raise BootError(f"{directory} cannot be written: {error.strerror}") from None
+    return descriptor
+
+
+class Batch:
+    """One write transaction: everything read in it sees what it wrote. Commit or abort it once."""
+
+    # Any: lmdb's annotations say bytes | memoryview, which only its `buffers` flag decides, and
+    # that is never set here.
+    def __init__(self, txn: Any, trees: Mapping[str, Any]) -> None:
+        self._txn = txn
+        self._get = txn.get
+        self._put = txn.put
+        self._pop = txn.pop
+        self._delete = txn.delete
+        self._mail = trees["mail"]
+        self._boxes = trees["boxes"]
+        self._receipts = trees["receipts"]
+        self._messages = trees["messages"]
+        self._expiry = trees["expiry"]
+        self._bodies = trees["bodies"]
+        self._holders = trees["holders"]
+        self._outbox = trees["outbox"]
+        self._meta = trees["meta"]
+        self._new_messages: list[bytes] = []
+
+    def commit(self) -> None:
+        """Make everything durable, in the mode that the store was opened with.
+
+        Raises:
+            lmdb.Error: nothing of the batch was stored.
+        """
+        if self._new_messages:
+            oldest = pack_seq(self.last_seq())
+            self._put(oldest, _encode_keys(self._new_messages), db=self._expiry)
+        self._txn.commit()
+
+    def abort(self) -> None:
+        """Undo everything that the batch wrote."""
+        self._txn.abort()
+
+    # ------------------------------------------------------------------------------- mailboxes
+
+    def put_mail(self, box: bytes, seq: int, entry: bytes) -> None:
+        """Add or replace the entry `seq` of a mailbox."""
+        self._put(box + pack_seq(seq), entry, db=self._mail)
+
+    def pop_mail(self, box: bytes, seq: int) -> bytes | None:
+        """Remove and return an entry, or None where there is none."""
+        entry: bytes | None = self._pop(box + pack_seq(seq), db=self._mail)
+        return entry
+
+    def scan_mail(self, box: bytes, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Yield (seq, entry) of a mailbox in order, behind `after`.
+
+        Do not write to the mailbox while iterating.
+        """
+        with self._txn.cursor(self._mail) as cursor:
+            if after >= LAST_SEQ or not cursor.set_range(box + pack_seq(after + 1)):
+                return
+            length = len(box)
+            for key, entry in cursor:
+                if key[:length] != box:
+                    return
+                yield unpack_seq(key), entry
+
+    def next_box(self, after: bytes) -> bytes | None:
+        """Return the first mailbox behind the key `after` that holds anything, or None."""
+        with self._txn.cursor(self._mail) as cursor:
+            if not cursor.set_range(after):
+                return None
+            box: bytes = cursor.key()[:-SEQ_BYTES]
+            return box
+
+    def get_totals(self, box: bytes) -> bytes | None:
+        """Return the totals kept of an absent user's mailbox."""
+        totals: bytes | None = self._get(box, db=self._boxes)
+        return totals
+
+    def put_totals(self, box: bytes, totals: bytes) -> None:
+        """Keep the totals of an absent user's mailbox."""
+        self._put(box, totals, db=self._boxes)
+
+    def delete_totals(self, box: bytes) -> None:
+        """Forget the totals of a mailbox."""
+        self._delete(box, db=self._boxes)
+
+    def get_receipt(self, key: bytes) -> int | None:
+        """Return the seq of an absent author's receipt."""
+        value = self._get(key, db=self._receipts)
+        return None if value is None else unpack_seq(value)
+
+    def put_receipt(self, key: bytes, seq: int) -> None:
+        """Remember where an absent author's receipt is."""
+        self._put(key, pack_seq(seq), db=self._receipts)
+
+    def delete_receipt(self, key: bytes) -> None:
+        """Forget where a receipt was."""
+        self._delete(key, db=self._receipts)
+
+    # --------------------------------------------------------------------------- group bodies
+
+    def put_body(self, seq: int, frame: bytes, holders: int) -> None:
+        """Store a group message that `holders` mailboxes refer to."""
+        key = pack_seq(seq)
+        self._put(key, frame, db=self._bodies)
+        self._put(key, _COUNT.pack(holders), db=self._holders)
+
+    def get_body(self, seq: int) -> bytes:
+        """Return a group message that some mailbox refers to."""
+        body: bytes | None = self._get(pack_seq(seq), db=self._bodies)
+        assert body is not None, f"body {seq} is missing though a mailbox refers to it"
+        return body
+
+    def release_body(self, seq: int) -> None:
+        """Note that one mailbox less refers to a body; the last one removes it."""
+        key = pack_seq(seq)
+        value = self._get(key, db=self._holders)
+        assert value is not None, f"body {seq} has no holders though a mailbox refers to it"
+        (holders,) = _COUNT.unpack(value)
+        if holders > 1:
+            self._put(key, _COUNT.pack(holders - 1), db=self._holders)
+        else:
+            self._delete(key, db=self._holders)
+            self._delete(key, db=self._bodies)
+
+    # ------------------------------------------------------------------------------- messages
+
+    def get_message(self, key: bytes) -> bytes | None:
+        """Return what is known of a message towards one recipient."""
+        record: bytes | None = self._get(key, db=self._messages)
+        return record
+
+    def add_message(self, key: bytes, record: bytes) -> None:
+        """Remember a new message; `expire_messages` forgets it."""
+        self._put(key, record, db=self._messages)
+        self._new_messages.append(key)
+
+    def update_message(self, key: bytes, record: bytes) -> None:
+        """Replace what is known of a message."""
+        self._put(key, record, db=self._messages)
+
+    def scan_messages(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, record) of every message whose key begins with `prefix`."""
+        with self._txn.cursor(self._messages) as cursor:
+            if not cursor.set_range(prefix):
+                return
+            for key, record in cursor:
+                if not key.startswith(prefix):
+                    return
+                yield key, record
+
+    def knows_message(self, prefix: bytes) -> bool:
+        """Tell whether any message's key begins with `prefix`."""
+        return next(self.scan_messages(prefix), None) is not None
+
+    def expire_messages(self, before: int) -> int:
+        """Forget what one batch of before seq `before` added; return how many, 0 if none is due."""
+        with self._txn.cursor(self._expiry) as cursor:
+            if not cursor.first() or unpack_seq(cursor.key()) >= before:
+                return 0
+            keys = _decode_keys(cursor.value())
+            cursor.delete()
+        for key in keys:
+            self._delete(key, db=self._messages)
+        return len(keys)
+
+    # --------------------------------------------------------------------------------- outbox
+
+    def put_outgoing(self, peer: bytes, seq: int, content: bytes) -> None:
+        """Keep `content` for a peer until it has stored it."""
+        self._put(peer + pack_seq(seq), content, db=self._outbox)
+
+    def scan_outgoing(self, peer: bytes, *, after: int) -> Iterator[tuple[int, bytes]]:
+        """Yield (seq, content) of what waits for a peer, in order, behind `after`."""
+        with self._txn.cursor(self._outbox) as cursor:
+            if not cursor.set_range(peer + pack_seq(after + 1)):
+                return
+            for key, content in cursor:
+                if not key.startswith(peer):
+                    return
+                yield unpack_seq(key), content
+
+    def delete_outgoing(self, peer: bytes, seq: int) -> None:
+        """Forget what a peer has stored."""
+        self._delete(peer + pack_seq(seq), db=self._outbox)
+
+    # --------------------------------------------------------------------------------- counters
+
+    def last_seq(self) -> int:
+        """Return the highest sequence number that was ever given out here."""
+        value = self._get(_SEQ_NAME, db=self._meta)
+        return 0 if value is None else unpack_seq(value)
+
+    def put_last_seq(self, seq: int) -> None:
+        """Note the highest sequence number given out."""
+        self._put(_SEQ_NAME, pack_seq(seq), db=self._meta)
+
+    def applied(self, peer: int) -> int:
+        """Return up to which entry of a peer's outbox everything is stored here."""
+        value = self._get(_APPLIED_NAME % peer, db=self._meta)
+        return 0 if value is None else unpack_seq(value)
+
+    def put_applied(self, peer: int, seq: int) -> None:
+        """Note up to which entry a peer's outbox is stored here."""
+        self._put(_APPLIED_NAME % peer, pack_seq(seq), db=self._meta)
