@@ -45,7 +45,9 @@ EXIT_USAGE: Final = 2
 
 # Ticks that follow each other this closely are shown once, at the highest.
 _SETTLE_S: Final = 0.3
-_ACK_WAIT_S: Final = 10.0  # after the end of a piped input
+# How long to wait, before leaving, for the relay to confirm what was sent.
+_PIPE_ACK_WAIT_S: Final = 10.0
+_TERMINAL_ACK_WAIT_S: Final = 2.0
 _MAX_OWN: Final = 500  # own messages whose ticks are followed
 _MAX_LINE_BYTES: Final = 60_000  # of input without a line end: what a relay takes as one message
 _EXCERPT: Final = 30
@@ -263,7 +265,7 @@ class _Chat:
                     hint = "; start one with: python supervisor.py" if event.code is None else ""
                     raise _NoLogin(event.reason + hint)
                 case Disconnected() if self._status == "online":
-                    _note(f"connection lost: {event.reason}; reconnecting")
+                    _note(f"disconnected: {event.reason}; reconnecting")
                     self._status = "reconnecting"
                 case Disconnected():
                     pass  # said once; the next line is "connected again"
@@ -313,7 +315,10 @@ class _Chat:
                 try:
                     await self._send(await session.prompt_async())
                 except (EOFError, KeyboardInterrupt):
-                    return EXIT_OK
+                    break
+        if self._unconfirmed:
+            await self._all_confirmed(_TERMINAL_ACK_WAIT_S)
+        return EXIT_OK
 
     # -- a pipe ----------------------------------------------------------------------------------
 
@@ -321,16 +326,23 @@ class _Chat:
         lines = _PipedLines()
         while (line := await lines.next()) is not None:
             await self._send(line)
+        if not await self._all_confirmed(_PIPE_ACK_WAIT_S):
+            return EXIT_FAILED
+        await asyncio.sleep(self._wait_s)
+        return EXIT_FAILED if self._refused else EXIT_OK
+
+    async def _all_confirmed(self, wait_s: float) -> bool:
+        """Wait for the login and the acks; say so if they do not come."""
         try:
-            async with asyncio.timeout(_ACK_WAIT_S):
+            async with asyncio.timeout(wait_s):
                 while self._unconfirmed or not self._logged_in:
                     self._confirmed.clear()
                     await self._confirmed.wait()
         except TimeoutError:
-            _note(f"{len(self._unconfirmed)} lines not confirmed by the relay")
-            return EXIT_FAILED
-        await asyncio.sleep(self._wait_s)
-        return EXIT_FAILED if self._refused else EXIT_OK
+            count = len(self._unconfirmed)
+            _note(f"{count} line{'' if count == 1 else 's'} not confirmed by the relay")
+            return False
+        return True
 
 
 class _PipedLines:

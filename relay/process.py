@@ -16,8 +16,7 @@ from relay import log
 from relay.control import ChildEnd, child_end
 from relay.errors import BootError
 from relay.settings import Settings
-
-EXIT_CANNOT_BOOT = 3
+from relay.supervision import CANNOT_BOOT
 
 # The hot path makes many small objects and no cycles: the default of 700 would look for some at
 # every batch. After start-up nothing old needs to be looked at again (`settle`).
@@ -67,7 +66,7 @@ def run(role: str, main: Callable[[Place], None]) -> int:
         main(place)
     except BootError as error:
         log.get_logger().error("process.cannot_boot", reason=str(error))
-        return EXIT_CANNOT_BOOT
+        return CANNOT_BOOT
     finally:
         sys.stderr.flush()
     return 0

@@ -84,7 +84,7 @@ class Session:
         """Wait until the client left; return its close code."""
         async with asyncio.timeout(DEADLINE_S):
             await self._connection.wait_closed()
-        return self._connection.close_code
+        return self._connection.protocol.close_code
 
 
 Script = Callable[[Session], Awaitable[None]]

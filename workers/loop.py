@@ -44,6 +44,8 @@ SWEEP_MS = 1000
 SWEPT_BOXES = 200
 COUNTERS_MS = 60_000
 GROW_EVERY_BATCHES = 64
+# The store may still be held by the worker of a supervisor that was killed, as it stops.
+LOCK_WAIT_S = 5.0
 
 Item = ToWorker | Applied
 
@@ -85,6 +87,7 @@ class Worker:
             durability=settings.store.durability,
             map_bytes=settings.store.map_bytes,
             max_map_bytes=settings.store.max_map_bytes,
+            lock_wait_s=LOCK_WAIT_S,
         )
         self._shard = Shard(place.index, ranges, settings)
         self._load_groups()

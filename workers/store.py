@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from struct import Struct
@@ -44,6 +45,7 @@ TREES: Final = (
 _encode_keys = msgspec.msgpack.Encoder().encode
 _decode_keys = msgspec.msgpack.Decoder(list[bytes]).decode
 
+_LOCK_RETRY_S = 0.02
 _COUNT = Struct(">I")
 _SEQ_NAME = b"seq"
 _APPLIED_NAME = b"applied:%d"
@@ -59,14 +61,15 @@ class Store:
         durability: Literal["fsync", "os"],
         map_bytes: int,
         max_map_bytes: int,
+        lock_wait_s: float = 0,
     ) -> None:
-        """Open or create the store in `directory`.
+        """Open or create the store in `directory`, waiting that long for another's lock on it.
 
         Raises:
             BootError: another process holds it, or it cannot be read or written. Nothing changed.
         """
         self._max_map_bytes = max_map_bytes
-        self._lock_file = _lock(directory)
+        self._lock_file = _lock(directory, wait_s=lock_wait_s)
         synced = durability == "fsync"
         try:
             self._env = lmdb.open(
@@ -108,17 +111,23 @@ class Store:
             self._env.set_mapsize(size)
 
 
-def _lock(directory: Path) -> int:
+def _lock(directory: Path, *, wait_s: float) -> int:
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise BootError(f"{directory} is in use by another process") from None
     except OSError as error:
         raise BootError(f"{directory} cannot be written: {error.strerror}") from None
-    return descriptor
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < deadline:
+                time.sleep(_LOCK_RETRY_S)
+                continue
+            os.close(descriptor)
+            raise BootError(f"{directory} is in use by another process") from None
+        return descriptor
 
 
 class Batch:

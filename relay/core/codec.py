@@ -100,6 +100,11 @@ class Codec:
             fast = self._plain_action(payload, user, now_s)
             if fast is not None:
                 return fast
+        elif payload.startswith(b'["Msg') and self._is_flat(payload):
+            try:
+                return self._ack(payload)
+            except FrameError:
+                pass  # the general way finds the reason, and the tag for it
         return self._general(payload, user, now_s)
 
     def _plain_action(self, payload: bytes, user: str, now_s: int) -> Action | None:
@@ -279,12 +284,16 @@ class Codec:
 
     def _ack(self, payload: bytes) -> Ack:
         try:
-            _, body = _decode_ack(payload)
+            tag, body = _decode_ack(payload)
         except _JSON_ERRORS as error:
             raise FrameError(400, _reason(error)) from None
+        if tag not in ("Msg", "MsgInfo"):
+            raise FrameError(400, "unknown frame")
         ids = body.message_id if isinstance(body.message_id, list) else [body.message_id]
-        if not 0 < len(ids) <= self._limits.ids_per_ack:
-            raise FrameError(400, f"id: 1 to {self._limits.ids_per_ack} ids are expected")
+        if not ids:
+            raise FrameError(400, "id: at least one is expected")
+        if len(ids) > self._limits.ids_per_ack:
+            raise FrameError(413, f"{len(ids)} ids exceed {self._limits.ids_per_ack} an ack")
         for message_id in ids:
             check_id(message_id)
         known_id = ids[0] if len(ids) == 1 else ""

@@ -51,11 +51,7 @@ def parse_chat(text: object) -> tuple[str, bool]:
     Raises:
         JidError: no text, or neither kind of jid.
     """
-    checked = _checked(text)
-    # Only a group jid can end so, and no user jid can.
-    if checked[-5:].lower() == "@g.us":
-        return _group_in(checked), True
-    return _user_in(checked), False
+    return _chat_in(_checked(text))
 
 
 def user_com(local: str) -> str:
@@ -84,6 +80,14 @@ def _checked(text: object) -> str:
     if len(text) > _MAX_LENGTH:
         raise JidError(f"jid of {len(text)} characters")
     return text
+
+
+@lru_cache(maxsize=8192)
+def _chat_in(text: str) -> tuple[str, bool]:
+    # Only a group jid can end so, and no user jid can.
+    if text[-5:].lower() == "@g.us":
+        return _group_in(text), True
+    return _user_in(text), False
 
 
 @lru_cache(maxsize=8192)

@@ -276,6 +276,7 @@ class SheetClient:
         """Send a frame: a list as JSON, a str as it is, bytes as a binary message."""
         if isinstance(frame, bytes):
             self._protocol.send_binary(frame)
+            self._flush()
         else:
             self.send_text(frame.encode() if isinstance(frame, str) else json.dumps(frame).encode())
 
@@ -606,6 +607,7 @@ class Relay:
         self._workers = workers
         self._fronts = fronts
         self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = False
         self._clients: list[SheetClient] = []
         self._log_path = self.directory / "log"
         self._config_path = self.directory / "relay.toml"
@@ -631,6 +633,8 @@ class Relay:
         """Stop; after a good test also assert that it stops in order and that the log is clean."""
         try:
             if kind is None and self._process is not None:
+                # A client that does not read answers no close frame, and the front would wait.
+                self.drop_clients()
                 self.stop()
                 self.assert_clean_log()
         finally:
@@ -706,6 +710,10 @@ class Relay:
         client.login(user)
         return client
 
+    def drop_clients(self) -> None:
+        for client in self._clients:
+            client.drop()
+
     # Groups.
 
     def write_groups(self, groups: Mapping[str, Sequence[str]]) -> None:
@@ -745,8 +753,9 @@ class Relay:
         return [child for child in children if role in (None, child.role)]
 
     def memory_bytes(self) -> int:
-        """Resident memory of all workers and fronts together."""
-        return sum(child.process.memory_info().rss for child in self.children())
+        """Resident memory of all workers and fronts together, without the store's mapped file."""
+        infos = [child.process.memory_info() for child in self.children()]
+        return sum(info.rss - info.shared for info in infos)
 
     def connections_to(self, client: SheetClient) -> int:
         """How many sockets of the fronts lead to `client`: 0 once they have let it go."""
@@ -756,10 +765,16 @@ class Relay:
             for connection in child.process.net_connections("tcp")
         )
 
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM; `stop` then waits."""
+        self._stopping = True
+        self.process.send_signal(signal.SIGTERM)
+
     def stop(self) -> None:
         """Stop in order: SIGTERM, exit 0, and no process is left."""
         children = self.children()
-        self.process.send_signal(signal.SIGTERM)
+        if not self._stopping:
+            self.ask_to_stop()
         code = self.process.wait(2 * DEADLINE_S)
         assert code == 0, f"exit {code} after SIGTERM\n{self.log_text()}"
         alive = [child for child in children if child.process.is_running()]
@@ -790,6 +805,7 @@ class Relay:
         if self._process is not None and self._process.stdout is not None:
             self._process.stdout.close()
         self._process = None
+        self._stopping = False
 
     def clean_up(self) -> None:
         """End every process, cut every client and remove the directory, whatever happened."""
@@ -797,8 +813,7 @@ class Relay:
             self.kill_everything()
         finally:
             self._last_log = self.log_text()
-            for client in self._clients:
-                client.drop()
+            self.drop_clients()
             shutil.rmtree(self.directory, ignore_errors=True)
 
     # The log.

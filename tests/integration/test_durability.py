@@ -87,10 +87,11 @@ def test_an_orderly_stop_closes_with_1012_and_keeps_everything(relay: Relay) -> 
     alice.expect(ack_1("M", author=ALICE, to=BOB))
     bob.expect(delivery("M", author=ALICE))
 
-    relay.stop()
+    relay.ask_to_stop()
 
     for client in (alice, bob):
         assert client.wait_for_close() in (1001, 1012)
+    relay.stop()
     relay.start()
     assert relay.login(BOB).queued == [delivery("M", author=ALICE)]
 
@@ -101,9 +102,8 @@ def test_a_killed_worker_comes_back_with_what_was_acked(start_relay: RelayStarte
     alice = relay.login(ALICE)
     alice.send_message(BOB, "M")
     alice.expect(ack_1("M", author=ALICE, to=BOB))
-    [_, *_] = workers = relay.children("worker")
 
-    victim = workers[shard_of(BOB)]
+    victim = relay.children("worker")[shard_of(BOB)]
     victim.process.kill()
     poll_for("the worker is dead", lambda: not victim.process.is_running())
 

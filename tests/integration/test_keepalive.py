@@ -50,8 +50,9 @@ def test_an_idle_session_that_answers_pings_lives_on(start_relay: RelayStarter) 
     alice, bob = relay.login(ALICE), relay.login(BOB)
 
     # Longer than it would take to be thought dead.
-    alice.wait_for_pings(8)
-    bob.wait_for_pings(8)
+    for count in range(1, 9):
+        alice.wait_for_pings(count)
+        bob.wait_for_pings(count)
 
     exchange_marker(alice, bob)
 
