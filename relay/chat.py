@@ -49,7 +49,7 @@ _SETTLE_S: Final = 0.3
 _PIPE_ACK_WAIT_S: Final = 10.0
 _TERMINAL_ACK_WAIT_S: Final = 2.0
 _MAX_OWN: Final = 500  # own messages whose ticks are followed
-_MAX_LINE_BYTES: Final = 60_000  # of input without a line end: what a relay takes as one message
+_MAX_LINE_BYTES: Final = 60_000  # of a piped line; a relay takes 65536 with all around the text
 _EXCERPT: Final = 30
 
 _HELP: Final = """\
@@ -163,9 +163,8 @@ class Transcript:
         """Note an event; return the lines to show at once. Ticks wait for `flush`."""
         match event:
             case Message():
-                where = f"[{event.chat}] " if event.is_group and event.chat != self._to else ""
-                said = f"{self._clock(event.t)} {where}{event.sender}: {_content(event)}"
-                return [*self.flush(), said]
+                said = f"{self._where(event)}{event.sender}: {_content(event)}"
+                return [*self.flush(), f"{self._clock(event.t)} {said}"]
             case Accepted() if own := self._own.get(event.id):
                 own.stored = True
                 self._changed[event.id] = None
@@ -179,6 +178,14 @@ class Transcript:
             case Refused():
                 return [f"the relay refused a frame: {event.reason} ({event.code})"]
         return []
+
+    def _where(self, message: Message) -> str:
+        """Return a mark for what was not said in the chat at hand."""
+        if message.chat == self._to:
+            return ""
+        if message.is_group:
+            return f"[{message.chat}] "
+        return "[private] " if self._group else ""  # the sender's name tells it otherwise
 
     def flush(self) -> list[str]:
         """Return the lines of what changed since the last call."""
@@ -258,15 +265,14 @@ class _Chat:
             match event:
                 case Connected():
                     again = " again" if self._logged_in else ""
+                    self._status, self._logged_in = "online", True
                     _note(f"connected{again} to {self._client.url} as {self._client.user}")
-                    self._status = "online"
-                    self._logged_in = True
                 case Disconnected() if not self._logged_in:
                     hint = "; start one with: python supervisor.py" if event.code is None else ""
                     raise _NoLogin(event.reason + hint)
                 case Disconnected() if self._status == "online":
-                    _note(f"disconnected: {event.reason}; reconnecting")
                     self._status = "reconnecting"
+                    _note(f"disconnected: {event.reason}; reconnecting")
                 case Disconnected():
                     pass  # said once; the next line is "connected again"
                 case _:
@@ -368,20 +374,36 @@ class _PipedLines:
         rest = b""
         try:
             while sys.stdin is not None and (chunk := os.read(sys.stdin.fileno(), 65536)):
-                *whole, rest = (rest + chunk).split(b"\n")
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    self._put(line.removesuffix(b"\r"))
                 if len(rest) > _MAX_LINE_BYTES:
-                    whole, rest = [*whole, rest], b""
-                for line in whole:
-                    self._put(line.decode(errors="replace").rstrip("\r"))
-            if rest:
-                self._put(rest.decode(errors="replace"))
-            self._put(None)
+                    *pieces, rest = cut(rest)
+                    self._put(b"".join(pieces))
+            self._put(rest)
+            self._hand_over(None)
         except RuntimeError:
             pass  # the loop is closed: the chat ended first
 
-    def _put(self, line: str | None) -> None:
+    def _put(self, line: bytes) -> None:
+        for piece in cut(line):
+            self._hand_over(piece.decode(errors="replace"))
+
+    def _hand_over(self, line: str | None) -> None:
         self._room.acquire()
         self._loop.call_soon_threadsafe(self._lines.put_nowait, line)
+
+
+def cut(line: bytes, size: int = _MAX_LINE_BYTES) -> list[bytes]:
+    """Cut a line into pieces of at most `size` bytes, at least one, never within a character."""
+    pieces = []
+    while len(line) > size:
+        end = size
+        while end > size - 3 and line[end] & 0xC0 == 0x80:  # the middle of a UTF-8 sequence
+            end -= 1
+        pieces.append(line[:end])
+        line = line[end:]
+    return [*pieces, line]
 
 
 def _clock(t: int) -> str:

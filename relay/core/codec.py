@@ -311,7 +311,7 @@ class Codec:
             raise FrameError(400, f"from, to: {error}", message_id=known_id) from None
         if author_is_group and chat_is_group:
             raise FrameError(400, "from: the author, a user, is expected", message_id=known_id)
-        return Ack(ids, level, author, author_is_group, chat, chat_is_group, read_time(body.t))
+        return Ack(tag, ids, level, author, author_is_group, chat, chat_is_group, read_time(body.t))
 
 
 def check_id(message_id: str | None) -> None:

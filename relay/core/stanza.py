@@ -56,9 +56,11 @@ class Action(msgspec.Struct, frozen=True):
 class Ack(msgspec.Struct, frozen=True):
     """A recipient's word on messages: delivered, read or played.
 
-    `author` and `chat` are the frame's `from` and `to` as local parts (R13).
+    `author` and `chat` are the frame's `from` and `to` as local parts (R13). `tag` is "Msg" or
+    "MsgInfo", which mean the same (R17).
     """
 
+    tag: str
     message_ids: list[str]
     level: int
     author: str

@@ -36,6 +36,7 @@ class Connection(asyncio.Protocol):
         "_blocked_due_ms",
         "_close_due_ms",
         "_dirty",
+        "_eof_sent",
         "_fragments",
         "_front",
         "_holds",
@@ -56,6 +57,7 @@ class Connection(asyncio.Protocol):
         self._pinger: Pinger | None = None  # from the handshake on
         self._out: list[bytes] = []
         self._dirty = False
+        self._eof_sent = False
         self._holds = Hold(0)
         self._fragments: list[bytes] = []
         self._is_binary = False
@@ -166,18 +168,17 @@ class Connection(asyncio.Protocol):
     def _take_ws_output(self) -> None:
         """Queue what the library wants to send: handshakes, pongs, close frames."""
         for data in self._ws.data_to_send():
-            if data is SEND_EOF or data == SEND_EOF:
+            if data == SEND_EOF:
                 self._flush()
-                if not self._transport.is_closing():
+                if not self._transport.is_closing() and not self._eof_sent:
                     # Half-closed: what the client still sends is read and discarded, or its
                     # kernel would throw away the close frame with our reset.
-                    if self._transport.can_write_eof():
-                        self._transport.write_eof()
-                    self._start_close_timeout()
+                    self._transport.write_eof()
+                self._eof_sent = True
             else:
                 self._out.append(data)
                 self._mark()
-        if self._ws.state is not State.OPEN and self._ws.state is not State.CONNECTING:
+        if self._eof_sent or self._ws.state not in (State.OPEN, State.CONNECTING):
             self._start_close_timeout()
 
     def _start_close_timeout(self) -> None:
@@ -248,7 +249,7 @@ class Connection(asyncio.Protocol):
         if not self._out:
             return
         out, self._out = self._out, []
-        if self._transport.is_closing():
+        if self._eof_sent or self._transport.is_closing():
             return
         self._transport.write(out[0] if len(out) == 1 else b"".join(out))
         if self._blocked_due_ms and not self._close_due_ms:

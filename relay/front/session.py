@@ -211,15 +211,15 @@ class Session:
                     self.refuse(_unauthenticated("action"), now_ms=now_ms)
                 elif self._is_too_fast(now_ms):
                     for element in stanza.elements:
-                        self._take(self._too_fast(element))
+                        self._take(self._too_fast("action", element))
                 else:
                     for element in stanza.elements:
                         self._take(element)
             case Ack():
                 if not self.user:
-                    self.refuse(_unauthenticated(""), now_ms=now_ms)
+                    self.refuse(_unauthenticated(stanza.tag), now_ms=now_ms)
                 elif self._is_too_fast(now_ms):
-                    self._write_error(self._too_fast(None))
+                    self._write_error(self._too_fast(stanza.tag))
                 else:
                     self._acked(stanza)
             case Auth():
@@ -557,14 +557,14 @@ class Session:
         self._rate_tokens -= 1
         return False
 
-    def _too_fast(self, element: Send | FrameError | None) -> FrameError:
+    def _too_fast(self, tag: str, element: Send | FrameError | None = None) -> FrameError:
         if isinstance(element, FrameError):
             return element  # its shape is wrong, which comes first (2.3.2)
         rate = self._settings.limits.frames_per_s
         return FrameError(
             429,
             f"more than {rate:g} frames a second",
-            tag="action" if element else "",
+            tag=tag,
             message_id=element.message_id if element else "",
             retry_after_s=max(1, round(1 / rate)),
         )

@@ -290,6 +290,11 @@ class SheetClient:
         self._protocol.send_continuation(data, fin=fin)
         self._flush()
 
+    def send_raw(self, data: bytes) -> None:
+        """Send bytes below the WebSocket protocol."""
+        self._outbox += data
+        self._flush()
+
     def send_message(
         self, to: str, message_id: str, message: object = TEXT, t: object = str(SENT_AT)
     ) -> None:
@@ -344,6 +349,12 @@ class SheetClient:
 
     def recv_many(self, count: int) -> list[Frame]:
         return [self.recv() for _ in range(count)]
+
+    def recv_available(self) -> list[Frame]:
+        """Return the frames that have come already, without waiting for any."""
+        while not self._at_eof and select.select([self._socket], [], [], 0)[0]:
+            self._read_available()
+        return [self.recv() for _ in range(len(self._inbox))]
 
     def expect(self, *frames: Frame) -> None:
         """The next frames are these, in this order, with no other key or element."""
@@ -445,6 +456,10 @@ class SheetClient:
         # What still comes is thrown away: the test has seen all that it wanted.
         self._pump_until(lambda: self._at_eof, "the end of the closing handshake")
         self._socket.close()
+
+    def half_close(self) -> None:
+        """Say on TCP that nothing more will be sent, and go on reading."""
+        self._socket.shutdown(socket.SHUT_WR)
 
     def drop(self) -> None:
         """Cut the connection without a word, as a network does."""
@@ -639,6 +654,10 @@ class Relay:
                 self.assert_clean_log()
         finally:
             self.clean_up()
+
+    @property
+    def port(self) -> int:
+        return parse_uri(self.url).port
 
     @property
     def process(self) -> subprocess.Popen[bytes]:

@@ -1,12 +1,14 @@
 """Authentication: the rules of PROTOCOL 2.2, by their numbers."""
 
 import json
+import socket
 
 from .conftest import RelayStarter
 from .harness import (
     ALICE,
     AUTH_SUCCESS,
     BOB,
+    DEADLINE_S,
     EMPTY_Q,
     EVE,
     SENT_AT,
@@ -144,6 +146,7 @@ def test_2_2_5_a_connection_without_auth_is_closed_at_the_deadline(
     relay = start_relay(config="[auth]\ndeadline_s = 1.0")
     alice = relay.login(ALICE)
     silent, chatty, failing = relay.connect(), relay.connect(), relay.connect()
+    without_handshake = socket.create_connection(("127.0.0.1", relay.port), DEADLINE_S)
     chatty.send("?,,")
     chatty.send(action(element(ALICE, "M")))
     failing.send(auth_frame("no jid"))
@@ -152,6 +155,8 @@ def test_2_2_5_a_connection_without_auth_is_closed_at_the_deadline(
     assert silent.wait_for_close() == 4401
     assert chatty.wait_for_close() == 4401
     assert failing.wait_for_close() == 4401
+    with without_handshake:
+        assert without_handshake.recv(1) == b""
     exchange_marker(alice, relay.login(BOB))
 
 

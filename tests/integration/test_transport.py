@@ -1,0 +1,138 @@
+"""Below the frames, PROTOCOL 2.1: the handshake, WebSocket errors, and ways to leave."""
+
+import json
+import socket
+import struct
+from collections.abc import Callable
+
+import pytest
+from websockets.frames import Frame as WebSocketFrame
+from websockets.frames import Opcode
+from websockets.sync.client import connect
+
+from .harness import (
+    ALICE,
+    AUTH_SUCCESS,
+    BOB,
+    CAROL,
+    DEADLINE_S,
+    Relay,
+    SheetClient,
+    ack_1,
+    delivery,
+    exchange_marker,
+    message_id_of,
+)
+
+
+def web_socket_frame(opcode: int, data: bytes, *, mask: bool = True, head: int = 0x80) -> bytes:
+    """The bytes of a frame with any opcode; `head` holds FIN and the reserved bits."""
+    assert len(data) < 126
+    key = b"\x01\x02\x03\x04" if mask else b""
+    masked = bytes(byte ^ key[i % 4] for i, byte in enumerate(data)) if mask else data
+    return bytes([head | opcode, (0x80 if mask else 0) | len(data)]) + key + masked
+
+
+def test_any_path_and_query_is_served_and_no_subprotocol_chosen(relay: Relay) -> None:
+    for path in ("", "socket", "a/b/c?x=1&y=%20", "?token=t"):
+        with connect(relay.url + path, subprotocols=["chat"]) as client:  # type: ignore[list-item]
+            assert client.subprotocol is None
+            client.send('["auth", {"type": "new"}, {"remoteJid": "1@c.us"}]')
+            assert json.loads(client.recv(DEADLINE_S)) == AUTH_SUCCESS
+
+
+def test_a_peer_that_speaks_no_web_socket_is_turned_away(relay: Relay) -> None:
+    alice, bob = relay.login(ALICE), relay.login(BOB)
+    openings = (
+        b"",
+        b"\x00" * 300,
+        b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
+        b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"X-Long: " + b"x" * 200_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 5_000 + b"\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"r" * 500,
+        b"GET \xff\xfe HTTP/1.1\r\n\r\n",
+    )
+    for opening in openings:
+        with socket.create_connection(("127.0.0.1", relay.port), DEADLINE_S) as peer:
+            try:
+                peer.sendall(opening)
+                peer.shutdown(socket.SHUT_WR)
+                while peer.recv(65_536):
+                    pass
+            except ConnectionError:
+                pass  # turned away before it had said everything
+    exchange_marker(alice, bob)
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        pytest.param(web_socket_frame(1, b"[]", mask=False), 1002, id="no-mask"),
+        pytest.param(web_socket_frame(3, b"[]"), 1002, id="unknown-opcode"),
+        pytest.param(web_socket_frame(1, b"[]", head=0xC0), 1002, id="reserved-bit"),
+        pytest.param(web_socket_frame(0, b"[]"), 1002, id="continues-nothing"),
+        pytest.param(
+            web_socket_frame(1, b"[", head=0) + web_socket_frame(1, b"]"), 1002, id="interleaved"
+        ),
+        pytest.param(web_socket_frame(9, b"", head=0), 1002, id="ping-in-fragments"),
+        pytest.param(b"\x89\xfe\x01\x00" + b"\x00" * 260, 1002, id="long-ping"),
+        pytest.param(web_socket_frame(8, b"\x03"), 1002, id="close-of-one-byte"),
+        pytest.param(web_socket_frame(8, struct.pack("!H", 1006)), 1002, id="bad-close-code"),
+        pytest.param(b"\x81\xff" + b"\xff" * 8, 1009, id="2^64-bytes"),
+    ],
+)
+def test_a_violation_of_rfc_6455_closes_that_connection_alone(
+    relay: Relay, data: bytes, code: int
+) -> None:
+    alice, bob, victim = relay.login(ALICE), relay.login(BOB), relay.login(CAROL)
+    # What is on its way when the connection ends is not lost.
+    alice.send_message(CAROL, "M")
+    victim.send_raw(data)
+    assert victim.wait_for_close() in (code, 1002)
+    alice.expect(ack_1("M", author=ALICE, to=CAROL))
+
+    exchange_marker(alice, bob)
+    assert relay.login(CAROL).queued == [delivery("M", author=ALICE)]
+
+
+def close_and_go(client: SheetClient) -> None:
+    client.send_raw(WebSocketFrame(Opcode.CLOSE, b"\x03\xe8").serialize(mask=True))
+    client.drop()
+
+
+WAYS_TO_LEAVE: dict[str, Callable[[SheetClient], None]] = {
+    "closing in order": SheetClient.close,
+    "cutting the connection": SheetClient.drop,
+    "closing without waiting": close_and_go,
+    "half-closing": SheetClient.half_close,
+    "breaking the protocol": lambda client: client.send_raw(b"\xff" * 40),
+    "sending too much": lambda client: client.send("x" * 300_000),
+    "sending half a frame": lambda client: client.send_raw(b"\x81\xfe\x01"),
+}
+
+
+def test_whichever_way_a_client_leaves_nothing_is_lost_and_no_one_else_notices(
+    relay: Relay,
+) -> None:
+    alice, carol = relay.login(ALICE), relay.login(CAROL)
+    ids = [f"M{number:03}" for number in range(20 * len(WAYS_TO_LEAVE))]
+    unsent = list(ids)
+    for leave in WAYS_TO_LEAVE.values():
+        bob = relay.login(BOB)
+        batch, unsent = unsent[:20], unsent[20:]
+        for message_id in batch[:10]:
+            alice.send_message(BOB, message_id)
+        bob.recv()
+
+        leave(bob)
+
+        for message_id in batch[10:]:
+            alice.send_message(BOB, message_id)
+        alice.expect(*(ack_1(message_id, author=ALICE, to=BOB) for message_id in batch))
+        exchange_marker(alice, carol)
+
+    assert [message_id_of(frame) for frame in relay.login(BOB).queued] == ids
+    exchange_marker(carol, alice)
