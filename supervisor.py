@@ -15,6 +15,7 @@ import os
 import signal
 import socket
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -67,6 +68,8 @@ class Seat:
         self.index = index
         self.backoff = backoff
         self.child: Child | None = None
+        self.waits = False  # for the end of its backoff
+        self.leaving: Child | None = None  # its predecessor, told to stop by a rolling restart
 
 
 class Supervisor:
@@ -94,6 +97,8 @@ class Supervisor:
         self.spawned = 0
         self.topology = Topology(epoch=0)
         self.served = False  # the ready line is out
+        self.to_roll: deque[Seat] = deque()  # seats that a rolling restart has yet to renew
+        self.rolled: Seat | None = None  # the one that it is renewing
         self.stopping = False
         self.workers_told_to_stop = False
         self.stop_by_s = 0.0
@@ -114,6 +119,7 @@ class Supervisor:
             signal.SIGTERM: partial(self._on_stop_signal, "SIGTERM"),
             signal.SIGINT: partial(self._on_stop_signal, "SIGINT"),
             signal.SIGHUP: self._reload_groups,
+            signal.SIGUSR2: self._roll,
             signal.SIGCHLD: self._collect_exits,
         }
         for number, call in calls.items():
@@ -186,7 +192,8 @@ class Supervisor:
         self._check_heartbeats()
 
     def _spawn(self, seat: Seat) -> None:
-        if self.stopping:
+        seat.waits = False
+        if self.stopping or seat.child:
             return
         assert self.run_dir
         self.spawned += 1
@@ -214,7 +221,8 @@ class Supervisor:
 
     def _children(self, role: Role | None = None) -> list[Child]:
         """The living children, of one role or all."""
-        return [s.child for s in self.seats if s.child and role in (None, s.role)]
+        seats = [seat for seat in self.seats if role in (None, seat.role)]
+        return [child for seat in seats for child in (seat.child, seat.leaving) if child]
 
     def _read(self, child: Child) -> None:
         if not child.connected:
@@ -269,6 +277,8 @@ class Supervisor:
             self._stop_further()
         elif not self.served and all(seat.child and seat.child.ready for seat in self.seats):
             self._announce()
+        elif self.rolled:
+            self._roll_on(self.rolled)
 
     def _addresses(self) -> Iterator[WorkerAddress]:
         for child in self._children("worker"):
@@ -295,11 +305,16 @@ class Supervisor:
 
     def _collect_exits(self) -> None:
         for seat in self.seats:
-            if seat.child and (returncode := seat.child.exit_code()) is not None:
-                self._on_exit(seat, seat.child, returncode)
+            for child in (seat.child, seat.leaving):
+                if child and (returncode := child.exit_code()) is not None:
+                    self._on_exit(seat, child, returncode)
 
     def _on_exit(self, seat: Seat, child: Child, returncode: int) -> None:
-        seat.child = None
+        was_leaving = child is seat.leaving
+        if was_leaving:
+            seat.leaving = None
+        else:
+            seat.child = None
         self._disconnect(child)
         oom_kills, self.oom_kills = self.oom_kills, _oom_kills()
         fields = {
@@ -309,7 +324,7 @@ class Supervisor:
             ),
             "uptime_s": round(self.loop.time() - child.started_s, 1),
         }
-        if self.stopping:
+        if self.stopping or was_leaving:
             write = logger.info if returncode == 0 else logger.warning
             write(f"{seat.role}.exited", index=seat.index, **fields)
         else:
@@ -326,6 +341,7 @@ class Supervisor:
             self._stop(exit_code=1)
         else:
             logger.warning(f"{seat.role}.exited", **fields, restart_in_ms=round(delay_s * 1000))
+            seat.waits = True
             self._later(delay_s, partial(self._spawn, seat))
 
     def _check_heartbeats(self) -> None:
@@ -363,6 +379,54 @@ class Supervisor:
         for child in self._children(role):
             logger.warning(f"{role}.stop_overdue", index=child.index, pid=child.pid)
             self._kill(child)
+
+    # --- rolling restart ---
+
+    def _roll(self) -> None:
+        """Renew every child, one after another, while the others serve."""
+        if not self.served or self.stopping or self.rolled:
+            logger.warning("supervisor.not_rolled", reason="it starts, stops or rolls already")
+            return
+        logger.info("supervisor.rolling", children=len(self.seats))
+        self.to_roll = deque(self.seats)
+        self._roll_next()
+
+    def _roll_next(self) -> None:
+        self.rolled = self.to_roll.popleft() if self.to_roll else None
+        if self.rolled is None:
+            logger.info("supervisor.rolled")
+            return
+        seat = self.rolled
+        if seat.child is None:
+            return  # dead just now; its restart renews it
+        seat.leaving, seat.child = seat.child, None
+        if seat.role == "front":
+            # Its successor listens on the same port first, so that no client finds it closed.
+            self._spawn(seat)
+        else:
+            self._dismiss(seat)
+
+    def _roll_on(self, seat: Seat) -> None:
+        """Go a step further with the seat that is being renewed, if its children are so far."""
+        leaving = seat.leaving
+        if leaving is None and seat.child is None:
+            # A store has one holder, so a worker's successor starts when the worker is gone.
+            # A successor that died is the backoff's to start again.
+            if not seat.waits:
+                self._spawn(seat)
+        elif leaving is not None and seat.child is not None and seat.child.ready:
+            self._dismiss(seat)
+        elif leaving is None and seat.child is not None and seat.child.ready:
+            self._roll_next()
+
+    def _dismiss(self, seat: Seat) -> None:
+        child = seat.leaving
+        if child is None or child.dismissed:
+            return
+        child.dismissed = True
+        deadline_s = self.settings.supervisor.stop_deadline_s
+        self._send(child, Stop(deadline_s))
+        self._later(deadline_s, partial(self._kill, child))
 
     # --- reload and stop ---
 

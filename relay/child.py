@@ -42,6 +42,7 @@ class Child:
         self.connected = True  # the channel is open
         self.hung = False
         self.we_killed = False
+        self.dismissed = False  # told to stop, for a successor
         ours, theirs = socket.socketpair()
         self.channel: SupervisorEnd = supervisor_end(ours)
         try:

@@ -16,6 +16,7 @@ EPILOG: Final = """\
 signals:
   SIGTERM, SIGINT      stop in order: the fronts, then the workers; a second SIGINT hurries
   SIGHUP               read the groups file again; a bad one is refused, the old groups stay
+  SIGUSR2              renew every process, one after another, while the others serve
 
 exit codes:
   0 stopped by a signal   1 cannot start (one line on stderr says why)   2 bad usage or settings

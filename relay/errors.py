@@ -5,6 +5,7 @@ RelayError
  +- BootError       the machine's: port taken, directory not writable, store unreadable (exit 1)
  +- JidError        the client's: not an address
  +- FrameError      the client's: answered with an `error` frame, the connection stays open
+ +- ClientError     what relay.client tells the programs that use it (relay.client_protocol)
 
 Anything else that escapes is a bug of ours: it crashes the process it is in, and the supervisor
 starts that process again.

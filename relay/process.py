@@ -6,6 +6,7 @@ import argparse
 import faulthandler
 import gc
 import os
+import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -50,6 +51,9 @@ def run(role: str, main: Callable[[Place], None]) -> int:
     parser.add_argument("--control-fd", type=int, required=True)
     given = parser.parse_args()
     os.umask(0o077)
+    # Each client is a descriptor, and the usual soft limit is 1024.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     faulthandler.enable()  # a hung process gets SIGABRT, and shows where it hangs
     settings = msgspec.json.decode((given.run_dir / "settings.json").read_bytes(), type=Settings)
     log.configure(

@@ -61,7 +61,7 @@ class Mailbox:
         self.size = 0  # bytes of the messages' frames
         self.receipts = 0
         self.transmitted = 0
-        self.evicted = 0  # since this object was made
+        self.evicted = 0  # since someone last counted them
 
     @classmethod
     def load(cls, batch: Batch, user: str) -> Mailbox:
@@ -75,6 +75,8 @@ class Mailbox:
             return mailbox
         for _, entry in batch.scan_mail(mailbox.box):
             mailbox._count(entry, 1)
+        # Its last session ended with its worker, so nobody has.
+        mailbox.make_receipts_findable(batch)
         return mailbox
 
     def save(self, batch: Batch) -> None:
@@ -175,6 +177,18 @@ class Mailbox:
                 return Stretch(entries, ends=False)
             entries.append(entry)
         return Stretch(entries, ends=True)
+
+    def receipts_up_to(self, batch: Batch, seq: int) -> list[int]:
+        """Return the receipts among the entries up to `seq`, in order."""
+        if not self.receipts:
+            return []
+        found: list[int] = []
+        for entry_seq, raw in batch.scan_mail(self.box):
+            if entry_seq > seq:
+                break
+            if raw[0] in (_RECEIPT, _FINDABLE_RECEIPT):
+                found.append(entry_seq)
+        return found
 
     def expire(self, batch: Batch, before: int, max_entries: int) -> int:
         """Remove up to `max_entries` entries that are older than seq `before`; return how many."""

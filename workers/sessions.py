@@ -22,7 +22,7 @@ class State(enum.Enum):
     LIVE = enum.auto()  # nothing: the cursor is at the mailbox's end
     READING = enum.auto()  # a page is on its way; the front will ask for the next
     PAUSED = enum.auto()  # its reader is slow; the front will say when it is ready
-    STARVED = enum.auto()  # its front is slow; goes on when the link has credit again
+    STARVED = enum.auto()  # its front is slow; gets its page when the link has credit again
 
 
 class Session:
@@ -32,6 +32,7 @@ class Session:
         "barrier",
         "cursor",
         "front",
+        "is_announced",
         "mailbox",
         "number",
         "pages",
@@ -46,6 +47,7 @@ class Session:
         self.number = number  # unique within its front
         self.user = user
         self.mailbox = mailbox
+        self.is_announced = False  # logged in with an earlier incarnation of the worker
         self.state = State.READING
         self.cursor = 0  # the last entry that was sent to the front
         self.barrier = 0  # while over 0: entries up to here go into `q` frames

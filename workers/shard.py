@@ -82,6 +82,7 @@ class Shard:
         self._now_ms = 0
         self._batch: Batch
         self._effects: Effects
+        self._paged: Counter[Identity] = Counter()  # bytes of this batch's pages
         self._absent: dict[str, Mailbox] = {}  # mailboxes without a session, for this batch
         self._applied: dict[int, int] = {}
         self._newly_applied: set[int] = set()
@@ -95,6 +96,7 @@ class Shard:
             self._applied = {peer: batch.applied(peer) for peer in self._outboxes}
         self._batch = batch
         self._effects = Effects()
+        self._paged.clear()
         self._now_ms = now_ms
 
     def end(self) -> Effects:
@@ -131,10 +133,13 @@ class Shard:
             case OpenSession():
                 self._open_session(origin, envelope)
             case CloseSession():
-                if session := self.sessions.at(origin, envelope.session):
+                session = self.sessions.at(origin, envelope.session)
+                if session is not None:
                     self._close(session)
             case Pause():
-                if session := self.sessions.at(origin, envelope.session):
+                session = self.sessions.at(origin, envelope.session)
+                # While it is READING its front will say when it is ready in any case.
+                if session is not None and session.state is not State.READING:
                     session.state = State.PAUSED
             case StrayAck():
                 self._pass_stray(envelope)
@@ -168,6 +173,10 @@ class Shard:
             self.sessions.add(session)
         elif (present.front, present.number) == (front, request.session):
             session = present
+        elif request.phase != LOGIN and not present.is_announced:
+            # A login to this incarnation is newer than every session that is announced to it.
+            self._effects.to_fronts[front].append(EndSession(request.session))
+            return
         else:
             if request.phase == LOGIN and not self._may_take_over(front, request, present):
                 return
@@ -176,8 +185,13 @@ class Shard:
             session = Session(front, request.session, request.user, present.mailbox)
             session.takeovers = present.takeovers
             self.sessions.add(session)
-        if request.phase == LOGIN:
-            session.receipts.clear()
+        session.receipts.clear()
+        session.is_announced = request.phase != LOGIN
+        if session.is_announced:
+            # What it had from an earlier incarnation still waits for a pong, and may be evicted.
+            session.receipts.extend(session.mailbox.receipts_up_to(self._batch, request.cursor))
+            session.sent(request.cursor)
+        else:
             self._effects.to_fronts[front].append(SessionOpened(request.session))
         session.cursor = request.cursor
         session.pages = 0
@@ -212,6 +226,8 @@ class Shard:
             return
         if ready.pages == session.pages:
             session.rewind(ready.cursor)
+        elif session.state is State.READING:
+            return  # a page crossed with it that asks for a `Ready` too
         self._send_page(session, answer=True)
 
     def _send_page(self, session: Session, *, answer: bool = False) -> None:
@@ -246,6 +262,11 @@ class Shard:
             self._effects.to_fronts[session.front].append(
                 Page(session.number, entries, in_queue, in_queue and ends, more)
             )
+            self._paged[session.front] += sum(len(entry.frame) for entry in entries)
+            if self._paged[session.front] >= self._settings.flow.link_bytes:
+                # As soon as this batch is sent the link is full; many pages must not exceed it by
+                # more than one.
+                self.front_full(session.front)
 
     def _confirmed(self, front: Identity, confirmed: Confirmed) -> None:
         session = self.sessions.at(front, confirmed.session)
@@ -300,6 +321,7 @@ class Shard:
             time_s=send.time_s,
             digest=send.digest,
         )
+        self._count_evicted(mailbox)
         self._effects.to_fronts[front].append(Stored(send.request, send.time_s))
         if session is not None and self._takes_live(session):
             session.sent(seq)
@@ -371,6 +393,7 @@ class Shard:
             except MailboxFull:
                 self.counters["group_copies_skipped"] += 1
                 continue
+            self._count_evicted(mailbox)
             holders += 1
             messages.add(
                 self._batch,
@@ -391,9 +414,20 @@ class Shard:
         if session.state is not State.LIVE:
             return False
         if session.front in self._full_fronts:
-            session.state = State.STARVED
+            # Its front asks for what waits. Going on from here would be wrong: if its reader became
+            # slow, the front has dropped the last that was sent live.
+            session.state = State.READING
+            session.pages += 1
+            self._effects.to_fronts[session.front].append(
+                Page(session.number, [], queue=False, last=False, more=True)
+            )
             return False
         return True
+
+    def _count_evicted(self, mailbox: Mailbox) -> None:
+        if mailbox.evicted:
+            self.counters["entries_evicted"] += mailbox.evicted
+            mailbox.evicted = 0
 
     def _mailbox_of_absent(self, user: str) -> Mailbox:
         mailbox = self._absent.get(user)
@@ -601,10 +635,11 @@ class Shard:
         now = self._now_ms * 1000
         oldest_entry = now - int(self._limits.ttl_days * 86_400_000_000)
         oldest_message = now - int(self._settings.dedupe.retention_days * 86_400_000_000)
-        for _ in range(MAX_SWEPT_BATCHES):
-            expired = self._batch.expire_messages(oldest_message)
-            if not expired:
-                break
+        forgotten = 0
+        while forgotten < MAX_FORGOTTEN and (
+            expired := self._batch.expire_messages(oldest_message)
+        ):
+            forgotten += expired
             self.counters["messages_forgotten"] += expired
         for _ in range(max_boxes):
             box = self._batch.next_box(after)
@@ -625,4 +660,6 @@ class Shard:
 
 # A sweep is bounded, so that it does not hold up the traffic between two of them.
 MAX_SWEPT_ENTRIES = 500
-MAX_SWEPT_BATCHES = 4
+# Counted in messages, so that under light load, when each is a batch of its own, as many are
+# forgotten as come. At one sweep a second this is more than a store can take for a week.
+MAX_FORGOTTEN = 5000

@@ -83,13 +83,15 @@ class Store:
             self._trees = {name: self._env.open_db(name.encode()) for name in TREES}
             self.grow()
         except lmdb.Error as error:
+            os.close(self._lock_file)
             raise BootError(
                 f"{directory}/data.mdb cannot be used: {error}; "
                 "restore it from a backup, or move it away to start empty"
             ) from error
 
     def close(self) -> None:
-        """Release the environment and the lock."""
+        """Release the environment and the lock; in mode "os" sync what the kernel still holds."""
+        self._env.sync(True)
         self._env.close()
         os.close(self._lock_file)
 

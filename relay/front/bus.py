@@ -75,6 +75,8 @@ class WorkerLink:
             self._items = repeated[start : start + _MAX_REPEATED]
             self._durable = list(self._items)
             self.flush()
+        if not self.is_full:
+            self._bus.has_room(self)
 
     def disconnect(self) -> None:
         """Let go of the worker; requests are gathered for its successor."""

@@ -38,8 +38,15 @@ TICK_MS = 100  # how late a ping or deadline may be
 COUNTERS_S = 60.0
 # Connections that the kernel completes before the front accepts them: a storm of logins.
 BACKLOG = 4096
+# How many clients a stop sends away in a second: about what the next front can log in.
+DRAINED_PER_S = 2000
+DRAIN_STEP_S = 0.02
+# How long a stop waits for the answers to sends that were read before it.
+MAX_ANSWER_S = 5.0
 # How long clients may take to answer the close frames of a stop.
 MAX_STOP_S = 3.0
+# How fast to stop when nobody says: the supervisor is gone, and its successor wants the port.
+ORPHAN_STOP_S = 2.0
 
 
 class Front:
@@ -68,6 +75,7 @@ class Front:
         self._waiting: dict[int, set[Connection]] = {}  # for room on a worker's link
         self._topology_complete = asyncio.Event()
         self._stop = asyncio.Event()
+        self._stop_within_s = ORPHAN_STOP_S
         self._all_gone = asyncio.Event()
         self._counters_logged: dict[str, int] = {}
 
@@ -92,7 +100,7 @@ class Front:
         self.log.info("front.started")
         await self._stop.wait()
         server.close()
-        await self._close_connections()
+        await self._drain()
         self.bus.close()
         self.log.info("front.stopped", **self.counters)
 
@@ -111,13 +119,38 @@ class Front:
                 f"cannot listen on {server.host} port {server.port}: {error.strerror}"
             ) from None
 
-    async def _close_connections(self) -> None:
-        """Tell every client to come back later, and wait shortly for them to go."""
-        for connection in list(self._connections.values()):
-            connection.session.end(CLOSE_RESTART, "shutdown", frames.DISCONNECT_SHUTDOWN)
+    async def _drain(self) -> None:
+        """Answer what is in flight and send every client away, within the supervisor's deadline.
+
+        Clients go a few at a time, so that they do not all come back at once.
+        """
+        loop = self._loop
+        begin_s = loop.time()
+        spread_s = min(self._stop_within_s / 2, len(self._connections) / DRAINED_PER_S)
+        # Reading stops at once; the answers to what was read may take this long.
+        give_up_s = begin_s + max(spread_s, min(self._stop_within_s / 2, MAX_ANSWER_S))
+        leaving = list(self._connections.values())
+        for connection in leaving:
+            connection.hold(Hold.DRAIN)
+        count = len(leaving)
+        while leaving:
+            now_s = loop.time()
+            late = now_s >= give_up_s
+            share = 1.0 if late or not spread_s else min(1.0, (now_s - begin_s) / spread_s)
+            quota = int(count * share) - (count - len(leaving))
+            staying = []
+            for connection in leaving:
+                if quota > 0 and (late or not connection.session.has_pending):
+                    quota -= 1
+                    connection.session.end(CLOSE_RESTART, "shutdown", frames.DISCONNECT_SHUTDOWN)
+                else:
+                    staying.append(connection)
+            leaving = staying
+            if leaving:
+                await asyncio.sleep(DRAIN_STEP_S)
         if self._connections:
             try:
-                await asyncio.wait_for(self._all_gone.wait(), MAX_STOP_S)
+                await asyncio.wait_for(self._all_gone.wait(), min(MAX_STOP_S, self._stop_within_s))
             except TimeoutError:
                 self.log.info("front.clients_cut", connections=len(self._connections))
 
@@ -215,9 +248,14 @@ class Front:
                     self._follow(message.topology)
                 case GroupsChanged():
                     pass  # the workers' business
-                case Stop() | PeerGone():
-                    self._loop.remove_reader(self._place.control.fileno())
+                case Stop():
+                    self._stop_within_s = message.deadline_s
                     self._stop.set()
+                case PeerGone():
+                    self._loop.remove_reader(self._place.control.fileno())
+                    if not self._stop.is_set():
+                        self._stop_within_s = ORPHAN_STOP_S
+                        self._stop.set()
 
     def _follow(self, topology: Topology) -> None:
         self.bus.follow(topology)

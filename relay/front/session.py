@@ -54,6 +54,7 @@ class Hold(enum.Flag):
     WRITE = enum.auto()  # it does not read what it is sent
     LINK = enum.auto()  # a worker is behind
     PENDING = enum.auto()  # too many of its sends wait for an answer
+    DRAIN = enum.auto()  # the front is about to stop
 
 
 class Port(Protocol):
@@ -158,7 +159,8 @@ class Session:
         self._receipts = 0  # the last receipt that was written
         self._stashed: set[int] = set()  # receipts that were taken but wait in a _Pending
         self._is_blocked = False  # the client does not read
-        self._is_paused = False  # and the worker knows
+        # Live frames are dropped: they come again in the page that is asked for next.
+        self._is_paused = False
         self._owes_ready = False
         # A page is on its way. Until it is here live frames are dropped: they come in it.
         self._awaits_page = False
@@ -183,6 +185,11 @@ class Session:
     def is_read(self) -> bool:
         """Whether the session takes frames from its client."""
         return self._state is not State.ENDED
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether a send waits for its answer."""
+        return bool(self._pending)
 
     @property
     def receipts_written(self) -> int:
@@ -233,6 +240,8 @@ class Session:
 
     def refuse(self, error: FrameError, *, now_ms: int) -> None:
         """Answer a frame that is no stanza; too many of them end the connection (R28)."""
+        if self._state is State.ENDED:
+            return
         self._write_error(error)
         limits = self._settings.limits
         strikes = self._strikes
@@ -252,6 +261,9 @@ class Session:
         if self.has_worker:
             self._port.request(self._slot, CloseSession(self.number), durable=False)
         self._state = State.ENDED
+        self._held.clear()
+        self._pending.clear()  # their answers have no reader
+        self._by_id.clear()
 
     def end(self, code: int, reason: str, notice: bytes | None = None) -> None:
         """Close the connection, after a last frame if one is given."""
@@ -259,10 +271,7 @@ class Session:
             return
         if notice is not None:
             self._port.write(notice)
-        if self.has_worker:
-            self._port.request(self._slot, CloseSession(self.number), durable=False)
-        self._state = State.ENDED
-        self._held.clear()
+        self.lost()
         self._port.close(code, reason)
 
     def _write_error(self, error: FrameError) -> None:
@@ -298,6 +307,10 @@ class Session:
         self._failures = 0
         self._cursor = 0
         self._forget_flow()
+        for pending in self._pending.values():
+            pending.receipts.clear()  # they come again, in the pages
+        self._stashed.clear()
+        self._receipts = 0
         self._packer = QueuePacker(self._settings.flow.q_frame_bytes)
         self._queue_receipts = 0
         self._port.write(
@@ -312,6 +325,7 @@ class Session:
             return
         self._state = State.LIVE if self._was_live else State.NEW
         self._fail_auth(code, reason, retry_after_s)
+        self._steer()
         self._go_on(now_ms)
 
     def ended_elsewhere(self) -> None:
@@ -335,8 +349,8 @@ class Session:
                 assert_never(self._state)
         self._forget_flow()
         self._port.request(self._slot, envelope, durable=False)
-        if self._is_blocked:
-            self._pause()
+        if self._state is State.LIVE:
+            self._steer()
 
     def _forget_flow(self) -> None:
         """Forget what was agreed with a worker about pages; it starts anew, and sends one."""
@@ -354,16 +368,20 @@ class Session:
 
     def page(self, page: Page, *, now_ms: int) -> None:
         """Take a stretch of the mailbox, in `q` frames while the queue is being sent."""
-        if self._state not in (State.QUEUE, State.LIVE):
+        if not self.has_worker:
             return
         self._awaits_page = False
         self._pages += 1
+        if self._state is State.LOGGING_IN:
+            self._is_paused = True  # it comes again, in the `q` or after the refusal
+            return
         if page.entries:
             self._cursor = page.entries[-1].seq
         if page.queue and self._packer is not None:
-            for frame in self._packer.add(entry.frame for entry in page.entries):
+            queue = [entry for entry in page.entries if not self._stash(entry)]
+            for frame in self._packer.add(entry.frame for entry in queue):
                 self._port.write(frame)
-            for entry in page.entries:
+            for entry in queue:
                 if entry.receipt_for:
                     self._queue_receipts = entry.seq
         else:
@@ -376,13 +394,9 @@ class Session:
             if self._queue_receipts:
                 self._note_receipt(self._queue_receipts)
             self._state = State.LIVE
-        if not self._is_blocked:
-            if page.more:
-                self._ready()
-        elif page.more:
-            self._owes_ready = True
-        else:
-            self._pause()
+            self._answer()
+        self._owes_ready = page.more
+        self._steer()
         if page.last:
             self._go_on(now_ms)
 
@@ -398,16 +412,21 @@ class Session:
             self._port.write(frame)
 
     def _write_entry(self, entry: Entry) -> None:
-        if entry.receipt_for:
-            pending = self._by_id.get(entry.receipt_for)
-            if pending is not None:
-                pending.receipts.append(entry)
-                if entry.seq:
-                    self._stashed.add(entry.seq)
-                return
-            if entry.seq:
-                self._note_receipt(entry.seq)
+        if self._stash(entry):
+            return
+        if entry.receipt_for and entry.seq:
+            self._note_receipt(entry.seq)
         self._port.write(entry.frame)
+
+    def _stash(self, entry: Entry) -> bool:
+        """Keep a receipt whose message has yet to get its ack 1; False for any other entry."""
+        pending = self._by_id.get(entry.receipt_for) if entry.receipt_for else None
+        if pending is None:
+            return False
+        pending.receipts.append(entry)
+        if entry.seq:
+            self._stashed.add(entry.seq)
+        return True
 
     def _note_receipt(self, seq: int) -> None:
         self._receipts = max(self._receipts, seq)
@@ -421,24 +440,27 @@ class Session:
     def blocked(self) -> None:
         """The client does not read what was written: take nothing more for it."""
         self._is_blocked = True
-        if self._state is State.LIVE and not self._owes_ready and not self._awaits_page:
-            self._pause()
+        self._steer()
 
     def drained(self) -> None:
         """The client has read what was written."""
         self._is_blocked = False
-        if (self._is_paused or self._owes_ready) and not self._awaits_page:
+        self._steer()
+
+    def _steer(self) -> None:
+        """Ask the worker for the next page or to pause, as the client's pace has it."""
+        if self._awaits_page or self._state not in (State.QUEUE, State.LIVE):
+            return  # the page, or the answer to the login, comes first
+        if self._is_blocked:
+            if self._state is State.LIVE and not self._owes_ready and not self._is_paused:
+                self._is_paused = True
+                self._port.request(self._slot, Pause(self.number), durable=False)
+        elif self._is_paused or self._owes_ready:
             self._is_paused = self._owes_ready = False
-            self._ready()
-
-    def _pause(self) -> None:
-        if self.has_worker and not self._is_paused:
-            self._is_paused = True
-            self._port.request(self._slot, Pause(self.number), durable=False)
-
-    def _ready(self) -> None:
-        self._awaits_page = True
-        self._port.request(self._slot, Ready(self.number, self._cursor, self._pages), durable=False)
+            self._awaits_page = True
+            self._port.request(
+                self._slot, Ready(self.number, self._cursor, self._pages), durable=False
+            )
 
     # -------------------------------------------------------------------------------- sending
 
@@ -446,10 +468,8 @@ class Session:
         if isinstance(element, FrameError):
             self._refuse_send(element)
             return
-        self._request += 1
-        request = self._request
         pending = _Pending(element.message_id, element.chat, element.is_group, None)
-        self._pending[request] = pending
+        request = self._await(pending)
         self._by_id[element.message_id] = pending
         self._port.request(
             slot_of(element.chat),
@@ -464,16 +484,21 @@ class Session:
             ),
             durable=True,
         )
+
+    def _await(self, pending: _Pending) -> int:
+        """Put a send in the line of those that wait for their turn; return its request number."""
+        self._request += 1
+        self._pending[self._request] = pending
         if len(self._pending) >= MAX_PENDING_SENDS:
             self._port.hold(Hold.PENDING)
+        return self._request
 
     def _refuse_send(self, error: FrameError) -> None:
         """Answer a send that goes nowhere, in its turn (R23)."""
         if not self._pending:
             self._write_error(error)
             return
-        self._request += 1
-        self._pending[self._request] = _Pending("", "", False, _error_frame(error))
+        self._await(_Pending("", "", False, _error_frame(error)))
 
     def stored(self, request: int, time_s: int) -> None:
         """A send is on stable storage: ack 1, in its turn."""
@@ -509,6 +534,8 @@ class Session:
 
     def _answer(self) -> None:
         """Write the answers that are complete from the oldest send on (2.3.4)."""
+        if self._state is State.QUEUE:
+            return  # they come behind the last `q` (2.2.2)
         was_full = len(self._pending) >= MAX_PENDING_SENDS
         done = []
         for request, pending in self._pending.items():
@@ -549,7 +576,8 @@ class Session:
         limits = self._settings.limits
         if limits.frames_per_s == 0:
             return False
-        refilled = (now_ms - self._rate_at_ms) / 1000 * limits.frames_per_s
+        # The clock may go back, which must not cost tokens.
+        refilled = max(0, now_ms - self._rate_at_ms) / 1000 * limits.frames_per_s
         self._rate_tokens = min(limits.frames_burst, self._rate_tokens + refilled)
         self._rate_at_ms = now_ms
         if self._rate_tokens < 1:

@@ -776,13 +776,22 @@ class Relay:
         infos = [child.process.memory_info() for child in self.children()]
         return sum(info.rss - info.shared for info in infos)
 
-    def connections_to(self, client: SheetClient) -> int:
-        """How many sockets of the fronts lead to `client`: 0 once they have let it go."""
-        return sum(
-            bool(connection.raddr) and connection.raddr.port == client.local_port
-            for child in self.children("front")
-            for connection in child.process.net_connections("tcp")
-        )
+    def front_of(self, client: SheetClient) -> int | None:
+        """The index of the front that has the socket of `client`; None once it was let go."""
+        for child in self.children("front"):
+            for connection in child.process.net_connections("tcp"):
+                if connection.raddr and connection.raddr.port == client.local_port:
+                    return child.index
+        return None
+
+    def connect_to_front(self, index: int) -> SheetClient:
+        """Connect until the kernel, which spreads connections, has chosen this front."""
+        for _ in range(200):
+            client = self.connect()
+            if self.front_of(client) == index:
+                return client
+            client.drop()
+        raise AssertionError(f"no connection reached front {index}")
 
     def ask_to_stop(self) -> None:
         """Send SIGTERM; `stop` then waits."""

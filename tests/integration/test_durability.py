@@ -1,5 +1,7 @@
 """What ack 1 and a processed ack are worth: everything is killed and started on the same data."""
 
+import pytest
+
 from .conftest import RelayStarter
 from .harness import (
     ALICE,
@@ -78,6 +80,45 @@ def test_processed_acks_and_their_receipts_survive(relay: Relay) -> None:
     bob.ack(read, 2)
     bob.ack(read, 4)
     alice.expect(receipt("READ", 4, author=ALICE, by=BOB, t=SENT_AT))
+    exchange_marker(alice, bob)
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_of_a_burst_that_is_cut_short_everything_acked_is_kept_once_and_in_order(
+    relay: Relay, how: str
+) -> None:
+    alice = relay.login(ALICE)
+    ids = [f"M{number:04}" for number in range(3000)]
+    for message_id in ids:
+        alice.send_message(BOB, message_id)
+    # Some acks have come, most are on their way or not yet decided.
+    alice.expect(*(ack_1(message_id, author=ALICE, to=BOB) for message_id in ids[:50]))
+
+    if how == "killed":
+        relay.kill_everything()
+    else:
+        relay.ask_to_stop()
+    acked = ids[:50]
+    try:
+        while (frame := alice.recv())[0] == "Msg":
+            acked.append(message_id_of(frame))
+        assert frame == ["Cmd", {"type": "disconnect", "kind": "shutdown"}]
+        assert how == "stopped"
+        assert alice.wait_for_close() == 1012
+    except ConnectionOver as over:
+        assert (how, over.code) == ("killed", 1006)  # noqa: PT017 - the loop ends so
+    if how == "stopped":
+        relay.stop()
+    assert acked == ids[: len(acked)]
+
+    relay.start()
+    alice, bob = relay.login(ALICE), relay.connect()
+    # What was not acked may be there or not; the client sends it again.
+    for message_id in ids[len(acked) :]:
+        alice.send_message(BOB, message_id)
+    alice.expect(*(ack_1(message_id, author=ALICE, to=BOB) for message_id in ids[len(acked) :]))
+    pages = bob.login_pages(BOB, len(ids))
+    assert [message_id_of(frame) for page in pages for frame in page] == ids
     exchange_marker(alice, bob)
 
 

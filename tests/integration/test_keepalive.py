@@ -71,7 +71,7 @@ def test_a_client_that_never_pongs_is_closed_and_its_receipts_wait_again(
     # Bob reads now and then, so that his pings are answered.
     def is_dead() -> bool:
         bob.expect_nothing()
-        return relay.connections_to(dead) == 0
+        return relay.front_of(dead) is None
 
     poll_for("the front lets go of the dead connection", is_dead)
 

@@ -560,6 +560,17 @@ def test_r20_a_resend_is_acked_again_and_delivered_once_and_another_text_is_a_co
     exchange_marker(alice, bob)
     exchange_marker(alice, carol)
 
+    # Equal is the value, not its spelling; and large numbers differ by their last digit.
+    text = json.dumps(action(element(BOB, "N", {"text": "A\u00e9", "n": 9007199254740993})))
+    alice.send(text)
+    alice.expect(ack_1("N", author=ALICE, to=BOB))
+    bob.recv()
+    alice.send(text.replace('"A', r'"\u0041').replace('"N"', r'"\u004e"').replace(" ", "  "))
+    alice.expect(ack_1("N", author=ALICE, to=BOB))
+    alice.send(text.replace("740993", "740992"))
+    alice.expect_error(409, tag="action", message_id="N")
+    exchange_marker(alice, bob)
+
     # The key is (author, chat, id): another chat or author makes another message.
     alice.send_message(CAROL, "M", {"conversation": "other"})
     alice.expect(ack_1("M", author=ALICE, to=CAROL))
@@ -653,6 +664,18 @@ def test_r24_further_keys_pass_through_but_those_that_the_server_owns(relay: Rel
     many = group_delivery("MANY", author=ALICE)
     many[2][0].update(extra)
     bob.expect(many)
+
+    # However the key is spelled, and however often.
+    for to, message_id in ((BOB, "ONE-MORE"), (GROUP, "MANY-MORE")):
+        text = json.dumps(action({**element(to, message_id), "x": "OWNED"}))
+        spellings = (r'"\u0070articipant"', '"participant"', r'"statu\u0073"', '"participant"')
+        alice.send(text.replace('"x": "OWNED"', ",".join(f'{key}: "1@c.us"' for key in spellings)))
+        alice.expect(ack_1(message_id, author=ALICE, to=to))
+    bob.expect(
+        delivery("ONE-MORE", author=ALICE),
+        group_delivery("MANY-MORE", author=ALICE),
+    )
+    assert bob.last_text.count("articipant") == 1
 
 
 def test_r25_message_is_any_object_that_is_not_empty_and_arrives_unchanged(

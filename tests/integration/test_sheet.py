@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from .harness import ALICE, BOB, GROUP, Frame, Relay, queued_in
+from .harness import ALICE, BOB, Frame, Relay, queued_in
 
 LOGIN = '["auth", {"type": "new"}, {"remoteJid":"917069852821@s.whatsapp.com"}]'
 SEND = """["action", {"add": "relay"}, [{"message": {"conversation": 'message'}, "key": {
@@ -23,12 +23,12 @@ GROUP_SEND = (
     ' "remoteJid": "917069852821-1566557065@g.us"}, "message": {"conversation": "Test msg Group"},'
     ' "messageTimestamp": "1566971560"}]]'
 )
-# With the sheet's id, which is not that of its message; see `matching`.
 GROUP_ACK = (
     '[MsgInfo, {"from": "917069852821@c.us", "ack": 2, "cmd": "ack",'
     '"to": "917069852821-1566557065@g.us", "participant": "919428284313@sc.us" ,'
     ' "id": "3EB0F517CDA590E6B488", "t": "1566971560"}]'
 )
+ID_PRINTED_AND_MEANT = ("3EB0F517CDA590E6B488", "3EB09ACC2D709AB09850")
 
 AUTH_REPLY: Frame = ["auth", {"from": "backend", "status": "success"}]
 EMPTY_Q: Frame = ["q", {"data": "[[]]", "from": "backend"}]
@@ -79,26 +79,28 @@ def notation(text: str, *, printed: bool) -> str:
     return text if printed else strict(text)
 
 
-def matching(text: str) -> str:
-    """The sheet's MsgInfo with the id of the message that it means."""
-    return text.replace("3EB0F517CDA590E6B488", "3EB09ACC2D709AB09850")
+def group_receipt_of(message_id: str) -> Frame:
+    return [
+        "MsgInfo",
+        {
+            "from": "917069852821@c.us",
+            "ack": 2,
+            "cmd": "ack",
+            "to": "917069852821-1566557065@g.us",
+            "participant": "919428284313@c.us",
+            "id": message_id,
+            "t": 1566971560,
+        },
+    ]
 
 
 @as_printed
-def test_login_example_gets_success_and_a_queue(relay: Relay, printed: bool) -> None:
-    client = relay.connect()
+def test_login_message_and_ack_examples_get_their_answers(relay: Relay, printed: bool) -> None:
+    alice, bob = relay.connect(), relay.connect()
 
-    client.send(notation(LOGIN, printed=printed))
+    alice.send(notation(LOGIN, printed=printed))
 
-    client.expect(AUTH_REPLY, EMPTY_Q)
-    client.expect_nothing()
-
-
-@as_printed
-def test_message_and_ack_examples_are_stored_delivered_and_receipted(
-    relay: Relay, printed: bool
-) -> None:
-    alice = relay.login(ALICE)
+    alice.expect(AUTH_REPLY, EMPTY_Q)
 
     # Sent to one who is away: the example of `q`.
     alice.send(notation(SEND, printed=printed))
@@ -116,7 +118,6 @@ def test_message_and_ack_examples_are_stored_delivered_and_receipted(
             },
         ]
     )
-    bob = relay.connect()
     bob.send(notation(LOGIN.replace(ALICE, BOB), printed=printed))
     bob.expect(AUTH_REPLY)
     assert queued_in(bob.recv()) == [DELIVERY]
@@ -146,7 +147,7 @@ def test_message_and_ack_examples_are_stored_delivered_and_receipted(
 
 
 @as_printed
-def test_group_examples_are_stored_delivered_and_receipted(relay: Relay, printed: bool) -> None:
+def test_group_examples_get_their_answers(relay: Relay, printed: bool) -> None:
     alice, bob = relay.login(ALICE), relay.login(BOB)
 
     alice.send(notation(GROUP_SEND, printed=printed))
@@ -166,47 +167,14 @@ def test_group_examples_are_stored_delivered_and_receipted(relay: Relay, printed
     )
     bob.expect(GROUP_DELIVERY)
 
-    bob.send(notation(matching(GROUP_ACK), printed=printed))
-
-    alice.expect(
-        [
-            "MsgInfo",
-            {
-                "from": "917069852821@c.us",
-                "ack": 2,
-                "cmd": "ack",
-                "to": "917069852821-1566557065@g.us",
-                "participant": "919428284313@c.us",
-                "id": "3EB09ACC2D709AB09850",
-                "t": 1566971560,
-            },
-        ]
-    )
-    alice.expect_nothing()
-    bob.expect_nothing()
-
-
-@as_printed
-def test_group_ack_example_with_the_id_that_the_sheet_prints_is_relayed_to_the_author(
-    relay: Relay, printed: bool
-) -> None:
-    """No message has that id, so R19 (b) holds: relayed live, with the acker's identity."""
-    alice, bob = relay.login(ALICE), relay.login(BOB)
-
+    # As printed, its id is that of no message: relayed live, with the acker's identity (R19 b).
     bob.send(notation(GROUP_ACK, printed=printed))
 
-    alice.expect(
-        [
-            "MsgInfo",
-            {
-                "from": "917069852821@c.us",
-                "ack": 2,
-                "cmd": "ack",
-                "to": GROUP,
-                "participant": "919428284313@c.us",
-                "id": "3EB0F517CDA590E6B488",
-                "t": 1566971560,
-            },
-        ]
-    )
+    alice.expect(group_receipt_of("3EB0F517CDA590E6B488"))
+
+    # With the id that it means.
+    bob.send(notation(GROUP_ACK, printed=printed).replace(*ID_PRINTED_AND_MEANT))
+
+    alice.expect(group_receipt_of("3EB09ACC2D709AB09850"))
+    alice.expect_nothing()
     bob.expect_nothing()

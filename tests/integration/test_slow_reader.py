@@ -1,5 +1,7 @@
 """A client that stops reading costs no one else anything, and itself at most the connection."""
 
+import time
+
 from .conftest import RelayStarter
 from .harness import (
     ALICE,
@@ -17,9 +19,9 @@ from .harness import (
 )
 
 MIB = 1024 * 1024
-# 24 MiB: more than the kernel's buffers and the relay's take together.
+# 12 MiB: more than the kernel's buffers and the relay's take together.
 MESSAGE = {"conversation": "x" * 48 * 1024}
-COUNT = 500
+COUNT = 250
 
 
 def fill(relay: Relay) -> tuple[SheetClient, SheetClient, list[str]]:
@@ -50,15 +52,19 @@ def test_a_reader_that_stops_and_goes_on_gets_everything_once_and_in_order(relay
 def test_a_reader_that_stays_away_is_closed_with_1013_and_loses_nothing(
     start_relay: RelayStarter,
 ) -> None:
-    relay = start_relay(config="[flow]\nwrite_blocked_s = 1.0")
+    blocked_s = 1.0
+    relay = start_relay(config=f"[flow]\nwrite_blocked_s = {blocked_s}")
     carol, eve = relay.login(CAROL), relay.login(EVE)
+    began = time.monotonic()
     alice, bob, ids = fill(relay)
+    # By now, and at the earliest at the start, the socket took its last byte.
+    filled = time.monotonic()
 
-    def is_closed() -> bool:
+    def is_overdue() -> bool:
         exchange_marker(carol, eve)
-        return relay.connections_to(bob) == 0
+        return time.monotonic() > filled + blocked_s + 0.2
 
-    poll_for("the front gives up on the reader", is_closed)
+    poll_for("the reader's time is over", is_overdue)
     came = []
     try:
         while True:
@@ -67,8 +73,8 @@ def test_a_reader_that_stays_away_is_closed_with_1013_and_loses_nothing(
         code = over.code
     assert [message_id_of(frame) for frame in came] == ids[: len(came)]
     assert len(came) < len(ids)
-    # 1006 where the close frame found no room behind what was never read.
-    assert code in (1013, 1006)
+    # On a machine so slow the connection may have been cut before its close frame was read.
+    assert code == 1013 or (code == 1006 and filled - began > 2.0)
 
     bob = relay.connect()
     queued = [frame for page in bob.login_pages(BOB, len(ids)) for frame in page]

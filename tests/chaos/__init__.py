@@ -1,0 +1,6 @@
+"""The chaos run: a real relay under load and under fire, and a ledger that proves what it kept.
+
+`python -m tests.chaos --help` tells how to run it. Pure: `ledger` (what clients saw), `checker`
+(what that proves), `schedule` (which fault when). With I/O: `connection` and `user` (the clients),
+`fleet` (the relay's processes), `run` (all of them together).
+"""

@@ -1,0 +1,92 @@
+"""`python -m tests.chaos`: try a relay by killing it, and prove that it kept what it promised."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+import uvloop
+
+from .run import Options, Run, banner, to_stdout
+
+DEFAULTS = Options()
+EPILOG = """\
+exit codes: 0 every promise was kept   1 one was broken, or the run failed   2 bad usage
+
+A seed fixes the load's and the faults' draws, not the order in which processes run: the same seed
+tries the same things again, and may find another interleaving.
+"""
+
+
+def parse(argv: list[str]) -> Options:
+    """Return what the command line asks for; bad usage exits with 2."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos",
+        description="Start a relay, load it with clients, kill and freeze its processes at random,"
+        " and check from the clients' sockets alone that nothing acked was lost, repeated,"
+        " reordered or forged.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--seconds", type=_positive, default=DEFAULTS.seconds, help="length of the storm")
+    add("--seed", type=int, default=DEFAULTS.seed, help="of everything random")
+    add("--workers", type=_count, default=DEFAULTS.workers)
+    add("--fronts", type=_count, default=DEFAULTS.fronts)
+    add("--users", type=_count, default=DEFAULTS.users)
+    add("--groups", type=int, default=DEFAULTS.groups, help="groups of up to 8 users")
+    add(
+        "--kills-per-minute",
+        type=float,
+        default=DEFAULTS.kills_per_minute,
+        help="SIGKILLs; half as many processes are frozen for 1 to 3 s besides",
+    )
+    add("--rate", type=_positive, default=DEFAULTS.rate, help="sends a second, of all together")
+    add("--keep", type=Path, help="use this new directory for data and log, and leave it there")
+    given = parser.parse_args(argv)
+    if given.keep is not None and given.keep.exists():
+        parser.error(f"--keep {given.keep}: exists already")
+    if min(given.groups, given.kills_per_minute) < 0:
+        parser.error("--groups and --kills-per-minute are 0 or more")
+    return Options(**vars(given))
+
+
+def _count(text: str) -> int:
+    if not 0 < int(text) <= 10_000:
+        raise ValueError
+    return int(text)
+
+
+def _positive(text: str) -> float:
+    if not float(text) > 0:
+        raise ValueError
+    return float(text)
+
+
+async def _run(options: Options) -> int:
+    running = asyncio.ensure_future(Run(options, to_stdout).go())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
+    try:
+        outcome = await running
+    except asyncio.CancelledError:
+        to_stdout("interrupted")
+        return 1
+    for line in outcome.lines:
+        to_stdout(line)
+    to_stdout("" if outcome.exit_code else "every promise was kept")
+    return outcome.exit_code
+
+
+def main(argv: list[str]) -> int:
+    """Run what `argv` asks for; return the exit code."""
+    options = parse(argv)
+    to_stdout(banner(options))
+    return uvloop.run(_run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

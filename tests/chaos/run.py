@@ -1,0 +1,309 @@
+"""A chaos run from start to verdict: load, faults, calm, drain, check.
+
+1. **Storm**: users come, go, send and ack while the faults of the schedule strike.
+2. **Calm**: no more faults; everyone logs in and stays. Now everything that was promised must
+   arrive without anybody logging in anew; what does not is *stuck*.
+3. **Drain**: everyone logs in until nothing waits. What did not arrive by now is *lost*.
+4. **Stop**: SIGTERM ends the relay in order, and no process is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+from websockets.uri import parse_uri
+
+from . import checker
+from .checker import Totals, Violation
+from .fleet import Fleet, FleetError
+from .ledger import DELIVERED, Ledger
+from .schedule import draw_faults
+from .user import HABITS, User
+
+CALM_S = 30.0
+DRAIN_S = 60.0
+GROUP_MEMBERS = 8
+SHOWN = 10  # violations told with their stories
+
+# Small pages, buffers and credits, so that paging, pauses and full links come with little load.
+# Short restarts: under this many deaths the default's growing pauses would leave nobody serving.
+CONFIG = """\
+[keepalive]
+receipt_ping_s = 0.2
+[limits]
+frame_bytes = 65536
+message_bytes = 49152
+[flow]
+session_pause_bytes = 8192
+page_bytes = 16384
+q_frame_bytes = 32768
+link_bytes = 65536
+[supervisor]
+restart_max_s = 1.0
+"""
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run is made of; `rate` is in sends a second if everybody were online."""
+
+    seconds: float = 60.0
+    seed: int = 1
+    workers: int = 2
+    fronts: int = 2
+    users: int = 60
+    groups: int = 8
+    kills_per_minute: float = 20.0
+    rate: float = 100.0
+    keep: Path | None = None
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What a run has shown."""
+
+    totals: Totals
+    violations: list[Violation]
+    faults: dict[str, int]
+    lines: list[str]  # the report
+
+    @property
+    def exit_code(self) -> int:
+        """0 where every promise was kept, else 1."""
+        return 1 if self.violations else 0
+
+
+class Run:
+    """One run; `go` it once."""
+
+    def __init__(self, options: Options, write: Callable[[str], None]) -> None:
+        self._options = options
+        self._write = write
+        self._began_s = time.monotonic()
+        random = Random(options.seed)
+        names = [str(910000000001 + number) for number in range(options.users)]
+        groups = {
+            f"{names[0]}-{number}@g.us": frozenset(
+                random.sample(names, min(GROUP_MEMBERS, len(names)))
+            )
+            for number in range(options.groups)
+        }
+        self._faults = draw_faults(
+            random,
+            seconds=options.seconds,
+            kills_per_minute=options.kills_per_minute,
+            workers=options.workers,
+            fronts=options.fronts,
+        )
+        self._ledger = Ledger(groups)
+        self._fleet = Fleet(
+            workers=options.workers,
+            fronts=options.fronts,
+            config=CONFIG,
+            groups=groups,
+            random=random,
+            keep=options.keep,
+            now_s=self._now_s,
+        )
+        self._users = [
+            User(
+                name,
+                parse_uri(f"ws://127.0.0.1:{self._fleet.port}/"),
+                self._ledger,
+                habits=HABITS[number % len(HABITS)],
+                chats=_chats(name, names, groups, random),
+                sends_per_s=options.rate / options.users,
+                random=Random(f"{options.seed} {name}"),
+                now_s=self._now_s,
+            )
+            for number, name in enumerate(names)
+        ]
+        self._by_name = {user.name: user for user in self._users}
+        self._violations: list[Violation] = []
+        self._phase = "start"
+
+    async def go(self) -> Outcome:
+        """Run it all; whatever happens, nothing is left running."""
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._on_loop_error)
+        try:
+            await self._fleet.start()
+            self._began_s = time.monotonic()
+            await self._live_through(self._storm_and_calm())
+            await self._drain()
+            self._violations += await self._fleet.stop()
+        except FleetError as error:
+            self._violations.append(Violation("fleet", (), str(error)))
+        finally:
+            complaints = self._fleet.complaints()
+            self._fleet.close()
+        self._violations += complaints
+        self._violations += checker.check(self._ledger)
+        return Outcome(
+            Totals.of(self._ledger), self._violations, dict(self._fleet.done), list(self._report())
+        )
+
+    def _now_s(self) -> float:
+        return time.monotonic() - self._began_s
+
+    def _on_loop_error(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        what = "".join(traceback.format_exception(error)) if error else context["message"]
+        self._violations.append(Violation("client", (), what))
+
+    # --- the phases ---
+
+    async def _live_through(self, phases: Coroutine[Any, Any, None]) -> None:
+        """Let the users live during `phases`; raise what ends any of them, or the relay."""
+        lives = [asyncio.create_task(user.live()) for user in self._users]
+        lives += [asyncio.create_task(self._fleet.failed()), asyncio.create_task(self._progress())]
+        phase = asyncio.create_task(phases)
+        try:
+            done, _ = await asyncio.wait({phase, *lives}, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in (phase, *lives):
+                task.cancel()
+            await asyncio.wait({phase, *lives})
+
+    async def _storm_and_calm(self) -> None:
+        self._phase = "storm"
+        for fault in self._faults:
+            await asyncio.sleep(max(0.0, fault.at_s - self._now_s()))
+            await self._fleet.suffer(fault)
+        await asyncio.sleep(max(0.0, self._options.seconds - self._now_s()))
+        self._phase = "calm"
+        self._fleet.thaw()
+        for user in self._users:
+            user.calm_down()
+        await self._fleet.ready()
+        await self._wait(lambda: all(user.is_online for user in self._users), CALM_S)
+        for message in list(self._ledger.unfinished()):
+            for name in message.deliveries:
+                if message.receipt_level(name) < max(message.acked_level(name), DELIVERED):
+                    self._by_name[name].ack_again(message.key)
+        await self._wait(self._is_settled, CALM_S)
+        self._violations += checker.stuck(self._ledger)
+        for user in self._users:
+            if user.open_sessions != 1:
+                what = f"{user.name} has {user.open_sessions} open connections"
+                self._violations.append(Violation("stuck", (), what))
+        for process in self._fleet.orphans():
+            self._violations.append(Violation("left behind", (), str(process)))
+
+    def _is_settled(self) -> bool:
+        return (
+            not self._ledger.unfinished()
+            and all(user.open_sessions == 1 for user in self._users)
+            and not self._fleet.orphans()
+        )
+
+    async def _drain(self) -> None:
+        self._phase = "drain"
+        await asyncio.gather(*(user.end() for user in self._users))
+        left = list(self._users)
+        deadline = self._now_s() + DRAIN_S
+        while left and self._now_s() < deadline:
+            waiting = await asyncio.gather(*(user.drain() for user in left))
+            left = [user for user, queued in zip(left, waiting, strict=True) if queued]
+        for user in left:
+            what = f"{user.name} still finds frames in its queue after {DRAIN_S:g} s of logins"
+            self._violations.append(Violation("not empty", (), what))
+
+    async def _wait(self, condition: Callable[[], bool], limit_s: float) -> None:
+        deadline = self._now_s() + limit_s
+        while not condition() and self._now_s() < deadline:
+            await asyncio.sleep(0.1)
+
+    # --- telling ---
+
+    async def _progress(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            totals = Totals.of(self._ledger)
+            online = sum(user.is_online for user in self._users)
+            self._write(
+                f"{self._now_s():5.0f} s {self._phase:5}  faults {self._fleet.done.total():3}"
+                f"  online {online:3}  sent {totals.sent:,}  acked {totals.acked:,}"
+                f"  delivered {totals.delivered:,}  redelivered {totals.redelivered:,}"
+            )
+
+    def _report(self) -> list[str]:
+        totals, kinds = Totals.of(self._ledger), Counter(v.kind for v in self._violations)
+        closes: Counter[int] = Counter()
+        for user in self._users:
+            closes.update(user.closes)
+        lines = [
+            "faults    " + _list(dict(sorted(self._fleet.done.items()))),
+            f"sessions  logins {totals.logins:,}"
+            f"  refused {sum(u.login_failures for u in self._users):,}"
+            f"  closes {_list(dict(sorted(closes.items())))}",
+            f"sends     acked {totals.acked:,} of {totals.sent:,}  refused {totals.refused:,}"
+            f"  slowest ack 1 {self._ledger.slowest_ack_1_s:.2f} s",
+            f"messages  delivered {totals.delivered:,}  redelivered {totals.redelivered:,}"
+            f"  lost {kinds.pop('lost', 0)}  duplicate {kinds.pop('duplicate', 0)}"
+            f"  out of order {kinds.pop('out of order', 0) + kinds.pop('group order', 0)}"
+            f"  forged {kinds.pop('forged', 0)}",
+            f"receipts  received {totals.receipts:,}  missing {kinds.pop('receipt missing', 0)}",
+            "otherwise " + (_list(dict(kinds)) or "nothing to complain of"),
+        ]
+        for violation in self._violations[:SHOWN]:
+            lines += ["", f"{violation.kind}: {violation.what}"]
+            for key in violation.keys[:3]:
+                lines += self._story(violation, key)
+        if len(self._violations) > SHOWN:
+            lines += ["", f"and {len(self._violations) - SHOWN} more"]
+        return lines
+
+    def _story(self, violation: Violation, key: Any) -> list[str]:
+        message = self._ledger.messages.get(key)
+        if message is None:
+            return [f"  {key}: never sent"]
+        events = [(at, text) for at, text in message.story()]
+        first, last = events[0][0] - 1, events[-1][0] + 1
+        events += [(at, f"-- {text}") for at, text in self._fleet.story if first <= at <= last]
+        connections = {c for _, c in message.writes}
+        for deliveries in message.deliveries.values():
+            connections |= {c for _, c, _ in deliveries}
+        for connection in self._ledger.connections:
+            if connection.number in connections:
+                events += [
+                    (at, f"   {connection.user} asks to log in on {connection}")
+                    for at in connection.asked
+                ]
+        return [f"  {key}", *(f"    {at:9.3f}  {text}" for at, text in sorted(events))]
+
+
+def _chats(
+    name: str, names: list[str], groups: dict[str, frozenset[str]], random: Random
+) -> list[str]:
+    """Return whom a user writes to: some users (perhaps itself), and its groups twice as often."""
+    mine = sorted(jid for jid, members in groups.items() if name in members)
+    return random.sample(names, min(6, len(names))) + mine * 2
+
+
+def _list(counts: dict[Any, int]) -> str:
+    return "  ".join(f"{name} {count:,}" for name, count in counts.items())
+
+
+def banner(options: Options) -> str:
+    """Return what will be run, in one line that tells how to run it again."""
+    fields = {
+        name.replace("_", "-"): value for name, value in msgspec.structs.asdict(options).items()
+    }
+    given = (f"--{name} {value:g}" for name, value in fields.items() if name != "keep")
+    return "chaos " + " ".join(given)
+
+
+def to_stdout(line: str) -> None:
+    """Write a line where people and logs see it at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

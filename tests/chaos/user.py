@@ -1,0 +1,423 @@
+"""One user of a chaos run: logs in and out, sends, reads, acks, and keeps the ledger.
+
+Whatever a user does at random, it keeps to the discipline that the protocol asks of a client:
+un-acked sends go out again after a reconnect, in order and before anything new, under the same ids;
+whatever comes is acked sooner or later, also when it comes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import msgspec
+from websockets.uri import WebSocketURI
+
+from .checker import OVERLOAD_CODES
+from .connection import WebSocket, open_socket
+from .ledger import DELIVERED, READ, STORED, Connection, Key, Ledger, Via, Wrong
+
+LOGIN_S = 8.0  # longer than any pause of a process
+CLOSE_S = 4.0
+MAX_UNACKED = 40
+SMALL_BUFFER_BYTES = 4096
+KEEPALIVE = b"?,,"
+
+_decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Habits(msgspec.Struct, frozen=True):
+    """How a user behaves: ranges are in seconds, chances in [0, 1]."""
+
+    online_s: tuple[float, float]
+    offline_s: tuple[float, float]
+    freezes: float = 0.0  # chance, at each look, to stop reading for `freeze_s`
+    freeze_s: tuple[float, float] = (0.5, 4.0)
+    forgets: float = 0.05  # chance to leave a delivery un-acked until it comes again
+
+
+# Some are always there, some come and go, some are mostly away, some read slowly.
+HABITS = (
+    Habits(online_s=(1e9, 1e9), offline_s=(0.05, 0.3)),
+    Habits(online_s=(0.5, 6.0), offline_s=(0.05, 1.0)),
+    Habits(online_s=(1.0, 4.0), offline_s=(3.0, 15.0)),
+    Habits(online_s=(4.0, 20.0), offline_s=(0.1, 2.0), freezes=0.3),
+    Habits(online_s=(2.0, 10.0), offline_s=(0.05, 2.0), forgets=0.5),
+)
+# How a user leaves: cut, orderly, or by a new login while the old connection stays (R27).
+_LEAVES = ("cut", "close", "takeover")
+_LEAVE_WEIGHTS = (55, 30, 15)
+_REPEATED_AUTH = 0.01  # chance, at each look, to log in again on the same connection (2.2.7)
+_LOOK_S = 0.5
+
+# (chance, characters) of a text.
+_SIZES = (((10, 200), 90), ((1000, 4000), 8), ((10_000, 40_000), 2))
+
+
+class Session:
+    """One connection of a user, from the TCP connect to its end."""
+
+    def __init__(self, user: User, uri: WebSocketURI) -> None:
+        self._user = user
+        self._ledger = user.ledger
+        self.book: Connection = user.ledger.connected(user.name)
+        self.is_logged_in = False
+        self.queued = 0  # frames that came in `q` since the last auth
+        self.answered = asyncio.Event()  # the auth, or the connection is over
+        self.kept_alive = asyncio.Event()  # a `?,,` was answered
+        self.pinged = asyncio.Event()
+        self.ended = asyncio.Event()
+        self.retry_after_s = 0.0
+        self._resends = True
+        self.socket = WebSocket(
+            uri,
+            on_open=self.log_in,
+            on_frame=self._on_frame,
+            on_ping=self.pinged.set,
+            on_end=self._on_end,
+        )
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether frames may be written."""
+        return self.is_logged_in and self.socket.is_open
+
+    def log_in(self) -> None:
+        """Send auth, for the first time or again."""
+        self.is_logged_in = False
+        self.queued = 0
+        self.answered.clear()
+        self._ledger.asked(self.book, self._user.now_s())
+        jid = f"{self._user.name}@s.whatsapp.com"
+        self.socket.send(_encode(["auth", {"type": "new"}, {"remoteJid": jid}]))
+
+    def send(self, key: Key, frame: bytes, text: str) -> None:
+        """Write a send, the first time or again."""
+        self._ledger.sent(self.book, key, text, self._user.now_s())
+        self.socket.send(frame)
+
+    def ack(self, key: Key, level: int) -> None:
+        """Write an ack of a delivery."""
+        self._ledger.acked(self.book, key, level, self._user.now_s())
+        self.socket.send(_ack_frame(key, self._user.name, level))
+
+    def _on_end(self, code: int) -> None:
+        self.is_logged_in = False
+        self._user.closes[code] = self._user.closes.get(code, 0) + 1
+        self.ended.set()
+        self.answered.set()
+        self.kept_alive.set()
+        self.pinged.set()
+
+    def _on_frame(self, payload: bytes) -> None:
+        if payload.startswith(b"!"):
+            self.kept_alive.set()
+            return
+        frame = _decode(payload)
+        match frame[0]:
+            case "auth":
+                self._on_auth(frame[1])
+            case "q":
+                for queued in _decode(frame[1]["data"])[1:]:
+                    self.queued += 1
+                    self._take(queued, Via.QUEUE)
+            case "Cmd":
+                if frame[1]["kind"] == "replaced":
+                    self._ledger.replaced(self.book)
+            case _:
+                self._take(frame, Via.LIVE)
+
+    def _on_auth(self, body: dict[str, Any]) -> None:
+        if body["status"] == "success":
+            self._ledger.logged_in(self.book)
+            self.is_logged_in = True
+            if self._resends:
+                self._resends = False
+                self._user.resend(self)
+        else:
+            self.retry_after_s = body.get("retryAfter", 1.0)
+            self._user.login_failures += 1
+            self.is_logged_in = bool(self.book.logins)  # a repeated auth that fails changes nothing
+            if body["code"] not in OVERLOAD_CODES:
+                self._complain(f"login refused: {body}")
+        self.answered.set()
+
+    def _take(self, frame: list[Any], via: Via) -> None:
+        now_s = self._user.now_s()
+        match frame[0]:
+            case "action":
+                [element] = frame[2]
+                key, text = self._delivered_key(element), element["message"].get("conversation")
+                if self._ledger.delivered(self.book, key, text, via, now_s):
+                    self._user.plan_ack(self, key)
+            case "Msg" | "MsgInfo":
+                self._on_ack(frame[0], frame[1], via, now_s)
+            case "error":
+                self._on_error(frame[1], now_s)
+            case tag:
+                self._complain(f"a frame {tag!r} came: {frame}")
+
+    def _delivered_key(self, element: dict[str, Any]) -> Key:
+        chat, message_id = element["key"]["remoteJid"], element["key"]["id"]
+        if chat.endswith("@g.us"):
+            return Key(_local(element["participant"]), chat, message_id)
+        return Key(_local(chat), self._user.name, message_id)
+
+    def _on_ack(self, tag: str, body: dict[str, Any], via: Via, now_s: float) -> None:
+        to, author, level = body["to"], _local(body["from"]), body["ack"]
+        chat = to if to.endswith("@g.us") else _local(to)
+        key = Key(author, chat, body["id"])
+        if level == STORED:
+            self._ledger.stored(self.book, key, now_s)
+            self._user.unacked.pop(key, None)
+        else:
+            by = _local(body["participant"]) if tag == "MsgInfo" else chat
+            self._ledger.receipt(self.book, key, by, level, via, now_s)
+
+    def _on_error(self, body: dict[str, Any], now_s: float) -> None:
+        for key in self._user.unacked:
+            if key.message_id == body.get("id"):
+                self._ledger.refused(self.book, key, body["code"], now_s)
+                del self._user.unacked[key]
+                return
+        self._complain(f"an error that answers no send: {body}")
+
+    def _complain(self, what: str) -> None:
+        self._ledger.wrong.append(Wrong("refused", None, f"{what} ({self.book})"))
+
+
+class User:
+    """One user, with at most one connection that counts and some that are being replaced."""
+
+    def __init__(
+        self,
+        name: str,
+        uri: WebSocketURI,
+        ledger: Ledger,
+        *,
+        habits: Habits,
+        chats: list[str],
+        sends_per_s: float,
+        random: Random,
+        now_s: Callable[[], float],
+    ) -> None:
+        self.name = name
+        self.ledger = ledger
+        self.now_s = now_s
+        self.closes: dict[int, int] = {}  # connections ended, by close code
+        self.login_failures = 0
+        self.unacked: dict[Key, tuple[bytes, str]] = {}  # in the order of the sends
+        self._uri = uri
+        self._habits = habits
+        self._chats = chats
+        self._sends_per_s = sends_per_s
+        self._random = random
+        self._sent = 0
+        self._calm = asyncio.Event()
+        self._session: Session | None = None
+        self._sessions: set[Session] = set()  # also those that a newer one replaces
+        self._levels: dict[Key, int] = {}  # how far each message that came is to be acked
+
+    @property
+    def is_online(self) -> bool:
+        """Whether the user is logged in."""
+        return self._session is not None and self._session.is_usable
+
+    @property
+    def open_sessions(self) -> int:
+        """How many connections are open."""
+        return len(self._sessions)
+
+    # --- life ---
+
+    async def live(self) -> None:
+        """Come and go until cancelled; once `calm_down` was called, come and stay."""
+        while True:
+            session = await self._log_in()
+            if session is None:
+                await asyncio.sleep(self._random.uniform(0.05, 0.4))
+                continue
+            leaves_by = await self._stay(session)
+            if not session.ended.is_set():
+                await self._leave(session, leaves_by)
+            if leaves_by != "takeover":
+                try:
+                    async with asyncio.timeout(self._random.uniform(*self._habits.offline_s)):
+                        await self._calm.wait()
+                except TimeoutError:
+                    pass
+
+    def calm_down(self) -> None:
+        """From now on: send nothing, stay online, read at once."""
+        self._calm.set()
+        if self._session is not None:
+            self._session.socket.resume()
+
+    def ack_again(self, key: Key) -> None:
+        """Ack what came, on the connection of now, as far as it is to be acked."""
+        if self._session is not None and self._session.is_usable:
+            self._session.ack(key, self._levels[key])
+
+    async def end(self) -> None:
+        """Close what is open."""
+        for session in list(self._sessions):
+            await self._leave(session, "close")
+
+    async def drain(self) -> int:
+        """Log in and take what waits; return how many frames waited, or -1 if that failed."""
+        session = await self._log_in()
+        if session is None:
+            return -1
+        session.socket.send(KEEPALIVE)  # answered behind the last `q`
+        async with asyncio.timeout(LOGIN_S):
+            await session.kept_alive.wait()
+            session.pinged.clear()
+            if session.queued:
+                await session.pinged.wait()  # its pong confirms the receipts
+        queued = -1 if session.ended.is_set() else session.queued
+        await self._leave(session, "close")
+        return queued
+
+    async def _log_in(self) -> Session | None:
+        small = SMALL_BUFFER_BYTES if self._habits.freezes else None
+        try:
+            connected = await open_socket(self._uri, receive_buffer_bytes=small)
+        except OSError:
+            return None
+        session = Session(self, self._uri)
+        loop = asyncio.get_running_loop()
+        await loop.create_connection(lambda: session.socket, sock=connected)
+        self._sessions.add(session)
+        asyncio.create_task(self._forget(session))  # noqa: RUF006  (ends with the session)
+        try:
+            await asyncio.wait_for(session.answered.wait(), LOGIN_S)
+        except TimeoutError:
+            pass
+        if not session.is_usable:
+            session.socket.abort()
+            if session.retry_after_s:
+                await asyncio.sleep(session.retry_after_s)
+            return None
+        self._session = session
+        return session
+
+    async def _forget(self, session: Session) -> None:
+        await session.ended.wait()
+        self._sessions.discard(session)
+
+    async def _stay(self, session: Session) -> str:
+        """Be online until it is time to leave, or the connection is over; return how to leave."""
+        loop, random, habits = asyncio.get_running_loop(), self._random, self._habits
+        leave_at = loop.time() + random.uniform(*habits.online_s)
+        send_at = loop.time() + random.expovariate(self._sends_per_s)
+        look_at = loop.time() + _LOOK_S
+        thaw_at = float("inf")
+        while not session.ended.is_set():
+            now = loop.time()
+            if self._calm.is_set():
+                leave_at = send_at = thaw_at = float("inf")
+            if now >= leave_at:
+                break
+            if now >= send_at:
+                send_at = now + random.expovariate(self._sends_per_s)
+                if session.is_usable and len(self.unacked) < MAX_UNACKED:
+                    self._send_new(session)
+            if now >= thaw_at:
+                thaw_at = float("inf")
+                session.socket.resume()
+            if now >= look_at:
+                look_at = now + _LOOK_S
+                if not self._calm.is_set():
+                    if random.random() < habits.freezes and thaw_at == float("inf"):
+                        session.socket.pause()
+                        thaw_at = now + random.uniform(*habits.freeze_s)
+                    elif session.is_usable and random.random() < _REPEATED_AUTH:
+                        session.log_in()
+            due = min(leave_at, send_at, look_at, thaw_at)
+            try:
+                async with asyncio.timeout(due - loop.time()):
+                    await session.ended.wait()
+            except TimeoutError:
+                pass
+        [how] = random.choices(_LEAVES, _LEAVE_WEIGHTS)
+        return how
+
+    async def _leave(self, session: Session, how: str) -> None:
+        session.socket.resume()
+        if how == "takeover":
+            return  # the relay closes it when the next one logs in
+        if how == "close":
+            session.socket.close()
+            try:
+                await asyncio.wait_for(session.ended.wait(), CLOSE_S)
+            except TimeoutError:
+                pass
+        session.socket.abort()
+        await session.ended.wait()
+
+    # --- sending and acking ---
+
+    def _send_new(self, session: Session) -> None:
+        self._sent += 1
+        random = self._random
+        key = Key(self.name, random.choice(self._chats), f"{self.name[-4:]}-{self._sent}")
+        [(low, high)] = random.choices([s for s, _ in _SIZES], [w for _, w in _SIZES])
+        text = (str(key) + " ").ljust(random.randint(low, high), ".")
+        frame = _send_frame(key, text)
+        self.unacked[key] = (frame, text)
+        session.send(key, frame, text)
+
+    def resend(self, session: Session) -> None:
+        """Send again, in order, what has no answer yet: `session` has just logged in."""
+        for key, (frame, text) in self.unacked.items():
+            session.send(key, frame, text)
+
+    def plan_ack(self, session: Session, key: Key) -> None:
+        """Decide when to ack what has just come, and how far."""
+        random = self._random
+        level = self._levels.setdefault(key, random.choices((DELIVERED, READ), (60, 40))[0])
+        if self._calm.is_set():
+            session.ack(key, level)
+            return
+        if random.random() < self._habits.forgets:
+            return
+        first = random.choice((DELIVERED, level))
+        if random.random() < 0.7:
+            session.ack(key, first)
+        else:
+            self._ack_later(session, key, first)
+        if first < level:
+            self._ack_later(session, key, level)
+
+    def _ack_later(self, session: Session, key: Key, level: int) -> None:
+        def ack() -> None:
+            if session.is_usable:
+                session.ack(key, level)
+
+        asyncio.get_running_loop().call_later(self._random.expovariate(2.0), ack)
+
+
+def _local(jid: str) -> str:
+    return jid.partition("@")[0]
+
+
+def _send_frame(key: Key, text: str) -> bytes:
+    to = key.chat if key.chat.endswith("@g.us") else f"{key.chat}@s.whatsapp.com"
+    element = {
+        "message": {"conversation": text},
+        "key": {"remoteJid": to, "fromMe": True, "id": key.message_id},
+        "messageTimestamp": "1566970629",
+    }
+    return json.dumps(["action", {"add": "relay"}, [element]]).encode()
+
+
+def _ack_frame(key: Key, acker: str, level: int) -> bytes:
+    body: dict[str, object] = {"id": key.message_id, "ack": level, "cmd": "ack"}
+    body |= {"from": f"{key.author}@c.us", "t": "1566971275"}
+    if key.chat.endswith("@g.us"):
+        return _encode(["MsgInfo", {**body, "to": key.chat, "participant": f"{acker}@c.us"}])
+    return _encode(["Msg", {**body, "to": f"{acker}@c.us"}])

@@ -1,0 +1,151 @@
+"""Pings: on time, soon after receipts, and what their pongs prove (R7, 2.1)."""
+
+import pytest
+
+from relay.front.pinger import Pinger
+from relay.settings import KeepaliveSettings
+
+START_MS = 1_000_000
+SETTINGS = KeepaliveSettings(ping_interval_s=20, pong_timeout_s=30, receipt_ping_s=1)
+
+
+@pytest.fixture
+def pinger() -> Pinger:
+    return Pinger(SETTINGS, now_ms=START_MS)
+
+
+def at(seconds: float) -> int:
+    return START_MS + int(seconds * 1000)
+
+
+def test_the_first_ping_is_due_after_the_interval(pinger: Pinger) -> None:
+    assert pinger.due_ms == at(20)
+    assert not pinger.is_due(at(20) - 1)
+    assert pinger.is_due(at(20))
+
+
+def test_pings_follow_each_other_at_the_interval(pinger: Pinger) -> None:
+    pinger.pong(pinger.ping(at(21), receipts_up_to=0))
+
+    assert pinger.due_ms == at(41)
+    assert not pinger.is_due(at(40.9))
+    assert pinger.is_due(at(41))
+
+
+def test_every_ping_has_a_payload_of_its_own_that_a_control_frame_holds(pinger: Pinger) -> None:
+    payloads = [pinger.ping(at(second), receipts_up_to=0) for second in range(50)]
+
+    assert len(set(payloads)) == 50
+    assert all(0 < len(payload) <= 125 for payload in payloads)
+
+
+def test_r7_a_ping_is_due_within_a_second_of_a_receipt(pinger: Pinger) -> None:
+    assert pinger.receipt_written(at(3))
+
+    assert pinger.due_ms == at(4)
+    assert not pinger.is_due(at(4) - 1)
+    assert pinger.is_due(at(4))
+
+
+def test_receipts_in_a_row_do_not_put_the_ping_off(pinger: Pinger) -> None:
+    assert pinger.receipt_written(at(3))
+    assert not pinger.receipt_written(at(3.9))
+
+    assert pinger.due_ms == at(4)
+
+
+def test_a_receipt_does_not_put_the_regular_ping_off(pinger: Pinger) -> None:
+    pinger.receipt_written(at(19.5))
+
+    assert pinger.due_ms == at(20)
+    assert pinger.is_due(at(20))
+
+
+def test_a_ping_covers_the_receipts_before_it(pinger: Pinger) -> None:
+    pinger.receipt_written(at(3))
+    pinger.pong(pinger.ping(at(3.5), receipts_up_to=7))
+
+    assert not pinger.is_due(at(4.5))
+    assert pinger.due_ms == at(23.5)
+    assert pinger.receipt_written(at(5))
+    assert pinger.due_ms == at(6)
+
+
+def test_r7_a_pong_confirms_the_receipts_before_its_ping(pinger: Pinger) -> None:
+    first = pinger.ping(at(1), receipts_up_to=7)
+    second = pinger.ping(at(2), receipts_up_to=9)
+
+    assert pinger.pong(first) == 7
+    assert pinger.pong(second) == 9
+
+
+def test_a_pong_answers_the_pings_before_its_own_too(pinger: Pinger) -> None:
+    pinger.ping(at(1), receipts_up_to=7)
+    second = pinger.ping(at(2), receipts_up_to=9)
+    third = pinger.ping(at(3), receipts_up_to=11)
+
+    assert pinger.pong(second) == 9
+    assert not pinger.is_dead(at(32))
+    assert pinger.is_dead(at(33))
+    assert pinger.pong(third) == 11
+    assert not pinger.is_dead(at(1000))
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"0", b"4", b"-1", b" 2", b"2 ", b"x", b"+2", "²".encode(), b"9" * 19, b"9" * 125],
+)
+def test_a_pong_without_its_ping_confirms_nothing(pinger: Pinger, payload: bytes) -> None:
+    for second in range(1, 4):
+        pinger.ping(at(second), receipts_up_to=second)
+
+    assert pinger.pong(payload) == 0
+    assert pinger.is_dead(at(31))
+    assert pinger.pong(b"3") == 3
+
+
+def test_a_pong_counts_once(pinger: Pinger) -> None:
+    payload = pinger.ping(at(1), receipts_up_to=7)
+
+    assert pinger.pong(payload) == 7
+    assert pinger.pong(payload) == 0
+
+
+def test_an_unasked_pong_confirms_nothing(pinger: Pinger) -> None:
+    assert pinger.pong(b"1") == 0
+
+
+def test_a_peer_is_dead_when_a_ping_has_waited_too_long(pinger: Pinger) -> None:
+    assert not pinger.is_dead(at(10_000))
+    pinger.ping(at(20), receipts_up_to=0)
+    pinger.ping(at(40), receipts_up_to=0)
+
+    assert pinger.due_ms == at(50)
+    assert not pinger.is_dead(at(50) - 1)
+    assert pinger.is_dead(at(50))
+
+
+def test_the_wait_starts_again_for_a_connection_that_was_not_read(pinger: Pinger) -> None:
+    first = pinger.ping(at(20), receipts_up_to=5)
+    pinger.ping(at(40), receipts_up_to=6)
+
+    pinger.excuse(at(49))
+
+    assert not pinger.is_dead(at(79) - 1)
+    assert pinger.is_dead(at(79))
+    assert pinger.pong(first) == 5
+
+
+def test_whenever_something_is_to_be_done_it_is_due(pinger: Pinger) -> None:
+    """`due_ms` is what the timer is set to: nothing may come true before it."""
+    for second in range(200):
+        now_ms = at(second)
+        if second % 7 == 0:
+            pinger.receipt_written(now_ms)
+        acts = pinger.is_due(now_ms) or pinger.is_dead(now_ms)
+        assert acts == (pinger.due_ms <= now_ms)
+        if pinger.is_due(now_ms):
+            payload = pinger.ping(now_ms, receipts_up_to=second)
+            if second < 150:
+                pinger.pong(payload)
+    assert pinger.is_dead(at(200))
