@@ -92,8 +92,12 @@ class Connection(asyncio.Protocol):
             self.session.end(CLOSE_INTERNAL, "internal error")
 
     def eof_received(self) -> bool:
-        """Close when the client has."""
+        """Close when the client has; what it does not take by then is cut off."""
         self._ws.receive_eof()
+        # The transport first writes what waits. From here on no frame may be sent.
+        if not self._close_due_ms:
+            self._close_due_ms = self._front.clock_ms() + CLOSE_TIMEOUT_MS
+            self._reschedule()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:

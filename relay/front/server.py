@@ -89,8 +89,14 @@ class Front:
         await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
         for wait in waits:
             wait.cancel()
-        if self._stop.is_set():
-            return
+        if not self._stop.is_set():
+            await self._serve()
+        # What the topology does from here on is none of this front's business.
+        self._loop.remove_reader(self._place.control.fileno())
+        self.bus.close()
+        self.log.info("front.stopped", **self.counters)
+
+    async def _serve(self) -> None:
         server = await self._listen()
         self._place.control.send(Ready())
         settle()
@@ -101,8 +107,6 @@ class Front:
         await self._stop.wait()
         server.close()
         await self._drain()
-        self.bus.close()
-        self.log.info("front.stopped", **self.counters)
 
     async def _listen(self) -> asyncio.Server:
         server = self.settings.server

@@ -42,7 +42,8 @@ def parse(argv: list[str]) -> Options:
         "--kills-per-minute",
         type=float,
         default=DEFAULTS.kills_per_minute,
-        help="SIGKILLs; half as many processes are frozen for 1 to 3 s besides",
+        help="SIGKILLs; besides, half as many processes are frozen for 1 to 3 s, and for each ten"
+        " there is a rolling restart",
     )
     add("--rate", type=_positive, default=DEFAULTS.rate, help="sends a second, of all together")
     add("--keep", type=Path, help="use this new directory for data and log, and leave it there")

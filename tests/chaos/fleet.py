@@ -230,9 +230,12 @@ class Fleet:
         victim = self._find(fault.target, fault.index)
         if victim is None:
             return False
-        self._note(f"{fault} (pid {victim.pid})")
         try:
-            if fault.deed == "pause":
+            if fault.deed == "renew":
+                if not self._is_ready.is_set():
+                    return False  # it would not know the signal yet
+                victim.send_signal(signal.SIGUSR2)
+            elif fault.deed == "pause":
                 victim.suspend()
                 self._frozen.add(victim)
                 asyncio.get_running_loop().call_later(fault.pause_s, self._thaw, victim)
@@ -243,6 +246,7 @@ class Fleet:
                 self._kill(victim)
         except psutil.NoSuchProcess:
             return False
+        self._note(f"{fault} (pid {victim.pid})")
         return True
 
     def _kill_tree(self) -> bool:

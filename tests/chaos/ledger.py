@@ -106,6 +106,13 @@ class Message:
         """The highest level of `recipient` that the author was told, 0 for none."""
         return max((level for _, _, level in self.receipts.get(recipient, ())), default=0)
 
+    def waits_s(self) -> Iterator[float]:
+        """Yield how long each ack 1 took that came on the connection of its send."""
+        written = {connection: at for at, connection in self.writes}
+        for at, connection in self.acks_1:
+            if connection in written:
+                yield at - written[connection]
+
     def missing(self) -> Iterator[str]:
         """Yield the recipients of an acked message whom it has not reached."""
         if self.is_acked:
@@ -157,7 +164,6 @@ class Ledger:
         # By user: what came, each message once, in the order of the first times.
         self.first_deliveries: dict[str, list[Key]] = {}
         self.redelivered = 0
-        self.slowest_ack_1_s = 0.0  # on a connection that stayed
         self.wrong: list[Wrong] = []
         self.replacements: list[Connection] = []
         self._ranks: dict[tuple[str, str], int] = {}
@@ -207,10 +213,6 @@ class Ledger:
         message = self._answered(connection, key, "ack 1")
         if message is not None:
             message.acks_1.append((at, connection.number))
-            for written_at, number in reversed(message.writes):
-                if number == connection.number:
-                    self.slowest_ack_1_s = max(self.slowest_ack_1_s, at - written_at)
-                    break
 
     def refused(self, connection: Connection, key: Key, code: int, at: float) -> None:
         """Note an error that names a send."""

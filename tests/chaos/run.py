@@ -247,7 +247,7 @@ class Run:
             f"  refused {sum(u.login_failures for u in self._users):,}"
             f"  closes {_list(dict(sorted(closes.items())))}",
             f"sends     acked {totals.acked:,} of {totals.sent:,}  refused {totals.refused:,}"
-            f"  slowest ack 1 {self._ledger.slowest_ack_1_s:.2f} s",
+            f"  ack 1 after s {self._waits()}",
             f"messages  delivered {totals.delivered:,}  redelivered {totals.redelivered:,}"
             f"  lost {kinds.pop('lost', 0)}  duplicate {kinds.pop('duplicate', 0)}"
             f"  out of order {kinds.pop('out of order', 0) + kinds.pop('group order', 0)}"
@@ -262,6 +262,19 @@ class Run:
         if len(self._violations) > SHOWN:
             lines += ["", f"and {len(self._violations) - SHOWN} more"]
         return lines
+
+    def _waits(self) -> str:
+        """How long ack 1 takes on a connection that stays, of those who read promptly."""
+        waits = sorted(
+            wait
+            for key, message in self._ledger.messages.items()
+            if self._by_name[key.author].reads_promptly
+            for wait in message.waits_s()
+        )
+        if not waits:
+            return "-"
+        median, late = waits[len(waits) // 2], waits[int(len(waits) * 0.99)]
+        return f"p50 {median:.3f}  p99 {late:.2f}  max {waits[-1]:.2f}"
 
     def _story(self, violation: Violation, key: Any) -> list[str]:
         message = self._ledger.messages.get(key)

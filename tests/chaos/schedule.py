@@ -8,13 +8,14 @@ from typing import Literal
 import msgspec
 
 Target = Literal["worker", "front", "supervisor", "tree"]
-Deed = Literal["kill", "pause"]
+Deed = Literal["kill", "pause", "renew"]
 
 # What dies how often. Workers most, since they hold what was promised.
 _KILLS: dict[Target, int] = {"worker": 45, "front": 25, "supervisor": 15, "tree": 15}
 _PAUSES: dict[Target, int] = {"worker": 50, "front": 35, "supervisor": 15}
-# Pauses besides, for each kill.
+# Pauses and rolling restarts besides, for each kill.
 _PAUSES_PER_KILL = 0.5
+_RENEWALS_PER_KILL = 0.1
 # A kill is sometimes followed at once by another one, which meets processes in their boot.
 _ENCORE = 0.2
 _ENCORE_S = (0.05, 1.0)
@@ -24,7 +25,8 @@ _PAUSE_S = (1.0, 3.0)
 class Fault(msgspec.Struct, frozen=True):
     """SIGKILL, or SIGSTOP and after `pause_s` SIGCONT, to one process; "tree" is all of them.
 
-    `at_s` counts from the start of the load.
+    "renew" is the SIGUSR2 that asks the supervisor for a rolling restart. `at_s` counts from the
+    start of the load.
     """
 
     at_s: float
@@ -65,5 +67,9 @@ def draw_faults(
     faults += [
         draw("pause", _PAUSES, random.uniform(0, seconds))
         for _ in range(round(kills * _PAUSES_PER_KILL))
+    ]
+    faults += [
+        Fault(random.uniform(0, seconds), "renew", "supervisor")
+        for _ in range(round(kills * _RENEWALS_PER_KILL))
     ]
     return sorted(faults, key=lambda fault: fault.at_s)

@@ -135,7 +135,7 @@ class Session:
         if body["status"] == "success":
             self._ledger.logged_in(self.book)
             self.is_logged_in = True
-            if self._resends:
+            if self._resends and self.is_usable:
                 self._resends = False
                 self._user.resend(self)
         else:
@@ -221,6 +221,11 @@ class User:
         self._session: Session | None = None
         self._sessions: set[Session] = set()  # also those that a newer one replaces
         self._levels: dict[Key, int] = {}  # how far each message that came is to be acked
+
+    @property
+    def reads_promptly(self) -> bool:
+        """Whether the user never stops reading, so that its waits are the relay's."""
+        return not self._habits.freezes
 
     @property
     def is_online(self) -> bool:
@@ -380,6 +385,8 @@ class User:
         """Decide when to ack what has just come, and how far."""
         random = self._random
         level = self._levels.setdefault(key, random.choices((DELIVERED, READ), (60, 40))[0])
+        if not session.is_usable:
+            return  # it came while the connection was being closed; it will come again
         if self._calm.is_set():
             session.ack(key, level)
             return

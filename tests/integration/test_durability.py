@@ -139,7 +139,6 @@ def test_an_orderly_stop_closes_with_1012_and_keeps_everything(relay: Relay) -> 
 
 def test_a_killed_worker_comes_back_with_what_was_acked(start_relay: RelayStarter) -> None:
     relay = start_relay()
-    relay.expect_in_log("worker")
     alice = relay.login(ALICE)
     alice.send_message(BOB, "M")
     alice.expect(ack_1("M", author=ALICE, to=BOB))

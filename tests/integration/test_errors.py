@@ -20,7 +20,6 @@ from .harness import (
     BOB,
     EVE,
     SENT_AT,
-    TEXT,
     Frame,
     Relay,
     SheetClient,
@@ -335,9 +334,20 @@ def test_bytes_that_are_no_utf8_are_refused_and_binary_utf8_is_a_frame(patient: 
     exchange_marker(patient.login(ALICE), bob)
 
 
-def test_a_frame_of_256_kib_is_read_and_a_larger_one_closes(patient: Relay) -> None:
+def test_a_frame_of_256_kib_in_fragments_or_not_is_read_and_a_larger_one_closes(
+    patient: Relay,
+) -> None:
     alice, bob = patient.login(ALICE), patient.login(BOB)
     limit = 256 * 1024
+
+    # Cut inside the two bytes of the é, with a ping between the fragments.
+    data = json.dumps(action(element(BOB, "é")), ensure_ascii=False).encode()
+    middle = data.index("é".encode()) + 1
+    alice.send_text(data[:middle], fin=False)
+    alice.ping()
+    alice.send_rest(data[middle:])
+    alice.expect(ack_1("é", author=ALICE, to=BOB))
+    bob.expect(delivery("é", author=ALICE))
 
     text = json.dumps(action(element(BOB, "M")))
     alice.send(text + " " * (limit - len(text)))
@@ -354,20 +364,6 @@ def test_a_frame_of_256_kib_is_read_and_a_larger_one_closes(patient: Relay) -> N
         client.send_rest(b" " * 65_536, fin=False)
     assert client.wait_for_close() == 1009
     exchange_marker(patient.login(ALICE), bob)
-
-
-def test_fragments_make_one_frame(relay: Relay) -> None:
-    alice, bob = relay.login(ALICE), relay.login(BOB)
-    data = json.dumps(action(element(BOB, "é")), ensure_ascii=False).encode()
-    # The cut is inside the two bytes of the é.
-    middle = data.index("é".encode()) + 1
-
-    alice.send_text(data[:middle], fin=False)
-    alice.ping()
-    alice.send_rest(data[middle:])
-
-    alice.expect(ack_1("é", author=ALICE, to=BOB))
-    bob.expect(delivery("é", author=ALICE))
 
 
 def test_a_message_of_64_kib_is_accepted_and_a_larger_one_refused(relay: Relay) -> None:
@@ -462,16 +458,3 @@ def test_memory_is_flat_under_bad_frames(patient: Relay) -> None:
 
     assert patient.memory_bytes() - before < 8 * MIB
     exchange_marker(alice, bob)
-
-
-def test_an_error_says_what_it_knows_and_nothing_else(relay: Relay) -> None:
-    alice = relay.login(ALICE)
-
-    alice.send_message("unknown@g.us", "M", TEXT)
-
-    answer = alice.expect_error(404, tag="action", message_id="M")
-    assert answer[1].keys() == {"from", "type", "code", "reason", "tag", "id"}
-    alice.send("no frame")
-    alice.expect_error(400, tag=ABSENT, message_id=ABSENT)
-    alice.send('["unheard-of", {"id": "M"}]')
-    alice.expect_error(400, tag="unheard-of")

@@ -9,6 +9,7 @@ from websockets.frames import Frame as WebSocketFrame
 from websockets.frames import Opcode
 from websockets.sync.client import connect
 
+from .conftest import RelayStarter
 from .harness import (
     ALICE,
     AUTH_SUCCESS,
@@ -136,3 +137,27 @@ def test_whichever_way_a_client_leaves_nothing_is_lost_and_no_one_else_notices(
 
     assert [message_id_of(frame) for frame in relay.login(BOB).queued] == ids
     exchange_marker(carol, alice)
+
+
+def test_what_comes_after_a_connection_was_closed_counts_as_never_sent(
+    start_relay: RelayStarter,
+) -> None:
+    """Or a full queue would evict, as sent before, what no one has had (PROTOCOL 2.7)."""
+    relay = start_relay(config="[mailbox]\nmax_entries = 1")
+    alice = relay.login(ALICE)
+    endings: dict[str, tuple[int, Callable[[SheetClient], None]]] = {
+        "violation": (1002, lambda client: client.send_raw(web_socket_frame(3, b""))),
+        "not-utf8": (1007, lambda client: client.send_text(b"\xff")),
+        "too-large": (1009, lambda client: client.send("x" * 300_000)),
+    }
+    for user, (code, end) in endings.items():
+        client = relay.login(user)
+        end(client)
+        assert (user, client.wait_for_close()) == (user, code)
+
+        alice.send_message(user, "KEPT")
+        alice.expect(ack_1("KEPT", author=ALICE, to=user))
+        alice.send_message(user, "NO-ROOM")
+        alice.expect_error(507, message_id="NO-ROOM")
+
+        assert relay.login(user).queued == [delivery("KEPT", author=ALICE)]

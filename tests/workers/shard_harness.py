@@ -317,10 +317,10 @@ def _counts(raw: bytes) -> list[int]:
 class _Client:
     """A session as its front sees it: what it must announce to a worker's next incarnation."""
 
-    def __init__(self, user: str) -> None:
+    def __init__(self, user: str, phase: int, cursor: int) -> None:
         self.user = user
-        self.phase = LOGIN
-        self.cursor = 0
+        self.phase = phase
+        self.cursor = cursor
         self.is_paused = False
 
 
@@ -529,17 +529,15 @@ class ClusterHarness:
     def _owner_of(self, front: Identity, envelope: ToWorker) -> int:
         match envelope:
             case OpenSession():
-                if envelope.phase == LOGIN:
-                    self._clients[front, envelope.session] = _Client(envelope.user)
+                client = _Client(envelope.user, envelope.phase, envelope.cursor)
+                self._clients[front, envelope.session] = client
                 local = envelope.user
             case SendToUser() | SendToGroup():
                 local = envelope.chat
             case Acked():
                 local = envelope.acker
             case CloseSession() | Pause() | Ready() | Confirmed():
-                client = self._clients.get((front, envelope.session))
-                if client is None:
-                    return 0
+                client = self._clients[front, envelope.session]
                 local = client.user
                 if isinstance(envelope, CloseSession):
                     del self._clients[front, envelope.session]

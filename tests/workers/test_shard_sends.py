@@ -328,12 +328,15 @@ def test_a_client_that_never_acks_stays_usable_when_its_worker_is_restarted(
     assert frames_of(answer, 1) == [send.frame]
 
 
-def test_what_a_slow_session_has_not_read_is_not_dropped_for_room(small: ClusterHarness) -> None:
-    small.feed(*(to_user(ALICE, BOB, f"M{number}") for number in range(2)))
+def test_nothing_is_dropped_where_a_crash_took_the_knowledge_of_what_was_sent(
+    small: ClusterHarness,
+) -> None:
+    small.login(BOB, 1)
+    small.feed(*(to_user(ALICE, BOB, f"M{number}") for number in range(3)))
     small.restart(announce=False)
-    small.feed(to_user(ALICE, BOB, "M2"))
 
     assert codes(list(small.feed(to_user(ALICE, BOB, "M3")))) == [507]
+    assert len(small.login(BOB, 2)) == 3
 
 
 # ------------------------------------------------------------------------------------- routing

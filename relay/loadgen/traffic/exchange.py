@@ -1,0 +1,136 @@
+"""Users who are all online: pairs that chat, and groups. Closed or open loop."""
+
+import asyncio
+import time
+
+from relay.loadgen.ledger import Sent, Stream
+from relay.loadgen.people import circles_of, user_name
+from relay.loadgen.plan import LOGIN, SETTLE, WARM_UP, Chat, Group, Phase
+from relay.loadgen.schedule import intended_sends
+from relay.loadgen.session import Session
+from relay.loadgen.share import Logins, Share, Traffic
+from relay.loadgen.tally import LATE
+
+LOGINS_AT_ONCE = 64
+
+
+class OpenLoop:
+    """Posts messages at the times of a schedule, however the relay keeps up."""
+
+    def __init__(self, share: Share, streams: list[Stream], scenario: Chat | Group) -> None:
+        self._share = share
+        self._streams = streams
+        self._scenario = scenario
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self, rate: float) -> None:
+        """Start sending, `rate` messages a second in all."""
+        self._sends = intended_sends(
+            start_ns=time.monotonic_ns(),
+            rate=rate,
+            senders=len(self._streams),
+            arrivals=self._scenario.arrivals,
+            random=self._share.random,
+        )
+        self._due_ns, self._sender = next(self._sends)
+        self._post_due()
+
+    def end(self) -> None:
+        """Stop sending."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _post_due(self) -> None:
+        now_ns = time.monotonic_ns()
+        share = self._share
+        touched: list[Session] = []
+        while self._due_ns <= now_ns:
+            stream = self._streams[self._sender]
+            session = share.sessions.get(stream.author.user)
+            if session is not None:
+                share.post(stream, self._due_ns)
+                touched.append(session)
+            if share.is_measuring:
+                share.tally.latencies[LATE].append((now_ns - self._due_ns) // 1000)
+            self._due_ns, self._sender = next(self._sends)
+        for session in touched:
+            session.flush()
+        # The loop's timers have milliseconds; what is due within one leaves at its end. How late
+        # that was is in the figures, and in the latencies, which count from the intended time.
+        wait_s = (self._due_ns - time.monotonic_ns()) / 1e9
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, wait_s), self._post_due)
+
+
+class Exchange(Traffic):
+    """Streams among users who stay online."""
+
+    def __init__(self, share: Share, scenario: Chat | Group, *, fraction: float) -> None:
+        self._share = share
+        self._window = scenario.window
+        self._rate = scenario.rate * fraction
+        self.streams: list[Stream] = []
+        self.users: list[str] = []
+        self._open_loop = OpenLoop(share, self.streams, scenario)
+        self._is_sending = False
+
+    def begin(self, phase: Phase) -> None:
+        """Log in, start, or stop."""
+        if phase.name == LOGIN:
+            self._logins = Logins(self._share, self.users, at_once=LOGINS_AT_ONCE)
+            self._logins.begin()
+        elif phase.name == WARM_UP:
+            self._start()
+        elif phase.name == SETTLE:
+            self._is_sending = False
+            self._open_loop.end()
+        self._phase = phase
+
+    def is_done(self) -> bool:
+        """Whether all are in, or everything has arrived."""
+        return self._logins.are_done if self._phase.name == LOGIN else not self._share.ledger.unfinished
+
+    def logged_in(self, session: Session) -> None:
+        """Let the next one in."""
+        if session.party.logins == 1:
+            self._logins.one_is_in()
+
+    def completed(self, sent: Sent) -> None:
+        """In a closed loop, write the next message."""
+        if self._is_sending:
+            stream = sent.stream
+            self._share.post(stream, time.monotonic_ns())
+
+    def _start(self) -> None:
+        if self._rate:
+            self._open_loop.begin(self._rate)
+            return
+        self._is_sending = True
+        for stream in self.streams:
+            for _ in range(self._window):
+                self._share.post(stream, time.monotonic_ns())
+            if session := self._share.sessions.get(stream.author.user):
+                session.flush()
+
+
+class ChatTraffic(Exchange):
+    """Pairs: the first of each writes to the second."""
+
+    def __init__(self, share: Share, scenario: Chat, units: range) -> None:
+        super().__init__(share, scenario, fraction=len(units) / scenario.pairs)
+        for pair in units:
+            author, recipient = (user_name(share.plan.seed, 2 * pair + i) for i in range(2))
+            self.users += author, recipient
+            self.streams.append(share.ledger.open_chat(author, recipient))
+
+
+class GroupTraffic(Exchange):
+    """Groups: the first members of each write."""
+
+    def __init__(self, share: Share, scenario: Group, units: range) -> None:
+        super().__init__(share, scenario, fraction=len(units) / scenario.groups)
+        for circle in circles_of(share.plan, units):
+            self.users += circle.members
+            self.streams += (
+                share.ledger.open_group(author, circle.local, circle.members)
+                for author in circle.members[: scenario.senders]
+            )

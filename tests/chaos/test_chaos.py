@@ -1,0 +1,56 @@
+"""A short chaos run as part of the suite: a relay that is killed and frozen keeps its promises."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from .fleet import REPOSITORY
+
+DEADLINE_S = 150.0  # on a busy machine; some 30 s on an idle one
+STOP_S = 30.0
+
+
+@contextmanager
+def chaos(*options: str) -> Iterator[subprocess.Popen[str]]:
+    """`python -m tests.chaos` with `options`; asked to end where the test is over before it."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.chaos", *options],
+        cwd=REPOSITORY,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)  # it ends the relay that it has started
+                process.communicate(timeout=STOP_S)
+
+
+@pytest.mark.timeout(DEADLINE_S + STOP_S + 10)
+def test_nothing_acked_is_lost_repeated_or_reordered_while_processes_die() -> None:
+    options = "--seconds 14 --seed 20 --users 24 --groups 4 --rate 40 --kills-per-minute 40"
+    with chaos(*options.split()) as process:
+        output, _ = process.communicate(timeout=DEADLINE_S)
+
+    assert process.returncode == 0, output
+    assert "every promise was kept" in output
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("options", ["--seconds 0", "--workers none", "--groups -1", "--keep ."])
+def test_bad_usage_exits_with_2_and_starts_nothing(options: str) -> None:
+    with chaos(*options.split()) as process:
+        output, _ = process.communicate(timeout=DEADLINE_S)
+
+    assert process.returncode == 2, output
+    assert options.split()[0] in output

@@ -1,0 +1,115 @@
+"""What a connection does between the client's end of stream and the end of the transport."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from websockets.client import ClientProtocol
+from websockets.uri import parse_uri
+
+from relay.core.codec import Codec
+from relay.core.wheel import TimerWheel
+from relay.front.connection import CLOSE_TIMEOUT_MS, Connection
+from relay.settings import Settings
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from relay.front.server import Front
+
+
+class FakeTransport:
+    """A transport whose peer takes nothing: a close waits for ever, and only an abort ends it."""
+
+    def __init__(self) -> None:
+        self.written = bytearray()
+        self.closing = False
+        self.aborted = False
+
+    def set_write_buffer_limits(self, *, high: int, low: int) -> None:
+        pass
+
+    def write(self, data: bytes) -> None:
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+class FakeFront:
+    """What a connection needs of its front, with a clock that the test turns."""
+
+    def __init__(self) -> None:
+        self.settings = Settings()
+        self.codec = Codec(self.settings.limits)
+        self.ws_logger = logging.getLogger("websockets.server")
+        self.counters: Counter[str] = Counter()
+        self.wheel: TimerWheel[Connection] = TimerWheel(100)
+        self.time_ms = 1_000_000
+        self.dirty: list[Connection] = []
+
+    def next_session_number(self) -> int:
+        return 1
+
+    def opened(self, connection: Connection) -> None:
+        pass
+
+    def flush_soon(self, connection: Connection) -> None:
+        self.dirty.append(connection)
+
+    def clock_ms(self) -> int:
+        return self.time_ms
+
+    def pass_time(self, until_ms: int) -> None:
+        """Turn the clock, and do on the way what falls due."""
+        while self.time_ms < until_ms:
+            self.time_ms += 100
+            for connection in self.wheel.expire(self.time_ms):
+                connection.on_timer(self.time_ms)
+            while self.dirty:
+                self.dirty.pop().flush()
+
+
+@pytest.fixture
+def front() -> FakeFront:
+    return FakeFront()
+
+
+@pytest.fixture
+def transport() -> FakeTransport:
+    return FakeTransport()
+
+
+@pytest.fixture
+def connection(front: FakeFront, transport: FakeTransport) -> Connection:
+    """A connection after its handshake."""
+    connection = Connection(cast("Front", front))
+    connection.connection_made(cast("asyncio.Transport", transport))
+    client = ClientProtocol(parse_uri("ws://127.0.0.1:9011/"))
+    client.send_request(client.connect())
+    connection.data_received(b"".join(client.data_to_send()))
+    front.pass_time(front.time_ms + 100)
+    assert transport.written.startswith(b"HTTP/1.1 101")
+    return connection
+
+
+def test_a_client_that_ended_its_stream_with_unread_frames_is_not_pinged_but_cut(
+    front: FakeFront, transport: FakeTransport, connection: Connection
+) -> None:
+    transport.written.clear()
+    assert connection.eof_received() is False  # the transport closes, once all is written
+    transport.closing = True
+    ended_ms = front.time_ms
+
+    front.pass_time(ended_ms + CLOSE_TIMEOUT_MS - 200)
+    assert not transport.aborted
+
+    front.pass_time(ended_ms + int(front.settings.keepalive.ping_interval_s * 1000) + 1000)
+    assert transport.aborted
+    assert not transport.written

@@ -1,0 +1,81 @@
+"""A front between the supervisor's stop and its own end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.bus.topology import Topology, WorkerAddress
+from relay.control import (
+    Heartbeat,
+    Ready,
+    Stop,
+    SupervisorEnd,
+    TopologyChanged,
+    child_end,
+    supervisor_end,
+)
+from relay.core.slots import SLOT_COUNT
+from relay.front.server import Front
+from relay.process import Place
+from relay.settings import ServerSettings, Settings
+
+
+@pytest.fixture
+def supervisor() -> Iterator[tuple[SupervisorEnd, int]]:
+    """The supervisor's end of a control channel, and the descriptor of the front's."""
+    ours, theirs = socket.socketpair()
+    end = supervisor_end(ours)
+    yield end, theirs.detach()
+    end.close()
+
+
+def topology(epoch: int) -> Topology:
+    """One worker owns everything, in another incarnation with each epoch; nobody listens there."""
+    address = WorkerAddress(0, 0, SLOT_COUNT - 1, f"ipc:///nonexistent/w0-{epoch}.sock", epoch)
+    return Topology(epoch=epoch, workers=(address,))
+
+
+async def wait_until_ready(end: SupervisorEnd) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            messages = end.receive()
+            if any(isinstance(message, Ready) for message in messages):
+                return
+            assert all(isinstance(message, Heartbeat) for message in messages)
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("serves", [True, False])
+def test_a_topology_that_comes_after_the_stop_is_of_no_interest(
+    supervisor: tuple[SupervisorEnd, int], serves: bool
+) -> None:
+    end, descriptor = supervisor
+    failures: list[dict[str, Any]] = []
+
+    async def live() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: failures.append(context))
+        control = child_end(descriptor)
+        settings = Settings(server=ServerSettings(port=0))
+        front = Front(Place(Path("/nonexistent"), 0, 1, settings, control), loop)
+        running = asyncio.create_task(front.run())
+        if serves:
+            end.send(TopologyChanged(topology(1)))
+            await wait_until_ready(end)
+        end.send(Stop(1.0))
+        await asyncio.wait_for(running, 10)
+
+        end.send(TopologyChanged(topology(2)))
+        for _ in range(3):  # turns of the loop, in which it would be read
+            await asyncio.sleep(0)
+        control.close()
+
+    asyncio.run(live())
+
+    assert failures == []
