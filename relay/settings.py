@@ -170,9 +170,13 @@ class StoreSettings(_Table, frozen=True):
     # Bytes of address space that a worker's map starts with. The file is sparse: it takes disk
     # only for what it holds, so a generous start costs nothing and saves growing.
     map_bytes: Annotated[int, Meta(ge=MIB, le=64 * TIB)] = GIB
-    # Bytes to which the map may grow, then sends get 507; far below the 128 TiB of address space
+    # Bytes to which the map may grow, then sends get 500; far below the 128 TiB of address space
     # of a 64-bit process.
-    max_map_bytes: Annotated[int, Meta(ge=MIB, le=64 * TIB)] = TIB
+    # At least 64 MiB, so that the eighth of it that stays free holds a whole batch.
+    max_map_bytes: Annotated[int, Meta(ge=64 * MIB, le=64 * TIB)] = TIB
+    # Bytes that stay free on the disk: below, sends get 500, while acks and reads go on, which
+    # need a little room themselves.
+    min_free_bytes: Annotated[int, Meta(ge=0, le=TIB)] = 64 * MIB
 
 
 class SupervisorSettings(_Table, frozen=True):

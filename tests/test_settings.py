@@ -229,7 +229,7 @@ def test_any_text_is_a_file_or_one_clear_line(tmp_path_factory: pytest.TempPathF
         ),
         ("[flow]\nlink_bytes = 262143", "must be at least limits.frame_bytes, here 262144"),
         ("[mailbox]\nmax_bytes = 65535", "must be at least limits.message_bytes, here 65536"),
-        ("[store]\nmax_map_bytes = 1048576", "must be at least store.map_bytes"),
+        ("[store]\nmax_map_bytes = 67108864", "must be at least store.map_bytes"),
         ("[supervisor]\nrestart_min_s = 11", "must be at least supervisor.restart_min_s"),
         ("[supervisor]\nhung_after_s = 2.9", "must be at least 3 times supervisor.heartbeat_s"),
     ],

@@ -31,6 +31,7 @@ from relay.core.slots import shard_ranges
 from relay.groupfile import load_groups
 from relay.process import Place, settle
 from workers.effects import Effects, Identity
+from workers.room import CHECK_EVERY_BYTES, CHECK_EVERY_MS, lack_of_room
 from workers.shard import Shard
 from workers.store import Store
 
@@ -82,8 +83,9 @@ class Worker:
         self._settings = settings = place.settings
         self._log = log.get_logger()
         ranges = shard_ranges(settings.server.workers)
+        self._directory = place.data_dir / f"worker-{place.index}"
         self._store = Store(
-            place.data_dir / f"worker-{place.index}",
+            self._directory,
             durability=settings.store.durability,
             map_bytes=settings.store.map_bytes,
             max_map_bytes=settings.store.max_map_bytes,
@@ -112,7 +114,9 @@ class Worker:
         self._stopping = False
         self._batches = 0
         self._swept_to = b""
+        self._unchecked_bytes = 0
         now = _now_ms()
+        self._room_due_ms = now
         self._heartbeat_due_ms = now
         self._sweep_due_ms = now + SWEEP_MS
         self._counters_due_ms = now + COUNTERS_MS
@@ -120,6 +124,7 @@ class Worker:
 
     def run(self) -> None:
         """Serve until the supervisor says stop or is gone."""
+        self._check_room()
         self._place.control.send(Ready(self._endpoint))
         settle()
         self._log.info("worker.started", sessions=0)
@@ -145,6 +150,8 @@ class Worker:
 
     def _wait_ms(self) -> int:
         due = min(self._heartbeat_due_ms, self._sweep_due_ms)
+        if self._shard.refusal:
+            due = min(due, self._room_due_ms)
         if self._lazy:
             due = min(due, self._lazy_due_ms)
         if self._new_peers or self._lost_fronts:
@@ -163,6 +170,7 @@ class Worker:
             except zmq.Again:
                 break
             size += len(payload)
+            self._unchecked_bytes += len(payload)
             self._open(origin, payload, received)
             if size >= MAX_BATCH_BYTES:
                 break
@@ -228,6 +236,8 @@ class Worker:
             raise
         self._send(effects)
         self._batches += 1
+        if self._unchecked_bytes >= CHECK_EVERY_BYTES:
+            self._check_room()
         if self._batches % GROW_EVERY_BATCHES == 0:
             self._store.grow()
 
@@ -350,9 +360,22 @@ class Worker:
         if now_ms >= self._sweep_due_ms:
             self._sweep_due_ms = now_ms + SWEEP_MS
             self._sweep(now_ms)
+        if now_ms >= self._room_due_ms:
+            self._check_room()
         if now_ms >= self._counters_due_ms:
             self._counters_due_ms = now_ms + COUNTERS_MS
             self._log_counters()
+
+    def _check_room(self) -> None:
+        """Refuse sends while there is no room for them, and take them again when there is."""
+        self._unchecked_bytes = 0
+        self._room_due_ms = _now_ms() + CHECK_EVERY_MS
+        lack = lack_of_room(self._store, self._directory, self._settings.store)
+        if lack and not self._shard.refusal:
+            self._log.error("store.full", reason=lack)
+        elif self._shard.refusal and not lack:
+            self._log.info("store.has_room_again")
+        self._shard.refusal = lack
 
     def _sweep(self, now_ms: int) -> None:
         batch = self._store.begin()

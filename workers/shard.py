@@ -63,6 +63,7 @@ class Shard:
         self.index = index
         self.sessions = Sessions()
         self.counters: Counter[str] = Counter()
+        self.refusal = ""  # why no send can be stored, while that is so
         self._slots = workers[index]
         self._owner_of_slot = [
             worker for worker, slots in enumerate(workers) for _ in range(len(slots))
@@ -304,6 +305,9 @@ class Shard:
         if known is not None:
             self._repeat(front, send, known)
             return
+        if self.refusal:
+            self._refuse(front, send.request, 500, self.refusal)
+            return
         session = self.sessions.of_user(send.chat)
         mailbox = session.mailbox if session is not None else self._mailbox_of_absent(send.chat)
         seq = self._next_seq()
@@ -341,6 +345,9 @@ class Shard:
             return
         if send.author not in self._member_sets[send.chat]:
             self._refuse(front, send.request, 403, "not a member of the group")
+            return
+        if self.refusal:
+            self._refuse(front, send.request, 500, self.refusal)
             return
         by_worker: dict[int, list[str]] = {}
         for member in group.participants:

@@ -99,6 +99,16 @@ class Store:
         """Start the one write transaction that may be open."""
         return Batch(self._env.begin(write=True), self._trees)
 
+    def used_bytes(self) -> int:
+        """Return how much of the map holds something; what was freed does not count."""
+        with self._env.begin() as txn:
+            pages = sum(
+                stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+                for stat in (txn.stat(tree) for tree in self._trees.values())
+            )
+        used: int = pages * self._env.stat()["psize"]
+        return used
+
     def grow(self) -> None:
         """Double the map while over half of it is used, so that no batch meets its end.
 

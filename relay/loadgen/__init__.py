@@ -1,5 +1,5 @@
-"""The load generator: loads any relay through its public protocol, verifies it, and shows its cost.
+"""The load generator: loads any relay through its public protocol, verifies it, shows its cost.
 
-`python -m relay.loadgen --help` tells how to use it. `plan` says what is run, `conductor` runs it in
-`member` processes, `ledger` verifies, and `report`, `table`, `page` and `compare` show the outcome.
+`python -m relay.loadgen --help` tells how to use it. `plan` says what a run is, `conductor` runs it
+in `member` processes, `traffic` is what they do, `ledger` verifies it, `report` is its record, and `figures`, `table`, `page` and `plots` show that.
 """

@@ -1,8 +1,8 @@
 """Whether all members of a group saw one order (PROTOCOL 2.5, rule 3), in constant memory a member.
 
-Each member's deliveries are chained into a number, so equal chains mean equal orders. An author does
-not see its own messages: it is compared with the chain, kept for one listener, of everything but
-those. Who only listens is compared directly.
+Each member's deliveries are chained into a number, so equal chains mean equal orders. An author
+does not see its own messages: it is compared with the chain, kept for one listener, of everything
+but those. Who only listens is compared directly.
 """
 
 from typing import Final
@@ -43,8 +43,7 @@ class GroupOrder:
         others = [
             member
             for member, chain in self._chains.items()
-            if self._listener
-            and chain != (self._without[member] if member in self._without else expected)
+            if self._listener and chain != self._without.get(member, expected)
         ]
         return [f"{self._listener} and {member}" for member in others]
 

@@ -1,6 +1,7 @@
 """Latency histograms, by HdrHistogram: 1 µs to 1 h, three digits kept."""
 
 from collections import Counter
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -23,6 +24,14 @@ class Summary(msgspec.Struct, frozen=True):
     p99: float = 0.0
     p99_9: float = 0.0
     max: float = 0.0
+
+
+class Quantiles(msgspec.Struct, frozen=True):
+    """Of the latencies of one interval, in milliseconds."""
+
+    p50: float
+    p99: float
+    max: float
 
 
 class Histogram:
@@ -59,9 +68,22 @@ class Histogram:
         p50, p90, p99, p99_9, highest = (at[p] / 1000 for p in _PERCENTILES)
         return Summary(self.count, p50, p90, p99, p99_9, highest)
 
+    def quantiles(self) -> Quantiles:
+        """Return what is shown of one interval."""
+        at = self._counts.get_percentile_to_value_dict([50.0, 99.0, 100.0])
+        return Quantiles(*(at.get(p, 0) / 1000 for p in (50.0, 99.0, 100.0)))
+
     def curve(self) -> list[tuple[float, float]]:
         """Return (percentile, milliseconds) along the distribution, denser towards 100 %."""
         if not self.count:
             return []
         steps = self._counts.get_percentile_iterator(_TICKS_PER_HALVING)
         return [(s.percentile_level_iterated_to, s.value_iterated_to / 1000) for s in steps]
+
+
+def merged(encoded: Iterable[str]) -> Histogram:
+    """Return the histogram of all these together."""
+    whole = Histogram()
+    for each in encoded:
+        whole.add(each)
+    return whole

@@ -3,9 +3,9 @@
 Pure: it is told of each frame with the time of its arrival, notes counts and latencies in a `Tally`
 and everything that the protocol does not allow in `Faults`. It knows no socket.
 
-A message id is `RUN STREAM NUMBER` in hexadecimal (6, 6 and 8 digits). A *stream* is what one author
-sends to one chat; its numbers count from 0, so each recipient's next number is known. A *copy* is the
-stream as one recipient sees it. What is allowed beyond the order of the numbers:
+A message id is `RUN STREAM NUMBER` in hexadecimal (6, 6 and 8 digits). A *stream* is what one
+author sends to one chat; its numbers count from 0, so each recipient's next number is known. A
+*copy* is the stream as one recipient sees it. What is allowed beyond the order of the numbers:
 
 * At a new login a recipient may get again what it had, but nothing whose receipt the author held
   before that login began, nothing twice in one login, and nothing in another order.

@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import sys
+import time
 from typing import Final, assert_never
 
 import uvloop
@@ -58,6 +59,7 @@ class Member:
         self._share.traffic = traffic_for(self._share, units)
         self._loop = asyncio.get_running_loop()
         self._tick: asyncio.TimerHandle | None = None
+        self._reported_s = time.monotonic()
 
     def begin(self, number: int) -> None:
         """Enter a phase."""
@@ -65,7 +67,6 @@ class Member:
         self._phase = number
         phase = self._phases[number]
         self._share.is_measuring = phase.measured
-        self._share.tick()
         self._share.traffic.begin(phase)
         self._loop.call_later(_LOOK_S, self._look, number)
 
@@ -90,6 +91,7 @@ class Member:
             self._tick.cancel()
         share = self._share
         share.tick()
+        now_s = time.monotonic()
         counts, values = share.tally.take()
         latencies = {}
         for name, micros in values.items():
@@ -99,6 +101,7 @@ class Member:
         self._send(
             Progress(
                 phase=self._phase,
+                seconds=now_s - self._reported_s,
                 counts=counts,
                 latencies=latencies,
                 online=len(share.sessions),
@@ -107,6 +110,7 @@ class Member:
                 trouble=share.last_trouble,
             )
         )
+        self._reported_s = now_s
         self._tick = self._loop.call_later(TICK_S, self._report_progress)
 
     def _send(self, report: Report) -> None:

@@ -36,6 +36,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """What happened in the last interval, or what was left of it when the phase ended."""
 
     phase: int
+    seconds: float  # how long the interval was
     counts: Counts
     latencies: dict[str, str]  # encoded histograms
     online: int

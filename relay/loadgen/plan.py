@@ -1,4 +1,4 @@
-"""What a run is: the scenario with its numbers, the phases it goes through, and who does how much."""
+"""What a run is: the scenario with its numbers, its phases, and who does how much of it."""
 
 from typing import Final, Literal
 
@@ -8,7 +8,7 @@ Arrivals = Literal["even", "poisson"]
 
 
 class Chat(msgspec.Struct, frozen=True, kw_only=True, tag="chat"):
-    """Pairs: one writes, the other acks. `rate` 0 is the closed loop: `window` un-completed each."""
+    """Pairs: one writes, one acks. `rate` 0 is the closed loop: `window` messages under way."""
 
     pairs: int = 100
     window: int = 8

@@ -4,7 +4,6 @@ Linux only, as it reads /proc: psutil counts context switches of a process's fir
 """
 
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -13,14 +12,14 @@ import psutil  # type: ignore[import-untyped]
 
 OWN: Final = "generator"
 
-# By what their command line says; the first match counts.
-_ROLES: Final = (
-    ("relay.loadgen.reference", "reference"),
-    ("relay.loadgen", OWN),
-    ("relay.front", "front"),
-    ("workers", "worker"),
-    ("supervisor", "supervisor"),
-)
+# By the module or script that Python runs.
+_ROLES: Final = {
+    "relay.loadgen.reference": "reference",
+    "relay.front": "front",
+    "workers": "worker",
+    "supervisor": "supervisor",
+    "supervisor.py": "supervisor",
+}
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,11 +36,10 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Processes:
-    """A server's process tree, found by its root, or our own; remembers who has been there."""
+    """A server's process tree, found by its root; remembers who has been there."""
 
-    def __init__(self, root_pid: int, *, role: str = "") -> None:
+    def __init__(self, root_pid: int) -> None:
         self._root = root_pid
-        self._role = role
         self._names: dict[int, tuple[str, str]] = {}
         self._last: dict[int, Usage] = {}
 
@@ -50,12 +48,22 @@ class Processes:
 
         One that has ended keeps its last figures. PSS takes the kernel some milliseconds a process.
         """
-        for process in _tree(self._root):
+        for process in self._present():
             try:
                 self._last[process.pid] = self._usage(process, pss=pss)
             except (psutil.Error, OSError):
                 pass  # it ended while we looked
         return dict(self._last)
+
+    def _present(self) -> "list[psutil.Process]":
+        try:
+            root = psutil.Process(self._root)
+            return [root, *root.children(recursive=True)]
+        except psutil.Error:
+            return []
+
+    def _role(self, process: "psutil.Process") -> str:
+        return _role_of(process.cmdline()) or str(process.name())
 
     def _usage(self, process: "psutil.Process", *, pss: bool) -> Usage:
         role, name = self._name(process)
@@ -76,10 +84,24 @@ class Processes:
     def _name(self, process: "psutil.Process") -> tuple[str, str]:
         known = self._names.get(process.pid)
         if known is None:
-            role = self._role or _role_of(process.cmdline(), process.name())
+            role = self._role(process)
             count = sum(each == role for each, _ in self._names.values())
             known = self._names[process.pid] = role, f"{role} {count}"
         return known
+
+
+class OwnProcesses(Processes):
+    """The generator's own: the conductor and its members."""
+
+    def __init__(self, pids: list[int]) -> None:
+        super().__init__(pids[0])
+        self._pids = pids
+
+    def _present(self) -> "list[psutil.Process]":
+        return [psutil.Process(pid) for pid in self._pids if psutil.pid_exists(pid)]
+
+    def _role(self, process: "psutil.Process") -> str:
+        return OWN
 
 
 def server_root(port: int) -> int | None:
@@ -99,7 +121,7 @@ def server_root(port: int) -> int | None:
     if not pids:
         return None
     process = psutil.Process(min(pids))
-    while (parent := process.parent()) is not None and _is_known(parent.cmdline()):
+    while (parent := process.parent()) is not None and _role_of(parent.cmdline()):
         process = parent
     return int(process.pid)
 
@@ -109,29 +131,14 @@ def memory_of_machine() -> int:
     return int(psutil.virtual_memory().total)
 
 
-def shares(before: Iterable[Usage], after: Iterable[Usage]) -> dict[int, float]:
-    """Return the CPU seconds that each process used in between, by pid."""
-    earlier = {usage.pid: usage.cpu_s for usage in before}
-    return {usage.pid: usage.cpu_s - earlier.get(usage.pid, 0.0) for usage in after}
-
-
-def _tree(root: int) -> "list[psutil.Process]":
-    try:
-        process = psutil.Process(root)
-        return [process, *process.children(recursive=True)]
-    except psutil.Error:
-        return []
-
-
-def _role_of(command: list[str], name: str) -> str:
-    # A module may stand as `-m workers`, a path or a module name.
-    text = " ".join(command[:4])
-    return next((role for part, role in _ROLES if part in text), name)
-
-
-def _is_known(command: list[str]) -> bool:
-    text = " ".join(command[:4])
-    return any(part in text for part, role in _ROLES if role != OWN)
+def _role_of(command: list[str]) -> str:
+    """Return the role of a process of ours by its command line, else an empty string."""
+    rest = command[1:]
+    while rest and rest[0].startswith("-") and rest[0] != "-m":
+        rest = rest[1:]  # an option of the interpreter
+    if rest and rest[0] == "-m":
+        rest = rest[1:]
+    return _ROLES.get(Path(rest[0]).name, "") if rest else ""
 
 
 def _context_switches(pid: int) -> tuple[int, int]:

@@ -213,7 +213,8 @@ class _Connection(asyncio.Protocol):
         author, acker = ack.from_.partition("@")[0], self._user.encode()
         payload = (
             b'["Msg", {"id": "%b", "ack": %d, "cmd": "ack", "to": "%b@c.us", "t": %b, '
-            b'"from": "%b@c.us"}]' % (ack.id.encode(), ack.ack, acker, ack.t.encode(), author.encode())
+            b'"from": "%b@c.us"}]'
+            % (ack.id.encode(), ack.ack, acker, ack.t.encode(), author.encode())
         )
         self._reflector.pass_on(author, payload, _text_frame(payload))
 

@@ -21,7 +21,14 @@ _MAX_SHOWN = 200
 class Session(Wire):
     """A connection from its login to its end; whoever comes back has a new one."""
 
-    __slots__ = ("_began_ns", "_now_ns", "_share", "is_leaving", "is_logged_in", "party", "why_left")
+    __slots__ = (
+        "_began_ns",
+        "_now_ns",
+        "_share",
+        "is_leaving",
+        "is_logged_in",
+        "party",
+    )
 
     def __init__(self, share: Share, party: Party, *, intended_ns: int) -> None:
         super().__init__(share.host)
@@ -36,9 +43,7 @@ class Session(Wire):
 
     def send(self, sent: Sent) -> None:
         """Write a message."""
-        self.write(
-            frames.send_frame(sent.stream.remote_jid, sent.id, sent.message, sent.time_s)
-        )
+        self.write(frames.send_frame(sent.stream.remote_jid, sent.id, sent.message, sent.time_s))
 
     def ack(self, element: frames.Delivered, level: int) -> None:
         """Write an ack for a message that came."""

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from relay.loadgen import tally as names
 from relay.loadgen.frames import Delivered
-from relay.loadgen.ledger import Ledger, Party, Sent, Stream
+from relay.loadgen.ledger import Ledger, Sent, Stream
 from relay.loadgen.plan import Phase, Plan, sessions_of
 from relay.loadgen.session import Session
 from relay.loadgen.tally import Tally
@@ -137,7 +137,7 @@ class Share:
             session = Session(self, self.ledger.party(user), intended_ns=began_ns)
             try:
                 await self._loop.create_connection(
-                    lambda session=session: session,  # type: ignore[misc]
+                    lambda session=session: session,
                     self._target.host,
                     self._target.port,
                     ssl=self._target.tls,

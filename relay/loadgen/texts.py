@@ -7,7 +7,7 @@ import msgspec
 
 _POOL_CHARACTERS: Final = 4096
 _PLAIN: Final = "abcdefghijklmnopqrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ 0123456789 .,;:!?-"
-# What escaping may get wrong: quotes of both kinds, backslash, controls, two to four bytes of UTF-8.
+# What escaping may get wrong: quotes, backslash, controls, characters of two to four bytes.
 _RICH: Final = _PLAIN + "\"'\\\n\tàéüñßøłждшالعहিน中文字テ한👍🎉😀"
 
 

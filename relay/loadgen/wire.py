@@ -150,8 +150,10 @@ class Wire(asyncio.Protocol):
 
     def _is_accepted(self, head: bytes) -> bool:
         status, *lines = head.split(b"\r\n")
-        fields = {name.strip().lower(): value.strip() for name, _, value in
-                  (line.partition(b":") for line in lines)}
+        fields = {
+            name.strip().lower(): value.strip()
+            for name, _, value in (line.partition(b":") for line in lines)
+        }
         if status.split(b" ")[1:2] != [b"101"]:
             self._fail(f"the server answered {status.decode(errors='replace')!r}")
             return False

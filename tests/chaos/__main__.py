@@ -8,8 +8,6 @@ import signal
 import sys
 from pathlib import Path
 
-import uvloop
-
 from .run import Options, Run, banner, to_stdout
 
 DEFAULTS = Options()
@@ -86,7 +84,7 @@ def main(argv: list[str]) -> int:
     """Run what `argv` asks for; return the exit code."""
     options = parse(argv)
     to_stdout(banner(options))
-    return uvloop.run(_run(options))
+    return asyncio.run(_run(options))
 
 
 if __name__ == "__main__":

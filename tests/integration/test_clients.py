@@ -8,6 +8,7 @@ import asyncio
 import json
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,41 +100,39 @@ def converse_with_script(bob: SheetClient) -> None:
         bob.expect_in_any_order(confirmed, *([] if text == "bye" else [echo]))
 
 
-HELLO = delivery("HELLO", author=ALICE)
 RECEIPT = receipt("HELLO", 2, author=ALICE, by=BOB, t=1566970629)
 
 
-def test_the_websockets_librarys_asyncio_client_chats(relay: Relay) -> None:
-    """With its defaults: compression offered, pings of its own, messages up to 1 MiB."""
+def test_the_websockets_librarys_clients_chat(relay: Relay) -> None:
+    """With their defaults: compression offered, pings of their own, messages up to 1 MiB."""
 
-    async def chat() -> None:
-        async with connect_asyncio(relay.url) as alice, connect_asyncio(relay.url) as bob:
-            for socket, user in ((alice, ALICE), (bob, BOB)):
-                await socket.send(json.dumps(auth_frame(user)))
-                assert json.loads(await socket.recv()) == AUTH_SUCCESS
-                assert json.loads(await socket.recv()) == EMPTY_Q
-            await alice.send(json.dumps(action(element(BOB, "HELLO"))))
-            assert json.loads(await alice.recv()) == ack_1("HELLO", author=ALICE, to=BOB)
-            assert json.loads(await bob.recv()) == HELLO
-            await bob.send(json.dumps(RECEIPT))
-            assert json.loads(await alice.recv()) == RECEIPT
-            await (await alice.ping())
+    async def alice_side(logged_in: threading.Event) -> None:
+        async with connect_asyncio(relay.url) as socket:
+            await socket.send(json.dumps(auth_frame(ALICE)))
+            assert json.loads(await socket.recv()) == AUTH_SUCCESS
+            assert json.loads(await socket.recv()) == EMPTY_Q
+            await asyncio.to_thread(logged_in.wait, DEADLINE_S)
+            await socket.send(json.dumps(action(element(BOB, "HELLO"))))
+            assert json.loads(await socket.recv()) == ack_1("HELLO", author=ALICE, to=BOB)
+            assert json.loads(await socket.recv()) == RECEIPT
+            await (await socket.ping())
 
-    asyncio.run(asyncio.wait_for(chat(), 2 * DEADLINE_S))
-
-
-def test_the_websockets_librarys_threaded_client_chats(relay: Relay) -> None:
-    with connect_sync(relay.url) as alice, connect_sync(relay.url) as bob:
-        for socket, user in ((alice, ALICE), (bob, BOB)):
-            socket.send(json.dumps(auth_frame(user)))
+    def bob_side(logged_in: threading.Event) -> None:
+        with connect_sync(relay.url) as socket:
+            socket.send(json.dumps(auth_frame(BOB)))
             assert json.loads(socket.recv(DEADLINE_S)) == AUTH_SUCCESS
             assert json.loads(socket.recv(DEADLINE_S)) == EMPTY_Q
-        alice.send(json.dumps(action(element(BOB, "HELLO"))))
-        assert json.loads(alice.recv(DEADLINE_S)) == ack_1("HELLO", author=ALICE, to=BOB)
-        assert json.loads(bob.recv(DEADLINE_S)) == HELLO
-        bob.send(json.dumps(RECEIPT))
-        assert json.loads(alice.recv(DEADLINE_S)) == RECEIPT
-        assert alice.ping().wait(DEADLINE_S)
+            logged_in.set()
+            assert json.loads(socket.recv(DEADLINE_S)) == delivery("HELLO", author=ALICE)
+            socket.send(json.dumps(RECEIPT))
+            assert socket.ping().wait(DEADLINE_S)
+
+    async def both() -> None:
+        logged_in = threading.Event()
+        async with asyncio.timeout(2 * DEADLINE_S):
+            await asyncio.gather(alice_side(logged_in), asyncio.to_thread(bob_side, logged_in))
+
+    asyncio.run(both())
 
 
 @contextmanager

@@ -4,8 +4,6 @@ import random
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-import pytest
-
 from .conftest import RelayStarter
 from .harness import (
     ALICE,
@@ -103,11 +101,11 @@ class Story:
                 raise AssertionError(f"unexpected: {frame}")
 
 
-@pytest.mark.parametrize("seed", [1, 2])
 def test_random_traffic_with_reconnects_is_complete_and_in_order(
-    start_relay: RelayStarter, seed: int
+    start_relay: RelayStarter,
 ) -> None:
-    seeded = random.Random(seed)
+    # Any seed will do; a fixed one makes a failure one that can be repeated.
+    seeded = random.Random(7)
     users = [f"91{number}" for number in range(8)]
     groups = {"1-1@g.us": users[:5], "2-2@g.us": users[3:]}
     relay = start_relay(fronts=2, workers=3, groups=groups)

@@ -12,6 +12,7 @@ from .harness import (
     Relay,
     SheetClient,
     ack_1,
+    check_error,
     exchange_marker,
     message_id_of,
     poll_for,
@@ -98,4 +99,55 @@ def test_a_login_whose_queue_is_not_read_blocks_no_one(relay: Relay) -> None:
     while len(queued) < len(ids):
         queued += queued_in(bob.recv())
     assert [message_id_of(frame) for frame in queued] == ids
+    exchange_marker(alice, bob)
+
+
+def test_a_full_queue_evicts_nothing_that_a_slow_reader_has_not_been_sent(
+    start_relay: RelayStarter,
+) -> None:
+    relay = start_relay(config="[mailbox]\nmax_entries = 100")
+    alice = relay.login(ALICE)
+    bob = relay.connect(receive_buffer_bytes=4096)
+    bob.login(BOB)
+
+    accepted = []
+    for number in range(COUNT):
+        alice.send_message(BOB, f"M{number:03}", MESSAGE)
+        answer = alice.recv()
+        if answer[0] == "Msg":
+            accepted.append(message_id_of(answer))
+        else:
+            check_error(answer, 507, message_id=f"M{number:03}")
+
+    assert len(accepted) < COUNT, "the queue was never full"
+    assert [message_id_of(frame) for frame in bob.recv_many(len(accepted))] == accepted
+    exchange_marker(alice, bob)
+
+
+def test_a_full_queue_evicts_nothing_that_an_unread_login_has_not_been_sent(
+    start_relay: RelayStarter,
+) -> None:
+    relay = start_relay(config="[mailbox]\nmax_entries = 200")
+    alice = relay.login(ALICE)
+    queued = [f"Q{number:03}" for number in range(200)]
+    for message_id in queued:
+        alice.send_message(BOB, message_id, MESSAGE)
+        alice.expect(ack_1(message_id, author=ALICE, to=BOB))
+    bob = relay.connect(receive_buffer_bytes=4096)
+    came = [message_id_of(frame) for frame in bob.login(BOB)]
+
+    accepted = []
+    for number in range(COUNT):
+        alice.send_message(BOB, f"M{number:03}", MESSAGE)
+        if (answer := alice.recv())[0] == "Msg":
+            accepted.append(message_id_of(answer))
+        else:
+            check_error(answer, 507, message_id=f"M{number:03}")
+
+    assert len(accepted) < COUNT, "the queue was never full"
+    while len(came) < len(queued) + len(accepted):
+        frame = bob.recv()
+        frames = queued_in(frame) if frame[0] == "q" else [frame]
+        came += [message_id_of(inner) for inner in frames]
+    assert came == queued + accepted
     exchange_marker(alice, bob)

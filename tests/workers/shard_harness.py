@@ -7,6 +7,7 @@ true to itself (`ShardHarness.check`); a failure shows the story so far.
 
 from __future__ import annotations
 
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from hashlib import blake2b
@@ -187,9 +188,10 @@ class ShardHarness:
         self.is_up = True
 
     def stop(self) -> None:
-        """End the incarnation; only what was committed is left of it."""
+        """End the incarnation as SIGKILL does; only what was committed is left of it."""
         self._uncounted |= {session.user for session in self.shard.sessions}
-        self.store.close()
+        self.store._env.close()
+        os.close(self.store._lock_file)
         self.is_up = False
 
     @property

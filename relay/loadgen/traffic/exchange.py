@@ -87,7 +87,11 @@ class Exchange(Traffic):
 
     def is_done(self) -> bool:
         """Whether all are in, or everything has arrived."""
-        return self._logins.are_done if self._phase.name == LOGIN else not self._share.ledger.unfinished
+        return (
+            self._logins.are_done
+            if self._phase.name == LOGIN
+            else not self._share.ledger.unfinished
+        )
 
     def logged_in(self, session: Session) -> None:
         """Let the next one in."""

@@ -1,0 +1,8 @@
+"""`python -m relay.loadgen`."""
+
+import sys
+
+from relay.loadgen.main import main
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

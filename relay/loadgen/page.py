@@ -1,0 +1,56 @@
+"""The page of a record: one HTML file without any other, for light and dark."""
+
+from typing import Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from relay.loadgen.figures import (
+    headlines,
+    latency_summaries,
+    phase_figures,
+    pss_per_connection,
+    ratio,
+)
+from relay.loadgen.plan import describe
+from relay.loadgen.plots import plots
+from relay.loadgen.processes import OWN
+from relay.loadgen.report import REFERENCE, RELAY, Record
+from relay.loadgen.table import extra_counts, fault_lines, verdict_line, warnings
+from relay.loadgen.units import cpu_list
+
+_ENVIRONMENT: Final = Environment(
+    loader=PackageLoader("relay.loadgen", "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def render(record: Record) -> str:
+    """Return the page."""
+    relay, reference = record.of(RELAY), record.of(REFERENCE)
+    phases = [
+        {
+            "figures": phase_figures(relay, name, unit),
+            "reference": phase_figures(reference, name, unit) if reference else None,
+            "ratio": ratio(record, name, unit),
+        }
+        for name, unit in headlines(record.plan.scenario)
+    ]
+    return _ENVIRONMENT.get_template("page.html").render(
+        record=record,
+        parameters=describe(record.plan),
+        verdict=verdict_line(relay),
+        phases=phases,
+        latencies=latency_summaries(relay),
+        pss=pss_per_connection(relay[0]),
+        pss_reference=pss_per_connection(reference[0]) if reference else {},
+        extra=extra_counts(relay),
+        warnings=warnings(record),
+        faults=fault_lines(record.outcomes),
+        runs=[(outcome, plots(outcome)) for outcome in record.outcomes],
+        own=OWN,
+        relay_cpus=cpu_list(record.relay_cpus),
+        load_cpus=cpu_list(record.load_cpus),
+    )
