@@ -94,6 +94,8 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Close when the client has; what it does not take by then is cut off."""
         self._ws.receive_eof()
+        if self.session.is_read:
+            self.session.lost()
         # The transport first writes what waits. From here on no frame may be sent.
         if not self._close_due_ms:
             self._close_due_ms = self._front.clock_ms() + CLOSE_TIMEOUT_MS
@@ -183,6 +185,10 @@ class Connection(asyncio.Protocol):
                 self._out.append(data)
                 self._mark()
         if self._eof_sent or self._ws.state not in (State.OPEN, State.CONNECTING):
+            # Whoever closed, and be it the library: what is sent now would not be read, and must
+            # not count as sent.
+            if self.session.is_read:
+                self.session.lost()
             self._start_close_timeout()
 
     def _start_close_timeout(self) -> None:
