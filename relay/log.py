@@ -9,13 +9,12 @@ whatever a caller passes, so that no call site has to remember them:
 - No payloads. Bytes, mappings and objects are logged by type and size, texts cut to MAX_TEXT.
 """
 
-import asyncio
 import json
 import logging
 import math
 import sys
 import threading
-from collections.abc import Collection, Mapping, MutableMapping
+from collections.abc import Collection, MutableMapping
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import PurePath
@@ -43,8 +42,8 @@ def configure(format: str, level: str, **bound: object) -> None:
 
     `format` is "text" or "json" and `level` "debug", "info", "warning" or "error", as in
     relay.settings. From then on unhandled exceptions, in threads too, are events with a
-    traceback, and so are warnings of libraries that use `logging`. An asyncio loop needs
-    `loop.set_exception_handler(log.loop_exception)` besides.
+    traceback, and so are warnings of libraries that use `logging`. An asyncio loop keeps
+    what its callbacks raise to itself: set an exception handler there.
 
     Calling it again replaces everything.
     """
@@ -76,16 +75,6 @@ def get_logger(**bound: object) -> FilteringBoundLogger:
     `log.exception("store.failed")` adds the traceback.
     """
     return cast(FilteringBoundLogger, structlog.get_logger(**bound))
-
-
-def loop_exception(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:
-    """Log what escaped from a callback or task; the loop goes on (see `configure`)."""
-    get_logger().error(
-        "loop.callback_failed",
-        # Past the parenthesis are the callback's arguments, a client's bytes among them.
-        message=str(context.get("message", "")).partition("(")[0],
-        exc_info=context.get("exception"),
-    )
 
 
 class _Output:

@@ -1,6 +1,5 @@
 """The log: one line an event whatever it holds, and nothing that is none of its business."""
 
-import asyncio
 import io
 import json
 import logging
@@ -293,27 +292,6 @@ def test_an_exception_that_python_must_ignore_is_an_event(lines: Lines) -> None:
     sys.unraisablehook(cast(Any, args))
 
     assert lines.text() == ["error exception.ignored", "    ValueError: gone"]
-
-
-def test_a_failed_callback_is_an_event_without_its_arguments(lines: Lines) -> None:
-    log.configure("text", "info")
-
-    async def fail() -> None:
-        loop = asyncio.get_running_loop()
-        loop.set_exception_handler(log.loop_exception)
-
-        def received(payload: bytes) -> None:
-            raise ValueError("gone")
-
-        loop.call_soon(received, b"secret")
-        await asyncio.sleep(0)
-
-    asyncio.run(fail())
-
-    rows = lines.text()
-    assert rows[0].startswith('error loop.callback_failed message="Exception in callback ')
-    assert rows[-1] == "    ValueError: gone"
-    assert "secret" not in rows[0]
 
 
 def test_warnings_of_libraries_are_events(lines: Lines) -> None:
