@@ -124,16 +124,20 @@ class DataClaim:
             os.close(self._fd)
 
     def _read_note(self) -> _LockNote:
+        line, _, _ = os.pread(self._fd, 1 << 16, 0).partition(b"\n")
         try:
-            return msgspec.json.decode(os.pread(self._fd, 1 << 16, 0), type=_LockNote)
+            return msgspec.json.decode(line, type=_LockNote)
         except msgspec.DecodeError:
-            return _LockNote(pid=0)  # new, or its holder was killed while writing it
+            return _LockNote(pid=0)  # new
 
     def _note(self, *run_dirs: Path) -> None:
         note = _LockNote(pid=os.getpid(), run_dirs=tuple(map(str, run_dirs)))
+        line = msgspec.json.encode(note) + b"\n"
         try:
-            os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, msgspec.json.encode(note), 0)
+            # In this order, a kill in between leaves a whole line, and behind it a rest of the old
+            # one. Without the run directories the next supervisor would not know whom to wait for.
+            os.pwrite(self._fd, line, 0)
+            os.ftruncate(self._fd, len(line))
         except OSError as error:
             raise BootError(f"{self.path / 'lock'} cannot be written: {error.strerror}") from None
 

@@ -1,5 +1,6 @@
 """What a supervisor holds: each thing once, and given back however it ends."""
 
+import json
 import os
 import socket
 import stat
@@ -110,6 +111,27 @@ def test_the_run_directory_of_a_killed_supervisor_is_found(tmp_path: Path) -> No
 
     claim = DataClaim(tmp_path / "data")
 
+    assert claim.left_behind == (killed,)
+    claim.release()
+
+
+@pytest.mark.parametrize("dies_in", ["pwrite", "ftruncate"])
+def test_a_kill_while_the_note_is_written_loses_no_run_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_in: str
+) -> None:
+    killed = tmp_path / f"{RUN_DIR_PREFIX}killed-and-with-a-longer-name"
+    killed.mkdir()
+    (tmp_path / "lock").write_text(json.dumps({"pid": 1, "run_dirs": [str(killed)]}) + " " * 99)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, dies_in, die)
+        with pytest.raises(KeyboardInterrupt):
+            DataClaim(tmp_path)
+
+    claim = DataClaim(tmp_path)
     assert claim.left_behind == (killed,)
     claim.release()
 

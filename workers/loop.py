@@ -107,8 +107,11 @@ class Worker:
         self._lazy_due_ms = 0
         self._heard: set[Identity] = set()  # fronts that are owed a batch, be it empty
         self._lost_fronts: set[Identity] = set()
-        # The latest incarnation of each front that is dead; what still arrives from it is void.
-        self._dead_fronts: dict[int, int] = {}
+        # Which fronts are dead, so that what still arrives from them is void: those that are no
+        # longer listed, and those that are, but cannot be reached any more. A front of a higher
+        # incarnation than any listed so far is new. One index may have two fronts that live.
+        self._newest_front = -1
+        self._unreachable_fronts: set[Identity] = set()
         self._roomy_fronts: set[Identity] = set()
         self._new_peers: set[int] = set()
         self._stopping = False
@@ -190,11 +193,11 @@ class Worker:
             # Meant for a worker that is no more; its sender knows or will soon (I8).
             self._shard.counters["stale_batches_refused"] += 1
             return
-        role, index, incarnation = _parse_identity(origin)
+        role, index, _ = _parse_identity(origin)
         if role == b"worker":
             received.extend(_Received(origin, index, item) for item in batch.items)
             return
-        if incarnation <= self._dead_fronts.get(index, -1):
+        if self._is_dead(origin):
             self._shard.counters["batches_of_dead_fronts_dropped"] += 1
             return
         link = self._fronts.get(origin)
@@ -275,6 +278,7 @@ class Worker:
                 FrontBatch(link.outgoing.next_number, link.incoming.report(), items)
             )
             if not self._route(front, payload):
+                self._unreachable_fronts.add(front)
                 self._lose(front)
                 continue
             link.outgoing.sent(len(payload))
@@ -307,10 +311,16 @@ class Worker:
         return True
 
     def _lose(self, front: Identity) -> None:
-        _, index, incarnation = _parse_identity(front)
-        self._dead_fronts[index] = max(incarnation, self._dead_fronts.get(index, -1))
         if self._fronts.pop(front, None) is not None:
             self._lost_fronts.add(front)
+
+    def _is_dead(self, front: Identity) -> bool:
+        if front in self._fronts:
+            return False
+        if front in self._unreachable_fronts:
+            return True
+        _, _, incarnation = _parse_identity(front)
+        return incarnation <= self._newest_front and front.decode() not in self._topology.fronts
 
     # -------------------------------------------------------------------------------- control
 
@@ -334,6 +344,7 @@ class Worker:
     def _follow(self, topology: Topology) -> None:
         """Connect to new peers, let go of dead ones, and end the sessions of dead fronts."""
         for front in set(self._topology.fronts) - set(topology.fronts):
+            self._unreachable_fronts.discard(front.encode())
             self._lose(front.encode())
         present = {address.index: address for address in topology.workers}
         for index, peer in list(self._peers.items()):
@@ -348,6 +359,9 @@ class Worker:
                 self._poller.register(socket, zmq.POLLIN)
                 self._peers[index] = _Peer(address, socket)
                 self._new_peers.add(index)
+        for front in topology.fronts:
+            _, _, incarnation = _parse_identity(front.encode())
+            self._newest_front = max(self._newest_front, incarnation)
         self._topology = topology
 
     # ----------------------------------------------------------------------------------- time

@@ -29,6 +29,7 @@ class Session:
     """One bound connection of `user`."""
 
     __slots__ = (
+        "asked_ms",
         "barrier",
         "cursor",
         "front",
@@ -48,6 +49,7 @@ class Session:
         self.user = user
         self.mailbox = mailbox
         self.is_announced = False  # logged in with an earlier incarnation of the worker
+        self.asked_ms = 0  # when it logged in, if it is announced
         self.state = State.READING
         self.cursor = 0  # the last entry that was sent to the front
         self.barrier = 0  # while over 0: entries up to here go into `q` frames

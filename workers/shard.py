@@ -174,8 +174,11 @@ class Shard:
             self.sessions.add(session)
         elif (present.front, present.number) == (front, request.session):
             session = present
-        elif request.phase != LOGIN and not present.is_announced:
-            # A login to this incarnation is newer than every session that is announced to it.
+        elif request.phase != LOGIN and (
+            not present.is_announced or request.asked_ms < present.asked_ms
+        ):
+            # A login to this incarnation is newer than every session that is announced to it. Two
+            # are announced where the older one's front has not heard of the takeover.
             self._effects.to_fronts[front].append(EndSession(request.session))
             return
         else:
@@ -188,6 +191,7 @@ class Shard:
             self.sessions.add(session)
         session.receipts.clear()
         session.is_announced = request.phase != LOGIN
+        session.asked_ms = request.asked_ms
         if session.is_announced:
             # What it had from an earlier incarnation still waits for a pong, and may be evicted.
             session.receipts.extend(session.mailbox.receipts_up_to(self._batch, request.cursor))

@@ -23,12 +23,16 @@ LIVE = 2
 
 
 class OpenSession(msgspec.Struct, frozen=True, array_like=True, tag=1):
-    """A session of `user` is to be served from behind entry `cursor` on (0: from the start)."""
+    """A session of `user` is to be served from behind entry `cursor` on (0: from the start).
+
+    `asked_ms` tells when the client of an announced session logged in: of two the later stays.
+    """
 
     session: int
     user: str
     phase: int
     cursor: int
+    asked_ms: int = 0
 
 
 class CloseSession(msgspec.Struct, frozen=True, array_like=True, tag=2):

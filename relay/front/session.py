@@ -106,6 +106,7 @@ class Session:
     """One client connection, seen from the protocol. `number` is unique within the front."""
 
     __slots__ = (
+        "_asked_ms",
         "_auth",
         "_awaits_page",
         "_by_id",
@@ -144,6 +145,7 @@ class Session:
         self._state = State.NEW
         self._slot = 0
         self._auth: Auth | None = None  # the login that is being answered
+        self._asked_ms = 0  # when it came
         self._was_live = False  # that login is a repeated one
         self._held: deque[bytes] = deque()  # frames that came behind it
         self._failures = 0
@@ -230,7 +232,7 @@ class Session:
                 else:
                     self._acked(stanza)
             case Auth():
-                self._log_in(stanza)
+                self._log_in(stanza, now_ms)
             case InvalidAuth():
                 self._fail_auth(400, stanza.reason)
             case Keepalive():
@@ -279,11 +281,12 @@ class Session:
 
     # ---------------------------------------------------------------------------------- login
 
-    def _log_in(self, auth: Auth) -> None:
+    def _log_in(self, auth: Auth, now_ms: int) -> None:
         if self.user and auth.user != self.user:
             self._fail_auth(405, "this connection is logged in as another user")
             return
         self._auth = auth
+        self._asked_ms = now_ms
         self._was_live = self._state is State.LIVE
         self._state = State.LOGGING_IN
         self._slot = slot_of(auth.user)
@@ -340,17 +343,16 @@ class Session:
                 assert self._auth is not None, "a login is being answered"
                 envelope = OpenSession(self.number, self._auth.user, LOGIN, 0)
             case State.QUEUE:
-                envelope = OpenSession(self.number, self.user, QUEUE, self._cursor)
+                envelope = OpenSession(self.number, self.user, QUEUE, self._cursor, self._asked_ms)
             case State.LIVE:
-                envelope = OpenSession(self.number, self.user, LIVE, self._cursor)
+                envelope = OpenSession(self.number, self.user, LIVE, self._cursor, self._asked_ms)
             case State.NEW | State.ENDED:
                 return
             case _:
                 assert_never(self._state)
         self._forget_flow()
         self._port.request(self._slot, envelope, durable=False)
-        if self._state is State.LIVE:
-            self._steer()
+        self._steer()
 
     def _forget_flow(self) -> None:
         """Forget what was agreed with a worker about pages; it starts anew, and sends one."""

@@ -135,6 +135,8 @@ def _check(parser: argparse.ArgumentParser, given: argparse.Namespace, plan: Pla
         parser.error("--spawn starts a relay of its own: leave out --url")
     if given.relay_cpus and given.spawn is None:
         parser.error("--relay-cpus needs --spawn: a relay that runs already is not moved")
+    if given.reference and isinstance(scenario, Mixed):
+        parser.error("--reference keeps nothing for those who leave without goodbye: not for mixed")
     if given.tokens and given.reference:
         parser.error("--reference knows no tokens")
     unknown = {*given.relay_cpus, *given.load_cpus} - os.sched_getaffinity(0)

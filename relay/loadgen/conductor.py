@@ -9,7 +9,7 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections import deque
-from typing import Final, Literal, Protocol, assert_never
+from typing import Final, Literal, NamedTuple, Protocol, assert_never
 
 import msgspec
 
@@ -27,7 +27,7 @@ from relay.loadgen.orders import (
     read_report,
 )
 from relay.loadgen.plan import LOGIN, STORM, Phase, Plan, phases_of, sessions_of
-from relay.loadgen.processes import OwnProcesses, Processes, Usage
+from relay.loadgen.processes import OwnProcesses, Processes, Usage, machine_busy_s
 from relay.loadgen.report import Interval, Outcome, PhaseRecord, loads_between, pss_by_role
 from relay.loadgen.servers import RunFailed
 from relay.loadgen.share import Target
@@ -35,6 +35,7 @@ from relay.loadgen.tally import Counts
 
 _MAX_LINE_BYTES: Final = 64 * 1024 * 1024
 _CONNECT_WITHIN_S: Final = 5.0
+_START_WITHIN_S: Final = 60.0
 _END_WITHIN_S: Final = 30.0
 
 
@@ -91,12 +92,20 @@ class _Member:
     def __init__(self, process: Process) -> None:
         self.process = process
         self.progress: deque[Progress] = deque()
-        self.done = -1  # the latest phase whose end it reported
+        self.done = -2  # the latest phase whose end it reported; -1: it is ready
         self.verdict: Faults | None = None
 
     def order(self, order: Order | Assignment) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(line(order))
+
+
+class _Mark(NamedTuple):
+    """A look at all processes where one phase ends and the next begins."""
+
+    usage: dict[int, Usage]
+    machine_s: float
+    at_s: float
 
 
 class _Conductor:
@@ -122,28 +131,23 @@ class _Conductor:
 
     async def carry_out(self) -> Outcome:
         await self._start_members()
+        # Memory is looked at with everybody there: what processes share counts as divided by them.
+        await self._all_done(-1, _START_WITHIN_S)
         pss_before = self._pss()
         pss_logged_in: dict[str, int] = {}
         phases: list[PhaseRecord] = []
-        before, before_s = self._look(), time.monotonic()
-        self._usage = before
+        before = self._mark()
+        self._usage, self._began_s = before.usage, before.at_s
         for number, phase in enumerate(self._phases):
             self._watcher.phase_begins(phase)
             self._order(Begin(number))
             await self._phase_over(number, phase)
-            after, after_s = self._look(), time.monotonic()
-            phases.append(
-                PhaseRecord(
-                    name=phase.name,
-                    seconds=after_s - before_s,
-                    counts=self._counts[number],
-                    loads=loads_between(before, after),
-                )
-            )
+            after = self._mark()
+            phases.append(self._record(number, before, after))
             if phase.name in (LOGIN, STORM):
                 pss_logged_in = self._pss()
-                after, after_s = self._look(), time.monotonic()
-            before, before_s = after, after_s
+                after = self._mark()  # to look at PSS takes a while, and belongs to no phase
+            before = after
         faults = await self._verdict()
         return Outcome(
             server=self._run.server,
@@ -158,6 +162,20 @@ class _Conductor:
             pss_logged_in=pss_logged_in,
             faults=faults,
             given_up=self._given_up,
+        )
+
+    def _mark(self) -> _Mark:
+        return _Mark(self._look(), machine_busy_s(), time.monotonic())
+
+    def _record(self, number: int, before: _Mark, after: _Mark) -> PhaseRecord:
+        loads = loads_between(before.usage, after.usage)
+        everything_s = after.machine_s - before.machine_s
+        return PhaseRecord(
+            name=self._phases[number].name,
+            seconds=after.at_s - before.at_s,
+            counts=self._counts[number],
+            loads=loads,
+            others_cpu_s=max(0.0, everything_s - sum(load.cpu_s for load in loads)),
         )
 
     # -- members ----------------------------------------------------------------------------------
@@ -213,7 +231,7 @@ class _Conductor:
             match report:
                 case Progress():
                     member.progress.append(report)
-                    if report.counts.any():
+                    if report.counts.are_progress:
                         self._active_s = time.monotonic()
                     self._gather()
                 case Done():
@@ -239,12 +257,17 @@ class _Conductor:
         if phase.seconds is not None:
             await self._news_until(time.monotonic() + phase.seconds)
             return
+        if not await self._all_done(number, self._plan.patience_s):
+            self._give_up(phase)
+
+    async def _all_done(self, number: int, patience_s: float) -> bool:
+        """Wait until every member has reported the end of a phase; False: nothing happens."""
         while any(member.done < number for member in self._members):
-            gives_up_s = self._active_s + self._plan.patience_s
+            gives_up_s = self._active_s + patience_s
             if time.monotonic() >= gives_up_s:
-                self._give_up(phase)
-                return
+                return False
             await self._one_news(gives_up_s)
+        return True
 
     def _give_up(self, phase: Phase) -> None:
         because = f": {self._trouble}" if self._trouble else ""

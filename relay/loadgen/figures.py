@@ -33,6 +33,8 @@ BUSY: Final = 0.85
 _ROUNDS_ENOUGH: Final = 3
 # Nothing smaller is worth telling from noise, however steady two runs were in themselves.
 _LEAST_CHANGE: Final = 0.02
+# Below this it is what a role's pages happen to share with others'.
+_LEAST_PSS_BYTES: Final = 512
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +58,13 @@ class PhaseFigures(msgspec.Struct, frozen=True, kw_only=True):
     rate: float  # units a second
     seconds: float
     costs: list[Cost]
-    deliveries: int
+    deliveries: int  # first ones, of all members of a group
+    others_busy: float  # CPUs' worth, of everything else on the machine
+
+    @property
+    def fans_out(self) -> bool:
+        """Whether a message is delivered to several."""
+        return self.unit == "message" and self.deliveries > 1.5 * self.count
 
     @property
     def server_cpu_us(self) -> float:
@@ -118,6 +126,7 @@ def phase_figures(outcomes: Sequence[Outcome], name: str, unit: str) -> PhaseFig
         seconds=seconds,
         costs=_costs(phases, count, seconds),
         deliveries=sum(phase.counts.delivered for phase in phases),
+        others_busy=_each(sum(phase.others_cpu_s for phase in phases), seconds),
     )
 
 
@@ -193,6 +202,7 @@ def figures(record: Record) -> list[Figure]:
                 better="lower",
             )
             for role, size in pss_per_connection(outcome).items()
+            if size >= _LEAST_PSS_BYTES
         )
     return found
 

@@ -10,6 +10,8 @@ from hdrh.histogram import HdrHistogram  # type: ignore[import-untyped]
 _LOWEST_US: Final = 1
 _HIGHEST_US: Final = 3_600_000_000
 _DIGITS: Final = 3
+_BITS: Final = 11  # of a value, which are those digits
+_EXACT_BELOW: Final = 1 << _BITS
 _PERCENTILES: Final = (50.0, 90.0, 99.0, 99.9, 100.0)
 # The steps of a distribution's curve: each halves the distance to 100 % in three.
 _TICKS_PER_HALVING: Final = 3
@@ -42,8 +44,12 @@ class Histogram:
 
     def record(self, micros: list[int]) -> None:
         """Add values; beyond an hour they count as one hour."""
-        # One call a distinct value: the library takes some 3 µs for each.
-        for value, count in Counter(micros).items():
+        # The library takes some 3 µs a call, so it gets one for each value that it tells apart.
+        told_apart = [
+            value if value < _EXACT_BELOW else value >> (s := value.bit_length() - _BITS) << s
+            for value in micros
+        ]
+        for value, count in Counter(told_apart).items():
             self._counts.record_value(max(0, min(value, _HIGHEST_US)), count)
 
     def encode(self) -> str:

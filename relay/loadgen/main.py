@@ -5,16 +5,20 @@ from __future__ import annotations
 import signal
 import sys
 from importlib.util import find_spec
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from relay.errors import RelayError, SettingsError
 from relay.loadgen.commandline import Comparison, Request, parse
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 EXIT_OK: Final = 0
 EXIT_FAULTS: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130
 _EXIT_TERMINATED: Final = 143
+_PIPE_WIDTH: Final = 120  # of tables that no terminal limits
 
 # What the extra `load` installs, by the name that is imported.
 _EXTRAS: Final = {
@@ -36,7 +40,7 @@ def main(argv: list[str]) -> int:
             "python -m pip install -e '.[load]'"
         )
         return EXIT_USAGE
-    signal.signal(signal.SIGTERM, _terminated)
+    before = signal.signal(signal.SIGTERM, _terminated)
     try:
         return _compare(request) if isinstance(request, Comparison) else _run(request)
     except SettingsError as error:
@@ -48,23 +52,18 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         _complain("interrupted; nothing is reported")
         return EXIT_INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 # The libraries are imported where they are needed: --help and the complaint above need none.
 
 
 def _compare(request: Comparison) -> int:
-    from rich.console import Console
-
-    from relay.loadgen.figures import changes
     from relay.loadgen.report import read_record
-    from relay.loadgen.table import show_changes, unlike
+    from relay.loadgen.table import show_changes
 
-    first, second = read_record(request.first), read_record(request.second)
-    console = Console(highlight=False)
-    for line in unlike(first, second):
-        console.print(f"[yellow]warning:[/] {line}")
-    show_changes(console, changes(first, second))
+    show_changes(_console(), read_record(request.first), read_record(request.second))
     return EXIT_OK
 
 
@@ -80,7 +79,7 @@ def _run(request: Request) -> int:
     if request.groups_file is not None:
         write_file(request.groups_file, groups_file(all_circles(request.plan)))
         return EXIT_OK
-    console = Console()
+    console = _console()
     record = run(request, console, Console(stderr=True))
     show(console, record)
     if request.json is not None:
@@ -88,6 +87,13 @@ def _run(request: Request) -> int:
     if request.html is not None:
         write_file(request.html, render(record).encode())
     return EXIT_OK if record.is_good else EXIT_FAULTS
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    wide = None if sys.stdout.isatty() else _PIPE_WIDTH
+    return Console(highlight=False, width=wide)
 
 
 def _terminated(number: int, frame: object) -> NoReturn:

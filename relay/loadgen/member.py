@@ -61,6 +61,10 @@ class Member:
         self._tick: asyncio.TimerHandle | None = None
         self._reported_s = time.monotonic()
 
+    def ready(self) -> None:
+        """Say that everything is loaded."""
+        self._send(Done(-1))
+
     def begin(self, number: int) -> None:
         """Enter a phase."""
         self._report_progress()
@@ -131,6 +135,7 @@ async def _serve() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD, 50, 50)
+    member.ready()
     while text := await orders.readline():
         order = read_order(text)
         match order:

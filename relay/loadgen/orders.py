@@ -46,7 +46,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Done(msgspec.Struct, frozen=True, tag=True):
-    """This member's part of a phase is over."""
+    """This member's part of a phase is over; of phase -1, when it is ready for orders."""
 
     phase: int
 

@@ -15,7 +15,7 @@ from relay.loadgen.plan import describe
 from relay.loadgen.plots import plots
 from relay.loadgen.processes import OWN
 from relay.loadgen.report import REFERENCE, RELAY, Record
-from relay.loadgen.table import extra_counts, fault_lines, verdict_line, warnings
+from relay.loadgen.table import extra_counts, fault_lines, verdict_lines, warnings
 from relay.loadgen.units import cpu_list
 
 _ENVIRONMENT: Final = Environment(
@@ -41,7 +41,7 @@ def render(record: Record) -> str:
     return _ENVIRONMENT.get_template("page.html").render(
         record=record,
         parameters=describe(record.plan),
-        verdict=verdict_line(relay),
+        verdict=verdict_lines(record),
         phases=phases,
         latencies=latency_summaries(relay),
         pss=pss_per_connection(relay[0]),
@@ -49,7 +49,7 @@ def render(record: Record) -> str:
         extra=extra_counts(relay),
         warnings=warnings(record),
         faults=fault_lines(record.outcomes),
-        runs=[(outcome, plots(outcome)) for outcome in record.outcomes],
+        runs=[(outcome, plots(outcome)) for outcome in (*relay, *reference)],
         own=OWN,
         relay_cpus=cpu_list(record.relay_cpus),
         load_cpus=cpu_list(record.load_cpus),

@@ -155,7 +155,12 @@ def share_of(total: int, index: int, procs: int) -> range:
 
 def is_open_loop(scenario: Scenario) -> bool:
     """Whether messages have intended times, so that latency counts from those."""
-    return isinstance(scenario, Chat | Group | Mixed) and scenario.rate > 0
+    return rate_of(scenario) > 0
+
+
+def rate_of(scenario: Scenario) -> float:
+    """Return the messages a second that an open loop offers; 0 for anything else."""
+    return scenario.rate if isinstance(scenario, Chat | Group | Mixed) else 0.0
 
 
 def describe(plan: Plan) -> list[tuple[str, str]]:

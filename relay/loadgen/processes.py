@@ -3,7 +3,6 @@
 Linux only, as it reads /proc: psutil counts context switches of a process's first thread alone.
 """
 
-import os
 from pathlib import Path
 from typing import Final
 
@@ -50,7 +49,9 @@ class Processes:
         """
         for process in self._present():
             try:
-                self._last[process.pid] = self._usage(process, pss=pss)
+                usage = self._usage(process, pss=pss)
+                if usage.private_bytes:  # else it has ended and waits to be reaped
+                    self._last[process.pid] = usage
             except (psutil.Error, OSError):
                 pass  # it ended while we looked
         return dict(self._last)
@@ -67,14 +68,13 @@ class Processes:
 
     def _usage(self, process: "psutil.Process", *, pss: bool) -> Usage:
         role, name = self._name(process)
-        times = process.cpu_times()
+        cpu_s, waits, preempted = _threads(process)
         memory = process.memory_info()
-        waits, preempted = _context_switches(process.pid)
         return Usage(
             pid=process.pid,
             role=role,
             name=name,
-            cpu_s=times.user + times.system,
+            cpu_s=cpu_s,
             waits=waits,
             preempted=preempted,
             private_bytes=memory.rss - memory.shared,
@@ -126,6 +126,12 @@ def server_root(port: int) -> int | None:
     return int(process.pid)
 
 
+def machine_busy_s() -> float:
+    """Return the CPU seconds that everything on this machine has used since it started."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
+
+
 def memory_of_machine() -> int:
     """Return the bytes of memory that this machine has."""
     return int(psutil.virtual_memory().total)
@@ -141,18 +147,24 @@ def _role_of(command: list[str]) -> str:
     return _ROLES.get(Path(rest[0]).name, "") if rest else ""
 
 
-def _context_switches(pid: int) -> tuple[int, int]:
-    waits = preempted = 0
-    for task in os.listdir(f"/proc/{pid}/task"):
+def _threads(process: "psutil.Process") -> tuple[float, int, int]:
+    """Return CPU seconds, waits and preemptions of all threads of a process."""
+    nanoseconds = waits = preempted = 0
+    for task in Path(f"/proc/{process.pid}/task").iterdir():
         try:
-            text = Path(f"/proc/{pid}/task/{task}/status").read_text()
-        except OSError:
+            status = (task / "status").read_text()
+            ran, _, _ = (task / "schedstat").read_text().partition(" ")
+        except FileNotFoundError:
             continue  # the thread ended
-        _, _, counts = text.rpartition("\nvoluntary_ctxt_switches:")
+        _, _, counts = status.rpartition("\nvoluntary_ctxt_switches:")
         first, _, second = counts.partition("\nnonvoluntary_ctxt_switches:")
+        nanoseconds += int(ran)
         waits += int(first)
         preempted += int(second)
-    return waits, preempted
+    if not nanoseconds:  # a kernel without scheduler statistics; this has steps of 10 ms
+        times = process.cpu_times()
+        return times.user + times.system, waits, preempted
+    return nanoseconds / 1e9, waits, preempted
 
 
 def _pss(pid: int) -> int:

@@ -82,9 +82,9 @@ class Reflector:
 
     def __init__(self, groups: dict[str, list[str]]) -> None:
         self.groups = groups  # members' local parts by the group's jid
-        self.online: dict[str, _Connection] = {}
+        self.online: dict[str, Connection] = {}
         self.waiting: dict[str, list[bytes]] = {}
-        self._dirty: list[_Connection] = []
+        self._dirty: list[Connection] = []
         self._loop = asyncio.get_running_loop()
 
     def pass_on(self, user: str, payload: bytes, framed: bytes) -> None:
@@ -95,7 +95,7 @@ class Reflector:
         else:
             connection.write(framed)
 
-    def flush_soon(self, connection: _Connection) -> None:
+    def flush_soon(self, connection: Connection) -> None:
         """Write what a connection has at the end of this loop turn."""
         if not self._dirty:
             self._loop.call_soon(self._flush)
@@ -107,7 +107,9 @@ class Reflector:
             connection.flush()
 
 
-class _Connection(asyncio.Protocol):
+class Connection(asyncio.Protocol):
+    """One client, logged in or not."""
+
     __slots__ = ("_out", "_reflector", "_transport", "_user", "_ws")
 
     def __init__(self, reflector: Reflector) -> None:
@@ -117,15 +119,17 @@ class _Connection(asyncio.Protocol):
         self._out: list[bytes] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        """Take what arrived, and answer."""
         ws = self._ws
         ws.receive_data(data)
         for event in ws.events_received():
             if isinstance(event, Frame):
                 if event.opcode is Opcode.TEXT:
-                    self._frame(bytes(event.data))
+                    self.frame(bytes(event.data))
             elif isinstance(event, Request):
                 ws.send_response(ws.accept(event))
         for out in ws.data_to_send():
@@ -136,20 +140,24 @@ class _Connection(asyncio.Protocol):
                 self.write(out)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the client."""
         if self._reflector.online.get(self._user) is self:
             del self._reflector.online[self._user]
 
     def write(self, framed: bytes) -> None:
+        """Send a WebSocket frame with this turn's write."""
         if not self._out:
             self._reflector.flush_soon(self)
         self._out.append(framed)
 
     def flush(self) -> None:
+        """Hand this turn's frames to the kernel in one write."""
         out, self._out = self._out, []
         if out:
             self._transport.write(out[0] if len(out) == 1 else b"".join(out))
 
-    def _frame(self, frame: bytes) -> None:
+    def frame(self, frame: bytes) -> None:
+        """Route what a client sent."""
         if frame.startswith(b'["action"'):
             for element in _read_action(frame)[2]:
                 self._send(element)
@@ -242,7 +250,7 @@ async def _serve(port: int, groups: dict[str, list[str]]) -> None:
     loop = asyncio.get_running_loop()
     reflector = Reflector(groups)
     server = await loop.create_server(
-        lambda: _Connection(reflector), "127.0.0.1", port, backlog=1024
+        lambda: Connection(reflector), "127.0.0.1", port, backlog=1024
     )
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

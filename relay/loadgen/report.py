@@ -49,6 +49,7 @@ class PhaseRecord(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     counts: Counts
     loads: list[Load]
+    others_cpu_s: float = 0.0  # of everything else on this machine
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):

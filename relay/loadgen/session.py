@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from relay.loadgen import frames
-from relay.loadgen.faults import REFUSED, WRONG
+from relay.loadgen.faults import OUT_OF_ORDER, REFUSED, WRONG
 from relay.loadgen.ledger import DELIVERED, Party, Sent
 from relay.loadgen.wire import Wire
 
@@ -106,6 +106,9 @@ class Session(Wire):
                 share.traffic.completed(sent)
         elif tag == b"action":
             element = frames.read_delivered(payload)
+            if not self.is_logged_in:
+                what = f"{element.key.id} came to {self.party.user} before its login's q"
+                share.ledger.faults.add(OUT_OF_ORDER, what)
             sent = share.ledger.delivered(self.party, element, self._now_ns)
             self.ack(element, DELIVERED)
             if sent is not None:

@@ -17,6 +17,7 @@ from relay.loadgen.plan import Phase, Plan, sessions_of
 from relay.loadgen.session import Session
 from relay.loadgen.tally import Tally
 from relay.loadgen.texts import Texts
+from relay.loadgen.timer import Timer
 
 RECONNECT_S: Final = (0.05, 0.5)
 # A source address has some 28,000 ports towards one server. On loopback there are more addresses.
@@ -207,6 +208,7 @@ class Logins:
         self._expected = len(users)
         self._done = 0
         self._due_ns = 0
+        self._timer: Timer | None = None
 
     @property
     def are_done(self) -> bool:
@@ -217,7 +219,8 @@ class Logins:
         """Start."""
         if self._interval_ns:
             self._due_ns = time.monotonic_ns()
-            self._begin_due()
+            self._timer = Timer(self._begin_due)
+            self._timer.at(self._due_ns)
             return
         for _ in range(min(self._at_once, len(self._waiting))):
             self._share.connect(self._waiting.popleft())
@@ -233,6 +236,8 @@ class Logins:
         while self._waiting and self._due_ns <= now_ns:
             self._share.connect(self._waiting.popleft(), intended_ns=self._due_ns)
             self._due_ns += self._interval_ns
-        if self._waiting and not self._share.is_over:
-            wait_s = max(0.0, (self._due_ns - now_ns) / 1e9)
-            asyncio.get_running_loop().call_later(wait_s, self._begin_due)
+        if self._timer is not None:
+            if self._waiting:
+                self._timer.at(self._due_ns)
+            else:
+                self._timer.close()

@@ -9,9 +9,9 @@ from rich.table import Table
 from relay.loadgen.faults import KINDS
 from relay.loadgen.figures import (
     BUSY,
-    Change,
     Cost,
     PhaseFigures,
+    changes,
     headlines,
     latency_summaries,
     phase_figures,
@@ -20,7 +20,7 @@ from relay.loadgen.figures import (
 )
 from relay.loadgen.histogram import Summary
 from relay.loadgen.machine import Machine
-from relay.loadgen.plan import Plan, describe
+from relay.loadgen.plan import Plan, describe, rate_of
 from relay.loadgen.processes import OWN
 from relay.loadgen.report import REFERENCE, RELAY, Outcome, Record
 from relay.loadgen.tally import LATE, Counts
@@ -28,6 +28,9 @@ from relay.loadgen.units import cpu_list
 
 # A generator that is later than this does not offer the load it was asked for.
 _LATE_MS = 5.0
+_OTHERS_BUSY = 0.1
+# Of an asked rate; what is under way when the measured time ends is not complete in it.
+_KEPT_UP = 0.95
 
 
 def banner(
@@ -62,20 +65,21 @@ def show(console: Console, record: Record) -> None:
     """Print the tables of a record, its faults and its warnings."""
     relay, reference = record.of(RELAY), record.of(REFERENCE)
     console.print()
-    console.print(verdict_line(relay), highlight=False)
+    for line in verdict_lines(record):
+        console.print(line)
     for phase, unit in headlines(record.plan.scenario):
         figures = phase_figures(relay, phase, unit)
-        console.print(_phase_line(figures), highlight=False)
+        console.print(_phase_line(figures))
         console.print(_cost_table(record, figures, relay, reference))
     summaries = latency_summaries(relay)
     if summaries:
         console.print(_latency_table(summaries))
     for line in extra_counts(relay):
-        console.print(f"  {line}", highlight=False)
+        console.print(f"  {line}")
     for line in warnings(record):
-        console.print(f"[yellow]warning:[/] {escape(line)}", highlight=False)
+        console.print(f"[yellow]warning:[/] {escape(line)}")
     for line in fault_lines(record.outcomes):
-        console.print(f"[bold red]{escape(line)}[/]", highlight=False, soft_wrap=True)
+        console.print(f"[bold red]{escape(line)}[/]", soft_wrap=True)
 
 
 def counts_of(outcomes: Iterable[Outcome]) -> Counts:
@@ -87,28 +91,29 @@ def counts_of(outcomes: Iterable[Outcome]) -> Counts:
     return total
 
 
-def verdict_line(outcomes: list[Outcome]) -> str:
-    """Return the line that says what was sent and what was wrong."""
-    counts = counts_of(outcomes)
-    parts = [f"sent {counts.sent:,}", f"complete {counts.completed:,}", f"logins {counts.logins:,}"]
-    parts += (
-        f"{kind} {sum(outcome.faults.count(kind) for outcome in outcomes):,}" for kind in KINDS
-    )
-    return "  ".join(parts)
+def verdict_lines(record: Record) -> list[str]:
+    """Return what the relay was sent and what was wrong, in two lines."""
+    relay = record.of(RELAY)
+    counts = counts_of(relay)
+    faults = (f"{kind} {sum(o.faults.count(kind) for o in relay):,}" for kind in KINDS)
+    return [
+        f"sent {counts.sent:,}  complete {counts.completed:,}  logins {counts.logins:,}",
+        "  ".join(faults),
+    ]
 
 
 def extra_counts(outcomes: list[Outcome]) -> list[str]:
     """Return lines on what is allowed, and still worth knowing."""
     counts = counts_of(outcomes)
     told = {
-        "read receipts": f"{counts.reads_arrived:,} of {counts.reads_sent:,}"
+        "reads": f"{counts.reads_sent:,} acked, {counts.reads_arrived:,} told to authors"
         if counts.reads_sent
         else "",
         "redelivered at a new login": counts.redelivered,
         "acks repeated at a new login": counts.repeated,
         "connections the server ended": counts.disconnects,
         "failed connects": counts.failed_connects,
-        "messages of other runs": counts.foreign,
+        "messages and receipts of other runs": counts.foreign,
     }
     return [f"{name}: {value}" for name, value in told.items() if value]
 
@@ -118,12 +123,21 @@ def warnings(record: Record) -> list[str]:
     lines = []
     for server in (RELAY, REFERENCE):
         for phase, unit in headlines(record.plan.scenario):
-            busiest = phase_figures(record.of(server), phase, unit).own_busiest
-            if busiest > BUSY:
+            figures = phase_figures(record.of(server), phase, unit)
+            where = f"{phase} of the {server}"
+            if figures.own_busiest > BUSY:
                 lines.append(
-                    f"{phase} of the {server}: a load process used {busiest:.0%} of a CPU, "
-                    "the generator may be the bottleneck (more CPUs and --procs, or less load)"
+                    f"{where}: a load process used {figures.own_busiest:.0%} of a CPU; the "
+                    "generator may be the bottleneck (more CPUs and --procs, or less load)"
                 )
+            if figures.others_busy > _OTHERS_BUSY:
+                lines.append(
+                    f"{where}: others used {figures.others_busy:.1f} CPUs of this machine; "
+                    "ratios hold better than times"
+                )
+            asked = rate_of(record.plan.scenario)
+            if asked and figures.seconds and figures.rate < _KEPT_UP * asked:
+                lines.append(f"{where}: {figures.rate:,.0f} a second of the {asked:,.0f} asked for")
     late = latency_summaries(record.of(RELAY)).get(LATE)
     if late is not None and late.p99 > _LATE_MS:
         lines.append(f"messages left late, p99 {late.p99:.1f} ms; latencies include that")
@@ -145,8 +159,13 @@ def fault_lines(outcomes: list[Outcome]) -> list[str]:
     return lines
 
 
-def show_changes(console: Console, changes: list[Change]) -> None:
-    """Print a comparison."""
+def show_changes(console: Console, first: Record, second: Record) -> None:
+    """Print what changed from the first to the second."""
+    for letter, record in (("A", first), ("B", second)):
+        machine = record.machine
+        console.print(f"{letter}: {record.started} relay {machine.relay} {machine.commit}")
+    for line in unlike(first, second):
+        console.print(f"[yellow]warning:[/] {escape(line)}")
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("")
     for title in ("A", "B", "change", "noise"):
@@ -154,7 +173,7 @@ def show_changes(console: Console, changes: list[Change]) -> None:
     table.add_column("")
     styles = {"better": "green", "worse": "bold red", "noise": "dim", "unknown": "dim"}
     words = {"noise": "within the noise", "unknown": "single values"}
-    for each in changes:
+    for each in changes(first, second):
         noise = "" if each.noise is None else f"±{each.noise:.1%}"
         verdict = f"[{styles[each.verdict]}]{words.get(each.verdict, each.verdict)}[/]"
         values = (f"{value:,.4g}" for value in (each.before, each.after))
@@ -167,7 +186,7 @@ def _phase_line(figures: PhaseFigures) -> str:
     if not figures.unit:
         return f"{figures.name} {figures.seconds:.1f} s"
     line = f"{figures.name} {figures.seconds:.1f} s: {figures.rate:,.0f} {figures.unit}s/s"
-    if figures.unit == "message" and figures.deliveries != figures.count and figures.seconds:
+    if figures.fans_out and figures.seconds:
         line += f", {figures.deliveries / figures.seconds:,.0f} deliveries/s"
     return line
 
@@ -175,48 +194,43 @@ def _phase_line(figures: PhaseFigures) -> str:
 def _cost_table(
     record: Record, figures: PhaseFigures, relay: list[Outcome], reference: list[Outcome]
 ) -> Table:
-    unit = figures.unit.rpartition(" ")[2] or "s"
+    unit = figures.unit.rpartition(" ")[2]
+    titles = ["CPUs busy", "PSS KiB/connection"]
+    if unit:
+        titles += [f"CPU µs/{unit}", f"waits/{unit}", f"preempted/{unit}"]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("process")
-    for title in (
-        f"CPU µs/{unit}",
-        "CPUs busy",
-        f"waits/{unit}",
-        f"preempted/{unit}",
-        "PSS KiB/connection",
-    ):
+    for title in titles:
         table.add_column(title, justify="right")
     pss = pss_per_connection(relay[0])
     for cost in figures.costs:
-        table.add_row(*_cost_row(cost, pss))
-    if figures.unit:
-        table.add_row("[bold]server, all[/]", f"[bold]{figures.server_cpu_us:.1f}[/]", *[""] * 4)
-        if figures.deliveries and figures.deliveries != figures.count:
+        table.add_row(*_cost_row(cost, pss, unit))
+    if unit:
+        _add_total(table, "server, all", f"{figures.server_cpu_us:.1f}")
+        if figures.fans_out:
             each = figures.server_cpu_us * figures.count / figures.deliveries
-            table.add_row("  a delivery", f"{each:.1f}", *[""] * 4)
+            table.add_row("  a delivery", "", "", f"{each:.1f}", "", "")
     if reference:
         theirs = phase_figures(reference, figures.name, figures.unit)
         for cost in theirs.costs:
             if cost.role != OWN:
-                table.add_row(*_cost_row(cost, pss_per_connection(reference[0])))
+                table.add_row(*_cost_row(cost, pss_per_connection(reference[0]), unit))
         if (times := ratio(record, figures.name, figures.unit)) is not None:
-            table.add_row("[bold]ratio to the reference[/]", f"[bold]{times:.2f}[/]", *[""] * 4)
+            _add_total(table, "ratio to the reference", f"{times:.2f}")
     return table
 
 
-def _cost_row(cost: Cost, pss: dict[str, float]) -> list[str]:
+def _add_total(table: Table, name: str, value: str) -> None:
+    table.add_row(f"[bold]{name}[/]", "", "", f"[bold]{value}[/]", "", "")
+
+
+def _cost_row(cost: Cost, pss: dict[str, float], unit: str) -> list[str]:
     many = f" × {cost.processes}" if cost.processes > 1 else ""
     memory = f"{pss[cost.role] / 1024:.2f}" if cost.role in pss else ""
-    if not cost.cpu_us:
-        return [f"{cost.role}{many}", "", f"{cost.busy:.2f}", "", "", memory]
-    return [
-        f"{cost.role}{many}",
-        f"{cost.cpu_us:.1f}",
-        f"{cost.busy:.2f}",
-        f"{cost.waits:.3f}",
-        f"{cost.preempted:.3f}",
-        memory,
-    ]
+    row = [f"{cost.role}{many}", f"{cost.busy:.2f}", memory]
+    if unit:
+        row += [f"{cost.cpu_us:.1f}", f"{cost.waits:.3f}", f"{cost.preempted:.3f}"]
+    return row
 
 
 def _latency_table(summaries: dict[str, Summary]) -> Table:

@@ -38,9 +38,10 @@ class Counts(msgspec.Struct):
         for name in self.__struct_fields__:
             setattr(self, name, getattr(self, name) + getattr(others, name))
 
-    def any(self) -> bool:
-        """Whether anything happened."""
-        return any(msgspec.structs.astuple(self))
+    @property
+    def are_progress(self) -> bool:
+        """Whether anything happened that brings a run nearer to its end."""
+        return bool(self.sent or self.stored or self.delivered or self.receipts or self.logins)
 
 
 class Tally:

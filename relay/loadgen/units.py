@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-_DURATION: Final = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)(s|ms)?)?")
+_DURATION: Final = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)(s|ms)?)?", re.ASCII)
 
 
 def parse_duration(text: str) -> float:

@@ -163,6 +163,9 @@ class Ledger:
         self.connections: list[Connection] = []
         # By user: what came, each message once, in the order of the first times.
         self.first_deliveries: dict[str, list[Key]] = {}
+        # Running totals, for the progress line.
+        self.acked_messages = 0
+        self.first_times = 0
         self.redelivered = 0
         self.wrong: list[Wrong] = []
         self.replacements: list[Connection] = []
@@ -212,6 +215,7 @@ class Ledger:
         """Note an ack 1."""
         message = self._answered(connection, key, "ack 1")
         if message is not None:
+            self.acked_messages += not message.acks_1
             message.acks_1.append((at, connection.number))
 
     def refused(self, connection: Connection, key: Key, code: int, at: float) -> None:
@@ -246,6 +250,7 @@ class Ledger:
         if user in message.deliveries:
             self.redelivered += 1
         else:
+            self.first_times += 1
             self.first_deliveries.setdefault(user, []).append(key)
         message.deliveries.setdefault(user, []).append((at, connection.number, via))
         connection.logins[-1].delivered.append(key)

@@ -25,14 +25,16 @@ from websockets.uri import parse_uri
 from . import checker
 from .checker import Totals, Violation
 from .fleet import Fleet, FleetError
-from .ledger import DELIVERED, Ledger
+from .ledger import DELIVERED, Key, Ledger
 from .schedule import draw_faults
 from .user import HABITS, User
 
 CALM_S = 30.0
 DRAIN_S = 60.0
+DRAIN_PAUSE_S = 0.3  # a confirmation waits for others, some 100 ms
 GROUP_MEMBERS = 8
-SHOWN = 10  # violations told with their stories
+PROGRESS_LINES = 60  # a long run tells less often
+SHOWN = 3  # violations of each kind, with their stories
 
 # Small pages, buffers and credits, so that paging, pauses and full links come with little load.
 # Short restarts: under this many deaths the default's growing pauses would leave nobody serving.
@@ -214,6 +216,8 @@ class Run:
         while left and self._now_s() < deadline:
             waiting = await asyncio.gather(*(user.drain() for user in left))
             left = [user for user, queued in zip(left, waiting, strict=True) if queued]
+            if left:
+                await asyncio.sleep(DRAIN_PAUSE_S)
         for user in left:
             what = f"{user.name} still finds frames in its queue after {DRAIN_S:g} s of logins"
             self._violations.append(Violation("not empty", (), what))
@@ -226,14 +230,15 @@ class Run:
     # --- telling ---
 
     async def _progress(self) -> None:
+        ledger = self._ledger
         while True:
-            await asyncio.sleep(1.0)
-            totals = Totals.of(self._ledger)
+            await asyncio.sleep(max(1.0, self._options.seconds / PROGRESS_LINES))
             online = sum(user.is_online for user in self._users)
             self._write(
                 f"{self._now_s():5.0f} s {self._phase:5}  faults {self._fleet.done.total():3}"
-                f"  online {online:3}  sent {totals.sent:,}  acked {totals.acked:,}"
-                f"  delivered {totals.delivered:,}  redelivered {totals.redelivered:,}"
+                f"  online {online:3}  sent {len(ledger.messages):,}"
+                f"  acked {ledger.acked_messages:,}  delivered {ledger.first_times:,}"
+                f"  redelivered {ledger.redelivered:,}"
             )
 
     def _report(self) -> list[str]:
@@ -255,12 +260,15 @@ class Run:
             f"receipts  received {totals.receipts:,}  missing {kinds.pop('receipt missing', 0)}",
             "otherwise " + (_list(dict(kinds)) or "nothing to complain of"),
         ]
-        for violation in self._violations[:SHOWN]:
+        shown: Counter[str] = Counter()
+        for violation in self._violations:
+            shown[violation.kind] += 1
+            if shown[violation.kind] > SHOWN:
+                continue
             lines += ["", f"{violation.kind}: {violation.what}"]
             for key in violation.keys[:3]:
-                lines += self._story(violation, key)
-        if len(self._violations) > SHOWN:
-            lines += ["", f"and {len(self._violations) - SHOWN} more"]
+                lines += self._story(key)
+        lines += [f"\nand {n - SHOWN} more: {kind}" for kind, n in shown.items() if n > SHOWN]
         return lines
 
     def _waits(self) -> str:
@@ -276,7 +284,7 @@ class Run:
         median, late = waits[len(waits) // 2], waits[int(len(waits) * 0.99)]
         return f"p50 {median:.3f}  p99 {late:.2f}  max {waits[-1]:.2f}"
 
-    def _story(self, violation: Violation, key: Any) -> list[str]:
+    def _story(self, key: Key) -> list[str]:
         message = self._ledger.messages.get(key)
         if message is None:
             return [f"  {key}: never sent"]

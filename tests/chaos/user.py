@@ -67,6 +67,7 @@ class Session:
         self.book: Connection = user.ledger.connected(user.name)
         self.is_logged_in = False
         self.queued = 0  # frames that came in `q` since the last auth
+        self.queued_receipts = 0  # receipts among them
         self.answered = asyncio.Event()  # the auth, or the connection is over
         self.kept_alive = asyncio.Event()  # a `?,,` was answered
         self.pinged = asyncio.Event()
@@ -89,7 +90,7 @@ class Session:
     def log_in(self) -> None:
         """Send auth, for the first time or again."""
         self.is_logged_in = False
-        self.queued = 0
+        self.queued = self.queued_receipts = 0
         self.answered.clear()
         self._ledger.asked(self.book, self._user.now_s())
         jid = f"{self._user.name}@s.whatsapp.com"
@@ -124,6 +125,7 @@ class Session:
             case "q":
                 for queued in _decode(frame[1]["data"])[1:]:
                     self.queued += 1
+                    self.queued_receipts += queued[0] != "action"
                     self._take(queued, Via.QUEUE)
             case "Cmd":
                 if frame[1]["kind"] == "replaced":
@@ -278,12 +280,15 @@ class User:
         if session is None:
             return -1
         session.socket.send(KEEPALIVE)  # answered behind the last `q`
-        async with asyncio.timeout(LOGIN_S):
-            await session.kept_alive.wait()
-            session.pinged.clear()
-            if session.queued:
-                await session.pinged.wait()  # its pong confirms the receipts
-        queued = -1 if session.ended.is_set() else session.queued
+        try:
+            async with asyncio.timeout(LOGIN_S):
+                await session.kept_alive.wait()
+                session.pinged.clear()
+                if session.queued_receipts:
+                    await session.pinged.wait()  # its pong confirms them
+        except TimeoutError:
+            pass
+        queued = session.queued if session.kept_alive.is_set() and session.is_usable else -1
         await self._leave(session, "close")
         return queued
 

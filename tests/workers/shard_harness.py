@@ -203,6 +203,7 @@ class ShardHarness:
         self, decide: Callable[[Shard], object], *, now_ms: int, commit: bool = True
     ) -> Effects:
         """Run one batch; with `commit=False` everything of it is lost with the incarnation."""
+        present = {session.user for session in self.shard.sessions}
         batch = self.store.begin()
         try:
             self.shard.begin(batch, now_ms=now_ms)
@@ -217,6 +218,7 @@ class ShardHarness:
         else:
             batch.abort()
             self.stop()
+            self._uncounted |= present
         return effects
 
     def tree(self, name: str) -> dict[bytes, bytes]:

@@ -588,6 +588,20 @@ def test_a_login_takes_over_an_announced_session(cluster: ClusterHarness) -> Non
     assert answer[:2] == [EndSession(1), SessionOpened(7)]
 
 
+@pytest.mark.parametrize("newer_first", [True, False])
+def test_of_two_announced_sessions_the_newer_login_stays(
+    cluster: ClusterHarness, newer_first: bool
+) -> None:
+    """R27: the worker died before the older one's front heard of the takeover."""
+    older, newer = OpenSession(1, BOB, LIVE, 0, 1000), OpenSession(2, BOB, LIVE, 0, 2000)
+
+    answer = cluster.feed(newer, older) if newer_first else cluster.feed(older, newer)
+
+    assert answer == [EndSession(1)]
+    (send,) = sends_to_bob("M1")
+    assert frames_of(cluster.feed(send), 2) == [send.frame]
+
+
 def test_of_two_announced_sessions_one_is_ended(cluster: ClusterHarness) -> None:
     cluster.feed(OpenSession(1, BOB, LIVE, 0))
 

@@ -1,6 +1,5 @@
 """Users who are all online: pairs that chat, and groups. Closed or open loop."""
 
-import asyncio
 import time
 
 from relay.loadgen.ledger import Sent, Stream
@@ -10,6 +9,7 @@ from relay.loadgen.schedule import intended_sends
 from relay.loadgen.session import Session
 from relay.loadgen.share import Logins, Share, Traffic
 from relay.loadgen.tally import LATE
+from relay.loadgen.timer import Timer
 
 LOGINS_AT_ONCE = 64
 
@@ -21,7 +21,7 @@ class OpenLoop:
         self._share = share
         self._streams = streams
         self._scenario = scenario
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: Timer | None = None
 
     def begin(self, rate: float) -> None:
         """Start sending, `rate` messages a second in all."""
@@ -33,12 +33,14 @@ class OpenLoop:
             random=self._share.random,
         )
         self._due_ns, self._sender = next(self._sends)
-        self._post_due()
+        self._timer = Timer(self._post_due)
+        self._timer.at(self._due_ns)
 
     def end(self) -> None:
         """Stop sending."""
         if self._timer is not None:
-            self._timer.cancel()
+            self._timer.close()
+            self._timer = None
 
     def _post_due(self) -> None:
         now_ns = time.monotonic_ns()
@@ -55,10 +57,8 @@ class OpenLoop:
             self._due_ns, self._sender = next(self._sends)
         for session in touched:
             session.flush()
-        # The loop's timers have milliseconds; what is due within one leaves at its end. How late
-        # that was is in the figures, and in the latencies, which count from the intended time.
-        wait_s = (self._due_ns - time.monotonic_ns()) / 1e9
-        self._timer = asyncio.get_running_loop().call_later(max(0.0, wait_s), self._post_due)
+        if self._timer is not None:
+            self._timer.at(self._due_ns)
 
 
 class Exchange(Traffic):

@@ -10,6 +10,7 @@ from relay.loadgen.people import circles_of, community
 from relay.loadgen.plan import LOGIN, SETTLE, WARM_UP, Mixed, Phase
 from relay.loadgen.session import Session
 from relay.loadgen.share import Logins, Share, Traffic
+from relay.loadgen.timer import Timer
 from relay.loadgen.traffic.exchange import LOGINS_AT_ONCE
 
 FRIENDS = 5
@@ -54,11 +55,13 @@ class MixedTraffic(Traffic):
         elif phase.name == WARM_UP:
             self._is_going_on = True
             self._due_ns = time.monotonic_ns()
-            self._write()
+            self._timer = Timer(self._write)
+            self._timer.at(self._due_ns)
             for user in self._users:
                 self._later(self._scenario.online_s, self._depart, user)
         elif phase.name == SETTLE:
             self._is_going_on = False
+            self._timer.close()
             for user in self._users:
                 self._share.connect(user)
 
@@ -107,9 +110,7 @@ class MixedTraffic(Traffic):
             if share.ledger.unfinished < MOST_UNFINISHED and share.post(stream, self._due_ns):
                 share.sessions[stream.author.user].flush()
             self._due_ns += int(random.expovariate(self._rate) * 1e9)
-        if self._is_going_on:
-            wait_s = max(0.0, (self._due_ns - time.monotonic_ns()) / 1e9)
-            asyncio.get_running_loop().call_later(wait_s, self._write)
+        self._timer.at(self._due_ns)
 
     def _next_stream(self) -> Stream:
         """Return a stream whose author is online, if a few tries find one."""

@@ -1,0 +1,131 @@
+"""A relay that can be told to misbehave, and a run against it within one event loop.
+
+The relay is the generator's own reference (`relay.loadgen.reference`), which is right, and one
+subclass that gets between it and the recipients.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import ClassVar, NamedTuple
+
+import msgspec
+
+from relay.loadgen.faults import Faults
+from relay.loadgen.people import all_circles, groups_file
+from relay.loadgen.plan import Plan, phases_of, share_of, units_of
+from relay.loadgen.reference import Connection, Reflector
+from relay.loadgen.share import Share, Target
+from relay.loadgen.tally import Counts
+from relay.loadgen.traffic import traffic_for
+
+RUN = "0abcde"
+_PATIENCE_S = 0.4
+_DEADLINE_S = 15.0
+
+# What a saboteur is given: the recipient, the frame, and how to pass a frame on.
+Sabotage = Callable[[str, bytes, Callable[[bytes], None]], None]
+
+
+class Saboteur(Reflector):
+    """Hands every delivery and receipt to `sabotage` instead of passing it on."""
+
+    def __init__(self, groups: dict[str, list[str]], sabotage: Sabotage | None) -> None:
+        super().__init__(groups)
+        self._sabotage = sabotage
+
+    def pass_on(self, user: str, payload: bytes, framed: bytes) -> None:
+        if self._sabotage is None:
+            super().pass_on(user, payload, framed)
+        else:
+            self._sabotage(user, payload, lambda changed: self._really(user, changed))
+
+    def _really(self, user: str, payload: bytes) -> None:
+        header = bytes((0x81, 126)) + len(payload).to_bytes(2)
+        super().pass_on(user, payload, header + payload)
+
+
+class StallingConnection(Connection):
+    """Does nothing for a while, when told to; then everything."""
+
+    is_stalled = False  # all of them
+    held: ClassVar[list[Callable[[], None]]] = []
+
+    def frame(self, frame: bytes) -> None:
+        if StallingConnection.is_stalled:
+            self.held.append(partial(super().frame, frame))
+        else:
+            super().frame(frame)
+
+    @classmethod
+    def stall(cls) -> None:
+        cls.is_stalled = True
+
+    @classmethod
+    def go_on(cls) -> None:
+        cls.is_stalled = False
+        while cls.held:
+            cls.held.pop(0)()
+
+
+class Outcome(NamedTuple):
+    faults: Faults
+    counts: Counts
+    latencies: dict[str, list[int]]  # microseconds
+
+
+@asynccontextmanager
+async def fake_relay(
+    plan: Plan,
+    sabotage: Sabotage | None = None,
+    *,
+    connection: type[Connection] = Connection,
+) -> AsyncIterator[str]:
+    """Serve, with the plan's groups, and yield the URL."""
+    document = msgspec.json.decode(groups_file(all_circles(plan)))
+    groups = {
+        jid: [member.partition("@")[0] for member in group["participants"]]
+        for jid, group in document.items()
+    }
+    reflector = Saboteur(groups, sabotage)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: connection(reflector), "127.0.0.1", 0)
+    async with server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+
+
+async def play(plan: Plan, url: str, *, on_phase: Callable[[str], None] | None = None) -> Outcome:
+    """Play the whole plan as one process would, without the process."""
+    share = Share(plan, Target(url), run=RUN, index=0)
+    share.traffic = traffic_for(share, share_of(units_of(plan.scenario), 0, 1))
+    counts, latencies = Counts(), dict[str, list[int]]()
+
+    def take() -> bool:
+        happened, values = share.tally.take()
+        counts.add(happened)
+        for name, micros in values.items():
+            latencies.setdefault(name, []).extend(micros)
+        return happened.are_progress
+
+    for phase in phases_of(plan):
+        share.is_measuring = phase.measured
+        share.traffic.begin(phase)
+        if on_phase is not None:
+            on_phase(phase.name)
+        if phase.seconds is not None:
+            await asyncio.sleep(phase.seconds)
+            continue
+        ends = active = time.monotonic()
+        while not share.traffic.is_done() and time.monotonic() < ends + _DEADLINE_S:
+            await asyncio.sleep(0.005)
+            if take():  # something happened
+                active = time.monotonic()
+            if time.monotonic() > active + _PATIENCE_S:
+                break
+    await asyncio.sleep(0.05)  # what is too much comes after what was awaited
+    take()
+    faults = share.ledger.close()
+    await share.leave()
+    return Outcome(faults, counts, latencies)

@@ -1,0 +1,242 @@
+"""The shape of the code: which part may import which, what is pure, what is banned.
+
+Imports for type checking count like any other, but may go in circles within one package.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCES = sorted(
+    [*ROOT.glob("relay/**/*.py"), *ROOT.glob("workers/**/*.py"), ROOT / "supervisor.py"]
+)
+
+# A part is a module or package of `relay`, or one of the programs beside it. It imports only from
+# rows above its own, so those that share a row do not know each other; and what serves and what
+# uses a relay know only what they share.
+SHARED = (
+    {"relay", "relay.errors", "relay.log", "relay.supervision"},
+    {"relay.settings"},
+    {"relay.core"},
+)
+SERVING = (
+    {"relay.bus", "relay.groupfile"},
+    {"relay.control", "relay.claims", "relay.commandline"},
+    {"relay.process", "relay.child"},
+    {"relay.front", "workers", "supervisor"},
+)
+USING = (
+    {"relay.client_protocol"},
+    {"relay.client"},
+    {"relay.chat", "relay.loadgen"},
+)
+
+# What decides does no I/O and reads no clock: its callers do, and pass in what they found.
+PURE = (
+    "relay.core.*",
+    "relay.bus.envelopes",
+    "relay.bus.link",
+    "relay.bus.topology",
+    "relay.client_protocol",
+    "relay.front.session",
+    "relay.front.pinger",
+    "relay.front.wire",
+    "relay.supervision",
+    "workers.effects",
+    "workers.keys",
+    "workers.mailbox",
+    "workers.messages",
+    "workers.outbox",
+    "workers.sessions",
+    "workers.shard",
+)
+IMPURE_MODULES = frozenset(
+    "asyncio datetime lmdb logging multiprocessing os pathlib select selectors socket ssl structlog"
+    " subprocess threading time uvloop websockets zmq".split()
+)
+
+BANNED_MODULES = frozenset("cloudpickle dill marshal pickle shelve".split())
+BANNED_NAMES = frozenset("eval exec compile __import__".split())
+# os.system and os.popen run a shell; pyzmq's pyobj methods are pickle.
+BANNED_ATTRIBUTES = frozenset("system popen send_pyobj recv_pyobj".split())
+
+
+class Import(NamedTuple):
+    importer: str
+    imported: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.importer} line {self.line} imports {self.imported}"
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_module(name: str) -> bool:
+    path = ROOT.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").is_file()
+
+
+def imports_in(source: str, importer: str) -> Iterator[Import]:
+    """Yield every import, wherever it stands: at the top, in a function, for type checking."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                yield Import(importer, name.name, node.lineno)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{importer} line {node.lineno}: an import that is relative"
+            assert node.module is not None
+            for name in node.names:
+                whole = f"{node.module}.{name.name}"
+                yield Import(importer, whole if is_module(whole) else node.module, node.lineno)
+
+
+def importable(part: str) -> frozenset[str]:
+    """Return the parts that `part` may import besides itself."""
+    for column in (SERVING, USING):
+        above: frozenset[str] = frozenset()
+        for row in (*SHARED, *column):
+            if part in row:
+                return above
+            above |= row
+    raise AssertionError(f"say in the rows where {part} belongs")
+
+
+def part_of(module: str) -> str:
+    top, _, rest = module.partition(".")
+    return f"relay.{rest.split('.')[0]}" if top == "relay" and rest else top
+
+
+def wrong_arrows(source: str, importer: str) -> list[str]:
+    here = part_of(importer)
+    allowed = importable(here) | {here}
+    return [
+        str(each)
+        for each in imports_in(source, importer)
+        if each.imported.split(".")[0] in ("relay", "workers", "supervisor", "tests")
+        and part_of(each.imported) not in allowed
+    ]
+
+
+def impure_imports(source: str, importer: str) -> list[str]:
+    return [
+        str(each)
+        for each in imports_in(source, importer)
+        if each.imported.split(".")[0] in IMPURE_MODULES
+    ]
+
+
+def banned_things(source: str, importer: str) -> list[str]:
+    found = [
+        str(each)
+        for each in imports_in(source, importer)
+        if each.imported.split(".")[0] in BANNED_MODULES
+    ]
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Name(id=name) if name in BANNED_NAMES:
+                found.append(f"{importer} line {node.lineno} uses {name}")
+            case ast.Attribute(attr=name) if name in BANNED_ATTRIBUTES:
+                found.append(f"{importer} line {node.lineno} uses .{name}")
+            case ast.keyword(arg="shell", value=value) if not (
+                isinstance(value, ast.Constant) and value.value is False
+            ):
+                found.append(f"{importer} line {value.lineno} passes shell")
+            case _:
+                pass
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_imports_point_one_way(path: Path) -> None:
+    assert wrong_arrows(path.read_text(), module_of(path)) == []
+
+
+def pure_sources() -> list[Path]:
+    return [path for path in SOURCES if any(Path(module_of(path)).match(name) for name in PURE)]
+
+
+@pytest.mark.parametrize("path", pure_sources(), ids=module_of)
+def test_decisions_are_pure(path: Path) -> None:
+    assert impure_imports(path.read_text(), module_of(path)) == []
+
+
+def test_every_pure_module_is_there() -> None:
+    modules = {module_of(path) for path in pure_sources()}
+
+    for name in PURE:
+        assert name in modules or name.endswith("*")
+    assert {"relay.core.codec", "relay.core.sheet", "relay.core.wheel"} <= modules
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_nothing_is_unpickled_evaluated_or_given_to_a_shell(path: Path) -> None:
+    assert banned_things(path.read_text(), module_of(path)) == []
+
+
+@pytest.mark.parametrize(
+    ("importer", "source"),
+    [
+        ("relay.core.codec", "from relay.bus import link"),
+        ("relay.core.codec", "from relay.bus.link import Outgoing"),
+        ("relay.core.codec", "import relay.bus.link"),
+        ("relay.core.codec", "def f():\n    from relay.bus.link import Outgoing"),
+        ("relay.core.codec", "if TYPE_CHECKING:\n    from relay.bus.link import Outgoing"),
+        ("relay.settings", "from relay.core.slots import slot_of"),
+        ("relay.errors", "import relay.settings"),
+        ("relay.bus.link", "import relay.front.session"),
+        ("relay.front.session", "from workers import shard"),
+        ("workers.shard", "from relay.front.session import Session"),
+        ("relay.chat", "from relay.front.session import Session"),
+        ("relay.client", "import relay.front.session"),
+        ("relay.front.session", "import relay.client"),
+        ("relay.process", "import relay.client"),
+        ("relay.loadgen.main", "import relay.bus.link"),
+        ("relay.loadgen.main", "import relay.chat"),
+        ("workers.shard", "import supervisor"),
+        ("relay.bus.link", "import tests.fake_relay"),
+        ("workers.shard", "import relay.unheard_of"),
+    ],
+)
+def test_a_wrong_arrow_would_be_found(importer: str, source: str) -> None:
+    assert wrong_arrows(source, importer)
+
+
+def test_a_right_arrow_is_not_one() -> None:
+    source = "import relay\nimport asyncio\nfrom relay.core import codec\nimport relay.errors"
+
+    assert wrong_arrows(source, "relay.front.session") == []
+    assert wrong_arrows("from relay.front.server import Front", "relay.front.connection") == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "import marshal as m",
+        "eval('1')",
+        "map(eval, [])",
+        "exec('x = 1')",
+        "__import__('os')",
+        "os.system('ls')",
+        "subprocess.run('ls', shell=True)",
+        "subprocess.run('ls', shell=flag)",
+        "socket.recv_pyobj()",
+    ],
+)
+def test_a_banned_thing_would_be_found(source: str) -> None:
+    assert banned_things(source, "workers.shard")
+
+
+def test_what_only_looks_banned_is_not() -> None:
+    source = "re.compile('x')\nsubprocess.run(['ls'], shell=False)\nself.evaluate()"
+
+    assert banned_things(source, "workers.shard") == []
