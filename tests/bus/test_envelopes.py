@@ -30,7 +30,7 @@ from relay.bus.envelopes import (
 
 # What msgpack holds; seqs are the largest of ours, at most 2**64 - 1.
 INTEGERS = st.integers(-(2**63), 2**64 - 1)
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 TO_WORKER = get_args(ToWorker)
 TO_FRONT = get_args(ToFront)

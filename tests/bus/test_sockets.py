@@ -82,7 +82,7 @@ def test_one_that_has_gone_is_refused(bus: Bus) -> None:
     receive(router)
     dealer.close()
 
-    refused_with = 0
+    refused_with: int | None = None
     for _ in range(WITHIN_MS // 10):
         try:
             router.send_multipart((b"front-0-1", b"payload"), zmq.DONTWAIT)

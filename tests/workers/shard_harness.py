@@ -1,8 +1,8 @@
 """Shards under test: real stores, a clock that stands still, and peers joined without a bus.
 
-A `ClusterHarness` takes envelopes as fronts send them, gives each to the shard that owns it, commits
-and carries what shards say to each other until all is quiet. After every batch the store must be
-true to itself (`ShardHarness.check`); a failure shows the story so far.
+A `ClusterHarness` takes envelopes as fronts send them, gives each to the shard that owns it,
+commits, and carries what shards say to each other until all is quiet. After every
+batch the store must be true to itself (`ShardHarness.check`); a failure shows the story so far.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
 from itertools import count
 from pathlib import Path
@@ -379,7 +380,7 @@ class ClusterHarness:
         """Give envelopes of one front to their owners, one batch each; return what fronts get."""
         self.sent = {}
         for index, items in self._by_owner(front, envelopes).items():
-            self._turn(self.shards[index], lambda shard, its=items: _handle(shard, front, its))
+            self._turn(self.shards[index], partial(_handle, front=front, items=items))
         self.settle()
         return self._all_sent()
 
@@ -467,9 +468,7 @@ class ClusterHarness:
                     items: list[ToWorker] = [opened]
                     if client.is_paused:
                         items.append(Pause(number))
-                    self._turn(
-                        harness, lambda shard, f=front, its=items: _handle(shard, f, its)
-                    )
+                    self._turn(harness, partial(_handle, front=front, items=items))
         else:
             for key, client in list(self._clients.items()):
                 if self.owner(client.user) is harness:
@@ -579,9 +578,7 @@ class ClusterHarness:
                 sender, origin, applied = self._answers.popleft()
                 receiver = next((s for s in self.shards if s.identity == origin), None)
                 if receiver is not None and receiver.is_up:
-                    self._turn(
-                        receiver, lambda shard, a=applied, s=sender: shard.applied(s, a)
-                    )
+                    self._turn(receiver, partial(_applied, sender=sender, applied=applied))
                 continue
             way = next((way for way, link in self._links.items() if link), None)
             if way is None:
@@ -589,9 +586,7 @@ class ClusterHarness:
             sender, peer = way
             items = list(self._links[way])
             self._links[way].clear()
-            self._turn(
-                self.shards[peer], lambda shard, s=sender, its=items: _take(shard, s, its)
-            )
+            self._turn(self.shards[peer], partial(_take, peer=sender, items=items))
 
     def _connect(self, harness: ShardHarness, peer: int) -> None:
         self._links[harness.index, peer] = deque()
@@ -632,6 +627,10 @@ class ClusterHarness:
 def _handle(shard: Shard, front: Identity, items: Sequence[ToWorker]) -> None:
     for item in items:
         shard.handle(front, item)
+
+
+def _applied(shard: Shard, sender: int, applied: Applied) -> None:
+    shard.applied(sender, applied)
 
 
 def _take(shard: Shard, peer: int, items: Sequence[tuple[Identity, Any]]) -> None:

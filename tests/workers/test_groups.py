@@ -23,7 +23,15 @@ from shard_harness import (
     to_user,
 )
 
-from relay.bus.envelopes import CloseSession, DeliverToMany, Refused, Stored, ToFront
+from relay.bus.envelopes import (
+    CloseSession,
+    DeliverToMany,
+    Refused,
+    SendToGroup,
+    SendToUser,
+    Stored,
+    ToFront,
+)
 from relay.settings import Settings
 
 
@@ -279,7 +287,7 @@ def test_one_author_s_messages_to_the_group_and_to_a_member_keep_their_order_in_
     cluster: ClusterHarness,
 ) -> None:
     cluster.login(BOB, 1)
-    sends = [
+    sends: list[SendToUser | SendToGroup] = [
         to_group(ALICE, HIKE, "G1"),
         to_user(ALICE, BOB, "U1"),
         to_group(ALICE, HIKE, "G2"),

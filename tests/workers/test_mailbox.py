@@ -139,13 +139,11 @@ def test_a_stretch_without_entries_ends(mailbox: Mailbox, batch: Batch) -> None:
 # ------------------------------------------------------------------------------------- limits
 
 
-def test_a_full_mailbox_refuses_when_nothing_in_it_was_sent(
-    mailbox: Mailbox, batch: Batch
-) -> None:
+def test_a_full_mailbox_refuses_when_nothing_in_it_was_sent(mailbox: Mailbox, batch: Batch) -> None:
     for seq in (1, 2, 3):
         mailbox.add_message(batch, seq, b"frame", FEW)
 
-    with pytest.raises(MailboxFull, match="3 messages of 15 bytes .* at most 3"):
+    with pytest.raises(MailboxFull, match=r"3 messages of 15 bytes .* at most 3"):
         mailbox.add_message(batch, 4, b"frame", FEW)
     with pytest.raises(MailboxFull):
         mailbox.add_group_message(batch, 4, 5, FEW)
@@ -154,9 +152,7 @@ def test_a_full_mailbox_refuses_when_nothing_in_it_was_sent(
     assert counts(mailbox) == (3, 15, 0)
 
 
-def test_a_full_mailbox_lets_go_of_the_oldest_that_was_sent(
-    mailbox: Mailbox, batch: Batch
-) -> None:
+def test_a_full_mailbox_lets_go_of_the_oldest_that_was_sent(mailbox: Mailbox, batch: Batch) -> None:
     for seq in (1, 2, 3):
         mailbox.add_message(batch, seq, b"frame", FEW)
     mailbox.transmitted = 2
@@ -324,15 +320,11 @@ def test_a_present_author_gets_each_level(mailbox: Mailbox, batch: Batch) -> Non
     assert seqs(mailbox, batch) == [1, 2]
 
 
-def test_when_the_session_ends_only_the_highest_level_stays(
-    mailbox: Mailbox, batch: Batch
-) -> None:
+def test_when_the_session_ends_only_the_highest_level_stays(mailbox: Mailbox, batch: Batch) -> None:
     mailbox.add_receipt(batch, 1, delivered("M0"), LIMITS, author_is_absent=True)
     mailbox.add_receipt(batch, 2, delivered("M1"), LIMITS, author_is_absent=True)
     for seq, level in ((3, 3), (4, 4)):
-        mailbox.add_receipt(
-            batch, seq, delivered("M1", level), LIMITS, author_is_absent=False
-        )
+        mailbox.add_receipt(batch, seq, delivered("M1", level), LIMITS, author_is_absent=False)
 
     mailbox.make_receipts_findable(batch)
 

@@ -23,7 +23,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from shard_harness import NOW_S, ShardHarness, group_of, local_of, settings_with
 
 from relay.bus.envelopes import (
-    Acked,
     Applied,
     Deliver,
     DeliverToMany,
@@ -640,9 +639,7 @@ class World(RuleBasedStateMachine):
                 else:
                     shard.handle(origin, item)
 
-        effects = harness.turn(
-            decide, now_ms=self.now_ms, commit=fate != "dies before the commit"
-        )
+        effects = harness.turn(decide, now_ms=self.now_ms, commit=fate != "dies before the commit")
         if fate != "dies before the commit":
             self._learn(effects)
         if fate == "goes on":
@@ -658,9 +655,7 @@ class World(RuleBasedStateMachine):
                 batch = batches.popleft()
                 if batch.incarnation != place.harness.incarnation or origin in place.dead_fronts:
                     continue
-                outgoing = place.outgoing.setdefault(
-                    origin, Outgoing(SETTINGS.flow.link_bytes)
-                )
+                outgoing = place.outgoing.setdefault(origin, Outgoing(SETTINGS.flow.link_bytes))
                 assert place.incoming[origin].accept(batch.number, 0)
                 was_full = outgoing.is_full
                 outgoing.confirm(batch.received)

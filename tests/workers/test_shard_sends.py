@@ -30,6 +30,7 @@ from relay.bus.envelopes import (
     Page,
     Ready,
     Refused,
+    SendToGroup,
     SendToUser,
     Stored,
 )
@@ -346,7 +347,10 @@ def test_what_another_worker_owns_is_refused_for_a_retry(tmp_path: Path) -> None
     """I8: a front with an old topology."""
     cluster = ClusterHarness(tmp_path, workers=2)
     local = local_of(1, workers=2)
-    strays = [to_user(ALICE, local, "M1"), to_group(ALICE, local, "M2")]
+    strays: list[SendToUser | SendToGroup] = [
+        to_user(ALICE, local, "M1"),
+        to_group(ALICE, local, "M2"),
+    ]
 
     def decide(shard: Shard) -> None:
         for send in strays:

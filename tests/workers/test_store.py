@@ -169,9 +169,13 @@ def test_a_full_map_at_its_limit_refuses_the_batch_and_keeps_what_was_there(
     store.grow()
 
     batch = store.begin()
-    with pytest.raises(lmdb.MapFullError):
+
+    def fill_up() -> None:
         for seq in range(100, 300):
             batch.put_mail(box_of("bob"), seq, bytes(10 * KIB))
+
+    with pytest.raises(lmdb.MapFullError):
+        fill_up()
     batch.abort()
 
     batch = store.begin()
