@@ -516,6 +516,7 @@ async def _supervise(settings: Settings) -> int:
 def main(argv: list[str]) -> int:
     """Run the relay as the command line `argv` says, until a signal; return the exit code."""
     faulthandler.enable()
+    os.umask(0o077)  # what is stored here is nobody else's business
     try:
         settings = parse_settings(argv)
         log.configure(settings.log.format, settings.log.level, process="supervisor")

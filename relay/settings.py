@@ -99,6 +99,8 @@ class LimitSettings(_Table, frozen=True):
     frames_per_s: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0
     # Frames a session may send at once before frames_per_s holds it back.
     frames_burst: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
+    # Connections of one front; further ones are cut at once. Some 10 KiB of memory each.
+    connections: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
     # Members of one group: 256 and its creator.
     group_members: Annotated[int, Meta(ge=1, le=100_000)] = 257
 
@@ -110,8 +112,9 @@ class KeepaliveSettings(_Table, frozen=True):
     ping_interval_s: Annotated[float, Meta(ge=0.05, le=3600)] = 20.0
     # Seconds without a pong until the connection counts as dead.
     pong_timeout_s: Annotated[float, Meta(ge=0.05, le=3600)] = 20.0
-    # Seconds from writing a receipt to the ping whose pong confirms it; PROTOCOL 2.1 says within 1.
-    receipt_ping_s: Annotated[float, Meta(ge=0.01, le=1)] = 1.0
+    # Seconds from writing a receipt to the ping whose pong confirms it; PROTOCOL 2.1 says within
+    # 1, and a ping may be late by two tenths.
+    receipt_ping_s: Annotated[float, Meta(ge=0.01, le=0.8)] = 0.5
 
 
 class FlowSettings(_Table, frozen=True):
@@ -141,8 +144,9 @@ class MailboxSettings(_Table, frozen=True):
     max_entries: Annotated[int, Meta(ge=1, le=100_000_000)] = 10_000
     # Bytes of undelivered messages; the same happens.
     max_bytes: Annotated[int, Meta(ge=KIB, le=TIB)] = 64 * MIB
-    # Unconfirmed receipts; as many as messages, because each message returns at least one.
-    max_receipts: Annotated[int, Meta(ge=1, le=100_000_000)] = 10_000
+    # Unconfirmed receipts; at the limit the oldest that were sent before go, otherwise new ones are
+    # dropped. Ten times the messages, because a message to a group returns many.
+    max_receipts: Annotated[int, Meta(ge=1, le=100_000_000)] = 100_000
     # Days that an entry waits; 0.00001 is about a second, for trials.
     ttl_days: Annotated[float, Meta(ge=0.00001, le=3650)] = 30.0
 
@@ -169,7 +173,7 @@ class StoreSettings(_Table, frozen=True):
     durability: Literal["fsync", "os"] = "fsync"
     # Bytes of address space that a worker's map starts with. The file is sparse: it takes disk
     # only for what it holds, so a generous start costs nothing and saves growing.
-    map_bytes: Annotated[int, Meta(ge=MIB, le=64 * TIB)] = GIB
+    map_bytes: Annotated[int, Meta(ge=64 * MIB, le=64 * TIB)] = GIB
     # Bytes to which the map may grow, then sends get 500; far below the 128 TiB of address space
     # of a 64-bit process.
     # At least 64 MiB, so that the eighth of it that stays free holds a whole batch.

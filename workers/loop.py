@@ -37,14 +37,16 @@ from workers.store import Store
 
 # One batch takes at most this much from the inbox, so that its commit stays short.
 MAX_BATCH_MESSAGES = 512
-MAX_BATCH_BYTES = 4 * 1024 * 1024
+# A group message is written once for each worker, so the bytes count up to as many times in the
+# store's reserve (workers.room).
+MAX_BATCH_BYTES = 1024 * 1024
+MAX_BATCH_WORK = 20_000  # decisions: about a quarter of a second of the dearest kind
 # Confirmations free space and nothing waits for them, so they ride with the next batch, or go
 # after this long. Without it each would cost an fsync of its own under light load.
 LAZY_MS = 100
 SWEEP_MS = 1000
 SWEPT_BOXES = 200
 COUNTERS_MS = 60_000
-GROW_EVERY_BATCHES = 64
 # The store may still be held by the worker of a supervisor that was killed, as it stops.
 LOCK_WAIT_S = 5.0
 
@@ -118,7 +120,8 @@ class Worker:
         self._batches = 0
         self._swept_to = b""
         self._unchecked_bytes = 0
-        now = _now_ms()
+        self._drained_work = 0
+        now = _clock_ms()
         self._room_due_ms = now
         self._heartbeat_due_ms = now
         self._sweep_due_ms = now + SWEEP_MS
@@ -159,7 +162,7 @@ class Worker:
             due = min(due, self._lazy_due_ms)
         if self._new_peers or self._lost_fronts:
             return 0
-        return max(0, due - _now_ms())
+        return max(0, due - _clock_ms())
 
     # --------------------------------------------------------------------------------- inbox
 
@@ -167,6 +170,7 @@ class Worker:
         """Take what has come, up to the batch's bounds; the rest waits in the sockets."""
         received: list[_Received] = []
         size = 0
+        self._drained_work = 0
         for _ in range(MAX_BATCH_MESSAGES):
             try:
                 origin, payload = self._router.recv_multipart(zmq.DONTWAIT)
@@ -175,7 +179,7 @@ class Worker:
             size += len(payload)
             self._unchecked_bytes += len(payload)
             self._open(origin, payload, received)
-            if size >= MAX_BATCH_BYTES:
+            if size >= MAX_BATCH_BYTES or self._drained_work >= MAX_BATCH_WORK:
                 break
         for index, peer in self._peers.items():
             while True:
@@ -189,6 +193,7 @@ class Worker:
 
     def _open(self, origin: Identity, payload: bytes, received: list[_Received]) -> None:
         batch = envelopes.decode_worker_batch(payload)
+        self._drained_work += sum(map(envelopes.work_of, batch.items))
         if batch.incarnation != self._place.incarnation:
             # Meant for a worker that is no more; its sender knows or will soon (I8).
             self._shard.counters["stale_batches_refused"] += 1
@@ -218,19 +223,19 @@ class Worker:
 
     def _turn(self, received: list[_Received]) -> None:
         """Decide on what was received in one transaction, commit it, then send what follows."""
-        now_ms = _now_ms()
+        clock_ms = _clock_ms()
         urgent = any(not isinstance(each.item, Confirmed | Applied) for each in received)
         if not urgent and not (self._lost_fronts or self._roomy_fronts or self._new_peers):
             if received and not self._lazy:
-                self._lazy_due_ms = now_ms + LAZY_MS
+                self._lazy_due_ms = clock_ms + LAZY_MS
             self._lazy += received
-            if not self._lazy or (now_ms < self._lazy_due_ms and not self._stopping):
+            if not self._lazy or (clock_ms < self._lazy_due_ms and not self._stopping):
                 return
             received = []
         received, self._lazy = self._lazy + received, []
         batch = self._store.begin()
         try:
-            self._shard.begin(batch, now_ms=now_ms)
+            self._shard.begin(batch, now_ms=_now_ms())
             self._decide(received)
             effects = self._shard.end()
             batch.commit()
@@ -241,8 +246,7 @@ class Worker:
         self._batches += 1
         if self._unchecked_bytes >= CHECK_EVERY_BYTES:
             self._check_room()
-        if self._batches % GROW_EVERY_BATCHES == 0:
-            self._store.grow()
+        self._store.grow()
 
     def _decide(self, received: list[_Received]) -> None:
         shard = self._shard
@@ -267,9 +271,10 @@ class Worker:
                 shard.handle(origin, item)
 
     def _send(self, effects: Effects) -> None:
-        for origin in self._heard:
-            effects.to_fronts[origin]  # an empty batch confirms what was received
-        self._heard.clear()
+        if not self._lazy:  # what waits there is not stored yet
+            for origin in self._heard:
+                effects.to_fronts[origin]  # an empty batch confirms what was received
+            self._heard.clear()
         for front, items in effects.to_fronts.items():
             link = self._fronts.get(front)
             if link is None:
@@ -352,6 +357,7 @@ class Worker:
                 self._poller.unregister(peer.socket)
                 peer.socket.close()
                 del self._peers[index]
+                self._new_peers.discard(index)
                 self._shard.peer_lost(index)
         for index, address in present.items():
             if index != self._place.index and index not in self._peers:
@@ -367,23 +373,23 @@ class Worker:
     # ----------------------------------------------------------------------------------- time
 
     def _tick(self) -> None:
-        now_ms = _now_ms()
-        if now_ms >= self._heartbeat_due_ms:
+        clock_ms = _clock_ms()
+        if clock_ms >= self._heartbeat_due_ms:
             self._place.control.send(Heartbeat())
-            self._heartbeat_due_ms = now_ms + int(self._settings.supervisor.heartbeat_s * 1000)
-        if now_ms >= self._sweep_due_ms:
-            self._sweep_due_ms = now_ms + SWEEP_MS
-            self._sweep(now_ms)
-        if now_ms >= self._room_due_ms:
+            self._heartbeat_due_ms = clock_ms + int(self._settings.supervisor.heartbeat_s * 1000)
+        if clock_ms >= self._sweep_due_ms:
+            self._sweep_due_ms = clock_ms + SWEEP_MS
+            self._sweep()
+        if clock_ms >= self._room_due_ms:
             self._check_room()
-        if now_ms >= self._counters_due_ms:
-            self._counters_due_ms = now_ms + COUNTERS_MS
+        if clock_ms >= self._counters_due_ms:
+            self._counters_due_ms = clock_ms + COUNTERS_MS
             self._log_counters()
 
     def _check_room(self) -> None:
         """Refuse sends while there is no room for them, and take them again when there is."""
         self._unchecked_bytes = 0
-        self._room_due_ms = _now_ms() + CHECK_EVERY_MS
+        self._room_due_ms = _clock_ms() + CHECK_EVERY_MS
         lack = lack_of_room(self._store, self._directory, self._settings.store)
         if lack and not self._shard.refusal:
             self._log.error("store.full", reason=lack)
@@ -391,10 +397,10 @@ class Worker:
             self._log.info("store.has_room_again")
         self._shard.refusal = lack
 
-    def _sweep(self, now_ms: int) -> None:
+    def _sweep(self) -> None:
         batch = self._store.begin()
         try:
-            self._shard.begin(batch, now_ms=now_ms)
+            self._shard.begin(batch, now_ms=_now_ms())
             self._swept_to = self._shard.sweep(self._swept_to, max_boxes=SWEPT_BOXES)
             effects = self._shard.end()
             batch.commit()
@@ -415,5 +421,11 @@ def _parse_identity(identity: Identity) -> tuple[bytes, int, int]:
     return role, int(index), int(incarnation)
 
 
+def _clock_ms() -> int:
+    """A time that never jumps, for deadlines."""
+    return time.monotonic_ns() // 1_000_000
+
+
 def _now_ms() -> int:
+    """The time since 1970, for what is stored and told."""
     return time.time_ns() // 1_000_000

@@ -35,6 +35,10 @@ _encode_receipt = msgspec.msgpack.Encoder().encode
 _decode_receipt = msgspec.msgpack.Decoder(Receipt).decode
 
 
+# Looking for them reads the mailbox from its start, so they go by the thousand.
+MAX_RECEIPTS_EVICTED = 1000
+
+
 class MailboxFull(RelayError):
     """The mailbox is at its limit and holds nothing that was ever sent; nothing was queued."""
 
@@ -49,11 +53,12 @@ class Stretch(NamedTuple):
 class Mailbox:
     """The totals of one mailbox, and every change of it.
 
-    `transmitted` is the seq up to which entries have been sent to a session at least once; those
-    may be evicted when it is full, later ones never (2.7).
+    `transmitted` is the seq up to which entries have been sent towards a session at least once;
+    those may be evicted when it is full, later ones never (2.7). `written` is how far its front has
+    confirmed that: all that is left of it when the front dies.
     """
 
-    __slots__ = ("box", "evicted", "messages", "receipts", "size", "transmitted")
+    __slots__ = ("box", "evicted", "messages", "receipts", "size", "transmitted", "written")
 
     def __init__(self, box: bytes) -> None:
         self.box = box
@@ -61,6 +66,7 @@ class Mailbox:
         self.size = 0  # bytes of the messages' frames
         self.receipts = 0
         self.transmitted = 0
+        self.written = 0
         self.evicted = 0  # since someone last counted them
 
     @classmethod
@@ -72,6 +78,7 @@ class Mailbox:
             mailbox.messages, mailbox.size, mailbox.receipts, mailbox.transmitted = _TOTALS.unpack(
                 totals
             )
+            mailbox.written = mailbox.transmitted
             return mailbox
         for _, entry in batch.scan_mail(mailbox.box):
             mailbox._count(entry, 1)
@@ -120,12 +127,21 @@ class Mailbox:
 
         While the author is absent a higher level takes the place of a lower one (2.4.5).
         """
+        if self.receipts >= limits.max_receipts:
+            self._evict_receipts(batch)
         if not author_is_absent:
             if self.receipts >= limits.max_receipts:
                 return False
             self._put(batch, seq, b"r" + _encode_receipt(receipt))
             return True
         return self._add_findable(batch, seq, receipt, limits.max_receipts)
+
+    def _evict_receipts(self, batch: Batch) -> None:
+        """Give up the oldest receipts that were sent and never confirmed, some at once."""
+        sent = self.receipts_up_to(batch, self.transmitted)[:MAX_RECEIPTS_EVICTED]
+        for seq in sent:
+            self.remove(batch, seq)
+        self.evicted += len(sent)
 
     def make_receipts_findable(self, batch: Batch) -> None:
         """Prepare the receipts that wait for the author's absence, when its session ends."""
@@ -137,7 +153,7 @@ class Mailbox:
             if entry[0] == _RECEIPT
         ]
         for seq, receipt in found:
-            self._remove(batch, seq)
+            self.remove(batch, seq)
             self._add_findable(batch, seq, receipt, None)
 
     def _add_findable(
@@ -157,10 +173,6 @@ class Mailbox:
         self._put(batch, seq, b"R" + _encode_receipt(receipt))
         batch.put_receipt(key, seq)
         return True
-
-    def remove(self, batch: Batch, seq: int) -> bool:
-        """Remove entry `seq`, confirmed by its reader; False if it was gone already."""
-        return self._remove(batch, seq)
 
     def stretch(
         self, batch: Batch, *, after: int, up_to: int, max_bytes: int, max_entries: int
@@ -198,7 +210,7 @@ class Mailbox:
                 break
             due.append(seq)
         for seq in due:
-            self._remove(batch, seq)
+            self.remove(batch, seq)
         return len(due)
 
     def _make_room(self, batch: Batch, length: int, limits: MailboxSettings) -> None:
@@ -220,14 +232,15 @@ class Mailbox:
                 messages -= 1
                 size -= _length(raw)
         for seq in due:
-            self._remove(batch, seq)
+            self.remove(batch, seq)
         self.evicted += len(due)
 
     def _put(self, batch: Batch, seq: int, raw: bytes) -> None:
         batch.put_mail(self.box, seq, raw)
         self._count(raw, 1)
 
-    def _remove(self, batch: Batch, seq: int) -> bool:
+    def remove(self, batch: Batch, seq: int) -> bool:
+        """Remove entry `seq`; False if it was gone already."""
         raw = batch.pop_mail(self.box, seq)
         if raw is None:
             return False

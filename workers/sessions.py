@@ -63,9 +63,15 @@ class Session:
         if seq > self.mailbox.transmitted:
             self.mailbox.transmitted = seq
 
+    def wrote(self, seq: int) -> None:
+        """Note that the front has written everything up to `seq` to the client."""
+        if seq > self.mailbox.written:
+            self.mailbox.written = seq
+
     def rewind(self, cursor: int) -> None:
         """Go on behind `cursor`; what was sent after it was not written and comes again."""
         self.cursor = cursor
+        self.mailbox.transmitted = max(self.mailbox.written, cursor)
         while self.receipts and self.receipts[-1] > cursor:
             self.receipts.pop()
 

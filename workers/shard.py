@@ -48,6 +48,12 @@ from workers.outbox import Outbox
 from workers.sessions import Session, Sessions, State
 from workers.store import Batch
 
+# A sweep is bounded, so that it does not hold up the traffic between two of them.
+MAX_SWEPT_ENTRIES = 500
+# Counted in messages, so that under light load, when each is a batch of its own, as many are
+# forgotten as come. At one sweep a second this is more than a store can take for a week.
+MAX_FORGOTTEN = 5000
+MAX_STRAYS = 1000  # acks that match nothing, of one batch for one peer
 MAX_PAGE_ENTRIES = 2000  # bounds the envelopes of a page of tiny frames
 
 
@@ -136,6 +142,7 @@ class Shard:
             case CloseSession():
                 session = self.sessions.at(origin, envelope.session)
                 if session is not None:
+                    session.wrote(envelope.cursor)
                     self._close(session)
             case Pause():
                 session = self.sessions.at(origin, envelope.session)
@@ -186,6 +193,7 @@ class Shard:
                 return
             self._effects.to_fronts[present.front].append(EndSession(present.number))
             self.sessions.discard(present)
+            present.mailbox.transmitted = present.mailbox.written
             session = Session(front, request.session, request.user, present.mailbox)
             session.takeovers = present.takeovers
             self.sessions.add(session)
@@ -195,6 +203,7 @@ class Shard:
         if session.is_announced:
             # What it had from an earlier incarnation still waits for a pong, and may be evicted.
             session.receipts.extend(session.mailbox.receipts_up_to(self._batch, request.cursor))
+            session.wrote(request.cursor)
             session.sent(request.cursor)
         else:
             self._effects.to_fronts[front].append(SessionOpened(request.session))
@@ -222,6 +231,7 @@ class Shard:
 
     def _close(self, session: Session) -> None:
         self.sessions.discard(session)
+        session.mailbox.transmitted = session.mailbox.written
         session.mailbox.make_receipts_findable(self._batch)
         self._absent[session.user] = session.mailbox
 
@@ -230,6 +240,8 @@ class Shard:
         if session is None:
             return
         if ready.pages == session.pages:
+            if not session.barrier:  # a `q` is written when it is packed
+                session.wrote(ready.cursor)
             session.rewind(ready.cursor)
         elif session.state is State.READING:
             return  # a page crossed with it that asks for a `Ready` too
@@ -277,6 +289,7 @@ class Shard:
         session = self.sessions.at(front, confirmed.session)
         if session is None:
             return
+        session.wrote(confirmed.seq)
         while session.receipts and session.receipts[0] <= confirmed.seq:
             session.mailbox.remove(self._batch, session.receipts.popleft())
 
@@ -547,6 +560,9 @@ class Shard:
             if not route:
                 self._deliver_stray(stray)
                 return
+            if len(self._effects.to_peers[route[0]]) >= MAX_STRAYS:
+                self.counters["stray_acks_dropped"] += 1  # best effort, and no credit bounds it
+                return
             stray = StrayAck(
                 route,
                 stray.author,
@@ -667,10 +683,3 @@ class Shard:
                     return after
             after = box + b"\xff"
         return after
-
-
-# A sweep is bounded, so that it does not hold up the traffic between two of them.
-MAX_SWEPT_ENTRIES = 500
-# Counted in messages, so that under light load, when each is a batch of its own, as many are
-# forgotten as come. At one sweep a second this is more than a store can take for a week.
-MAX_FORGOTTEN = 5000

@@ -36,9 +36,13 @@ class OpenSession(msgspec.Struct, frozen=True, array_like=True, tag=1):
 
 
 class CloseSession(msgspec.Struct, frozen=True, array_like=True, tag=2):
-    """The session's connection is gone; what it did not ack stays queued."""
+    """The session's connection is gone; what it did not ack stays queued.
+
+    Everything up to `cursor` was written to it; 0 where that is not known.
+    """
 
     session: int
+    cursor: int = 0
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag=3):
@@ -257,6 +261,11 @@ ToFront = (
     SessionOpened | SessionRefused | Page | Deliver | DeliverToMany | Stored | Refused | EndSession
 )
 ToPeer = Applied
+
+
+def work_of(envelope: ToWorker) -> int:
+    """Return how many decisions an envelope asks for; a batch is bounded in them."""
+    return len(envelope.message_ids) if type(envelope) is Acked else 1
 
 
 class WorkerBatch(msgspec.Struct, frozen=True, array_like=True):

@@ -69,7 +69,7 @@ class _AckBody(msgspec.Struct, rename={"author": "from", "message_id": "id"}):
     author: str
     to: str
     cmd: Any = "ack"
-    t: Any = None
+    t: msgspec.Raw = msgspec.Raw(b"null")
 
 
 _decode_action = msgspec.json.Decoder(tuple[str, _Relay, list[_Element]]).decode
@@ -88,7 +88,7 @@ class Codec:
         self._limits = limits
 
     def decode(self, payload: bytes, *, user: str, now_s: int) -> Stanza:
-        """Return what `payload` (valid UTF-8, at most `frame_bytes`) means.
+        """Return what `payload` (at most `frame_bytes`) means.
 
         `user` is who the session is logged in as, and becomes the author of what it sends; empty
         before auth.
@@ -176,6 +176,8 @@ class Codec:
         return Send(local, is_group, message_id, time_s, digest, frame)
 
     def _general(self, payload: bytes, user: str, now_s: int) -> Stanza:
+        if not _is_utf8(payload):
+            raise FrameError(400, "a binary message must be UTF-8")
         if payload == KEEPALIVE_REQUEST:
             return Keepalive()
         correlation = ""
@@ -269,7 +271,7 @@ class Codec:
             if not isinstance(content, dict) or not content or message is None:
                 raise FrameError(400, "message: an object with at least one key is expected")
             time = element.pop("messageTimestamp", None)
-            time_value = None if time is None else _value(time)
+            time_value = None if time is None else _time_value(time)
             key.pop("fromMe", None)
             key_extra = _members(key, without={"participant", "remoteJid"})
             extra = _members(element, without=SERVER_KEYS)
@@ -316,7 +318,16 @@ class Codec:
             raise FrameError(400, f"from, to: {error}", message_id=known_id) from None
         if author_is_group and chat_is_group:
             raise FrameError(400, "from: the author, a user, is expected", message_id=known_id)
-        return Ack(tag, ids, level, author, author_is_group, chat, chat_is_group, read_time(body.t))
+        return Ack(
+            tag,
+            ids,
+            level,
+            author,
+            author_is_group,
+            chat,
+            chat_is_group,
+            read_time(_time_value(body.t)),
+        )
 
 
 def check_id(message_id: str | None) -> None:
@@ -369,6 +380,22 @@ def _value(raw: msgspec.Raw) -> object:
         return _decode_any(raw)
     except _JSON_ERRORS as error:
         raise FrameError(400, _reason(error)) from None
+
+
+def _time_value(raw: msgspec.Raw) -> object:
+    """Decode a time; what is none, and be it a number beyond all bounds, is server time (R9)."""
+    try:
+        return _decode_any(raw)
+    except _JSON_ERRORS:
+        return None
+
+
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _object(raw: msgspec.Raw | None, otherwise: str) -> dict[str, msgspec.Raw]:

@@ -13,7 +13,14 @@ from collections.abc import Callable
 import zmq
 
 from relay.bus import envelopes
-from relay.bus.envelopes import FrontBatch, ToWorker, WorkerBatch
+from relay.bus.envelopes import (
+    FrontBatch,
+    SendToGroup,
+    SendToUser,
+    ToWorker,
+    WorkerBatch,
+    work_of,
+)
 from relay.bus.link import Incoming, Outgoing
 from relay.bus.sockets import connect_dealer
 from relay.bus.topology import Topology, WorkerAddress
@@ -21,8 +28,10 @@ from relay.core.slots import SLOT_COUNT
 
 # Batches read from one link before other work gets its turn.
 _MAX_READ = 64
-# Items in one repeated batch, so that a worker's first batches stay short.
-_MAX_REPEATED = 500
+# What one batch may ask for, so that no worker is busy with it for long: some 50 ms of acks that
+# match nothing, the dearest kind, or 1 MiB of messages.
+_MAX_WORK = 4_000
+_MAX_FRAME_BYTES = 1024 * 1024
 
 
 class WorkerLink:
@@ -38,6 +47,8 @@ class WorkerLink:
         self._confirm_every = max_bytes // 8
         self._items: list[ToWorker] = []
         self._durable: list[ToWorker] = []
+        self._work = 0
+        self._frame_bytes = 0
         self._is_dirty = False
 
     @property
@@ -55,7 +66,13 @@ class WorkerLink:
         self._items.append(envelope)
         if durable:
             self._durable.append(envelope)
-        self._mark()
+        self._work += work_of(envelope)
+        if isinstance(envelope, SendToUser | SendToGroup):
+            self._frame_bytes += len(envelope.frame)
+        if self._work >= _MAX_WORK or self._frame_bytes >= _MAX_FRAME_BYTES:
+            self.flush()
+        else:
+            self._mark()
 
     def connect(self, address: WorkerAddress, announce: Callable[[WorkerLink], None]) -> None:
         """Begin with a new incarnation: announce the sessions, then repeat what is unconfirmed."""
@@ -71,10 +88,8 @@ class WorkerLink:
         self._bus.loop.add_reader(self._socket.fileno(), self._read)
         announce(self)
         self.flush()
-        for start in range(0, len(repeated), _MAX_REPEATED):
-            self._items = repeated[start : start + _MAX_REPEATED]
-            self._durable = list(self._items)
-            self.flush()
+        for envelope in repeated:
+            self.request(envelope, durable=True)
         if not self.is_full:
             self._bus.has_room(self)
 
@@ -91,6 +106,7 @@ class WorkerLink:
         self._is_dirty = False
         items, durable = self._items, tuple(self._durable)
         self._items, self._durable = [], []
+        self._work = self._frame_bytes = 0
         if self._socket is None or self._address is None:
             # The rest is told anew when the sessions are announced.
             items = list(durable)

@@ -12,7 +12,6 @@ from websockets.protocol import SEND_EOF, State
 from websockets.server import ServerProtocol
 
 from relay.bus.envelopes import ToWorker
-from relay.errors import FrameError
 from relay.front.pinger import Pinger
 from relay.front.session import Hold, Session
 from relay.front.wire import text_frame
@@ -33,6 +32,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_auth_due_ms",
+        "_blocked_bytes",
         "_blocked_due_ms",
         "_close_due_ms",
         "_dirty",
@@ -59,10 +59,11 @@ class Connection(asyncio.Protocol):
         self._dirty = False
         self._eof_sent = False
         self._holds = Hold(0)
-        self._fragments: list[bytes] = []
+        self._fragments = bytearray()
         self._is_binary = False
         self._auth_due_ms = 0
         self._blocked_due_ms = 0
+        self._blocked_bytes = 0
         self._close_due_ms = 0
 
     # ------------------------------------------------------------------------------ transport
@@ -88,8 +89,7 @@ class Connection(asyncio.Protocol):
                     self._frame(event)
             self._take_ws_output()
         except Exception:
-            self._front.log.exception("connection.failed", session=self.session.number)
-            self.session.end(CLOSE_INTERNAL, "internal error")
+            self.fail()
 
     def eof_received(self) -> bool:
         """Close when the client has; what it does not take by then is cut off."""
@@ -111,10 +111,15 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not read: stop taking frames for it and from it."""
         self.hold(Hold.WRITE)
-        flow = self._front.settings.flow
-        self._blocked_due_ms = self._front.clock_ms() + int(flow.write_blocked_s * 1000)
+        self._watch_writing()
         self.session.blocked()
         self._reschedule()
+
+    def _watch_writing(self) -> None:
+        """Expect the client to take some of what waits for it within its time."""
+        flow = self._front.settings.flow
+        self._blocked_due_ms = self._front.clock_ms() + int(flow.write_blocked_s * 1000)
+        self._blocked_bytes = self._transport.get_write_buffer_size()
 
     def resume_writing(self) -> None:
         """The client has read."""
@@ -140,13 +145,12 @@ class Connection(asyncio.Protocol):
                 if frame.fin:
                     self._message(bytes(frame.data))
                 else:
-                    self._fragments = [bytes(frame.data)]
+                    self._fragments = bytearray(frame.data)
             case Opcode.CONT:
-                # The library bounds the sum of the fragments.
-                self._fragments.append(bytes(frame.data))
+                # The library bounds the sum of the fragments, not their number.
+                self._fragments += frame.data
                 if frame.fin:
-                    whole = b"".join(self._fragments)
-                    self._fragments = []
+                    whole, self._fragments = bytes(self._fragments), bytearray()
                     self._message(whole)
             case Opcode.PONG:
                 if self._pinger is not None:
@@ -157,14 +161,11 @@ class Connection(asyncio.Protocol):
                 pass  # the library has answered
 
     def _message(self, payload: bytes) -> None:
-        if not payload.isascii():
+        if not self._is_binary and not payload.isascii():
             try:
                 payload.decode()
             except UnicodeDecodeError:
-                if self._is_binary:
-                    error = FrameError(400, "a binary message must be UTF-8")
-                    self.session.refuse(error, now_ms=self._front.now_ms())
-                elif self.session.is_read:
+                if self.session.is_read:
                     self.session.lost()
                     self._ws.fail(CLOSE_INVALID_UTF8, "not UTF-8")
                     self._start_close_timeout()
@@ -245,6 +246,26 @@ class Connection(asyncio.Protocol):
         if self._pinger is not None and self._pinger.receipt_written(self._front.clock_ms()):
             self._reschedule()
 
+    def count(self, what: str) -> None:
+        """Count something that was dropped."""
+        self._front.counters[what] += 1
+
+    def cut(self) -> None:
+        """End the TCP connection at once."""
+        self._transport.abort()
+
+    def fail(self) -> None:
+        """End this connection after a fault of ours, inside an except block (I7)."""
+        self._front.log.exception("connection.failed", session=self.session.number)
+        self.session.end(CLOSE_INTERNAL, "internal error")
+
+    def leave(self, code: int, reason: str, notice: bytes) -> None:
+        """Send the client away; one that has not even finished its handshake is cut."""
+        if self._pinger is None:
+            self._transport.abort()
+        else:
+            self.session.end(code, reason, notice)
+
     def _mark(self) -> None:
         if not self._dirty:
             self._dirty = True
@@ -285,7 +306,10 @@ class Connection(asyncio.Protocol):
                 return
             self.session.auth_overdue()
         elif self._blocked_due_ms and clock_ms >= self._blocked_due_ms:
-            self._end_slow("the client has not read for too long")
+            if self._transport.get_write_buffer_size() < self._blocked_bytes:
+                self._watch_writing()  # slow, but it reads
+            else:
+                self._end_slow("the client has not read for too long")
         elif self._pinger is not None and not self._holds:
             if self._pinger.is_dead(clock_ms):
                 self._front.counters["dead_connections_cut"] += 1

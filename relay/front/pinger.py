@@ -6,17 +6,29 @@ from collections import deque
 
 from relay.settings import KeepaliveSettings
 
+# Receipts wait in the mailbox for a pong, and only so many may: the writer of a large group gets
+# them by the thousand a second.
+MAX_RECEIPTS_BEFORE_PING = 500
+
 
 class Pinger:
     """When to ping, what a pong confirms, and when the peer counts as dead. Times in ms."""
 
-    __slots__ = ("_number", "_receipts_due_ms", "_regular_due_ms", "_settings", "_waiting")
+    __slots__ = (
+        "_number",
+        "_receipts",
+        "_receipts_due_ms",
+        "_regular_due_ms",
+        "_settings",
+        "_waiting",
+    )
 
     def __init__(self, settings: KeepaliveSettings, *, now_ms: int) -> None:
         self._settings = settings
         self._number = 0
         self._regular_due_ms = now_ms + int(settings.ping_interval_s * 1000)
         self._receipts_due_ms: int | None = None
+        self._receipts = 0  # written since the last ping
         # (number, when it counts as unanswered, the receipts that its pong confirms)
         self._waiting: deque[tuple[int, int, int]] = deque()
 
@@ -32,10 +44,14 @@ class Pinger:
 
     def receipt_written(self, now_ms: int) -> bool:
         """Plan a ping soon after a receipt; True where that is earlier than planned so far."""
-        if self._receipts_due_ms is not None:
-            return False
-        self._receipts_due_ms = now_ms + int(self._settings.receipt_ping_s * 1000)
-        return True
+        self._receipts += 1
+        if self._receipts_due_ms is None:
+            self._receipts_due_ms = now_ms + int(self._settings.receipt_ping_s * 1000)
+            return True
+        if self._receipts == MAX_RECEIPTS_BEFORE_PING:
+            self._receipts_due_ms = now_ms
+            return True
+        return False
 
     def is_due(self, now_ms: int) -> bool:
         """Whether a ping is to be sent now."""
@@ -47,6 +63,7 @@ class Pinger:
         self._number += 1
         self._regular_due_ms = now_ms + int(self._settings.ping_interval_s * 1000)
         self._receipts_due_ms = None
+        self._receipts = 0
         timeout_ms = int(self._settings.pong_timeout_s * 1000)
         self._waiting.append((self._number, now_ms + timeout_ms, receipts_up_to))
         return b"%d" % self._number

@@ -146,7 +146,7 @@ class Front:
             for connection in leaving:
                 if quota > 0 and (late or not connection.session.has_pending):
                     quota -= 1
-                    connection.session.end(CLOSE_RESTART, "shutdown", frames.DISCONNECT_SHUTDOWN)
+                    connection.leave(CLOSE_RESTART, "shutdown", frames.DISCONNECT_SHUTDOWN)
                 else:
                     staying.append(connection)
             leaving = staying
@@ -166,7 +166,10 @@ class Front:
         return self._last_number
 
     def opened(self, connection: Connection) -> None:
-        """Take a new connection in."""
+        """Take a new connection in; cut it where there are too many already."""
+        if len(self._connections) >= self.settings.limits.connections:
+            self.counters["connections_refused"] += 1
+            connection.cut()
         self._connections[connection.session.number] = connection
 
     def lost(self, connection: Connection) -> None:
@@ -200,10 +203,6 @@ class Front:
 
     # -------------------------------------------------------------------------------- the bus
 
-    def _session(self, number: int) -> Session | None:
-        connection = self._connections.get(number)
-        return None if connection is None else connection.session
-
     def _announce(self, link: WorkerLink) -> None:
         for connection in self._connections.values():
             session = connection.session
@@ -214,34 +213,19 @@ class Front:
         """Hand each envelope to its session; those of sessions that are gone have no meaning."""
         now_ms = self.now_ms()
         for item in batch.items:
-            match item:
-                case Stored():
-                    if session := self._session(item.request >> 32):
-                        session.stored(item.request, item.time_s)
-                case Deliver():
-                    if session := self._session(item.session):
-                        session.deliver(item.seq, item.receipt_for, item.frame)
-                case DeliverToMany():
-                    for number in item.sessions:
-                        if session := self._session(number):
-                            session.deliver(item.seq, "", item.frame)
-                case Page():
-                    if session := self._session(item.session):
-                        session.page(item, now_ms=now_ms)
-                case Refused():
-                    if session := self._session(item.request >> 32):
-                        session.send_refused(item.request, item.code, item.reason)
-                case SessionOpened():
-                    if session := self._session(item.session):
-                        session.opened()
-                case SessionRefused():
-                    if session := self._session(item.session):
-                        session.refused(item.code, item.reason, item.retry_after_s, now_ms=now_ms)
-                case EndSession():
-                    if session := self._session(item.session):
-                        session.ended_elsewhere()
-                case _:
-                    assert_never(item)
+            if isinstance(item, DeliverToMany):
+                for number in item.sessions:
+                    if connection := self._connections.get(number):
+                        connection.session.deliver(item.seq, "", item.frame)
+                continue
+            number = item.request >> 32 if isinstance(item, Stored | Refused) else item.session
+            connection = self._connections.get(number)
+            if connection is None:
+                continue
+            try:
+                _tell(connection.session, item, now_ms)
+            except Exception:
+                connection.fail()  # frames of its client may have been held until now
 
     # -------------------------------------------------------------------------------- control
 
@@ -279,7 +263,10 @@ class Front:
     def _tick(self) -> None:
         clock_ms = self.clock_ms()
         for connection in self.wheel.expire(clock_ms):
-            connection.on_timer(clock_ms)
+            try:
+                connection.on_timer(clock_ms)
+            except Exception:
+                connection.fail()
         self._loop.call_later(TICK_MS / 1000, self._tick)
 
     def _beat(self) -> None:
@@ -291,6 +278,30 @@ class Front:
             self._counters_logged = dict(self.counters)
             self.log.info("front.counters", **self.counters)
         self._loop.call_later(COUNTERS_S, self._log_counters)
+
+
+def _tell(
+    session: Session,
+    item: Stored | Deliver | Page | Refused | SessionOpened | SessionRefused | EndSession,
+    now_ms: int,
+) -> None:
+    match item:
+        case Stored():
+            session.stored(item.request, item.time_s)
+        case Deliver():
+            session.deliver(item.seq, item.receipt_for, item.frame)
+        case Page():
+            session.page(item, now_ms=now_ms)
+        case Refused():
+            session.send_refused(item.request, item.code, item.reason)
+        case SessionOpened():
+            session.opened()
+        case SessionRefused():
+            session.refused(item.code, item.reason, item.retry_after_s, now_ms=now_ms)
+        case EndSession():
+            session.ended_elsewhere()
+        case _:
+            assert_never(item)
 
 
 def main(place: Place) -> None:

@@ -78,6 +78,9 @@ class Port(Protocol):
     def receipt_written(self) -> None:
         """A receipt was written: ping soon, so that its pong confirms it."""
 
+    def count(self, what: str) -> None:
+        """Count something that was dropped."""
+
 
 class State(enum.Enum):
     """How far a session is."""
@@ -255,13 +258,15 @@ class Session:
 
     def auth_overdue(self) -> None:
         """End the session unless it has logged in; its time for that is over (2.2.5)."""
-        if not self.user and self._state is not State.ENDED:
+        if self._state is State.NEW:
             self.end(CLOSE_AUTH, "no successful auth in time")
 
     def lost(self) -> None:
         """The connection is gone."""
         if self.has_worker:
-            self._port.request(self._slot, CloseSession(self.number), durable=False)
+            # Of a queue that is being packed only some is written; it counts when all is.
+            written = self._cursor if self._state is State.LIVE else 0
+            self._port.request(self._slot, CloseSession(self.number, written), durable=False)
         self._state = State.ENDED
         self._held.clear()
         self._pending.clear()  # their answers have no reader
@@ -405,6 +410,8 @@ class Session:
     def deliver(self, seq: int, receipt_for: str, frame: bytes) -> None:
         """Take a live frame; while the client is slow it stays in the mailbox instead."""
         if self._is_paused or self._awaits_page or not self.has_worker:
+            if not seq:
+                self._port.count("stray_receipts_dropped")
             return
         if seq:
             self._cursor = seq

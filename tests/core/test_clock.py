@@ -115,7 +115,7 @@ def test_a_receipt_of_an_unknown_message_may_claim_any_time_up_to_300_s_ahead() 
     assert receipt_time(NOW_S + 301, message_s=0, now_s=NOW_S) == NOW_S
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(st.one_of(st.integers(), st.floats(), st.text(), st.booleans(), st.none()))
 def test_every_value_is_a_time_within_bounds_or_none(value: object) -> None:
     time_s = read_time(value)

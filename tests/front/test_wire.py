@@ -21,7 +21,7 @@ def test_a_frame_of_any_length_is_the_librarys(length: int) -> None:
     assert text_frame(payload) == by_the_library(payload)
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(st.binary(max_size=300))
 def test_a_frame_of_any_content_is_the_librarys(payload: bytes) -> None:
     assert text_frame(payload) == by_the_library(payload)

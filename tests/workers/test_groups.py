@@ -9,6 +9,7 @@ from shard_harness import (
     BOB,
     CAROL,
     DAVE,
+    DAY_MS,
     FRONT,
     HIKE,
     NOW_S,
@@ -250,6 +251,25 @@ def test_a_send_whose_batch_was_lost_reaches_nobody_until_it_is_repeated(
     cluster.feed(send)
 
     assert [queued(cluster, member) for member in members] == [[send.frame]] * workers
+    cluster.close()
+
+
+def test_a_copy_that_a_member_s_worker_still_knows_is_not_delivered_again(
+    tmp_path: Path,
+) -> None:
+    """The group's worker may forget a message some time before the others do."""
+    members = members_on_every_worker(2, 1)
+    cluster = ClusterHarness(tmp_path, workers=2, groups=group_of(HIKE, ALICE, *members))
+    owner = cluster.owner(HIKE).index
+    elsewhere = members[1 - owner]
+    send = to_group(ALICE, HIKE, "M1")
+    cluster.feed(send)
+    cluster.now_ms += 30 * DAY_MS + 1
+    cluster.decide(lambda shard: shard.sweep(b"", max_boxes=0), worker=owner)
+
+    assert cluster.feed(send) == [Stored(send.request, NOW_S)]
+
+    assert queued(cluster, elsewhere) == [send.frame]
     cluster.close()
 
 

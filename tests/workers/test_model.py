@@ -15,9 +15,9 @@ import tempfile
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, assert_never
 
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from shard_harness import NOW_S, ShardHarness, group_of, local_of, settings_with
@@ -128,6 +128,9 @@ class Client:
         pass
 
     def receipt_written(self) -> None:
+        pass
+
+    def count(self, what: str) -> None:
         pass
 
     # ----------------------------------------------------------------------------- what it does
@@ -401,7 +404,7 @@ class World(RuleBasedStateMachine):
             self.fronts.append(self._new_front(index))
         for index, user in enumerate(USERS):
             self._log_in(user, self.fronts[index % FRONTS])
-        self._go_on(3)
+        self._go_on("wf" * 3)
 
     def _new_front(self, index: int) -> Front:
         self._incarnation += 1
@@ -419,19 +422,22 @@ class World(RuleBasedStateMachine):
 
     # ------------------------------------------------------------------------------- clients
 
-    # How many rounds the processes turn after something was done, so that much happens in flight.
-    rounds = st.sampled_from([0, 1, 1, 2, 3])
+    # What the processes do after each step, so that much is in flight all the time: `w` each
+    # worker turns, `f` each front reads, a little.
+    then = st.sampled_from(["", "", "w", "f", "wf", "wf", "wwf", "wfwf", "wwww", "ffff", "wfwfwf"])
     user = st.sampled_from(USERS)
 
-    def _go_on(self, rounds: int, *, take: int = 2) -> None:
-        """End the fronts' loop turn; then each worker turns and each front reads, a little."""
+    def _go_on(self, then: str, *, take: int = 2) -> None:
+        """End the fronts' loop turn, and do `then`."""
         self._tick()
-        for _ in range(rounds):
-            for worker in range(len(self.places)):
-                self._turn(worker, take, "goes on")
-            for front in self.fronts:
-                for link in front.links:
-                    link.read()
+        for step in then:
+            if step == "w":
+                for worker in range(len(self.places)):
+                    self._turn(worker, take, "goes on")
+            else:
+                for front in self.fronts:
+                    for link in front.links:
+                        link.read()
             self._tick()
 
     def _tick(self) -> None:
@@ -443,19 +449,19 @@ class World(RuleBasedStateMachine):
         author=user,
         chat=st.sampled_from([*USERS, GROUP, GROUP, GROUP]),
         count=st.integers(1, 6),
-        rounds=rounds,
+        then=then,
     )
-    def send(self, author: str, chat: str, count: int, rounds: int) -> None:
+    def send(self, author: str, chat: str, count: int, then: str) -> None:
         client = self.clients[author]
         for _ in range(count if client.is_live else 0):
             self._last_id += 1
             key, text = Key(author, chat, f"M{self._last_id}"), "x" * (self._last_id * 37 % 300)
             self.sends.append((key, text))
             client.send_message(chat, key.message_id, text)
-        self._go_on(rounds)
+        self._go_on(then)
 
-    @rule(data=st.data(), conflicts=st.booleans(), rounds=rounds)
-    def repeat(self, data: st.DataObject, conflicts: bool, rounds: int) -> None:
+    @rule(data=st.data(), conflicts=st.booleans(), then=then)
+    def repeat(self, data: st.DataObject, conflicts: bool, then: str) -> None:
         sends = [
             (key, text)
             for key, text in self.sends[-10:]
@@ -469,60 +475,60 @@ class World(RuleBasedStateMachine):
                 text += "!"
             self.clients[key.author].repeats.add(key.message_id)
             self.clients[key.author].send_message(key.chat, key.message_id, text)
-        self._go_on(rounds)
+        self._go_on(then)
 
-    @rule(user=user, skip=st.integers(0, 3), level=st.integers(2, 4), rounds=rounds)
-    def ack(self, user: str, skip: int, level: int, rounds: int) -> None:
+    @rule(user=user, skip=st.integers(0, 3), level=st.integers(2, 4), then=then)
+    def ack(self, user: str, skip: int, level: int, then: str) -> None:
         """Of the messages since the login, but for the first few."""
         client = self.clients[user]
         for key in client.seen[skip : skip + 6] if client.is_live else ():
             self._ack(client, key, level)
-        self._go_on(rounds)
+        self._go_on(then)
 
-    @rule(user=user, level=st.integers(2, 4), rounds=rounds)
-    def ack_the_latest(self, user: str, level: int, rounds: int) -> None:
+    @rule(user=user, level=st.integers(2, 4), then=then)
+    def ack_the_latest(self, user: str, level: int, then: str) -> None:
         client = self.clients[user]
         for key in client.seen[-3:] if client.is_live else ():
             self._ack(client, key, level)
-        self._go_on(rounds)
+        self._go_on(then)
 
     def _ack(self, client: Client, key: Key, level: int) -> None:
         self.said[key, client.user] = max(self.said[key, client.user], level)
         client.acked.add(key)
         client.ack(key, level)
 
-    @rule(user=user, rounds=rounds)
-    def forge_acks(self, user: str, rounds: int) -> None:
+    @rule(user=user, then=then)
+    def forge_acks(self, user: str, then: str) -> None:
         """Of messages that are known but were for others: their authors never hear of it."""
         client = self.clients[user]
         for key in list(self.accepted)[-3:] if client.is_live else ():
             if user not in self.accepted[key].recipients:
                 client.ack(key, 4)
-        self._go_on(rounds)
+        self._go_on(then)
 
-    @rule(user=user, front=st.integers(0, FRONTS - 1), rounds=rounds)
-    def log_in(self, user: str, front: int, rounds: int) -> None:
+    @rule(user=user, front=st.integers(0, FRONTS - 1), then=then)
+    def log_in(self, user: str, front: int, then: str) -> None:
         """From elsewhere; if the user is logged in this is a takeover."""
         self._log_in(user, self.fronts[front])
-        self._go_on(rounds)
+        self._go_on(then)
 
-    @rule(user=user, rounds=rounds)
-    def log_in_again(self, user: str, rounds: int) -> None:
+    @rule(user=user, then=then)
+    def log_in_again(self, user: str, then: str) -> None:
         """On the same connection."""
         if self.clients[user].is_live:
             self.clients[user].log_in()
-        self._go_on(rounds)
+        self._go_on(then)
 
-    @rule(user=user, rounds=rounds)
-    def lose_connection(self, user: str, rounds: int) -> None:
+    @rule(user=user, then=then)
+    def lose_connection(self, user: str, then: str) -> None:
         client = self.clients[user]
         if client.is_open:
             client.session.lost()
             client.is_open = False
-        self._go_on(rounds)
+        self._go_on(then)
 
-    @rule(user=user, rounds=rounds)
-    def stop_reading_or_read_on(self, user: str, rounds: int) -> None:
+    @rule(user=user, then=then)
+    def stop_reading_or_read_on(self, user: str, then: str) -> None:
         client = self.clients[user]
         if client.is_open:
             client.is_slow = not client.is_slow
@@ -530,15 +536,15 @@ class World(RuleBasedStateMachine):
                 client.session.blocked()
             else:
                 client.session.drained()
-        self._go_on(rounds)
+        self._go_on(then)
 
-    @rule(user=user, rounds=rounds)
-    def ping_and_take_the_last_pong(self, user: str, rounds: int) -> None:
+    @rule(user=user, then=then)
+    def ping_and_take_the_last_pong(self, user: str, then: str) -> None:
         client = self.clients[user]
         if client.is_open:
             client.session.confirmed(client.pinged)
             client.pinged = client.session.receipts_written
-        self._go_on(rounds)
+        self._go_on(then)
 
     @rule(user=user)
     def change_membership(self, user: str) -> None:
@@ -562,36 +568,36 @@ class World(RuleBasedStateMachine):
             self.fronts[front].links[worker % len(self.places)].read()
         self._tick()
 
-    @rule(rounds=st.integers(3, 6))
-    def all_go_on(self, rounds: int) -> None:
+    @rule()
+    def all_go_on(self) -> None:
         for worker in range(len(self.places)):
             self._start(worker)
-        self._go_on(rounds, take=10)
+        self._go_on("wf" * 5, take=10)
 
     @rule(
         worker=worker,
         fate=st.sampled_from(["dies before the commit", "dies after the commit"]),
         starts=st.booleans(),
-        rounds=rounds,
+        then=then,
     )
-    def a_worker_dies(self, worker: int, fate: Fate, starts: bool, rounds: int) -> None:
+    def a_worker_dies(self, worker: int, fate: Fate, starts: bool, then: str) -> None:
         self._turn(worker % len(self.places), 10, fate)
         if starts:
             self._start(worker % len(self.places))
-        self._go_on(rounds)
+        self._go_on(then)
 
-    @rule(one=worker, other=worker, rounds=rounds)
-    def two_workers_lose_their_connection(self, one: int, other: int, rounds: int) -> None:
+    @rule(one=worker, other=worker, then=then)
+    def two_workers_lose_their_connection(self, one: int, other: int, then: str) -> None:
         pair = [self.places[index % len(self.places)] for index in (one, other)]
         if pair[0] is not pair[1] and all(place.harness.is_up for place in pair):
             for place, peer in (pair, reversed(pair)):
                 place.from_peers.pop(peer.harness.identity, None)
                 place.harness.shard.peer_lost(peer.harness.index)
                 place.new_peers.add(peer.harness.index)
-        self._go_on(rounds)
+        self._go_on(then)
 
-    @rule(index=st.integers(0, FRONTS - 1), rounds=rounds)
-    def a_front_dies(self, index: int, rounds: int) -> None:
+    @rule(index=st.integers(0, FRONTS - 1), then=then)
+    def a_front_dies(self, index: int, then: str) -> None:
         front = self.fronts[index]
         for client in front.clients.values():
             client.is_open = False
@@ -599,7 +605,7 @@ class World(RuleBasedStateMachine):
         for user, client in list(self.clients.items()):
             if client.front is front:
                 self._log_in(user, self.fronts[index])
-        self._go_on(rounds)
+        self._go_on(then)
 
     @rule(worker=worker)
     def a_worker_hears_of_dead_fronts(self, worker: int) -> None:
@@ -831,6 +837,58 @@ def test_the_users_are_spread_over_the_workers() -> None:
     owners = [next(w for w in range(3) if slot_of(user) in slots[w]) for user in USERS]
 
     assert owners == [0, 1, 2, 0]
+
+
+class Step(NamedTuple):
+    """One thing that happens to a slow reader, and what the processes do then."""
+
+    what: Literal["sends", "sends to itself", "slow or not", "acks", "pong", "turn", "read"]
+    count: int
+    then: str
+
+
+STEPS = st.builds(
+    Step,
+    st.sampled_from(
+        [
+            *["sends", "sends to itself"] * 2,
+            *["slow or not"] * 4,
+            *["acks", "pong", "turn", "read"],
+        ]
+    ),
+    st.integers(1, 3),
+    st.sampled_from(["", "", "w", "f", "wf", "ww"]),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(STEPS, min_size=60, max_size=60))
+def test_a_slow_reader_behind_a_full_link_misses_nothing(steps: list[Step]) -> None:
+    """Pauses, pages and a link without credit cross each other in every way."""
+    world = World()
+    try:
+        world.begin(workers=1)
+        writer, reader = USERS[:2]
+        for what, count, then in steps:
+            match what:
+                case "sends":
+                    world.send(author=writer, chat=reader, count=count, then=then)
+                case "sends to itself":
+                    world.send(author=reader, chat=reader, count=count, then=then)
+                case "slow or not":
+                    world.stop_reading_or_read_on(user=reader, then=then)
+                case "acks":
+                    world.ack(user=reader, skip=count - 1, level=count + 1, then=then)
+                case "pong":
+                    world.ping_and_take_the_last_pong(user=reader, then=then)
+                case "turn":
+                    world.a_worker_turns(worker=0, take=count)
+                case "read":
+                    world.a_front_reads(front=1, worker=0, count=count)
+                case _:
+                    assert_never(what)
+    finally:
+        world.teardown()
 
 
 TestWorld = World.TestCase

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from shard_harness import (
     ALICE,
@@ -30,13 +31,13 @@ from relay.bus.envelopes import (
     CloseSession,
     Confirmed,
     Deliver,
+    Durable,
     OpenSession,
     Page,
     Pause,
     Ready,
     ToFront,
 )
-from workers.shard import Shard
 
 A, B = 1, 2  # the sessions of Alice, who writes, and Bob
 
@@ -480,19 +481,42 @@ def test_a_receipt_that_is_sent_again_is_stored_once(tmp_path: Path) -> None:
     cluster.feed(to_user(author, acker, "M1"))
     cluster.cut(0, 1)
     cluster.feed(ack(acker, "M1", author=author))
-    (waiting,) = cluster.shards[1].tree("outbox").values()
+    (entry,) = cluster.shards[1].tree("outbox").values()
+    again = msgspec.msgpack.decode(entry, type=Durable)
 
     assert len(heard(cluster.join(0, 1))) == 1
     ((seq, _),) = cluster.mail(author)
     cluster.feed(Confirmed(A, seq))
 
-    def again(shard: Shard) -> None:
-        from workers.outbox import _decode
-
-        shard.apply(cluster.shards[1].identity, 1, _decode(waiting))
-
-    assert cluster.decide(again, worker=0) == []
+    answer = cluster.decide(
+        lambda shard: shard.apply(cluster.shards[1].identity, 1, again), worker=0
+    )
+    assert answer == []
     assert cluster.mail(author) == []
+    cluster.close()
+
+
+def test_a_receipt_that_is_sent_again_to_the_next_incarnation_is_stored_once(
+    tmp_path: Path,
+) -> None:
+    """The author's worker dies when it has stored the receipt, before it could say so."""
+    cluster = ClusterHarness(tmp_path, workers=2)
+    author, acker = local_of(0, workers=2), local_of(1, workers=2)
+    cluster.login(author, A)
+    cluster.feed(to_user(author, acker, "M1"))
+    cluster.cut(0, 1)
+    cluster.feed(ack(acker, "M1", author=author))
+    ((seq, entry),) = cluster.shards[1].tree("outbox").items()
+    waiting = msgspec.msgpack.decode(entry, type=Durable)
+    cluster.decide(lambda shard: shard.apply(cluster.shards[1].identity, 1, waiting), worker=0)
+    assert seq[-8:] == waiting.seq.to_bytes(8, "big")
+    cluster.kill(0)
+
+    cluster.start(0)
+    assert cluster.join(0, 1) == []
+
+    assert len(cluster.mail(author)) == 1
+    assert cluster.shards[1].tree("outbox") == {}
     cluster.close()
 
 

@@ -306,13 +306,44 @@ def test_a_client_that_never_acks_gets_the_newest(small: ClusterHarness) -> None
 def test_a_client_that_never_acks_gets_the_newest_while_it_is_away(small: ClusterHarness) -> None:
     small.login(BOB, 1)
     small.feed(*(to_user(ALICE, BOB, f"M{number}") for number in range(3)))
-    small.feed(CloseSession(1))
+    cursor, _ = small.mail(BOB)[-1]
+    small.feed(CloseSession(1, cursor))
     late = [to_user(ALICE, BOB, f"L{number}") for number in range(4)]
 
     answer = small.feed(*late)
 
     assert codes(list(answer)) == [507]
     assert frames(small.login(BOB, 2)) == [send.frame for send in late[:3]]
+
+
+def test_what_was_not_written_before_the_connection_went_is_not_dropped_for_room(
+    small: ClusterHarness,
+) -> None:
+    """2.7: its front had it, its client never."""
+    small.login(BOB, 1)
+    sends = [to_user(ALICE, BOB, f"M{number}") for number in range(3)]
+    small.feed(*sends)
+    cursor, _ = small.mail(BOB)[0]
+    small.feed(CloseSession(1, cursor))
+    late = [to_user(ALICE, BOB, f"L{number}") for number in range(2)]
+
+    answer = small.feed(*late)
+
+    assert codes(list(answer)) == [507]
+    assert frames(small.login(BOB, 2)) == [sends[1].frame, sends[2].frame, late[0].frame]
+
+
+def test_what_a_front_took_with_it_in_its_death_was_never_sent(small: ClusterHarness) -> None:
+    """2.7: nothing says that a socket ever saw it, so it may not be evicted."""
+    small.login(BOB, 1)
+    sends = [to_user(ALICE, BOB, f"M{number}") for number in range(3)]
+    small.feed(*sends)
+    small.lose_front()
+
+    answer = small.feed(to_user(ALICE, BOB, "L"))
+
+    assert codes(list(answer)) == [507]
+    assert frames(small.login(BOB, 2)) == [send.frame for send in sends]
 
 
 def test_a_client_that_never_acks_stays_usable_when_its_worker_is_restarted(
