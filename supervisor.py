@@ -14,6 +14,7 @@ import faulthandler
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ import msgspec
 
 from relay import __version__, log
 from relay.bus.topology import Topology, WorkerAddress
-from relay.child import Child, Role
+from relay.child import Child, Role, start_resharding
 from relay.claims import DataClaim, claim_port, make_run_dir, remove_run_dir, replace_file
 from relay.commandline import parse_settings
 from relay.control import (
@@ -41,6 +42,7 @@ from relay.control import (
 from relay.core.slots import shard_ranges
 from relay.errors import BootError, RelayError, SettingsError
 from relay.groupfile import dump_groups, load_groups
+from relay.layout import is_settled, read_layout
 from relay.settings import Settings
 from relay.supervision import CANNOT_BOOT, Backoff, describe_exit, parse_oom_kills
 
@@ -82,6 +84,7 @@ class Supervisor:
         self.data: DataClaim | None = None
         self.port: socket.socket | None = None
         self.run_dir: Path | None = None
+        self.resharding: subprocess.Popen[bytes] | None = None
         # Restarts need not be repeatable, only spread.
         make_backoff = partial(
             Backoff,
@@ -137,6 +140,9 @@ class Supervisor:
             child.signal_group(signal.SIGKILL)
         for child in self._children():
             child.wait()
+        if self.resharding:
+            self.resharding.kill()
+            self.resharding.wait()
         if self.run_dir:
             remove_run_dir(self.run_dir)
         if self.port:
@@ -165,7 +171,7 @@ class Supervisor:
                 raise
             self._later(0.1, partial(self._claim_port_and_spawn, groups, patient_until_s))
             return
-        self.data.check_layout(workers=server.workers)
+        layout = read_layout(self.data.path)
         host, port = self.port.getsockname()[:2]
         server = msgspec.structs.replace(server, host=host, port=port)
         self.settings = msgspec.structs.replace(self.settings, server=server)
@@ -185,6 +191,25 @@ class Supervisor:
             durability=self.settings.store.durability,
             auth=self.settings.auth.mode,
         )
+        if is_settled(self.data.path, layout, workers=server.workers):
+            self._spawn_all()
+        else:
+            # Every store is made by this child, so that one that is missing later was lost.
+            self.resharding = start_resharding(self.run_dir)
+
+    def _on_resharded(self, returncode: int) -> None:
+        assert self.resharding
+        self.resharding = None
+        if self.stopping:
+            return  # it was killed, which it is made for
+        if returncode == 0:
+            self._spawn_all()
+            return
+        fields = describe_exit(returncode, oom_kills=_oom_kills() - self.oom_kills, we_killed=False)
+        logger.error("reshard.exited", **fields)
+        self._stop(exit_code=1)
+
+    def _spawn_all(self) -> None:
         for seat in self.seats:
             self._spawn(seat)
         self._later(BOOT_DEADLINE_S, self._give_up_boot)
@@ -304,6 +329,8 @@ class Supervisor:
     # --- deaths and hangs ---
 
     def _collect_exits(self) -> None:
+        if self.resharding and (returncode := self.resharding.poll()) is not None:
+            self._on_resharded(returncode)
         for seat in self.seats:
             for child in (seat.child, seat.leaving):
                 if child and (returncode := child.exit_code()) is not None:
@@ -467,13 +494,15 @@ class Supervisor:
         self.exit_code = exit_code
         deadline_s = self.settings.supervisor.stop_deadline_s
         self.stop_by_s = self.loop.time() + deadline_s
+        if self.resharding:
+            self.resharding.kill()
         for child in self._children("front"):
             self._send(child, Stop(deadline_s * FRONTS_SHARE))
         self._later(deadline_s * FRONTS_SHARE, partial(self._kill_role, "front"))
         self._later(deadline_s, partial(self._kill_role, "worker"))
 
     def _stop_further(self) -> None:
-        if self._children("front"):
+        if self.resharding or self._children("front"):
             return
         self._tell_workers_to_stop()
         self.done = not self._children("worker")

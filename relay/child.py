@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from relay.control import Ready, SupervisorEnd, supervisor_end
+from relay.errors import BootError
 
 Role = Literal["worker", "front"]
 
@@ -86,3 +87,23 @@ class Child:
     def wait(self) -> None:
         """Block until the process has exited; to be called after a SIGKILL."""
         self._process.wait()
+
+
+def start_resharding(run_dir: Path) -> subprocess.Popen[bytes]:
+    """Start the process that lays the stores out for the workers that the settings ask for.
+
+    It ends by itself, or with its supervisor, since its stdin then ends; it may be killed.
+
+    Raises:
+        BootError: it cannot be started.
+    """
+    try:
+        return subprocess.Popen(  # noqa: S603
+            [sys.executable, "-m", "workers.reshard", "--run-dir", str(run_dir)],
+            cwd=CODE,
+            stdin=subprocess.PIPE,
+            stdout=2,  # stdout is for the ready line
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise BootError(f"workers.reshard cannot be started: {error.strerror}") from None

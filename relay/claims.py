@@ -17,18 +17,9 @@ import msgspec
 
 from relay.errors import BootError
 
-DATA_FORMAT: Final = 1
-
 RUN_DIR_PREFIX: Final = "relay-"
 # sun_path holds 107 bytes and a NUL; "/w255-9999999999.sock" is the longest name in the directory.
 MAX_RUN_DIR_BYTES: Final = 107 - 21
-
-
-class DataMeta(msgspec.Struct, frozen=True):
-    """data/meta.json: how the data directory is laid out."""
-
-    format: int
-    workers: int
 
 
 class _LockNote(msgspec.Struct, frozen=True):
@@ -73,44 +64,6 @@ class DataClaim:
                 f" (pid {pid or 'unknown'})"
             ) from None
         return self._read_note()
-
-    def check_layout(self, *, workers: int) -> None:
-        """Make sure that the stores are laid out for this version and `workers`.
-
-        Where there is no store yet, that is written down as their layout.
-
-        Raises:
-            BootError: they have another layout, or one that cannot be told.
-        """
-        path = self.path / "meta.json"
-        wanted = DataMeta(format=DATA_FORMAT, workers=workers)
-        try:
-            found = msgspec.json.decode(path.read_bytes(), type=DataMeta)
-        except FileNotFoundError:
-            found = None
-        except OSError as error:
-            raise BootError(f"{path} cannot be read: {error.strerror}") from None
-        except msgspec.DecodeError as error:
-            raise BootError(f"{path} is damaged: {error}") from None
-        if found == wanted:
-            return
-        if not any(self.path.glob("worker-*")):
-            replace_file(path, msgspec.json.encode(wanted))
-        elif found is None:
-            raise BootError(
-                f"data directory {self.path} holds stores but no meta.json, which tells their"
-                " layout: restore that file"
-            )
-        elif found.format != DATA_FORMAT:
-            raise BootError(
-                f"data directory {self.path} has format {found.format}, but this version reads"
-                f" format {DATA_FORMAT}"
-            )
-        else:
-            raise BootError(
-                f"data directory {self.path} is laid out for {found.workers} workers, not for"
-                f" {workers}: start with --workers {found.workers}"
-            )
 
     def note_run_dir(self, run_dir: Path) -> None:
         """Write down who holds the lock and what to remove, for whoever finds it after a kill."""

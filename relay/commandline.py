@@ -55,8 +55,8 @@ def _parser() -> argparse.ArgumentParser:
         "--workers",
         dest="server.workers",
         metavar="N",
-        help=f"workers, each owning a share of the users (default: {per_core}); fixed for a data"
-        " directory once it is made",
+        help=f"workers, each owning a share of the users (default: {per_core}); with another number"
+        " than before the data are first laid out anew",
     )
     group.add_argument(
         "--fronts",

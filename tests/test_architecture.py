@@ -28,6 +28,7 @@ SHARED = (
 SERVING = (
     {"relay.bus", "relay.groupfile"},
     {"relay.control", "relay.claims", "relay.commandline"},
+    {"relay.layout"},
     {"relay.process", "relay.child"},
     {"relay.front", "workers", "supervisor"},
 )

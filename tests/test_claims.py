@@ -51,55 +51,6 @@ def test_a_file_where_the_directory_should_be_is_refused(tmp_path: Path, below: 
         DataClaim(file / below)
 
 
-def claimed_layout(path: Path, workers: int) -> None:
-    claim = DataClaim(path)
-    try:
-        claim.check_layout(workers=workers)
-    finally:
-        claim.release()
-
-
-def test_the_layout_of_the_first_store_stays(tmp_path: Path) -> None:
-    claimed_layout(tmp_path, 4)
-    assert (tmp_path / "meta.json").read_text() == '{"format":1,"workers":4}'
-    (tmp_path / "worker-0").mkdir()
-
-    claimed_layout(tmp_path, 4)
-    with pytest.raises(BootError, match="4 workers, not for 2: start with --workers 4"):
-        claimed_layout(tmp_path, 2)
-
-
-def test_the_layout_is_free_while_there_is_no_store(tmp_path: Path) -> None:
-    claimed_layout(tmp_path, 4)
-    claimed_layout(tmp_path, 2)
-
-    assert (tmp_path / "meta.json").read_text() == '{"format":1,"workers":2}'
-
-
-@pytest.mark.parametrize(
-    ("meta", "complaint"),
-    [
-        (None, "no meta.json"),
-        ('{"format":2,"workers":4}', "has format 2, but this version reads format 1"),
-        ('{"format":1', "is damaged"),
-        ("", "is damaged"),
-        ('{"format":1,"workers":"4"}', "is damaged"),
-    ],
-)
-def test_stores_of_unknown_layout_are_refused_and_left_alone(
-    tmp_path: Path, meta: str | None, complaint: str
-) -> None:
-    (tmp_path / "worker-0").mkdir()
-    if meta is not None:
-        (tmp_path / "meta.json").write_text(meta)
-
-    with pytest.raises(BootError, match=complaint):
-        claimed_layout(tmp_path, 4)
-
-    if meta is not None:
-        assert (tmp_path / "meta.json").read_text() == meta
-
-
 def test_the_run_directory_of_a_killed_supervisor_is_found(tmp_path: Path) -> None:
     killed = tmp_path / f"{RUN_DIR_PREFIX}killed"
     killed.mkdir()

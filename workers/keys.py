@@ -32,9 +32,24 @@ def unpack_seq(key: bytes) -> int:
     return int.from_bytes(key[-SEQ_BYTES:], "big")
 
 
+def slot_at(key: bytes) -> int:
+    """Return the slot that a key of a mailbox, its totals or its receipts begins with."""
+    slot: int
+    (slot,) = _SLOT.unpack_from(key)
+    return slot
+
+
 def box_of(user: str, device: str = DEFAULT_DEVICE) -> bytes:
     """Return the prefix of every mailbox key of one device of `user`."""
     return pack_slot(slot_of(user)) + user.encode() + b"\0" + device.encode() + b"\0"
+
+
+def split_box(box: bytes) -> tuple[str, str]:
+    """Return (user, device) of a mailbox; ValueError if it is none."""
+    user, device, rest = box[_SLOT.size :].split(b"\0")
+    if rest or not user or not device:
+        raise ValueError(f"{box!r} is no mailbox")
+    return user.decode(), device.decode()
 
 
 def message_prefix(message_id: str, author: str) -> bytes:
@@ -70,6 +85,32 @@ def split_message_key(key: bytes, prefix: bytes) -> tuple[str, str, str]:
     return author.decode(), recipient.decode(), group.decode()
 
 
+def parse_message_key(key: bytes) -> tuple[str, str, str]:
+    """Return (author, recipient, group) of any message key; ValueError if it is none."""
+    prefix = key[: key.index(b"\0") + 1]
+    author, recipient, group = split_message_key(key, prefix)
+    if not author or not (recipient or group):
+        raise ValueError(f"{key!r} is no message")
+    return author, recipient, group
+
+
+def slot_of_message(key: bytes) -> int:
+    """Return the slot whose owner keeps a message's record: its recipient's, or its group's."""
+    _, recipient, group = parse_message_key(key)
+    return slot_of(recipient or group)
+
+
 def receipt_key(box: bytes, message_id: str, acker: str, group: str) -> bytes:
     """Return the key under which an absent author's receipt is found, to replace it (2.4.5)."""
     return b"%b%b%b\0%b" % (box, id_prefix(message_id), acker.encode(), group.encode())
+
+
+def box_of_receipt(key: bytes) -> bytes:
+    """Return the mailbox that a receipt's key begins with; ValueError if it is none."""
+    user_end = key.index(b"\0", _SLOT.size)
+    return key[: key.index(b"\0", user_end + 1) + 1]
+
+
+def split_outgoing(key: bytes) -> tuple[int, int]:
+    """Return (peer, seq) of an outbox entry's key."""
+    return slot_at(key), unpack_seq(key)

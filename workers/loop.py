@@ -28,12 +28,14 @@ from relay.bus.sockets import bind_router, connect_dealer
 from relay.bus.topology import Topology, WorkerAddress
 from relay.control import GroupsChanged, Heartbeat, PeerGone, Ready, Stop, TopologyChanged
 from relay.core.slots import shard_ranges
+from relay.errors import BootError
 from relay.groupfile import load_groups
+from relay.layout import read_layout
 from relay.process import Place, settle
 from workers.effects import Effects, Identity
 from workers.room import CHECK_EVERY_BYTES, CHECK_EVERY_MS, lack_of_room
 from workers.shard import Shard
-from workers.store import Store
+from workers.store import Mark, Store
 
 # One batch takes at most this much from the inbox, so that its commit stays short.
 MAX_BATCH_MESSAGES = 512
@@ -85,13 +87,20 @@ class Worker:
         self._settings = settings = place.settings
         self._log = log.get_logger()
         ranges = shard_ranges(settings.server.workers)
-        self._directory = place.data_dir / f"worker-{place.index}"
+        layout = read_layout(place.data_dir)
+        if layout.workers != settings.server.workers:
+            raise BootError(
+                f"data directory {place.data_dir} is laid out for {layout.workers} workers,"
+                f" not for {settings.server.workers}"
+            )
+        self._directory = layout.store_directory(place.data_dir, place.index)
         self._store = Store(
             self._directory,
             durability=settings.store.durability,
             map_bytes=settings.store.map_bytes,
             max_map_bytes=settings.store.max_map_bytes,
             lock_wait_s=LOCK_WAIT_S,
+            mark=Mark(layout.generation, layout.workers, place.index),
         )
         self._shard = Shard(place.index, ranges, settings)
         self._load_groups()

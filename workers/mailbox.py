@@ -12,7 +12,7 @@ found by message and acker too, because its author was absent.
 from __future__ import annotations
 
 from struct import Struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -23,12 +23,12 @@ from relay.settings import MailboxSettings
 from workers.keys import box_of, receipt_key
 from workers.store import Batch
 
-_MESSAGE = ord("m")
-_GROUP_MESSAGE = ord("g")
-_RECEIPT = ord("r")
-_FINDABLE_RECEIPT = ord("R")
+MESSAGE: Final[int] = ord("m")
+GROUP_MESSAGE: Final[int] = ord("g")
+RECEIPT: Final[int] = ord("r")
+FINDABLE_RECEIPT: Final[int] = ord("R")
 
-_BODY = Struct(">cQI")
+_REFERENCE = Struct(">cQI")
 _TOTALS = Struct(">IQIQ")
 
 _encode_receipt = msgspec.msgpack.Encoder().encode
@@ -112,7 +112,7 @@ class Mailbox:
             MailboxFull: as for `add_message`. Skip this member's copy.
         """
         self._make_room(batch, length, limits)
-        self._put(batch, seq, _BODY.pack(b"g", seq, length))
+        self._put(batch, seq, _REFERENCE.pack(b"g", seq, length))
 
     def add_receipt(
         self,
@@ -150,7 +150,7 @@ class Mailbox:
         found = [
             (seq, _decode_receipt(entry[1:]))
             for seq, entry in batch.scan_mail(self.box)
-            if entry[0] == _RECEIPT
+            if entry[0] == RECEIPT
         ]
         for seq, receipt in found:
             self.remove(batch, seq)
@@ -198,7 +198,7 @@ class Mailbox:
         for entry_seq, raw in batch.scan_mail(self.box):
             if entry_seq > seq:
                 break
-            if raw[0] in (_RECEIPT, _FINDABLE_RECEIPT):
+            if raw[0] in (RECEIPT, FINDABLE_RECEIPT):
                 found.append(entry_seq)
         return found
 
@@ -227,7 +227,7 @@ class Mailbox:
                     f"who has taken none of them; at most {limits.max_entries} "
                     f"of {limits.max_bytes} bytes may"
                 )
-            if raw[0] in (_MESSAGE, _GROUP_MESSAGE):
+            if raw[0] in (MESSAGE, GROUP_MESSAGE):
                 due.append(seq)
                 messages -= 1
                 size -= _length(raw)
@@ -246,9 +246,9 @@ class Mailbox:
             return False
         self._count(raw, -1)
         kind = raw[0]
-        if kind == _GROUP_MESSAGE:
-            batch.release_body(_BODY.unpack(raw)[1])
-        elif kind == _FINDABLE_RECEIPT:
+        if kind == GROUP_MESSAGE:
+            batch.release_body(_REFERENCE.unpack(raw)[1])
+        elif kind == FINDABLE_RECEIPT:
             receipt = _decode_receipt(raw[1:])
             batch.delete_receipt(
                 receipt_key(self.box, receipt.message_id, receipt.acker, receipt.group)
@@ -256,27 +256,46 @@ class Mailbox:
         return True
 
     def _count(self, raw: bytes, sign: int) -> None:
-        if raw[0] in (_MESSAGE, _GROUP_MESSAGE):
+        if raw[0] in (MESSAGE, GROUP_MESSAGE):
             self.messages += sign
             self.size += sign * _length(raw)
         else:
             self.receipts += sign
 
 
+def refer_to_body(seq: int, length: int) -> bytes:
+    """Return the entry of a group message that is stored as body `seq`."""
+    return _REFERENCE.pack(b"g", seq, length)
+
+
+def body_of(raw: bytes) -> tuple[int, int]:
+    """Return the seq and length of the body that a group message's entry refers to."""
+    _, seq, length = _REFERENCE.unpack(raw)
+    return seq, length
+
+
+def receipt_of(raw: bytes) -> Receipt:
+    """Return what a receipt's entry says."""
+    return _decode_receipt(raw[1:])
+
+
+def unpack_totals(raw: bytes) -> tuple[int, int, int, int]:
+    """Return (messages, bytes, receipts, transmitted) as they are kept for an absent user."""
+    messages, size, receipts, transmitted = _TOTALS.unpack(raw)
+    return messages, size, receipts, transmitted
+
+
 def _length(raw: bytes) -> int:
     """Return how many bytes the frame of a message entry has."""
-    if raw[0] == _MESSAGE:
-        return len(raw) - 1
-    length: int = _BODY.unpack(raw)[2]
-    return length
+    return len(raw) - 1 if raw[0] == MESSAGE else body_of(raw)[1]
 
 
 def _open(batch: Batch, seq: int, raw: bytes) -> Entry:
     kind = raw[0]
-    if kind == _MESSAGE:
+    if kind == MESSAGE:
         return Entry(seq, "", raw[1:])
-    if kind == _GROUP_MESSAGE:
-        return Entry(seq, "", batch.get_body(_BODY.unpack(raw)[1]))
+    if kind == GROUP_MESSAGE:
+        return Entry(seq, "", batch.get_body(_REFERENCE.unpack(raw)[1]))
     receipt = _decode_receipt(raw[1:])
     return Entry(seq, receipt.message_id, receipt_frame(receipt))
 

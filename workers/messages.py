@@ -6,7 +6,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from relay.core.stanza import LEVEL_STORED
-from workers.keys import id_prefix, message_key, split_message_key
+from workers.keys import id_prefix, message_key, parse_message_key, split_message_key
 from workers.store import Batch
 
 _RECORD = Struct(">QQB8s")
@@ -81,3 +81,11 @@ def raise_level(
         message_key(message_id, message.author, recipient, message.group),
         _RECORD.pack(message.seq, message.time_s, level, message.digest),
     )
+
+
+def parse(key: bytes, record: bytes) -> tuple[str, Message]:
+    """Return (recipient, message) of an item of the store; ValueError if it is none."""
+    author, recipient, group = parse_message_key(key)
+    if len(record) != _RECORD.size:
+        raise ValueError(f"a record of {len(record)} bytes")
+    return recipient, Message(author, group, *_RECORD.unpack(record))

@@ -16,7 +16,7 @@ from workers.keys import LAST_SEQ, pack_slot
 from workers.store import Batch
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Durable).decode
+decode = msgspec.msgpack.Decoder(Durable).decode
 
 
 class Outbox:
@@ -77,16 +77,19 @@ class Outbox:
             if self._is_full:
                 return
             self._note_sent(seq, len(encoded))
-            send(_decode(encoded))
+            send(decode(encoded))
         self._caught_up = True
 
     def confirm(self, batch: Batch, seq: int) -> None:
         """Remove the entries up to `seq`: the peer has stored them."""
         assert seq <= LAST_SEQ
+        confirmed = 0
         while self._unconfirmed and self._unconfirmed[0][0] <= seq:
             confirmed, size = self._unconfirmed.popleft()
             self._unconfirmed_bytes -= size
             batch.delete_outgoing(self._key, confirmed)
+        if confirmed:
+            batch.put_confirmed(self.peer, confirmed)
 
     def _note_sent(self, seq: int, size: int) -> None:
         self._sent = seq

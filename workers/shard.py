@@ -623,6 +623,13 @@ class Shard:
             self._newly_applied.add(peer)
         self._effects.applied[origin] = Applied(self._applied[peer])
 
+    def take_over(self, content: GroupCopy | Receipt) -> None:
+        """Store what waited in an outbox when the relay was laid out anew; all of it is for here.
+
+        Once only: nothing recognises a repeat.
+        """
+        self._apply(content)
+
     def applied(self, peer: int, applied: Applied) -> None:
         """Remove from the outbox what a peer has stored."""
         self._outboxes[peer].confirm(self._batch, applied.seq)

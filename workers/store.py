@@ -11,13 +11,16 @@ of it may leave the process (I1). Trees, by what they hold:
     bodies    seq                 -> one group message, however many mailboxes hold it
     holders   seq                 -> how many mailboxes do
     outbox    worker + seq        -> what a peer has not yet stored
-    meta      name                -> counters of the worker itself
+    meta      name                -> counters of the worker itself, and which store this is
+
+`python -m workers.store` are the operator's tools for it (`workers.tools`).
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -28,7 +31,9 @@ import lmdb
 import msgspec
 
 from relay.errors import BootError
+from relay.layout import DATA_FORMAT
 from workers.keys import LAST_SEQ, SEQ_BYTES, pack_seq, unpack_seq
+from workers.storefile import FILE_NAME, StoreDamaged, inspect_store_file
 
 TREES: Final = (
     "mail",
@@ -42,13 +47,45 @@ TREES: Final = (
     "meta",
 )
 
-_encode_keys = msgspec.msgpack.Encoder().encode
-_decode_keys = msgspec.msgpack.Decoder(list[bytes]).decode
+# Keys of the tree `meta`.
+SEQ_NAME: Final = b"seq"
+FORGOTTEN_NAME: Final = b"forgotten"
+MARK_NAME: Final = b"mark"
+APPLIED_NAME: Final = b"applied:%d"
+CONFIRMED_NAME: Final = b"confirmed:%d"
 
 _LOCK_RETRY_S = 0.02
 _COUNT = Struct(">I")
-_SEQ_NAME = b"seq"
-_APPLIED_NAME = b"applied:%d"
+
+pack_count = _COUNT.pack
+
+
+def unpack_count(value: bytes) -> int:
+    """Return a number of holders."""
+    count: int
+    (count,) = _COUNT.unpack(value)
+    return count
+
+
+# The values of the tree `expiry`.
+encode_keys = msgspec.msgpack.Encoder().encode
+decode_keys = msgspec.msgpack.Decoder(list[bytes]).decode
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """Which store this is, written in it: one in another's place is told from the right one."""
+
+    generation: int
+    workers: int
+    index: int
+    format: int = DATA_FORMAT
+
+    def __str__(self) -> str:
+        return f"worker {self.index} of {self.workers}, generation {self.generation}"
+
+
+encode_mark = msgspec.json.Encoder().encode
+decode_mark = msgspec.json.Decoder(Mark).decode
 
 
 class Store:
@@ -62,16 +99,31 @@ class Store:
         map_bytes: int,
         max_map_bytes: int,
         lock_wait_s: float = 0,
+        mark: Mark | None = None,
     ) -> None:
-        """Open or create the store in `directory`, waiting that long for another's lock on it.
+        """Open the store in `directory`, waiting that long for another's lock on it.
+
+        With a `mark` it must be there and bear it. Without, it is created if it is missing.
 
         Raises:
-            BootError: another process holds it, or it cannot be read or written. Nothing changed.
+            BootError: another process holds it, or it cannot be read or written, or it is not
+                whole, or not the one that is asked for. Nothing changed.
         """
         self._max_map_bytes = max_map_bytes
-        self._lock_file = _lock(directory, wait_s=lock_wait_s)
-        synced = durability == "fsync"
+        self._lock_file = lock_store(directory, wait_s=lock_wait_s, create=mark is None)
         try:
+            self._open(directory, durability == "fsync", map_bytes, mark)
+        except BaseException:
+            os.close(self._lock_file)
+            raise
+
+    def _open(self, directory: Path, synced: bool, map_bytes: int, mark: Mark | None) -> None:
+        try:
+            try:
+                inspect_store_file(directory)
+            except FileNotFoundError:
+                if mark is not None:
+                    raise
             self._env = lmdb.open(
                 str(directory),
                 map_size=map_bytes,
@@ -80,14 +132,29 @@ class Store:
                 metasync=synced,
                 subdir=True,
             )
+        except (lmdb.Error, StoreDamaged, OSError) as error:
+            raise unusable(directory, error) from error
+        try:
             self._trees = {name: self._env.open_db(name.encode()) for name in TREES}
+            if mark is not None:
+                self._check_mark(directory, mark)
             self.grow()
         except lmdb.Error as error:
-            os.close(self._lock_file)
-            raise BootError(
-                f"{directory}/data.mdb cannot be used: {error}; "
-                "restore it from a backup, or move it away to start empty"
-            ) from error
+            self._env.close()
+            raise unusable(directory, error) from error
+        except BaseException:
+            self._env.close()
+            raise
+
+    def _check_mark(self, directory: Path, wanted: Mark) -> None:
+        with self._env.begin(db=self._trees["meta"]) as txn:
+            value = txn.get(MARK_NAME)
+        try:
+            found = decode_mark(value or b"")
+        except msgspec.DecodeError:
+            raise unusable(directory, "it does not say whose store it is") from None
+        if found != wanted:
+            raise unusable(directory, f"it is the store of {found}, not of {wanted}")
 
     def close(self) -> None:
         """Release the environment and the lock; in mode "os" sync what the kernel still holds."""
@@ -114,6 +181,8 @@ class Store:
 
         Between transactions only. At `max_map_bytes` it stays, and LMDB refuses what does not fit.
         """
+        # A reader that was killed (a check, a backup) would keep pages from being used again.
+        self._env.reader_check()
         info = self._env.info()
         used = info["last_pgno"] * self._env.stat()["psize"]
         size = info["map_size"]
@@ -123,12 +192,30 @@ class Store:
             self._env.set_mapsize(size)
 
 
-def _lock(directory: Path, *, wait_s: float) -> int:
+def lock_store(directory: Path, *, wait_s: float, create: bool = False) -> int:
+    """Keep every other process from writing the store in `directory`; return the lock's descriptor.
+
+    Raises:
+        BootError: it is missing, cannot be written, or another process has it all that time.
+    """
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if create:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return take_lock(directory / "lock", wait_s=wait_s)
+    except FileNotFoundError:
+        raise unusable(directory, "its directory is missing") from None
     except OSError as error:
         raise BootError(f"{directory} cannot be written: {error.strerror}") from None
+
+
+def take_lock(path: Path, *, wait_s: float) -> int:
+    """Lock the file at `path`, which is made if missing; return its descriptor, which holds it.
+
+    Raises:
+        BootError: another process has it all that time.
+        OSError: it cannot be made.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + wait_s
     while True:
         try:
@@ -138,8 +225,21 @@ def _lock(directory: Path, *, wait_s: float) -> int:
                 time.sleep(_LOCK_RETRY_S)
                 continue
             os.close(descriptor)
-            raise BootError(f"{directory} is in use by another process") from None
+            raise BootError(f"{path.parent} is in use by another process") from None
         return descriptor
+
+
+def unusable(directory: Path, reason: object) -> BootError:
+    """Return the error that names the file of a store, what is wrong with it and what to do."""
+    if isinstance(reason, FileNotFoundError):
+        reason = "it is missing"
+    elif isinstance(reason, OSError):
+        reason = reason.strerror
+    # The whole directory, because stores know of each other how far they have got.
+    return BootError(
+        f"{directory / FILE_NAME} cannot be used: {reason}; restore the data directory from a"
+        " backup, or move it away as a whole to start empty"
+    )
 
 
 class Batch:
@@ -172,7 +272,7 @@ class Batch:
         """
         if self._new_messages:
             oldest = pack_seq(self.last_seq())
-            self._put(oldest, _encode_keys(self._new_messages), db=self._expiry)
+            self._put(oldest, encode_keys(self._new_messages), db=self._expiry)
         self._txn.commit()
 
     def abort(self) -> None:
@@ -244,7 +344,7 @@ class Batch:
         """Store a group message that `holders` mailboxes refer to."""
         key = pack_seq(seq)
         self._put(key, frame, db=self._bodies)
-        self._put(key, _COUNT.pack(holders), db=self._holders)
+        self._put(key, pack_count(holders), db=self._holders)
 
     def get_body(self, seq: int) -> bytes:
         """Return a group message that some mailbox refers to."""
@@ -257,9 +357,9 @@ class Batch:
         key = pack_seq(seq)
         value = self._get(key, db=self._holders)
         assert value is not None, f"body {seq} has no holders though a mailbox refers to it"
-        (holders,) = _COUNT.unpack(value)
+        holders = unpack_count(value)
         if holders > 1:
-            self._put(key, _COUNT.pack(holders - 1), db=self._holders)
+            self._put(key, pack_count(holders - 1), db=self._holders)
         else:
             self._delete(key, db=self._holders)
             self._delete(key, db=self._bodies)
@@ -299,7 +399,9 @@ class Batch:
         with self._txn.cursor(self._expiry) as cursor:
             if not cursor.first() or unpack_seq(cursor.key()) >= before:
                 return 0
-            keys = _decode_keys(cursor.value())
+            keys = decode_keys(cursor.value())
+            # A message that waits may outlive what is known of it: up to here that is no fault.
+            self._put(FORGOTTEN_NAME, cursor.key(), db=self._meta)
             cursor.delete()
         for key in keys:
             self._delete(key, db=self._messages)
@@ -329,18 +431,36 @@ class Batch:
 
     def last_seq(self) -> int:
         """Return the highest sequence number that was ever given out here."""
-        value = self._get(_SEQ_NAME, db=self._meta)
+        value = self._get(SEQ_NAME, db=self._meta)
         return 0 if value is None else unpack_seq(value)
 
     def put_last_seq(self, seq: int) -> None:
         """Note the highest sequence number given out."""
-        self._put(_SEQ_NAME, pack_seq(seq), db=self._meta)
+        self._put(SEQ_NAME, pack_seq(seq), db=self._meta)
 
     def applied(self, peer: int) -> int:
         """Return up to which entry of a peer's outbox everything is stored here."""
-        value = self._get(_APPLIED_NAME % peer, db=self._meta)
+        value = self._get(APPLIED_NAME % peer, db=self._meta)
         return 0 if value is None else unpack_seq(value)
 
     def put_applied(self, peer: int, seq: int) -> None:
         """Note up to which entry a peer's outbox is stored here."""
-        self._put(_APPLIED_NAME % peer, pack_seq(seq), db=self._meta)
+        self._put(APPLIED_NAME % peer, pack_seq(seq), db=self._meta)
+
+    def put_confirmed(self, peer: int, seq: int) -> None:
+        """Note up to which entry a peer has stored the outbox for it.
+
+        Nothing here needs it: it lets `workers.snapshot` tell whether what left this store is in
+        the other.
+        """
+        self._put(CONFIRMED_NAME % peer, pack_seq(seq), db=self._meta)
+
+    def put_mark(self, mark: Mark) -> None:
+        """Write down which store this is."""
+        self._put(MARK_NAME, encode_mark(mark), db=self._meta)
+
+
+if __name__ == "__main__":
+    from workers.tools import main  # late, because the tools stand on this module
+
+    sys.exit(main(sys.argv[1:]))

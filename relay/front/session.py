@@ -199,7 +199,7 @@ class Session:
     @property
     def receipts_written(self) -> int:
         """The entry up to which every receipt has been written; a ping sent now covers them."""
-        return min(self._stashed) - 1 if self._stashed else self._receipts
+        return min(self._receipts, min(self._stashed, default=self._receipts + 1) - 1)
 
     # ------------------------------------------------------------------------ from the client
 

@@ -69,7 +69,7 @@ def batches_of(envelopes: tuple[type[msgspec.Struct], ...]) -> st.SearchStrategy
     return st.lists(st.one_of(*(any_of(each) for each in envelopes)), max_size=5)
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(INTEGERS, INTEGERS, INTEGERS, batches_of(TO_WORKER))
 def test_a_batch_for_a_worker_arrives_as_it_was_sent(
     incarnation: int, number: int, received: int, items: list[Any]
@@ -79,7 +79,7 @@ def test_a_batch_for_a_worker_arrives_as_it_was_sent(
     assert decode_worker_batch(encode(batch)) == batch
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(INTEGERS, INTEGERS, batches_of(TO_FRONT))
 def test_a_batch_for_a_front_arrives_as_it_was_sent(
     number: int, received: int, items: list[Any]
@@ -89,7 +89,7 @@ def test_a_batch_for_a_front_arrives_as_it_was_sent(
     assert decode_front_batch(encode(batch)) == batch
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(batches_of(TO_PEER))
 def test_the_answer_to_a_peer_arrives_as_it_was_sent(items: list[Any]) -> None:
     batch = PeerBatch(items)

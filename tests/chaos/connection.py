@@ -20,6 +20,7 @@ from websockets.protocol import SEND_EOF, State
 from websockets.uri import WebSocketURI
 
 _MAX_FRAME_BYTES = 2**24
+SMALL_SEGMENT_BYTES = 1000
 
 
 class WebSocket(asyncio.Protocol):
@@ -112,7 +113,7 @@ class WebSocket(asyncio.Protocol):
 
 
 async def open_socket(uri: WebSocketURI, *, receive_buffer_bytes: int | None) -> socket.socket:
-    """Return a connected TCP socket, whose kernel buffer is small where a bound is given.
+    """Return a connected TCP socket; where a bound is given both its kernel buffers are small.
 
     Raises:
         OSError: nobody listens.
@@ -122,6 +123,9 @@ async def open_socket(uri: WebSocketURI, *, receive_buffer_bytes: int | None) ->
         connected.setblocking(False)
         if receive_buffer_bytes is not None:
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer_bytes)
+            # The relay's kernel makes its own buffer for twenty segments, and the loopback's
+            # segments are of 64 KiB.
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SMALL_SEGMENT_BYTES)
         await asyncio.get_running_loop().sock_connect(connected, (uri.host, uri.port))
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except BaseException:

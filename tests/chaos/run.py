@@ -114,18 +114,21 @@ class Run:
             keep=options.keep,
             now_s=self._now_s,
         )
+        habits = [HABITS[number % len(HABITS)] for number in range(len(names))]
+        slow_readers = {name for name, of in zip(names, habits, strict=True) if of.freezes}
         self._users = [
             User(
                 name,
                 parse_uri(f"ws://127.0.0.1:{self._fleet.port}/"),
                 self._ledger,
-                habits=HABITS[number % len(HABITS)],
+                habits=of,
                 chats=_chats(name, names, groups, random),
+                slow_readers=slow_readers,
                 sends_per_s=options.rate / options.users,
                 random=Random(f"{options.seed} {name}"),
                 now_s=self._now_s,
             )
-            for number, name in enumerate(names)
+            for name, of in zip(names, habits, strict=True)
         ]
         self._by_name = {user.name: user for user in self._users}
         self._violations: list[Violation] = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from random import Random
 from typing import Any
 
@@ -54,8 +54,13 @@ _LEAVE_WEIGHTS = (55, 30, 15)
 _REPEATED_AUTH = 0.01  # chance, at each look, to log in again on the same connection (2.2.7)
 _LOOK_S = 0.5
 
-# (chance, characters) of a text.
+# Characters of a text, and how often it has so many.
 _SIZES = (((10, 200), 90), ((1000, 4000), 8), ((10_000, 40_000), 2))
+# Now and then many messages go to one chat at once, and long ones to a slow reader: more than the
+# kernels hold for it, so that its deliveries pause and go on from the mailbox.
+_BURST = 0.03
+_BURST_SENDS = (5, 15)
+_LONG = (15_000, 40_000)
 
 
 class Session:
@@ -203,6 +208,7 @@ class User:
         *,
         habits: Habits,
         chats: list[str],
+        slow_readers: Collection[str],
         sends_per_s: float,
         random: Random,
         now_s: Callable[[], float],
@@ -216,6 +222,7 @@ class User:
         self._uri = uri
         self._habits = habits
         self._chats = chats
+        self._slow_readers = slow_readers
         self._sends_per_s = sends_per_s
         self._random = random
         self._sent = 0
@@ -334,8 +341,7 @@ class User:
                 break
             if now >= send_at:
                 send_at = now + random.expovariate(self._sends_per_s)
-                if session.is_usable and len(self.unacked) < MAX_UNACKED:
-                    self._send_new(session)
+                self._send_some(session)
             if now >= thaw_at:
                 thaw_at = float("inf")
                 session.socket.resume()
@@ -371,12 +377,21 @@ class User:
 
     # --- sending and acking ---
 
-    def _send_new(self, session: Session) -> None:
-        self._sent += 1
+    def _send_some(self, session: Session) -> None:
         random = self._random
-        key = Key(self.name, random.choice(self._chats), f"{self.name[-4:]}-{self._sent}")
-        [(low, high)] = random.choices([s for s, _ in _SIZES], [w for _, w in _SIZES])
-        text = (str(key) + " ").ljust(random.randint(low, high), ".")
+        chat = random.choice(self._chats)
+        count = random.randint(*_BURST_SENDS) if random.random() < _BURST else 1
+        long = count > 1 and chat in self._slow_readers
+        for _ in range(count):
+            if not session.is_usable or len(self.unacked) >= MAX_UNACKED:
+                return
+            [size] = random.choices([s for s, _ in _SIZES], [w for _, w in _SIZES])
+            self._send_new(session, chat, _LONG if long else size)
+
+    def _send_new(self, session: Session, chat: str, size: tuple[int, int]) -> None:
+        self._sent += 1
+        key = Key(self.name, chat, f"{self.name[-4:]}-{self._sent}")
+        text = (str(key) + " ").ljust(self._random.randint(*size), ".")
         frame = _send_frame(key, text)
         self.unacked[key] = (frame, text)
         session.send(key, frame, text)

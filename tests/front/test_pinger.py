@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.front.pinger import Pinger
+from relay.front.pinger import MAX_RECEIPTS_BEFORE_PING, Pinger
 from relay.settings import KeepaliveSettings
 
 START_MS = 1_000_000
@@ -149,3 +149,15 @@ def test_whenever_something_is_to_be_done_it_is_due(pinger: Pinger) -> None:
             if second < 150:
                 pinger.pong(payload)
     assert pinger.is_dead(at(200))
+
+
+def test_many_receipts_do_not_wait_for_their_ping(pinger: Pinger) -> None:
+    """The mailbox holds them all until a pong, and its room is bounded."""
+    reschedules = [pinger.receipt_written(at(0)) for _ in range(MAX_RECEIPTS_BEFORE_PING)]
+
+    assert reschedules.count(True) == 2
+    assert reschedules[-1]
+    assert pinger.is_due(at(0))
+
+    pinger.ping(at(0), receipts_up_to=9)
+    assert not pinger.is_due(at(0))

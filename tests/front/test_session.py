@@ -562,6 +562,16 @@ def test_a_receipt_in_the_queue_of_a_repeated_login_waits_for_its_ack_1(alice: C
     assert alice.session.receipts_written == 5
 
 
+def test_no_receipt_counts_as_written_while_the_queue_is_being_packed(alice: Client) -> None:
+    alice.says(action("1"), auth())
+    alice.hears(
+        SessionOpened(NUMBER), page(receipt(4, "0"), receipt(5, "1"), queue=True, more=True)
+    )
+
+    assert alice.frames() == [AUTH_SUCCESS]
+    assert alice.session.receipts_written == 0
+
+
 def test_a_receipt_that_waited_before_a_repeated_login_may_be_gone_after_it(alice: Client) -> None:
     alice.says(action("1"))
     alice.hears(live(receipt(5, "1")))

@@ -315,29 +315,97 @@ def test_a_second_supervisor_on_the_same_data_is_one_line_and_exit_1(launch: Lau
     assert first.process.poll() is None
 
 
-def test_another_number_of_workers_is_one_line_and_exit_1(launch: Launcher) -> None:
+def stopped_store(launch: Launcher) -> None:
+    """Have a data directory that a relay has left in order."""
     first = launch()
     first.wait_until_ready()
     first.process.terminate()
     assert first.wait() == 0
 
-    assert_refused(launch("--workers", "3"), 1, "for 2 workers, not for 3")
+
+def test_data_of_another_format_are_one_line_and_exit_1(launch: Launcher, tmp_path: Path) -> None:
+    (tmp_path / "data" / "worker-0").mkdir(parents=True)
+    (tmp_path / "data" / "meta.json").write_text('{"format":1,"workers":2}')
+
+    assert_refused(launch(), 1, "has format 1, but this version reads format 2")
 
 
-def test_a_worker_that_cannot_boot_ends_the_start_with_exit_1(
+def test_data_without_their_layout_are_one_line_and_exit_1(
     launch: Launcher, tmp_path: Path
 ) -> None:
-    store = tmp_path / "data" / "worker-1"
-    store.parent.mkdir()
-    (tmp_path / "data" / "meta.json").write_text('{"format":1,"workers":2}')
-    store.touch()  # where its directory should be
+    stopped_store(launch)
+    (tmp_path / "data" / "meta.json").unlink()
 
-    command = launch()
+    assert_refused(launch(), 1, r"holds stores but no meta\.json")
+
+
+@pytest.fixture
+def resharding(launch: Launcher, tmp_path: Path) -> Iterator[Command]:
+    """A supervisor whose re-sharding waits for a store that something else holds."""
+    stopped_store(launch)
+    with (tmp_path / "data" / "gen-1" / "worker-1" / "lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        command = launch("--workers", "3")
+        poll_for("the re-sharding", lambda: len(command.processes()) == 2)
+        yield command
+
+
+def test_a_signal_while_the_data_are_laid_out_anew_stops_it(resharding: Command) -> None:
+    resharding.process.terminate()
+
+    assert resharding.wait() == 0
+    assert resharding.stdout == ""
+
+
+def test_the_re_sharding_ends_with_a_killed_supervisor(resharding: Command) -> None:
+    resharding.process.kill()
+
+    poll_for("the end of it", lambda: resharding.processes() == [])
+
+
+def cut_off(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-4096])
+
+
+def empty(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def move_away(file: Path) -> None:
+    file.parent.rename(file.parent.with_name("aside"))
+
+
+@pytest.mark.parametrize(
+    ("break_it", "workers", "complaint"),
+    [
+        (empty, 2, "it is empty"),
+        (cut_off, 2, "it is cut off"),
+        (move_away, 2, "its directory is missing"),
+        (empty, 3, "it is empty"),  # found before it is laid out anew
+    ],
+)
+def test_a_store_that_is_not_whole_ends_the_start_with_exit_1_and_is_left_alone(
+    launch: Launcher,
+    tmp_path: Path,
+    break_it: Callable[[Path], None],
+    workers: int,
+    complaint: str,
+) -> None:
+    stopped_store(launch)
+    file = tmp_path / "data" / "gen-1" / "worker-1" / "data.mdb"
+    break_it(file)
+    content = file.read_bytes() if file.exists() else None
+
+    command = launch("--workers", str(workers))
 
     assert command.wait() == 1
     assert command.stdout == ""
-    assert re.search(r"worker\.exited .*index=1 .*exit_code=3", command.stderr)
+    [line] = re.findall(r".*process\.cannot_boot .*", command.stderr)
+    assert f"{file} cannot be used: {complaint}" in line
+    assert "restore the data directory from a backup" in line
+    assert re.search(r"(worker|reshard)\.exited .*exit_code=3", command.stderr)
     assert "Traceback" not in command.stderr
+    assert content == (file.read_bytes() if file.exists() else None)
 
 
 @pytest.mark.parametrize("option", ["--help", "--version"])
@@ -414,7 +482,7 @@ def test_one_that_cannot_boot_later_is_tried_slowly_while_the_rest_serves(
 ) -> None:
     relay = start_relay()
     dead = one(relay, "worker")
-    store = relay.directory / "data" / "worker-0"
+    store = relay.directory / "data" / "gen-1" / "worker-0"
     # It dies and cannot start again: its directory has become a file.
     dead.process.suspend()
     store.rename(store.with_name("aside-0"))
@@ -463,7 +531,7 @@ def test_a_new_supervisor_takes_over_at_once_from_a_killed_one(
 
 def test_the_workers_own_their_stores_alone(relay: Relay) -> None:
     for index in range(2):
-        path = relay.directory / "data" / f"worker-{index}" / "lock"
+        path = relay.directory / "data" / "gen-1" / f"worker-{index}" / "lock"
         with path.open("a") as lock, pytest.raises(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 

@@ -20,8 +20,10 @@ from .harness import (
     Relay,
     SheetClient,
     ack_1,
+    action,
     auth_frame,
     delivery,
+    element,
     exchange_marker,
     message_id_of,
 )
@@ -161,3 +163,17 @@ def test_what_comes_after_a_connection_was_closed_counts_as_never_sent(
         alice.expect_error(507, message_id="NO-ROOM")
 
         assert relay.login(user).queued == [delivery("KEPT", author=ALICE)]
+
+
+def test_a_message_in_ten_thousand_empty_pieces_is_one_message(relay: Relay) -> None:
+    """The bytes of fragments are bounded; their number costs nothing."""
+    alice, bob = relay.login(ALICE), relay.login(BOB)
+    whole = json.dumps(action(element(BOB, "M"))).encode()
+
+    alice.send_text(whole[:10], fin=False)
+    for _ in range(100):
+        alice.send_raw(web_socket_frame(0, b"", head=0) * 100)
+    alice.send_rest(whole[10:])
+
+    alice.expect(ack_1("M", author=ALICE, to=BOB))
+    bob.expect(delivery("M", author=ALICE))

@@ -19,6 +19,7 @@ from relay.control import Ready, Stop, SupervisorEnd, TopologyChanged, child_end
 from relay.process import Place
 from relay.settings import ServerSettings, Settings, StoreSettings
 from workers import loop
+from workers.reshard import reshard
 
 DEADLINE_MS = 10_000
 INCARNATION = 3
@@ -37,6 +38,8 @@ class RunningWorker:
             store=StoreSettings(durability="os", map_bytes=1 << 24),
         )
         self._control = child_end(theirs.detach())
+        (run_dir / "data").mkdir()
+        reshard(run_dir / "data", settings)
         worker = loop.Worker(Place(run_dir, 0, INCARNATION, settings, self._control))
         self._thread = threading.Thread(target=worker.run)
         self._thread.start()

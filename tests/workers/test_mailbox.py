@@ -381,3 +381,17 @@ def test_only_entries_older_than_the_limit_expire_and_only_so_many_at_once(
     assert seqs(mailbox, batch) == [4]
     assert counts(mailbox) == (1, 5, 0)
     assert batch.get_receipt(receipt_key(mailbox.box, "M1", "carol", "")) is None
+
+
+def test_at_the_limit_the_oldest_receipts_that_were_sent_go_first(
+    mailbox: Mailbox, batch: Batch
+) -> None:
+    for seq in (1, 2):
+        assert mailbox.add_receipt(batch, seq, delivered(f"M{seq}"), FEW, author_is_absent=False)
+    assert not mailbox.add_receipt(batch, 3, delivered("M3"), FEW, author_is_absent=False)
+    mailbox.transmitted = 1
+
+    assert mailbox.add_receipt(batch, 4, delivered("M4"), FEW, author_is_absent=False)
+
+    assert seqs(mailbox, batch) == [2, 4]
+    assert mailbox.evicted == 1

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, assert_never
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -62,6 +63,7 @@ USERS = [
 ]
 GROUP = "917069852821-1566557065"
 FRONTS = 2
+SHRINKING_S = 600  # a failure takes its time to become a small one
 Fate = Literal["goes on", "dies before the commit", "dies after the commit"]
 
 
@@ -843,7 +845,7 @@ class Step(NamedTuple):
     """One thing that happens to a slow reader, and what the processes do then."""
 
     what: Literal["sends", "sends to itself", "slow or not", "acks", "pong", "turn", "read"]
-    count: int
+    many: int
     then: str
 
 
@@ -861,7 +863,8 @@ STEPS = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@pytest.mark.timeout(SHRINKING_S)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(STEPS, min_size=60, max_size=60))
 def test_a_slow_reader_behind_a_full_link_misses_nothing(steps: list[Step]) -> None:
     """Pauses, pages and a link without credit cross each other in every way."""
@@ -869,29 +872,29 @@ def test_a_slow_reader_behind_a_full_link_misses_nothing(steps: list[Step]) -> N
     try:
         world.begin(workers=1)
         writer, reader = USERS[:2]
-        for what, count, then in steps:
+        for what, many, then in steps:
             match what:
                 case "sends":
-                    world.send(author=writer, chat=reader, count=count, then=then)
+                    world.send(author=writer, chat=reader, count=many, then=then)
                 case "sends to itself":
-                    world.send(author=reader, chat=reader, count=count, then=then)
+                    world.send(author=reader, chat=reader, count=many, then=then)
                 case "slow or not":
                     world.stop_reading_or_read_on(user=reader, then=then)
                 case "acks":
-                    world.ack(user=reader, skip=count - 1, level=count + 1, then=then)
+                    world.ack(user=reader, skip=many - 1, level=many + 1, then=then)
                 case "pong":
                     world.ping_and_take_the_last_pong(user=reader, then=then)
                 case "turn":
-                    world.a_worker_turns(worker=0, take=count)
+                    world.a_worker_turns(worker=0, take=many)
                 case "read":
-                    world.a_front_reads(front=1, worker=0, count=count)
+                    world.a_front_reads(front=1, worker=0, count=many)
                 case _:
                     assert_never(what)
     finally:
         world.teardown()
 
 
-TestWorld = World.TestCase
+TestWorld = pytest.mark.timeout(SHRINKING_S)(World.TestCase)
 TestWorld.settings = settings(
-    max_examples=60, stateful_step_count=60, deadline=None, print_blob=True
+    max_examples=40, stateful_step_count=50, deadline=None, print_blob=True
 )

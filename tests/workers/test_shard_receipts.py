@@ -38,6 +38,7 @@ from relay.bus.envelopes import (
     Ready,
     ToFront,
 )
+from workers.shard import MAX_STRAYS
 
 A, B = 1, 2  # the sessions of Alice, who writes, and Bob
 
@@ -638,3 +639,15 @@ def test_a_login_during_which_a_receipt_comes_gets_it_once(single: ClusterHarnes
     answer = single.feed(OpenSession(A, ALICE, LOGIN, 0), ack(BOB, "M1", author=ALICE))
 
     assert heard(answer) == [receipt(ALICE, BOB, "M1")]
+
+
+def test_acks_that_match_nothing_do_not_pile_up_between_workers(tmp_path: Path) -> None:
+    """I6: they are best effort and no credit bounds them, so a batch passes on only so many."""
+    cluster = ClusterHarness(tmp_path, workers=2)
+    acker, author = local_of(0, workers=2), local_of(1, workers=2)
+    ids = [f"unknown{number}" for number in range(MAX_STRAYS)]
+
+    cluster.feed(*(Acked(acker, ids, 2, author, False, acker, False, -1) for _ in range(3)))
+
+    assert cluster.counters()["stray_acks_dropped"] >= 2 * MAX_STRAYS
+    cluster.close()

@@ -1,5 +1,7 @@
 """The store: one transaction a batch, one owner, and trees that keep to themselves."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +10,7 @@ import pytest
 
 from relay.errors import BootError
 from workers.keys import LAST_SEQ, box_of, pack_slot
-from workers.store import TREES, Batch, Store
+from workers.store import TREES, Batch, Mark, Store
 
 KIB = 1024
 MIB = 1024 * KIB
@@ -110,11 +112,62 @@ def test_a_closed_store_can_be_opened_by_the_next_process(tmp_path: Path) -> Non
 def test_a_store_that_is_not_lmdb_is_refused_and_its_lock_released(tmp_path: Path) -> None:
     (tmp_path / "data.mdb").write_bytes(b"not a database" * 1000)
 
-    with pytest.raises(BootError, match=r"data\.mdb cannot be used: .*move it away"):
+    with pytest.raises(BootError, match=r"data\.mdb cannot be used: .*; restore the data direct"):
         open_store(tmp_path)
 
     (tmp_path / "data.mdb").unlink()
     open_store(tmp_path).close()
+
+
+@pytest.mark.parametrize("content", [b"", b"\0", bytes(4096), b"garbage" * 9999])
+def test_what_is_no_store_is_never_taken_for_a_new_one(tmp_path: Path, content: bytes) -> None:
+    """LMDB by itself takes an empty file for a new store."""
+    (tmp_path / "data.mdb").write_bytes(content)
+
+    with pytest.raises(BootError, match=r"data\.mdb cannot be used: it is"):
+        open_store(tmp_path)
+
+    assert (tmp_path / "data.mdb").read_bytes() == content
+
+
+# -------------------------------------------------------------------------------- whose it is
+
+MARK = Mark(generation=3, workers=4, index=2)
+
+
+def marked_store(directory: Path, mark: Mark = MARK) -> Store:
+    return Store(directory, durability="os", map_bytes=16 * MIB, max_map_bytes=64 * MIB, mark=mark)
+
+
+def test_a_store_is_opened_by_its_mark(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    batch = store.begin()
+    batch.put_mark(MARK)
+    batch.commit()
+    store.close()
+
+    marked_store(tmp_path).close()
+    other = Mark(generation=3, workers=4, index=1)
+    with pytest.raises(BootError, match=r"store of worker 2 of 4, generation 3, not of worker 1"):
+        marked_store(tmp_path, other)
+    marked_store(tmp_path).close()
+
+
+def test_a_store_without_a_mark_is_not_the_one_that_is_asked_for(tmp_path: Path) -> None:
+    open_store(tmp_path).close()
+
+    with pytest.raises(BootError, match="it does not say whose store it is"):
+        marked_store(tmp_path)
+
+
+def test_a_store_that_is_asked_for_is_not_made(tmp_path: Path) -> None:
+    with pytest.raises(BootError, match=r"worker-0/data\.mdb cannot be used: its directory is mis"):
+        marked_store(tmp_path / "worker-0")
+    assert not (tmp_path / "worker-0").exists()
+
+    with pytest.raises(BootError, match=r"data\.mdb cannot be used: it is missing"):
+        marked_store(tmp_path)
+    assert not (tmp_path / "data.mdb").exists()
 
 
 def test_a_directory_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
@@ -194,6 +247,25 @@ def test_a_store_larger_than_the_configured_map_opens_with_room(tmp_path: Path) 
 
     assert store._env.info()["map_size"] >= 8 * MIB
     store.close()
+
+
+def test_a_reader_that_was_killed_is_let_go_of(store: Store, tmp_path: Path) -> None:
+    """It would keep pages from being used again, and the store would grow for ever."""
+    script = (
+        "import os, sys; from pathlib import Path; from workers.snapshot import Snapshot;"
+        "snapshot = Snapshot(Path(sys.argv[1])); os._exit(9)"
+    )
+    died = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path / "worker-0")],
+        cwd=Path(__file__).parents[2],
+        check=False,
+    )
+    assert died.returncode == 9
+    assert "no active readers" not in store._env.readers()
+
+    store.grow()
+
+    assert "no active readers" in store._env.readers()
 
 
 # --------------------------------------------------------------------------------- mailboxes
