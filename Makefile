@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help run test lint types check setup clean
+.PHONY: help run test chaos lint types check setup clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
@@ -14,6 +14,9 @@ run: $(READY)  ## start the relay on ws://127.0.0.1:9011/
 
 test: $(READY)  ## run the tests on every core
 	$(BIN)/python -m pytest -n auto
+
+chaos: $(READY)  ## kill a loaded relay at random for 20 minutes and check from outside
+	$(BIN)/python -m tests.chaos --seconds 1200 --kills-per-minute 8
 
 lint: $(READY)  ## check style
 	$(BIN)/ruff check .

@@ -58,7 +58,17 @@ class Mailbox:
     confirmed that: all that is left of it when the front dies.
     """
 
-    __slots__ = ("box", "evicted", "messages", "receipts", "size", "transmitted", "written")
+    __slots__ = (
+        "box",
+        "evicted",
+        "messages",
+        "no_messages_up_to",
+        "no_receipts_up_to",
+        "receipts",
+        "size",
+        "transmitted",
+        "written",
+    )
 
     def __init__(self, box: bytes) -> None:
         self.box = box
@@ -68,6 +78,9 @@ class Mailbox:
         self.transmitted = 0
         self.written = 0
         self.evicted = 0  # since someone last counted them
+        # Up to here a search found nothing left to evict, so that the next need not look there.
+        self.no_messages_up_to = 0
+        self.no_receipts_up_to = 0
 
     @classmethod
     def load(cls, batch: Batch, user: str) -> Mailbox:
@@ -127,21 +140,23 @@ class Mailbox:
 
         While the author is absent a higher level takes the place of a lower one (2.4.5).
         """
-        if self.receipts >= limits.max_receipts:
-            self._evict_receipts(batch)
-        if not author_is_absent:
-            if self.receipts >= limits.max_receipts:
-                return False
-            self._put(batch, seq, b"r" + _encode_receipt(receipt))
-            return True
-        return self._add_findable(batch, seq, receipt, limits.max_receipts)
+        if author_is_absent:
+            return self._add_findable(batch, seq, receipt, limits.max_receipts)
+        if not self._has_room_for_receipt(batch, limits.max_receipts):
+            return False
+        self._put(batch, seq, b"r" + _encode_receipt(receipt))
+        return True
 
-    def _evict_receipts(self, batch: Batch) -> None:
-        """Give up the oldest receipts that were sent and never confirmed, some at once."""
-        sent = self.receipts_up_to(batch, self.transmitted)[:MAX_RECEIPTS_EVICTED]
-        for seq in sent:
-            self.remove(batch, seq)
-        self.evicted += len(sent)
+    def _has_room_for_receipt(self, batch: Batch, max_receipts: int) -> bool:
+        """Tell whether one more may wait; give up the oldest that were sent if that helps."""
+        if self.receipts >= max_receipts and self.transmitted > self.no_receipts_up_to:
+            sent = self.receipts_up_to(batch, self.transmitted)
+            for seq in sent[:MAX_RECEIPTS_EVICTED]:
+                self.remove(batch, seq)
+                self.evicted += 1
+            if len(sent) <= MAX_RECEIPTS_EVICTED:
+                self.no_receipts_up_to = self.transmitted
+        return self.receipts < max_receipts
 
     def make_receipts_findable(self, batch: Batch) -> None:
         """Prepare the receipts that wait for the author's absence, when its session ends."""
@@ -168,7 +183,7 @@ class Mailbox:
             known = _decode_receipt(earlier[1:])
             if known.level > receipt.level:
                 receipt = known
-        elif max_receipts is not None and self.receipts >= max_receipts:
+        elif max_receipts is not None and not self._has_room_for_receipt(batch, max_receipts):
             return False
         self._put(batch, seq, b"R" + _encode_receipt(receipt))
         batch.put_receipt(key, seq)
@@ -218,10 +233,12 @@ class Mailbox:
             return
         due: list[int] = []
         messages, size = self.messages, self.size
-        for seq, raw in batch.scan_mail(self.box):
+        for seq, raw in batch.scan_mail(self.box, after=self.no_messages_up_to):
             if messages < limits.max_entries and size + length <= limits.max_bytes:
                 break
             if seq > self.transmitted:
+                if not due:
+                    self.no_messages_up_to = self.transmitted
                 raise MailboxFull(
                     f"{self.messages} messages of {self.size} bytes wait for the recipient, "
                     f"who has taken none of them; at most {limits.max_entries} "
