@@ -21,8 +21,17 @@ from pathlib import PurePath
 from types import TracebackType
 from typing import Any, Final, TextIO, cast
 
-import structlog
-from structlog.typing import FilteringBoundLogger, Processor
+# structlog's output for developers, which is not used here, loads rich where that is installed: a
+# fifth of every process's start. Told that it is not, it does without.
+_rich = sys.modules.get("rich")
+sys.modules["rich"] = None  # type: ignore[assignment]
+import structlog  # noqa: E402
+from structlog.typing import FilteringBoundLogger, Processor  # noqa: E402
+
+if _rich is None:
+    del sys.modules["rich"]
+else:
+    sys.modules["rich"] = _rich
 
 # Longer than any jid, id or path that we log; short enough that a client cannot fill the disk.
 MAX_TEXT: Final = 512

@@ -203,7 +203,8 @@ class Shard:
         if session.is_announced:
             # What it had from an earlier incarnation still waits for a pong, and may be evicted.
             session.receipts.extend(session.mailbox.receipts_up_to(self._batch, request.cursor))
-            session.wrote(request.cursor)
+            if request.phase == LIVE:  # a `q` is written when it is packed
+                session.wrote(request.cursor)
             session.sent(request.cursor)
         else:
             self._effects.to_fronts[front].append(SessionOpened(request.session))
@@ -508,9 +509,11 @@ class Shard:
         session = self.sessions.of_user(receipt.author)
         mailbox = session.mailbox if session else self._mailbox_of_absent(receipt.author)
         seq = self._next_seq()
-        if not mailbox.add_receipt(
+        added = mailbox.add_receipt(
             self._batch, seq, receipt, self._limits, author_is_absent=session is None
-        ):
+        )
+        self._count_evicted(mailbox)
+        if not added:
             self.counters["receipts_dropped"] += 1
             return
         if session is not None and self._takes_live(session):

@@ -68,7 +68,8 @@ class Fleet:
         (self.directory / "relay.toml").write_text(config)
         (self.directory / "groups.json").write_text(_groups_file(groups))
         self.log_path = self.directory / "log"
-        self.port = _free_port(random)
+        self.log_path.touch()
+        self.port = _free_port(Random())  # not of the seed: two runs may share that
         self.done: Counter[str] = Counter()  # faults, by deed and target
         self.story: list[tuple[float, str]] = []
         self._supervisor: asyncio.subprocess.Process | None = None

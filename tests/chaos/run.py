@@ -147,9 +147,10 @@ class Run:
         except FleetError as error:
             self._violations.append(Violation("fleet", (), str(error)))
         finally:
-            complaints = self._fleet.complaints()
-            self._fleet.close()
-        self._violations += complaints
+            try:
+                self._violations += self._fleet.complaints()
+            finally:
+                self._fleet.close()
         self._violations += checker.check(self._ledger)
         return Outcome(
             Totals.of(self._ledger), self._violations, dict(self._fleet.done), list(self._report())

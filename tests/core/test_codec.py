@@ -1185,6 +1185,12 @@ def test_any_text_of_syntax_is_decoded_or_refused(text: str) -> None:
     assert_only_frame_errors(text.encode())
 
 
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=60), st.sampled_from([b"", b'["action"', b'["Msg', b"x,[", b"['"]))
+def test_any_bytes_are_decoded_or_refused(payload: bytes, start: bytes) -> None:
+    assert_only_frame_errors(start + payload)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(values, max_size=4), st.sampled_from(["action", "Msg", "MsgInfo", "auth", "x"]))
 def test_any_json_is_decoded_or_refused(rest: list[Any], tag: str) -> None:
@@ -1219,6 +1225,7 @@ def test_any_damaged_frame_is_decoded_or_refused(
     assert_only_frame_errors(frame.encode())
     if frame.startswith("["):
         assert_paths_agree(frame.encode())
+    assert_only_frame_errors(frame.encode("latin-1", "replace"))
 
 
 @pytest.mark.parametrize("frame", GOOD_FRAMES)

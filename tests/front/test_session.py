@@ -1216,7 +1216,7 @@ class ModelWorker:
     """A worker that serves one user: `workers.shard` as far as a session can tell.
 
     Entries only leave the mailbox as confirmed receipts. What it sends without being asked while
-    the session is live is a live frame, or an empty page that has the session ask.
+    the session is live is a live frame, or a page that has the session ask.
     """
 
     PAGE = 2  # entries
@@ -1234,10 +1234,12 @@ class ModelWorker:
                 self.barrier = 0 if envelope.phase == LIVE else self._last_seq() or 1
                 if envelope.phase == LOGIN:
                     self.sent.append(SessionOpened(NUMBER))
-                if envelope.phase == LIVE:
-                    self._nudge()
-                else:
+                if envelope.phase != LIVE:
                     self._send_page()
+                elif self._last_seq() > self.cursor:
+                    self._send_page(has_it_ask=True)
+                else:
+                    self.state = "live"
             case Ready():
                 if envelope.pages == self.pages:
                     self.cursor = envelope.cursor
@@ -1276,14 +1278,14 @@ class ModelWorker:
     def _last_seq(self) -> int:
         return self.mailbox[-1].seq if self.mailbox else 0
 
-    def _send_page(self) -> None:
+    def _send_page(self, *, has_it_ask: bool = False) -> None:
         in_queue = self.barrier > 0
         waiting = [entry for entry in self.mailbox if entry.seq > self.cursor]
         due = [entry for entry in waiting if not in_queue or entry.seq <= self.barrier]
         entries, ends = due[: self.PAGE], len(due) <= self.PAGE
         if entries:
             self.cursor = entries[-1].seq
-        more = len(waiting) > len(entries)
+        more = has_it_ask or len(waiting) > len(entries)
         if ends:
             self.barrier = 0
         self.state = "reading" if more else "live"

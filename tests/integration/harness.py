@@ -34,6 +34,8 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from relay.core.slots import shard_ranges, slot_of
+from relay.settings import ServerSettings, Settings
+from workers.reshard import reshard
 
 Frame = list[Any]
 
@@ -667,6 +669,7 @@ class Relay:
 
     def start(self) -> None:
         """Start on the data of before, if any; return when the ready line has come."""
+        self._lay_out()
         command = [sys.executable, "supervisor.py", "--port", "0"]
         command += ["--data", str(self.directory / "data"), "--log-format", "json"]
         command += ["--workers", str(self._workers), "--fronts", str(self._fronts)]
@@ -687,6 +690,18 @@ class Relay:
             )
         self.url = self._url_of(self._read_ready_line())
         self.children()
+
+    def _lay_out(self) -> None:
+        """Make the stores here: the supervisor would take a process of its own for it.
+
+        Its doing so is what test_supervisor and test_reshard are about.
+        """
+        data = self.directory / "data"
+        if data.exists() or "[store]" in self._config_path.read_text():
+            return
+        data.mkdir(mode=0o700)
+        server = ServerSettings(workers=self._workers, fronts=self._fronts, data=str(data))
+        reshard(data, Settings(server=server))
 
     def _read_ready_line(self) -> str:
         stdout = self.process.stdout

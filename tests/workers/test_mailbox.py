@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -395,3 +396,76 @@ def test_at_the_limit_the_oldest_receipts_that_were_sent_go_first(
 
     assert seqs(mailbox, batch) == [2, 4]
     assert mailbox.evicted == 1
+
+
+def test_a_receipt_that_takes_the_place_of_a_lower_one_needs_no_room(
+    mailbox: Mailbox, batch: Batch
+) -> None:
+    for seq in (1, 2):
+        mailbox.add_receipt(batch, seq, delivered(f"M{seq}"), FEW, author_is_absent=True)
+    mailbox.transmitted = 2
+
+    assert mailbox.add_receipt(batch, 3, delivered("M2", 3), FEW, author_is_absent=True)
+
+    assert seqs(mailbox, batch) == [1, 3]
+    assert mailbox.evicted == 0
+
+
+class CountingBatch:
+    """A batch that counts the entries which are read in scans of mailboxes."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self.read = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+    def scan_mail(self, box: bytes, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        for item in self._batch.scan_mail(box, after=after):
+            self.read += 1
+            yield item
+
+
+def test_a_full_mailbox_is_not_searched_again_and_again(mailbox: Mailbox, batch: Batch) -> None:
+    """I7: each refusal would cost as much as there are receipts in front, and the reverse."""
+    limits = MailboxSettings(max_entries=50, max_bytes=1 << 20, max_receipts=50)
+    for seq in range(1, 51):
+        mailbox.add_receipt(batch, seq, delivered(f"M{seq}"), limits, author_is_absent=True)
+    mailbox.transmitted = 50
+    for seq in range(51, 101):
+        mailbox.add_message(batch, seq, b"frame", limits)
+    counting = cast(Batch, counter := CountingBatch(batch))
+
+    for _ in range(20):
+        with pytest.raises(MailboxFull):
+            mailbox.add_message(counting, 101, b"frame", limits)
+    assert counter.read < 51 + 20 * 2
+
+    counter.read = 0
+    for seq in range(1, 51):
+        mailbox.remove(batch, seq)
+    mailbox.transmitted = 100
+    for seq in range(201, 251):
+        mailbox.add_receipt(batch, seq, delivered(f"M{seq}"), limits, author_is_absent=True)
+    for _ in range(20):
+        assert not mailbox.add_receipt(
+            counting, 251, delivered("M251"), limits, author_is_absent=True
+        )
+    assert counter.read < 51 + 20 * 2
+
+
+def test_what_was_sent_since_a_vain_search_is_found(mailbox: Mailbox, batch: Batch) -> None:
+    for seq in (1, 2, 3):
+        mailbox.add_message(batch, seq, b"frame", FEW)
+    for seq in (4, 5):
+        mailbox.add_receipt(batch, seq, delivered(f"M{seq}"), FEW, author_is_absent=True)
+    with pytest.raises(MailboxFull):
+        mailbox.add_message(batch, 6, b"frame", FEW)
+    assert not mailbox.add_receipt(batch, 6, delivered("M6"), FEW, author_is_absent=True)
+    mailbox.transmitted = 4
+
+    mailbox.add_message(batch, 6, b"frame", FEW)
+    assert mailbox.add_receipt(batch, 7, delivered("M7"), FEW, author_is_absent=True)
+
+    assert seqs(mailbox, batch) == [2, 3, 5, 6, 7]

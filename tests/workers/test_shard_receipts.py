@@ -454,6 +454,21 @@ def test_receipts_beyond_the_limit_are_dropped_and_counted(tmp_path: Path) -> No
     cluster.close()
 
 
+def test_receipts_that_were_sent_make_room_for_new_ones_and_are_counted(tmp_path: Path) -> None:
+    cluster = ClusterHarness(tmp_path, settings=settings_with(mailbox={"max_receipts": 2}))
+    cluster.feed(*(to_user(ALICE, BOB, f"M{number}") for number in range(3)))
+    cluster.login(ALICE, A)
+    cluster.feed(ack(BOB, ["M0", "M1"], author=ALICE))
+    cursor, _ = cluster.mail(ALICE)[-1]
+    cluster.feed(CloseSession(A, cursor))
+
+    cluster.feed(ack(BOB, "M2", author=ALICE))
+
+    assert [entry.receipt_for for entry in cluster.login(ALICE, A)] == ["M2"]
+    assert cluster.counters()["entries_evicted"] == 2
+    cluster.close()
+
+
 # ---------------------------------------------------------------------------- between workers
 
 

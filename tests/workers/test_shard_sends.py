@@ -346,6 +346,24 @@ def test_what_a_front_took_with_it_in_its_death_was_never_sent(small: ClusterHar
     assert frames(small.login(BOB, 2)) == [send.frame for send in sends]
 
 
+def test_a_queue_that_was_being_packed_when_the_connection_went_is_not_dropped_for_room(
+    tmp_path: Path,
+) -> None:
+    """Its front had taken a page of it, and announced that to the worker's next incarnation."""
+    cluster = ClusterHarness(
+        tmp_path, settings=settings_with(flow={"page_bytes": 1}, mailbox={"max_entries": 3})
+    )
+    sends = [to_user(ALICE, BOB, f"M{number}") for number in range(3)]
+    cluster.feed(*sends)
+    cluster.feed(OpenSession(1, BOB, LOGIN, 0))
+    cluster.restart()
+    cluster.feed(CloseSession(1, 0))
+
+    assert codes(list(cluster.feed(to_user(ALICE, BOB, "L")))) == [507]
+    assert frames(cluster.login(BOB, 2)) == [send.frame for send in sends]
+    cluster.close()
+
+
 def test_a_client_that_never_acks_stays_usable_when_its_worker_is_restarted(
     small: ClusterHarness,
 ) -> None:
