@@ -274,6 +274,10 @@ class Shard:
             )
             more = bool(behind.entries)
             session.barrier = 0
+        if entries and not in_queue and not answer:
+            # Nobody asked for it, so it may cross a `Ready` of a reader that was slow, before which
+            # the front drops what comes: only a page that has it ask again hides no gap.
+            more = True
         session.state = State.READING if more else State.LIVE
         if entries or in_queue or answer:
             session.pages += 1
@@ -310,8 +314,12 @@ class Shard:
             return
         self._full_fronts.discard(front)
         for session in self.sessions.through(front):
-            if session.state is State.STARVED:
+            if session.state is not State.STARVED:
+                continue
+            if session.barrier:
                 self._send_page(session, answer=True)
+            else:
+                self._have_it_ask(session)
 
     # ------------------------------------------------------------------------------- messages
 
@@ -439,15 +447,19 @@ class Shard:
         if session.state is not State.LIVE:
             return False
         if session.front in self._full_fronts:
-            # Its front asks for what waits. Going on from here would be wrong: if its reader became
-            # slow, the front has dropped the last that was sent live.
-            session.state = State.READING
-            session.pages += 1
-            self._effects.to_fronts[session.front].append(
-                Page(session.number, [], queue=False, last=False, more=True)
-            )
+            # Going on from here later would be wrong: if its reader became slow, the front has
+            # dropped the last that was sent live.
+            self._have_it_ask(session)
             return False
         return True
+
+    def _have_it_ask(self, session: Session) -> None:
+        """Send an empty page, at which the front asks for what waits."""
+        session.state = State.READING
+        session.pages += 1
+        self._effects.to_fronts[session.front].append(
+            Page(session.number, [], queue=False, last=False, more=True)
+        )
 
     def _count_evicted(self, mailbox: Mailbox) -> None:
         if mailbox.evicted:

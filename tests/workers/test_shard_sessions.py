@@ -307,16 +307,21 @@ def test_an_outdated_ready_is_not_answered_where_a_new_one_follows(
     assert [entry.seq for entry in page.entries] == [second]
 
 
-def test_an_outdated_ready_is_answered_where_none_follows(cluster: ClusterHarness) -> None:
-    """A paused session is announced, and drained before the page reaches its front."""
+def test_an_outdated_ready_is_left_to_the_page_that_crossed_it(cluster: ClusterHarness) -> None:
+    """A paused session is announced, and drained before the page reaches its front.
+
+    That page asks for another `Ready`, so that nothing the front dropped meanwhile is skipped.
+    """
     sends = sends_to_bob("M1", "M2")
     cluster.feed(sends[0])
-    cluster.feed(OpenSession(1, BOB, LIVE, 0), Pause(1))
+    (page,) = pages_of(cluster.feed(OpenSession(1, BOB, LIVE, 0), Pause(1)))
+    assert page.more
     cluster.feed(sends[1])
 
-    (page,) = pages_of(cluster.feed(Ready(1, 0, 0)))
+    assert pages_of(cluster.feed(Ready(1, 0, 0))) == []
 
-    assert frames_of([page], 1) == [sends[1].frame]
+    answer = cluster.feed(Ready(1, page.entries[-1].seq, 1))
+    assert frames_of(answer, 1) == [sends[1].frame]
 
 
 # --------------------------------------------------------------------------------- slow fronts
@@ -344,8 +349,11 @@ def test_a_full_front_gets_no_entries_until_it_has_room(cluster: ClusterHarness)
     assert cluster.feed(Ready(1, 0, 2)) == []
 
     answer = cluster.decide(has_room)
-    assert frames_of(answer, 1) == [send.frame for send in sends]
+    assert answer == [Page(1, [], queue=False, last=False, more=True)]
     assert cluster.decide(has_room) == []
+
+    answer = cluster.feed(Ready(1, 0, 3))
+    assert frames_of(answer, 1) == [send.frame for send in sends]
 
 
 def test_a_login_through_a_full_front_gets_its_queue_when_there_is_room(
@@ -534,7 +542,8 @@ def test_a_live_session_gets_what_came_before_it_was_announced(cluster: ClusterH
     (page,) = cluster.feed(OpenSession(1, BOB, LIVE, 0))
 
     assert isinstance(page, Page)
-    assert (page.queue, page.last, page.more) == (False, False, False)
+    # Nobody asked for it, so it has the front ask: then no gap can hide behind it.
+    assert (page.queue, page.last, page.more) == (False, False, True)
     assert frames_of([page], 1) == [send.frame]
 
 
