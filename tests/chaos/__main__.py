@@ -44,6 +44,11 @@ def parse(argv: list[str]) -> Options:
         " there is a rolling restart",
     )
     add("--rate", type=_positive, default=DEFAULTS.rate, help="sends a second, of all together")
+    add(
+        "--reshard",
+        action="store_true",
+        help="start each new supervisor with another number of workers, at most one more",
+    )
     add("--keep", type=Path, help="use this new directory for data and log, and leave it there")
     given = parser.parse_args(argv)
     if given.keep is not None and given.keep.exists():

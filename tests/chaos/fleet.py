@@ -50,13 +50,16 @@ class Fleet:
         *,
         workers: int,
         fronts: int,
+        reshards: bool,
         config: str,
         groups: Mapping[str, Iterable[str]],
         random: Random,
         keep: Path | None,
         now_s: Callable[[], float],
     ) -> None:
-        self._workers = workers
+        self._workers = workers  # of the supervisor that runs
+        self._most_workers = workers + 1
+        self._reshards = reshards
         self._fronts = fronts
         self._random = random
         self._now_s = now_s
@@ -151,9 +154,12 @@ class Fleet:
             line = await supervisor.stdout.readline()
             if line.startswith(b"ready "):
                 self._is_ready.set()
-                self.story.append((self._now_s(), f"ready after {self._now_s() - started_s:.1f} s"))
+                took_s = self._now_s() - started_s
+                self._note(f"{self._workers} workers ready after {took_s:.1f} s")
             code = await supervisor.wait()
             self._is_ready.clear()
+            if self._reshards:
+                self._workers = self._random.randint(1, self._most_workers)
             if supervisor.pid not in self._killed:
                 raise FleetError(f"the supervisor has ended of itself, exit {code}")
             await asyncio.sleep(self._random.uniform(0, 0.5))
@@ -199,6 +205,8 @@ class Fleet:
 
     def _find(self, target: Target, index: int) -> Any | None:
         tree = self.look()
+        if target == "worker":
+            index %= self._workers
         if target == "supervisor":
             return tree[0] if tree and _lives(tree[0]) else None
         for process in tree[1:]:

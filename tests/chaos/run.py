@@ -65,6 +65,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     groups: int = 8
     kills_per_minute: float = 20.0
     rate: float = 100.0
+    reshard: bool = False
     keep: Path | None = None
 
 
@@ -108,6 +109,7 @@ class Run:
         self._fleet = Fleet(
             workers=options.workers,
             fronts=options.fronts,
+            reshards=options.reshard,
             config=CONFIG,
             groups=groups,
             random=random,
@@ -324,8 +326,8 @@ def banner(options: Options) -> str:
     fields = {
         name.replace("_", "-"): value for name, value in msgspec.structs.asdict(options).items()
     }
-    given = (f"--{name} {value:g}" for name, value in fields.items() if name != "keep")
-    return "chaos " + " ".join(given)
+    numbers = [f"--{n} {v:g}" for n, v in fields.items() if n not in ("keep", "reshard")]
+    return " ".join(["chaos", *numbers, *(["--reshard"] if options.reshard else [])])
 
 
 def to_stdout(line: str) -> None:
