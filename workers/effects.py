@@ -6,7 +6,6 @@ from collections import defaultdict
 
 from relay.bus.envelopes import (
     Applied,
-    Deliver,
     DeliverToMany,
     Durable,
     StrayAck,
@@ -25,10 +24,6 @@ class Effects:
         self.to_peers: defaultdict[int, list[Durable | StrayAck]] = defaultdict(list)
         self.applied: dict[Identity, Applied] = {}
         self._shared: dict[tuple[Identity, int], DeliverToMany] = {}
-
-    def deliver(self, front: Identity, session: int, seq: int, frame: bytes) -> None:
-        """Send a 1-1 message live."""
-        self.to_fronts[front].append(Deliver(session, seq, "", frame))
 
     def deliver_shared(self, front: Identity, session: int, seq: int, frame: bytes) -> None:
         """Send a group message live; sessions of one front share one envelope."""

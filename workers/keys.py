@@ -1,7 +1,8 @@
 """The store's keys: how a user, a message and an entry become bytes that sort as they must.
 
-All of a user's keys begin with its slot, so that a slot is one contiguous range of the tree. Parts
-that vary in length end in NUL, which neither a jid nor a message id can hold.
+All of a mailbox's keys begin with its slot, so that a slot is one contiguous range of the tree. A
+message's key begins with its id, by which it is looked for; its slot follows from its recipient.
+Parts that vary in length end in NUL, which neither a jid nor a message id can hold.
 """
 
 from __future__ import annotations
@@ -62,9 +63,10 @@ def message_key(message_id: str, author: str, recipient: str, group: str) -> byt
 
     A group's own record, the one that a repeat is recognised by, has an empty recipient.
     """
-    return b"%b%b%b\0%b" % (
+    if len(message_id) <= _MAX_PLAIN_ID_BYTES and message_id.isascii():
+        return f"{message_id}\0{author}\0{recipient}\0{group}".encode()
+    return b"%b%b\0%b" % (
         message_prefix(message_id, author),
-        pack_slot(slot_of(recipient or group)),
         recipient.encode(),
         group.encode(),
     )
@@ -81,7 +83,7 @@ def id_prefix(message_id: str) -> bytes:
 def split_message_key(key: bytes, prefix: bytes) -> tuple[str, str, str]:
     """Return (author, recipient, group) of a message key that begins with `prefix`, the id's."""
     author, _, rest = key[len(prefix) :].partition(b"\0")
-    recipient, _, group = rest[_SLOT.size :].partition(b"\0")
+    recipient, _, group = rest.partition(b"\0")
     return author.decode(), recipient.decode(), group.decode()
 
 

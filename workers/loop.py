@@ -8,6 +8,7 @@ batches grow with the load, and under light load each message is committed at on
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import zmq
@@ -52,8 +53,6 @@ COUNTERS_MS = 60_000
 # The store may still be held by the worker of a supervisor that was killed, as it stops.
 LOCK_WAIT_S = 5.0
 
-Item = ToWorker | Applied
-
 
 class _FrontLink:
     """Both directions of the link with one front."""
@@ -73,9 +72,16 @@ class _Peer:
 
 
 class _Received(NamedTuple):
+    """What one ZeroMQ message brought."""
+
     origin: Identity
     peer: int | None  # the worker that sent it, None for a front
-    item: Item
+    items: Sequence[ToWorker]
+    applied: Sequence[Applied] = ()
+
+    @property
+    def can_wait(self) -> bool:
+        return all(isinstance(item, Confirmed) for item in self.items)
 
 
 class Worker:
@@ -110,7 +116,8 @@ class Worker:
         self._router = bind_router(self._context, self._endpoint)
         self._poller = zmq.Poller()
         self._poller.register(self._router, zmq.POLLIN)
-        self._poller.register(place.control.fileno(), zmq.POLLIN)
+        self._control_fd = place.control.fileno()
+        self._poller.register(self._control_fd, zmq.POLLIN)
         self._topology = Topology(epoch=-1)
         self._fronts: dict[Identity, _FrontLink] = {}
         self._peers: dict[int, _Peer] = {}
@@ -145,12 +152,13 @@ class Worker:
         self._log.info("worker.started", sessions=0)
         try:
             while not self._stopping:
-                self._poller.poll(self._wait_ms())
-                self._read_control()
-                self._turn(self._drain())
+                ready = dict(self._poller.poll(self._wait_ms()))
+                if self._control_fd in ready:
+                    self._read_control()
+                self._turn(self._drain(ready))
                 self._tick()
             # What reached the inbox before the stop is still answered.
-            self._turn(self._drain())
+            self._turn(self._drain(dict(self._poller.poll(0))))
         finally:
             self._log_counters()
             self._log.info("worker.stopped", batches=self._batches)
@@ -175,9 +183,22 @@ class Worker:
 
     # --------------------------------------------------------------------------------- inbox
 
-    def _drain(self) -> list[_Received]:
-        """Take what has come, up to the batch's bounds; the rest waits in the sockets."""
+    def _drain(self, ready: Mapping[object, int]) -> list[_Received]:
+        """Take what the `ready` sockets have, up to the batch's bounds; the rest waits in them."""
         received: list[_Received] = []
+        if self._router in ready:
+            self._drain_router(received)
+        for index, peer in self._peers.items():
+            while peer.socket in ready:
+                try:
+                    payload = peer.socket.recv(zmq.DONTWAIT)
+                except zmq.Again:
+                    break
+                batch = envelopes.decode_peer_batch(payload)
+                received.append(_Received(b"", index, (), batch.items))
+        return received
+
+    def _drain_router(self, received: list[_Received]) -> None:
         size = 0
         self._drained_work = 0
         for _ in range(MAX_BATCH_MESSAGES):
@@ -186,36 +207,27 @@ class Worker:
             except zmq.Again:
                 break
             size += len(payload)
-            self._unchecked_bytes += len(payload)
             self._open(origin, payload, received)
             if size >= MAX_BATCH_BYTES or self._drained_work >= MAX_BATCH_WORK:
                 break
-        for index, peer in self._peers.items():
-            while True:
-                try:
-                    payload = peer.socket.recv(zmq.DONTWAIT)
-                except zmq.Again:
-                    break
-                batch = envelopes.decode_peer_batch(payload)
-                received.extend(_Received(b"", index, item) for item in batch.items)
-        return received
+        self._unchecked_bytes += size
 
     def _open(self, origin: Identity, payload: bytes, received: list[_Received]) -> None:
         batch = envelopes.decode_worker_batch(payload)
-        self._drained_work += sum(map(envelopes.work_of, batch.items))
+        self._drained_work += batch.work
         if batch.incarnation != self._place.incarnation:
             # Meant for a worker that is no more; its sender knows or will soon (I8).
             self._shard.counters["stale_batches_refused"] += 1
             return
-        role, index, _ = _parse_identity(origin)
-        if role == b"worker":
-            received.extend(_Received(origin, index, item) for item in batch.items)
-            return
-        if self._is_dead(origin):
-            self._shard.counters["batches_of_dead_fronts_dropped"] += 1
-            return
         link = self._fronts.get(origin)
         if link is None:
+            role, index, _ = _parse_identity(origin)
+            if role == b"worker":
+                received.append(_Received(origin, index, batch.items))
+                return
+            if self._is_dead(origin):
+                self._shard.counters["batches_of_dead_fronts_dropped"] += 1
+                return
             link = self._fronts[origin] = _FrontLink(self._settings.flow.link_bytes)
         if not link.incoming.accept(batch.number, len(payload)):
             self._shard.counters["repeated_batches_dropped"] += 1
@@ -226,14 +238,14 @@ class Worker:
             self._roomy_fronts.add(origin)
         if batch.items:
             self._heard.add(origin)
-        received.extend(_Received(origin, None, item) for item in batch.items)
+            received.append(_Received(origin, None, batch.items))
 
     # ---------------------------------------------------------------------------------- batch
 
     def _turn(self, received: list[_Received]) -> None:
         """Decide on what was received in one transaction, commit it, then send what follows."""
         clock_ms = _clock_ms()
-        urgent = any(not isinstance(each.item, Confirmed | Applied) for each in received)
+        urgent = not all(each.can_wait for each in received)
         if not urgent and not (self._lost_fronts or self._roomy_fronts or self._new_peers):
             if received and not self._lazy:
                 self._lazy_due_ms = clock_ms + LAZY_MS
@@ -268,16 +280,16 @@ class Worker:
         for peer in self._new_peers:
             shard.peer_connected(peer)
         self._new_peers.clear()
-        for origin, index, item in received:
-            if index is None:
-                assert not isinstance(item, Applied | Durable)
-                shard.handle(origin, item)
-            elif isinstance(item, Applied):
-                shard.applied(index, item)
-            elif isinstance(item, Durable):
-                shard.apply(origin, index, item)
-            else:
-                shard.handle(origin, item)
+        for origin, index, items, applied in received:
+            for item in items:
+                if type(item) is Durable:
+                    assert index is not None, "only workers have an outbox"
+                    shard.apply(origin, index, item)
+                else:
+                    shard.handle(origin, item)
+            for each in applied:
+                assert index is not None, "only workers confirm an outbox"
+                shard.applied(index, each)
 
     def _send(self, effects: Effects) -> None:
         if not self._lazy:  # what waits there is not stored yet
@@ -306,7 +318,9 @@ class Worker:
             peer.number += 1
             peer.socket.send(
                 envelopes.encode(
-                    WorkerBatch(peer.address.incarnation, peer.number, 0, list(entries))
+                    WorkerBatch(
+                        peer.address.incarnation, peer.number, 0, len(entries), list(entries)
+                    )
                 ),
                 zmq.DONTWAIT,
             )
@@ -329,8 +343,6 @@ class Worker:
             self._lost_fronts.add(front)
 
     def _is_dead(self, front: Identity) -> bool:
-        if front in self._fronts:
-            return False
         if front in self._unreachable_fronts:
             return True
         _, _, incarnation = _parse_identity(front)

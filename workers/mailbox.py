@@ -113,8 +113,12 @@ class Mailbox:
         Raises:
             MailboxFull: over the limits, and nothing in it may be evicted. Answer 507.
         """
-        self._make_room(batch, len(frame), limits)
-        self._put(batch, seq, b"m" + frame)
+        length = len(frame)
+        if self.messages >= limits.max_entries or self.size + length > limits.max_bytes:
+            self._make_room(batch, length, limits)
+        batch.put_mail(self.box, seq, b"m" + frame)
+        self.messages += 1
+        self.size += length
 
     def add_group_message(
         self, batch: Batch, seq: int, length: int, limits: MailboxSettings
@@ -124,8 +128,11 @@ class Mailbox:
         Raises:
             MailboxFull: as for `add_message`. Skip this member's copy.
         """
-        self._make_room(batch, length, limits)
-        self._put(batch, seq, _REFERENCE.pack(b"g", seq, length))
+        if self.messages >= limits.max_entries or self.size + length > limits.max_bytes:
+            self._make_room(batch, length, limits)
+        batch.put_mail(self.box, seq, _REFERENCE.pack(b"g", seq, length))
+        self.messages += 1
+        self.size += length
 
     def add_receipt(
         self,
@@ -142,9 +149,12 @@ class Mailbox:
         """
         if author_is_absent:
             return self._add_findable(batch, seq, receipt, limits.max_receipts)
-        if not self._has_room_for_receipt(batch, limits.max_receipts):
+        if self.receipts >= limits.max_receipts and not self._has_room_for_receipt(
+            batch, limits.max_receipts
+        ):
             return False
-        self._put(batch, seq, b"r" + _encode_receipt(receipt))
+        batch.put_mail(self.box, seq, b"r" + _encode_receipt(receipt))
+        self.receipts += 1
         return True
 
     def _has_room_for_receipt(self, batch: Batch, max_receipts: int) -> bool:
@@ -185,7 +195,8 @@ class Mailbox:
                 receipt = known
         elif max_receipts is not None and not self._has_room_for_receipt(batch, max_receipts):
             return False
-        self._put(batch, seq, b"R" + _encode_receipt(receipt))
+        batch.put_mail(self.box, seq, b"R" + _encode_receipt(receipt))
+        self.receipts += 1
         batch.put_receipt(key, seq)
         return True
 
@@ -229,8 +240,6 @@ class Mailbox:
         return len(due)
 
     def _make_room(self, batch: Batch, length: int, limits: MailboxSettings) -> None:
-        if self.messages < limits.max_entries and self.size + length <= limits.max_bytes:
-            return
         due: list[int] = []
         messages, size = self.messages, self.size
         for seq, raw in batch.scan_mail(self.box, after=self.no_messages_up_to):
@@ -252,17 +261,17 @@ class Mailbox:
             self.remove(batch, seq)
         self.evicted += len(due)
 
-    def _put(self, batch: Batch, seq: int, raw: bytes) -> None:
-        batch.put_mail(self.box, seq, raw)
-        self._count(raw, 1)
-
     def remove(self, batch: Batch, seq: int) -> bool:
         """Remove entry `seq`; False if it was gone already."""
         raw = batch.pop_mail(self.box, seq)
         if raw is None:
             return False
-        self._count(raw, -1)
         kind = raw[0]
+        if kind == MESSAGE:
+            self.messages -= 1
+            self.size -= len(raw) - 1
+            return True
+        self._count(raw, -1)
         if kind == GROUP_MESSAGE:
             batch.release_body(_REFERENCE.unpack(raw)[1])
         elif kind == FINDABLE_RECEIPT:

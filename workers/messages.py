@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from struct import Struct
-from typing import NamedTuple
+
+import msgspec
 
 from relay.core.stanza import LEVEL_STORED
 from workers.keys import id_prefix, message_key, parse_message_key, split_message_key
 from workers.store import Batch
 
 _RECORD = Struct(">QQB8s")
+_pack = _RECORD.pack
+_unpack = _RECORD.unpack
 NO_DIGEST = bytes(8)
 # How many records with one id are looked at to find the only author of it.
 _MAX_SAME_ID = 64
 
 
-class Message(NamedTuple):
+class Message(msgspec.Struct, frozen=True, gc=False):
     """One message towards one recipient, or (with an empty recipient) towards its group.
 
-    `seq` is its entry in the recipient's mailbox, `level` the highest ack of the recipient.
+    `key` is its key in the store, `seq` its entry in the recipient's mailbox, `level` the highest
+    ack of the recipient.
     """
 
+    key: bytes
     author: str
     group: str
     seq: int
@@ -33,10 +38,13 @@ def find(
     batch: Batch, message_id: str, author: str, recipient: str, group: str = ""
 ) -> Message | None:
     """Return the message of that id and author towards that recipient."""
-    record = batch.get_message(message_key(message_id, author, recipient, group))
-    if record is None:
-        return None
-    return Message(author, group, *_RECORD.unpack(record))
+    return read(batch, message_key(message_id, author, recipient, group), author, group)
+
+
+def read(batch: Batch, key: bytes, author: str, group: str = "") -> Message | None:
+    """Return the message of `author` that has the key `key`."""
+    record = batch.get_message(key)
+    return None if record is None else Message(key, author, group, *_unpack(record))
 
 
 def find_only_author(batch: Batch, message_id: str, recipient: str) -> Message | None:
@@ -51,36 +59,18 @@ def find_only_author(batch: Batch, message_id: str, recipient: str) -> Message |
             continue
         if only is not None:
             return None
-        only = Message(author, "", *_RECORD.unpack(record))
+        only = Message(key, author, "", *_unpack(record))
     return only
 
 
-def add(
-    batch: Batch,
-    message_id: str,
-    *,
-    author: str,
-    recipient: str,
-    group: str = "",
-    seq: int,
-    time_s: int,
-    digest: bytes = NO_DIGEST,
-) -> None:
-    """Remember a message that is stored with this batch."""
-    batch.add_message(
-        message_key(message_id, author, recipient, group),
-        _RECORD.pack(seq, time_s, LEVEL_STORED, digest),
-    )
+def add(batch: Batch, key: bytes, *, seq: int, time_s: int, digest: bytes = NO_DIGEST) -> None:
+    """Remember the message of the key `key`, which is stored with this batch."""
+    batch.add_message(key, _pack(seq, time_s, LEVEL_STORED, digest))
 
 
-def raise_level(
-    batch: Batch, message_id: str, recipient: str, message: Message, level: int
-) -> None:
-    """Note how far `recipient` is with the message."""
-    batch.update_message(
-        message_key(message_id, message.author, recipient, message.group),
-        _RECORD.pack(message.seq, message.time_s, level, message.digest),
-    )
+def raise_level(batch: Batch, message: Message, level: int) -> None:
+    """Note how far its recipient is with the message."""
+    batch.update_message(message.key, _pack(message.seq, message.time_s, level, message.digest))
 
 
 def parse(key: bytes, record: bytes) -> tuple[str, Message]:
@@ -88,4 +78,4 @@ def parse(key: bytes, record: bytes) -> tuple[str, Message]:
     author, recipient, group = parse_message_key(key)
     if len(record) != _RECORD.size:
         raise ValueError(f"a record of {len(record)} bytes")
-    return recipient, Message(author, group, *_RECORD.unpack(record))
+    return recipient, Message(key, author, group, *_unpack(record))

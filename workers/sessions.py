@@ -82,6 +82,8 @@ class Sessions:
     def __init__(self) -> None:
         self._by_connection: dict[tuple[Identity, int], Session] = {}
         self._by_user: dict[str, Session] = {}
+        # Without a frame of Python's own: it is asked twice a message.
+        self.of_user = self._by_user.get
 
     def __len__(self) -> int:
         return len(self._by_user)
@@ -96,10 +98,6 @@ class Sessions:
         """Forget `session`."""
         del self._by_connection[session.front, session.number]
         del self._by_user[session.user]
-
-    def of_user(self, user: str) -> Session | None:
-        """Return the user's session, or None while it is absent."""
-        return self._by_user.get(user)
 
     def at(self, front: Identity, number: int) -> Session | None:
         """Return the session of a connection, or None if it was taken over or has ended."""

@@ -34,6 +34,7 @@ from relay.bus.envelopes import (
     SessionRefused,
     Stored,
     StrayAck,
+    ToFront,
     ToWorker,
 )
 from relay.core.clock import receipt_time
@@ -42,7 +43,7 @@ from relay.groupfile import Group
 from relay.settings import Settings
 from workers import messages
 from workers.effects import Effects, Identity
-from workers.keys import LAST_SEQ, message_prefix
+from workers.keys import LAST_SEQ, message_key, message_prefix
 from workers.mailbox import Mailbox, MailboxFull, receipt_frame
 from workers.outbox import Outbox
 from workers.sessions import Session, Sessions, State
@@ -56,6 +57,8 @@ MAX_FORGOTTEN = 5000
 MAX_STRAYS = 1000  # acks that match nothing, of one batch for one peer
 MAX_PAGE_ENTRIES = 2000  # bounds the envelopes of a page of tiny frames
 
+_LIVE = State.LIVE  # looked at for every message
+
 
 class Shard:
     """The state of one slot range and everything that may happen to it.
@@ -68,6 +71,7 @@ class Shard:
         """Own the slots `workers[index]` of a relay whose workers own those ranges."""
         self.index = index
         self.sessions = Sessions()
+        self._session_of = self.sessions.of_user
         self.counters: Counter[str] = Counter()
         self.refusal = ""  # why no send can be stored, while that is so
         self._slots = workers[index]
@@ -86,9 +90,10 @@ class Shard:
         self._full_fronts: set[Identity] = set()
         self._seq = 0
         self._stored_seq = 0
-        self._now_ms = 0
+        self._now_ms = self._now_s = self._now_us = 0
         self._batch: Batch
         self._effects: Effects
+        self._to_fronts: dict[Identity, list[ToFront]]
         self._paged: Counter[Identity] = Counter()  # bytes of this batch's pages
         self._absent: dict[str, Mailbox] = {}  # mailboxes without a session, for this batch
         self._applied: dict[int, int] = {}
@@ -103,8 +108,11 @@ class Shard:
             self._applied = {peer: batch.applied(peer) for peer in self._outboxes}
         self._batch = batch
         self._effects = Effects()
+        self._to_fronts = self._effects.to_fronts
         self._paged.clear()
         self._now_ms = now_ms
+        self._now_s = now_ms // 1000
+        self._now_us = now_ms * 1000
 
     def end(self) -> Effects:
         """Write what the batch left to write and return what it has to say."""
@@ -124,19 +132,21 @@ class Shard:
 
     def handle(self, origin: Identity, envelope: ToWorker) -> None:
         """Decide on one envelope from the front or peer known on the bus as `origin`."""
+        if type(envelope) is SendToUser:
+            self._send_to_user(origin, envelope)
+            return
+        if type(envelope) is Acked:
+            self._acked(envelope)
+            return
         match envelope:
-            case SendToUser():
-                self._send_to_user(origin, envelope)
-            case Acked():
-                self._acked(envelope)
+            case Confirmed():
+                self._confirmed(origin, envelope)
             case SendToGroup():
                 self._send_to_group(origin, envelope)
             case Durable():
                 raise AssertionError("a peer's entries come through `apply`")
             case Ready():
                 self._ready(origin, envelope)
-            case Confirmed():
-                self._confirmed(origin, envelope)
             case OpenSession():
                 self._open_session(origin, envelope)
             case CloseSession():
@@ -157,14 +167,17 @@ class Shard:
     def _next_seq(self) -> int:
         # The clock makes the numbers comparable between workers and tells an entry's age; the
         # last one makes them grow even where the clock goes back.
-        self._seq = max(self._seq + 1, self._now_ms * 1000)
-        return self._seq
+        seq = self._seq + 1
+        if seq < self._now_us:
+            seq = self._now_us
+        self._seq = seq
+        return seq
 
     # ------------------------------------------------------------------------------- sessions
 
     def _open_session(self, front: Identity, request: OpenSession) -> None:
         if not self._owns(request.user):
-            self._effects.to_fronts[front].append(
+            self._to_fronts[front].append(
                 SessionRefused(
                     request.session, 503, "the user is served elsewhere, log in again", 1
                 )
@@ -186,12 +199,12 @@ class Shard:
         ):
             # A login to this incarnation is newer than every session that is announced to it. Two
             # are announced where the older one's front has not heard of the takeover.
-            self._effects.to_fronts[front].append(EndSession(request.session))
+            self._to_fronts[front].append(EndSession(request.session))
             return
         else:
             if request.phase == LOGIN and not self._may_take_over(front, request, present):
                 return
-            self._effects.to_fronts[present.front].append(EndSession(present.number))
+            self._to_fronts[present.front].append(EndSession(present.number))
             self.sessions.discard(present)
             present.mailbox.transmitted = present.mailbox.written
             session = Session(front, request.session, request.user, present.mailbox)
@@ -207,7 +220,7 @@ class Shard:
                 session.wrote(request.cursor)
             session.sent(request.cursor)
         else:
-            self._effects.to_fronts[front].append(SessionOpened(request.session))
+            self._to_fronts[front].append(SessionOpened(request.session))
         session.cursor = request.cursor
         session.pages = 0
         session.barrier = 0 if request.phase == LIVE else max(self._seq, 1)
@@ -222,9 +235,7 @@ class Shard:
         if len(taken) >= self._settings.auth.max_takeovers:
             wait_s = max(1, -(-(taken[0] + window_ms - self._now_ms) // 1000))
             reason = f"more than {self._settings.auth.max_takeovers} takeovers of this session"
-            self._effects.to_fronts[front].append(
-                SessionRefused(request.session, 429, reason, wait_s)
-            )
+            self._to_fronts[front].append(SessionRefused(request.session, 429, reason, wait_s))
             self.counters["takeovers_refused"] += 1
             return False
         taken.append(self._now_ms)
@@ -281,7 +292,7 @@ class Shard:
         session.state = State.READING if more else State.LIVE
         if entries or in_queue or answer:
             session.pages += 1
-            self._effects.to_fronts[session.front].append(
+            self._to_fronts[session.front].append(
                 Page(session.number, entries, in_queue, in_queue and ends, more)
             )
             self._paged[session.front] += sum(len(entry.frame) for entry in entries)
@@ -324,44 +335,40 @@ class Shard:
     # ------------------------------------------------------------------------------- messages
 
     def _send_to_user(self, front: Identity, send: SendToUser) -> None:
-        if not self._owns(send.chat):
+        chat = send.chat
+        session = self._session_of(chat)
+        if session is None and not self._owns(chat):
             self._refuse(front, send.request, 503, "the recipient is served elsewhere, send again")
             return
-        known = messages.find(self._batch, send.message_id, send.author, send.chat)
+        key = message_key(send.message_id, send.author, chat, "")
+        known = messages.read(self._batch, key, send.author)
         if known is not None:
             self._repeat(front, send, known)
             return
         if self.refusal:
             self._refuse(front, send.request, 500, self.refusal)
             return
-        session = self.sessions.of_user(send.chat)
-        mailbox = session.mailbox if session is not None else self._mailbox_of_absent(send.chat)
+        mailbox = session.mailbox if session is not None else self._mailbox_of_absent(chat)
         seq = self._next_seq()
         try:
             mailbox.add_message(self._batch, seq, send.frame, self._limits)
         except MailboxFull as error:
             self._refuse(front, send.request, 507, str(error))
             return
-        messages.add(
-            self._batch,
-            send.message_id,
-            author=send.author,
-            recipient=send.chat,
-            seq=seq,
-            time_s=send.time_s,
-            digest=send.digest,
-        )
-        self._count_evicted(mailbox)
-        self._effects.to_fronts[front].append(Stored(send.request, send.time_s))
+        messages.add(self._batch, key, seq=seq, time_s=send.time_s, digest=send.digest)
+        if mailbox.evicted:
+            self._count_evicted(mailbox)
+        self._to_fronts[front].append(Stored(send.request, send.time_s))
         if session is not None and self._takes_live(session):
             session.sent(seq)
-            self._effects.deliver(session.front, session.number, seq, send.frame)
+            self._to_fronts[session.front].append(Deliver(session.number, seq, "", send.frame))
 
     def _send_to_group(self, front: Identity, send: SendToGroup) -> None:
         if not self._owns(send.chat):
             self._refuse(front, send.request, 503, "the group is served elsewhere, send again")
             return
-        known = messages.find(self._batch, send.message_id, send.author, "", send.chat)
+        key = message_key(send.message_id, send.author, "", send.chat)
+        known = messages.read(self._batch, key, send.author, send.chat)
         if known is not None:
             self._repeat(front, send, known)
             return
@@ -384,17 +391,8 @@ class Shard:
                 send.author, send.chat, send.message_id, send.time_s, members, send.frame
             )
             self._pass_on(worker, copy)
-        messages.add(
-            self._batch,
-            send.message_id,
-            author=send.author,
-            recipient="",
-            group=send.chat,
-            seq=self._next_seq(),
-            time_s=send.time_s,
-            digest=send.digest,
-        )
-        self._effects.to_fronts[front].append(Stored(send.request, send.time_s))
+        messages.add(self._batch, key, seq=self._next_seq(), time_s=send.time_s, digest=send.digest)
+        self._to_fronts[front].append(Stored(send.request, send.time_s))
 
     def _repeat(
         self, front: Identity, send: SendToUser | SendToGroup, known: messages.Message
@@ -402,7 +400,7 @@ class Shard:
         """Answer a send whose id this author used before in this chat (R20)."""
         if known.digest == send.digest:
             self.counters["sends_repeated"] += 1
-            self._effects.to_fronts[front].append(Stored(send.request, known.time_s))
+            self._to_fronts[front].append(Stored(send.request, known.time_s))
         else:
             self._refuse(
                 front, send.request, 409, "this id was used for another message in this chat"
@@ -410,33 +408,27 @@ class Shard:
 
     def _refuse(self, front: Identity, request: int, code: int, reason: str) -> None:
         self.counters[f"sends_refused_{code}"] += 1
-        self._effects.to_fronts[front].append(Refused(request, code, reason))
+        self._to_fronts[front].append(Refused(request, code, reason))
 
     def _apply_copy(self, copy: GroupCopy) -> None:
         """Queue a group message for the members that are served here, its body stored once."""
         seq = self._next_seq()
         holders = 0
         for member in copy.members:
-            if messages.find(self._batch, copy.message_id, copy.author, member, copy.group):
+            key = message_key(copy.message_id, copy.author, member, copy.group)
+            if self._batch.get_message(key) is not None:
                 continue
-            session = self.sessions.of_user(member)
+            session = self._session_of(member)
             mailbox = session.mailbox if session is not None else self._mailbox_of_absent(member)
             try:
                 mailbox.add_group_message(self._batch, seq, len(copy.frame), self._limits)
             except MailboxFull:
                 self.counters["group_copies_skipped"] += 1
                 continue
-            self._count_evicted(mailbox)
+            if mailbox.evicted:
+                self._count_evicted(mailbox)
             holders += 1
-            messages.add(
-                self._batch,
-                copy.message_id,
-                author=copy.author,
-                recipient=member,
-                group=copy.group,
-                seq=seq,
-                time_s=copy.time_s,
-            )
+            messages.add(self._batch, key, seq=seq, time_s=copy.time_s)
             if session is not None and self._takes_live(session):
                 session.sent(seq)
                 self._effects.deliver_shared(session.front, session.number, seq, copy.frame)
@@ -444,9 +436,9 @@ class Shard:
             self._batch.put_body(seq, copy.frame, holders)
 
     def _takes_live(self, session: Session) -> bool:
-        if session.state is not State.LIVE:
+        if session.state is not _LIVE:
             return False
-        if session.front in self._full_fronts:
+        if self._full_fronts and session.front in self._full_fronts:
             # Going on from here later would be wrong: if its reader became slow, the front has
             # dropped the last that was sent live.
             self._have_it_ask(session)
@@ -457,14 +449,13 @@ class Shard:
         """Send an empty page, at which the front asks for what waits."""
         session.state = State.READING
         session.pages += 1
-        self._effects.to_fronts[session.front].append(
+        self._to_fronts[session.front].append(
             Page(session.number, [], queue=False, last=False, more=True)
         )
 
     def _count_evicted(self, mailbox: Mailbox) -> None:
-        if mailbox.evicted:
-            self.counters["entries_evicted"] += mailbox.evicted
-            mailbox.evicted = 0
+        self.counters["entries_evicted"] += mailbox.evicted
+        mailbox.evicted = 0
 
     def _mailbox_of_absent(self, user: str) -> Mailbox:
         mailbox = self._absent.get(user)
@@ -475,7 +466,8 @@ class Shard:
     # ------------------------------------------------------------------------------- receipts
 
     def _acked(self, acked: Acked) -> None:
-        if not self._owns(acked.acker):
+        session = self._session_of(acked.acker)
+        if session is None and not self._owns(acked.acker):
             self.counters["acks_misrouted"] += 1
             return
         for message_id in acked.message_ids:
@@ -483,7 +475,8 @@ class Shard:
             if message is None:
                 self._stray(acked, message_id)
             elif acked.level > message.level:
-                self._raise_level(acked, message_id, message)
+                mailbox = session.mailbox if session else self._mailbox_of_absent(acked.acker)
+                self._raise_level(acked, message_id, message, mailbox)
 
     def _acked_message(self, acked: Acked, message_id: str) -> messages.Message | None:
         """Return the delivery that an ack means (R13, 2.4.1)."""
@@ -498,10 +491,10 @@ class Shard:
             or messages.find_only_author(batch, message_id, acker)
         )
 
-    def _raise_level(self, acked: Acked, message_id: str, message: messages.Message) -> None:
-        messages.raise_level(self._batch, message_id, acked.acker, message, acked.level)
-        session = self.sessions.of_user(acked.acker)
-        mailbox = session.mailbox if session else self._mailbox_of_absent(acked.acker)
+    def _raise_level(
+        self, acked: Acked, message_id: str, message: messages.Message, mailbox: Mailbox
+    ) -> None:
+        messages.raise_level(self._batch, message, acked.level)
         mailbox.remove(self._batch, message.seq)
         receipt = Receipt(
             message.author,
@@ -512,26 +505,34 @@ class Shard:
             receipt_time(
                 None if acked.time_s < 0 else acked.time_s,
                 message_s=message.time_s,
-                now_s=self._now_ms // 1000,
+                now_s=self._now_s,
             ),
         )
-        self._pass_on(self._owner_of(message.author), receipt)
+        author = self._session_of(message.author)
+        if author is not None:  # so it is served here
+            self._add_receipt(receipt, author, author.mailbox)
+        else:
+            self._pass_on(self._owner_of(message.author), receipt)
 
     def _apply_receipt(self, receipt: Receipt) -> None:
-        session = self.sessions.of_user(receipt.author)
+        session = self._session_of(receipt.author)
         mailbox = session.mailbox if session else self._mailbox_of_absent(receipt.author)
+        self._add_receipt(receipt, session, mailbox)
+
+    def _add_receipt(self, receipt: Receipt, session: Session | None, mailbox: Mailbox) -> None:
         seq = self._next_seq()
         added = mailbox.add_receipt(
             self._batch, seq, receipt, self._limits, author_is_absent=session is None
         )
-        self._count_evicted(mailbox)
+        if mailbox.evicted:
+            self._count_evicted(mailbox)
         if not added:
             self.counters["receipts_dropped"] += 1
             return
         if session is not None and self._takes_live(session):
             session.sent(seq)
             session.receipts.append(seq)
-            self._effects.to_fronts[session.front].append(
+            self._to_fronts[session.front].append(
                 Deliver(session.number, seq, receipt.message_id, receipt_frame(receipt))
             )
 
@@ -558,7 +559,7 @@ class Shard:
                 receipt_time(
                     None if acked.time_s < 0 else acked.time_s,
                     message_s=0,
-                    now_s=self._now_ms // 1000,
+                    now_s=self._now_s,
                 ),
             )
         )
@@ -606,7 +607,7 @@ class Shard:
         receipt = Receipt(
             stray.author, stray.group, stray.message_id, stray.acker, stray.level, stray.time_s
         )
-        self._effects.to_fronts[session.front].append(
+        self._to_fronts[session.front].append(
             Deliver(session.number, 0, stray.message_id, receipt_frame(receipt))
         )
 

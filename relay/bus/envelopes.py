@@ -11,6 +11,8 @@ increasing, so it also tells when an entry was stored.
 
 from __future__ import annotations
 
+from typing import final
+
 import msgspec
 
 # ----------------------------------------------------------------------------- front -> worker
@@ -22,7 +24,7 @@ QUEUE = 1
 LIVE = 2
 
 
-class OpenSession(msgspec.Struct, frozen=True, array_like=True, tag=1):
+class OpenSession(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1):
     """A session of `user` is to be served from behind entry `cursor` on (0: from the start).
 
     `asked_ms` tells when the client of an announced session logged in: of two the later stays.
@@ -35,7 +37,7 @@ class OpenSession(msgspec.Struct, frozen=True, array_like=True, tag=1):
     asked_ms: int = 0
 
 
-class CloseSession(msgspec.Struct, frozen=True, array_like=True, tag=2):
+class CloseSession(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
     """The session's connection is gone; what it did not ack stays queued.
 
     Everything up to `cursor` was written to it; 0 where that is not known.
@@ -45,7 +47,7 @@ class CloseSession(msgspec.Struct, frozen=True, array_like=True, tag=2):
     cursor: int = 0
 
 
-class Ready(msgspec.Struct, frozen=True, array_like=True, tag=3):
+class Ready(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3):
     """The session has written everything up to `cursor` and can take the next page.
 
     `pages` counts the pages that it got since it was opened; where the worker has sent more, one
@@ -57,13 +59,14 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag=3):
     pages: int
 
 
-class Pause(msgspec.Struct, frozen=True, array_like=True, tag=4):
+class Pause(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=4):
     """The session's reader is slow: keep its entries in the mailbox until it is ready."""
 
     session: int
 
 
-class SendToUser(msgspec.Struct, frozen=True, array_like=True, tag=5):
+@final
+class SendToUser(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5):
     """A 1-1 message, for the worker that owns `chat`."""
 
     request: int
@@ -75,7 +78,8 @@ class SendToUser(msgspec.Struct, frozen=True, array_like=True, tag=5):
     frame: bytes
 
 
-class SendToGroup(msgspec.Struct, frozen=True, array_like=True, tag=6):
+@final
+class SendToGroup(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=6):
     """A group message, for the worker that owns the group `chat`."""
 
     request: int
@@ -87,7 +91,8 @@ class SendToGroup(msgspec.Struct, frozen=True, array_like=True, tag=6):
     frame: bytes
 
 
-class Acked(msgspec.Struct, frozen=True, array_like=True, tag=7):
+@final
+class Acked(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
     """`acker` says how far messages got, for the worker that owns `acker`.
 
     `author` and `chat` are the frame's `from` and `to`. `time_s` is -1 where the client gave none.
@@ -103,7 +108,7 @@ class Acked(msgspec.Struct, frozen=True, array_like=True, tag=7):
     time_s: int
 
 
-class Confirmed(msgspec.Struct, frozen=True, array_like=True, tag=8):
+class Confirmed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=8):
     """A pong confirmed the session's receipts up to `seq` (R7)."""
 
     session: int
@@ -113,13 +118,13 @@ class Confirmed(msgspec.Struct, frozen=True, array_like=True, tag=8):
 # ----------------------------------------------------------------------------- worker -> front
 
 
-class SessionOpened(msgspec.Struct, frozen=True, array_like=True, tag=20):
+class SessionOpened(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=20):
     """The login succeeded; pages of the queue follow."""
 
     session: int
 
 
-class SessionRefused(msgspec.Struct, frozen=True, array_like=True, tag=21):
+class SessionRefused(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=21):
     """The login failed; a session that was open before stays as it was."""
 
     session: int
@@ -128,7 +133,7 @@ class SessionRefused(msgspec.Struct, frozen=True, array_like=True, tag=21):
     retry_after_s: int
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One queued frame. `receipt_for` is the message id of a receipt, empty for a message."""
 
     seq: int
@@ -150,7 +155,8 @@ class Page(msgspec.Struct, frozen=True, array_like=True, tag=22):
     more: bool
 
 
-class Deliver(msgspec.Struct, frozen=True, array_like=True, tag=23):
+@final
+class Deliver(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=23):
     """A live frame for one session. `seq` 0: not stored, lost if it cannot be written (R19 b)."""
 
     session: int
@@ -159,6 +165,7 @@ class Deliver(msgspec.Struct, frozen=True, array_like=True, tag=23):
     frame: bytes
 
 
+@final
 class DeliverToMany(msgspec.Struct, frozen=True, array_like=True, tag=24):
     """The same live frame for many sessions; it is entry `seq` of each one's mailbox."""
 
@@ -167,14 +174,15 @@ class DeliverToMany(msgspec.Struct, frozen=True, array_like=True, tag=24):
     frame: bytes
 
 
-class Stored(msgspec.Struct, frozen=True, array_like=True, tag=25):
+@final
+class Stored(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=25):
     """The send `request` is on stable storage; its ack 1 carries `time_s`."""
 
     request: int
     time_s: int
 
 
-class Refused(msgspec.Struct, frozen=True, array_like=True, tag=26):
+class Refused(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=26):
     """The send `request` is not stored, and why."""
 
     request: int
@@ -182,7 +190,7 @@ class Refused(msgspec.Struct, frozen=True, array_like=True, tag=26):
     reason: str
 
 
-class EndSession(msgspec.Struct, frozen=True, array_like=True, tag=27):
+class EndSession(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=27):
     """The user logged in elsewhere with the same device; close this one (R27)."""
 
     session: int
@@ -202,7 +210,7 @@ class GroupCopy(msgspec.Struct, frozen=True, array_like=True, tag=40):
     frame: bytes
 
 
-class Receipt(msgspec.Struct, frozen=True, array_like=True, tag=41):
+class Receipt(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=41):
     """What `acker` said of a message, for the worker that owns its `author`.
 
     `group` is empty for a 1-1 message.
@@ -232,14 +240,15 @@ class StrayAck(msgspec.Struct, frozen=True, array_like=True, tag=42):
     time_s: int
 
 
-class Durable(msgspec.Struct, frozen=True, array_like=True, tag=43):
+@final
+class Durable(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=43):
     """A `GroupCopy` or `Receipt` from the sender's outbox, where it is entry `seq`."""
 
     seq: int
     content: GroupCopy | Receipt
 
 
-class Applied(msgspec.Struct, frozen=True, array_like=True, tag=44):
+class Applied(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=44):
     """Every outbox entry up to `seq` is on this peer's stable storage: remove it."""
 
     seq: int
@@ -263,20 +272,17 @@ ToFront = (
 ToPeer = Applied
 
 
-def work_of(envelope: ToWorker) -> int:
-    """Return how many decisions an envelope asks for; a batch is bounded in them."""
-    return len(envelope.message_ids) if type(envelope) is Acked else 1
-
-
 class WorkerBatch(msgspec.Struct, frozen=True, array_like=True):
     """A batch for the worker of `incarnation`, from a front or a peer.
 
     `number` counts the link's batches from 1, `received` confirms those of the other direction.
+    `work` is how many decisions the items ask for: one each, an `Acked` one for each of its ids.
     """
 
     incarnation: int
     number: int
     received: int
+    work: int
     items: list[ToWorker]
 
 

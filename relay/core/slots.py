@@ -1,5 +1,6 @@
 """Slots: which worker owns the state of which user or group."""
 
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final
 from zlib import crc32
@@ -7,6 +8,7 @@ from zlib import crc32
 SLOT_COUNT: Final = 4096
 
 
+@lru_cache(maxsize=4096)
 def slot_of(local: str) -> int:
     """Return the slot, in [0, SLOT_COUNT), that owns the user or group `local`.
 

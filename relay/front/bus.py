@@ -14,12 +14,12 @@ import zmq
 
 from relay.bus import envelopes
 from relay.bus.envelopes import (
+    Acked,
     FrontBatch,
     SendToGroup,
     SendToUser,
     ToWorker,
     WorkerBatch,
-    work_of,
 )
 from relay.bus.link import Incoming, Outgoing
 from relay.bus.sockets import connect_dealer
@@ -50,28 +50,29 @@ class WorkerLink:
         self._work = 0
         self._frame_bytes = 0
         self._is_dirty = False
+        # Whether the worker is behind, so that what feeds it should not be read (I6).
+        self.is_full = False
 
     @property
     def address(self) -> WorkerAddress | None:
         """Where the worker listens, None while it is away."""
         return self._address
 
-    @property
-    def is_full(self) -> bool:
-        """Whether the worker is behind, so that what feeds it should not be read (I6)."""
-        return self._outgoing.is_full
-
     def request(self, envelope: ToWorker, *, durable: bool) -> None:
         """Send with this turn's batch; if `durable` also to the next incarnation, if need be."""
         self._items.append(envelope)
         if durable:
             self._durable.append(envelope)
-        self._work += work_of(envelope)
-        if isinstance(envelope, SendToUser | SendToGroup):
+        if type(envelope) is SendToUser or type(envelope) is SendToGroup:
             self._frame_bytes += len(envelope.frame)
+            self._work += 1
+        elif type(envelope) is Acked:
+            self._work += len(envelope.message_ids)
+        else:
+            self._work += 1
         if self._work >= _MAX_WORK or self._frame_bytes >= _MAX_FRAME_BYTES:
             self.flush()
-        else:
+        elif not self._is_dirty:
             self._mark()
 
     def connect(self, address: WorkerAddress, announce: Callable[[WorkerLink], None]) -> None:
@@ -80,6 +81,7 @@ class WorkerLink:
         repeated = [*self._outgoing.unconfirmed(), *self._durable]
         self._items, self._durable = [], []
         self._outgoing.restart()
+        self.is_full = False
         self._incoming.restart()
         self._address = address
         self._socket = connect_dealer(
@@ -106,7 +108,7 @@ class WorkerLink:
         self._is_dirty = False
         items, durable = self._items, tuple(self._durable)
         self._items, self._durable = [], []
-        self._work = self._frame_bytes = 0
+        work, self._work, self._frame_bytes = self._work, 0, 0
         if self._socket is None or self._address is None:
             # The rest is told anew when the sessions are announced.
             items = list(durable)
@@ -114,10 +116,13 @@ class WorkerLink:
                 return
         incarnation = self._address.incarnation if self._address else 0
         payload = envelopes.encode(
-            WorkerBatch(incarnation, self._outgoing.next_number, self._incoming.report(), items)
+            WorkerBatch(
+                incarnation, self._outgoing.next_number, self._incoming.report(), work, items
+            )
         )
         # An empty batch only confirms, and is not confirmed itself.
         self._outgoing.sent(len(payload) if items else 0, durable)
+        self.is_full = self._outgoing.is_full
         if self._socket is not None:
             self._socket.send(payload, zmq.DONTWAIT)
             # FD is edge-triggered, and sending may have consumed the edge of what came meanwhile.
@@ -140,10 +145,11 @@ class WorkerLink:
             batch = envelopes.decode_front_batch(payload)
             if not self._incoming.accept(batch.number, len(payload)):
                 continue
-            was_full = self._outgoing.is_full
+            was_full = self.is_full
             self._outgoing.confirm(batch.received)
+            self.is_full = self._outgoing.is_full
             self._bus.receive(batch)
-            if was_full and not self._outgoing.is_full:
+            if was_full and not self.is_full:
                 self._bus.has_room(self)
             if self._incoming.owes(self._confirm_every):
                 self._mark()

@@ -14,7 +14,7 @@ from websockets.server import ServerProtocol
 from relay.bus.envelopes import ToWorker
 from relay.front.pinger import Pinger
 from relay.front.session import Hold, Session
-from relay.front.wire import text_frame
+from relay.front.wire import FrameSplitter
 
 if TYPE_CHECKING:
     from relay.front.server import Front
@@ -43,6 +43,7 @@ class Connection(asyncio.Protocol):
         "_is_binary",
         "_out",
         "_pinger",
+        "_splitter",
         "_transport",
         "_ws",
         "session",
@@ -55,6 +56,8 @@ class Connection(asyncio.Protocol):
         self.session = Session(front.next_session_number(), self, front.codec, settings)
         self._transport: asyncio.Transport
         self._pinger: Pinger | None = None  # from the handshake on
+        # From the handshake on, until it finds what only the library can make something of.
+        self._splitter: FrameSplitter | None = None
         self._out: list[bytes] = []
         self._dirty = False
         self._eof_sent = False
@@ -80,16 +83,30 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived; a fault in doing so ends this connection and no other (I7)."""
+        splitter = self._splitter
         try:
-            self._ws.receive_data(data)
-            for event in self._ws.events_received():
-                if isinstance(event, Request):
-                    self._handshake(event)
-                elif isinstance(event, Frame):
-                    self._frame(event)
-            self._take_ws_output()
+            if splitter is None:
+                self._feed_library(data)
+                return
+            now_ms = self._front.now_ms()
+            for frame in splitter.feed(data):
+                if isinstance(frame, bytes):
+                    self._text(frame, now_ms)
+                else:
+                    self._feed_library(frame.raw)
+            if splitter.gave_up:
+                self._splitter = None
         except Exception:
             self.fail()
+
+    def _feed_library(self, data: bytes) -> None:
+        self._ws.receive_data(data)
+        for event in self._ws.events_received():
+            if isinstance(event, Request):
+                self._handshake(event, data)
+            elif isinstance(event, Frame):
+                self._frame(event)
+        self._take_ws_output()
 
     def eof_received(self) -> bool:
         """Close when the client has; what it does not take by then is cut off."""
@@ -130,13 +147,16 @@ class Connection(asyncio.Protocol):
 
     # ------------------------------------------------------------------------------ WebSocket
 
-    def _handshake(self, request: Request) -> None:
+    def _handshake(self, request: Request, data: bytes) -> None:
         response = self._ws.accept(request)
         self._ws.send_response(response)
         self._take_ws_output()
         if self._ws.state is State.OPEN:
             self._pinger = Pinger(self._front.settings.keepalive, now_ms=self._front.clock_ms())
             self._reschedule()
+            # Of a client that does not wait for the answer the library has the first frames.
+            if data.endswith(b"\r\n\r\n"):
+                self._splitter = FrameSplitter(self._front.settings.limits.frame_bytes)
 
     def _frame(self, frame: Frame) -> None:
         match frame.opcode:
@@ -161,16 +181,23 @@ class Connection(asyncio.Protocol):
                 pass  # the library has answered
 
     def _message(self, payload: bytes) -> None:
-        if not self._is_binary and not payload.isascii():
+        if self._is_binary:
+            self.session.receive(payload, now_ms=self._front.now_ms())
+        else:
+            self._text(payload, self._front.now_ms())
+
+    def _text(self, payload: bytes, now_ms: int) -> None:
+        if not payload.isascii():
             try:
                 payload.decode()
             except UnicodeDecodeError:
                 if self.session.is_read:
                     self.session.lost()
                     self._ws.fail(CLOSE_INVALID_UTF8, "not UTF-8")
+                    self._take_ws_output()
                     self._start_close_timeout()
                 return
-        self.session.receive(payload, now_ms=self._front.now_ms())
+        self.session.receive(payload, now_ms=now_ms)
 
     def _take_ws_output(self) -> None:
         """Queue what the library wants to send: handshakes, pongs, close frames."""
@@ -184,7 +211,9 @@ class Connection(asyncio.Protocol):
                 self._eof_sent = True
             else:
                 self._out.append(data)
-                self._mark()
+                if not self._dirty:
+                    self._dirty = True
+                    self._front.flush_soon(self)
         if self._eof_sent or self._ws.state not in (State.OPEN, State.CONNECTING):
             # Whoever closed, and be it the library: what is sent now would not be read, and must
             # not count as sent.
@@ -205,8 +234,10 @@ class Connection(asyncio.Protocol):
 
     def write(self, frame: bytes) -> None:
         """Send a text frame with this turn's write."""
-        self._out.append(text_frame(frame))
-        self._mark()
+        self._out.append(self._front.framed(frame))
+        if not self._dirty:
+            self._dirty = True
+            self._front.flush_soon(self)
 
     def close(self, code: int, reason: str) -> None:
         """Send what was written, then a close frame; cut the connection if no answer comes."""
@@ -243,7 +274,9 @@ class Connection(asyncio.Protocol):
 
     def receipt_written(self) -> None:
         """Ping soon, so that the pong confirms the receipt."""
-        if self._pinger is not None and self._pinger.receipt_written(self._front.clock_ms()):
+        pinger = self._pinger
+        if pinger is not None and pinger.receipt_written():
+            pinger.ping_soon(self._front.clock_ms())
             self._reschedule()
 
     def count(self, what: str) -> None:
@@ -265,11 +298,6 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         else:
             self.session.end(code, reason, notice)
-
-    def _mark(self) -> None:
-        if not self._dirty:
-            self._dirty = True
-            self._front.flush_soon(self)
 
     def flush(self) -> None:
         """Hand this turn's frames to the kernel in one write."""

@@ -42,16 +42,15 @@ class Pinger:
             due = min(due, self._waiting[0][1])
         return due
 
-    def receipt_written(self, now_ms: int) -> bool:
-        """Plan a ping soon after a receipt; True where that is earlier than planned so far."""
+    def receipt_written(self) -> bool:
+        """Count a receipt; True where a ping must be planned for it (`ping_soon`)."""
         self._receipts += 1
-        if self._receipts_due_ms is None:
-            self._receipts_due_ms = now_ms + int(self._settings.receipt_ping_s * 1000)
-            return True
-        if self._receipts == MAX_RECEIPTS_BEFORE_PING:
-            self._receipts_due_ms = now_ms
-            return True
-        return False
+        return self._receipts == 1 or self._receipts == MAX_RECEIPTS_BEFORE_PING
+
+    def ping_soon(self, now_ms: int) -> None:
+        """Plan a ping for the receipts that were written; at once where they are too many."""
+        wait_s = self._settings.receipt_ping_s if self._receipts < MAX_RECEIPTS_BEFORE_PING else 0
+        self._receipts_due_ms = now_ms + int(wait_s * 1000)
 
     def is_due(self, now_ms: int) -> bool:
         """Whether a ping is to be sent now."""

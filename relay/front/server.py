@@ -30,7 +30,8 @@ from relay.core.wheel import TimerWheel
 from relay.errors import BootError
 from relay.front.bus import Bus, WorkerLink
 from relay.front.connection import Connection
-from relay.front.session import Hold, Session
+from relay.front.session import Hold
+from relay.front.wire import text_frame
 from relay.process import Place, settle
 
 CLOSE_RESTART = 1012
@@ -72,6 +73,7 @@ class Front:
         self._connections: dict[int, Connection] = {}  # by session number
         self._last_number = 0
         self._dirty: list[Connection] = []
+        self._last_frame = self._last_framed = b""
         self._waiting: dict[int, set[Connection]] = {}  # for room on a worker's link
         self._topology_complete = asyncio.Event()
         self._stop = asyncio.Event()
@@ -181,6 +183,12 @@ class Front:
         if self._stop.is_set() and not self._connections:
             self._all_gone.set()
 
+    def framed(self, frame: bytes) -> bytes:
+        """Return `frame` as a WebSocket text frame; one for many clients is made once."""
+        if frame is not self._last_frame:
+            self._last_frame, self._last_framed = frame, text_frame(frame)
+        return self._last_framed
+
     def flush_soon(self, connection: Connection) -> None:
         """Write what `connection` gathers at the end of this loop turn."""
         if not self._dirty:
@@ -211,21 +219,48 @@ class Front:
 
     def _receive(self, batch: FrontBatch) -> None:
         """Hand each envelope to its session; those of sessions that are gone have no meaning."""
-        now_ms = self.now_ms()
+        connections = self._connections
         for item in batch.items:
-            if isinstance(item, DeliverToMany):
+            if type(item) is Deliver:
+                connection = connections.get(item.session)
+                if connection is not None:
+                    connection.session.deliver(item.seq, item.receipt_for, item.frame)
+            elif type(item) is Stored:
+                connection = connections.get(item.request >> 32)
+                if connection is not None:
+                    connection.session.stored(item.request, item.time_s)
+            elif type(item) is DeliverToMany:
                 for number in item.sessions:
-                    if connection := self._connections.get(number):
+                    connection = connections.get(number)
+                    if connection is not None:
                         connection.session.deliver(item.seq, "", item.frame)
-                continue
-            number = item.request >> 32 if isinstance(item, Stored | Refused) else item.session
-            connection = self._connections.get(number)
-            if connection is None:
-                continue
-            try:
-                _tell(connection.session, item, now_ms)
-            except Exception:
-                connection.fail()  # frames of its client may have been held until now
+            else:
+                self._tell(item)
+
+    def _tell(self, item: Page | Refused | SessionOpened | SessionRefused | EndSession) -> None:
+        number = item.request >> 32 if isinstance(item, Refused) else item.session
+        connection = self._connections.get(number)
+        if connection is None:
+            return
+        session = connection.session
+        try:
+            match item:
+                case Page():
+                    session.page(item, now_ms=self.now_ms())
+                case Refused():
+                    session.send_refused(item.request, item.code, item.reason)
+                case SessionOpened():
+                    session.opened()
+                case SessionRefused():
+                    session.refused(
+                        item.code, item.reason, item.retry_after_s, now_ms=self.now_ms()
+                    )
+                case EndSession():
+                    session.ended_elsewhere()
+                case _:
+                    assert_never(item)
+        except Exception:
+            connection.fail()  # frames of its client may have been held until now
 
     # -------------------------------------------------------------------------------- control
 
@@ -278,30 +313,6 @@ class Front:
             self._counters_logged = dict(self.counters)
             self.log.info("front.counters", **self.counters)
         self._loop.call_later(COUNTERS_S, self._log_counters)
-
-
-def _tell(
-    session: Session,
-    item: Stored | Deliver | Page | Refused | SessionOpened | SessionRefused | EndSession,
-    now_ms: int,
-) -> None:
-    match item:
-        case Stored():
-            session.stored(item.request, item.time_s)
-        case Deliver():
-            session.deliver(item.seq, item.receipt_for, item.frame)
-        case Page():
-            session.page(item, now_ms=now_ms)
-        case Refused():
-            session.send_refused(item.request, item.code, item.reason)
-        case SessionOpened():
-            session.opened()
-        case SessionRefused():
-            session.refused(item.code, item.reason, item.retry_after_s, now_ms=now_ms)
-        case EndSession():
-            session.ended_elsewhere()
-        case _:
-            assert_never(item)
 
 
 def main(place: Place) -> None:

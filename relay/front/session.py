@@ -92,6 +92,10 @@ class State(enum.Enum):
     ENDED = enum.auto()  # closing; nothing is taken or sent any more
 
 
+# Looked at for every frame; a member of an enum takes five times as long to find.
+_LIVE = State.LIVE
+
+
 class _Pending:
     """A send that waits for its answer, or for the answers of those before it."""
 
@@ -109,6 +113,7 @@ class Session:
     """One client connection, seen from the protocol. `number` is unique within the front."""
 
     __slots__ = (
+        "_answered",
         "_asked_ms",
         "_auth",
         "_awaits_page",
@@ -116,6 +121,7 @@ class Session:
         "_codec",
         "_cursor",
         "_failures",
+        "_has_rate",
         "_held",
         "_is_blocked",
         "_is_paused",
@@ -153,10 +159,12 @@ class Session:
         self._held: deque[bytes] = deque()  # frames that came behind it
         self._failures = 0
         self._strikes: deque[int] = deque()  # when malformed frames came, in ms
+        self._has_rate = settings.limits.frames_per_s > 0
         self._rate_tokens = float(settings.limits.frames_burst)
         self._rate_at_ms = 0
         self._request = number * _SENDS_PER_SESSION
-        self._pending: dict[int, _Pending] = {}  # in the order of the sends
+        self._answered = self._request  # the last of them that was answered
+        self._pending: dict[int, _Pending] = {}  # the sends behind it
         self._by_id: dict[str, _Pending] = {}
         self._cursor = 0  # the last entry taken from the worker
         self._packer: QueuePacker | None = None
@@ -179,7 +187,8 @@ class Session:
     @property
     def has_worker(self) -> bool:
         """Whether a worker was asked to serve this session."""
-        return self._state in (State.LOGGING_IN, State.QUEUE, State.LIVE)
+        state = self._state
+        return state is _LIVE or state is State.QUEUE or state is State.LOGGING_IN
 
     @property
     def is_logged_in(self) -> bool:
@@ -205,11 +214,13 @@ class Session:
 
     def receive(self, payload: bytes, *, now_ms: int) -> None:
         """Take the payload of one message, valid UTF-8 within the size limit."""
-        if self._state is State.ENDED:
-            return
-        if self._state is State.LOGGING_IN or self._state is State.QUEUE:
-            self._held.append(payload)  # bounded: reading is on hold
-            return
+        state = self._state
+        if state is not _LIVE:
+            if state is State.ENDED:
+                return
+            if state is not State.NEW:
+                self._held.append(payload)  # bounded: reading is on hold
+                return
         try:
             stanza = self._codec.decode(payload, user=self.user, now_s=now_ms // 1000)
         except FrameError as error:
@@ -221,7 +232,7 @@ class Session:
             case Action():
                 if not self.user:
                     self.refuse(_unauthenticated("action"), now_ms=now_ms)
-                elif self._is_too_fast(now_ms):
+                elif self._has_rate and self._is_too_fast(now_ms):
                     for element in stanza.elements:
                         self._take(self._too_fast("action", element))
                 else:
@@ -230,7 +241,7 @@ class Session:
             case Ack():
                 if not self.user:
                     self.refuse(_unauthenticated(stanza.tag), now_ms=now_ms)
-                elif self._is_too_fast(now_ms):
+                elif self._has_rate and self._is_too_fast(now_ms):
                     self._write_error(self._too_fast(stanza.tag))
                 else:
                     self._acked(stanza)
@@ -416,16 +427,22 @@ class Session:
         if seq:
             self._cursor = seq
         if receipt_for:
-            self._write_entry(Entry(seq, receipt_for, frame))
+            self._write_receipt(seq, receipt_for, frame)
         else:
             self._port.write(frame)
 
     def _write_entry(self, entry: Entry) -> None:
-        if self._stash(entry):
+        if entry.receipt_for:
+            self._write_receipt(entry.seq, entry.receipt_for, entry.frame)
+        else:
+            self._port.write(entry.frame)
+
+    def _write_receipt(self, seq: int, receipt_for: str, frame: bytes) -> None:
+        if receipt_for in self._by_id and self._stash(Entry(seq, receipt_for, frame)):
             return
-        if entry.receipt_for and entry.seq:
-            self._note_receipt(entry.seq)
-        self._port.write(entry.frame)
+        if seq:
+            self._note_receipt(seq)
+        self._port.write(frame)
 
     def _stash(self, entry: Entry) -> bool:
         """Keep a receipt whose message has yet to get its ack 1; False for any other entry."""
@@ -438,7 +455,8 @@ class Session:
         return True
 
     def _note_receipt(self, seq: int) -> None:
-        self._receipts = max(self._receipts, seq)
+        if seq > self._receipts:
+            self._receipts = seq
         self._port.receipt_written()
 
     def confirmed(self, seq: int) -> None:
@@ -474,19 +492,20 @@ class Session:
     # -------------------------------------------------------------------------------- sending
 
     def _take(self, element: Send | FrameError) -> None:
-        if isinstance(element, FrameError):
+        if type(element) is not Send:
+            assert isinstance(element, FrameError)
             self._refuse_send(element)
             return
-        pending = _Pending(element.message_id, element.chat, element.is_group, None)
-        request = self._await(pending)
-        self._by_id[element.message_id] = pending
+        chat, message_id = element.chat, element.message_id
+        pending = _Pending(message_id, chat, element.is_group, None)
+        self._by_id[message_id] = pending
         self._port.request(
-            slot_of(element.chat),
+            slot_of(chat),
             (SendToGroup if element.is_group else SendToUser)(
-                request,
+                self._await(pending),
                 self.user,
-                element.chat,
-                element.message_id,
+                chat,
+                message_id,
                 element.time_s,
                 element.digest,
                 element.frame,
@@ -546,14 +565,12 @@ class Session:
         if self._state is State.QUEUE:
             return  # they come behind the last `q` (2.2.2)
         was_full = len(self._pending) >= MAX_PENDING_SENDS
-        done = []
-        for request, pending in self._pending.items():
+        while pending := self._pending.get(self._answered + 1):
             if pending.answer is None:
                 break
+            self._answered += 1
             self._port.write(pending.answer)
-            done.append(request)
-        for request in done:
-            pending = self._pending.pop(request)
+            del self._pending[self._answered]
             if self._by_id.get(pending.message_id) is pending:
                 del self._by_id[pending.message_id]
             for entry in pending.receipts:
@@ -583,8 +600,6 @@ class Session:
     def _is_too_fast(self, now_ms: int) -> bool:
         """Take a token for a frame, where the operator set a rate; True if none is left."""
         limits = self._settings.limits
-        if limits.frames_per_s == 0:
-            return False
         # The clock may go back, which must not cost tokens.
         refilled = max(0, now_ms - self._rate_at_ms) / 1000 * limits.frames_per_s
         self._rate_tokens = min(limits.frames_burst, self._rate_tokens + refilled)

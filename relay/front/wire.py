@@ -1,10 +1,26 @@
-"""WebSocket framing of what the relay sends."""
+"""WebSocket framing, where every message pays for it: texts out, and whole texts in.
+
+Everything else of the protocol (the handshake, control frames, fragments, faults) is the websockets
+library's, which `FrameSplitter` hands what is not a whole text.
+"""
+
+from __future__ import annotations
 
 from struct import Struct
+from typing import NamedTuple
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # a platform without the compiled part
+    from websockets.utils import apply_mask
 
 _MEDIUM = Struct(">BBH").pack
 _LONG = Struct(">BBQ").pack
 _FINAL_TEXT = 0x81
+_MASKED = 0x80
+_FINAL = 0x80
+_OPCODE = 0x0F
+_FIRST_CONTROL_OPCODE = 0x08
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -19,3 +35,75 @@ def text_frame(payload: bytes) -> bytes:
     if length < 65536:
         return _MEDIUM(_FINAL_TEXT, 126, length) + payload
     return _LONG(_FINAL_TEXT, 127, length) + payload
+
+
+class Other(NamedTuple):
+    """Bytes that are for the library: a frame that is no whole text, or all that is left."""
+
+    raw: bytes
+
+
+class FrameSplitter:
+    """Cuts what a client sends into frames, and opens those that are a whole text.
+
+    For a connection without extensions. At a frame that it cannot cut, because it is unmasked or
+    longer than `max_size`, it gives up: that and everything behind it is for the library, which
+    fails the connection in the right way.
+    """
+
+    __slots__ = ("_buffer", "_in_fragments", "_max_size", "_wanted", "gave_up")
+
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
+        self._buffer = bytearray()  # the beginning of a frame, at most `max_size` and its header
+        self._wanted = 0  # how long it must be for the next look at it
+        self._in_fragments = False  # the library has the beginning of a fragmented message
+        self.gave_up = False
+
+    def feed(self, data: bytes) -> list[bytes | Other]:
+        """Return in order what is complete: the payloads of whole texts, and the other frames."""
+        if self._buffer:
+            # Bytes that trickle in are looked at once a header and once a frame, not each time.
+            self._buffer += data
+            if len(self._buffer) < self._wanted:
+                return []
+            data = bytes(self._buffer)
+            self._buffer.clear()
+        frames: list[bytes | Other] = []
+        at, end = 0, len(data)
+        wanted = 2
+        while end - at >= 2:
+            first, second = data[at], data[at + 1]
+            length = second & 0x7F
+            body = at + 6  # behind the header and the mask
+            if length == 126:
+                body += 2
+                if body > end:
+                    wanted = body - at
+                    break
+                length = data[at + 2] << 8 | data[at + 3]
+            elif length == 127:
+                body += 8
+                if body > end:
+                    wanted = body - at
+                    break
+                length = int.from_bytes(data[at + 2 : at + 10], "big")
+            if second < _MASKED or length > self._max_size:
+                self.gave_up = True
+                frames.append(Other(data[at:]))
+                return frames
+            stop = body + length
+            if stop > end:
+                wanted = stop - at
+                break
+            if first == _FINAL_TEXT and not self._in_fragments:
+                frames.append(apply_mask(data[body:stop], data[body - 4 : body]))
+            else:
+                if first & _OPCODE < _FIRST_CONTROL_OPCODE:
+                    self._in_fragments = first < _FINAL
+                frames.append(Other(data[at:stop]))
+            at = stop
+        if at < end:
+            self._buffer += data[at:]
+            self._wanted = wanted
+        return frames

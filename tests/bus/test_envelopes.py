@@ -74,7 +74,7 @@ def batches_of(envelopes: tuple[type[msgspec.Struct], ...]) -> st.SearchStrategy
 def test_a_batch_for_a_worker_arrives_as_it_was_sent(
     incarnation: int, number: int, received: int, items: list[Any]
 ) -> None:
-    batch = WorkerBatch(incarnation, number, received, items)
+    batch = WorkerBatch(incarnation, number, received, len(items), items)
 
     assert decode_worker_batch(encode(batch)) == batch
 
@@ -129,7 +129,7 @@ def test_only_the_entries_of_a_page_cost_it_more_than_a_few_bytes() -> None:
     [
         (decode_worker_batch, encode(FrontBatch(1, 0, [Deliver(1, 2, "", b"")]))),
         (decode_front_batch, encode(FrontBatch(1, 0, [OpenSession(1, "bob", 0, 0)]))),  # type: ignore[list-item]
-        (decode_worker_batch, encode(WorkerBatch(1, 1, 0, [OpenSession(1, "bob", 0, 0)]))[:-1]),
+        (decode_worker_batch, encode(WorkerBatch(1, 1, 0, 1, [OpenSession(1, "bob", 0, 0)]))[:-1]),
         (decode_worker_batch, b""),
         (decode_peer_batch, b"\xc1"),
     ],

@@ -1,11 +1,15 @@
-"""Our framing of text: byte for byte what the websockets library makes."""
+"""Our framing: byte for byte what the websockets library makes, and what it would read."""
+
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
-from relay.front.wire import text_frame
+from relay.front.wire import FrameSplitter, Other, text_frame
+
+MAX_SIZE = 70_000
 
 
 def by_the_library(payload: bytes) -> bytes:
@@ -25,3 +29,89 @@ def test_a_frame_of_any_length_is_the_librarys(length: int) -> None:
 @given(st.binary(max_size=300))
 def test_a_frame_of_any_content_is_the_librarys(payload: bytes) -> None:
     assert text_frame(payload) == by_the_library(payload)
+
+
+def from_a_client(payload: bytes, opcode: Opcode = Opcode.TEXT, *, fin: bool = True) -> bytes:
+    return Frame(opcode, payload, fin).serialize(mask=True)
+
+
+def fed(splitter: FrameSplitter, chunks: list[bytes]) -> list[bytes | Other]:
+    return [frame for chunk in chunks for frame in splitter.feed(chunk)]
+
+
+@st.composite
+def client_streams(draw: st.DrawFn) -> tuple[list[bytes], list[bytes | Other]]:
+    """What a client may send, cut into chunks anywhere, and what must come of it."""
+    expected: list[bytes | Other] = []
+    stream = b""
+    sizes = st.sampled_from([0, 1, 3, 125, 126, 127, 300, 65_535, 65_536, MAX_SIZE])
+    for _ in range(draw(st.integers(1, 6))):
+        payload = bytes([draw(st.integers(0, 255))]) * draw(sizes)
+        match draw(st.sampled_from(["text", "text", "binary", "ping", "pong", "fragments"])):
+            case "text":
+                stream += from_a_client(payload)
+                expected.append(payload)
+            case "fragments":
+                raws = [
+                    from_a_client(payload, Opcode.TEXT, fin=False),
+                    from_a_client(b"", Opcode.PING),
+                    from_a_client(payload, Opcode.CONT, fin=False),
+                    from_a_client(b"end", Opcode.CONT),
+                ]
+                stream += b"".join(raws)
+                expected += map(Other, raws)
+            case kind:
+                opcode = Opcode[kind.upper()]
+                raw = from_a_client(payload if kind == "binary" else payload[:125], opcode)
+                stream += raw
+                expected.append(Other(raw))
+    cuts = sorted(draw(st.lists(st.integers(0, len(stream)), max_size=8)))
+    bounds = [0, *cuts, len(stream)]
+    chunks = [stream[a:b] for a, b in pairwise(bounds) if a < b]
+    return chunks, expected
+
+
+@settings(max_examples=150, deadline=None)
+@given(client_streams())
+def test_a_stream_comes_out_in_frames_however_it_is_cut(
+    case: tuple[list[bytes], list[bytes | Other]],
+) -> None:
+    chunks, expected = case
+    splitter = FrameSplitter(MAX_SIZE)
+
+    assert fed(splitter, chunks) == expected
+    assert not splitter.gave_up
+
+
+def test_a_frame_that_trickles_in_comes_out_whole() -> None:
+    stream = from_a_client(b"x" * 300) + from_a_client(b"y")
+    splitter = FrameSplitter(MAX_SIZE)
+
+    assert fed(splitter, [bytes([byte]) for byte in stream]) == [b"x" * 300, b"y"]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        pytest.param(from_a_client(b"x" * (MAX_SIZE + 1)), id="too long"),
+        pytest.param(b"\x81\xff" + b"\xff" * 8 + b"mask", id="absurdly long"),
+        pytest.param(text_frame(b"unmasked"), id="unmasked"),
+    ],
+)
+def test_what_cannot_be_cut_is_left_to_the_library_with_all_that_follows(bad: bytes) -> None:
+    splitter = FrameSplitter(MAX_SIZE)
+    behind = from_a_client(b"behind it")
+
+    assert splitter.feed(from_a_client(b"before") + bad + behind) == [
+        b"before",
+        Other(bad + behind),
+    ]
+    assert splitter.gave_up
+
+
+def test_a_length_beyond_the_limit_is_refused_before_anything_is_gathered() -> None:
+    splitter = FrameSplitter(MAX_SIZE)
+    header = from_a_client(b"x" * (MAX_SIZE + 1))[:14]
+
+    assert splitter.feed(header) == [Other(header)]
+    assert splitter.gave_up

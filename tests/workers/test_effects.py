@@ -1,21 +1,9 @@
-"""Effects: in the order they were decided, a group message once a front."""
+"""Effects: a group message once a front."""
 
-from relay.bus.envelopes import Deliver, DeliverToMany, Stored
+from relay.bus.envelopes import DeliverToMany
 from workers.effects import Effects
 
 FRONT, OTHER_FRONT = b"front-0-1", b"front-1-2"
-
-
-def test_what_a_front_gets_is_in_the_order_it_was_decided() -> None:
-    effects = Effects()
-
-    effects.deliver(FRONT, 1, 10, b"first")
-    effects.to_fronts[FRONT].append(Stored(7, 1000))
-    effects.deliver(FRONT, 2, 11, b"second")
-
-    assert effects.to_fronts == {
-        FRONT: [Deliver(1, 10, "", b"first"), Stored(7, 1000), Deliver(2, 11, "", b"second")]
-    }
 
 
 def test_the_sessions_of_a_front_share_one_frame_of_a_group_message() -> None:

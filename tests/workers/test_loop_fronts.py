@@ -58,7 +58,7 @@ class RunningWorker:
     def ask(self, front: zmq.Socket[bytes], number: int) -> None:
         """Send the `number`th batch of a front, a login."""
         login = OpenSession(number, f"user{number}", LOGIN, 0)
-        front.send(envelopes.encode(WorkerBatch(INCARNATION, number, 0, [login])))
+        front.send(envelopes.encode(WorkerBatch(INCARNATION, number, 0, 1, [login])))
 
     def log_in(self, front: zmq.Socket[bytes], number: int) -> bool:
         """Whether the worker answers the `number`th batch of a front."""

@@ -4,8 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from workers import messages
+from workers.keys import message_key
 from workers.messages import NO_DIGEST, Message
 from workers.store import Batch, Store
 
@@ -19,13 +21,25 @@ def batch(tmp_path: Path) -> Iterator[Batch]:
     store.close()
 
 
+def add(
+    batch: Batch,
+    message_id: str,
+    *,
+    author: str,
+    recipient: str,
+    group: str = "",
+    seq: int,
+    digest: bytes = NO_DIGEST,
+) -> None:
+    key = message_key(message_id, author, recipient, group)
+    messages.add(batch, key, seq=seq, time_s=1000, digest=digest)
+
+
 def test_a_message_is_found_by_all_of_its_key(batch: Batch) -> None:
-    messages.add(
-        batch, "M1", author="alice", recipient="bob", seq=7, time_s=1000, digest=b"12345678"
-    )
+    add(batch, "M1", author="alice", recipient="bob", seq=7, digest=b"12345678")
 
     assert messages.find(batch, "M1", "alice", "bob") == Message(
-        "alice", "", 7, 1000, 1, b"12345678"
+        message_key("M1", "alice", "bob", ""), "alice", "", 7, 1000, 1, b"12345678"
     )
     assert messages.find(batch, "M1", "alice", "carol") is None
     assert messages.find(batch, "M1", "bob", "alice") is None
@@ -34,9 +48,9 @@ def test_a_message_is_found_by_all_of_its_key(batch: Batch) -> None:
 
 
 def test_the_records_of_a_group_message_and_of_its_copies_are_apart(batch: Batch) -> None:
-    messages.add(batch, "M1", author="alice", recipient="", group="hike-1", seq=1, time_s=1000)
-    messages.add(batch, "M1", author="alice", recipient="bob", group="hike-1", seq=2, time_s=1000)
-    messages.add(batch, "M1", author="alice", recipient="bob", seq=3, time_s=1000)
+    add(batch, "M1", author="alice", recipient="", group="hike-1", seq=1)
+    add(batch, "M1", author="alice", recipient="bob", group="hike-1", seq=2)
+    add(batch, "M1", author="alice", recipient="bob", seq=3)
 
     found = [
         messages.find(batch, "M1", "alice", recipient, group)
@@ -44,25 +58,25 @@ def test_the_records_of_a_group_message_and_of_its_copies_are_apart(batch: Batch
     ]
 
     assert [message and message.seq for message in found] == [1, 2, 3]
-    assert found[1] == Message("alice", "hike-1", 2, 1000, 1, NO_DIGEST)
+    assert found[1] == Message(
+        message_key("M1", "alice", "bob", "hike-1"), "alice", "hike-1", 2, 1000, 1, NO_DIGEST
+    )
 
 
 def test_raising_the_level_changes_nothing_else(batch: Batch) -> None:
-    messages.add(
-        batch, "M1", author="alice", recipient="bob", seq=7, time_s=1000, digest=b"12345678"
-    )
+    add(batch, "M1", author="alice", recipient="bob", seq=7, digest=b"12345678")
     message = messages.find(batch, "M1", "alice", "bob")
     assert message is not None
 
-    messages.raise_level(batch, "M1", "bob", message, 3)
+    messages.raise_level(batch, message, 3)
 
-    assert messages.find(batch, "M1", "alice", "bob") == message._replace(level=3)
+    assert messages.find(batch, "M1", "alice", "bob") == replace(message, level=3)
 
 
 def test_the_only_author_of_an_id_is_found_without_being_named(batch: Batch) -> None:
-    messages.add(batch, "M1", author="alice", recipient="bob", seq=7, time_s=1000)
-    messages.add(batch, "M1", author="carol", recipient="dave", seq=8, time_s=1000)
-    messages.add(batch, "M1", author="carol", recipient="bob", group="hike-1", seq=9, time_s=1000)
+    add(batch, "M1", author="alice", recipient="bob", seq=7)
+    add(batch, "M1", author="carol", recipient="dave", seq=8)
+    add(batch, "M1", author="carol", recipient="bob", group="hike-1", seq=9)
 
     only = messages.find_only_author(batch, "M1", "bob")
 
@@ -74,25 +88,25 @@ def test_the_only_author_of_an_id_is_found_without_being_named(batch: Batch) -> 
 
 def test_of_several_authors_none_is_the_only_one(batch: Batch) -> None:
     for author in ("alice", "carol"):
-        messages.add(batch, "M1", author=author, recipient="bob", seq=7, time_s=1000)
+        add(batch, "M1", author=author, recipient="bob", seq=7)
 
     assert messages.find_only_author(batch, "M1", "bob") is None
 
 
 def test_the_search_for_the_only_author_is_bounded(batch: Batch) -> None:
-    messages.add(batch, "M1", author="a", recipient="bob", seq=1, time_s=1000)
+    add(batch, "M1", author="a", recipient="bob", seq=1)
     for number in range(63):
-        messages.add(batch, "M1", author=f"b{number}", recipient="dave", seq=2, time_s=1000)
+        add(batch, "M1", author=f"b{number}", recipient="dave", seq=2)
     assert messages.find_only_author(batch, "M1", "bob") is not None
 
-    messages.add(batch, "M1", author="c", recipient="dave", seq=3, time_s=1000)
+    add(batch, "M1", author="c", recipient="dave", seq=3)
 
     assert messages.find_only_author(batch, "M1", "bob") is None
 
 
 @pytest.mark.parametrize("message_id", ["\U0001f600" * 128, "a" * 65, "a" * 64, " "])
 def test_any_id_is_found_again(batch: Batch, message_id: str) -> None:
-    messages.add(batch, message_id, author="alice", recipient="bob", seq=7, time_s=1000)
+    add(batch, message_id, author="alice", recipient="bob", seq=7)
 
     found = messages.find(batch, message_id, "alice", "bob")
     only = messages.find_only_author(batch, message_id, "bob")

@@ -279,7 +279,11 @@ class Link:
             return
         self._items, self._durable = [], []
         batch = WorkerBatch(
-            self._incarnation, self._outgoing.next_number, self._incoming.report(), items
+            self._incarnation,
+            self._outgoing.next_number,
+            self._incoming.report(),
+            len(items),
+            items,
         )
         self._outgoing.sent(len(encode(batch)) if items else 0, durable)
         if self._incarnation:
