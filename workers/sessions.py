@@ -68,6 +68,16 @@ class Session:
         if seq > self.mailbox.written:
             self.mailbox.written = seq
 
+    def pause(self, cursor: int) -> None:
+        """Take it that the front has written up to `cursor` and drops what was sent behind it."""
+        self.wrote(cursor)
+        if self.state is State.READING:
+            # Its front will say how far it is when it has written the page that is on its way.
+            self.mailbox.transmitted = max(self.mailbox.written, cursor)
+        else:
+            self.rewind(cursor)
+            self.state = State.PAUSED
+
     def rewind(self, cursor: int) -> None:
         """Go on behind `cursor`; what was sent after it was not written and comes again."""
         self.cursor = cursor

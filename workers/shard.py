@@ -156,9 +156,8 @@ class Shard:
                     self._close(session)
             case Pause():
                 session = self.sessions.at(origin, envelope.session)
-                # While it is READING its front will say when it is ready in any case.
-                if session is not None and session.state is not State.READING:
-                    session.state = State.PAUSED
+                if session is not None:
+                    session.pause(envelope.cursor)
             case StrayAck():
                 self._pass_stray(envelope)
             case _:

@@ -60,9 +60,13 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3):
 
 
 class Pause(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=4):
-    """The session's reader is slow: keep its entries in the mailbox until it is ready."""
+    """The session's reader is slow: keep its entries in the mailbox until it is ready.
+
+    Everything up to `cursor` was written to it; of what was sent behind that nothing will be.
+    """
 
     session: int
+    cursor: int
 
 
 @final

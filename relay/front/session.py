@@ -481,7 +481,7 @@ class Session:
         if self._is_blocked:
             if self._state is State.LIVE and not self._owes_ready and not self._is_paused:
                 self._is_paused = True
-                self._port.request(self._slot, Pause(self.number), durable=False)
+                self._port.request(self._slot, Pause(self.number, self._cursor), durable=False)
         elif self._is_paused or self._owes_ready:
             self._is_paused = self._owes_ready = False
             self._awaits_page = True

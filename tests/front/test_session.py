@@ -605,7 +605,7 @@ def test_a_repeated_login_forgets_what_was_asked_before_it(alice: Client) -> Non
 
     assert alice.frames() == [AUTH_SUCCESS, EMPTY_Q, *seen(message(1))]
     alice.session.blocked()
-    assert alice.requests() == [Pause(NUMBER)]
+    assert alice.requests() == [Pause(NUMBER, 1)]
     alice.session.drained()
     assert alice.requests() == [Ready(NUMBER, 1, 1)]
 
@@ -1062,7 +1062,7 @@ def test_r7_a_pong_is_passed_on_and_survives_the_worker(alice: Client) -> None:
 def test_a_client_that_stops_reading_has_the_worker_pause(alice: Client) -> None:
     alice.hears(live(message(1)))
     alice.session.blocked()
-    assert alice.requests() == [Pause(NUMBER)]
+    assert alice.requests() == [Pause(NUMBER, 1)]
     alice.hears(live(message(2)), live(receipt(3)))
     assert alice.frames() == seen(message(1))
     assert alice.session.receipts_written == 0
@@ -1098,7 +1098,7 @@ def test_after_the_last_page_a_client_that_does_not_read_pauses_the_worker(alice
     alice.requests()
 
     alice.hears(page(message(1)))
-    assert alice.requests() == [Pause(NUMBER)]
+    assert alice.requests() == [Pause(NUMBER, 1)]
     alice.session.drained()
     assert alice.requests() == [Ready(NUMBER, 1, 2)]
 
@@ -1115,14 +1115,14 @@ def test_the_queue_waits_for_a_client_that_does_not_read(client: Client) -> None
 
     client.session.blocked()
     client.hears(last_page(message(2)))
-    assert client.requests() == [Pause(NUMBER)]
+    assert client.requests() == [Pause(NUMBER, 2)]
     client.session.drained()
     assert client.requests() == [Ready(NUMBER, 2, 2)]
 
 
 def test_a_page_that_crossed_the_pause_needs_no_other(alice: Client) -> None:
     alice.session.blocked()
-    assert alice.requests() == [Pause(NUMBER)]
+    assert alice.requests() == [Pause(NUMBER, 0)]
     alice.hears(page(message(1)))
     assert alice.requests() == []
     alice.session.drained()
@@ -1135,7 +1135,7 @@ def test_a_client_that_reads_on_before_its_page_came_asks_once(alice: Client) ->
     alice.session.blocked()
     alice.session.drained()
 
-    assert alice.requests() == [Pause(NUMBER), Ready(NUMBER, 0, 1)]
+    assert alice.requests() == [Pause(NUMBER, 0), Ready(NUMBER, 0, 1)]
 
 
 def test_a_client_that_reads_on_without_a_pause_asks_nothing(alice: Client) -> None:
@@ -1186,7 +1186,7 @@ def test_a_new_worker_is_told_that_the_client_does_not_read(alice: Client) -> No
     alice.hears(live(message(1)))
     alice.requests()
     alice.session.announce()
-    assert alice.requests() == [OpenSession(NUMBER, ALICE, LIVE, 0, NOW_MS), Pause(NUMBER)]
+    assert alice.requests() == [OpenSession(NUMBER, ALICE, LIVE, 0, NOW_MS), Pause(NUMBER, 0)]
 
     alice.session.drained()
     assert alice.requests() == [Ready(NUMBER, 0, 0)]

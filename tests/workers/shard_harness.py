@@ -467,7 +467,7 @@ class ClusterHarness:
                     opened = OpenSession(number, client.user, client.phase, client.cursor)
                     items: list[ToWorker] = [opened]
                     if client.is_paused:
-                        items.append(Pause(number))
+                        items.append(Pause(number, client.cursor))
                     self._turn(harness, partial(_handle, front=front, items=items))
         else:
             for key, client in list(self._clients.items()):

@@ -410,7 +410,7 @@ def test_an_incarnation_confirms_nothing_that_its_session_did_not_have(
     single.feed(ack(BOB, "M2", author=ALICE))
     single.restart(announce=False)
 
-    (page,) = single.feed(OpenSession(A, ALICE, LIVE, seq), Pause(A))
+    (page,) = single.feed(OpenSession(A, ALICE, LIVE, seq), Pause(A, 0))
     assert isinstance(page, Page)
     assert [entry.receipt_for for entry in page.entries] == ["M2"]
     single.feed(Confirmed(A, seq))
@@ -434,7 +434,7 @@ def test_a_session_that_took_over_has_its_own_receipts_confirmed(single: Cluster
 
 def test_receipts_for_a_slow_author_wait_in_order(single: ClusterHarness) -> None:
     single.login(ALICE, A)
-    single.feed(to_user(ALICE, BOB, "M1"), Pause(A))
+    single.feed(to_user(ALICE, BOB, "M1"), Pause(A, 0))
 
     assert [single.feed(ack(BOB, "M1", level, author=ALICE)) for level in (2, 3)] == [[], []]
 
@@ -629,7 +629,7 @@ def test_unknown_acks_can_be_turned_off(tmp_path: Path) -> None:
 
 def test_an_unknown_ack_does_not_jump_a_slow_author_s_queue(single: ClusterHarness) -> None:
     single.login(ALICE, A)
-    single.feed(Pause(A))
+    single.feed(Pause(A, 0))
 
     assert single.feed(ack(BOB, "unknown", author=ALICE)) == []
 

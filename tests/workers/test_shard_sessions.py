@@ -32,6 +32,7 @@ from relay.bus.envelopes import (
     Page,
     Pause,
     Ready,
+    Refused,
     SendToUser,
     SessionOpened,
     SessionRefused,
@@ -185,7 +186,7 @@ def test_a_closed_session_gets_nothing_and_its_late_words_mean_nothing(
     (send,) = sends_to_bob("M1")
 
     def late(shard: Shard) -> None:
-        for envelope in (Ready(1, 0, 1), Pause(1), Confirmed(1, 1 << 60), CloseSession(1)):
+        for envelope in (Ready(1, 0, 1), Pause(1, 0), Confirmed(1, 1 << 60), CloseSession(1)):
             shard.handle(FRONT, envelope)
 
     assert cluster.feed(send) == [Stored(send.request, NOW_S)]
@@ -198,7 +199,7 @@ def test_a_closed_session_gets_nothing_and_its_late_words_mean_nothing(
 
 def test_a_paused_session_gets_nothing_until_it_is_ready(cluster: ClusterHarness) -> None:
     cluster.login(BOB, 1)
-    cluster.feed(Pause(1))
+    cluster.feed(Pause(1, 0))
     sends = sends_to_bob("M1", "M2")
 
     answer = cluster.feed(*sends)
@@ -215,7 +216,7 @@ def test_what_crossed_with_the_pause_comes_again(cluster: ClusterHarness) -> Non
     cluster.feed(written)
     (cursor,) = seqs(cluster)
     cluster.feed(crossed)
-    cluster.feed(Pause(1))
+    cluster.feed(Pause(1, 0))
     cluster.feed(waiting)
 
     (page,) = pages_of(cluster.feed(Ready(1, cursor, 1)))
@@ -226,7 +227,7 @@ def test_what_crossed_with_the_pause_comes_again(cluster: ClusterHarness) -> Non
 
 def test_a_session_that_is_ready_is_live_again(cluster: ClusterHarness) -> None:
     cluster.login(BOB, 1)
-    cluster.feed(Pause(1))
+    cluster.feed(Pause(1, 0))
 
     assert cluster.feed(Ready(1, 0, 1)) == [Page(1, [], queue=False, last=False, more=False)]
     (send,) = sends_to_bob("M1")
@@ -235,7 +236,7 @@ def test_a_session_that_is_ready_is_live_again(cluster: ClusterHarness) -> None:
 
 def test_a_slow_session_reads_its_backlog_page_by_page(paged: ClusterHarness) -> None:
     paged.login(BOB, 1)
-    paged.feed(Pause(1))
+    paged.feed(Pause(1, 0))
     sends = sends_to_bob("M1", "M2")
     paged.feed(*sends)
     first, _ = seqs(paged)
@@ -254,7 +255,7 @@ def test_a_slow_session_slows_nobody_else(cluster: ClusterHarness) -> None:
     """I7."""
     cluster.login(BOB, 1)
     cluster.login(CAROL, 2)
-    cluster.feed(Pause(1))
+    cluster.feed(Pause(1, 0))
     send = to_user(ALICE, CAROL, "M1")
 
     assert frames_of(cluster.feed(send), 2) == [send.frame]
@@ -268,13 +269,52 @@ def test_receipts_that_crossed_with_the_pause_are_not_confirmed_by_an_earlier_po
     cluster.feed(ack(ALICE, "M0", author=BOB))
     cluster.feed(ack(ALICE, "M1", author=BOB))
     written, crossed = seqs(cluster)
-    cluster.feed(Pause(1))
+    cluster.feed(Pause(1, written))
 
     cluster.feed(Confirmed(1, written))
     assert seqs(cluster) == [crossed]
     (page,) = pages_of(cluster.feed(Ready(1, written, 1)))
 
     assert frames_of([page], 1) == [receipt(BOB, ALICE, "M1")]
+
+
+def test_what_a_slow_reader_was_not_written_is_never_evicted(tmp_path: Path) -> None:
+    """What was sent behind the pause's cursor the front has dropped (2.7)."""
+    cluster = ClusterHarness(tmp_path, settings=settings_with(mailbox={"max_entries": 3}))
+    cluster.login(BOB, 1)
+    sends = sends_to_bob("M1", "M2", "M3")
+    cluster.feed(*sends)
+    written = seqs(cluster)[0]
+    cluster.feed(Pause(1, written))
+
+    evicting, refused = sends_to_bob("M4", "M5")
+    assert cluster.feed(evicting) == [Stored(evicting.request, NOW_S)]  # in place of M1
+    (answer,) = cluster.feed(refused)
+
+    assert isinstance(answer, Refused)
+    assert answer.code == 507
+    (page,) = pages_of(cluster.feed(Ready(1, written, 1)))
+    assert frames_of([page], 1) == [send.frame for send in (*sends[1:], evicting)]
+    cluster.close()
+
+
+def test_a_page_that_crosses_with_the_pause_is_evicted_only_when_it_was_written(
+    tmp_path: Path,
+) -> None:
+    settings = settings_with(mailbox={"max_entries": 2}, flow={"page_bytes": 1})
+    cluster = ClusterHarness(tmp_path, settings=settings)
+    cluster.feed(*sends_to_bob("M1", "M2"))
+    (page,) = pages_of(cluster.feed(OpenSession(1, BOB, LIVE, 0)))
+    assert page.more
+    cluster.feed(Pause(1, 0))
+    refused, evicting = sends_to_bob("M3", "M4")
+
+    (answer,) = cluster.feed(refused)
+    assert isinstance(answer, Refused)
+    cluster.feed(Ready(1, page.entries[-1].seq, 1))
+
+    assert Stored(evicting.request, NOW_S) in cluster.feed(evicting)
+    cluster.close()
 
 
 def test_a_pause_that_crosses_with_a_page_of_more_waits_for_the_ready(
@@ -287,7 +327,7 @@ def test_a_pause_that_crosses_with_a_page_of_more_waits_for_the_ready(
     (page,) = pages_of(paged.feed(OpenSession(1, BOB, LIVE, 0)))
     assert page.more
 
-    paged.feed(Pause(1))
+    paged.feed(Pause(1, 0))
     (next_page,) = pages_of(paged.feed(Ready(1, first, 1)))
 
     assert [entry.seq for entry in next_page.entries] == [second]
@@ -314,7 +354,7 @@ def test_an_outdated_ready_is_left_to_the_page_that_crossed_it(cluster: ClusterH
     """
     sends = sends_to_bob("M1", "M2")
     cluster.feed(sends[0])
-    (page,) = pages_of(cluster.feed(OpenSession(1, BOB, LIVE, 0), Pause(1)))
+    (page,) = pages_of(cluster.feed(OpenSession(1, BOB, LIVE, 0), Pause(1, 0)))
     assert page.more
     cluster.feed(sends[1])
 
@@ -399,7 +439,7 @@ def test_what_a_pause_made_the_front_drop_comes_again_though_the_front_was_full_
     cluster.decide(full)
     cluster.feed(waiting)
     cluster.decide(has_room)
-    cluster.feed(Pause(1))
+    cluster.feed(Pause(1, 0))
 
     # The first of these crossed with the question where the session stands, and is out of date.
     assert cluster.feed(Ready(1, 0, 1)) == []
@@ -457,7 +497,7 @@ def test_a_session_that_was_taken_over_ends_nothing_any_more(cluster: ClusterHar
     (send,) = sends_to_bob("M1")
 
     def late(shard: Shard) -> None:
-        for envelope in (Pause(1), CloseSession(1)):
+        for envelope in (Pause(1, 0), CloseSession(1)):
             shard.handle(FRONT, envelope)
 
     cluster.decide(late)
@@ -569,7 +609,7 @@ def test_a_login_that_was_not_answered_is_answered_by_the_next_incarnation(
 
 def test_an_announced_session_keeps_its_pause(cluster: ClusterHarness) -> None:
     cluster.login(BOB, 1)
-    cluster.feed(Pause(1))
+    cluster.feed(Pause(1, 0))
     cluster.restart()
     (send,) = sends_to_bob("M1")
 
