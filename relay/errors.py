@@ -3,6 +3,7 @@
 RelayError
  +- SettingsError   the operator's: a file, flag or value that cannot be used (exit 2)
  +- BootError       the machine's: port taken, directory not writable, store unreadable (exit 1)
+ +- StoreWriteError the machine's: the disk refused a write (the worker starts again)
  +- JidError        the client's: not an address
  +- FrameError      the client's: answered with an `error` frame, the connection stays open
  +- ClientError     what relay.client tells the programs that use it (relay.client_protocol)
@@ -22,6 +23,10 @@ class SettingsError(RelayError):
 
 class BootError(RelayError):
     """The process cannot start here and trying again at once would not help."""
+
+
+class StoreWriteError(RelayError):
+    """The disk refused a write: nothing of the batch is stored, and nothing of it was answered."""
 
 
 class JidError(RelayError, ValueError):

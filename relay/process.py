@@ -15,9 +15,9 @@ import msgspec
 
 from relay import log
 from relay.control import ChildEnd, child_end
-from relay.errors import BootError
+from relay.errors import BootError, StoreWriteError
 from relay.settings import Settings
-from relay.supervision import CANNOT_BOOT
+from relay.supervision import CANNOT_BOOT, WRITE_FAILED
 
 # The hot path makes many small objects and no cycles: the default of 700 would look for some at
 # every batch. After start-up nothing old needs to be looked at again (`settle`).
@@ -38,11 +38,19 @@ class Place(msgspec.Struct, frozen=True):
         """The directory that holds every worker's store."""
         return Path(self.settings.server.data)
 
+    def read_settings(self) -> Settings:
+        """Return the settings as they are now, and log as they say; `settings` stays the first."""
+        settings = _read_settings(self.run_dir)
+        log.reconfigure(settings.log.format, settings.log.level)
+        log.get_logger().debug("settings.taken")
+        return settings
+
 
 def run(role: str, main: Callable[[Place], None]) -> int:
     """Run `main` as the process of `role` ("front" or "worker") and return its exit code.
 
-    0: stopped in order. 3: cannot boot, said in one log line. A bug escapes as its exception.
+    0: stopped in order. 3: cannot boot, 4: the disk refused a write, both said in one log line. A
+    bug escapes as its exception.
     """
     parser = argparse.ArgumentParser(description="Started by supervisor.py, not by hand.")
     parser.add_argument("--run-dir", type=Path, required=True)
@@ -55,7 +63,7 @@ def run(role: str, main: Callable[[Place], None]) -> int:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     faulthandler.enable()  # a hung process gets SIGABRT, and shows where it hangs
-    settings = msgspec.json.decode((given.run_dir / "settings.json").read_bytes(), type=Settings)
+    settings = _read_settings(given.run_dir)
     log.configure(
         settings.log.format, settings.log.level, process=f"{role}-{given.index}", pid=os.getpid()
     )
@@ -71,9 +79,16 @@ def run(role: str, main: Callable[[Place], None]) -> int:
     except BootError as error:
         log.get_logger().error("process.cannot_boot", reason=str(error))
         return CANNOT_BOOT
+    except StoreWriteError as error:
+        log.get_logger().error("store.write_failed", reason=str(error))
+        return WRITE_FAILED
     finally:
         sys.stderr.flush()
     return 0
+
+
+def _read_settings(run_dir: Path) -> Settings:
+    return msgspec.json.decode((run_dir / "settings.json").read_bytes(), type=Settings)
 
 
 def settle() -> None:

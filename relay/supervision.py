@@ -10,6 +10,8 @@ from typing import Final
 # Exit code of a child that cannot start here (store unreadable, endpoint not bindable) and has
 # logged why. Starting it again at once would fail the same way.
 CANNOT_BOOT: Final = 3
+# Exit code of a worker whose disk refused a write. Its successor knows the store as it is.
+WRITE_FAILED: Final = 4
 
 
 class Backoff:
@@ -17,7 +19,7 @@ class Backoff:
 
     They double with each death, from `min_s` to `max_s`, and begin anew after a life of at least
     `max_s`. Jitter takes up to half away, so that children that died together do not come back
-    together; each delay is still no shorter than the one before.
+    together; each delay is still no shorter than the one before, under the same bounds.
     """
 
     def __init__(self, *, min_s: float, max_s: float, random: Random) -> None:
@@ -25,6 +27,11 @@ class Backoff:
         self._max_s = max_s
         self._random = random
         self.deaths = 0
+
+    def adopt(self, *, min_s: float, max_s: float) -> None:
+        """Take other bounds, from the next death on."""
+        self._min_s = min_s
+        self._max_s = max_s
 
     def restart_delay_s(self, *, uptime_s: float, exit_code: int | None) -> float:
         """Count a death after `uptime_s` and return how long to wait before the next start.
@@ -50,6 +57,8 @@ def describe_exit(returncode: int, *, oom_kills: int, we_killed: bool) -> dict[s
         fields: dict[str, str | int] = {"exit_code": returncode}
         if returncode == CANNOT_BOOT:
             fields["hint"] = "it cannot start here; its own log line says why"
+        elif returncode == WRITE_FAILED:
+            fields["hint"] = "the disk refused a write; its own log line says why"
         return fields
     try:
         name = signal.Signals(-returncode).name

@@ -7,10 +7,13 @@ batches grow with the load, and under light load each message is committed at on
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import lmdb
+import msgspec
 import zmq
 
 from relay import log
@@ -21,19 +24,32 @@ from relay.bus.envelopes import (
     Durable,
     FrontBatch,
     PeerBatch,
+    SendToGroup,
+    SendToUser,
     ToWorker,
     WorkerBatch,
 )
 from relay.bus.link import Incoming, Outgoing
 from relay.bus.sockets import bind_router, connect_dealer
 from relay.bus.topology import Topology, WorkerAddress
-from relay.control import GroupsChanged, Heartbeat, PeerGone, Ready, Stop, TopologyChanged
+from relay.claims import replace_file
+from relay.control import (
+    GroupsChanged,
+    Heartbeat,
+    PeerGone,
+    Ready,
+    SettingsChanged,
+    Stop,
+    TopologyChanged,
+)
 from relay.core.slots import shard_ranges
-from relay.errors import BootError
+from relay.errors import BootError, StoreWriteError
 from relay.groupfile import load_groups
 from relay.layout import read_layout
 from relay.process import Place, settle
+from relay.settings import Settings
 from workers.effects import Effects, Identity
+from workers.mishaps import Mishaps, fingerprint
 from workers.room import CHECK_EVERY_BYTES, CHECK_EVERY_MS, lack_of_room
 from workers.shard import Shard
 from workers.store import Mark, Store
@@ -109,6 +125,7 @@ class Worker:
             mark=Mark(layout.generation, layout.workers, place.index),
         )
         self._shard = Shard(place.index, ranges, settings)
+        self._mishaps = Mishaps(place.run_dir, place.index)
         self._load_groups()
         self._identity = f"worker-{place.index}-{place.incarnation}"
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -159,10 +176,19 @@ class Worker:
                 self._tick()
             # What reached the inbox before the stop is still answered.
             self._turn(self._drain(dict(self._poller.poll(0))))
+        except lmdb.Error as error:
+            self._note_write_error(str(error))
+            raise StoreWriteError(f"{self._directory}: {error}") from error
         finally:
             self._log_counters()
             self._log.info("worker.stopped", batches=self._batches)
             self._close()
+
+    def _note_write_error(self, error: str) -> None:
+        try:
+            self._mishaps.note_write_error(error, now_ms=_now_ms())
+        except BootError as unnoted:
+            self._log.error("mishap.not_noted", reason=str(unnoted))
 
     def _close(self) -> None:
         for peer in self._peers.values():
@@ -254,15 +280,12 @@ class Worker:
                 return
             received = []
         received, self._lazy = self._lazy + received, []
-        batch = self._store.begin()
-        try:
+        if self._shard.refusal:
+            received = self._refuse_sends(received)
+        with self._store.writing() as batch:
             self._shard.begin(batch, now_ms=_now_ms())
             self._decide(received)
             effects = self._shard.end()
-            batch.commit()
-        except BaseException:
-            batch.abort()
-            raise
         self._send(effects)
         self._batches += 1
         if self._unchecked_bytes >= CHECK_EVERY_BYTES:
@@ -280,19 +303,75 @@ class Worker:
         for peer in self._new_peers:
             shard.peer_connected(peer)
         self._new_peers.clear()
+        if self._mishaps.has_suspects:
+            received = [self._without_poison(each) for each in received]
         for origin, index, items, applied in received:
             for item in items:
-                if type(item) is Durable:
-                    assert index is not None, "only workers have an outbox"
-                    shard.apply(origin, index, item)
-                else:
-                    shard.handle(origin, item)
+                try:
+                    if type(item) is Durable:
+                        assert index is not None, "only workers have an outbox"
+                        shard.apply(origin, index, item)
+                    else:
+                        shard.handle(origin, item)
+                except lmdb.Error:
+                    raise
+                except Exception:
+                    self._note_crash(item)
+                    raise
             for each in applied:
                 assert index is not None, "only workers confirm an outbox"
                 shard.applied(index, each)
 
-    def _send(self, effects: Effects) -> None:
-        if not self._lazy:  # what waits there is not stored yet
+    def _refuse_sends(self, received: list[_Received]) -> list[_Received]:
+        """Answer the sends while none can be stored; return the rest, which may need a write.
+
+        That write may fail. So the sends go ahead, and nothing is confirmed with their answers.
+        """
+        sends: list[tuple[Identity, ToWorker]] = []
+        rest: list[_Received] = []
+        for each in received:
+            kept: list[ToWorker] = []
+            for item in each.items:
+                if isinstance(item, SendToUser | SendToGroup):
+                    sends.append((each.origin, item))
+                else:
+                    kept.append(item)
+            rest.append(each._replace(items=kept))
+        if sends:
+            with self._store.reading() as batch:
+                self._shard.begin(batch, now_ms=_now_ms())
+                for origin, item in sends:
+                    self._shard.handle(origin, item)
+                effects = self._shard.end()
+            self._send(effects, confirms=False)
+        return rest
+
+    def _note_crash(self, stanza: ToWorker) -> None:
+        """Leave word for the next incarnation of what this one dies of."""
+        try:
+            self._mishaps.note_crash(stanza)
+        except BootError as error:
+            self._log.error("mishap.not_noted", reason=str(error))
+
+    def _without_poison(self, received: _Received) -> _Received:
+        """Set aside what crashed the worker too often, in a file for whoever mends the bug (I7)."""
+        kept: list[ToWorker] = []
+        for item in received.items:
+            if not self._mishaps.is_poison(item):
+                kept.append(item)
+                continue
+            path = self._place.data_dir / "set-aside" / f"{fingerprint(item)}.msgpack"
+            try:
+                path.parent.mkdir(mode=0o700, exist_ok=True)
+                replace_file(path, msgspec.msgpack.encode(item))
+            except (BootError, OSError) as error:
+                self._log.error("stanza.not_kept", reason=str(error))
+            self._log.error("stanza.set_aside", kind=type(item).__name__, file=str(path))
+            self._shard.set_aside(received.origin, received.peer, item)
+        return received._replace(items=kept)
+
+    def _send(self, effects: Effects, *, confirms: bool = True) -> None:
+        if confirms and not self._lazy:  # what waits there is not stored yet
             for origin in self._heard:
                 effects.to_fronts[origin]  # an empty batch confirms what was received
             self._heard.clear()
@@ -300,9 +379,8 @@ class Worker:
             link = self._fronts.get(front)
             if link is None:
                 continue  # it died in this very turn
-            payload = envelopes.encode(
-                FrontBatch(link.outgoing.next_number, link.incoming.report(), items)
-            )
+            received = link.incoming.report() if confirms else link.incoming.reported
+            payload = envelopes.encode(FrontBatch(link.outgoing.next_number, received, items))
             if not self._route(front, payload):
                 self._unreachable_fronts.add(front)
                 self._lose(front)
@@ -355,16 +433,25 @@ class Worker:
             match message:
                 case TopologyChanged():
                     self._follow(message.topology)
+                case SettingsChanged():
+                    self._adopt(self._place.read_settings())
                 case GroupsChanged():
                     self._load_groups()
                 case Stop() | PeerGone():
                     self._stopping = True
 
+    def _adopt(self, settings: Settings) -> None:
+        """Go by other settings from the next batch on."""
+        self._settings = settings
+        self._shard.adopt(settings)
+        self._store.adopt(max_map_bytes=settings.store.max_map_bytes)
+        self._check_room()
+        # At once, because the supervisor may already expect it sooner.
+        self._heartbeat_due_ms = _clock_ms()
+
     def _load_groups(self) -> None:
-        groups = load_groups(
-            self._place.run_dir / "groups.json",
-            max_members=self._settings.limits.group_members,
-        )
+        # The supervisor has checked it. Groups that it keeps may be larger than the limit is now.
+        groups = load_groups(self._place.run_dir / "groups.json", max_members=sys.maxsize)
         self._shard.provision(groups)
 
     def _follow(self, topology: Topology) -> None:
@@ -411,23 +498,20 @@ class Worker:
         """Refuse sends while there is no room for them, and take them again when there is."""
         self._unchecked_bytes = 0
         self._room_due_ms = _clock_ms() + CHECK_EVERY_MS
-        lack = lack_of_room(self._store, self._directory, self._settings.store)
+        lack = lack_of_room(
+            self._store, self._directory, self._settings.store
+        ) or self._mishaps.write_refusal(now_ms=_now_ms())
         if lack and not self._shard.refusal:
-            self._log.error("store.full", reason=lack)
+            self._log.error("store.refuses_sends", reason=lack)
         elif self._shard.refusal and not lack:
-            self._log.info("store.has_room_again")
+            self._log.info("store.takes_sends_again")
         self._shard.refusal = lack
 
     def _sweep(self) -> None:
-        batch = self._store.begin()
-        try:
+        with self._store.writing() as batch:
             self._shard.begin(batch, now_ms=_now_ms())
             self._swept_to = self._shard.sweep(self._swept_to, max_boxes=SWEPT_BOXES)
             effects = self._shard.end()
-            batch.commit()
-        except BaseException:
-            batch.abort()
-            raise
         self._send(effects)
 
     def _log_counters(self) -> None:

@@ -99,6 +99,14 @@ class Shard:
         self._applied: dict[int, int] = {}
         self._newly_applied: set[int] = set()
 
+    def adopt(self, settings: Settings) -> None:
+        """Go by other settings from the next batch on; what is over a new limit goes as it may.
+
+        A mailbox is judged when something is added, an entry's age when it is swept.
+        """
+        self._settings = settings
+        self._limits = settings.mailbox
+
     # ------------------------------------------------------------------------------- the batch
 
     def begin(self, batch: Batch, *, now_ms: int) -> None:
@@ -162,6 +170,21 @@ class Shard:
                 self._pass_stray(envelope)
             case _:
                 assert_never(envelope)
+
+    def set_aside(self, origin: Identity, peer: int | None, stanza: ToWorker) -> None:
+        """Answer a stanza that is not to be tried any more, because the worker failed at it."""
+        self.counters["stanzas_set_aside"] += 1
+        reason = "the relay has failed at this more than once and has set it aside"
+        match stanza:
+            case SendToUser() | SendToGroup():
+                self._refuse(origin, stanza.request, 500, reason)
+            case OpenSession():
+                self._to_fronts[origin].append(SessionRefused(stanza.session, 500, reason, 0))
+            case Durable():
+                assert peer is not None, "only workers have an outbox"
+                self._confirm_entry(origin, peer, stanza.seq)
+            case _:
+                pass  # nobody waits for an answer
 
     def _next_seq(self) -> int:
         # The clock makes the numbers comparable between workers and tells an entry's age; the
@@ -634,7 +657,11 @@ class Shard:
         """Store an entry of a peer's outbox, once however often it comes, and say so."""
         if entry.seq > self._applied[peer]:
             self._apply(entry.content)
-            self._applied[peer] = entry.seq
+        self._confirm_entry(origin, peer, entry.seq)
+
+    def _confirm_entry(self, origin: Identity, peer: int, seq: int) -> None:
+        if seq > self._applied[peer]:
+            self._applied[peer] = seq
             self._newly_applied.add(peer)
         self._effects.applied[origin] = Applied(self._applied[peer])
 

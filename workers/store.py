@@ -23,6 +23,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from struct import Struct
 from typing import Any, Final, Literal
@@ -165,6 +166,34 @@ class Store:
     def begin(self) -> Batch:
         """Start the one write transaction that may be open."""
         return Batch(self._env.begin(write=True), self._trees)
+
+    @contextmanager
+    def writing(self) -> Iterator[Batch]:
+        """Give a batch that is committed at the end, or undone where anything is raised.
+
+        Raises:
+            lmdb.Error: it could not be written. Nothing of it was stored.
+        """
+        batch = self.begin()
+        try:
+            yield batch
+            batch.commit()
+        except BaseException:
+            batch.abort()
+            raise
+
+    @contextmanager
+    def reading(self) -> Iterator[Batch]:
+        """Give a batch of which nothing is stored, whatever it writes."""
+        batch = self.begin()
+        try:
+            yield batch
+        finally:
+            batch.abort()
+
+    def adopt(self, *, max_map_bytes: int) -> None:
+        """Grow up to another size from here on; a map that is larger already stays."""
+        self._max_map_bytes = max_map_bytes
 
     def used_bytes(self) -> int:
         """Return how much of the map holds something; what was freed does not count."""

@@ -67,6 +67,7 @@ class Incoming:
 
     def __init__(self) -> None:
         self.received = 0
+        self.reported = 0  # the number that was confirmed last
         self._unreported_bytes = 0
 
     def accept(self, number: int, size: int) -> bool:
@@ -80,6 +81,7 @@ class Incoming:
     def report(self) -> int:
         """Return the number to confirm with a batch that leaves now."""
         self._unreported_bytes = 0
+        self.reported = self.received
         return self.received
 
     def owes(self, threshold: int) -> bool:
@@ -88,5 +90,5 @@ class Incoming:
 
     def restart(self) -> None:
         """Begin anew with the peer's next incarnation."""
-        self.received = 0
+        self.received = self.reported = 0
         self._unreported_bytes = 0

@@ -1,7 +1,18 @@
 """A store without room refuses sends; reads and acks go on, and room that comes back is used."""
 
 from .conftest import RelayStarter
-from .harness import ALICE, BOB, ack_1, delivery, poll_for
+from .harness import (
+    ALICE,
+    BOB,
+    CAROL,
+    EVE,
+    SENT_AT,
+    ack_1,
+    check_error,
+    delivery,
+    poll_for,
+    receipt,
+)
 
 FULL_MAP = "[store]\nmap_bytes = 67108864\nmax_map_bytes = 67108864\n"
 BODY = {"conversation": "x" * 60_000}
@@ -11,7 +22,7 @@ def test_a_full_store_refuses_sends_until_acks_have_made_room(start_relay: Relay
     relay = start_relay(
         fronts=1, workers=1, config=FULL_MAP + "[mailbox]\nmax_bytes = 1073741824\n"
     )
-    relay.expect_in_log("store.full")
+    relay.expect_in_log("store.refuses_sends")
     alice = relay.login(ALICE)
     stored = 0
     while True:
@@ -43,3 +54,45 @@ def test_a_full_store_refuses_sends_until_acks_have_made_room(start_relay: Relay
 
     poll_for("room", takes_again)
     bob.expect(delivery("AGAIN", author=ALICE, message={"conversation": "there?"}))
+
+
+def test_a_disk_that_refuses_writes_refuses_sends_until_it_takes_them_again(
+    start_relay: RelayStarter,
+) -> None:
+    """The kernel bounds the size of files here, which no look at the free room tells of before."""
+    relay = start_relay(fronts=1, workers=1, config="[supervisor]\nrestart_min_s = 0.01\n")
+    alice, bob = relay.login(ALICE), relay.login(BOB)
+    bob.send_message(ALICE, "EARLIER")
+    bob.expect(ack_1("EARLIER", author=BOB, to=ALICE))
+    earlier = alice.recv()
+    relay.limit_file_size(2**20)
+
+    stored = 0
+    while True:
+        alice.send_message(EVE, f"M{stored}", BODY)
+        answer = alice.recv()
+        if answer[0] == "error":
+            break
+        assert answer == ack_1(f"M{stored}", author=ALICE, to=EVE)
+        stored += 1
+        assert stored < 40, "1 MiB holds no more than that"
+    relay.expect_in_log("store.write_failed")
+    relay.expect_in_log("store.refuses_sends")
+    check_error(answer, 500, message_id=f"M{stored}")
+    assert "cannot be written" in answer[1]["reason"]
+
+    # Reads and acks go on: what they need fits into what earlier batches freed.
+    relay.login(CAROL)
+    alice.ack(earlier)
+    bob.expect(receipt("EARLIER", 2, author=BOB, by=ALICE, t=SENT_AT))
+
+    relay.limit_file_size(None)
+
+    def takes_again() -> bool:
+        alice.send_message(EVE, f"M{stored}", BODY)
+        return bool(alice.recv() == ack_1(f"M{stored}", author=ALICE, to=EVE))
+
+    poll_for("the disk to be tried again", takes_again)
+    eve = relay.connect()
+    frames = [frame for page in eve.login_pages(EVE, stored + 1) for frame in page]
+    assert frames == [delivery(f"M{n}", author=ALICE, message=BODY) for n in range(stored + 1)]

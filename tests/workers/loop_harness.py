@@ -1,0 +1,112 @@
+"""A worker's real loop in a thread, between a supervisor and fronts that a test plays."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+import zmq
+
+from relay.bus import envelopes
+from relay.bus.envelopes import LOGIN, FrontBatch, OpenSession, SessionOpened, ToWorker, WorkerBatch
+from relay.bus.sockets import connect_dealer
+from relay.bus.topology import Topology
+from relay.control import Ready, Stop, SupervisorEnd, TopologyChanged, child_end, supervisor_end
+from relay.process import Place
+from relay.settings import ServerSettings, Settings, StoreSettings
+from workers import loop
+from workers.reshard import reshard
+
+DEADLINE_MS = 10_000
+INCARNATION = 3
+
+
+class RunningWorker:
+    """A worker in a thread, seen from the supervisor's and the fronts' side.
+
+    A second one on the same directory is the next incarnation.
+    """
+
+    def __init__(
+        self, run_dir: Path, monkeypatch: pytest.MonkeyPatch, *, incarnation: int = INCARNATION
+    ) -> None:
+        self.incarnation = incarnation
+        self._run_dir = run_dir
+        self.crash: BaseException | None = None
+        monkeypatch.setattr(loop, "settle", lambda: None)  # it tunes the whole process
+        (run_dir / "groups.json").write_text("{}")
+        ours, theirs = socket.socketpair()
+        self.supervisor: SupervisorEnd = supervisor_end(ours)
+        settings = Settings(
+            server=ServerSettings(data=str(run_dir / "data"), workers=1),
+            store=StoreSettings(durability="os", map_bytes=1 << 24),
+        )
+        self._control = child_end(theirs.detach())
+        if not (run_dir / "data").exists():
+            (run_dir / "data").mkdir()
+            reshard(run_dir / "data", settings)
+        self.worker = loop.Worker(Place(run_dir, 0, incarnation, settings, self._control))
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._sockets: list[zmq.Socket[bytes]] = []
+        self._epoch = 0
+        ready = None
+        while not isinstance(ready, Ready):
+            ready = next(iter(self.supervisor.receive()), None)
+        self._endpoint = ready.endpoint
+
+    def _run(self) -> None:
+        try:
+            self.worker.run()
+        except Exception as error:
+            self.crash = error
+
+    def list_fronts(self, *fronts: str) -> None:
+        self._epoch += 1
+        self.supervisor.send(TopologyChanged(Topology(epoch=self._epoch, fronts=fronts)))
+
+    def ask(self, front: zmq.Socket[bytes], number: int) -> None:
+        """Send the `number`th batch of a front, a login."""
+        self.send(front, number, OpenSession(number, f"user{number}", LOGIN, 0))
+
+    def send(self, front: zmq.Socket[bytes], number: int, *items: ToWorker) -> None:
+        """Send the `number`th batch of a front."""
+        batch = WorkerBatch(self.incarnation, number, 0, len(items), list(items))
+        front.send(envelopes.encode(batch))
+
+    def log_in(self, front: zmq.Socket[bytes], number: int) -> bool:
+        """Whether the worker answers the `number`th batch of a front."""
+        self.ask(front, number)
+        batch = self.receive(front)
+        return batch is not None and SessionOpened(number) in batch.items
+
+    def receive(self, front: zmq.Socket[bytes]) -> FrontBatch | None:
+        """Return the next batch for a front, None if none comes."""
+        return envelopes.decode_front_batch(front.recv()) if front.poll(DEADLINE_MS) else None
+
+    def connect(self, front: str) -> zmq.Socket[bytes]:
+        self._sockets.append(connect_dealer(self._context, self._endpoint, identity=front))
+        return self._sockets[-1]
+
+    def wait_for_crash(self) -> BaseException:
+        """Return what the worker died of."""
+        self._thread.join(DEADLINE_MS / 1000)
+        assert self.crash is not None
+        return self.crash
+
+    def set_aside(self) -> list[bytes]:
+        """Return the stanzas that were set aside, encoded."""
+        return [path.read_bytes() for path in (self._run_dir / "data" / "set-aside").iterdir()]
+
+    def close(self) -> None:
+        self.supervisor.send(Stop(1.0))
+        self._thread.join(DEADLINE_MS / 1000)
+        assert not self._thread.is_alive()
+        for each in self._sockets:
+            each.close()
+        self._context.term()
+        self.supervisor.close()
+        self._control.close()

@@ -1,0 +1,67 @@
+"""What a worker leaves its next incarnation: refused writes, and stanzas that crash it."""
+
+from pathlib import Path
+
+import pytest
+
+from relay.bus.envelopes import LOGIN, Acked, Durable, OpenSession, Receipt, SendToUser, ToWorker
+from workers.mishaps import (
+    CRASHES_ALLOWED,
+    MAX_SUSPECTS,
+    REFUSE_AFTER_WRITE_ERROR_MS,
+    Mishaps,
+)
+
+NOW_MS = 1_566_970_629_000
+
+
+def send(request: int = 1, message_id: str = "M1") -> SendToUser:
+    return SendToUser(request, "alice", "bob", message_id, 1000, b"12345678", b"frame")
+
+
+@pytest.mark.parametrize(
+    ("first", "again"),
+    [
+        (send(1), send(77)),
+        (OpenSession(1, "bob", LOGIN, 0), OpenSession(2, "bob", LOGIN, 9, 9)),
+        (Acked("bob", ["M1"], 2, "alice", False, "bob", False, -1),) * 2,
+        (Durable(5, Receipt("alice", "", "M1", "bob", 2, 1000)),) * 2,
+    ],
+)
+def test_a_stanza_is_poison_once_it_has_crashed_the_worker_twice(
+    tmp_path: Path, first: ToWorker, again: ToWorker
+) -> None:
+    """Also where another session, or the same one after a reconnect, sends it again."""
+    assert CRASHES_ALLOWED == 2
+    assert not Mishaps(tmp_path, 0).has_suspects
+    Mishaps(tmp_path, 0).note_crash(first)
+    assert not Mishaps(tmp_path, 0).is_poison(again)
+
+    Mishaps(tmp_path, 0).note_crash(again)
+
+    assert Mishaps(tmp_path, 0).has_suspects
+    assert Mishaps(tmp_path, 0).is_poison(first)
+    assert not Mishaps(tmp_path, 0).is_poison(send(message_id="M2"))
+    assert not Mishaps(tmp_path, 1).has_suspects
+
+
+def test_the_oldest_suspects_are_forgotten(tmp_path: Path) -> None:
+    mishaps = Mishaps(tmp_path, 0)
+    for number in range(MAX_SUSPECTS + 1):
+        mishaps.note_crash(send(message_id=f"M{number}"))
+    mishaps.note_crash(send(message_id="M0"))
+    mishaps.note_crash(send(message_id="M2"))
+
+    assert not mishaps.is_poison(send(message_id="M0"))
+    assert mishaps.is_poison(send(message_id="M2"))
+
+
+def test_sends_are_refused_for_a_while_after_a_write_that_failed(tmp_path: Path) -> None:
+    assert Mishaps(tmp_path, 0).write_refusal(now_ms=NOW_MS) == ""
+    Mishaps(tmp_path, 0).note_write_error("No space left on device", now_ms=NOW_MS)
+
+    refusal = Mishaps(tmp_path, 0).write_refusal(now_ms=NOW_MS + 1)
+    assert refusal == "the store cannot be written: No space left on device"
+    over_ms = NOW_MS + REFUSE_AFTER_WRITE_ERROR_MS
+    assert Mishaps(tmp_path, 0).write_refusal(now_ms=over_ms) == ""
+    assert Mishaps(tmp_path, 0).write_refusal(now_ms=NOW_MS - 1) == ""
