@@ -37,7 +37,8 @@ class FrameError(RelayError):
     """A frame, or one message element of it, that is refused with an `error` frame.
 
     `code` is one of PROTOCOL section 5. `tag` and `message_id` are empty where unknown.
-    `retry_after_s` goes with 429 and 503.
+    `retry_after_s` goes with 429 and 503. `is_of_shape` is false where the shape is right, and what
+    it holds is not: a rate limit comes between the two (PROTOCOL 2.3.2).
     """
 
     def __init__(
@@ -55,3 +56,4 @@ class FrameError(RelayError):
         self.tag = tag
         self.message_id = message_id
         self.retry_after_s = retry_after_s
+        self.is_of_shape = True

@@ -239,7 +239,23 @@ class Mailbox:
             self.remove(batch, seq)
         return len(due)
 
+    def check_room(self, batch: Batch, length: int, limits: MailboxSettings) -> None:
+        """Tell whether a message of `length` bytes could be queued; nothing changes.
+
+        Raises:
+            MailboxFull: as for `add_message`.
+        """
+        if self.messages >= limits.max_entries or self.size + length > limits.max_bytes:
+            self._evictable(batch, length, limits)
+
     def _make_room(self, batch: Batch, length: int, limits: MailboxSettings) -> None:
+        due = self._evictable(batch, length, limits)
+        for seq in due:
+            self.remove(batch, seq)
+        self.evicted += len(due)
+
+    def _evictable(self, batch: Batch, length: int, limits: MailboxSettings) -> list[int]:
+        """Return the oldest messages that were transmitted, as many as make enough room."""
         due: list[int] = []
         messages, size = self.messages, self.size
         for seq, raw in batch.scan_mail(self.box, after=self.no_messages_up_to):
@@ -257,9 +273,7 @@ class Mailbox:
                 due.append(seq)
                 messages -= 1
                 size -= _length(raw)
-        for seq in due:
-            self.remove(batch, seq)
-        self.evicted += len(due)
+        return due
 
     def remove(self, batch: Batch, seq: int) -> bool:
         """Remove entry `seq`; False if it was gone already."""

@@ -54,8 +54,30 @@ class Session:
         self.cursor = 0  # the last entry that was sent to the front
         self.barrier = 0  # while over 0: entries up to here go into `q` frames
         self.pages = 0  # sent to the front since the session was opened
-        self.receipts: deque[int] = deque()  # entries to remove when a pong confirms them
-        self.takeovers: deque[int] = deque()  # when this user's sessions were taken over, in ms
+        # Entries to remove when a pong confirms them, in order. An empty deque takes 600 bytes, and
+        # few sessions need one.
+        self.receipts: deque[int] | tuple[()] = ()
+        self.takeovers: list[int] = []  # when this user's sessions were taken over, in ms
+
+    def add_receipt(self, seq: int) -> None:
+        """Note that the entry `seq`, higher than any before, is a receipt that was sent."""
+        if isinstance(self.receipts, deque):
+            self.receipts.append(seq)
+        else:
+            self.receipts = deque((seq,))
+
+    def confirm_receipts(self, seq: int) -> list[int]:
+        """Forget the receipts up to `seq` and return them."""
+        confirmed = []
+        while self.receipts and self.receipts[0] <= seq:
+            confirmed.append(self.receipts.popleft())
+        if not self.receipts:
+            self.receipts = ()
+        return confirmed
+
+    def forget_receipts(self) -> None:
+        """Forget all of them; they stay in the mailbox."""
+        self.receipts = ()
 
     def sent(self, seq: int) -> None:
         """Note that the entry `seq` went to the front."""

@@ -232,12 +232,13 @@ class Shard:
             session = Session(front, request.session, request.user, present.mailbox)
             session.takeovers = present.takeovers
             self.sessions.add(session)
-        session.receipts.clear()
+        session.forget_receipts()
         session.is_announced = request.phase != LOGIN
         session.asked_ms = request.asked_ms
         if session.is_announced:
             # What it had from an earlier incarnation still waits for a pong, and may be evicted.
-            session.receipts.extend(session.mailbox.receipts_up_to(self._batch, request.cursor))
+            for seq in session.mailbox.receipts_up_to(self._batch, request.cursor):
+                session.add_receipt(seq)
             if request.phase == LIVE:  # a `q` is written when it is packed
                 session.wrote(request.cursor)
             session.sent(request.cursor)
@@ -253,7 +254,7 @@ class Shard:
         window_ms = int(self._settings.auth.takeover_window_s * 1000)
         taken = present.takeovers
         while taken and taken[0] <= self._now_ms - window_ms:
-            taken.popleft()
+            del taken[0]
         if len(taken) >= self._settings.auth.max_takeovers:
             wait_s = max(1, -(-(taken[0] + window_ms - self._now_ms) // 1000))
             reason = f"more than {self._settings.auth.max_takeovers} takeovers of this session"
@@ -299,7 +300,9 @@ class Shard:
         )
         if entries:
             session.sent(entries[-1].seq)
-            session.receipts.extend(entry.seq for entry in entries if entry.receipt_for)
+            for entry in entries:
+                if entry.receipt_for:
+                    session.add_receipt(entry.seq)
         more = not ends
         if in_queue and ends:
             behind = session.mailbox.stretch(
@@ -328,8 +331,8 @@ class Shard:
         if session is None:
             return
         session.wrote(confirmed.seq)
-        while session.receipts and session.receipts[0] <= confirmed.seq:
-            session.mailbox.remove(self._batch, session.receipts.popleft())
+        for seq in session.confirm_receipts(confirmed.seq):
+            session.mailbox.remove(self._batch, seq)
 
     def front_lost(self, front: Identity) -> None:
         """End the sessions of a front that died; what they did not ack stays queued."""
@@ -367,12 +370,13 @@ class Shard:
         if known is not None:
             self._repeat(front, send, known)
             return
-        if self.refusal:
-            self._refuse(front, send.request, 500, self.refusal)
-            return
         mailbox = session.mailbox if session is not None else self._mailbox_of_absent(chat)
-        seq = self._next_seq()
         try:
+            if self.refusal:
+                mailbox.check_room(self._batch, len(send.frame), self._limits)
+                self._refuse(front, send.request, 500, self.refusal)
+                return
+            seq = self._next_seq()
             mailbox.add_message(self._batch, seq, send.frame, self._limits)
         except MailboxFull as error:
             self._refuse(front, send.request, 507, str(error))
@@ -553,7 +557,7 @@ class Shard:
             return
         if session is not None and self._takes_live(session):
             session.sent(seq)
-            session.receipts.append(seq)
+            session.add_receipt(seq)
             self._to_fronts[session.front].append(
                 Deliver(session.number, seq, receipt.message_id, receipt_frame(receipt))
             )

@@ -89,6 +89,10 @@ class Codec:
     def __init__(self, limits: LimitSettings) -> None:
         self._limits = limits
 
+    def adopt(self, limits: LimitSettings) -> None:
+        """Decode under other limits from here on, for every session."""
+        self._limits = limits
+
     def decode(self, payload: bytes, *, user: str, now_s: int) -> Stanza:
         """Return what `payload` (at most `frame_bytes`) means.
 
@@ -175,7 +179,10 @@ class Codec:
                 key_extra=key_extra,
                 extra=extra,
             )
-        digest = blake2b(_encode_canonical(content), digest_size=8).digest()
+        canonical = _encode_canonical(content)
+        if b".0" in canonical:
+            canonical = _encode_canonical(_with_whole_numbers(content))
+        digest = blake2b(canonical, digest_size=8).digest()
         return Send(local, is_group, message_id, time_s, digest, frame)
 
     def _general(self, payload: bytes, user: str, now_s: int) -> Stanza:
@@ -263,6 +270,7 @@ class Codec:
     def _element(self, raw: msgspec.Raw, user: str, now_s: int) -> Send | FrameError:
         """Return the checked element, or why it is refused (2.3.2: shape, id, jid, size)."""
         known_id = ""
+        is_of_shape = True
         try:
             element = _object(raw, "a message is an object")
             key = _object(element.pop("key", None), "key: an object is expected")
@@ -278,6 +286,7 @@ class Codec:
             key.pop("fromMe", None)
             key_extra = _members(key, without={"participant", "remoteJid"})
             extra = _members(element, without=SERVER_KEYS)
+            is_of_shape = False
             check_id(message_id)
             chat = jid.parse_chat(_string(key.get("remoteJid")) or "")
             size = len(bytes(raw))
@@ -287,10 +296,12 @@ class Codec:
                 user, known_id, chat, bytes(message), time_value, now_s, key_extra, extra
             )
         except JidError as error:
-            return FrameError(400, f"key.remoteJid: {error}", tag="action", message_id=known_id)
+            refusal = FrameError(400, f"key.remoteJid: {error}")
         except FrameError as error:
-            error.tag, error.message_id = "action", known_id
-            return error
+            refusal = error
+        refusal.tag, refusal.message_id = "action", known_id
+        refusal.is_of_shape = is_of_shape
+        return refusal
 
     def _ack(self, payload: bytes) -> Ack:
         try:
@@ -332,6 +343,19 @@ class Codec:
             chat_is_group,
             _ack_time(body.t),
         )
+
+
+def _with_whole_numbers(value: Any) -> Any:
+    """Return JSON content with 1.0 as 1: they are one number, so two texts may be deep-equal."""
+    match value:
+        case dict():
+            return {key: _with_whole_numbers(each) for key, each in value.items()}
+        case list():
+            return [_with_whole_numbers(each) for each in value]
+        case float() if value.is_integer():
+            return int(value)
+        case _:
+            return value
 
 
 def check_id(message_id: str | None) -> None:

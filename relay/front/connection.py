@@ -52,7 +52,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, front: Front) -> None:
         self._front = front
         settings = front.settings
-        self._ws = ServerProtocol(max_size=settings.limits.frame_bytes, logger=front.ws_logger)
+        self._ws = self._protocol(State.CONNECTING)
         self.session = Session(front.next_session_number(), self, front.codec, settings)
         self._transport: asyncio.Transport
         self._pinger: Pinger | None = None  # from the handshake on
@@ -69,16 +69,35 @@ class Connection(asyncio.Protocol):
         self._blocked_bytes = 0
         self._close_due_ms = 0
 
+    def _protocol(self, state: State) -> ServerProtocol:
+        limits = self._front.settings.limits
+        return ServerProtocol(
+            max_size=limits.frame_bytes, logger=self._front.ws_logger, state=state
+        )
+
     # ------------------------------------------------------------------------------ transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start the deadline for auth, which covers the handshake too."""
         self._transport = cast(asyncio.Transport, transport)
-        high = self._front.settings.flow.session_pause_bytes
-        self._transport.set_write_buffer_limits(high=high, low=high // 4)
+        self._bound_writing()
         now_ms = self._front.clock_ms()
         self._auth_due_ms = now_ms + int(self._front.settings.auth.deadline_s * 1000)
         self._front.opened(self)
+        self._reschedule()
+
+    def _bound_writing(self) -> None:
+        high = self._front.settings.flow.session_pause_bytes
+        self._transport.set_write_buffer_limits(high=high, low=high // 4)
+
+    def settings_changed(self) -> None:
+        """Go by the front's present settings; the size of a frame and open deadlines stay."""
+        self.session.adopt(self._front.settings)
+        if self._pinger is not None:
+            keepalive = self._front.settings.keepalive
+            self._pinger.adopt(keepalive, now_ms=self._front.clock_ms())
+        if not self._transport.is_closing():
+            self._bound_writing()
         self._reschedule()
 
     def data_received(self, data: bytes) -> None:
@@ -157,6 +176,8 @@ class Connection(asyncio.Protocol):
             # Of a client that does not wait for the answer the library has the first frames.
             if data.endswith(b"\r\n\r\n"):
                 self._splitter = FrameSplitter(self._front.settings.limits.frame_bytes)
+                # Without the request and the answer, which the first one keeps: 2 KiB a client.
+                self._ws = self._protocol(State.OPEN)
 
     def _frame(self, frame: Frame) -> None:
         match frame.opcode:

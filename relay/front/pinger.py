@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 from relay.settings import KeepaliveSettings
 
 # Receipts wait in the mailbox for a pong, and only so many may: the writer of a large group gets
@@ -30,7 +28,18 @@ class Pinger:
         self._receipts_due_ms: int | None = None
         self._receipts = 0  # written since the last ping
         # (number, when it counts as unanswered, the receipts that its pong confirms)
-        self._waiting: deque[tuple[int, int, int]] = deque()
+        self._waiting: list[tuple[int, int, int]] = []
+
+    def adopt(self, settings: KeepaliveSettings, *, now_ms: int) -> None:
+        """Go by other settings; pings that are out keep the time that they had for their pong.
+
+        The wait for the next ping shrinks or grows in proportion: the pings of all connections stay
+        as spread as they were.
+        """
+        left = max(0, self._regular_due_ms - now_ms)
+        scale = settings.ping_interval_s / self._settings.ping_interval_s
+        self._regular_due_ms = now_ms + int(left * scale)
+        self._settings = settings
 
     @property
     def due_ms(self) -> int:
@@ -79,7 +88,7 @@ class Pinger:
             return 0
         confirmed = 0
         while self._waiting and self._waiting[0][0] <= number:
-            confirmed = self._waiting.popleft()[2]
+            confirmed = self._waiting.pop(0)[2]
         return confirmed
 
     def is_dead(self, now_ms: int) -> bool:
@@ -89,6 +98,6 @@ class Pinger:
     def excuse(self, now_ms: int) -> None:
         """Start the wait for pongs again: the connection was not read meanwhile."""
         timeout_ms = int(self._settings.pong_timeout_s * 1000)
-        self._waiting = deque(
+        self._waiting = [
             (number, now_ms + timeout_ms, receipts) for number, _, receipts in self._waiting
-        )
+        ]

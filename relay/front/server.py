@@ -23,7 +23,15 @@ from relay.bus.envelopes import (
     Stored,
 )
 from relay.bus.topology import Topology
-from relay.control import GroupsChanged, Heartbeat, PeerGone, Ready, Stop, TopologyChanged
+from relay.control import (
+    GroupsChanged,
+    Heartbeat,
+    PeerGone,
+    Ready,
+    SettingsChanged,
+    Stop,
+    TopologyChanged,
+)
 from relay.core import frames
 from relay.core.codec import Codec
 from relay.core.wheel import TimerWheel
@@ -33,6 +41,7 @@ from relay.front.connection import Connection
 from relay.front.session import Hold
 from relay.front.wire import text_frame
 from relay.process import Place, settle
+from relay.settings import Settings
 
 CLOSE_RESTART = 1012
 TICK_MS = 100  # how late a ping or deadline may be
@@ -80,6 +89,7 @@ class Front:
         self._stop_within_s = ORPHAN_STOP_S
         self._all_gone = asyncio.Event()
         self._counters_logged: dict[str, int] = {}
+        self._next_beat: asyncio.TimerHandle | None = None  # once it serves
 
     async def run(self) -> None:
         """Serve until the supervisor says stop or is gone; raises BootError where it cannot."""
@@ -269,6 +279,8 @@ class Front:
             match message:
                 case TopologyChanged():
                     self._follow(message.topology)
+                case SettingsChanged():
+                    self._adopt(self._place.read_settings())
                 case GroupsChanged():
                     pass  # the workers' business
                 case Stop():
@@ -279,6 +291,17 @@ class Front:
                     if not self._stop.is_set():
                         self._stop_within_s = ORPHAN_STOP_S
                         self._stop.set()
+
+    def _adopt(self, settings: Settings) -> None:
+        """Go by other settings, and the sessions that are open too."""
+        self.settings = settings
+        self.codec.adopt(settings.limits)
+        for connection in self._connections.values():
+            connection.settings_changed()
+        if self._next_beat is not None:
+            # At once, because the supervisor may already expect it sooner.
+            self._next_beat.cancel()
+            self._beat()
 
     def _follow(self, topology: Topology) -> None:
         self.bus.follow(topology)
@@ -306,7 +329,8 @@ class Front:
 
     def _beat(self) -> None:
         self._place.control.send(Heartbeat())
-        self._loop.call_later(self.settings.supervisor.heartbeat_s, self._beat)
+        heartbeat_s = self.settings.supervisor.heartbeat_s
+        self._next_beat = self._loop.call_later(heartbeat_s, self._beat)
 
     def _log_counters(self) -> None:
         if self.counters != self._counters_logged:

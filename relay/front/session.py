@@ -156,9 +156,10 @@ class Session:
         self._auth: Auth | None = None  # the login that is being answered
         self._asked_ms = 0  # when it came
         self._was_live = False  # that login is a repeated one
-        self._held: deque[bytes] = deque()  # frames that came behind it
+        # Frames that came behind it. An empty deque takes 600 bytes, and few sessions need one.
+        self._held: deque[bytes] | None = None
         self._failures = 0
-        self._strikes: deque[int] = deque()  # when malformed frames came, in ms
+        self._strikes: list[int] = []  # when malformed frames came, in ms
         self._has_rate = settings.limits.frames_per_s > 0
         self._rate_tokens = float(settings.limits.frames_burst)
         self._rate_at_ms = 0
@@ -170,7 +171,7 @@ class Session:
         self._packer: QueuePacker | None = None
         self._queue_receipts = 0  # the last receipt in the `q` that is being packed
         self._receipts = 0  # the last receipt that was written
-        self._stashed: set[int] = set()  # receipts that were taken but wait in a _Pending
+        self._stashed: dict[int, None] = {}  # receipts that were taken but wait in a _Pending
         self._is_blocked = False  # the client does not read
         # Live frames are dropped: they come again in the page that is asked for next.
         self._is_paused = False
@@ -178,6 +179,11 @@ class Session:
         # A page is on its way. Until it is here live frames are dropped: they come in it.
         self._awaits_page = False
         self._pages = 0  # taken since the worker opened the session
+
+    def adopt(self, settings: Settings) -> None:
+        """Go by other settings from here on; a queue that is being sent keeps its frame size."""
+        self._settings = settings
+        self._has_rate = settings.limits.frames_per_s > 0
 
     @property
     def slot(self) -> int:
@@ -219,6 +225,8 @@ class Session:
             if state is State.ENDED:
                 return
             if state is not State.NEW:
+                if self._held is None:
+                    self._held = deque()
                 self._held.append(payload)  # bounded: reading is on hold
                 return
         try:
@@ -263,7 +271,7 @@ class Session:
         strikes = self._strikes
         strikes.append(now_ms)
         while strikes[0] <= now_ms - int(limits.malformed_window_s * 1000):
-            strikes.popleft()
+            del strikes[0]
         if len(strikes) >= limits.malformed_frames:
             self.end(CLOSE_POLICY, "too many malformed frames")
 
@@ -279,7 +287,7 @@ class Session:
             written = self._cursor if self._state is State.LIVE else 0
             self._port.request(self._slot, CloseSession(self.number, written), durable=False)
         self._state = State.ENDED
-        self._held.clear()
+        self._held = None
         self._pending.clear()  # their answers have no reader
         self._by_id.clear()
 
@@ -451,7 +459,7 @@ class Session:
             return False
         pending.receipts.append(entry)
         if entry.seq:
-            self._stashed.add(entry.seq)
+            self._stashed[entry.seq] = None
         return True
 
     def _note_receipt(self, seq: int) -> None:
@@ -574,7 +582,7 @@ class Session:
             if self._by_id.get(pending.message_id) is pending:
                 del self._by_id[pending.message_id]
             for entry in pending.receipts:
-                self._stashed.discard(entry.seq)
+                self._stashed.pop(entry.seq, None)
                 self._write_entry(entry)
         if was_full and len(self._pending) < MAX_PENDING_SENDS:
             self._port.release(Hold.PENDING)
@@ -610,8 +618,8 @@ class Session:
         return False
 
     def _too_fast(self, tag: str, element: Send | FrameError | None = None) -> FrameError:
-        if isinstance(element, FrameError):
-            return element  # its shape is wrong, which comes first (2.3.2)
+        if isinstance(element, FrameError) and element.is_of_shape:
+            return element  # which comes first (2.3.2)
         rate = self._settings.limits.frames_per_s
         return FrameError(
             429,

@@ -951,6 +951,8 @@ def test_a_login_with_an_unreadable_number_is_a_failure() -> None:
         (rb'{"\u0061":1}', b'{"a":1}'),
         (b'{"a":0,"a":1}', b'{"a":1}'),
         (b'{"a":1.50}', b'{"a":15e-1}'),
+        (b'{"a":1.0}', b'{"a":1}'),
+        (b'{"a":[{"b":2e0}],"c":"v1.0"}', b'{"a":[{"b":2}],"c":"v1.0"}'),
     ],
 )
 def test_r20_equal_messages_have_one_digest(one: bytes, other: bytes) -> None:
@@ -1236,3 +1238,13 @@ def test_every_beginning_of_a_frame_is_refused(frame: str) -> None:
     for end in range(len(payload)):
         if payload[:end].decode() not in ("?,,",):
             assert refusal(payload[:end]).code == 400
+
+
+def test_other_limits_hold_from_the_next_frame_on() -> None:
+    codec = Codec(LimitSettings())
+    large = wire(action(element({"conversation": "x" * 400})))
+    sent(large, codec=codec)
+
+    codec.adopt(LimitSettings(message_bytes=300))
+
+    assert refused(large, codec=codec).code == 413

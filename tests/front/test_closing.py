@@ -1,4 +1,7 @@
-"""What a connection does between the client's end of stream and the end of the transport."""
+"""What a connection does between the client's end of stream and the end of the transport.
+
+And what it does when the front's settings change.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, cast
 
 import pytest
+from msgspec.structs import replace
 from websockets.client import ClientProtocol
 from websockets.uri import parse_uri
 
 from relay.core.codec import Codec
 from relay.core.wheel import TimerWheel
 from relay.front.connection import CLOSE_TIMEOUT_MS, Connection
-from relay.settings import Settings
+from relay.settings import FlowSettings, KeepaliveSettings, Settings
 
 if TYPE_CHECKING:
     import asyncio
@@ -28,9 +32,12 @@ class FakeTransport:
         self.written = bytearray()
         self.closing = False
         self.aborted = False
+        self.high = 0
 
     def set_write_buffer_limits(self, *, high: int, low: int) -> None:
-        pass
+        # As uvloop's raises when it is closed.
+        assert not self.closing
+        self.high = high
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -113,3 +120,36 @@ def test_a_client_that_ended_its_stream_with_unread_frames_is_not_pinged_but_cut
     front.pass_time(ended_ms + int(front.settings.keepalive.ping_interval_s * 1000) + 1000)
     assert transport.aborted
     assert not transport.written
+
+
+def change_settings(front: FakeFront) -> None:
+    """Have clients paused earlier and pinged more often."""
+    front.settings = replace(
+        front.settings,
+        flow=FlowSettings(session_pause_bytes=5000),
+        keepalive=KeepaliveSettings(ping_interval_s=1.0),
+    )
+
+
+def test_an_open_connection_goes_by_changed_settings(
+    front: FakeFront, transport: FakeTransport, connection: Connection
+) -> None:
+    transport.written.clear()
+    change_settings(front)
+
+    connection.settings_changed()
+
+    assert transport.high == 5000
+    front.pass_time(front.time_ms + 1200)
+    assert transport.written  # a ping
+
+
+def test_changed_settings_leave_a_transport_alone_that_closes(
+    front: FakeFront, transport: FakeTransport, connection: Connection
+) -> None:
+    transport.closing = True
+    change_settings(front)
+
+    connection.settings_changed()
+
+    assert transport.high == Settings().flow.session_pause_bytes

@@ -169,3 +169,42 @@ def test_many_receipts_do_not_wait_for_their_ping(pinger: Pinger) -> None:
 
     pinger.ping(at(0), receipts_up_to=9)
     assert not pinger.is_due(at(0))
+
+
+def test_another_interval_scales_the_wait_for_the_next_ping(pinger: Pinger) -> None:
+    pinger.adopt(KeepaliveSettings(ping_interval_s=10), now_ms=at(5))
+
+    # 15 of 20 s were left, so 7.5 of 10 s are.
+    assert pinger.due_ms == at(12.5)
+    pinger.pong(pinger.ping(at(12.5), receipts_up_to=0))
+    assert pinger.due_ms == at(22.5)
+
+
+def test_a_ping_that_is_overdue_stays_due_under_another_interval(pinger: Pinger) -> None:
+    pinger.adopt(KeepaliveSettings(ping_interval_s=60), now_ms=at(25))
+
+    assert pinger.is_due(at(25))
+
+
+def test_a_ping_that_is_out_keeps_its_time_for_a_pong_and_the_next_has_the_new(
+    pinger: Pinger,
+) -> None:
+    pinger.ping(at(0), receipts_up_to=0)
+
+    pinger.adopt(KeepaliveSettings(ping_interval_s=20, pong_timeout_s=5), now_ms=at(1))
+
+    assert not pinger.is_dead(at(30) - 1)
+    assert pinger.is_dead(at(30))
+    pinger.pong(pinger.ping(at(20), receipts_up_to=0))
+    pinger.ping(at(40), receipts_up_to=0)
+    assert pinger.is_dead(at(45))
+
+
+def test_other_settings_hold_for_the_next_receipt(pinger: Pinger) -> None:
+    pinger.adopt(
+        KeepaliveSettings(ping_interval_s=20, pong_timeout_s=30, receipt_ping_s=0.1), now_ms=at(1)
+    )
+
+    assert receipt_written(pinger, at(3))
+
+    assert pinger.due_ms == at(3.1)

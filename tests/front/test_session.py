@@ -908,6 +908,20 @@ def test_beyond_the_burst_sends_and_acks_get_429() -> None:
     assert alice.port.closed is None
 
 
+def test_2_3_2_the_rate_comes_behind_the_shape_and_before_what_it_holds() -> None:
+    alice = logged_in(limits={"frames_per_s": 0.1, "frames_burst": 1})
+    alice.says(action("1"))
+    alice.hears(Stored(FIRST_REQUEST, SENT_AT))
+    alice.frames()
+    no_message, no_jid = action("2"), action("3")
+    del no_message[2][0]["message"]
+    no_jid[2][0]["key"]["remoteJid"] = "nobody@example.com"
+
+    alice.says(no_message, no_jid)
+
+    assert error_codes(alice.frames()) == [(400, "action", "2"), (429, "action", "3")]
+
+
 def test_tokens_come_back_at_the_rate_up_to_the_burst() -> None:
     alice = logged_in(limits={"frames_per_s": 2.0, "frames_burst": 3})
     alice.says(*[ack_frame()] * 4)
@@ -927,6 +941,33 @@ def test_a_clock_that_goes_back_costs_no_tokens() -> None:
     alice.says(ack_frame(), ack_frame())
 
     assert alice.frames() == []
+
+
+def test_a_rate_that_is_set_later_holds_from_then_on(alice: Client) -> None:
+    alice.says(*[ack_frame()] * 4)
+
+    alice.session.adopt(settings_with(limits={"frames_per_s": 2.0, "frames_burst": 3}))
+
+    alice.says(*[ack_frame()] * 4)
+    assert error_codes(alice.frames()) == [(429, "Msg", "")]
+
+
+def test_a_rate_that_is_lifted_holds_nobody_back_any_more() -> None:
+    alice = logged_in(limits={"frames_per_s": 2.0, "frames_burst": 3})
+    alice.says(*[ack_frame()] * 3)
+
+    alice.session.adopt(settings_with())
+
+    alice.says(*[ack_frame()] * 4)
+    assert alice.frames() == []
+
+
+def test_fewer_malformed_frames_may_be_allowed_later(alice: Client) -> None:
+    alice.session.adopt(settings_with(limits={"malformed_frames": 2}))
+
+    alice.says(["?"], ["?"])
+
+    assert alice.port.close_code == 1008
 
 
 def test_a_refusal_for_the_rate_comes_in_its_turn() -> None:

@@ -80,9 +80,23 @@ def test_what_a_new_session_reads_again_was_transmitted_before() -> None:
 def test_receipts_that_come_again_await_no_confirmation_before() -> None:
     session = session_of("bob")
     session.sent(9)
-    session.receipts.extend([3, 5, 9])
+    for seq in (3, 5, 9):
+        session.add_receipt(seq)
 
     session.rewind(5)
 
     assert session.cursor == 5
     assert list(session.receipts) == [3, 5]
+
+
+def test_a_pong_confirms_the_receipts_up_to_its_own() -> None:
+    session = session_of("bob")
+    assert session.confirm_receipts(9) == []
+    for seq in (3, 5, 9):
+        session.add_receipt(seq)
+
+    assert session.confirm_receipts(5) == [3, 5]
+    assert session.confirm_receipts(9) == [9]
+    assert not session.receipts
+    session.add_receipt(11)
+    assert session.confirm_receipts(11) == [11]

@@ -272,6 +272,29 @@ def test_a_refused_send_may_be_repeated_once_there_is_room(small: ClusterHarness
     assert frames_of(answer, 1) == [repeat.frame]
 
 
+def test_2_3_2_a_store_without_room_refuses_new_sends_behind_every_other_check(
+    small: ClusterHarness,
+) -> None:
+    stored = [to_user(ALICE, BOB, f"M{number}") for number in range(3)]
+    small.feed(*stored)
+    before = small.mail(BOB)
+    for shard in small.shards:
+        shard.shard.refusal = "the disk is full"
+
+    sends = [
+        to_user(ALICE, CAROL, "NEW"),
+        to_user(ALICE, BOB, "M3"),
+        to_user(ALICE, BOB, "M0", "another text"),
+        stored[0],
+    ]
+    answers = [small.feed(send)[0] for send in sends]
+
+    assert codes(list(answers)) == [500, 507, 409]
+    assert answers[-1] == Stored(stored[0].request, NOW_S)
+    assert small.mail(BOB) == before
+    assert small.mail(CAROL) == []
+
+
 def test_another_mailbox_is_not_affected(small: ClusterHarness) -> None:
     """I7."""
     small.feed(*(to_user(ALICE, BOB, f"M{number}") for number in range(4)))
@@ -424,6 +447,44 @@ def test_an_ack_for_another_worker_is_counted_and_does_nothing(tmp_path: Path) -
     assert answer == []
     assert cluster.counters()["acks_misrouted"] == 1
     cluster.close()
+
+
+# ----------------------------------------------------------------------------- other settings
+
+
+def test_a_lower_limit_holds_for_a_mailbox_that_is_over_it_and_takes_nothing_away(
+    cluster: ClusterHarness,
+) -> None:
+    sends = [to_user(ALICE, BOB, f"M{number}") for number in range(4)]
+    cluster.feed(*sends)
+
+    cluster.shard.adopt(settings_with(mailbox={"max_entries": 2}))
+
+    assert codes(list(cluster.feed(to_user(ALICE, BOB, "M4")))) == [507]
+    assert frames(cluster.login(BOB, 1)) == [send.frame for send in sends]
+
+
+def test_a_mailbox_over_a_lower_limit_gives_up_what_was_sent_until_it_fits(
+    cluster: ClusterHarness,
+) -> None:
+    cluster.feed(*[to_user(ALICE, BOB, f"M{number}") for number in range(4)])
+    cluster.login(BOB, 1)
+
+    cluster.shard.adopt(settings_with(mailbox={"max_entries": 2}))
+
+    last = to_user(ALICE, BOB, "M4")
+    assert codes(list(cluster.feed(last))) == []
+    assert len(cluster.mail(BOB)) == 2
+    assert cluster.counters()["entries_evicted"] == 3
+
+
+def test_a_higher_limit_holds_for_a_mailbox_that_was_full(small: ClusterHarness) -> None:
+    small.feed(*[to_user(ALICE, BOB, f"M{number}") for number in range(3)])
+    assert codes(list(small.feed(to_user(ALICE, BOB, "M3")))) == [507]
+
+    small.shard.adopt(settings_with(mailbox={"max_entries": 4}))
+
+    assert codes(list(small.feed(to_user(ALICE, BOB, "M4")))) == []
 
 
 # ------------------------------------------------------------------------- queue and live order
