@@ -11,6 +11,7 @@ it ends the supervisor, which kills every child on its way out.
 
 import asyncio
 import faulthandler
+import json
 import os
 import signal
 import socket
@@ -29,13 +30,14 @@ from relay import __version__, log
 from relay.bus.topology import Topology, WorkerAddress
 from relay.child import Child, Role, start_resharding
 from relay.claims import DataClaim, claim_port, make_run_dir, remove_run_dir, replace_file
-from relay.commandline import parse_settings
+from relay.commandline import Sources, parse_arguments
 from relay.control import (
     FromSupervisor,
     GroupsChanged,
     Heartbeat,
     PeerGone,
     Ready,
+    SettingsChanged,
     Stop,
     TopologyChanged,
 )
@@ -43,7 +45,7 @@ from relay.core.slots import shard_ranges
 from relay.errors import BootError, RelayError, SettingsError
 from relay.groupfile import dump_groups, load_groups
 from relay.layout import is_settled, read_layout
-from relay.settings import Settings
+from relay.settings import Settings, apply_live
 from relay.supervision import CANNOT_BOOT, Backoff, describe_exit, parse_oom_kills
 
 # From spawn to Ready. A store of many GiB opens in well under a second; a cold disk may be slow.
@@ -77,8 +79,11 @@ class Seat:
 class Supervisor:
     """Everything between the settings and the exit code; call `run` once, then `close`."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
+    def __init__(self, sources: Sources, settings: Settings) -> None:
+        """Run with `settings`, which were loaded from `sources`; SIGHUP loads them again."""
+        self.sources = sources
+        self.asked = settings  # as the sources had them
+        self.settings = settings  # the same, with the host and port that were found for them
         self.loop = asyncio.get_running_loop()
         self.todo: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
         self.data: DataClaim | None = None
@@ -108,6 +113,7 @@ class Supervisor:
         self.exit_code = 0
         self.done = False
         self.checked_s = self.loop.time()
+        self.next_check: asyncio.TimerHandle | None = None
         self.oom_kills = _oom_kills()
 
     async def run(self) -> int:
@@ -121,7 +127,7 @@ class Supervisor:
         calls: dict[signal.Signals, Callable[[], None]] = {
             signal.SIGTERM: partial(self._on_stop_signal, "SIGTERM"),
             signal.SIGINT: partial(self._on_stop_signal, "SIGINT"),
-            signal.SIGHUP: self._reload_groups,
+            signal.SIGHUP: self._reload,
             signal.SIGUSR2: self._roll,
             signal.SIGCHLD: self._collect_exits,
         }
@@ -378,7 +384,9 @@ class Supervisor:
         # paused with us: their silence says nothing.
         paused = now_s - self.checked_s > hung_after_s / 2
         self.checked_s = now_s
-        self._later(self.settings.supervisor.heartbeat_s, self._check_heartbeats)
+        if self.next_check:
+            self.next_check.cancel()
+        self.next_check = self._later(self.settings.supervisor.heartbeat_s, self._check_heartbeats)
         if self.stopping:
             return  # the stop has its own deadline
         for child in self._children():
@@ -457,6 +465,47 @@ class Supervisor:
 
     # --- reload and stop ---
 
+    def _reload(self) -> None:
+        # Apart, so that neither file keeps the other from being taken. The limits come first: they
+        # hold for the groups of the same signal.
+        self._reload_settings()
+        self._reload_groups()
+
+    def _reload_settings(self) -> None:
+        path = self.sources.config
+        if path is None:
+            logger.info("settings.not_reloaded", reason="there is no settings file, see --config")
+            return
+        try:
+            asked, changed, needs_restart = apply_live(self.asked, self.sources.load())
+            settings = msgspec.structs.replace(asked, server=self.settings.server)
+            if changed and self.run_dir:
+                replace_file(self.run_dir / "settings.json", msgspec.json.encode(settings))
+        except RelayError as error:
+            logger.error("settings.refused", path=path, reason=str(error), kept="the old settings")
+            return
+        changes = [f"{key}: {_word(old)} -> {_word(new)}" for key, (old, new) in changed.items()]
+        logger.info("settings.reloaded", path=path, changed=changes)
+        if needs_restart:
+            logger.warning(
+                "settings.not_applied", path=path, keys=needs_restart, reason="they need a restart"
+            )
+        if changed:
+            self.asked, self.settings = asked, settings
+            self._adopt()
+
+    def _adopt(self) -> None:
+        """Go by the settings as they are now, and have the children do so."""
+        log.reconfigure(self.settings.log.format, self.settings.log.level)
+        supervisor = self.settings.supervisor
+        for seat in self.seats:
+            seat.backoff.adopt(min_s=supervisor.restart_min_s, max_s=supervisor.restart_max_s)
+        for child in self._children():
+            self._send(child, SettingsChanged())
+            child.heard_s = self.loop.time()  # its silence until now was by the old interval
+        if self.next_check:
+            self._check_heartbeats()
+
     def _load_groups(self) -> bytes:
         path = self.settings.server.groups
         limit = self.settings.limits.group_members
@@ -466,7 +515,7 @@ class Supervisor:
         if not self.run_dir:
             return  # the file has yet to be read for the first time
         if not self.settings.server.groups:
-            logger.warning("groups.not_reloaded", reason="there is no groups file, see --groups")
+            logger.info("groups.not_reloaded", reason="there is no groups file, see --groups")
             return
         try:
             replace_file(self.run_dir / "groups.json", self._load_groups())
@@ -516,8 +565,8 @@ class Supervisor:
 
     # --- the loop ---
 
-    def _later(self, delay_s: float, call: Callable[[], None]) -> None:
-        self.loop.call_later(delay_s, self.todo.put_nowait, call)
+    def _later(self, delay_s: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+        return self.loop.call_later(delay_s, self.todo.put_nowait, call)
 
     def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         self.todo.put_nowait(partial(_raise, context))
@@ -527,6 +576,11 @@ def _raise(context: dict[str, Any]) -> NoReturn:
     raise RuntimeError(context["message"]) from context.get("exception")
 
 
+def _word(value: object) -> str:
+    """Spell a setting as in the file, a text without its quotes."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def _oom_kills() -> int:
     try:
         return parse_oom_kills(Path("/proc/vmstat").read_text())
@@ -534,8 +588,8 @@ def _oom_kills() -> int:
         return 0  # not Linux
 
 
-async def _supervise(settings: Settings) -> int:
-    supervisor = Supervisor(settings)
+async def _supervise(sources: Sources, settings: Settings) -> int:
+    supervisor = Supervisor(sources, settings)
     try:
         return await supervisor.run()
     finally:
@@ -547,9 +601,10 @@ def main(argv: list[str]) -> int:
     faulthandler.enable()
     os.umask(0o077)  # what is stored here is nobody else's business
     try:
-        settings = parse_settings(argv)
+        sources = parse_arguments(argv)
+        settings = sources.load()
         log.configure(settings.log.format, settings.log.level, process="supervisor")
-        return asyncio.run(_supervise(settings))
+        return asyncio.run(_supervise(sources, settings))
     except RelayError as error:
         sys.stderr.write(f"supervisor.py: {error}\n")
         return 2 if isinstance(error, SettingsError) else 1

@@ -2,9 +2,10 @@
 
 import argparse
 import os
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 from relay import __version__
 from relay.errors import SettingsError
@@ -15,7 +16,7 @@ DEFAULTS: Final = Settings()
 EPILOG: Final = """\
 signals:
   SIGTERM, SIGINT      stop in order: the fronts, then the workers; a second SIGINT hurries
-  SIGHUP               read the groups file again; a bad one is refused, the old groups stay
+  SIGHUP               read the settings and the groups again; a bad file is refused, the old stay
   SIGUSR2              renew every process, one after another, while the others serve
 
 exit codes:
@@ -125,14 +126,29 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def parse_settings(argv: list[str]) -> Settings:
-    """Return the settings that `argv` asks for, resolved for this machine.
+class Sources(NamedTuple):
+    """Where the settings of one relay come from: a file, and the options that beat it, by key."""
+
+    config: Path | None
+    options: Mapping[str, object]
+
+    def load(self) -> Settings:
+        """Return the settings that the file now asks for, resolved for this machine.
+
+        Raises:
+            SettingsError: one line naming the option, or the file and key, and what is allowed.
+        """
+        settings = override(load_settings(self.config), self.options)
+        return resolve(settings, cpu_count=len(os.sched_getaffinity(0)))
+
+
+def parse_arguments(argv: list[str]) -> Sources:
+    """Return the sources of settings that `argv` names; nothing is read yet.
 
     Raises:
-        SettingsError: one line naming the option, or the file and key, and what is allowed.
+        SettingsError: one line naming what is no option.
         SystemExit: --help or --version, which have been answered.
     """
-    flags = vars(_parser().parse_args(argv))
-    config = flags.pop("config", None)
-    settings = override(load_settings(Path(config) if config is not None else None), flags)
-    return resolve(settings, cpu_count=len(os.sched_getaffinity(0)))
+    options = vars(_parser().parse_args(argv))
+    config = options.pop("config", None)
+    return Sources(Path(config) if config is not None else None, options)

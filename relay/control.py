@@ -10,6 +10,7 @@ What is said, in order:
     supervisor -> child   TopologyChanged   at spawn, and at each change from then on
     child -> supervisor   Ready             once
     child -> supervisor   Heartbeat         at an interval, from Ready until the exit
+    supervisor -> child   SettingsChanged   the run directory's settings.json is another
     supervisor -> worker  GroupsChanged     the run directory's groups.json is another
     supervisor -> child   Stop              once; finish in order, then exit 0
 """
@@ -44,6 +45,10 @@ class TopologyChanged(msgspec.Struct, frozen=True, tag="topology"):
     topology: Topology
 
 
+class SettingsChanged(msgspec.Struct, frozen=True, tag="settings"):
+    """The run directory's settings.json has been replaced: read it again."""
+
+
 class GroupsChanged(msgspec.Struct, frozen=True, tag="groups"):
     """The run directory's groups.json has been replaced: read it again."""
 
@@ -59,7 +64,7 @@ class PeerGone(msgspec.Struct, frozen=True):
 
 
 FromChild = Ready | Heartbeat
-FromSupervisor = TopologyChanged | GroupsChanged | Stop
+FromSupervisor = TopologyChanged | SettingsChanged | GroupsChanged | Stop
 
 Incoming = TypeVar("Incoming")
 Outgoing = TypeVar("Outgoing")

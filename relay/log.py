@@ -40,6 +40,9 @@ MAX_ITEMS: Final = 32
 # Of a traceback, the last; deeper than any stack of ours that is no recursion.
 MAX_ROWS: Final = 200
 
+# What the latest `configure` binds to every line.
+_bound: dict[str, object] = {}
+
 # Set before all other keys of a line, in this order.
 _HEAD: Final = ("time", "level", "event")
 
@@ -56,6 +59,8 @@ def configure(format: str, level: str, **bound: object) -> None:
 
     Calling it again replaces everything.
     """
+    global _bound
+    _bound = bound
     render: Processor = {"text": _text, "json": _json}[format]
 
     def complete(logger: object, method: str, line: _Line) -> _Line:
@@ -75,6 +80,11 @@ def configure(format: str, level: str, **bound: object) -> None:
     sys.unraisablehook = _exception_ignored
     threading.excepthook = _thread_crashed
     logging.basicConfig(handlers=[_FromLogging()], level=logging.WARNING, force=True)
+
+
+def reconfigure(format: str, level: str) -> None:
+    """Change format and level, as `configure` has them, and nothing else."""
+    configure(format, level, **_bound)
 
 
 def get_logger(**bound: object) -> FilteringBoundLogger:

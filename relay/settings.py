@@ -2,7 +2,8 @@
 
 They come from a TOML file (config/relay.toml holds every default), then from command-line flags,
 which beat the file. `resolve` then fills in what depends on the machine. Everything is checked
-here, once; past this module a setting is trusted.
+here, once; past this module a setting is trusted. A relay that runs takes another file by
+`apply_live`, but for the settings of `NEEDS_RESTART`.
 """
 
 import difflib
@@ -13,7 +14,7 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Final, Literal, NamedTuple, NoReturn
 
 import msgspec
 from msgspec import Meta, field
@@ -224,6 +225,26 @@ class Settings(_Table, frozen=True):
     log: LogSettings = field(default_factory=LogSettings)
 
 
+# What holds until the relay starts again; SIGHUP applies every other setting at once. What a
+# process looks at only when it starts belongs here, and config/relay.toml says it of each.
+NEEDS_RESTART: Final = frozenset(
+    [
+        # Held or laid out for as long as the supervisor lives.
+        "server.host",
+        "server.port",
+        "server.fronts",
+        "server.workers",
+        "server.data",
+        "server.groups",
+        "server.insecure_open",  # allows a host, which stays
+        "auth.mode",  # sessions would go on that it would not have let in
+        "flow.link_bytes",  # both ends of a link count by it
+        # Fixed when LMDB opens the store.
+        "store.durability",
+        "store.map_bytes",
+    ]
+)
+
 # The type of each setting, by table and key.
 _TYPES: dict[str, dict[str, Any]] = {
     table.name: {key.name: key.type for key in msgspec.structs.fields(table.type)}
@@ -351,6 +372,46 @@ def resolve(settings: Settings, *, cpu_count: int) -> Settings:
     )
 
 
+class Reload(NamedTuple):
+    """What becomes of settings that were read again: `changed` are (old, new) by key."""
+
+    settings: Settings
+    changed: dict[str, tuple[object, object]]
+    needs_restart: list[str]
+
+
+def apply_live(running: Settings, wanted: Settings) -> Reload:
+    """Return `running` with all of `wanted` that can change without a restart.
+
+    Raises:
+        SettingsError: what would change does not go together with what stays as it is.
+    """
+    tables: dict[str, Any] = {}
+    changed: dict[str, tuple[object, object]] = {}
+    needs_restart: list[str] = []
+    for table, keys in _TYPES.items():
+        old, new = getattr(running, table), getattr(wanted, table)
+        values: dict[str, Any] = {}
+        for key in keys:
+            name = f"{table}.{key}"
+            before, after = getattr(old, key), getattr(new, key)
+            if before == after:
+                continue
+            if name in NEEDS_RESTART:
+                needs_restart.append(name)
+            else:
+                values[key] = after
+                changed[name] = before, after
+        tables[table] = msgspec.structs.replace(old, **values)
+    settings = Settings(**tables)
+
+    def name_of(key: str) -> str:
+        return f"{key} (needs a restart to change)" if key in needs_restart else key
+
+    _Layer("", name_of, strict=True).check_together(settings)
+    return Reload(settings, changed, needs_restart)
+
+
 def _is_loopback(host: str) -> bool:
     if host.lower() == "localhost":
         return True
@@ -385,7 +446,7 @@ class _Layer:
             changes = {key: self._checked(table, key, value) for key, value in content.items()}
             tables[table] = msgspec.structs.replace(getattr(base, table), **changes)
         settings = msgspec.structs.replace(base, **tables)
-        self._check_together(settings)
+        self.check_together(settings)
         return settings
 
     def _checked(self, table: str, key: str, value: object) -> object:
@@ -398,7 +459,8 @@ class _Layer:
             name = self._name_of(f"{table}.{key}")
             self._fail(f"{name} = {_shown(value)} is not allowed; it must be {_allowed(kind)}")
 
-    def _check_together(self, settings: Settings) -> None:
+    def check_together(self, settings: Settings) -> None:
+        """Check the settings that bound each other."""
         for key, factor, other, why in _AT_LEAST:
             value, least = _get(settings, key), factor * _get(settings, other)
             if value < least:

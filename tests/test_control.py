@@ -22,6 +22,7 @@ from relay.control import (
     LineBuffer,
     PeerGone,
     Ready,
+    SettingsChanged,
     Stop,
     SupervisorEnd,
     TopologyChanged,
@@ -57,7 +58,10 @@ def raw_and_end() -> Iterator[tuple[socket.socket, SupervisorEnd]]:
 
 def test_messages_arrive_in_order_both_ways(ends: tuple[SupervisorEnd, ChildEnd]) -> None:
     supervisor, child = ends
-    down: list[FromSupervisor] = [TopologyChanged(TOPOLOGY), GroupsChanged(), Stop(deadline_s=2.5)]
+    down: list[FromSupervisor] = [
+        *(TopologyChanged(TOPOLOGY), SettingsChanged(), GroupsChanged()),
+        Stop(deadline_s=2.5),
+    ]
     up: list[FromChild] = [Ready("ipc:///run/w0-3.sock"), Heartbeat(), Heartbeat()]
 
     for message in down:

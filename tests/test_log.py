@@ -105,6 +105,18 @@ def test_what_is_bound_comes_first_and_can_be_overridden(lines: Lines) -> None:
     ]
 
 
+def test_another_format_and_level_keep_what_is_bound(lines: Lines) -> None:
+    log.configure("text", "info", process="worker-0")
+    logger = log.get_logger(shard=1)
+
+    log.reconfigure("json", "warning")
+    logger.info("a")
+    logger.warning("b")
+
+    (line,) = lines.json()
+    assert (line["event"], line["process"], line["shard"]) == ("b", "worker-0", 1)
+
+
 def test_keys_of_the_line_itself_cannot_be_replaced(lines: Lines) -> None:
     log.configure("text", "info", time="never")
 

@@ -13,7 +13,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from relay.errors import SettingsError
-from relay.settings import Settings, flag_of, load_settings, override, resolve
+from relay.settings import (
+    NEEDS_RESTART,
+    Settings,
+    apply_live,
+    flag_of,
+    load_settings,
+    override,
+    resolve,
+)
 
 CONFIG = Path(__file__).parent.parent / "config"
 DEFAULTS: dict[str, dict[str, Any]] = msgspec.to_builtins(Settings())
@@ -58,6 +66,23 @@ def test_the_config_file_comments_every_key() -> None:
     ]
 
     assert bare == []
+
+
+def test_the_config_file_says_what_needs_a_restart() -> None:
+    said = set()
+    comment = table = ""
+    table_said_it = False
+    for line in (CONFIG / "relay.toml").read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            comment += line
+            continue
+        if line.startswith("["):
+            table, table_said_it = line.strip("[]"), "Needs a restart" in comment
+        elif " = " in line and (table_said_it or "Needs a restart." in comment):
+            said.add(f"{table}.{line.split()[0]}")
+        comment = ""
+
+    assert said == NEEDS_RESTART
 
 
 def test_systemd_waits_longer_than_the_supervisor_drains() -> None:
@@ -358,3 +383,57 @@ def test_open_mode_is_refused_on_any_other_host_unless_asked_for(host: str) -> N
 
     asked_for = override(settings, {"server.insecure_open": True})
     assert resolve(asked_for, cpu_count=1).server.host == host
+
+
+# Another file while the relay runs
+
+
+def another(key: str, value: Any) -> Any:
+    """Return another value of a setting, which goes with the defaults of all others."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, str):
+        return value + "x"
+    return value - 1 if key == "mailbox.ttl_days" else value + 1
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_change_is_applied_or_said_to_need_a_restart(key: str) -> None:
+    table, _, name = key.partition(".")
+    running = Settings()
+    old = getattr(getattr(running, table), name)
+    new = another(key, old)
+    wanted = msgspec.structs.replace(
+        running, **{table: msgspec.structs.replace(getattr(running, table), **{name: new})}
+    )
+
+    reload = apply_live(running, wanted)
+
+    if key in NEEDS_RESTART:
+        assert reload == (running, {}, [key])
+    else:
+        assert reload == (wanted, {key: (old, new)}, [])
+
+
+def test_settings_that_are_the_same_change_nothing() -> None:
+    assert apply_live(Settings(), Settings()) == (Settings(), {}, [])
+
+
+def test_what_can_change_does_beside_what_cannot() -> None:
+    wanted = override(Settings(), {"store.durability": "os", "store.min_free_bytes": 5})
+
+    reload = apply_live(Settings(), wanted)
+
+    assert reload.settings == override(Settings(), {"store.min_free_bytes": 5})
+    assert reload.needs_restart == ["store.durability"]
+
+
+def test_a_change_that_does_not_go_with_what_stays_is_refused() -> None:
+    wanted = override(Settings(), {"flow.link_bytes": 2**24, "limits.frame_bytes": 2**24})
+
+    with pytest.raises(
+        SettingsError,
+        match=r"flow\.link_bytes \(needs a restart to change\) = 8388608 must be at least"
+        r" limits\.frame_bytes, here 16777216",
+    ):
+        apply_live(Settings(), wanted)

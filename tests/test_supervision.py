@@ -40,6 +40,18 @@ def test_a_long_crash_loop_stays_at_the_slow_pace() -> None:
     assert all(MAX_S / 2 <= delay <= MAX_S for delay in delays(5000)[10:])
 
 
+def test_other_bounds_hold_from_the_next_death_on() -> None:
+    policy = backoff()
+
+    policy.adopt(min_s=2.0, max_s=3.0)
+
+    found = [policy.restart_delay_s(uptime_s=0.1, exit_code=1) for _ in range(5)]
+    assert all(1.0 <= delay <= 3.0 for delay in found)
+    assert policy.restart_delay_s(uptime_s=0.1, exit_code=CANNOT_BOOT) == 3.0
+    policy.restart_delay_s(uptime_s=3.0, exit_code=1)
+    assert policy.deaths == 1
+
+
 def test_a_child_that_lived_a_while_starts_quickly_again() -> None:
     policy = backoff()
     for _ in range(8):

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.core.queueframe import QueuePacker, pack
@@ -139,6 +139,7 @@ def encoded(draw: st.DrawFn) -> tuple[list[Any], bytes]:
     return value, text.encode()
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(encoded(), max_size=12), st.integers(1, 600), st.integers(1, 5))
 def test_r5_every_frame_is_there_once_and_in_order_in_qs_within_the_bound(
     frames: list[tuple[list[Any], bytes]], max_bytes: int, batch: int

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.core.sheet import to_json
@@ -282,6 +282,9 @@ def test_hostile_repetition_takes_linear_time(unit: str) -> None:
 
 # Round trips
 
+# Drawing nested values takes far longer than reading them.
+few = settings(max_examples=50, deadline=None)
+
 characters = st.characters(exclude_categories=["Cs"])
 texts = st.text(characters, max_size=12) | st.text("'\"\\/ab\n,[]{}:", max_size=12)
 scalars = (
@@ -346,6 +349,7 @@ def frames(draw: st.DrawFn) -> tuple[list[Any], str]:
     return [tag, *rest], f"[{text}]"
 
 
+@few
 @given(frames())
 def test_r1_every_spelling_of_a_value_gives_the_value(frame: tuple[list[Any], str]) -> None:
     value, text = frame
@@ -353,7 +357,8 @@ def test_r1_every_spelling_of_a_value_gives_the_value(frame: tuple[list[Any], st
     assert read(text) == value
 
 
-@given(st.lists(values))
+@few
+@given(st.lists(values, max_size=3))
 def test_r1_strict_json_comes_back_as_it_was(value: list[Any]) -> None:
     text = json.dumps(value)
 
@@ -363,13 +368,17 @@ def test_r1_strict_json_comes_back_as_it_was(value: list[Any]) -> None:
 printable = st.text(st.characters(exclude_categories=["C", "Z"]), max_size=12)
 
 
+@few
 @given(
     st.lists(
         st.recursive(
             st.none() | st.booleans() | st.integers() | printable,
-            lambda inner: st.lists(inner) | st.dictionaries(printable, inner),
+            lambda inner: (
+                st.lists(inner, max_size=4) | st.dictionaries(printable, inner, max_size=4)
+            ),
             max_leaves=10,
-        )
+        ),
+        max_size=4,
     )
 )
 def test_r1_what_python_prints_for_a_list_gives_the_list(value: object) -> None:
@@ -399,6 +408,7 @@ def test_any_sequence_of_tokens_is_read_or_refused(tokens: list[str]) -> None:
     check_fuzzed("[" + "".join(tokens) + "]")
 
 
+@few
 @given(frames(), st.data())
 def test_a_damaged_frame_is_read_or_refused(
     frame: tuple[list[Any], str], data: st.DataObject

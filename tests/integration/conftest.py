@@ -1,7 +1,13 @@
-"""What every integration test gets: relays of its own, cleaned up, and their log in the report."""
+"""What every integration test gets: relays, cleaned up afterwards, and their log in the report.
+
+A test that kills, stops, reloads or configures its relay, or looks at its memory or its data, has
+one of its own (`relay`, `start_relay`). The others share one with their module and have people of
+their own (`shared_relay`, `share_relay`, `cast`).
+"""
 
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -9,11 +15,14 @@ import pytest
 assert __package__ is not None
 pytest.register_assert_rewrite(f"{__package__}.harness")
 
-from .harness import ALICE, BOB, CAROL, GROUP, Relay  # noqa: E402
+from .harness import ALICE, BOB, CAROL, GROUP, Cast, Relay, casts  # noqa: E402
 
 RelayStarter = Callable[..., Relay]
+RelaySharer = Callable[..., Relay]
 
+# On a test: the relays that it used. On a module: those that its tests share.
 _RELAYS = pytest.StashKey[list[Relay]]()
+_HAS_FAILED = pytest.StashKey[bool]()
 
 
 @pytest.fixture
@@ -39,13 +48,95 @@ def relay(start_relay: RelayStarter) -> Relay:
     return start_relay()
 
 
+class SharedRelays:
+    """The relays that the tests of a module share in this process, by their config.
+
+    Each knows the groups of all `crew`; `started` collects those that were ever there.
+    """
+
+    def __init__(self, crew: list[Cast], started: list[Relay]) -> None:
+        self.crew = iter(crew)
+        self._groups = {cast.group: [cast.alice, cast.bob, cast.carol] for cast in crew}
+        self._started = started
+        self._by_config: dict[str, Relay] = {}
+
+    def get(self, config: str) -> Relay:
+        """Return the relay with this config; the first call starts it."""
+        if config not in self._by_config:
+            relay = Relay(config=config, groups=self._groups)
+            self._started.append(relay)
+            self._by_config[config] = relay.__enter__()
+        return self._by_config[config]
+
+    def discard(self, config: str) -> None:
+        """End this relay, in whatever state a failed test has left it; `get` starts another."""
+        self._by_config.pop(config).clean_up()
+
+    def close(self) -> None:
+        """Stop all relays; each must stop in order and have a clean log."""
+        with ExitStack() as stack:
+            for relay in self._by_config.values():
+                stack.push(relay)
+
+
+@pytest.fixture(scope="module")
+def shared_relays(request: pytest.FixtureRequest) -> Iterator[SharedRelays]:
+    module = request.node
+    tests = sum(item.getparent(pytest.Module) is module for item in request.session.items)
+    relays = SharedRelays(list(islice(casts(), tests)), module.stash.setdefault(_RELAYS, []))
+    yield relays
+    relays.close()
+
+
+@pytest.fixture
+def share_relay(
+    request: pytest.FixtureRequest, shared_relays: SharedRelays
+) -> Iterator[RelaySharer]:
+    """A function that returns the relay with this `config`, which other tests of the module use.
+
+    The clients of a test are cut at its end, and a relay on which a test failed is used no more.
+    """
+    used: dict[str, Relay] = {}
+    relays: list[Relay] = request.node.stash.setdefault(_RELAYS, [])
+
+    def share(config: str = "") -> Relay:
+        if config not in used:
+            used[config] = shared_relays.get(config)
+            relays.append(used[config])
+        return used[config]
+
+    yield share
+    for config, relay in used.items():
+        relay.drop_clients()
+        if request.node.stash.get(_HAS_FAILED, False):
+            shared_relays.discard(config)
+
+
+@pytest.fixture
+def shared_relay(share_relay: RelaySharer) -> Relay:
+    """A relay as `relay` has it, but other tests use it too, so this one speaks for its `cast`."""
+    return share_relay()
+
+
+@pytest.fixture
+def cast(shared_relays: SharedRelays) -> Cast:
+    """People of this test alone, and their group, which the shared relays know."""
+    return next(shared_relays.crew)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the log of the relays of a test that failed."""
+    """Show the log of the relays of a test that failed; after its module's last, of all shared."""
     report = yield
     if report.failed:
-        for relay in item.stash.get(_RELAYS, []):
+        item.stash[_HAS_FAILED] = True
+        relays = item.stash.get(_RELAYS, [])
+        module = item.getparent(pytest.Module)
+        if report.when == "teardown" and module is not None:
+            shared = module.stash.get(_RELAYS, [])
+            relays = [*relays, *(relay for relay in shared if relay not in relays)]
+        for relay in relays:
             report.sections.append(("relay log", relay.log_text()))
     return report

@@ -10,6 +10,7 @@ import itertools
 import json
 import math
 import os
+import resource
 import select
 import shutil
 import signal
@@ -196,16 +197,46 @@ def _no_constant(name: str) -> NoReturn:
 # --- jids ------------------------------------------------------------------------------------
 
 
-def users_of_shard(shard: int, *, workers: int = 2) -> Iterator[str]:
-    """Yield users whose mailboxes the worker with index `shard` of `workers` owns."""
+def users_of_shard(shard: int, *, workers: int = 2, prefix: str = "91") -> Iterator[str]:
+    """Yield users, `prefix` and a number, whose mailboxes worker `shard` of `workers` owns."""
     slots = shard_ranges(workers)[shard]
-    return (user for user in map(str, itertools.count(910000000000)) if slot_of(user) in slots)
+    users = (f"{prefix}{number}" for number in itertools.count())
+    return (user for user in users if slot_of(user) in slots)
 
 
 def shard_of(local: str, *, workers: int = 2) -> int:
     """The index of the worker that owns `local`."""
     slot = slot_of(local)
     return next(index for index, slots in enumerate(shard_ranges(workers)) if slot in slots)
+
+
+@dataclass(frozen=True)
+class Cast:
+    """The people of one test, where many share a relay, and the group of the first three.
+
+    Each lives in the shard, of two, in which its namesake among the constants lives.
+    """
+
+    alice: str
+    bob: str
+    carol: str
+    eve: str
+    group: str
+
+    def others(self, shard: int) -> Iterator[str]:
+        """Yield further users, whom no other cast has; worker `shard` of two owns them."""
+        return users_of_shard(shard, prefix=f"{self.alice}-")
+
+
+def casts() -> Iterator[Cast]:
+    """Yield casts that have nobody in common, without end, and the same in each process."""
+    roles = map(_namesakes, (ALICE, BOB, CAROL, EVE, GROUP.removesuffix("@g.us")))
+    for alice, bob, carol, eve, group in zip(*roles, strict=True):
+        yield Cast(alice, bob, carol, eve, f"{group}@g.us")
+
+
+def _namesakes(local: str) -> Iterator[str]:
+    return users_of_shard(shard_of(local), prefix=local)
 
 
 # --- waiting ---------------------------------------------------------------------------------
@@ -218,6 +249,14 @@ def poll_for(what: str, condition: Callable[[], bool], *, deadline_s: float = DE
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {deadline_s:g} s: {what}")
         time.sleep(0.01)
+
+
+def lives(process: Any) -> bool:
+    """Whether this psutil process runs; one that init has not yet taken note of does not."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 # --- the client ------------------------------------------------------------------------------
@@ -348,6 +387,11 @@ class SheetClient:
         assert frame, text
         assert isinstance(frame[0], str), text
         return frame
+
+    def recv_raw(self) -> bytes:
+        """Return every byte until the server ends the connection, below the WebSocket protocol."""
+        self._socket.settimeout(DEADLINE_S)
+        return b"".join(iter(lambda: self._socket.recv(2**16), b""))
 
     def recv_many(self, count: int) -> list[Frame]:
         return [self.recv() for _ in range(count)]
@@ -627,18 +671,22 @@ class Relay:
         self._stopping = False
         self._clients: list[SheetClient] = []
         self._log_path = self.directory / "log"
-        self._config_path = self.directory / "relay.toml"
+        self.config_path = self.directory / "relay.toml"
         self.groups_path = self.directory / "groups.json"
         self._expected_log: list[str] = []
         self._last_log = ""
         # Every process ever seen: the children of a supervisor that died are no one's children.
         self._seen: set[Any] = set()
-        self._config_path.write_text(config)
+        self.config_path.write_text(config)
         self._has_groups = groups is not None
         self.write_groups(groups or {})
 
     def __enter__(self) -> "Relay":
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.clean_up()
+            raise
         return self
 
     def __exit__(
@@ -673,7 +721,7 @@ class Relay:
         command = [sys.executable, "supervisor.py", "--port", "0"]
         command += ["--data", str(self.directory / "data"), "--log-format", "json"]
         command += ["--workers", str(self._workers), "--fronts", str(self._fronts)]
-        command += ["--config", str(self._config_path)]
+        command += ["--config", str(self.config_path)]
         if self._has_groups:
             command += ["--groups", str(self.groups_path)]
         run = self.directory / "run"
@@ -697,7 +745,7 @@ class Relay:
         Its doing so is what test_supervisor and test_reshard are about.
         """
         data = self.directory / "data"
-        if data.exists() or "[store]" in self._config_path.read_text():
+        if data.exists() or "[store]" in self.config_path.read_text():
             return
         data.mkdir(mode=0o700)
         server = ServerSettings(workers=self._workers, fronts=self._fronts, data=str(data))
@@ -745,8 +793,9 @@ class Relay:
         return client
 
     def drop_clients(self) -> None:
-        for client in self._clients:
-            client.drop()
+        """Cut the connection of every client so far, without a word."""
+        while self._clients:
+            self._clients.pop().drop()
 
     # Groups.
 
@@ -763,7 +812,7 @@ class Relay:
         self.groups_path.write_text(json.dumps(document))
 
     def reload(self) -> None:
-        """Ask the supervisor to read the provisioning file again."""
+        """Ask the supervisor to read the settings and the provisioning file again."""
         self.process.send_signal(signal.SIGHUP)
 
     # Processes.
@@ -785,6 +834,17 @@ class Relay:
                 self._seen.add(process)
         children.sort(key=lambda child: (child.role, child.index))
         return [child for child in children if role in (None, child.role)]
+
+    def limit_file_size(self, limit_bytes: int | None) -> None:
+        """Let no process of the relay, nor a successor, write a file beyond that; None lets them.
+
+        The kernel then refuses such a write as a disk would, while smaller files are written.
+        """
+        soft = resource.RLIM_INFINITY if limit_bytes is None else limit_bytes
+        processes = [psutil.Process(self.process.pid)]
+        processes += [child.process for child in self.children()]
+        for process in processes:
+            process.rlimit(psutil.RLIMIT_FSIZE, (soft, resource.RLIM_INFINITY))
 
     def memory_bytes(self) -> int:
         """Resident memory of all workers and fronts together, without the store's mapped file."""
@@ -832,8 +892,7 @@ class Relay:
                 process.kill()
         if self._process is not None:
             self._process.wait(DEADLINE_S)
-        _, alive = psutil.wait_procs(processes, timeout=DEADLINE_S)
-        assert not alive, f"not even SIGKILL ended {alive}"
+        poll_for(f"the end of {processes} by SIGKILL", lambda: not any(map(lives, processes)))
         self._forget_process()
 
     def _all_processes(self) -> list[Any]:

@@ -10,8 +10,8 @@ from .harness import (
     BOB,
     DEADLINE_S,
     EMPTY_Q,
-    EVE,
     SENT_AT,
+    Cast,
     Frame,
     Relay,
     ack_1,
@@ -30,50 +30,53 @@ REPLACED: Frame = ["Cmd", {"type": "disconnect", "kind": "replaced"}]
 
 
 def test_2_2_1_a_session_is_the_canonical_user_of_the_jid_that_must_be_a_users(
-    relay: Relay,
+    shared_relay: Relay,
+    cast: Cast,
 ) -> None:
-    bob, alice = relay.login(BOB), relay.connect()
-    alice.login(f"+{ALICE}:4@S.WhatsApp.Net")
+    bob, alice = shared_relay.login(cast.bob), shared_relay.connect()
+    alice.login(f"+{cast.alice}:4@S.WhatsApp.Net")
 
-    alice.send_message(BOB, "M")
+    alice.send_message(cast.bob, "M")
 
-    alice.expect(ack_1("M", author=ALICE, to=BOB))
-    bob.expect(delivery("M", author=ALICE))
+    alice.expect(ack_1("M", author=cast.alice, to=cast.bob))
+    bob.expect(delivery("M", author=cast.alice))
 
     refused: tuple[object, ...] = (
         "917069852821-1566557065@g.us",
-        f"{ALICE}@example.com",
+        f"{cast.alice}@example.com",
         "@c.us",
         "",
         "a b@c.us",
         None,
         5,
-        [ALICE],
-        {"jid": ALICE},
+        [cast.alice],
+        {"jid": cast.alice},
     )
     for jid in refused:
-        client = relay.connect()
+        client = shared_relay.connect()
         client.send(["auth", {"type": "new"}, {"remoteJid": jid}])
         client.expect_failure(400)
         # The same connection may try again.
-        client.send(auth_frame(EVE))
+        client.send(auth_frame(cast.eve))
         client.expect(AUTH_SUCCESS, EMPTY_Q)
         client.close()
 
 
-def test_2_2_2_auth_then_q_then_live_frames_and_none_in_both(relay: Relay) -> None:
-    alice = relay.login(ALICE)
+def test_2_2_2_auth_then_q_then_live_frames_and_none_in_both(
+    shared_relay: Relay, cast: Cast
+) -> None:
+    alice = shared_relay.login(cast.alice)
     before = [f"BEFORE{n}" for n in range(20)]
     after = [f"AFTER{n}" for n in range(20)]
-    alice.send(action(*(element(BOB, message_id) for message_id in before)))
-    alice.expect(*(ack_1(message_id, author=ALICE, to=BOB) for message_id in before))
-    bob = relay.connect()
-    bob.send(auth_frame(BOB))
+    alice.send(action(*(element(cast.bob, message_id) for message_id in before)))
+    alice.expect(*(ack_1(message_id, author=cast.alice, to=cast.bob) for message_id in before))
+    bob = shared_relay.connect()
+    bob.send(auth_frame(cast.bob))
     # Sent without waiting for bob's login: its front and worker meet them in whatever order.
     for message_id in after:
-        alice.send_message(BOB, message_id)
+        alice.send_message(cast.bob, message_id)
 
-    alice.expect(*(ack_1(message_id, author=ALICE, to=BOB) for message_id in after))
+    alice.expect(*(ack_1(message_id, author=cast.alice, to=cast.bob) for message_id in after))
     bob.expect(AUTH_SUCCESS)
     came = queued_in(bob.recv())
     tags = ["q"]
@@ -86,18 +89,20 @@ def test_2_2_2_auth_then_q_then_live_frames_and_none_in_both(relay: Relay) -> No
     bob.expect_nothing()
 
 
-def test_2_2_3_a_long_queue_is_split_and_a_large_element_travels_alone(relay: Relay) -> None:
-    alice = relay.login(ALICE)
+def test_2_2_3_a_long_queue_is_split_and_a_large_element_travels_alone(
+    shared_relay: Relay, cast: Cast
+) -> None:
+    alice = shared_relay.login(cast.alice)
     # An apostrophe is one byte in the message and seven in `data` (R5).
     swelling = {"conversation": "'" * 60_000}
     plain = {"conversation": "x" * 60_000}
     sent = [("P1", plain), ("P2", plain), ("S", swelling)]
     sent += [(f"P{number}", plain) for number in range(3, 12)]
     for message_id, message in sent:
-        alice.send_message(BOB, message_id, message)
-        alice.expect(ack_1(message_id, author=ALICE, to=BOB))
-    bob = relay.connect()
-    bob.send(auth_frame(BOB))
+        alice.send_message(cast.bob, message_id, message)
+        alice.expect(ack_1(message_id, author=cast.alice, to=cast.bob))
+    bob = shared_relay.connect()
+    bob.send(auth_frame(cast.bob))
     bob.expect(AUTH_SUCCESS)
 
     pages: list[list[Frame]] = []
@@ -115,23 +120,25 @@ def test_2_2_3_a_long_queue_is_split_and_a_large_element_travels_alone(relay: Re
     bob.expect_nothing()
     assert len(pages) > 1
     assert [frame for page in pages for frame in page] == [
-        delivery(message_id, author=ALICE, message=message) for message_id, message in sent
+        delivery(message_id, author=cast.alice, message=message) for message_id, message in sent
     ]
 
 
-def test_2_2_4_a_client_may_try_again_and_the_third_failure_closes(relay: Relay) -> None:
-    client = relay.connect()
-    client.send(["auth", {"type": "old"}, {"remoteJid": ALICE}])
+def test_2_2_4_a_client_may_try_again_and_the_third_failure_closes(
+    shared_relay: Relay, cast: Cast
+) -> None:
+    client = shared_relay.connect()
+    client.send(["auth", {"type": "old"}, {"remoteJid": cast.alice}])
     client.expect_failure(400)
     client.send(auth_frame("no jid"))
     client.expect_failure(400)
-    client.send(auth_frame(ALICE))
+    client.send(auth_frame(cast.alice))
     client.expect(AUTH_SUCCESS, EMPTY_Q)
 
-    client = relay.connect()
+    client = shared_relay.connect()
     third: tuple[object, ...] = (
-        ["auth", {"type": None}, {"remoteJid": ALICE}],
-        ["auth", {}, {"remoteJid": ALICE}],
+        ["auth", {"type": None}, {"remoteJid": cast.alice}],
+        ["auth", {}, {"remoteJid": cast.alice}],
         auth_frame("no jid"),
     )
     for frame in third:
@@ -160,11 +167,13 @@ def test_2_2_5_a_connection_without_auth_is_closed_at_the_deadline(
     exchange_marker(alice, relay.login(BOB))
 
 
-def test_2_2_6_other_frames_before_success_are_refused_and_not_processed(relay: Relay) -> None:
-    bob, client = relay.login(BOB), relay.connect()
+def test_2_2_6_other_frames_before_success_are_refused_and_not_processed(
+    shared_relay: Relay, cast: Cast
+) -> None:
+    bob, client = shared_relay.login(cast.bob), shared_relay.connect()
     frames: tuple[Frame, ...] = (
-        action(element(BOB, "M")),
-        receipt("M", 2, author=BOB, by=ALICE, t=SENT_AT),
+        action(element(cast.bob, "M")),
+        receipt("M", 2, author=cast.bob, by=cast.alice, t=SENT_AT),
         ["MsgInfo", {}],
         ["q", {}],
     )
@@ -172,48 +181,52 @@ def test_2_2_6_other_frames_before_success_are_refused_and_not_processed(relay: 
         client.send(frame)
         client.expect_error(401, tag=frame[0])
 
-    client.login(ALICE)
+    client.login(cast.alice)
 
     exchange_marker(client, bob)
 
 
-def test_2_2_7_a_repeated_auth_sends_everything_pending_and_keeps_the_user(relay: Relay) -> None:
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+def test_2_2_7_a_repeated_auth_sends_everything_pending_and_keeps_the_user(
+    shared_relay: Relay, cast: Cast
+) -> None:
+    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
     for message_id in ("ACKED", "PENDING"):
-        alice.send_message(BOB, message_id)
-        alice.expect(ack_1(message_id, author=ALICE, to=BOB))
+        alice.send_message(cast.bob, message_id)
+        alice.expect(ack_1(message_id, author=cast.alice, to=cast.bob))
     acked, pending = bob.recv_many(2)
     bob.ack(acked)
-    alice.expect(receipt("ACKED", 2, author=ALICE, by=BOB, t=SENT_AT))
+    alice.expect(receipt("ACKED", 2, author=cast.alice, by=cast.bob, t=SENT_AT))
 
     for _ in range(2):
-        bob.send(auth_frame(f"{BOB}@c.us"))
+        bob.send(auth_frame(f"{cast.bob}@c.us"))
         bob.expect(AUTH_SUCCESS)
         assert queued_in(bob.recv()) == [pending]
-    bob.send(auth_frame(EVE))
+    bob.send(auth_frame(cast.eve))
 
     bob.expect_failure(405)
-    bob.send_message(ALICE, "FROM-BOB")
-    bob.expect(ack_1("FROM-BOB", author=BOB, to=ALICE))
-    alice.expect(delivery("FROM-BOB", author=BOB))
+    bob.send_message(cast.alice, "FROM-BOB")
+    bob.expect(ack_1("FROM-BOB", author=cast.bob, to=cast.alice))
+    alice.expect(delivery("FROM-BOB", author=cast.bob))
     exchange_marker(alice, bob)
 
 
-def test_2_2_8_the_sixth_takeover_in_ten_seconds_is_refused(relay: Relay) -> None:
+def test_2_2_8_the_sixth_takeover_in_ten_seconds_is_refused(
+    shared_relay: Relay, cast: Cast
+) -> None:
     # A login that finds no live session is no takeover.
     for _ in range(8):
-        relay.login(BOB).close()
-    session = relay.login(BOB)
+        shared_relay.login(cast.bob).close()
+    session = shared_relay.login(cast.bob)
     for _ in range(5):
-        newer = relay.login(BOB)
+        newer = shared_relay.login(cast.bob)
         session.expect(REPLACED)
         session.expect_close(4409)
         session = newer
 
-    refused = relay.connect()
-    refused.send(auth_frame(BOB))
+    refused = shared_relay.connect()
+    refused.send(auth_frame(cast.bob))
 
     failure = refused.expect_failure(429)
     assert near(round(failure[1]["retryAfter"]), 5, within_s=5)
-    alice = relay.login(ALICE)
+    alice = shared_relay.login(cast.alice)
     exchange_marker(alice, session)

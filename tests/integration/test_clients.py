@@ -18,11 +18,11 @@ from websockets.asyncio.client import connect as connect_asyncio
 from websockets.sync.client import connect as connect_sync
 
 from .harness import (
-    ALICE,
     AUTH_SUCCESS,
-    BOB,
     DEADLINE_S,
     EMPTY_Q,
+    SENT_AT,
+    Cast,
     Relay,
     SheetClient,
     ack_1,
@@ -70,61 +70,59 @@ socket.onmessage = (event) => {
 """
 
 
-def script_for(relay: Relay) -> str:
-    names = {"URL_OF_RELAY": relay.url, "ME": ALICE, "PEER": BOB}
+def script_for(relay: Relay, cast: Cast) -> str:
+    names = {"URL_OF_RELAY": relay.url, "ME": cast.alice, "PEER": cast.bob}
     constants = "".join(f"const {name} = {json.dumps(value)};" for name, value in names.items())
     return constants + SCRIPT
 
 
-def converse_with_script(bob: SheetClient) -> None:
-    """Play the other side of `SCRIPT` and check all that it saw."""
+def converse_with_script(bob: SheetClient, alice: str) -> None:
+    """Play the other side of `SCRIPT`, which is `alice`, and check all that it saw."""
     hello = bob.recv(2 * DEADLINE_S)
-    assert hello == delivery("HELLO", author=ALICE, message={"conversation": "hello"})
+    assert hello == delivery("HELLO", author=alice, message={"conversation": "hello"})
     bob.ack(hello)
 
     seen = bob.recv()
     assert json.loads(seen[2][0]["message"]["conversation"]) == [
         AUTH_SUCCESS,
         EMPTY_Q,
-        ack_1("HELLO", author=ALICE, to=BOB),
-        receipt("HELLO", 2, author=ALICE, by=BOB, t=1566970629),
+        ack_1("HELLO", author=alice, to=bob.user),
+        receipt("HELLO", 2, author=alice, by=bob.user, t=SENT_AT),
     ]
     bob.ack(seen)
 
-    echo = delivery("ECHO", author=ALICE, message={"conversation": "é \U0001f600"})
+    echo = delivery("ECHO", author=alice, message={"conversation": "é \U0001f600"})
     for message_id, text in (("LIVE", "é \U0001f600"), ("BYE", "bye")):
-        bob.send_message(ALICE, message_id, {"conversation": text})
-        bob.expect(ack_1(message_id, author=BOB, to=ALICE))
-        confirmed = receipt(message_id, 2, author=BOB, by=ALICE, t=1566970629)
+        bob.send_message(alice, message_id, {"conversation": text})
+        bob.expect(ack_1(message_id, author=bob.user, to=alice))
+        confirmed = receipt(message_id, 2, author=bob.user, by=alice, t=SENT_AT)
         # The echo and the receipt are of two chats, and may cross.
         bob.expect_in_any_order(confirmed, *([] if text == "bye" else [echo]))
 
 
-RECEIPT = receipt("HELLO", 2, author=ALICE, by=BOB, t=1566970629)
-
-
-def test_the_websockets_librarys_clients_chat(relay: Relay) -> None:
+def test_the_websockets_librarys_clients_chat(shared_relay: Relay, cast: Cast) -> None:
     """With their defaults: compression offered, pings of their own, messages up to 1 MiB."""
+    confirmed = receipt("HELLO", 2, author=cast.alice, by=cast.bob, t=SENT_AT)
 
     async def alice_side(logged_in: threading.Event) -> None:
-        async with connect_asyncio(relay.url) as socket:
-            await socket.send(json.dumps(auth_frame(ALICE)))
+        async with connect_asyncio(shared_relay.url) as socket:
+            await socket.send(json.dumps(auth_frame(cast.alice)))
             assert json.loads(await socket.recv()) == AUTH_SUCCESS
             assert json.loads(await socket.recv()) == EMPTY_Q
             await asyncio.to_thread(logged_in.wait, DEADLINE_S)
-            await socket.send(json.dumps(action(element(BOB, "HELLO"))))
-            assert json.loads(await socket.recv()) == ack_1("HELLO", author=ALICE, to=BOB)
-            assert json.loads(await socket.recv()) == RECEIPT
+            await socket.send(json.dumps(action(element(cast.bob, "HELLO"))))
+            assert json.loads(await socket.recv()) == ack_1("HELLO", author=cast.alice, to=cast.bob)
+            assert json.loads(await socket.recv()) == confirmed
             await (await socket.ping())
 
     def bob_side(logged_in: threading.Event) -> None:
-        with connect_sync(relay.url) as socket:
-            socket.send(json.dumps(auth_frame(BOB)))
+        with connect_sync(shared_relay.url) as socket:
+            socket.send(json.dumps(auth_frame(cast.bob)))
             assert json.loads(socket.recv(DEADLINE_S)) == AUTH_SUCCESS
             assert json.loads(socket.recv(DEADLINE_S)) == EMPTY_Q
             logged_in.set()
-            assert json.loads(socket.recv(DEADLINE_S)) == delivery("HELLO", author=ALICE)
-            socket.send(json.dumps(RECEIPT))
+            assert json.loads(socket.recv(DEADLINE_S)) == delivery("HELLO", author=cast.alice)
+            socket.send(json.dumps(confirmed))
             assert socket.ping().wait(DEADLINE_S)
 
     async def both() -> None:
@@ -145,24 +143,30 @@ def process_of(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
 
 
 @pytest.mark.skipif(NODE is None, reason="no node on PATH")
-def test_nodes_websocket_chats(relay: Relay) -> None:
+def test_nodes_websocket_chats(shared_relay: Relay, cast: Cast) -> None:
     assert NODE is not None
-    bob = relay.login(BOB)
+    bob = shared_relay.login(cast.bob)
 
-    with process_of([NODE, "--experimental-websocket", "-e", script_for(relay)]) as node:
-        converse_with_script(bob)
+    with process_of(
+        [NODE, "--experimental-websocket", "-e", script_for(shared_relay, cast)]
+    ) as node:
+        converse_with_script(bob, cast.alice)
 
         assert node.wait(DEADLINE_S) == 0
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH")
-def test_a_page_in_a_headless_chromium_chats(relay: Relay, tmp_path: Path) -> None:
+def test_a_page_in_a_headless_chromium_chats(
+    shared_relay: Relay, cast: Cast, tmp_path: Path
+) -> None:
     assert CHROMIUM is not None
-    bob = relay.login(BOB)
+    bob = shared_relay.login(cast.bob)
     page = tmp_path / "page.html"
-    page.write_text(f"<!doctype html><meta charset=utf-8><script>{script_for(relay)}</script>")
+    page.write_text(
+        f"<!doctype html><meta charset=utf-8><script>{script_for(shared_relay, cast)}</script>"
+    )
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0"]
     profile = f"--user-data-dir={tmp_path / 'profile'}"
 
     with process_of([CHROMIUM, *options, profile, page.as_uri()]):
-        converse_with_script(bob)
+        converse_with_script(bob, cast.alice)

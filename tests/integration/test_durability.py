@@ -105,6 +105,7 @@ def test_of_a_burst_that_is_cut_short_everything_acked_is_kept_once_and_in_order
         assert frame == ["Cmd", {"type": "disconnect", "kind": "shutdown"}]
         assert how == "stopped"
         assert alice.wait_for_close() == 1012
+        alice.drop()
     except ConnectionOver as over:
         assert (how, over.code) == ("killed", 1006)  # noqa: PT017 - the loop ends so
     if how == "stopped":
@@ -132,6 +133,7 @@ def test_an_orderly_stop_closes_with_1012_and_keeps_everything(relay: Relay) -> 
 
     for client in (alice, bob):
         assert client.wait_for_close() in (1001, 1012)
+        client.drop()
     relay.stop()
     relay.start()
     assert relay.login(BOB).queued == [delivery("M", author=ALICE)]

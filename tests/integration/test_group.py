@@ -11,6 +11,7 @@ from .harness import (
     EVE,
     GROUP,
     SENT_AT,
+    Cast,
     Relay,
     SheetClient,
     ack_1,
@@ -41,16 +42,18 @@ def wait_until_accepted(sender: SheetClient, group: str = GROUP) -> str:
     return message_id_of(answers[-1])
 
 
-def test_2_5_1_only_members_send_and_only_to_a_group_that_exists(relay: Relay) -> None:
-    eve, bob = relay.login(EVE), relay.login(BOB)
+def test_2_5_1_only_members_send_and_only_to_a_group_that_exists(
+    shared_relay: Relay, cast: Cast
+) -> None:
+    eve, bob = shared_relay.login(cast.eve), shared_relay.login(cast.bob)
 
-    eve.send_message(GROUP, "A")
+    eve.send_message(cast.group, "A")
     eve.expect_error(403, tag="action", message_id="A")
     eve.send_message(OTHER_GROUP, "B")
     eve.expect_error(404, tag="action", message_id="B")
 
-    bob.send_message(GROUP, "C")
-    bob.expect(ack_1("C", author=BOB, to=GROUP))
+    bob.send_message(cast.group, "C")
+    bob.expect(ack_1("C", author=cast.bob, to=cast.group))
     exchange_marker(eve, bob)
 
 
@@ -176,24 +179,30 @@ def test_2_5_4_a_member_with_a_full_queue_is_skipped_and_the_send_succeeds(
     ]
 
 
-def test_2_6_a_receipt_goes_to_the_author_alone_and_names_the_session_user(relay: Relay) -> None:
-    alice, bob, carol, eve = (relay.login(user) for user in (ALICE, BOB, CAROL, EVE))
-    alice.send_message(GROUP, "M")
-    alice.expect(ack_1("M", author=ALICE, to=GROUP))
+def test_2_6_a_receipt_goes_to_the_author_alone_and_names_the_session_user(
+    shared_relay: Relay, cast: Cast
+) -> None:
+    alice, bob, carol, eve = (
+        shared_relay.login(user) for user in (cast.alice, cast.bob, cast.carol, cast.eve)
+    )
+    alice.send_message(cast.group, "M")
+    alice.expect(ack_1("M", author=cast.alice, to=cast.group))
     for member in (bob, carol):
-        member.expect(group_delivery("M", author=ALICE))
+        member.expect(group_delivery("M", author=cast.alice, group=cast.group))
 
     # `participant` is overwritten.
-    bob.send(group_receipt("M", 2, author=ALICE, by=CAROL, t=SENT_AT))
-    alice.expect(group_receipt("M", 2, author=ALICE, by=BOB, t=SENT_AT))
+    bob.send(group_receipt("M", 2, author=cast.alice, by=cast.carol, t=SENT_AT, group=cast.group))
+    alice.expect(group_receipt("M", 2, author=cast.alice, by=cast.bob, t=SENT_AT, group=cast.group))
 
     # Who was not in the fan-out set acks nothing: neither a stranger nor the author.
-    eve.send(group_receipt("M", 2, author=ALICE, by=CAROL, t=SENT_AT))
-    alice.send(group_receipt("M", 2, author=ALICE, by=CAROL, t=SENT_AT))
+    eve.send(group_receipt("M", 2, author=cast.alice, by=cast.carol, t=SENT_AT, group=cast.group))
+    alice.send(group_receipt("M", 2, author=cast.alice, by=cast.carol, t=SENT_AT, group=cast.group))
     # The same id in another chat is another message.
-    eve.send(receipt("M", 2, author=ALICE, by=EVE, t=SENT_AT))
+    eve.send(receipt("M", 2, author=cast.alice, by=cast.eve, t=SENT_AT))
     exchange_marker(alice, eve)
     exchange_marker(bob, carol)
     exchange_marker(carol, bob)
-    carol.send(group_receipt("M", 2, author=ALICE, by=CAROL, t=SENT_AT))
-    alice.expect(group_receipt("M", 2, author=ALICE, by=CAROL, t=SENT_AT))
+    carol.send(group_receipt("M", 2, author=cast.alice, by=cast.carol, t=SENT_AT, group=cast.group))
+    alice.expect(
+        group_receipt("M", 2, author=cast.alice, by=cast.carol, t=SENT_AT, group=cast.group)
+    )

@@ -2,13 +2,13 @@
 
 import time
 
-from .conftest import RelayStarter
+from .conftest import RelaySharer, RelayStarter
 from .harness import (
     ALICE,
     BOB,
     SENT_AT,
+    Cast,
     Frame,
-    Relay,
     SheetClient,
     ack_1,
     delivery,
@@ -16,6 +16,8 @@ from .harness import (
     poll_for,
     receipt,
 )
+
+SHORT_INTERVALS = "[keepalive]\nping_interval_s = 0.3\npong_timeout_s = 1.0"
 
 # Pings so far apart that none comes but those that follow a receipt.
 ONLY_RECEIPT_PINGS = "[keepalive]\nping_interval_s = 3600\nreceipt_ping_s = 0.2"
@@ -32,8 +34,10 @@ def get_a_receipt(author: SheetClient, reader: SheetClient, message_id: str) -> 
     return came
 
 
-def test_a_keepalive_text_is_answered_with_the_servers_milliseconds(relay: Relay) -> None:
-    alice = relay.login(ALICE)
+def test_a_keepalive_text_is_answered_with_the_servers_milliseconds(
+    share_relay: RelaySharer, cast: Cast
+) -> None:
+    alice = share_relay(SHORT_INTERVALS).login(cast.alice)
 
     alice.send("?,,")
 
@@ -45,12 +49,12 @@ def test_a_keepalive_text_is_answered_with_the_servers_milliseconds(relay: Relay
     alice.ping(b"")
 
 
-def test_an_idle_session_that_answers_pings_lives_on(start_relay: RelayStarter) -> None:
-    relay = start_relay(config="[keepalive]\nping_interval_s = 0.2\npong_timeout_s = 1.0")
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+def test_an_idle_session_that_answers_pings_lives_on(share_relay: RelaySharer, cast: Cast) -> None:
+    relay = share_relay(SHORT_INTERVALS)
+    alice, bob = relay.login(cast.alice), relay.login(cast.bob)
 
     # Longer than it would take to be thought dead.
-    for count in range(1, 9):
+    for count in range(1, 7):
         alice.wait_for_pings(count)
         bob.wait_for_pings(count)
 
@@ -58,15 +62,16 @@ def test_an_idle_session_that_answers_pings_lives_on(start_relay: RelayStarter) 
 
 
 def test_a_client_that_never_pongs_is_closed_and_its_receipts_wait_again(
-    start_relay: RelayStarter,
+    share_relay: RelaySharer,
+    cast: Cast,
 ) -> None:
-    relay = start_relay(config="[keepalive]\nping_interval_s = 0.3\npong_timeout_s = 1.0")
-    bob = relay.login(BOB)
-    dead = relay.login(ALICE, answer_pings=False)
+    relay = share_relay(SHORT_INTERVALS)
+    bob = relay.login(cast.bob)
+    dead = relay.login(cast.alice, answer_pings=False)
     came = get_a_receipt(dead, bob, "M")
-    bob.send_message(ALICE, "UNACKED")
-    bob.expect(ack_1("UNACKED", author=BOB, to=ALICE))
-    dead.expect(delivery("UNACKED", author=BOB))
+    bob.send_message(cast.alice, "UNACKED")
+    bob.expect(ack_1("UNACKED", author=cast.bob, to=cast.alice))
+    dead.expect(delivery("UNACKED", author=cast.bob))
 
     # Bob reads now and then, so that his pings are answered.
     def is_dead() -> bool:
@@ -75,8 +80,8 @@ def test_a_client_that_never_pongs_is_closed_and_its_receipts_wait_again(
 
     poll_for("the front lets go of the dead connection", is_dead)
 
-    alice = relay.login(ALICE)
-    assert alice.queued == [came, delivery("UNACKED", author=BOB)]
+    alice = relay.login(cast.alice)
+    assert alice.queued == [came, delivery("UNACKED", author=cast.bob)]
     exchange_marker(bob, alice)
 
 

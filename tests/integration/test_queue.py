@@ -10,6 +10,7 @@ from .harness import (
     BOB,
     CAROL,
     SENT_AT,
+    Cast,
     Frame,
     Relay,
     SheetClient,
@@ -38,17 +39,18 @@ def send_all(
 
 
 def test_five_thousand_queued_messages_come_in_pages_complete_and_in_order_then_live_ones(
-    relay: Relay,
+    shared_relay: Relay,
+    cast: Cast,
 ) -> None:
-    alice, bob = relay.login(ALICE), relay.connect()
+    alice, bob = shared_relay.login(cast.alice), shared_relay.connect()
     ids = [f"M{number:04}" for number in range(5000)]
-    send_all(alice, BOB, ids, KIBIBYTE, at_once=200)
+    send_all(alice, cast.bob, ids, KIBIBYTE, at_once=200)
 
-    first_page = bob.login(BOB)
+    first_page = bob.login(cast.bob)
     # From here on everything is live, whatever of the queue is still to come.
     live = [f"LIVE{number}" for number in range(10)]
     for message_id in live:
-        alice.send_message(BOB, message_id)
+        alice.send_message(cast.bob, message_id)
 
     queued = list(first_page)
     pages = 1
@@ -61,24 +63,28 @@ def test_five_thousand_queued_messages_come_in_pages_complete_and_in_order_then_
     assert pages >= len(ids) * 1024 / (256 * 1024)
     assert [message_id_of(frame) for frame in queued] == ids
     assert all(frame[2][0]["message"] == KIBIBYTE for frame in queued)
-    bob.expect(*(delivery(message_id, author=ALICE) for message_id in live))
-    alice.expect(*(ack_1(message_id, author=ALICE, to=BOB) for message_id in live))
+    bob.expect(*(delivery(message_id, author=cast.alice) for message_id in live))
+    alice.expect(*(ack_1(message_id, author=cast.alice, to=cast.bob) for message_id in live))
     exchange_marker(alice, bob)
 
 
-def test_a_thousand_messages_in_a_burst_arrive_in_order_with_acks_in_order(relay: Relay) -> None:
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+def test_a_thousand_messages_in_a_burst_arrive_in_order_with_acks_in_order(
+    shared_relay: Relay, cast: Cast
+) -> None:
+    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
     ids = [f"M{number:04}" for number in range(1000)]
 
     for message_id in ids:
-        alice.send_message(BOB, message_id)
+        alice.send_message(cast.bob, message_id)
 
-    alice.expect(*(ack_1(message_id, author=ALICE, to=BOB) for message_id in ids))
+    alice.expect(*(ack_1(message_id, author=cast.alice, to=cast.bob) for message_id in ids))
     for message_id in ids:
         message = bob.recv()
-        assert message == delivery(message_id, author=ALICE)
+        assert message == delivery(message_id, author=cast.alice)
         bob.ack(message)
-    alice.expect(*(receipt(message_id, 2, author=ALICE, by=BOB, t=SENT_AT) for message_id in ids))
+    alice.expect(
+        *(receipt(message_id, 2, author=cast.alice, by=cast.bob, t=SENT_AT) for message_id in ids)
+    )
     exchange_marker(alice, bob)
 
 
@@ -111,14 +117,15 @@ def stream_of_messages(author: SheetClient, to: str) -> Iterator[list[str]]:
 
 
 def test_a_message_sent_while_its_recipient_logs_in_arrives_once_and_in_order(
-    relay: Relay,
+    shared_relay: Relay,
+    cast: Cast,
 ) -> None:
-    alice = relay.login(ALICE)
+    alice = shared_relay.login(cast.alice)
 
-    with stream_of_messages(alice, BOB) as acked:
+    with stream_of_messages(alice, cast.bob) as acked:
         for _ in range(8):
-            bob = relay.connect()
-            came = list(bob.login(BOB))
+            bob = shared_relay.connect()
+            came = list(bob.login(cast.bob))
             enough = len(came) + 20
             while len(came) < enough:
                 frame = bob.recv()
@@ -127,8 +134,8 @@ def test_a_message_sent_while_its_recipient_logs_in_arrives_once_and_in_order(
             assert [message_id_of(frame) for frame in came] == [f"M{n}" for n in range(enough)]
             bob.close()
 
-    last = relay.connect()
-    came = [frame for page in last.login_pages(BOB, len(acked)) for frame in page]
+    last = shared_relay.connect()
+    came = [frame for page in last.login_pages(cast.bob, len(acked)) for frame in page]
     assert [message_id_of(frame) for frame in came] == acked
     exchange_marker(alice, last)
 
@@ -188,25 +195,29 @@ def test_a_queue_is_full_also_by_its_bytes(start_relay: RelayStarter) -> None:
     assert [message_id_of(frame) for frame in relay.login(BOB).queued] == ["B", "C"]
 
 
-def test_the_queue_of_many_authors_has_one_order_at_every_login(relay: Relay) -> None:
-    alice, carol = relay.login(ALICE), relay.login(CAROL)
+def test_the_queue_of_many_authors_has_one_order_at_every_login(
+    shared_relay: Relay, cast: Cast
+) -> None:
+    alice, carol = shared_relay.login(cast.alice), shared_relay.login(cast.carol)
     for number in range(10):
         for author in (alice, carol):
-            author.send_message(BOB, f"M{number}")
-            author.expect(ack_1(f"M{number}", author=author.user, to=BOB))
+            author.send_message(cast.bob, f"M{number}")
+            author.expect(ack_1(f"M{number}", author=author.user, to=cast.bob))
 
     expected: list[Frame] = [
-        delivery(f"M{number}", author=author) for number in range(10) for author in (ALICE, CAROL)
+        delivery(f"M{number}", author=author)
+        for number in range(10)
+        for author in (cast.alice, cast.carol)
     ]
-    bob = relay.login(BOB)
+    bob = shared_relay.login(cast.bob)
     assert bob.queued == expected
     bob.ack(bob.queued[3])
-    carol.expect(receipt("M1", 2, author=CAROL, by=BOB, t=SENT_AT))
+    carol.expect(receipt("M1", 2, author=cast.carol, by=cast.bob, t=SENT_AT))
     # Nothing is sent again in a living connection.
     exchange_marker(alice, bob)
     bob.close()
 
-    assert relay.login(BOB).queued == expected[:3] + expected[4:]
+    assert shared_relay.login(cast.bob).queued == expected[:3] + expected[4:]
 
 
 def test_an_entry_is_gone_when_its_time_is_over(start_relay: RelayStarter) -> None:

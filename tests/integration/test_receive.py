@@ -3,12 +3,8 @@
 import time
 
 from .harness import (
-    ALICE,
-    BOB,
-    CAROL,
-    EVE,
-    GROUP,
     SENT_AT,
+    Cast,
     Relay,
     SheetClient,
     ack_1,
@@ -19,7 +15,6 @@ from .harness import (
     near,
     receipt,
     shard_of,
-    users_of_shard,
 )
 
 
@@ -31,35 +26,43 @@ def send_and_receive(author: SheetClient, to: SheetClient, message_id: str) -> l
     return frame
 
 
-def test_2_4_1_to_from_and_id_tell_which_delivery_an_ack_means(relay: Relay) -> None:
-    alice, bob, carol = relay.login(ALICE), relay.login(BOB), relay.login(CAROL)
+def test_2_4_1_to_from_and_id_tell_which_delivery_an_ack_means(
+    shared_relay: Relay, cast: Cast
+) -> None:
+    alice, bob, carol = (
+        shared_relay.login(cast.alice),
+        shared_relay.login(cast.bob),
+        shared_relay.login(cast.carol),
+    )
 
     # One id in a 1-1 chat and in a group: `to` decides.
     send_and_receive(alice, bob, "M")
-    alice.send_message(GROUP, "M")
-    alice.expect(ack_1("M", author=ALICE, to=GROUP))
+    alice.send_message(cast.group, "M")
+    alice.expect(ack_1("M", author=cast.alice, to=cast.group))
     for member in (bob, carol):
-        member.expect(group_delivery("M", author=ALICE))
-    bob.send(group_receipt("M", 2, author=ALICE, by=BOB, t=SENT_AT))
-    alice.expect(group_receipt("M", 2, author=ALICE, by=BOB, t=SENT_AT))
+        member.expect(group_delivery("M", author=cast.alice, group=cast.group))
+    bob.send(group_receipt("M", 2, author=cast.alice, by=cast.bob, t=SENT_AT, group=cast.group))
+    alice.expect(group_receipt("M", 2, author=cast.alice, by=cast.bob, t=SENT_AT, group=cast.group))
     bob.close()
-    bob = relay.login(BOB)
-    assert bob.queued == [delivery("M", author=ALICE)]
+    bob = shared_relay.login(cast.bob)
+    assert bob.queued == [delivery("M", author=cast.alice)]
 
     # One id from two authors: `from` decides, and where it is neither, `to` (the swapped form).
     send_and_receive(carol, bob, "M")
-    bob.send(receipt("M", 2, author=CAROL, by=BOB, t=SENT_AT))
-    carol.expect(receipt("M", 2, author=CAROL, by=BOB, t=SENT_AT))
-    bob.send(receipt("M", 2, author=BOB, by=ALICE, t=SENT_AT))
-    alice.expect(receipt("M", 2, author=ALICE, by=BOB, t=SENT_AT))
+    bob.send(receipt("M", 2, author=cast.carol, by=cast.bob, t=SENT_AT))
+    carol.expect(receipt("M", 2, author=cast.carol, by=cast.bob, t=SENT_AT))
+    bob.send(receipt("M", 2, author=cast.bob, by=cast.alice, t=SENT_AT))
+    alice.expect(receipt("M", 2, author=cast.alice, by=cast.bob, t=SENT_AT))
     exchange_marker(alice, bob)
     exchange_marker(carol, bob)
     bob.close()
-    assert relay.login(BOB).queued == []
+    assert shared_relay.login(cast.bob).queued == []
 
 
-def test_2_4_2_the_first_ack_ends_the_wait_and_lower_ones_are_ignored(relay: Relay) -> None:
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+def test_2_4_2_the_first_ack_ends_the_wait_and_lower_ones_are_ignored(
+    shared_relay: Relay, cast: Cast
+) -> None:
+    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
     frame = send_and_receive(alice, bob, "M")
 
     bob.ack(frame, 3)
@@ -69,62 +72,71 @@ def test_2_4_2_the_first_ack_ends_the_wait_and_lower_ones_are_ignored(relay: Rel
     for level in (4, 3, 2):
         bob.ack(frame, level)
 
-    alice.expect(receipt("M", 3, author=ALICE, by=BOB, t=SENT_AT))
-    alice.expect(receipt("M", 4, author=ALICE, by=BOB, t=SENT_AT))
+    alice.expect(receipt("M", 3, author=cast.alice, by=cast.bob, t=SENT_AT))
+    alice.expect(receipt("M", 4, author=cast.alice, by=cast.bob, t=SENT_AT))
     exchange_marker(alice, bob)
     bob.close()
-    assert relay.login(BOB).queued == []
+    assert shared_relay.login(cast.bob).queued == []
 
 
-def test_2_4_3_the_ackers_time_is_forwarded_if_it_can_be_true(relay: Relay) -> None:
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+def test_2_4_3_the_ackers_time_is_forwarded_if_it_can_be_true(
+    shared_relay: Relay, cast: Cast
+) -> None:
+    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
     now = int(time.time())
 
     kept = (SENT_AT - 200, SENT_AT, SENT_AT + 500, now, now + 200)
     for number, t in enumerate(kept):
         bob.ack(send_and_receive(alice, bob, f"KEPT{number}"), t=str(t))
-        alice.expect(receipt(f"KEPT{number}", 2, author=ALICE, by=BOB, t=t))
+        alice.expect(receipt(f"KEPT{number}", 2, author=cast.alice, by=cast.bob, t=t))
 
     replaced: tuple[object, ...] = (SENT_AT - 400, now + 1000, "soon", "", None, {}, True, -1)
     for number, value in enumerate(replaced):
         bob.ack(send_and_receive(alice, bob, f"SERVER{number}"), t=value)
         came = alice.recv()
         t = came[1]["t"]
-        assert came == receipt(f"SERVER{number}", 2, author=ALICE, by=BOB, t=t)
+        assert came == receipt(f"SERVER{number}", 2, author=cast.alice, by=cast.bob, t=t)
         assert near(t, now), (value, t)
 
-    frame = receipt("WITHOUT", 2, author=ALICE, by=BOB, t=0)
+    frame = receipt("WITHOUT", 2, author=cast.alice, by=cast.bob, t=0)
     del frame[1]["t"]
     send_and_receive(alice, bob, "WITHOUT")
     bob.send(frame)
     assert near(alice.recv()[1]["t"], now)
 
     # Where no message is known, neither is its time.
-    bob.send(receipt("GHOST1", 2, author=ALICE, by=BOB, t=1_000_000_000))
-    alice.expect(receipt("GHOST1", 2, author=ALICE, by=BOB, t=1_000_000_000))
-    bob.send(receipt("GHOST2", 2, author=ALICE, by=BOB, t=now + 1000))
+    bob.send(receipt("GHOST1", 2, author=cast.alice, by=cast.bob, t=1_000_000_000))
+    alice.expect(receipt("GHOST1", 2, author=cast.alice, by=cast.bob, t=1_000_000_000))
+    bob.send(receipt("GHOST2", 2, author=cast.alice, by=cast.bob, t=now + 1000))
     assert near(alice.recv()[1]["t"], now)
 
 
-def test_2_4_4_a_read_ack_without_a_delivered_one_is_forwarded_alone(relay: Relay) -> None:
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+def test_2_4_4_a_read_ack_without_a_delivered_one_is_forwarded_alone(
+    shared_relay: Relay, cast: Cast
+) -> None:
+    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
     frame = send_and_receive(alice, bob, "M")
 
     bob.ack(frame, 3)
 
-    alice.expect(receipt("M", 3, author=ALICE, by=BOB, t=SENT_AT))
+    alice.expect(receipt("M", 3, author=cast.alice, by=cast.bob, t=SENT_AT))
     exchange_marker(alice, bob)
 
 
 def test_2_4_5_an_ack_has_no_reply_and_an_absent_author_gets_the_highest_level_only(
-    relay: Relay,
+    shared_relay: Relay,
+    cast: Cast,
 ) -> None:
     # An author on alice's worker: its receipt comes behind hers on the same way.
-    beside_alice = next(user for user in users_of_shard(shard_of(ALICE)) if user != ALICE)
-    alice, bob, other = relay.login(ALICE), relay.login(BOB), relay.login(beside_alice)
+    beside_alice = next(cast.others(shard_of(cast.alice)))
+    alice, bob, other = (
+        shared_relay.login(cast.alice),
+        shared_relay.login(cast.bob),
+        shared_relay.login(beside_alice),
+    )
     frame = send_and_receive(alice, bob, "M")
-    alice.send_message(GROUP, "MANY")
-    alice.expect(ack_1("MANY", author=ALICE, to=GROUP))
+    alice.send_message(cast.group, "MANY")
+    alice.expect(ack_1("MANY", author=cast.alice, to=cast.group))
     many = bob.recv()
     alice.close()
 
@@ -134,17 +146,17 @@ def test_2_4_5_an_ack_has_no_reply_and_an_absent_author_gets_the_highest_level_o
     bob.expect_nothing()
 
     exchange_marker(other, bob)
-    alice = relay.login(ALICE)
+    alice = shared_relay.login(cast.alice)
     assert sorted(alice.queued) == [
-        receipt("M", 3, author=ALICE, by=BOB, t=SENT_AT),
-        group_receipt("MANY", 3, author=ALICE, by=BOB, t=SENT_AT),
+        receipt("M", 3, author=cast.alice, by=cast.bob, t=SENT_AT),
+        group_receipt("MANY", 3, author=cast.alice, by=cast.bob, t=SENT_AT, group=cast.group),
     ]
 
 
-def test_2_4_6_a_missing_cmd_is_ack_and_others_are_refused(relay: Relay) -> None:
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+def test_2_4_6_a_missing_cmd_is_ack_and_others_are_refused(shared_relay: Relay, cast: Cast) -> None:
+    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
     frame = send_and_receive(alice, bob, "M")
-    [tag, body] = receipt("M", 2, author=ALICE, by=BOB, t=SENT_AT)
+    [tag, body] = receipt("M", 2, author=cast.alice, by=cast.bob, t=SENT_AT)
 
     others: tuple[object, ...] = ("nack", "ACK", "", None, 1, ["ack"])
     for other in others:
@@ -153,12 +165,12 @@ def test_2_4_6_a_missing_cmd_is_ack_and_others_are_refused(relay: Relay) -> None
         bob.send(["MsgInfo", {**body, "cmd": other}])
         bob.expect_error(400, tag="MsgInfo")
     bob.close()
-    bob = relay.login(BOB)
+    bob = shared_relay.login(cast.bob)
     assert bob.queued == [frame]
 
     del body["cmd"]
     bob.send([tag, body])
 
-    alice.expect(receipt("M", 2, author=ALICE, by=BOB, t=SENT_AT))
+    alice.expect(receipt("M", 2, author=cast.alice, by=cast.bob, t=SENT_AT))
     exchange_marker(alice, bob)
-    exchange_marker(alice, relay.login(EVE))
+    exchange_marker(alice, shared_relay.login(cast.eve))

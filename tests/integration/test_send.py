@@ -11,6 +11,7 @@ from .harness import (
     EVE,
     GROUP,
     SENT_AT,
+    Cast,
     Relay,
     ack_1,
     delivery,
@@ -19,19 +20,20 @@ from .harness import (
     message_id_of,
     poll_for,
     receipt,
-    users_of_shard,
 )
 
 LARGE = {"conversation": "x" * 66_000}
 
 
-def test_2_3_1_add_relay_is_required_and_type_relay_is_its_alias(relay: Relay) -> None:
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+def test_2_3_1_add_relay_is_required_and_type_relay_is_its_alias(
+    shared_relay: Relay, cast: Cast
+) -> None:
+    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
 
-    alice.send(["action", {"type": "relay"}, [element(BOB, "ALIAS")]])
+    alice.send(["action", {"type": "relay"}, [element(cast.bob, "ALIAS")]])
 
-    alice.expect(ack_1("ALIAS", author=ALICE, to=BOB))
-    bob.expect(delivery("ALIAS", author=ALICE))
+    alice.expect(ack_1("ALIAS", author=cast.alice, to=cast.bob))
+    bob.expect(delivery("ALIAS", author=cast.alice))
     others: tuple[object, ...] = (
         {"add": "update"},
         {"add": "Relay"},
@@ -44,9 +46,9 @@ def test_2_3_1_add_relay_is_required_and_type_relay_is_its_alias(relay: Relay) -
         ["relay"],
     )
     for other in others:
-        alice.send(["action", other, [element(BOB, "REFUSED")]])
+        alice.send(["action", other, [element(cast.bob, "REFUSED")]])
         alice.expect_error(400, tag="action")
-    alice.send(["action", [element(BOB, "REFUSED")]])
+    alice.send(["action", [element(cast.bob, "REFUSED")]])
     alice.expect_error(400, tag="action")
     exchange_marker(alice, bob)
 
@@ -96,26 +98,30 @@ def test_2_3_2_of_several_faults_the_first_in_the_pipeline_is_told(
     exchange_marker(alice, eve)
 
 
-def test_2_3_4_acks_1_come_in_the_order_of_sending_also_across_shards(relay: Relay) -> None:
-    alice = relay.login(ALICE)
-    here, there = next(users_of_shard(0)), next(users_of_shard(1))
+def test_2_3_4_acks_1_come_in_the_order_of_sending_also_across_shards(
+    shared_relay: Relay, cast: Cast
+) -> None:
+    alice = shared_relay.login(cast.alice)
+    here, there = next(cast.others(0)), next(cast.others(1))
     sent = [(f"M{number}", (here, there)[number % 2]) for number in range(200)]
 
     for message_id, to in sent:
         alice.send_message(to, message_id)
 
-    alice.expect(*(ack_1(message_id, author=ALICE, to=to) for message_id, to in sent))
+    alice.expect(*(ack_1(message_id, author=cast.alice, to=to) for message_id, to in sent))
 
 
-def test_2_3_4_ack_1_precedes_the_receipts_of_the_same_message(relay: Relay) -> None:
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+def test_2_3_4_ack_1_precedes_the_receipts_of_the_same_message(
+    shared_relay: Relay, cast: Cast
+) -> None:
+    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
     ids = [f"M{number}" for number in range(100)]
     for message_id in ids:
-        alice.send_message(BOB, message_id)
+        alice.send_message(cast.bob, message_id)
 
     for message_id in ids:
         message = bob.recv()
-        assert message == delivery(message_id, author=ALICE)
+        assert message == delivery(message_id, author=cast.alice)
         bob.ack(message)
 
     levels: dict[str, list[int]] = {message_id: [] for message_id in ids}
@@ -124,36 +130,43 @@ def test_2_3_4_ack_1_precedes_the_receipts_of_the_same_message(relay: Relay) -> 
     assert all(came == [1, 2] for came in levels.values()), levels
 
 
-def test_2_3_5_ack_1_is_not_queued_but_repeated_for_a_resend(relay: Relay) -> None:
-    alice = relay.login(ALICE)
-    alice.send_message(BOB, "M")
-    bob = relay.login(BOB)
+def test_2_3_5_ack_1_is_not_queued_but_repeated_for_a_resend(
+    shared_relay: Relay, cast: Cast
+) -> None:
+    alice = shared_relay.login(cast.alice)
+    alice.send_message(cast.bob, "M")
+    bob = shared_relay.login(cast.bob)
     if not bob.queued:
-        bob.expect(delivery("M", author=ALICE))
+        bob.expect(delivery("M", author=cast.alice))
     # The connection dies before alice has read her ack.
     alice.drop()
 
-    alice = relay.login(ALICE)
+    alice = shared_relay.login(cast.alice)
 
     assert alice.queued == []
-    alice.send_message(BOB, "M")
-    alice.expect(ack_1("M", author=ALICE, to=BOB))
+    alice.send_message(cast.bob, "M")
+    alice.expect(ack_1("M", author=cast.alice, to=cast.bob))
     exchange_marker(alice, bob)
 
 
 def test_2_3_6_the_block_list_is_an_extension_that_is_refused_and_changes_nothing(
-    relay: Relay,
+    shared_relay: Relay,
+    cast: Cast,
 ) -> None:
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
 
     bob.send(
-        ["action", {"type": "set"}, [["block", {"type": "add"}, [["user", {"jid": ALICE}, None]]]]]
+        [
+            "action",
+            {"type": "set"},
+            [["block", {"type": "add"}, [["user", {"jid": cast.alice}, None]]]],
+        ]
     )
 
     bob.expect_error(400, tag="action")
-    alice.send_message(BOB, "M")
-    alice.expect(ack_1("M", author=ALICE, to=BOB))
+    alice.send_message(cast.bob, "M")
+    alice.expect(ack_1("M", author=cast.alice, to=cast.bob))
     message = bob.recv()
-    assert message == delivery("M", author=ALICE)
+    assert message == delivery("M", author=cast.alice)
     bob.ack(message)
-    alice.expect(receipt("M", 2, author=ALICE, by=BOB, t=SENT_AT))
+    alice.expect(receipt("M", 2, author=cast.alice, by=cast.bob, t=SENT_AT))

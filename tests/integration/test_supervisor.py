@@ -16,16 +16,23 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from .conftest import RelayStarter
-from .harness import ALICE, BOB, DEADLINE_S, GROUP, REPOSITORY, Child, Relay, poll_for
+from relay.layout import DATA_FORMAT
+from relay.settings import ServerSettings, Settings
+from workers.reshard import reshard
 
-READY = re.compile(r"ready ws://127\.0\.0\.1:(\d+)/ fronts=1 workers=2\n")
+from .conftest import RelayStarter
+from .harness import ALICE, BOB, DEADLINE_S, GROUP, REPOSITORY, Child, Relay, lives, poll_for
+
+READY = re.compile(r"ready ws://127\.0\.0\.1:(\d+)/ fronts=1 workers=(\d)\n")
 
 
 class Command:
-    """`python supervisor.py` with any options; two workers and one front unless told otherwise."""
+    """`python supervisor.py` with any options and one front."""
 
-    def __init__(self, directory: Path, *options: str, cwd: Path = REPOSITORY) -> None:
+    def __init__(
+        self, directory: Path, *options: str, workers: int = 1, cwd: Path = REPOSITORY
+    ) -> None:
+        self._workers = workers
         self._stdout, self._stderr = (
             Path(tempfile.mkstemp(dir=directory, prefix=name)[1]) for name in ("stdout", "stderr")
         )
@@ -34,7 +41,8 @@ class Command:
             self.process = subprocess.Popen(
                 [
                     *(sys.executable, str(REPOSITORY / "supervisor.py")),
-                    *("--port", "0", "--workers", "2", "--fronts", "1", *options),
+                    *("--port", "0", "--workers", str(workers), "--fronts", "1"),
+                    *options,
                 ],
                 cwd=cwd,
                 stdin=subprocess.DEVNULL,
@@ -59,6 +67,7 @@ class Command:
         poll_for("the ready line", ready_or_over)
         found = READY.fullmatch(self.stdout)
         assert found, f"stdout {self.stdout!r}\n{self.stderr}"
+        assert int(found[2]) == self._workers
         return int(found[1])
 
     def wait_for_log(self, pattern: str) -> re.Match[str]:
@@ -74,7 +83,7 @@ class Command:
             self._seen |= {root, *root.children(recursive=True)}
         except psutil.NoSuchProcess:
             pass
-        return [process for process in self._seen if _lives(process)]
+        return [process for process in self._seen if lives(process)]
 
     def wait(self) -> int:
         """Return the exit code; no process is left behind."""
@@ -88,14 +97,13 @@ class Command:
         self.process.wait(DEADLINE_S)
 
 
-def _lives(process: Any) -> bool:
-    try:
-        return bool(process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
 Launcher = Callable[..., Command]
+
+
+@pytest.fixture
+def relay(start_relay: RelayStarter) -> Relay:
+    """One worker and one front: most of what a supervisor does shows on them."""
+    return start_relay(workers=1)
 
 
 @pytest.fixture
@@ -166,7 +174,7 @@ def can_log_in(relay: Relay, user: str) -> bool:
 def test_it_says_ready_once_and_a_signal_stops_it_in_order(
     launch: Launcher, stop_signal: signal.Signals
 ) -> None:
-    command = launch()
+    command = launch(workers=2)
     port = command.wait_until_ready()
     assert len(command.processes()) == 4
     socket.create_connection(("127.0.0.1", port)).close()
@@ -207,7 +215,7 @@ def test_a_second_interrupt_does_not_wait_for_a_child_that_does_not_stop(
     command.process.send_signal(signal.SIGINT)
 
     assert command.wait() == 0  # within less than the stop deadline of 30 s
-    assert len(re.findall(r"exited .*signal=SIGKILL", command.stderr)) == 3
+    assert len(re.findall(r"exited .*signal=SIGKILL", command.stderr)) == 2
 
 
 def test_a_child_that_does_not_stop_is_killed_at_the_deadline(
@@ -229,7 +237,7 @@ def test_a_child_that_does_not_stop_is_killed_at_the_deadline(
 def test_the_run_directory_goes_with_the_supervisor(relay: Relay) -> None:
     [run_dir] = (relay.directory / "run").iterdir()
     assert run_dir.stat().st_mode & 0o777 == 0o700
-    assert json.loads((run_dir / "settings.json").read_bytes())["server"]["workers"] == 2
+    assert json.loads((run_dir / "settings.json").read_bytes())["server"]["workers"] == 1
 
     relay.stop()
 
@@ -261,10 +269,6 @@ def test_the_port_can_be_taken_again_at_once(launch: Launcher) -> None:
     ("options", "complaint"),
     [
         (["--wrokers", "2"], "--wrokers"),
-        (["--workers", "many"], '--workers = "many" .* an integer'),
-        (["--durability", "none"], '--durability .* "fsync" or "os"'),
-        (["--host", "0.0.0.0"], "0.0.0.0.*--insecure-open"),
-        (["--config", "/nowhere/relay.toml"], "/nowhere/relay.toml: cannot read"),
         (["--groups", "/nowhere/groups.json"], "/nowhere/groups.json: cannot read"),
     ],
 )
@@ -315,25 +319,23 @@ def test_a_second_supervisor_on_the_same_data_is_one_line_and_exit_1(launch: Lau
     assert first.process.poll() is None
 
 
-def stopped_store(launch: Launcher) -> None:
-    """Have a data directory that a relay has left in order."""
-    first = launch()
-    first.wait_until_ready()
-    first.process.terminate()
-    assert first.wait() == 0
+def lay_out(data: Path, workers: int) -> None:
+    """Have a data directory in order."""
+    data.mkdir(mode=0o700)
+    reshard(data, Settings(server=ServerSettings(workers=workers, fronts=1, data=str(data))))
 
 
 def test_data_of_another_format_are_one_line_and_exit_1(launch: Launcher, tmp_path: Path) -> None:
     (tmp_path / "data" / "worker-0").mkdir(parents=True)
-    (tmp_path / "data" / "meta.json").write_text('{"format":1,"workers":2}')
+    (tmp_path / "data" / "meta.json").write_text('{"format":1,"workers":1}')
 
-    assert_refused(launch(), 1, "has format 1, but this version reads format 2")
+    assert_refused(launch(), 1, f"has format 1, but this version reads format {DATA_FORMAT}")
 
 
 def test_data_without_their_layout_are_one_line_and_exit_1(
     launch: Launcher, tmp_path: Path
 ) -> None:
-    stopped_store(launch)
+    lay_out(tmp_path / "data", workers=1)
     (tmp_path / "data" / "meta.json").unlink()
 
     assert_refused(launch(), 1, r"holds stores but no meta\.json")
@@ -342,10 +344,10 @@ def test_data_without_their_layout_are_one_line_and_exit_1(
 @pytest.fixture
 def resharding(launch: Launcher, tmp_path: Path) -> Iterator[Command]:
     """A supervisor whose re-sharding waits for a store that something else holds."""
-    stopped_store(launch)
-    with (tmp_path / "data" / "gen-1" / "worker-1" / "lock").open("r+") as lock:
+    lay_out(tmp_path / "data", workers=2)
+    with (tmp_path / "data" / "gen-1" / "worker-1" / "lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        command = launch("--workers", "3")
+        command = launch(workers=3)
         poll_for("the re-sharding", lambda: len(command.processes()) == 2)
         yield command
 
@@ -367,21 +369,17 @@ def cut_off(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-4096])
 
 
-def empty(file: Path) -> None:
-    file.write_bytes(b"")
-
-
 def move_away(file: Path) -> None:
     file.parent.rename(file.parent.with_name("aside"))
 
 
+# What else can be wrong with a file: tests/workers/test_storefile.py.
 @pytest.mark.parametrize(
     ("break_it", "workers", "complaint"),
     [
-        (empty, 2, "it is empty"),
         (cut_off, 2, "it is cut off"),
         (move_away, 2, "its directory is missing"),
-        (empty, 3, "it is empty"),  # found before it is laid out anew
+        (cut_off, 3, "it is cut off"),  # found before it is laid out anew
     ],
 )
 def test_a_store_that_is_not_whole_ends_the_start_with_exit_1_and_is_left_alone(
@@ -391,12 +389,12 @@ def test_a_store_that_is_not_whole_ends_the_start_with_exit_1_and_is_left_alone(
     workers: int,
     complaint: str,
 ) -> None:
-    stopped_store(launch)
+    lay_out(tmp_path / "data", workers=2)
     file = tmp_path / "data" / "gen-1" / "worker-1" / "data.mdb"
     break_it(file)
     content = file.read_bytes() if file.exists() else None
 
-    command = launch("--workers", str(workers))
+    command = launch(workers=workers)
 
     assert command.wait() == 1
     assert command.stdout == ""
@@ -456,14 +454,15 @@ def test_a_child_that_crashes_leaves_its_stack_in_the_log(launch: Launcher) -> N
         if process.pid != command.process.pid:
             process.send_signal(signal.SIGABRT)
 
-    for role, index in (("front", 0), ("worker", 0), ("worker", 1)):
-        command.wait_for_log(rf"{role}\.exited .*index={index} .*signal=SIGABRT .*hint=.*stack")
-    # The dumps of three processes may be mixed within a line.
-    assert command.stderr.count("Fatal Python error") == 3
+    for role in ("front", "worker"):
+        command.wait_for_log(rf"{role}\.exited .*index=0 .*signal=SIGABRT .*hint=.*stack")
+    # The dumps of two processes may be mixed within a line.
+    assert command.stderr.count("Fatal Python error") == 2
 
 
 def test_a_hung_child_is_killed_and_restarted(start_relay: RelayStarter) -> None:
-    relay = start_relay(config="[supervisor]\nheartbeat_s = 0.05\nhung_after_s = 1.0\n")
+    config = "[supervisor]\nheartbeat_s = 0.05\nhung_after_s = 1.0\n"
+    relay = start_relay(workers=1, config=config)
     relay.expect_in_log("worker.hung")
     hung = one(relay, "worker")
 
@@ -480,7 +479,7 @@ def test_a_hung_child_is_killed_and_restarted(start_relay: RelayStarter) -> None
 def test_one_that_cannot_boot_later_is_tried_slowly_while_the_rest_serves(
     start_relay: RelayStarter,
 ) -> None:
-    relay = start_relay()
+    relay = start_relay(workers=2)
     dead = one(relay, "worker")
     store = relay.directory / "data" / "gen-1" / "worker-0"
     # It dies and cannot start again: its directory has become a file.
@@ -500,15 +499,15 @@ def test_one_that_cannot_boot_later_is_tried_slowly_while_the_rest_serves(
 
 def test_children_stop_when_the_supervisor_is_killed(relay: Relay) -> None:
     children = relay.children()
-    assert len(children) == 3
+    assert len(children) == 2
 
     relay.process.kill()
     relay.process.wait(DEADLINE_S)
 
-    poll_for("the end of all children", lambda: not any(_lives(c.process) for c in children))
+    poll_for("the end of all children", lambda: not any(lives(c.process) for c in children))
     relay.kill_everything()  # there is nothing left to kill; it can start again
     relay.start()
-    assert len(relay.children()) == 3
+    assert len(relay.children()) == 2
 
 
 def test_a_new_supervisor_takes_over_at_once_from_a_killed_one(
@@ -517,7 +516,7 @@ def test_a_new_supervisor_takes_over_at_once_from_a_killed_one(
     """The old children may still hold the port and the stores: it waits for them to go."""
     killed = launch()
     port = killed.wait_until_ready()
-    assert len(killed.processes()) == 4
+    assert len(killed.processes()) == 3
     killed.process.kill()
 
     successor = launch("--port", str(port))
@@ -529,7 +528,8 @@ def test_a_new_supervisor_takes_over_at_once_from_a_killed_one(
     assert list(run_dirs.iterdir()) == []  # not even what the killed one left
 
 
-def test_the_workers_own_their_stores_alone(relay: Relay) -> None:
+def test_the_workers_own_their_stores_alone(start_relay: RelayStarter) -> None:
+    relay = start_relay(workers=2)
     for index in range(2):
         path = relay.directory / "data" / "gen-1" / f"worker-{index}" / "lock"
         with path.open("a") as lock, pytest.raises(BlockingIOError):
@@ -568,9 +568,20 @@ def test_sighup_refuses_bad_groups_whole_and_keeps_the_old(relay: Relay) -> None
 
 
 def test_sighup_without_a_groups_file_changes_nothing(start_relay: RelayStarter) -> None:
-    relay = start_relay(groups=None)
+    relay = start_relay(workers=1, groups=None)
 
     relay.reload()
 
     poll_for("a log line", lambda: bool(events(relay, "groups.not_reloaded")))
-    assert len(relay.children()) == 3
+    assert len(relay.children()) == 2
+
+
+def test_sighup_without_a_settings_file_changes_nothing(launch: Launcher) -> None:
+    command = launch()
+    command.wait_until_ready()
+
+    command.process.send_signal(signal.SIGHUP)
+
+    command.wait_for_log(r"groups\.not_reloaded")  # the last that is said of it
+    assert re.search(r"settings\.not_reloaded", command.stderr)
+    assert len(command.processes()) == 3

@@ -14,9 +14,8 @@ from .conftest import RelayStarter
 from .harness import (
     ALICE,
     AUTH_SUCCESS,
-    BOB,
-    CAROL,
     DEADLINE_S,
+    Cast,
     Relay,
     SheetClient,
     ack_1,
@@ -37,14 +36,16 @@ def web_socket_frame(opcode: int, data: bytes, *, mask: bool = True, head: int =
     return bytes([head | opcode, (0x80 if mask else 0) | len(data)]) + key + masked
 
 
-def test_any_path_is_served_and_who_speaks_no_web_socket_is_turned_away(relay: Relay) -> None:
+def test_any_path_is_served_and_who_speaks_no_web_socket_is_turned_away(
+    shared_relay: Relay, cast: Cast
+) -> None:
     for path in ("", "socket", "a/b/c?x=1&y=%20", "?token=t"):
-        with connect(relay.url + path, subprotocols=[Subprotocol("chat")]) as client:
+        with connect(shared_relay.url + path, subprotocols=[Subprotocol("chat")]) as client:
             assert client.subprotocol is None
             client.send(json.dumps(auth_frame("1")))
             assert json.loads(client.recv(DEADLINE_S)) == AUTH_SUCCESS
 
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
     openings = (
         b"",
         b"\x00" * 300,
@@ -58,7 +59,7 @@ def test_any_path_is_served_and_who_speaks_no_web_socket_is_turned_away(relay: R
         b"GET \xff\xfe HTTP/1.1\r\n\r\n",
     )
     for opening in openings:
-        with socket.create_connection(("127.0.0.1", relay.port), DEADLINE_S) as peer:
+        with socket.create_connection(("127.0.0.1", shared_relay.port), DEADLINE_S) as peer:
             try:
                 peer.sendall(opening)
                 peer.shutdown(socket.SHUT_WR)
@@ -86,19 +87,21 @@ VIOLATIONS: dict[str, tuple[int, bytes]] = {
 }
 
 
-def test_a_violation_of_rfc_6455_closes_that_connection_alone(relay: Relay) -> None:
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+def test_a_violation_of_rfc_6455_closes_that_connection_alone(
+    shared_relay: Relay, cast: Cast
+) -> None:
+    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
     expected = []
     for name, (code, data) in VIOLATIONS.items():
-        victim = relay.login(CAROL)
+        victim = shared_relay.login(cast.carol)
         # What is on its way when the connection ends is not lost.
-        alice.send_message(CAROL, name)
+        alice.send_message(cast.carol, name)
         victim.send_raw(data)
         assert (name, victim.wait_for_close()) == (name, code)
-        alice.expect(ack_1(name, author=ALICE, to=CAROL))
+        alice.expect(ack_1(name, author=cast.alice, to=cast.carol))
         exchange_marker(alice, bob)
-        expected.append(delivery(name, author=ALICE))
-    assert relay.login(CAROL).queued == expected
+        expected.append(delivery(name, author=cast.alice))
+    assert shared_relay.login(cast.carol).queued == expected
 
 
 def close_and_go(client: SheetClient) -> None:
@@ -118,26 +121,27 @@ WAYS_TO_LEAVE: dict[str, Callable[[SheetClient], None]] = {
 
 
 def test_whichever_way_a_client_leaves_nothing_is_lost_and_no_one_else_notices(
-    relay: Relay,
+    shared_relay: Relay,
+    cast: Cast,
 ) -> None:
-    alice, carol = relay.login(ALICE), relay.login(CAROL)
+    alice, carol = shared_relay.login(cast.alice), shared_relay.login(cast.carol)
     ids = [f"M{number:03}" for number in range(20 * len(WAYS_TO_LEAVE))]
     unsent = list(ids)
     for leave in WAYS_TO_LEAVE.values():
-        bob = relay.login(BOB)
+        bob = shared_relay.login(cast.bob)
         batch, unsent = unsent[:20], unsent[20:]
         for message_id in batch[:10]:
-            alice.send_message(BOB, message_id)
+            alice.send_message(cast.bob, message_id)
         bob.recv()
 
         leave(bob)
 
         for message_id in batch[10:]:
-            alice.send_message(BOB, message_id)
-        alice.expect(*(ack_1(message_id, author=ALICE, to=BOB) for message_id in batch))
+            alice.send_message(cast.bob, message_id)
+        alice.expect(*(ack_1(message_id, author=cast.alice, to=cast.bob) for message_id in batch))
         exchange_marker(alice, carol)
 
-    assert [message_id_of(frame) for frame in relay.login(BOB).queued] == ids
+    assert [message_id_of(frame) for frame in shared_relay.login(cast.bob).queued] == ids
     exchange_marker(carol, alice)
 
 
@@ -165,15 +169,17 @@ def test_what_comes_after_a_connection_was_closed_counts_as_never_sent(
         assert relay.login(user).queued == [delivery("KEPT", author=ALICE)]
 
 
-def test_a_message_in_ten_thousand_empty_pieces_is_one_message(relay: Relay) -> None:
+def test_a_message_in_ten_thousand_empty_pieces_is_one_message(
+    shared_relay: Relay, cast: Cast
+) -> None:
     """The bytes of fragments are bounded; their number costs nothing."""
-    alice, bob = relay.login(ALICE), relay.login(BOB)
-    whole = json.dumps(action(element(BOB, "M"))).encode()
+    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    whole = json.dumps(action(element(cast.bob, "M"))).encode()
 
     alice.send_text(whole[:10], fin=False)
     for _ in range(100):
         alice.send_raw(web_socket_frame(0, b"", head=0) * 100)
     alice.send_rest(whole[10:])
 
-    alice.expect(ack_1("M", author=ALICE, to=BOB))
-    bob.expect(delivery("M", author=ALICE))
+    alice.expect(ack_1("M", author=cast.alice, to=cast.bob))
+    bob.expect(delivery("M", author=cast.alice))
