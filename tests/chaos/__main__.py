@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from .run import Options, Run, banner, to_stdout
+from .sabotage import NAMES
 
 DEFAULTS = Options()
 EPILOG = """\
@@ -48,6 +49,12 @@ def parse(argv: list[str]) -> Options:
         "--reshard",
         action="store_true",
         help="start each new supervisor with another number of workers, at most one more",
+    )
+    add(
+        "--sabotage",
+        choices=list(NAMES),
+        help="start a relay that breaks a promise, to see that this is found: "
+        + "; ".join(f"{name}: {what}" for name, what in NAMES.items()),
     )
     add("--keep", type=Path, help="use this new directory for data and log, and leave it there")
     given = parser.parse_args(argv)

@@ -24,6 +24,7 @@ from typing import Any, Final
 import psutil  # type: ignore[import-untyped]
 
 from .checker import Violation
+from .sabotage import VARIABLE
 from .schedule import Fault, Target
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
@@ -35,7 +36,12 @@ VICTIM_S: Final = 5.0
 # nobody listens may otherwise be given that very port and be connected with itself.
 PORTS: Final = range(20000, 32000)
 
-_MODULES: Final[dict[str, Target]] = {"workers": "worker", "relay.front": "front"}
+_MODULES: Final[dict[str, Target]] = {
+    "workers": "worker",
+    "relay.front": "front",
+    "tests.chaos.sabotage.worker": "worker",
+    "tests.chaos.sabotage.front": "front",
+}
 
 
 class FleetError(Exception):
@@ -54,6 +60,7 @@ class Fleet:
         config: str,
         groups: Mapping[str, Iterable[str]],
         random: Random,
+        sabotage: str | None,
         keep: Path | None,
         now_s: Callable[[], float],
     ) -> None:
@@ -61,6 +68,7 @@ class Fleet:
         self._most_workers = workers + 1
         self._reshards = reshards
         self._fronts = fronts
+        self._sabotage = sabotage
         self._random = random
         self._now_s = now_s
         self._kept = keep is not None
@@ -166,9 +174,13 @@ class Fleet:
 
     async def _spawn(self) -> asyncio.subprocess.Process:
         environment = {k: v for k, v in os.environ.items() if k != "XDG_RUNTIME_DIR"}
+        program = ["supervisor.py"]
+        if self._sabotage is not None:
+            program = ["-m", "tests.chaos.sabotage.supervisor"]
+            environment[VARIABLE] = self._sabotage
         with self.log_path.open("ab") as log:
             return await asyncio.create_subprocess_exec(
-                *(sys.executable, "supervisor.py", "--port", str(self.port)),
+                *(sys.executable, *program, "--port", str(self.port)),
                 *("--workers", str(self._workers), "--fronts", str(self._fronts)),
                 *("--data", str(self.directory / "data"), "--log-format", "json"),
                 *("--config", str(self.directory / "relay.toml")),

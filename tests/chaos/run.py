@@ -66,6 +66,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     kills_per_minute: float = 20.0
     rate: float = 100.0
     reshard: bool = False
+    sabotage: str | None = None
     keep: Path | None = None
 
 
@@ -113,6 +114,7 @@ class Run:
             config=CONFIG,
             groups=groups,
             random=random,
+            sabotage=options.sabotage,
             keep=options.keep,
             now_s=self._now_s,
         )
@@ -326,8 +328,13 @@ def banner(options: Options) -> str:
     fields = {
         name.replace("_", "-"): value for name, value in msgspec.structs.asdict(options).items()
     }
-    numbers = [f"--{n} {v:g}" for n, v in fields.items() if n not in ("keep", "reshard")]
-    return " ".join(["chaos", *numbers, *(["--reshard"] if options.reshard else [])])
+    others = ("keep", "reshard", "sabotage")
+    parts = ["chaos", *(f"--{n} {v:g}" for n, v in fields.items() if n not in others)]
+    if options.reshard:
+        parts.append("--reshard")
+    if options.sabotage:
+        parts.append(f"--sabotage {options.sabotage}")
+    return " ".join(parts)
 
 
 def to_stdout(line: str) -> None:

@@ -47,7 +47,10 @@ def test_nothing_acked_is_lost_repeated_or_reordered_while_processes_die() -> No
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("options", ["--seconds 0", "--workers none", "--groups -1", "--keep ."])
+@pytest.mark.parametrize(
+    "options",
+    ["--seconds 0", "--workers none", "--groups -1", "--keep .", "--sabotage no-such"],
+)
 def test_bad_usage_exits_with_2_and_starts_nothing(options: str) -> None:
     with chaos(*options.split()) as process:
         output, _ = process.communicate(timeout=DEADLINE_S)

@@ -1,0 +1,36 @@
+"""A relay that breaks a promise on purpose, so that a chaos run can show that it would be found.
+
+`supervisor`, `worker` and `front` are programs that stand in for the relay's own and are told by
+`RELAY_SABOTAGE` what to do wrong. They replace methods of the classes that they run. The relay
+itself knows nothing of this: no setting, option or variable of it leads here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Final
+
+VARIABLE: Final = "RELAY_SABOTAGE"
+
+NAMES: Final = {
+    "early-ack": "workers send what a batch has to say before they commit it",
+    "no-replay": "fronts do not repeat to a worker's successor what the worker did not confirm",
+    "no-dedupe": "workers do not look whether they know a message",
+    "no-outbox": "workers keep nothing for each other until it is applied",
+}
+
+# How a sabotage replaces an attribute: `setattr`, or a test's that can be undone.
+Patch = Callable[[object, str, object], None]
+
+
+def chosen() -> str:
+    """Return what this process is to do wrong.
+
+    Raises:
+        KeyError: it was not told, or told something unknown.
+    """
+    name = os.environ[VARIABLE]
+    if name not in NAMES:
+        raise KeyError(f"{VARIABLE}={name}: none of {', '.join(NAMES)}")
+    return name

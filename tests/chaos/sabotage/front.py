@@ -1,0 +1,44 @@
+"""A front that breaks a promise, if it is one of a front's."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from relay import log
+from relay.bus.topology import WorkerAddress
+from relay.front.bus import WorkerLink
+from relay.front.server import main as serve
+from relay.process import Place, run
+
+from . import Patch, chosen
+
+
+def no_replay(patch: Patch) -> None:
+    """Let a link forget what is unconfirmed when the worker's successor is there."""
+    connect = WorkerLink.connect
+
+    def connect_and_forget(
+        link: WorkerLink, address: WorkerAddress, announce: Callable[[WorkerLink], None]
+    ) -> None:
+        link._outgoing.restart()
+        link._durable = []
+        connect(link, address, announce)
+
+    patch(WorkerLink, "connect", connect_and_forget)
+
+
+SABOTAGES = {"no-replay": no_replay}
+
+
+def main(place: Place) -> None:
+    """Serve as a front does, but for the sabotage."""
+    name = chosen()
+    log.get_logger().warning("process.sabotaged", sabotage=name)
+    if name in SABOTAGES:
+        SABOTAGES[name](setattr)
+    serve(place)
+
+
+if __name__ == "__main__":
+    sys.exit(run("front", main))

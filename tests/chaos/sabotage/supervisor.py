@@ -1,0 +1,16 @@
+"""`supervisor.py`, but for the programs that it starts: sabotaged workers and fronts."""
+
+from __future__ import annotations
+
+import sys
+
+from relay.child import MODULES
+from supervisor import main
+
+from . import chosen
+
+if __name__ == "__main__":
+    chosen()
+    MODULES["worker"] = "tests.chaos.sabotage.worker"
+    MODULES["front"] = "tests.chaos.sabotage.front"
+    sys.exit(main(sys.argv[1:]))

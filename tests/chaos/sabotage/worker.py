@@ -1,0 +1,101 @@
+"""A worker that breaks a promise, if it is one of a worker's."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+from relay import log
+from relay.bus.envelopes import Durable, GroupCopy, Receipt, SendToGroup, SendToUser, ToWorker
+from relay.process import Place, run
+from workers.__main__ import main as serve
+from workers.effects import Effects, Identity
+from workers.keys import message_key
+from workers.loop import Worker
+from workers.outbox import Outbox
+from workers.shard import Shard
+from workers.store import Batch
+
+from . import Patch, chosen
+
+# What a disk with moving heads takes for a commit. On a fast one few kills would strike between the
+# effects and their commit.
+COMMIT_S = 0.02
+
+
+def early_ack(patch: Patch) -> None:
+    """Send the effects of a batch first and commit it then."""
+    run_in_order = Worker.run
+
+    def run_early(worker: Worker) -> None:
+        end = worker._shard.end
+
+        def end_and_send() -> Effects:
+            worker._send(end())
+            time.sleep(COMMIT_S)
+            return Effects()
+
+        patch(worker._shard, "end", end_and_send)
+        run_in_order(worker)
+
+    patch(Worker, "run", run_early)
+
+
+def no_dedupe(patch: Patch) -> None:
+    """Take every send and every copy of a group message for a new one."""
+    handle, apply_copy = Shard.handle, Shard._apply_copy
+
+    def handle_as_new(shard: Shard, origin: Identity, envelope: ToWorker) -> None:
+        match envelope:
+            case SendToUser():
+                _forget(shard, envelope.message_id, envelope.author, envelope.chat, "")
+            case SendToGroup():
+                _forget(shard, envelope.message_id, envelope.author, "", envelope.chat)
+        handle(shard, origin, envelope)
+
+    def apply_as_new(shard: Shard, copy: GroupCopy) -> None:
+        for member in copy.members:
+            _forget(shard, copy.message_id, copy.author, member, copy.group)
+        apply_copy(shard, copy)
+
+    patch(Shard, "handle", handle_as_new)
+    patch(Shard, "_apply_copy", apply_as_new)
+
+
+def _forget(shard: Shard, message_id: str, author: str, recipient: str, group: str) -> None:
+    batch = shard._batch
+    batch._delete(message_key(message_id, author, recipient, group), db=batch._messages)
+
+
+def no_outbox(patch: Patch) -> None:
+    """Send what is for a peer, if it is there, and keep nothing of it."""
+    put = Outbox.put
+
+    def put_and_forget(
+        outbox: Outbox,
+        batch: Batch,
+        seq: int,
+        content: GroupCopy | Receipt,
+        send: Callable[[Durable], None],
+    ) -> None:
+        put(outbox, batch, seq, content, send)
+        batch.delete_outgoing(outbox._key, seq)
+
+    patch(Outbox, "put", put_and_forget)
+
+
+SABOTAGES = {"early-ack": early_ack, "no-dedupe": no_dedupe, "no-outbox": no_outbox}
+
+
+def main(place: Place) -> None:
+    """Serve as a worker does, but for the sabotage."""
+    name = chosen()
+    log.get_logger().warning("process.sabotaged", sabotage=name)
+    if name in SABOTAGES:
+        SABOTAGES[name](setattr)
+    serve(place)
+
+
+if __name__ == "__main__":
+    sys.exit(run("worker", main))
