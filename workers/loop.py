@@ -70,6 +70,11 @@ COUNTERS_MS = 60_000
 LOCK_WAIT_S = 5.0
 
 
+# What LMDB raises where the kernel refuses a write (EIO, EFBIG and the like have no class of their
+# own), or where its map is full.
+_WRITE_ERRORS = (lmdb.Error, lmdb.DiskError, lmdb.MapFullError)
+
+
 class _FrontLink:
     """Both directions of the link with one front."""
 
@@ -176,7 +181,9 @@ class Worker:
                 self._tick()
             # What reached the inbox before the stop is still answered.
             self._turn(self._drain(dict(self._poller.poll(0))))
-        except lmdb.Error as error:
+        except _WRITE_ERRORS as error:
+            if type(error) not in _WRITE_ERRORS:
+                raise  # a kind of its own, such as a key that is too long: a bug
             self._note_write_error(str(error))
             raise StoreWriteError(f"{self._directory}: {error}") from error
         finally:
@@ -303,24 +310,27 @@ class Worker:
         for peer in self._new_peers:
             shard.peer_connected(peer)
         self._new_peers.clear()
-        if self._mishaps.has_suspects:
-            received = [self._without_poison(each) for each in received]
         for origin, index, items, applied in received:
             for item in items:
-                try:
-                    if type(item) is Durable:
-                        assert index is not None, "only workers have an outbox"
-                        shard.apply(origin, index, item)
-                    else:
-                        shard.handle(origin, item)
-                except lmdb.Error:
-                    raise
-                except Exception:
-                    self._note_crash(item)
-                    raise
+                self._decide_on(origin, index, item)
             for each in applied:
                 assert index is not None, "only workers confirm an outbox"
                 shard.applied(index, each)
+
+    def _decide_on(self, origin: Identity, peer: int | None, item: ToWorker) -> None:
+        if self._mishaps.has_suspects and self._mishaps.is_poison(item):
+            self._set_aside(origin, peer, item)
+            return
+        try:
+            if type(item) is Durable:
+                assert peer is not None, "only workers have an outbox"
+                self._shard.apply(origin, peer, item)
+            else:
+                self._shard.handle(origin, item)
+        except Exception as error:
+            if type(error) not in _WRITE_ERRORS:
+                self._note_crash(item)
+            raise
 
     def _refuse_sends(self, received: list[_Received]) -> list[_Received]:
         """Answer the sends while none can be stored; return the rest, which may need a write.
@@ -341,7 +351,7 @@ class Worker:
             with self._store.reading() as batch:
                 self._shard.begin(batch, now_ms=_now_ms())
                 for origin, item in sends:
-                    self._shard.handle(origin, item)
+                    self._decide_on(origin, None, item)
                 effects = self._shard.end()
             self._send(effects, confirms=False)
         return rest
@@ -353,22 +363,16 @@ class Worker:
         except BootError as error:
             self._log.error("mishap.not_noted", reason=str(error))
 
-    def _without_poison(self, received: _Received) -> _Received:
-        """Set aside what crashed the worker too often, in a file for whoever mends the bug (I7)."""
-        kept: list[ToWorker] = []
-        for item in received.items:
-            if not self._mishaps.is_poison(item):
-                kept.append(item)
-                continue
-            path = self._place.data_dir / "set-aside" / f"{fingerprint(item)}.msgpack"
-            try:
-                path.parent.mkdir(mode=0o700, exist_ok=True)
-                replace_file(path, msgspec.msgpack.encode(item))
-            except (BootError, OSError) as error:
-                self._log.error("stanza.not_kept", reason=str(error))
-            self._log.error("stanza.set_aside", kind=type(item).__name__, file=str(path))
-            self._shard.set_aside(received.origin, received.peer, item)
-        return received._replace(items=kept)
+    def _set_aside(self, origin: Identity, peer: int | None, stanza: ToWorker) -> None:
+        """Keep what crashed the worker too often in a file for whoever mends the bug (I7)."""
+        path = self._place.data_dir / "set-aside" / f"{fingerprint(stanza)}.msgpack"
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            replace_file(path, msgspec.msgpack.encode(stanza))
+        except (BootError, OSError) as error:
+            self._log.error("stanza.not_kept", reason=str(error))
+        self._log.error("stanza.set_aside", kind=type(stanza).__name__, file=str(path))
+        self._shard.set_aside(origin, peer, stanza)
 
     def _send(self, effects: Effects, *, confirms: bool = True) -> None:
         if confirms and not self._lazy:  # what waits there is not stored yet

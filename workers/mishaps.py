@@ -49,11 +49,8 @@ class Mishaps:
             self._record = msgspec.json.decode(self._path.read_bytes(), type=_Record)
         except FileNotFoundError:
             self._record = _Record()
-
-    @property
-    def has_suspects(self) -> bool:
-        """Whether any stanza ever crashed the worker; without one nothing need be looked at."""
-        return bool(self._record.crashes)
+        # Whether any stanza ever crashed the worker; without one nothing need be looked at.
+        self.has_suspects = bool(self._record.crashes)
 
     def note_crash(self, stanza: ToWorker) -> None:
         """Count a crash that `stanza` caused; durable for the next incarnation when this returns.
@@ -66,6 +63,7 @@ class Mishaps:
         crashes[name] = crashes.get(name, 0) + 1
         while len(crashes) > MAX_SUSPECTS:
             del crashes[next(iter(crashes))]
+        self.has_suspects = True
         self._save()
 
     def is_poison(self, stanza: ToWorker) -> bool:

@@ -111,6 +111,7 @@ class Store:
                 whole, or not the one that is asked for. Nothing changed.
         """
         self._max_map_bytes = max_map_bytes
+        self._is_synced = durability == "fsync"
         self._lock_file = lock_store(directory, wait_s=lock_wait_s, create=mark is None)
         try:
             self._open(directory, durability == "fsync", map_bytes, mark)
@@ -159,7 +160,8 @@ class Store:
 
     def close(self) -> None:
         """Release the environment and the lock; in mode "os" sync what the kernel still holds."""
-        self._env.sync(True)
+        if not self._is_synced:
+            self._env.sync(True)
         self._env.close()
         os.close(self._lock_file)
 

@@ -45,10 +45,17 @@ class Outgoing(Generic[Item]):
         self._sent.append(_Sent(self._number, size, keep))
         self.unconfirmed_bytes += size
 
-    def confirm(self, number: int) -> None:
-        """Forget every batch up to `number`; confirmations are cumulative and may repeat."""
+    def confirm(self, number: int) -> list[tuple[Item, ...]]:
+        """Forget every batch up to `number`, and return what was kept of each.
+
+        Confirmations are cumulative and may repeat.
+        """
+        confirmed = []
         while self._sent and self._sent[0].number <= number:
-            self.unconfirmed_bytes -= self._sent.popleft().size
+            batch = self._sent.popleft()
+            self.unconfirmed_bytes -= batch.size
+            confirmed.append(batch.keep)
+        return confirmed
 
     def unconfirmed(self) -> Iterator[Item]:
         """Yield in order what must be sent again to the peer's next incarnation."""

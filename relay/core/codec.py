@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from hashlib import blake2b
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -74,12 +75,24 @@ class _AckBody(msgspec.Struct, rename={"author": "from", "message_id": "id"}):
     t: msgspec.Raw = msgspec.Raw(b"null")
 
 
+def _number(text: str) -> int | float:
+    """Return what a number in a message is, 1.0 and 1e0 the same as 1: they are deep-equal (R20).
+
+    Raises:
+        ValueError: beyond a double.
+    """
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError("a number beyond a double")
+    return int(number) if number.is_integer() else number
+
+
 _decode_action = msgspec.json.Decoder(tuple[str, _Relay, list[_Element]]).decode
 _decode_ack = msgspec.json.Decoder(tuple[str, _AckBody]).decode
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_any = msgspec.json.Decoder().decode
-_decode_message = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_message = msgspec.json.Decoder(dict[str, Any], float_hook=_number).decode
 _encode_canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -179,10 +192,7 @@ class Codec:
                 key_extra=key_extra,
                 extra=extra,
             )
-        canonical = _encode_canonical(content)
-        if b".0" in canonical:
-            canonical = _encode_canonical(_with_whole_numbers(content))
-        digest = blake2b(canonical, digest_size=8).digest()
+        digest = blake2b(_encode_canonical(content), digest_size=8).digest()
         return Send(local, is_group, message_id, time_s, digest, frame)
 
     def _general(self, payload: bytes, user: str, now_s: int) -> Stanza:
@@ -343,19 +353,6 @@ class Codec:
             chat_is_group,
             _ack_time(body.t),
         )
-
-
-def _with_whole_numbers(value: Any) -> Any:
-    """Return JSON content with 1.0 as 1: they are one number, so two texts may be deep-equal."""
-    match value:
-        case dict():
-            return {key: _with_whole_numbers(each) for key, each in value.items()}
-        case list():
-            return [_with_whole_numbers(each) for each in value]
-        case float() if value.is_integer():
-            return int(value)
-        case _:
-            return value
 
 
 def check_id(message_id: str | None) -> None:

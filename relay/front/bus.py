@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from itertools import chain
 
 import zmq
 
@@ -16,6 +17,7 @@ from relay.bus import envelopes
 from relay.bus.envelopes import (
     Acked,
     FrontBatch,
+    Refused,
     SendToGroup,
     SendToUser,
     ToWorker,
@@ -50,6 +52,8 @@ class WorkerLink:
         self._work = 0
         self._frame_bytes = 0
         self._is_dirty = False
+        # Sends that were refused ahead of the confirmation of their batch: not to be repeated.
+        self._refused: set[int] = set()
         # Whether the worker is behind, so that what feeds it should not be read (I6).
         self.is_full = False
 
@@ -78,7 +82,14 @@ class WorkerLink:
     def connect(self, address: WorkerAddress, announce: Callable[[WorkerLink], None]) -> None:
         """Begin with a new incarnation: announce the sessions, then repeat what is unconfirmed."""
         self.disconnect()
-        repeated = [*self._outgoing.unconfirmed(), *self._durable]
+        repeated = [
+            envelope
+            for envelope in (*self._outgoing.unconfirmed(), *self._durable)
+            if not (
+                isinstance(envelope, SendToUser | SendToGroup) and envelope.request in self._refused
+            )
+        ]
+        self._refused.clear()
         self._items, self._durable = [], []
         self._outgoing.restart()
         self.is_full = False
@@ -129,6 +140,16 @@ class WorkerLink:
             if int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
                 self._bus.loop.call_soon(self._read)
 
+    def _note_refusals(self, batch: FrontBatch) -> None:
+        """Remember what is answered for good, though its batch is not confirmed yet (R29)."""
+        if self._outgoing.unconfirmed_bytes:
+            self._refused.update(i.request for i in batch.items if isinstance(i, Refused))
+
+    def _forget_refusals(self, confirmed: list[tuple[ToWorker, ...]]) -> None:
+        for envelope in chain.from_iterable(confirmed):
+            if isinstance(envelope, SendToUser | SendToGroup):
+                self._refused.discard(envelope.request)
+
     def _mark(self) -> None:
         if not self._is_dirty:
             self._is_dirty = True
@@ -146,8 +167,12 @@ class WorkerLink:
             if not self._incoming.accept(batch.number, len(payload)):
                 continue
             was_full = self.is_full
-            self._outgoing.confirm(batch.received)
+            confirmed = self._outgoing.confirm(batch.received)
             self.is_full = self._outgoing.is_full
+            if not confirmed:
+                self._note_refusals(batch)
+            elif self._refused:
+                self._forget_refusals(confirmed)
             self._bus.receive(batch)
             if was_full and not self.is_full:
                 self._bus.has_room(self)

@@ -13,18 +13,22 @@ from websockets.server import ServerProtocol
 
 from relay.bus.envelopes import ToWorker
 from relay.front.pinger import Pinger
-from relay.front.session import Hold, Session
+from relay.front.session import CLOSE_INTERNAL, Hold, Session
 from relay.front.wire import FrameSplitter
 
 if TYPE_CHECKING:
     from relay.front.server import Front
 
 CLOSE_INVALID_UTF8 = 1007
-CLOSE_INTERNAL = 1011
 CLOSE_SLOW = 1013
 
 # How long a peer may take to answer a close frame before the connection is cut.
 CLOSE_TIMEOUT_MS = 5_000
+
+
+# A client may not be read for these for long, on and off: it is pinged all the same, so that its
+# receipts are confirmed.
+_PINGED_HOLDS = Hold.PENDING | Hold.LINK
 
 
 class Connection(asyncio.Protocol):
@@ -131,7 +135,7 @@ class Connection(asyncio.Protocol):
         """Close when the client has; what it does not take by then is cut off."""
         self._ws.receive_eof()
         if self.session.is_read:
-            self.session.lost()
+            self._end_session()
         # The transport first writes what waits. From here on no frame may be sent.
         if not self._close_due_ms:
             self._close_due_ms = self._front.clock_ms() + CLOSE_TIMEOUT_MS
@@ -140,9 +144,16 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the session up; the queue holds what was not acked."""
-        self.session.lost()
+        self._end_session()
         self._out.clear()
         self._front.lost(self)
+
+    def _end_session(self) -> None:
+        """Tell the session that its connection is gone; a fault in that ends no other one (I7)."""
+        try:
+            self.session.lost()
+        except Exception:
+            self._front.log.exception("connection.failed", session=self.session.number)
 
     def pause_writing(self) -> None:
         """The client does not read: stop taking frames for it and from it."""
@@ -174,7 +185,7 @@ class Connection(asyncio.Protocol):
             self._pinger = Pinger(self._front.settings.keepalive, now_ms=self._front.clock_ms())
             self._reschedule()
             # Of a client that does not wait for the answer the library has the first frames.
-            if data.endswith(b"\r\n\r\n"):
+            if data.find(b"\r\n\r\n") == len(data) - 4:
                 self._splitter = FrameSplitter(self._front.settings.limits.frame_bytes)
                 # Without the request and the answer, which the first one keeps: 2 KiB a client.
                 self._ws = self._protocol(State.OPEN)
@@ -359,8 +370,9 @@ class Connection(asyncio.Protocol):
                 self._watch_writing()  # slow, but it reads
             else:
                 self._end_slow("the client has not read for too long")
-        elif self._pinger is not None and not self._holds:
-            if self._pinger.is_dead(clock_ms):
+        elif self._pinger is not None and not self._holds & ~_PINGED_HOLDS:
+            # Of a client that is not read nobody can tell whether it has answered.
+            if not self._holds and self._pinger.is_dead(clock_ms):
                 self._front.counters["dead_connections_cut"] += 1
                 self._transport.abort()
                 return
@@ -384,6 +396,6 @@ class Connection(asyncio.Protocol):
             dues.append(self._auth_due_ms)
         if self._blocked_due_ms:
             dues.append(self._blocked_due_ms)
-        if self._pinger is not None and not self._holds:
-            dues.append(self._pinger.due_ms)
+        if self._pinger is not None and not self._holds & ~_PINGED_HOLDS:
+            dues.append(self._pinger.ping_due_ms if self._holds else self._pinger.due_ms)
         return min(dues, default=0)

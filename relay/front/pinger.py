@@ -44,12 +44,17 @@ class Pinger:
     @property
     def due_ms(self) -> int:
         """When `is_dead` or `is_due` may next become true."""
-        due = self._regular_due_ms
-        if self._receipts_due_ms is not None:
-            due = min(due, self._receipts_due_ms)
+        due = self.ping_due_ms
         if self._waiting:
             due = min(due, self._waiting[0][1])
         return due
+
+    @property
+    def ping_due_ms(self) -> int:
+        """When `is_due` may next become true."""
+        if self._receipts_due_ms is None:
+            return self._regular_due_ms
+        return min(self._regular_due_ms, self._receipts_due_ms)
 
     def receipt_written(self) -> bool:
         """Count a receipt; True where a ping must be planned for it (`ping_soon`)."""

@@ -238,7 +238,10 @@ class Front:
             elif type(item) is Stored:
                 connection = connections.get(item.request >> 32)
                 if connection is not None:
-                    connection.session.stored(item.request, item.time_s)
+                    try:
+                        connection.session.stored(item.request, item.time_s)
+                    except Exception:
+                        connection.fail()  # frames of its client may have waited for this
             elif type(item) is DeliverToMany:
                 for number in item.sessions:
                     connection = connections.get(number)

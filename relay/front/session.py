@@ -38,12 +38,15 @@ from relay.errors import FrameError
 from relay.settings import Settings
 
 CLOSE_POLICY = 1008
+CLOSE_INTERNAL = 1011
 CLOSE_AUTH = 4401
 CLOSE_REPLACED = 4409
 
-# Sends without an answer of one session before it is not read any more: one worker that is away
-# must not let the answers of the others pile up behind its own (I6).
-MAX_PENDING_SENDS = 10_000
+# Sends without an answer of one session before no more of its frames are taken. Everyone else's
+# wait behind them at the worker, so this is what a sender that floods costs the others (I7); and
+# one worker that is away must not let the answers of the others pile up behind its own (I6). Enough
+# to keep a worker busy during a commit: `python -m tests.trials flood` shows both sides.
+MAX_PENDING_SENDS = 32
 _SENDS_PER_SESSION = 1 << 32
 
 
@@ -123,7 +126,9 @@ class Session:
         "_failures",
         "_has_rate",
         "_held",
+        "_held_ms",
         "_is_blocked",
+        "_is_full",
         "_is_paused",
         "_owes_ready",
         "_packer",
@@ -167,6 +172,8 @@ class Session:
         self._answered = self._request  # the last of them that was answered
         self._pending: dict[int, _Pending] = {}  # the sends behind it
         self._by_id: dict[str, _Pending] = {}
+        self._is_full = False  # too many of them: what its client says further waits in `_held`
+        self._held_ms = 0  # when that came
         self._cursor = 0  # the last entry taken from the worker
         self._packer: QueuePacker | None = None
         self._queue_receipts = 0  # the last receipt in the `q` that is being packed
@@ -221,13 +228,14 @@ class Session:
     def receive(self, payload: bytes, *, now_ms: int) -> None:
         """Take the payload of one message, valid UTF-8 within the size limit."""
         state = self._state
-        if state is not _LIVE:
+        if state is not _LIVE or self._is_full:
             if state is State.ENDED:
                 return
             if state is not State.NEW:
                 if self._held is None:
                     self._held = deque()
                 self._held.append(payload)  # bounded: reading is on hold
+                self._held_ms = now_ms
                 return
         try:
             stanza = self._codec.decode(payload, user=self.user, now_s=now_ms // 1000)
@@ -282,14 +290,21 @@ class Session:
 
     def lost(self) -> None:
         """The connection is gone."""
-        if self.has_worker:
-            # Of a queue that is being packed only some is written; it counts when all is.
-            written = self._cursor if self._state is State.LIVE else 0
-            self._port.request(self._slot, CloseSession(self.number, written), durable=False)
-        self._state = State.ENDED
-        self._held = None
-        self._pending.clear()  # their answers have no reader
-        self._by_id.clear()
+        try:
+            while self._is_full and self._held and self._state is State.LIVE:
+                # Its client said these before it went. They are no more than one read brought.
+                self._is_full = False
+                self.receive(self._held.popleft(), now_ms=self._held_ms)
+                self._is_full = True
+        finally:
+            if self.has_worker:
+                # Of a queue that is being packed only some is written; it counts when all is.
+                written = self._cursor if self._state is State.LIVE else 0
+                self._port.request(self._slot, CloseSession(self.number, written), durable=False)
+            self._state = State.ENDED
+            self._held = None
+            self._pending.clear()  # their answers have no reader
+            self._by_id.clear()
 
     def end(self, code: int, reason: str, notice: bytes | None = None) -> None:
         """Close the connection, after a last frame if one is given."""
@@ -297,6 +312,7 @@ class Session:
             return
         if notice is not None:
             self._port.write(notice)
+        self._held = None
         self.lost()
         self._port.close(code, reason)
 
@@ -347,8 +363,12 @@ class Session:
         )
 
     def refused(self, code: int, reason: str, retry_after_s: int, *, now_ms: int) -> None:
-        """The worker does not serve the session; a repeated login leaves it as it was."""
+        """The worker does not serve the session; a repeated login leaves it as it was.
+
+        One that was announced ends: its client would hear of nothing any more.
+        """
         if self._state is not State.LOGGING_IN:
+            self.end(CLOSE_INTERNAL, reason)
             return
         self._state = State.LIVE if self._was_live else State.NEW
         self._fail_auth(code, reason, retry_after_s)
@@ -384,10 +404,15 @@ class Session:
         self._pages = 0
 
     def _go_on(self, now_ms: int) -> None:
-        """Take the frames that came behind a login, until the next login."""
-        while self._held and self._state in (State.NEW, State.LIVE):
+        """Take the frames that had to wait, until the next login or too many sends."""
+        while self._held and self._state in (State.NEW, State.LIVE) and not self._is_full:
             self.receive(self._held.popleft(), now_ms=now_ms)
-        if not self._held and self._state in (State.NEW, State.LIVE):
+        if not self._is_full:
+            if self._held and self._state is State.LOGGING_IN:
+                self._port.release(Hold.PENDING)  # what is left waits for the login
+            elif not self._held:
+                self._port.release(Hold.PENDING)
+        if (not self._held or self._is_full) and self._state in (State.NEW, State.LIVE):
             self._port.release(Hold.LOGIN)
 
     # ------------------------------------------------------------------------------- delivery
@@ -525,7 +550,8 @@ class Session:
         """Put a send in the line of those that wait for their turn; return its request number."""
         self._request += 1
         self._pending[self._request] = pending
-        if len(self._pending) >= MAX_PENDING_SENDS:
+        if len(self._pending) >= MAX_PENDING_SENDS and not self._is_full:
+            self._is_full = True
             self._port.hold(Hold.PENDING)
         return self._request
 
@@ -572,7 +598,6 @@ class Session:
         """Write the answers that are complete from the oldest send on (2.3.4)."""
         if self._state is State.QUEUE:
             return  # they come behind the last `q` (2.2.2)
-        was_full = len(self._pending) >= MAX_PENDING_SENDS
         while pending := self._pending.get(self._answered + 1):
             if pending.answer is None:
                 break
@@ -584,8 +609,10 @@ class Session:
             for entry in pending.receipts:
                 self._stashed.pop(entry.seq, None)
                 self._write_entry(entry)
-        if was_full and len(self._pending) < MAX_PENDING_SENDS:
-            self._port.release(Hold.PENDING)
+        # Not before half is answered, so that a flood goes on by the batch, not by the message.
+        if self._is_full and len(self._pending) <= MAX_PENDING_SENDS // 2:
+            self._is_full = False
+            self._go_on(self._held_ms)
 
     def _acked(self, ack: Ack) -> None:
         self._port.request(

@@ -94,6 +94,18 @@ class Refusal(msgspec.Struct, frozen=True):
     id: str = ""
 
 
+def ack_for(element: Delivered, level: int, *, acker: str) -> bytes:
+    """Return the frame by which `acker` acks what came, a `Msg` or in a group a `MsgInfo`."""
+    key = element.key
+    chat = key.remote_jid.partition("@")[0]
+    if not element.participant:
+        return ack_frame(key.id, level, author=chat, acker=acker, t=element.message_timestamp)
+    author = element.participant.partition("@")[0]
+    return group_ack_frame(
+        key.id, level, author=author, acker=acker, group=chat, t=element.message_timestamp
+    )
+
+
 _delivered: Final = msgspec.json.Decoder(tuple[str, dict[str, str], tuple[Delivered]])
 _ack: Final = msgspec.json.Decoder(tuple[str, Ack])
 _login: Final = msgspec.json.Decoder(tuple[str, LoginAnswer])

@@ -47,25 +47,7 @@ class Session(Wire):
 
     def ack(self, element: frames.Delivered, level: int) -> None:
         """Write an ack for a message that came."""
-        key = element.key
-        if element.participant:
-            frame = frames.group_ack_frame(
-                key.id,
-                level,
-                author=element.participant.partition("@")[0],
-                acker=self.party.user,
-                group=key.remote_jid.partition("@")[0],
-                t=element.message_timestamp,
-            )
-        else:
-            frame = frames.ack_frame(
-                key.id,
-                level,
-                author=key.remote_jid.partition("@")[0],
-                acker=self.party.user,
-                t=element.message_timestamp,
-            )
-        self.write(frame)
+        self.write(frames.ack_for(element, level, acker=self.party.user))
 
     def leave(self, *, goodbye: bool) -> None:
         """End the connection on our own account."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -17,12 +18,26 @@ from websockets.uri import parse_uri
 from relay.core.codec import Codec
 from relay.core.wheel import TimerWheel
 from relay.front.connection import CLOSE_TIMEOUT_MS, Connection
+from relay.front.session import Hold
 from relay.settings import FlowSettings, KeepaliveSettings, Settings
 
 if TYPE_CHECKING:
     import asyncio
 
     from relay.front.server import Front
+
+
+PING = 0x89
+
+
+class FakeLog:
+    """What was logged as an exception."""
+
+    def __init__(self) -> None:
+        self.failures: list[str] = []
+
+    def exception(self, event: str, **_: object) -> None:
+        self.failures.append(event)
 
 
 class FakeTransport:
@@ -48,6 +63,12 @@ class FakeTransport:
     def abort(self) -> None:
         self.aborted = True
 
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
 
 class FakeFront:
     """What a connection needs of its front, with a clock that the test turns."""
@@ -60,11 +81,15 @@ class FakeFront:
         self.wheel: TimerWheel[Connection] = TimerWheel(100)
         self.time_ms = 1_000_000
         self.dirty: list[Connection] = []
+        self.log = FakeLog()
 
     def next_session_number(self) -> int:
         return 1
 
     def opened(self, connection: Connection) -> None:
+        pass
+
+    def lost(self, connection: Connection) -> None:
         pass
 
     def flush_soon(self, connection: Connection) -> None:
@@ -153,3 +178,37 @@ def test_changed_settings_leave_a_transport_alone_that_closes(
     connection.settings_changed()
 
     assert transport.high == Settings().flow.session_pause_bytes
+
+
+@pytest.mark.parametrize("why", [Hold.PENDING, Hold.LINK])
+def test_r7_a_client_that_is_not_read_for_now_is_pinged_but_not_given_up(
+    front: FakeFront, transport: FakeTransport, connection: Connection, why: Hold
+) -> None:
+    """One that sends without pause is held again and again, and its receipts must be confirmed."""
+    connection._auth_due_ms = 1 << 60  # as if it were logged in
+    connection.hold(why)
+    connection.receipt_written()
+    transport.written.clear()
+    keepalive = front.settings.keepalive
+
+    front.pass_time(front.time_ms + int(keepalive.receipt_ping_s * 1000) + 200)
+    assert transport.written[:1] == bytes([PING])
+    front.pass_time(front.time_ms + int(keepalive.pong_timeout_s * 1000) * 3)
+    assert not transport.aborted
+
+    connection.release(why)
+    front.pass_time(front.time_ms + int(keepalive.pong_timeout_s * 1000) + 200)
+    assert transport.aborted
+
+
+def test_i7_a_fault_in_the_end_of_a_session_is_logged_and_ends_nothing_else(
+    front: FakeFront, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(connection, "session", SimpleNamespace(number=1, is_read=True, lost=fail))
+
+    connection.connection_lost(None)
+
+    assert front.log.failures == ["connection.failed"]

@@ -789,19 +789,104 @@ def test_a_receipt_of_a_refused_send_follows_the_error(alice: Client) -> None:
     assert rest == seen(receipt(11, "1"))
 
 
-def test_too_many_sends_without_an_answer_hold_the_client(
-    alice: Client, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def full_at_4(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "MAX_PENDING_SENDS", 4)
+
+
+def ids_of(requests: list[ToWorker]) -> list[str]:
+    """The ids of the messages that were asked to be stored."""
+    return [request.message_id for request in requests if isinstance(request, SendToUser)]
+
+
+@pytest.mark.usefixtures("full_at_4")
+def test_too_many_sends_without_an_answer_hold_the_client_until_half_are_answered(
+    alice: Client,
 ) -> None:
-    monkeypatch.setattr(session_module, "MAX_PENDING_SENDS", 3)
-    alice.says(action("1", "2"))
+    alice.says(action("1", "2", "3"))
     assert not alice.port.holds
-    alice.says(action("3", to="?"))
+    alice.says(action("4", to="?"))
     assert alice.port.holds is Hold.PENDING
-    alice.says(action("4"))
 
     alice.hears(Stored(FIRST_REQUEST, SENT_AT))
     assert alice.port.holds is Hold.PENDING
     alice.hears(Stored(FIRST_REQUEST + 1, SENT_AT))
+    assert not alice.port.holds
+
+
+@pytest.mark.usefixtures("full_at_4")
+def test_what_came_behind_too_many_sends_is_taken_in_order_as_they_are_answered(
+    alice: Client,
+) -> None:
+    for number in range(1, 9):
+        alice.says(action(str(number)))
+    assert ids_of(alice.requests()) == ["1", "2", "3", "4"]
+
+    alice.hears(*(Stored(FIRST_REQUEST + n, SENT_AT) for n in range(2)))
+    assert ids_of(alice.requests()) == ["5", "6"]
+    assert alice.port.holds is Hold.PENDING
+    alice.hears(*(Stored(FIRST_REQUEST + n, SENT_AT) for n in range(2, 4)))
+    assert ids_of(alice.requests()) == ["7", "8"]
+    assert alice.port.holds is Hold.PENDING
+    alice.hears(*(Stored(FIRST_REQUEST + n, SENT_AT) for n in range(4, 8)))
+    assert not alice.port.holds
+    assert alice.frames() == [ack_1(str(number), BOB) for number in range(1, 9)]
+
+
+@pytest.mark.usefixtures("full_at_4")
+def test_what_came_behind_too_many_sends_is_not_dropped_when_the_client_goes(
+    alice: Client,
+) -> None:
+    for number in range(1, 9):
+        alice.says(action(str(number)))
+
+    alice.session.lost()
+
+    *sends, last = alice.requests()
+    assert ids_of(sends) == ["1", "2", "3", "4", "5", "6", "7", "8"]
+    assert isinstance(last, CloseSession)
+
+
+@pytest.mark.usefixtures("full_at_4")
+def test_nothing_is_taken_any_more_from_a_client_that_is_sent_away_behind_too_many_sends(
+    alice: Client,
+) -> None:
+    for number in range(1, 9):
+        alice.says(action(str(number)))
+
+    alice.session.end(1012, "shutdown")
+
+    assert ids_of(alice.requests()) == ["1", "2", "3", "4"]
+
+
+@pytest.mark.usefixtures("full_at_4")
+def test_a_login_behind_too_many_sends_holds_what_follows_it(alice: Client) -> None:
+    alice.says(action("1", "2", "3", "4"))
+    alice.says(auth())
+    alice.says(action("5"))
+
+    alice.hears(*(Stored(FIRST_REQUEST + n, SENT_AT) for n in range(4)))
+    assert alice.port.holds is Hold.LOGIN
+    assert isinstance(alice.requests()[-1], OpenSession)
+    alice.hears(SessionOpened(NUMBER), last_page())
+
+    assert ids_of(alice.requests()) == ["5"]
+    assert not alice.port.holds
+
+
+@pytest.mark.usefixtures("full_at_4")
+def test_too_many_sends_behind_a_login_hold_the_client_too(alice: Client) -> None:
+    alice.says(auth())
+    for number in range(1, 7):
+        alice.says(action(str(number)))
+    alice.requests()
+
+    alice.hears(SessionOpened(NUMBER), last_page())
+    assert ids_of(alice.requests()) == ["1", "2", "3", "4"]
+    assert alice.port.holds is Hold.PENDING
+    alice.hears(*(Stored(FIRST_REQUEST + n, SENT_AT) for n in range(4)))
+
+    assert ids_of(alice.requests()) == ["5", "6"]
     assert not alice.port.holds
 
 
@@ -882,8 +967,9 @@ def test_a_fault_that_the_connection_found_is_a_strike_too() -> None:
 def test_without_a_rate_any_number_of_frames_is_taken(alice: Client) -> None:
     for number in range(500):
         alice.says(action(str(number)))
+        alice.hears(Stored(FIRST_REQUEST + number, SENT_AT))
 
-    assert alice.frames() == []
+    assert alice.frames() == [ack_1(str(number), BOB) for number in range(500)]
     assert len(alice.requests()) == 500
 
 
@@ -983,6 +1069,14 @@ def test_a_refusal_for_the_rate_comes_in_its_turn() -> None:
 
 
 # ---------------------------------------------------------------------------------- the end
+
+
+def test_a_session_that_no_worker_serves_any_more_is_closed(alice: Client) -> None:
+    """Its worker died, and the next incarnation refuses it: it would hear of nothing any more."""
+    alice.session.announce()
+    alice.hears(SessionRefused(NUMBER, 500, "set aside", 0))
+
+    assert alice.port.close_code == 1011
 
 
 def test_r27_a_session_that_is_replaced_is_told_and_closed(alice: Client) -> None:

@@ -30,7 +30,12 @@ class RunningWorker:
     """
 
     def __init__(
-        self, run_dir: Path, monkeypatch: pytest.MonkeyPatch, *, incarnation: int = INCARNATION
+        self,
+        run_dir: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        incarnation: int = INCARNATION,
+        workers: int = 1,
     ) -> None:
         self.incarnation = incarnation
         self._run_dir = run_dir
@@ -40,7 +45,7 @@ class RunningWorker:
         ours, theirs = socket.socketpair()
         self.supervisor: SupervisorEnd = supervisor_end(ours)
         settings = Settings(
-            server=ServerSettings(data=str(run_dir / "data"), workers=1),
+            server=ServerSettings(data=str(run_dir / "data"), workers=workers),
             store=StoreSettings(durability="os", map_bytes=1 << 24),
         )
         self._control = child_end(theirs.detach())

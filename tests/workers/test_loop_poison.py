@@ -9,10 +9,20 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from loop_harness import RunningWorker
+from loop_harness import DEADLINE_MS, RunningWorker
 
 from relay.bus import envelopes
-from relay.bus.envelopes import Refused, SendToUser, Stored, ToWorker
+from relay.bus.envelopes import (
+    LOGIN,
+    Durable,
+    GroupCopy,
+    OpenSession,
+    Page,
+    Refused,
+    SendToUser,
+    Stored,
+    ToWorker,
+)
 from workers.effects import Identity
 from workers.shard import Shard
 
@@ -28,14 +38,20 @@ def send(request: int, message_id: str) -> SendToUser:
 @pytest.fixture
 def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[partial[RunningWorker]]:
     """Start an incarnation of a worker that has a bug: it fails at the message POISON."""
-    handle = Shard.handle
+    handle, apply_copy = Shard.handle, Shard._apply_copy
 
     def buggy(self: Shard, origin: Identity, envelope: ToWorker) -> None:
         if isinstance(envelope, SendToUser) and envelope.message_id == "POISON":
             raise Bug
         handle(self, origin, envelope)
 
+    def buggy_copy(self: Shard, copy: GroupCopy) -> None:
+        if copy.message_id == "POISON":
+            raise Bug
+        apply_copy(self, copy)
+
     monkeypatch.setattr(Shard, "handle", buggy)
+    monkeypatch.setattr(Shard, "_apply_copy", buggy_copy)
     # The bus has a socket in its run directory, and the paths of sockets are bounded.
     with tempfile.TemporaryDirectory(prefix="relay-test-") as run_dir:
         yield partial(RunningWorker, Path(run_dir), monkeypatch)
@@ -70,4 +86,52 @@ def test_a_stanza_that_crashed_two_incarnations_is_refused_by_the_third_and_kept
     assert isinstance(refused, Refused)
     (kept,) = worker.set_aside()
     assert msgspec.msgpack.decode(kept, type=envelopes.SendToUser).message_id == "POISON"
+    worker.close()
+
+
+def test_poison_from_a_peer_takes_nothing_with_it(start: partial[RunningWorker]) -> None:
+    """Its neighbours in the outbox come again in the same batch, and count as ever."""
+    entries = [
+        Durable(seq, GroupCopy("alice", "hike-1", message_id, 1000, ["bob"], message_id.encode()))
+        for seq, message_id in enumerate(("BEFORE", "POISON", "BEHIND"), 1)
+    ]
+    for incarnation in (3, 4):
+        worker = start(incarnation=incarnation, workers=2)
+        worker.send(worker.connect("worker-1-2"), 1, *entries)
+        assert isinstance(worker.wait_for_crash(), Bug)
+        worker.close()
+
+    worker = start(incarnation=5, workers=2)
+    peer = worker.connect("worker-1-2")
+    worker.send(peer, 1, *entries)
+    assert peer.poll(DEADLINE_MS)
+    (applied,) = envelopes.decode_peer_batch(peer.recv()).items
+    assert applied.seq == 3
+
+    front = worker.connect("front-0-1")
+    worker.send(front, 1, OpenSession(1, "bob", LOGIN, 0))
+    batch = worker.receive(front)
+    assert batch is not None
+    (page,) = [item for item in batch.items if isinstance(item, Page)]
+    assert [entry.frame for entry in page.entries] == [b"BEFORE", b"BEHIND"]
+    assert len(worker.set_aside()) == 1
+    worker.close()
+
+
+def test_poison_is_set_aside_too_while_sends_are_refused(start: partial[RunningWorker]) -> None:
+    for incarnation in (3, 4):
+        worker = start(incarnation=incarnation)
+        worker.worker._shard.refusal = "the disk is full"
+        worker.send(worker.connect("front-0-1"), 1, send(1, "POISON"))
+        assert isinstance(worker.wait_for_crash(), Bug)
+        worker.close()
+
+    worker = start(incarnation=5)
+    front = worker.connect("front-0-1")
+    worker.send(front, 1, send(1, "POISON"))
+    batch = worker.receive(front)
+
+    assert batch is not None
+    (refused,) = batch.items
+    assert isinstance(refused, Refused)
     worker.close()

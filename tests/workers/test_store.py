@@ -214,6 +214,17 @@ def test_the_map_is_not_grown_before_it_is_needed(tmp_path: Path) -> None:
     store.close()
 
 
+def test_the_map_grows_to_a_limit_that_was_raised(tmp_path: Path) -> None:
+    store = open_store(tmp_path, map_bytes=MIB, max_map_bytes=MIB)
+    fill(store, 60)
+
+    store.adopt(max_map_bytes=4 * MIB)
+    store.grow()
+
+    assert store._env.info()["map_size"] == 2 * MIB
+    store.close()
+
+
 def test_a_full_map_at_its_limit_refuses_the_batch_and_keeps_what_was_there(
     tmp_path: Path,
 ) -> None:
