@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_relay import DEADLINE_S, FakeRelay, Session, ack, error, message, queue
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay import chat
 from relay.chat import Transcript, printable
 from relay.client import Accepted, Level, Message, Receipt, Refused, SendFailed
+
+from .fake_relay import DEADLINE_S, FakeRelay, Session, ack, error, message, queue
 
 ASHA, BEN, CARL = "917069852821", "919428284313", "919354513536"
 GROUP = "917069852821-1566557065@g.us"

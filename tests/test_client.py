@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable
 from typing import Any, TypeVar
 
 import pytest
-from fake_relay import AUTH_OK, DEADLINE_S, FakeRelay, Session, ack, error, message, queue
 from websockets.exceptions import InvalidURI
 
 import relay.client
@@ -33,6 +32,8 @@ from relay.client import (
     SendUnconfirmed,
 )
 from relay.errors import JidError
+
+from .fake_relay import AUTH_OK, DEADLINE_S, FakeRelay, Session, ack, error, message, queue
 
 ASHA, BEN = "917069852821", "919428284313"
 AT_ONCE = Limits(reconnect_min_s=0.0, reconnect_max_s=0.0)

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fake_relay import AUTH_OK, ack, error, message, queue
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -29,6 +28,8 @@ from relay.client_protocol import (
     reconnect_delay_s,
 )
 from relay.errors import JidError
+
+from .fake_relay import AUTH_OK, ack, error, message, queue
 
 ASHA, BEN, CARL = "917069852821", "919428284313", "919354513536"
 GROUP = "917069852821-1566557065@g.us"

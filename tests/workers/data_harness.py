@@ -9,16 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import lmdb
-from shard_harness import (
-    FRONT,
-    OTHER_FRONT,
-    ClusterHarness,
-    ack,
-    group_of,
-    settings_with,
-    to_group,
-    to_user,
-)
 
 from relay.bus.envelopes import CloseSession, Durable
 from relay.groupfile import Group
@@ -31,6 +21,17 @@ from workers.reshard import reshard
 from workers.shard import Shard
 from workers.snapshot import Snapshot, pin
 from workers.store import TREES
+
+from .shard_harness import (
+    FRONT,
+    OTHER_FRONT,
+    ClusterHarness,
+    ack,
+    group_of,
+    settings_with,
+    to_group,
+    to_user,
+)
 
 USERS = [f"user{number}" for number in range(12)]
 HIKE, CHOIR = "917069852821-1566557065", "917069852821-1566557066"

@@ -7,7 +7,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from data_harness import (
+
+from relay.errors import BootError
+from relay.layout import read_layout
+from workers.backup import BackupFailed, back_up
+from workers.keys import pack_seq
+from workers.snapshot import Snapshot, find_gaps, pin
+from workers.store import APPLIED_NAME, CONFIRMED_NAME, SEQ_NAME
+
+from .data_harness import (
     USERS,
     change,
     cluster_on,
@@ -20,14 +28,7 @@ from data_harness import (
     snapshots_of,
     waiting,
 )
-from shard_harness import to_user
-
-from relay.errors import BootError
-from relay.layout import read_layout
-from workers.backup import BackupFailed, back_up
-from workers.keys import pack_seq
-from workers.snapshot import Snapshot, find_gaps, pin
-from workers.store import APPLIED_NAME, CONFIRMED_NAME, SEQ_NAME
+from .shard_harness import to_user
 
 REPOSITORY = Path(__file__).parents[2]
 

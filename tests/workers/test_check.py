@@ -9,20 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data_harness import (
-    USERS,
-    change,
-    checked,
-    cluster_on,
-    fill,
-    hold_up,
-    lay_out,
-    lose_sessions,
-    problems,
-    snapshots_of,
-)
 from msgspec.msgpack import encode
-from shard_harness import to_user
 
 from relay.bus.envelopes import Durable, Receipt
 from relay.core.slots import shard_ranges, slot_of
@@ -47,6 +34,20 @@ from workers.store import (
     encode_keys,
     pack_count,
 )
+
+from .data_harness import (
+    USERS,
+    change,
+    checked,
+    cluster_on,
+    fill,
+    hold_up,
+    lay_out,
+    lose_sessions,
+    problems,
+    snapshots_of,
+)
+from .shard_harness import to_user
 
 REPOSITORY = Path(__file__).parents[2]
 DAY_MS = 86_400_000

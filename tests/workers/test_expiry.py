@@ -4,7 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shard_harness import (
+
+import workers.shard
+from relay.bus.envelopes import Confirmed, Refused
+from workers.shard import Shard
+
+from .shard_harness import (
     ALICE,
     BOB,
     DAY_MS,
@@ -16,10 +21,6 @@ from shard_harness import (
     to_group,
     to_user,
 )
-
-import workers.shard
-from relay.bus.envelopes import Confirmed, Refused
-from workers.shard import Shard
 
 TTL_MS = RETENTION_MS = 30 * DAY_MS
 

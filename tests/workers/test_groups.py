@@ -4,7 +4,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shard_harness import (
+
+from relay.bus.envelopes import (
+    CloseSession,
+    DeliverToMany,
+    Refused,
+    SendToGroup,
+    SendToUser,
+    Stored,
+    ToFront,
+)
+from relay.settings import Settings
+
+from .shard_harness import (
     ALICE,
     BOB,
     CAROL,
@@ -23,17 +35,6 @@ from shard_harness import (
     to_group,
     to_user,
 )
-
-from relay.bus.envelopes import (
-    CloseSession,
-    DeliverToMany,
-    Refused,
-    SendToGroup,
-    SendToUser,
-    Stored,
-    ToFront,
-)
-from relay.settings import Settings
 
 
 @pytest.fixture(params=[1, 3], ids=["1 worker", "3 workers"])

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from loop_harness import RunningWorker
+
+from .loop_harness import RunningWorker
 
 
 @pytest.fixture

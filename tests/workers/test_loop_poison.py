@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from loop_harness import DEADLINE_MS, RunningWorker
 
 from relay.bus import envelopes
 from relay.bus.envelopes import (
@@ -25,6 +24,8 @@ from relay.bus.envelopes import (
 )
 from workers.effects import Identity
 from workers.shard import Shard
+
+from .loop_harness import DEADLINE_MS, RunningWorker
 
 
 class Bug(Exception):

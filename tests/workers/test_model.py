@@ -21,7 +21,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-from shard_harness import NOW_S, ShardHarness, group_of, local_of, settings_with
 
 from relay.bus.envelopes import (
     Applied,
@@ -50,6 +49,8 @@ from workers import messages
 from workers.effects import Effects, Identity
 from workers.messages import Message
 from workers.shard import Shard
+
+from .shard_harness import NOW_S, ShardHarness, group_of, local_of, settings_with
 
 # Small enough that pages, full links and pauses happen all the time.
 SETTINGS = settings_with(

@@ -12,7 +12,16 @@ from pathlib import Path
 import lmdb
 import msgspec
 import pytest
-from data_harness import (
+
+from relay.bus.envelopes import Refused, Stored
+from relay.core.slots import shard_ranges, slot_of
+from relay.errors import BootError
+from relay.layout import Layout, read_layout, write_layout
+from relay.settings import ServerSettings, Settings
+from workers import reshard as reshard_module
+from workers.keys import box_of, pack_seq, pack_slot
+
+from .data_harness import (
     CHOIR,
     HIKE,
     USERS,
@@ -29,15 +38,7 @@ from data_harness import (
     snapshots_of,
     waiting,
 )
-from shard_harness import ClusterHarness, ack, to_group, to_user
-
-from relay.bus.envelopes import Refused, Stored
-from relay.core.slots import shard_ranges, slot_of
-from relay.errors import BootError
-from relay.layout import Layout, read_layout, write_layout
-from relay.settings import ServerSettings, Settings
-from workers import reshard as reshard_module
-from workers.keys import box_of, pack_seq, pack_slot
+from .shard_harness import ClusterHarness, ack, to_group, to_user
 
 
 def filled(data: Path, workers: int, *also: Callable[[ClusterHarness], None]) -> Path:

@@ -5,7 +5,24 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from shard_harness import (
+
+from relay.bus.envelopes import (
+    LIVE,
+    LOGIN,
+    Acked,
+    CloseSession,
+    Confirmed,
+    Deliver,
+    Durable,
+    OpenSession,
+    Page,
+    Pause,
+    Ready,
+    ToFront,
+)
+from workers.shard import MAX_STRAYS
+
+from .shard_harness import (
     ALICE,
     BOB,
     CAROL,
@@ -23,22 +40,6 @@ from shard_harness import (
     to_group,
     to_user,
 )
-
-from relay.bus.envelopes import (
-    LIVE,
-    LOGIN,
-    Acked,
-    CloseSession,
-    Confirmed,
-    Deliver,
-    Durable,
-    OpenSession,
-    Page,
-    Pause,
-    Ready,
-    ToFront,
-)
-from workers.shard import MAX_STRAYS
 
 A, B = 1, 2  # the sessions of Alice, who writes, and Bob
 

@@ -4,21 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shard_harness import (
-    ALICE,
-    BOB,
-    CAROL,
-    FRONT,
-    NOW_S,
-    OTHER_FRONT,
-    ClusterHarness,
-    ack,
-    frames_of,
-    local_of,
-    settings_with,
-    to_group,
-    to_user,
-)
 
 from relay.bus.envelopes import (
     LOGIN,
@@ -35,6 +20,22 @@ from relay.bus.envelopes import (
     Stored,
 )
 from workers.shard import Shard
+
+from .shard_harness import (
+    ALICE,
+    BOB,
+    CAROL,
+    FRONT,
+    NOW_S,
+    OTHER_FRONT,
+    ClusterHarness,
+    ack,
+    frames_of,
+    local_of,
+    settings_with,
+    to_group,
+    to_user,
+)
 
 
 @pytest.fixture

@@ -4,21 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shard_harness import (
-    ALICE,
-    BOB,
-    CAROL,
-    FRONT,
-    NOW_S,
-    OTHER_FRONT,
-    ClusterHarness,
-    ack,
-    frames_of,
-    local_of,
-    receipt,
-    settings_with,
-    to_user,
-)
 
 from relay.bus.envelopes import (
     LIVE,
@@ -40,6 +25,22 @@ from relay.bus.envelopes import (
     ToFront,
 )
 from workers.shard import Shard
+
+from .shard_harness import (
+    ALICE,
+    BOB,
+    CAROL,
+    FRONT,
+    NOW_S,
+    OTHER_FRONT,
+    ClusterHarness,
+    ack,
+    frames_of,
+    local_of,
+    receipt,
+    settings_with,
+    to_user,
+)
 
 EMPTY_QUEUE = Page(1, [], queue=True, last=True, more=False)
 LOG_IN = OpenSession(1, BOB, LOGIN, 0)
