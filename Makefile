@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help run test chaos lint types check setup clean
+.PHONY: help run test chaos trials lint types check setup clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /\1\t/' | expand -t 10
@@ -17,6 +17,13 @@ test: $(READY)  ## run the tests on every core
 
 chaos: $(READY)  ## kill a loaded relay at random for 20 minutes and check from outside
 	$(BIN)/python -m tests.chaos --seconds 1200 --kills-per-minute 8
+
+trials: $(READY)  ## overload a relay and kill its worker, and measure what others feel
+	@failed=; \
+	for name in slow-reader flood group stopped-worker full-mailbox recovery; do \
+		$(BIN)/python -m tests.trials $$name || failed="$$failed $$name"; \
+	done; \
+	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 lint: $(READY)  ## check style
 	$(BIN)/ruff check .

@@ -47,6 +47,9 @@ CLOSE_REPLACED = 4409
 # one worker that is away must not let the answers of the others pile up behind its own (I6). Enough
 # to keep a worker busy during a commit: `python -m tests.trials flood` shows both sides.
 MAX_PENDING_SENDS = 32
+# What is held behind them until the client is not read any more.
+MAX_HELD_BYTES = 256 * 1024
+_HELD_OVERHEAD = 64  # of a frame in memory, so that tiny ones count
 _SENDS_PER_SESSION = 1 << 32
 
 
@@ -56,7 +59,7 @@ class Hold(enum.Flag):
     LOGIN = enum.auto()  # its login is being answered; what follows counts only after that
     WRITE = enum.auto()  # it does not read what it is sent
     LINK = enum.auto()  # a worker is behind
-    PENDING = enum.auto()  # too many of its sends wait for an answer
+    PENDING = enum.auto()  # too much is held behind sends that wait for an answer
     DRAIN = enum.auto()  # the front is about to stop
 
 
@@ -126,6 +129,7 @@ class Session:
         "_failures",
         "_has_rate",
         "_held",
+        "_held_bytes",
         "_held_ms",
         "_is_blocked",
         "_is_full",
@@ -173,7 +177,8 @@ class Session:
         self._pending: dict[int, _Pending] = {}  # the sends behind it
         self._by_id: dict[str, _Pending] = {}
         self._is_full = False  # too many of them: what its client says further waits in `_held`
-        self._held_ms = 0  # when that came
+        self._held_bytes = 0
+        self._held_ms = 0  # when the last of it came
         self._cursor = 0  # the last entry taken from the worker
         self._packer: QueuePacker | None = None
         self._queue_receipts = 0  # the last receipt in the `q` that is being packed
@@ -234,8 +239,13 @@ class Session:
             if state is not State.NEW:
                 if self._held is None:
                     self._held = deque()
-                self._held.append(payload)  # bounded: reading is on hold
+                self._held.append(payload)
                 self._held_ms = now_ms
+                self._held_bytes += len(payload) + _HELD_OVERHEAD
+                # Until then it is read, so that its pings and pongs are. At a login reading is on
+                # hold already.
+                if self._held_bytes >= MAX_HELD_BYTES:
+                    self._port.hold(Hold.PENDING)
                 return
         try:
             stanza = self._codec.decode(payload, user=self.user, now_s=now_ms // 1000)
@@ -294,7 +304,7 @@ class Session:
             while self._is_full and self._held and self._state is State.LIVE:
                 # Its client said these before it went. They are no more than one read brought.
                 self._is_full = False
-                self.receive(self._held.popleft(), now_ms=self._held_ms)
+                self.receive(self._next_held(), now_ms=self._held_ms)
                 self._is_full = True
         finally:
             if self.has_worker:
@@ -406,14 +416,17 @@ class Session:
     def _go_on(self, now_ms: int) -> None:
         """Take the frames that had to wait, until the next login or too many sends."""
         while self._held and self._state in (State.NEW, State.LIVE) and not self._is_full:
-            self.receive(self._held.popleft(), now_ms=now_ms)
-        if not self._is_full:
-            if self._held and self._state is State.LOGGING_IN:
-                self._port.release(Hold.PENDING)  # what is left waits for the login
-            elif not self._held:
-                self._port.release(Hold.PENDING)
+            self.receive(self._next_held(), now_ms=now_ms)
+        if self._held_bytes <= MAX_HELD_BYTES // 2:
+            self._port.release(Hold.PENDING)
         if (not self._held or self._is_full) and self._state in (State.NEW, State.LIVE):
             self._port.release(Hold.LOGIN)
+
+    def _next_held(self) -> bytes:
+        assert self._held
+        payload = self._held.popleft()
+        self._held_bytes -= len(payload) + _HELD_OVERHEAD
+        return payload
 
     # ------------------------------------------------------------------------------- delivery
 
@@ -552,7 +565,6 @@ class Session:
         self._pending[self._request] = pending
         if len(self._pending) >= MAX_PENDING_SENDS and not self._is_full:
             self._is_full = True
-            self._port.hold(Hold.PENDING)
         return self._request
 
     def _refuse_send(self, error: FrameError) -> None:

@@ -229,8 +229,8 @@ def test_the_copy_is_of_the_moment_that_was_taken(tmp_path: Path) -> None:
         fill(cluster)
     before = mailboxes(data)
     script = (
-        "import sys; sys.path.insert(0, sys.argv[2]); from pathlib import Path;"
-        "from data_harness import *;"
+        "import sys; from pathlib import Path;"
+        "from tests.workers.data_harness import *;"
         "\nwith cluster_on(Path(sys.argv[1])) as cluster:"
         "\n    for n in range(200):"
         "\n        cluster.feed(to_user('user1', 'user2', f'later-{n}', 't' * 900))"
@@ -238,7 +238,7 @@ def test_the_copy_is_of_the_moment_that_was_taken(tmp_path: Path) -> None:
 
     with snapshots_of(data) as snapshots:
         subprocess.run(
-            [sys.executable, "-c", script, str(data), str(Path(__file__).parent)],
+            [sys.executable, "-c", script, str(data)],
             cwd=REPOSITORY,
             check=True,
         )

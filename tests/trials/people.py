@@ -1,0 +1,158 @@
+"""People on their sockets: what became of everything that each of them sent and got.
+
+Frames and WebSockets are the load generator's, which cost little; a person only keeps the accounts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from websockets.uri import parse_uri
+
+from relay.loadgen import frames
+from relay.loadgen.wire import Wire
+from tests.chaos.connection import open_socket
+
+LOGIN_S: Final = 60.0
+# What a sender that does not wait for answers leaves with its own kernel and loop.
+SEND_BUFFER_BYTES: Final = 256 * 1024
+
+
+def message_of(size: int) -> bytes:
+    """Return a message, a JSON object, with a text of `size` bytes."""
+    return json.dumps({"conversation": "x" * size}).encode()
+
+
+def numbered(prefix: str) -> Iterator[str]:
+    """Yield message ids, without end."""
+    number = 0
+    while True:
+        number += 1
+        yield f"{prefix}-{number}"
+
+
+class Person(Wire):
+    """One user's one connection.
+
+    `stored` and `got` hold message ids: those that the relay acked with 1, and those that came,
+    live or in a `q`, with how often. `acks` false never acks what comes.
+    """
+
+    def __init__(self, host: str, user: str, *, acks: bool = True) -> None:
+        super().__init__(host)
+        self.user = user
+        self.acks = acks
+        self.is_in = asyncio.Event()
+        self.unanswered: dict[str, int] = {}  # when each was sent, monotonic ns
+        self.stored: set[str] = set()
+        self.answers: Counter[str] = Counter()
+        self.got: Counter[str] = Counter()
+        self.close_code: int | None = None
+        self.on_stored: Callable[[str, int], None] = lambda message_id, sent_ns: None
+        self.on_got: Callable[[str], None] = lambda message_id: None
+        self._may_write = asyncio.Event()
+        self._may_write.set()
+        self._login = frames.auth_frame(user)
+
+    # -- out --------------------------------------------------------------------------------------
+
+    def send(self, chat: str, message_id: str, message: bytes) -> None:
+        """Write a message to a user, or to the full jid of a group; `flush` lets it go."""
+        jid = chat if "@" in chat else f"{chat}@s.whatsapp.com"
+        self.unanswered[message_id] = time.monotonic_ns()
+        self.write(frames.send_frame(jid, message_id, message, int(time.time())))
+
+    async def room(self) -> None:
+        """Wait until the relay has taken most of what was written."""
+        self.flush()
+        await self._may_write.wait()
+
+    def ask_again(self) -> None:
+        """Log in once more on this connection: everything that waits comes again, as `q`."""
+        self.write(self._login)
+        self.flush()
+
+    def stop_reading(self) -> None:
+        """Take nothing more from the socket."""
+        if self.transport is not None:
+            self.transport.pause_reading()
+
+    def read_on(self) -> None:
+        """Take what waits, and what comes."""
+        if self.transport is not None:
+            self.transport.resume_reading()
+
+    # -- in ---------------------------------------------------------------------------------------
+
+    def opened(self) -> None:
+        """Log in."""
+        assert self.transport is not None
+        self.transport.set_write_buffer_limits(high=SEND_BUFFER_BYTES)
+        self.write(self._login)
+
+    def pause_writing(self) -> None:
+        """The relay reads this connection slower than it is written."""
+        self._may_write.clear()
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._may_write.set()
+
+    def text(self, payload: bytes) -> None:
+        """Take a frame."""
+        tag = frames.tag_of(payload)
+        if tag == b"Msg" or tag == b"MsgInfo":
+            answer = frames.read_ack(payload)
+            if answer.ack == 1:
+                sent_ns = self._answered(answer.id, "ack 1")
+                self.stored.add(answer.id)
+                self.on_stored(answer.id, sent_ns)
+        elif tag == b"action":
+            element = frames.read_delivered(payload)
+            self.got[element.key.id] += 1
+            if self.acks:
+                self.write(frames.ack_for(element, 2, acker=self.user))
+            self.on_got(element.key.id)
+        elif tag == b"q":
+            for frame in frames.read_waiting(payload):
+                self.text(frame)
+            self.is_in.set()
+        elif tag == b"error":
+            refusal = frames.read_refusal(payload)
+            self._answered(refusal.id, str(refusal.code))
+
+    def _answered(self, message_id: str, answer: str) -> int:
+        self.answers[answer] += 1
+        return self.unanswered.pop(message_id, 0)
+
+    def ended(self, code: int, reason: str) -> None:
+        """Note how it ended; a connection that we leave ends too."""
+        self.close_code = code
+        self._may_write.set()
+        self.is_in.set()
+
+
+async def log_in(
+    url: str, user: str, *, acks: bool = True, receive_buffer_bytes: int | None = None
+) -> Person:
+    """Return `user`, logged in and with the first of its queue.
+
+    `receive_buffer_bytes` bounds what the kernels take for one who does not read.
+
+    Raises:
+        ConnectionError: the relay ended the connection instead.
+    """
+    uri = parse_uri(url)
+    person = Person(f"{uri.host}:{uri.port}", user, acks=acks)
+    sock = await open_socket(uri, receive_buffer_bytes=receive_buffer_bytes)
+    await asyncio.get_running_loop().create_connection(lambda: person, sock=sock)
+    async with asyncio.timeout(LOGIN_S):
+        await person.is_in.wait()
+    if person.close_code is not None:
+        raise ConnectionError(f"the login of {user} ended with {person.close_code}")
+    return person
