@@ -329,7 +329,7 @@ def banner(options: Options) -> str:
         name.replace("_", "-"): value for name, value in msgspec.structs.asdict(options).items()
     }
     others = ("keep", "reshard", "sabotage")
-    parts = ["chaos", *(f"--{n} {v:g}" for n, v in fields.items() if n not in others)]
+    parts = ["chaos", *(f"--{n} {v}" for n, v in fields.items() if n not in others)]
     if options.reshard:
         parts.append("--reshard")
     if options.sabotage:

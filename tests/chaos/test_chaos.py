@@ -11,6 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from .fleet import REPOSITORY
+from .run import Options, banner
 
 DEADLINE_S = 150.0  # on a busy machine; some 30 s on an idle one
 STOP_S = 30.0
@@ -57,3 +58,8 @@ def test_bad_usage_exits_with_2_and_starts_nothing(options: str) -> None:
 
     assert process.returncode == 2, output
     assert options.split()[0] in output
+
+
+def test_the_banner_tells_every_digit_of_the_seed() -> None:
+    """It is what the run is repeated by."""
+    assert "--seed 20261123 " in banner(Options(seed=20_261_123))
