@@ -302,7 +302,7 @@ class Session:
         """The connection is gone."""
         try:
             while self._is_full and self._held and self._state is State.LIVE:
-                # Its client said these before it went. They are no more than one read brought.
+                # Its client said these before it went.
                 self._is_full = False
                 self.receive(self._next_held(), now_ms=self._held_ms)
                 self._is_full = True

@@ -1,6 +1,6 @@
 """What it costs to frame a text: ours against the websockets library's.
 
-    python tests/bench/bench_wire.py
+    python -m tests.bench.bench_wire
 
 Prints nanoseconds a frame, the best of several runs, and how many times longer the library takes.
 `ServerProtocol` is what a connection would use otherwise: it keeps the state of the connection too.

@@ -1,0 +1,158 @@
+"""What the worker's parts cost: a message through the shard, the mailbox, the store.
+
+    python -m tests.bench.bench_store
+
+Processor time of each, the best of several runs, on one core. A message through the shard is its
+send, its recipient's ack and its author's pong, each in a batch of its own: three transactions.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+from relay.bus import envelopes
+from relay.bus.envelopes import (
+    LOGIN,
+    Acked,
+    Confirmed,
+    Deliver,
+    FrontBatch,
+    OpenSession,
+    Ready,
+    SendToUser,
+    ToWorker,
+    WorkerBatch,
+)
+from relay.core import frames
+from relay.core.slots import shard_ranges
+from relay.settings import Settings
+from workers.effects import Effects
+from workers.keys import box_of, message_key
+from workers.mailbox import Mailbox
+from workers.shard import Shard
+from workers.store import Store
+
+from .timing import show, us_each
+
+FRONT = b"front-0-1"
+PAIRS = 100
+TEXT = b'{"conversation": "%s"}' % (b"x" * 100)
+TIME_S = 1_566_970_629
+
+
+class Worker:
+    """A shard on a store, with pairs of users who are online."""
+
+    def __init__(self, directory: Path, *, synced: bool) -> None:
+        settings = Settings()
+        self.store = Store(
+            directory,
+            durability="fsync" if synced else "os",
+            map_bytes=settings.store.map_bytes,
+            max_map_bytes=settings.store.max_map_bytes,
+        )
+        self._shard = Shard(0, shard_ranges(1), settings)
+        self._users = [str(917_000_000_000 + n) for n in range(2 * PAIRS)]
+        self._ids = itertools.count()
+        self.turn([OpenSession(n, user, LOGIN, 0) for n, user in enumerate(self._users)])
+        self.turn([Ready(n, 0, 1) for n in range(len(self._users))])
+
+    def turn(self, items: list[ToWorker]) -> Effects:
+        """Take a batch as the loop does, from the bus and back to it."""
+        payload = envelopes.encode(WorkerBatch(1, 1, 1, len(items), items))
+        received = envelopes.decode_worker_batch(payload).items
+        with self.store.writing() as batch:
+            self._shard.begin(batch, now_ms=time.time_ns() // 1_000_000)
+            for item in received:
+                self._shard.handle(FRONT, item)
+            effects = self._shard.end()
+        for answers in effects.to_fronts.values():
+            envelopes.encode(FrontBatch(1, 1, answers))
+        return effects
+
+    def messages(self, count: int) -> int:
+        """Send, ack and confirm `count` messages, each step a batch; return how many."""
+        sends: list[ToWorker] = []
+        acks: list[ToWorker] = []
+        for n in range(count):
+            pair = n % PAIRS
+            author, recipient = self._users[2 * pair], self._users[2 * pair + 1]
+            # Ids as clients make them: no order in them.
+            message_id = f"{next(self._ids) * 0x9E3779B97F4A7C15 % 2**64:020X}"
+            frame = frames.delivered_to_user(
+                author=author,
+                message_id=message_id,
+                message=TEXT,
+                time_s=TIME_S,
+                key_extra=b"",
+                extra=b"",
+            )
+            sends.append(SendToUser(n, author, recipient, message_id, TIME_S, b"12345678", frame))
+            acks.append(Acked(recipient, [message_id], 2, author, False, recipient, False, -1))
+        self.turn(sends)
+        receipts: dict[int, int] = {}
+        for answer in self.turn(acks).to_fronts[FRONT]:
+            if isinstance(answer, Deliver):
+                receipts[answer.session] = answer.seq
+        self.turn([Confirmed(session, seq) for session, seq in receipts.items()])
+        return count
+
+    def rounds(self, size: int) -> int:
+        """Send 400 messages, or so, in batches of `size`."""
+        return sum(self.messages(size) for _ in range(400 // size))
+
+
+def puts(store: Store, count: int) -> int:
+    """Add entries to one mailbox, and remove them."""
+    box = box_of("917069852821")
+    with store.writing() as batch:
+        for seq in range(1, count + 1):
+            batch.put_mail(box, seq, TEXT)
+        for seq in range(1, count + 1):
+            batch.pop_mail(box, seq)
+    return count
+
+
+def mailbox(store: Store, count: int) -> int:
+    """The same by way of a mailbox, which counts them."""
+    limits = Settings().mailbox
+    with store.writing() as batch:
+        box = Mailbox.load(batch, "917069852821")
+        for seq in range(1, count + 1):
+            box.add_message(batch, seq, TEXT, limits)
+        for seq in range(1, count + 1):
+            box.remove(batch, seq)
+    return count
+
+
+def main() -> None:
+    """Print a line for each part."""
+    with tempfile.TemporaryDirectory(prefix="relay-bench-", dir=Path.cwd()) as directory:
+        for synced in (False, True):
+            worker = Worker(Path(directory) / str(synced), synced=synced)
+            name = "fsync" if synced else "no fsync"
+            for size in (1, 8, 32, 100, 400):
+                us = us_each(partial(worker.rounds, size))
+                show(f"a message through the shard, {size} a batch, {name}", us)
+            worker.store.close()
+        store = Store(
+            Path(directory) / "plain", durability="os", map_bytes=1 << 30, max_map_bytes=1 << 30
+        )
+        show("an entry put and popped", us_each(lambda: puts(store, 2_000)))
+        show("the same through a mailbox", us_each(lambda: mailbox(store, 2_000)))
+        store.close()
+
+        def key() -> int:
+            for n in range(2_000):
+                message_key(f"3EB0A1ED1B05362{n:05}", "917069852821", "919428284313", "")
+            return 2_000
+
+        show("the key of a message", us_each(key))
+
+
+if __name__ == "__main__":
+    main()
