@@ -144,6 +144,7 @@ class Worker:
         self._fronts: dict[Identity, _FrontLink] = {}
         self._peers: dict[int, _Peer] = {}
         self._lazy: list[_Received] = []
+        self._stale: list[tuple[Identity, list[ToWorker]]] = []  # to be answered
         self._lazy_due_ms = 0
         self._heard: set[Identity] = set()  # fronts that are owed a batch, be it empty
         self._lost_fronts: set[Identity] = set()
@@ -249,8 +250,9 @@ class Worker:
         batch = envelopes.decode_worker_batch(payload)
         self._drained_work += batch.work
         if batch.incarnation != self._place.incarnation:
-            # Meant for a worker that is no more; its sender knows or will soon (I8).
+            # Meant for a worker that is no more (I8).
             self._shard.counters["stale_batches_refused"] += 1
+            self._stale.append((origin, batch.items))
             return
         link = self._fronts.get(origin)
         if link is None:
@@ -279,7 +281,9 @@ class Worker:
         """Decide on what was received in one transaction, commit it, then send what follows."""
         clock_ms = _clock_ms()
         urgent = not all(each.can_wait for each in received)
-        if not urgent and not (self._lost_fronts or self._roomy_fronts or self._new_peers):
+        if not urgent and not (
+            self._lost_fronts or self._roomy_fronts or self._new_peers or self._stale
+        ):
             if received and not self._lazy:
                 self._lazy_due_ms = clock_ms + LAZY_MS
             self._lazy += received
@@ -310,6 +314,11 @@ class Worker:
         for peer in self._new_peers:
             shard.peer_connected(peer)
         self._new_peers.clear()
+        for front, stale in self._stale:
+            if front in self._fronts:  # a stranger knows no answer, and a peer sends it again
+                for item in stale:
+                    shard.refuse_stale(front, item)
+        self._stale.clear()
         for origin, index, items, applied in received:
             for item in items:
                 self._decide_on(origin, index, item)

@@ -171,6 +171,17 @@ class Shard:
             case _:
                 assert_never(envelope)
 
+    def refuse_stale(self, front: Identity, stanza: ToWorker) -> None:
+        """Answer what was meant for an earlier incarnation: nothing of it is done (I8)."""
+        reason = "the worker was renewed, send again"
+        match stanza:
+            case SendToUser() | SendToGroup():
+                self._refuse(front, stanza.request, 503, reason)
+            case OpenSession():
+                self._to_fronts[front].append(SessionRefused(stanza.session, 503, reason, 1))
+            case _:
+                pass  # nobody waits for an answer
+
     def set_aside(self, origin: Identity, peer: int | None, stanza: ToWorker) -> None:
         """Answer a stanza that is not to be tried any more, because the worker failed at it."""
         self.counters["stanzas_set_aside"] += 1

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from .loop_harness import RunningWorker
+from relay.bus.envelopes import LOGIN, OpenSession, Refused, SendToUser, SessionRefused
+
+from .loop_harness import INCARNATION, RunningWorker
 
 
 @pytest.fixture
@@ -50,3 +52,26 @@ def test_a_front_that_is_not_listed_yet_is_listened_to(worker: RunningWorker) ->
     worker.list_fronts("front-0-4")
 
     assert worker.log_in(worker.connect("front-1-5"), 1)
+
+
+def test_i8_a_batch_for_another_incarnation_is_refused_counted_and_answered(
+    worker: RunningWorker,
+) -> None:
+    front = worker.connect("front-0-4")
+    assert worker.log_in(front, 1)
+    worker.incarnation = INCARNATION - 1
+    send = SendToUser(7, "alice", "bob", "M1", 1000, b"12345678", b"frame")
+    worker.send(front, 2, send, OpenSession(8, "bob", LOGIN, 0))
+
+    batch = worker.receive(front)
+    assert batch is not None
+    refused, session_refused = batch.items
+    assert isinstance(refused, Refused)
+    assert (refused.request, refused.code) == (7, 503)
+    assert isinstance(session_refused, SessionRefused)
+    assert (session_refused.session, session_refused.code) == (8, 503)
+    assert batch.received == 1  # it is not confirmed
+
+    worker.incarnation = INCARNATION
+    assert worker.log_in(front, 2)
+    assert worker.worker._shard.counters["stale_batches_refused"] == 1

@@ -17,6 +17,7 @@ from relay.bus.envelopes import (
     Refused,
     SendToGroup,
     SendToUser,
+    SessionRefused,
     Stored,
 )
 from workers.shard import Shard
@@ -244,6 +245,36 @@ def test_an_id_is_only_taken_for_its_author_in_its_chat(
     cluster.feed(to_user(ALICE, BOB, "M1", "hi"))
 
     assert cluster.feed(other) == [Stored(other.request, NOW_S)]
+
+
+# ----------------------------------------------------------------------------------- ownership
+
+
+def test_i8_what_is_for_a_slot_of_another_worker_is_refused_counted_and_answered(
+    tmp_path: Path,
+) -> None:
+    cluster = ClusterHarness(tmp_path, workers=2)
+    elsewhere = local_of(1, workers=2)
+    send = to_user(ALICE, elsewhere, "M1")
+    to_a_group = SendToGroup(77, ALICE, elsewhere, "M2", NOW_S, b"12345678", b"frame")
+
+    def misrouted(shard: Shard) -> None:
+        shard.handle(FRONT, send)
+        shard.handle(FRONT, to_a_group)
+        shard.handle(FRONT, OpenSession(5, elsewhere, LOGIN, 0))
+        shard.handle(FRONT, Acked(elsewhere, ["M1"], 2, ALICE, False, elsewhere, False, -1))
+
+    first, second, login = cluster.decide(misrouted, worker=0)
+
+    assert isinstance(first, Refused)
+    assert isinstance(second, Refused)
+    assert isinstance(login, SessionRefused)
+    assert [first.request, second.request, login.session] == [send.request, 77, 5]
+    assert [first.code, second.code, login.code] == [503, 503, 503]
+    assert cluster.counters()["sends_refused_503"] == 2
+    assert cluster.counters()["acks_misrouted"] == 1
+    assert cluster.mail(elsewhere) == []
+    cluster.close()
 
 
 # -------------------------------------------------------------------------------------- limits
