@@ -208,8 +208,9 @@ def test_an_early_ack_leaves_before_the_commit(
 def test_a_run_finds_that_workers_keep_nothing_for_each_other(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # What is missing is missing for good, and the run would wait for it.
+    # What is missing is missing for good, and the run would wait for it; so may what is left over.
     monkeypatch.setattr(chaos_run, "CALM_S", 2.0)
+    monkeypatch.setattr(chaos_run, "DRAIN_S", 10.0)
     # With this seed the six kills all strike workers.
     options = Options(
         seconds=6, seed=168, users=24, groups=4, rate=80, kills_per_minute=60, sabotage="no-outbox"
