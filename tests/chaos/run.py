@@ -199,8 +199,8 @@ class Run:
         await self._wait(lambda: all(user.is_online for user in self._users), CALM_S)
         calm_until_s = self._now_s() + CALM_S
         while not self._is_settled() and self._now_s() < calm_until_s:
-            # More than once: a rolling restart may still go on, and an ack that a front has not read
-            # when it sends the client away goes with the connection.
+            # More than once: a rolling restart may still go on, and an ack that a front has not
+            # read when it sends the client away goes with the connection.
             self._ack_again()
             await self._wait(self._is_settled, ACK_AGAIN_S)
         self._violations += checker.stuck(self._ledger)
