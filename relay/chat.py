@@ -9,6 +9,7 @@ import asyncio
 import io
 import math
 import os
+import signal
 import sys
 import threading
 import time
@@ -474,6 +475,12 @@ def _parser() -> argparse.ArgumentParser:
 
 async def _run(arguments: argparse.Namespace) -> int:
     terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+    task = asyncio.current_task()
+    if not terminal and task is not None:
+        # With the handler that asyncio.run sets, a Ctrl-C in the moment before the loop begins to
+        # wait counts only at the next event. This one wakes the loop. (In a terminal Ctrl-C is a
+        # key.)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, task.cancel)
     async with Client(arguments.url, arguments.me) as client:
         return await _Chat(client, arguments.to, wait_s=arguments.wait).run(terminal=terminal)
 
@@ -492,7 +499,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ClientError as error:
         _note(str(error))
         return EXIT_FAILED
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, asyncio.CancelledError):
         return EXIT_OK
     except BrokenPipeError:
         # Whoever read our output left. Keep the interpreter from flushing into the pipe again.
