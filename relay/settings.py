@@ -100,7 +100,7 @@ class LimitSettings(_Table, frozen=True):
     frames_per_s: Annotated[float, Meta(ge=0, le=1_000_000)] = 0.0
     # Frames a session may send at once before frames_per_s holds it back.
     frames_burst: Annotated[int, Meta(ge=1, le=1_000_000)] = 100
-    # Connections of one front; further ones are cut at once. Some 10 KiB of memory each.
+    # Connections of one front; further ones are cut at once. Some 5 KiB of memory each.
     connections: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
     # Members of one group: 256 and its creator.
     group_members: Annotated[int, Meta(ge=1, le=100_000)] = 257

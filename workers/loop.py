@@ -70,11 +70,6 @@ COUNTERS_MS = 60_000
 LOCK_WAIT_S = 5.0
 
 
-# What LMDB raises where the kernel refuses a write (EIO, EFBIG and the like have no class of their
-# own), or where its map is full.
-_WRITE_ERRORS = (lmdb.Error, lmdb.DiskError, lmdb.MapFullError)
-
-
 class _FrontLink:
     """Both directions of the link with one front."""
 
@@ -182,9 +177,9 @@ class Worker:
                 self._tick()
             # What reached the inbox before the stop is still answered.
             self._turn(self._drain(dict(self._poller.poll(0))))
-        except _WRITE_ERRORS as error:
-            if type(error) not in _WRITE_ERRORS:
-                raise  # a kind of its own, such as a key that is too long: a bug
+        except lmdb.Error as error:
+            if not _is_write_error(error):
+                raise
             self._note_write_error(str(error))
             raise StoreWriteError(f"{self._directory}: {error}") from error
         finally:
@@ -337,7 +332,7 @@ class Worker:
             else:
                 self._shard.handle(origin, item)
         except Exception as error:
-            if type(error) not in _WRITE_ERRORS:
+            if not _is_write_error(error):
                 self._note_crash(item)
             raise
 
@@ -531,6 +526,14 @@ class Worker:
         if self._shard.counters != self._counters_logged:
             self._counters_logged = dict(self._shard.counters)
             self._log.info("worker.counters", **self._counters_logged)
+
+
+def _is_write_error(error: Exception) -> bool:
+    """Tell a write that the kernel refused, or a full map, from a bug such as too long a key.
+
+    Of what the kernel says, EIO, EFBIG and the like have no class of their own in LMDB.
+    """
+    return type(error) in (lmdb.Error, lmdb.DiskError, lmdb.MapFullError)
 
 
 def _parse_identity(identity: Identity) -> tuple[bytes, int, int]:

@@ -173,27 +173,27 @@ class Shard:
 
     def refuse_stale(self, front: Identity, stanza: ToWorker) -> None:
         """Answer what was meant for an earlier incarnation: nothing of it is done (I8)."""
-        reason = "the worker was renewed, send again"
-        match stanza:
-            case SendToUser() | SendToGroup():
-                self._refuse(front, stanza.request, 503, reason)
-            case OpenSession():
-                self._to_fronts[front].append(SessionRefused(stanza.session, 503, reason, 1))
-            case _:
-                pass  # nobody waits for an answer
+        self._refuse_stanza(front, stanza, 503, "the worker was renewed, send again")
 
     def set_aside(self, origin: Identity, peer: int | None, stanza: ToWorker) -> None:
         """Answer a stanza that is not to be tried any more, because the worker failed at it."""
         self.counters["stanzas_set_aside"] += 1
+        if isinstance(stanza, Durable):
+            assert peer is not None, "only workers have an outbox"
+            self._confirm_entry(origin, peer, stanza.seq)
+            return
         reason = "the relay has failed at this more than once and has set it aside"
+        self._refuse_stanza(origin, stanza, 500, reason)
+
+    def _refuse_stanza(self, front: Identity, stanza: ToWorker, code: int, reason: str) -> None:
         match stanza:
             case SendToUser() | SendToGroup():
-                self._refuse(origin, stanza.request, 500, reason)
+                self._refuse(front, stanza.request, code, reason)
             case OpenSession():
-                self._to_fronts[origin].append(SessionRefused(stanza.session, 500, reason, 0))
-            case Durable():
-                assert peer is not None, "only workers have an outbox"
-                self._confirm_entry(origin, peer, stanza.seq)
+                retry_after_s = 1 if code == 503 else 0
+                self._to_fronts[front].append(
+                    SessionRefused(stanza.session, code, reason, retry_after_s)
+                )
             case _:
                 pass  # nobody waits for an answer
 

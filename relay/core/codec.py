@@ -39,8 +39,6 @@ SERVER_KEYS = frozenset(
     {"participant", "status", "messageStubType", "messageStubParameters", "broadcast"}
 )
 
-_QUOTE = ord('"')
-
 _CORRELATION = re.compile(rb"([A-Za-z0-9._-]{1,64}),{1,2}(?=[\[{])")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # A string, one bracket, or a quote that no other ends: past that nothing is searched, or the time
@@ -166,8 +164,7 @@ class Codec:
         key_extra: bytes = b"",
         extra: bytes = b"",
     ) -> Send:
-        if not _is_id(message_id):
-            check_id(message_id)
+        check_id(message_id)
         content = _decode_message(message)
         if not content:
             raise FrameError(400, "message: an object with at least one key is expected")
@@ -326,8 +323,7 @@ class Codec:
         if len(ids) > self._limits.ids_per_ack:
             raise FrameError(413, f"{len(ids)} ids exceed {self._limits.ids_per_ack} an ack")
         for message_id in ids:
-            if not _is_id(message_id):
-                check_id(message_id)
+            check_id(message_id)
         known_id = ids[0] if len(ids) == 1 else ""
         if body.cmd not in ("ack", "acks"):
             raise FrameError(400, 'cmd: "ack" or "acks" is expected', message_id=known_id)
@@ -351,7 +347,7 @@ class Codec:
             author_is_group,
             chat,
             chat_is_group,
-            _ack_time(body.t),
+            read_time(_time_value(body.t)),
         )
 
 
@@ -413,13 +409,6 @@ def _time_value(raw: msgspec.Raw) -> object:
         return _decode_any(raw)
     except _JSON_ERRORS:
         return None
-
-
-def _ack_time(raw: msgspec.Raw) -> int | None:
-    text = bytes(raw)
-    if len(text) == 12 and text[0] == text[11] == _QUOTE and text[1:11].isdigit():
-        return int(text[1:11])  # as the sheet writes it: seconds until the year 2286
-    return read_time(_time_value(raw))
 
 
 def _is_utf8(payload: bytes) -> bool:

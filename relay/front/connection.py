@@ -242,10 +242,7 @@ class Connection(asyncio.Protocol):
                     self._transport.write_eof()
                 self._eof_sent = True
             else:
-                self._out.append(data)
-                if not self._dirty:
-                    self._dirty = True
-                    self._front.flush_soon(self)
+                self._queue(data)
         if self._eof_sent or self._ws.state not in (State.OPEN, State.CONNECTING):
             # Whoever closed, and be it the library: what is sent now would not be read, and must
             # not count as sent.
@@ -266,7 +263,10 @@ class Connection(asyncio.Protocol):
 
     def write(self, frame: bytes) -> None:
         """Send a text frame with this turn's write."""
-        self._out.append(self._front.framed(frame))
+        self._queue(self._front.framed(frame))
+
+    def _queue(self, data: bytes) -> None:
+        self._out.append(data)
         if not self._dirty:
             self._dirty = True
             self._front.flush_soon(self)

@@ -231,7 +231,7 @@ class Session:
     # ------------------------------------------------------------------------ from the client
 
     def receive(self, payload: bytes, *, now_ms: int) -> None:
-        """Take the payload of one message, valid UTF-8 within the size limit."""
+        """Take the payload of one message, within the size limit; a text is valid UTF-8."""
         state = self._state
         if state is not _LIVE or self._is_full:
             if state is State.ENDED:
@@ -538,8 +538,7 @@ class Session:
     # -------------------------------------------------------------------------------- sending
 
     def _take(self, element: Send | FrameError) -> None:
-        if type(element) is not Send:
-            assert isinstance(element, FrameError)
+        if isinstance(element, FrameError):
             self._refuse_send(element)
             return
         chat, message_id = element.chat, element.message_id

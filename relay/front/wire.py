@@ -26,8 +26,8 @@ _FIRST_CONTROL_OPCODE = 0x08
 def text_frame(payload: bytes) -> bytes:
     """Return `payload` as one unmasked, final text frame (RFC 6455, 5.2).
 
-    The websockets library takes ten times as long for a short frame (it builds a Frame, checks
-    its own state and extensions); tests/bench/bench_wire.py compares the two.
+    The websockets library takes some five times as long for a short frame (it builds a Frame,
+    checks its own state and extensions); tests/bench/bench_wire.py compares the two.
     """
     length = len(payload)
     if length < 126:

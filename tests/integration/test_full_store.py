@@ -7,6 +7,7 @@ from .harness import (
     CAROL,
     EVE,
     SENT_AT,
+    SheetClient,
     ack_1,
     check_error,
     delivery,
@@ -18,24 +19,26 @@ FULL_MAP = "[store]\nmap_bytes = 67108864\nmax_map_bytes = 67108864\n"
 BODY = {"conversation": "x" * 60_000}
 
 
+def send_until_refused(author: SheetClient, to: str, *, most: int) -> tuple[int, str]:
+    """Send M0, M1, ... until error 500; return how many were acked and the reason."""
+    for number in range(most):
+        author.send_message(to, f"M{number}", BODY)
+        answer = author.recv()
+        if answer[0] == "error":
+            check_error(answer, 500, message_id=f"M{number}")
+            return number, answer[1]["reason"]
+        assert answer == ack_1(f"M{number}", author=author.user, to=to)
+    raise AssertionError(f"{most} messages were stored")
+
+
 def test_a_full_store_refuses_sends_until_acks_have_made_room(start_relay: RelayStarter) -> None:
     relay = start_relay(
         fronts=1, workers=1, config=FULL_MAP + "[mailbox]\nmax_bytes = 1073741824\n"
     )
     relay.expect_in_log("store.refuses_sends")
     alice = relay.login(ALICE)
-    stored = 0
-    while True:
-        alice.send_message(BOB, f"M{stored}", BODY)
-        answer = alice.recv()
-        if answer[0] == "error":
-            break
-        assert answer == ack_1(f"M{stored}", author=ALICE, to=BOB)
-        stored += 1
-        assert stored < 1200, "64 MiB hold no more than that"
-    assert answer[1]["code"] == 500
-    assert answer[1]["id"] == f"M{stored}"
-    assert "full" in answer[1]["reason"]
+    stored, reason = send_until_refused(alice, BOB, most=1200)  # 64 MiB hold no more
+    assert "full" in reason
     # A repeat of what is stored is acked as ever.
     alice.send_message(BOB, "M0", BODY)
     alice.expect(ack_1("M0", author=ALICE, to=BOB))
@@ -67,19 +70,10 @@ def test_a_disk_that_refuses_writes_refuses_sends_until_it_takes_them_again(
     earlier = alice.recv()
     relay.limit_file_size(2**20)
 
-    stored = 0
-    while True:
-        alice.send_message(EVE, f"M{stored}", BODY)
-        answer = alice.recv()
-        if answer[0] == "error":
-            break
-        assert answer == ack_1(f"M{stored}", author=ALICE, to=EVE)
-        stored += 1
-        assert stored < 40, "1 MiB holds no more than that"
+    stored, reason = send_until_refused(alice, EVE, most=40)  # 1 MiB holds no more
     relay.expect_in_log("store.write_failed")
     relay.expect_in_log("store.refuses_sends")
-    check_error(answer, 500, message_id=f"M{stored}")
-    assert "cannot be written" in answer[1]["reason"]
+    assert "cannot be written" in reason
 
     # Reads and acks go on: what they need fits into what earlier batches freed.
     relay.login(CAROL)

@@ -8,8 +8,11 @@ itself knows nothing of this: no setting, option or variable of it leads here.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
+
+from relay import log
+from relay.process import Place
 
 VARIABLE: Final = "RELAY_SABOTAGE"
 
@@ -34,3 +37,14 @@ def chosen() -> str:
     if name not in NAMES:
         raise KeyError(f"{VARIABLE}={name}: none of {', '.join(NAMES)}")
     return name
+
+
+def serve_sabotaged(
+    place: Place, serve: Callable[[Place], None], sabotages: Mapping[str, Callable[[Patch], None]]
+) -> None:
+    """Serve as the relay's own process does, but for the sabotage if it is one of its role's."""
+    name = chosen()
+    log.get_logger().warning("process.sabotaged", sabotage=name)
+    if name in sabotages:
+        sabotages[name](setattr)
+    serve(place)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from relay import log
 from relay.bus.topology import WorkerAddress
 from relay.front.bus import WorkerLink
 from relay.front.server import main as serve
 from relay.process import Place, run
 
-from . import Patch, chosen
+from . import Patch, serve_sabotaged
 
 
 def no_replay(patch: Patch) -> None:
@@ -33,11 +32,7 @@ SABOTAGES = {"no-replay": no_replay}
 
 def main(place: Place) -> None:
     """Serve as a front does, but for the sabotage."""
-    name = chosen()
-    log.get_logger().warning("process.sabotaged", sabotage=name)
-    if name in SABOTAGES:
-        SABOTAGES[name](setattr)
-    serve(place)
+    serve_sabotaged(place, serve, SABOTAGES)
 
 
 if __name__ == "__main__":

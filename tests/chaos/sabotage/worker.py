@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable
 
-from relay import log
 from relay.bus.envelopes import Durable, GroupCopy, Receipt, SendToGroup, SendToUser, ToWorker
 from relay.process import Place, run
 from workers.__main__ import main as serve
@@ -17,7 +16,7 @@ from workers.outbox import Outbox
 from workers.shard import Shard
 from workers.store import Batch
 
-from . import Patch, chosen
+from . import Patch, serve_sabotaged
 
 # What a disk with moving heads takes for a commit. On a fast one few kills would strike between the
 # effects and their commit.
@@ -90,11 +89,7 @@ SABOTAGES = {"early-ack": early_ack, "no-dedupe": no_dedupe, "no-outbox": no_out
 
 def main(place: Place) -> None:
     """Serve as a worker does, but for the sabotage."""
-    name = chosen()
-    log.get_logger().warning("process.sabotaged", sabotage=name)
-    if name in SABOTAGES:
-        SABOTAGES[name](setattr)
-    serve(place)
+    serve_sabotaged(place, serve, SABOTAGES)
 
 
 if __name__ == "__main__":
