@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import pytest
@@ -867,6 +867,25 @@ def test_what_came_behind_too_many_sends_is_not_dropped_when_the_client_goes(
     *sends, last = alice.requests()
     assert ids_of(sends) == ["1", "2", "3", "4", "5", "6", "7", "8"]
     assert isinstance(last, CloseSession)
+
+
+@pytest.mark.usefixtures("full_at_4")
+def test_i7_a_fault_at_a_frame_that_waited_does_not_keep_the_session_from_ending(
+    alice: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 9):
+        alice.says(action(str(number)))
+    alice.requests()
+
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Codec, "decode", fail)
+    with pytest.raises(RuntimeError):
+        alice.session.lost()
+
+    assert [type(request) for request in alice.requests()] == [CloseSession]
+    assert not alice.session.is_read
 
 
 @pytest.mark.usefixtures("full_at_4")

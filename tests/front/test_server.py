@@ -1,0 +1,69 @@
+"""A front hands what its workers say to the sessions, and lets no fault at one end the others."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from relay.bus.envelopes import FrontBatch, Page, Stored, ToFront
+from relay.control import child_end
+from relay.front.server import Front
+from relay.process import Place
+from relay.settings import Settings
+
+
+class FakeConnection:
+    """A connection whose session fails at what it is told, or notes it."""
+
+    def __init__(self, *, fails: bool) -> None:
+        self.failed = False
+        self.told = 0
+
+        def take(*_: object, **__: object) -> None:
+            self.told += 1
+            if fails:
+                raise RuntimeError("a bug")
+
+        self.session = SimpleNamespace(stored=take, page=take)
+
+    def fail(self) -> None:
+        self.failed = True
+
+
+@pytest.mark.parametrize(
+    ("item", "next_item"),
+    [
+        (Stored(1 << 32, 1000), Stored(2 << 32, 1000)),
+        (
+            Page(1, [], queue=False, last=False, more=False),
+            Page(2, [], queue=False, last=False, more=False),
+        ),
+    ],
+)
+def test_i7_a_fault_at_what_a_worker_says_ends_one_connection(
+    item: ToFront, next_item: ToFront
+) -> None:
+    """Frames of the client may have waited for it."""
+
+    async def live() -> None:
+        ours, theirs = socket.socketpair()
+        place = Place(Path("/nonexistent"), 0, 1, Settings(), child_end(theirs.detach()))
+        front = Front(place, asyncio.get_running_loop())
+        faulty, sound = FakeConnection(fails=True), FakeConnection(fails=False)
+        connections: Any = {1: faulty, 2: sound}
+        front._connections = connections
+
+        front._receive(FrontBatch(1, 0, [item, next_item]))
+
+        assert faulty.failed
+        assert (sound.told, sound.failed) == (1, False)
+        front.bus.close()
+        place.control.close()
+        ours.close()
+
+    asyncio.run(live())
