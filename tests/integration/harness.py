@@ -28,6 +28,7 @@ from typing import Any, Final, NoReturn
 
 import psutil  # type: ignore[import-untyped]
 from websockets.client import ClientProtocol
+from websockets.exceptions import InvalidState
 from websockets.frames import Frame as WebSocketFrame
 from websockets.frames import Opcode
 from websockets.http11 import Response
@@ -322,8 +323,17 @@ class SheetClient:
             self.send_text(frame.encode() if isinstance(frame, str) else json.dumps(frame).encode())
 
     def send_text(self, data: bytes, *, fin: bool = True) -> None:
-        """Send a text message of any bytes; `fin` false leaves it open for `send_rest`."""
-        self._protocol.send_text(data, fin=fin)
+        """Send a text message of any bytes; `fin` false leaves it open for `send_rest`.
+
+        Raises:
+            ConnectionOver: the server's close frame is here already, be it unread.
+        """
+        try:
+            self._protocol.send_text(data, fin=fin)
+        except InvalidState:
+            raise ConnectionOver(
+                self.close_code, self._protocol.close_reason or "before it was sent"
+            ) from None
         self._flush()
 
     def send_rest(self, data: bytes, *, fin: bool = True) -> None:

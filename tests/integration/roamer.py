@@ -1,5 +1,7 @@
 """A raw client that keeps its user in touch whatever becomes of its connections."""
 
+from contextlib import suppress
+
 from .harness import (
     AUTH_SUCCESS,
     ConnectionOver,
@@ -30,9 +32,11 @@ class Roamer:
         poll_for(f"{self.user} connects", self._can_connect)
         self.client.user = self.user
         self.has_queue = False
-        self.client.send(auth_frame(self.user))
-        for message_id, to in self.unanswered.items():
-            self.client.send_message(to, message_id)
+        # Where the connection is closing already the next `read` finds out; so below.
+        with suppress(ConnectionOver):
+            self.client.send(auth_frame(self.user))
+            for message_id, to in self.unanswered.items():
+                self.client.send_message(to, message_id)
 
     def _can_connect(self) -> bool:
         try:
@@ -43,7 +47,8 @@ class Roamer:
 
     def send(self, to: str, message_id: str) -> None:
         self.unanswered[message_id] = to
-        self.client.send_message(to, message_id)
+        with suppress(ConnectionOver):
+            self.client.send_message(to, message_id)
 
     def read(self) -> None:
         """Take one frame, or note that the connection is over."""
