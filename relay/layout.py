@@ -23,7 +23,7 @@ from relay.errors import BootError
 from relay.settings import MAX_PROCESSES
 
 # Of meta.json and of what is in the stores.
-DATA_FORMAT: Final = 3
+DATA_FORMAT: Final = 4
 
 _GENERATION: Final = "gen-"
 # What a generation is called while it is being removed: one of its proper name is whole.

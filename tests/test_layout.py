@@ -23,7 +23,7 @@ def test_an_empty_directory_has_no_stores(tmp_path: Path) -> None:
 def test_what_was_written_is_read(tmp_path: Path) -> None:
     write_layout(tmp_path, Layout(generation=3, workers=8))
 
-    assert (tmp_path / "meta.json").read_text() == '{"format":3,"generation":3,"workers":8}'
+    assert (tmp_path / "meta.json").read_text() == '{"format":4,"generation":3,"workers":8}'
     assert read_layout(tmp_path) == Layout(generation=3, workers=8)
     assert Layout(generation=3).store_directory(tmp_path, 7) == tmp_path / "gen-3" / "worker-7"
 
@@ -32,13 +32,13 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     ("meta", "complaint"),
     [
         (None, r"holds stores but no meta\.json"),
-        ('{"format":1,"workers":4}', "has format 1, but this version reads format 3: "),
-        ('{"format":4,"new":true}', "has format 4, but this version reads format 3: "),
-        ('{"format":3', r"meta\.json is damaged"),
+        ('{"format":1,"workers":4}', "has format 1, but this version reads format 4: "),
+        ('{"format":5,"new":true}', "has format 5, but this version reads format 4: "),
+        ('{"format":4', r"meta\.json is damaged"),
         ("", r"meta\.json is damaged"),
-        ('{"format":3,"generation":1,"workers":"4"}', r"meta\.json is damaged"),
-        ('{"format":3,"generation":-1,"workers":4}', r"meta\.json is damaged"),
-        ('{"format":3,"generation":1,"workers":100000}', r"meta\.json is damaged"),
+        ('{"format":4,"generation":1,"workers":"4"}', r"meta\.json is damaged"),
+        ('{"format":4,"generation":-1,"workers":4}', r"meta\.json is damaged"),
+        ('{"format":4,"generation":1,"workers":100000}', r"meta\.json is damaged"),
     ],
 )
 @pytest.mark.parametrize("store", ["gen-1/worker-0", "worker-0"])

@@ -20,6 +20,7 @@ from relay.bus.envelopes import Durable, GroupCopy
 from relay.core.slots import SLOT_COUNT, shard_ranges, slot_of
 from relay.core.stanza import LEVEL_STORED
 from workers import mailbox, messages, outbox
+from workers.journal import FOLDED_NAME, IDENTITY_NAME
 from workers.keys import (
     SEQ_BYTES,
     box_of,
@@ -366,7 +367,9 @@ class _StoreCheck:
 
     def _look_at_meta(self, key: bytes, value: bytes) -> None:
         name, _, peer = key.partition(b":")
-        if name == b"mark":
+        if name in (b"mark", IDENTITY_NAME):
+            return
+        if name == FOLDED_NAME and len(value) == SEQ_BYTES:
             return
         if name not in (b"seq", b"forgotten", b"applied", b"confirmed") or len(value) != SEQ_BYTES:
             self._found("meta", key, "is unknown or malformed")

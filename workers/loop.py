@@ -12,7 +12,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-import lmdb
 import msgspec
 import zmq
 
@@ -177,11 +176,9 @@ class Worker:
                 self._tick()
             # What reached the inbox before the stop is still answered.
             self._turn(self._drain(dict(self._poller.poll(0))))
-        except lmdb.Error as error:
-            if not _is_write_error(error):
-                raise
+        except StoreWriteError as error:
             self._note_write_error(str(error))
-            raise StoreWriteError(f"{self._directory}: {error}") from error
+            raise
         finally:
             self._log_counters()
             self._log.info("worker.stopped", batches=self._batches)
@@ -294,9 +291,11 @@ class Worker:
             effects = self._shard.end()
         self._send(effects)
         self._batches += 1
-        if self._unchecked_bytes >= CHECK_EVERY_BYTES:
+        self._store.fold()
+        if self._unchecked_bytes >= CHECK_EVERY_BYTES or (
+            self._store.refusal and not self._shard.refusal
+        ):
             self._check_room()
-        self._store.grow()
 
     def _decide(self, received: list[_Received]) -> None:
         shard = self._shard
@@ -331,9 +330,8 @@ class Worker:
                 self._shard.apply(origin, peer, item)
             else:
                 self._shard.handle(origin, item)
-        except Exception as error:
-            if not _is_write_error(error):
-                self._note_crash(item)
+        except Exception:
+            self._note_crash(item)
             raise
 
     def _refuse_sends(self, received: list[_Received]) -> list[_Received]:
@@ -514,6 +512,8 @@ class Worker:
         elif self._shard.refusal and not lack:
             self._log.info("store.takes_sends_again")
         self._shard.refusal = lack
+        if lack:
+            self._store.seek_room()
 
     def _sweep(self) -> None:
         with self._store.writing() as batch:
@@ -521,19 +521,12 @@ class Worker:
             self._swept_to = self._shard.sweep(self._swept_to, max_boxes=SWEPT_BOXES)
             effects = self._shard.end()
         self._send(effects)
+        self._store.fold()
 
     def _log_counters(self) -> None:
         if self._shard.counters != self._counters_logged:
             self._counters_logged = dict(self._shard.counters)
             self._log.info("worker.counters", **self._counters_logged)
-
-
-def _is_write_error(error: Exception) -> bool:
-    """Tell a write that the kernel refused, or a full map, from a bug such as too long a key.
-
-    Of what the kernel says, EIO, EFBIG and the like have no class of their own in LMDB.
-    """
-    return type(error) in (lmdb.Error, lmdb.DiskError, lmdb.MapFullError)
 
 
 def _parse_identity(identity: Identity) -> tuple[bytes, int, int]:

@@ -27,6 +27,8 @@ def lack_of_room(store: Store, directory: Path, settings: StoreSettings) -> str:
     free = disk.f_bavail * disk.f_frsize
     if free < settings.min_free_bytes:
         return f"the disk is full: {free} bytes free, {settings.min_free_bytes} are kept"
+    if store.refusal:
+        return store.refusal
     used = store.used_bytes()
     limit = int(settings.max_map_bytes * (1 - _MAP_RESERVE))
     if used > limit:

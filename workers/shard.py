@@ -726,20 +726,17 @@ class Shard:
         now = self._now_ms * 1000
         oldest_entry = now - int(self._limits.ttl_days * 86_400_000_000)
         oldest_message = now - int(self._settings.dedupe.retention_days * 86_400_000_000)
-        forgotten = 0
-        while forgotten < MAX_FORGOTTEN and (
-            expired := self._batch.expire_messages(oldest_message)
-        ):
-            forgotten += expired
-            self.counters["messages_forgotten"] += expired
+        forgotten = self._batch.expire_messages(oldest_message, at_least=MAX_FORGOTTEN)
+        if forgotten:
+            self.counters["messages_forgotten"] += forgotten
         for _ in range(max_boxes):
             box = self._batch.next_box(after)
             if box is None:
                 return b""
             user = box[2:].split(b"\0", 1)[0].decode()
             session = self.sessions.of_user(user)
-            oldest = next(self._batch.scan_mail(box))[0]
-            if oldest < oldest_entry:
+            oldest = next(self._batch.scan_mail(box), None)
+            if oldest is not None and oldest[0] < oldest_entry:
                 mailbox = session.mailbox if session else self._mailbox_of_absent(user)
                 expired = mailbox.expire(self._batch, oldest_entry, MAX_SWEPT_ENTRIES)
                 self.counters["entries_expired"] += expired

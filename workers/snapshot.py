@@ -10,6 +10,7 @@ what was confirmed, the receiver of what it has applied. `pin` takes snapshots u
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import Any, Final, NamedTuple
 import lmdb
 import msgspec
 
+from workers.journal import FOLDED_NAME, IDENTITY_NAME, open_readers, records_behind, replay
+from workers.journalfile import JournalReader, Record
 from workers.keys import unpack_seq
 from workers.store import (
     APPLIED_NAME,
@@ -28,13 +31,19 @@ from workers.store import (
     TREES,
     Mark,
     decode_mark,
+    make_trees,
 )
 from workers.storefile import StoreDamaged, inspect_store_file
+from workers.tree import Tree
 
 # Snapshots of all workers take less than a millisecond together, an entry on its way through two
 # commits more: the first try is nearly always good.
 _PIN_ATTEMPTS: Final = 100
 _PIN_PAUSE_S: Final = 0.01
+
+# How often the two files of a journal are read until they fit the pages.
+_JOURNAL_ATTEMPTS: Final = 20
+_COPY_MAP_BYTES: Final = 64 * 1024 * 1024
 
 # What LMDB says of a file that is not as it left it; its other errors are the machine's.
 _DAMAGE: Final = (
@@ -75,30 +84,104 @@ class Snapshot:
             )
         except lmdb.Error as error:
             raise _as_ours(error) from error
+        self._directory = directory
         self._txn: Any = None
+        self._readers: list[JournalReader] = []
+        self._records: list[Record] = []
+        self._replayed: dict[str, Tree] | None = None
         try:
-            self._trees: dict[str, Any] = {}
+            self._dbs: dict[str, Any] = {}
             for name in TREES:
-                self._trees[name] = self._env.open_db(name.encode(), create=False)
+                self._dbs[name] = self._env.open_db(name.encode(), create=False)
+            self._open_journal()
             self.refresh()
+            self._check_journal()
         except lmdb.Error as error:
-            self._env.close()
+            self.close()
             raise _as_ours(error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_journal(self) -> None:
+        """Open the journal, which a store has that a worker has opened."""
+        with self._env.begin() as txn:
+            identity = txn.get(IDENTITY_NAME, db=self._dbs["meta"])
+        if identity is not None:
+            self._readers = open_readers(self._directory, identity)
+
+    def _check_journal(self) -> None:
+        """Make sure that no record can be read behind one that cannot.
+
+        Raises:
+            StoreDamaged: one can.
+        """
+        last = self._records[-1].number if self._records else self._folded()
+        for reader in self._readers:
+            later = reader.find_later(last)
+            if later is not None:
+                reader.read_on()
+                if not reader.records or reader.records[-1].number < later:
+                    raise StoreDamaged(
+                        f"the journal is damaged: record {later} is behind what cannot be read"
+                    )
 
     def refresh(self) -> None:
-        """Move on to this moment."""
+        """Move on to this moment.
+
+        Raises:
+            StoreDamaged: the journal is not whole.
+        """
         self._end()
-        while True:
+        self._replayed = None
+        for attempt in range(_JOURNAL_ATTEMPTS):
+            self._begin()
+            folded = self._folded()
+            try:
+                for reader in self._readers:
+                    reader.read_on()
+                self._records = records_behind(folded, self._readers)
+            except StoreDamaged:
+                # A record may have come to one file after that was read, and the next to the other.
+                if attempt == _JOURNAL_ATTEMPTS - 1:
+                    raise
+                continue
+            with self._env.begin() as now:
+                if self._folded(now) == folded:
+                    return  # so no file was begun anew that had what these pages lack
+        raise StoreDamaged("the journal was folded in faster than it could be read")
+
+    def _begin(self) -> None:
+        self._end()
+        while self._txn is None:
             try:
                 self._txn = self._env.begin()
             except lmdb.MapResizedError:
                 self._env.set_mapsize(0)  # the writer's
-            else:
-                return
+
+    def _folded(self, txn: Any = None) -> int:
+        value = (txn or self._txn).get(FOLDED_NAME, db=self._dbs["meta"])
+        return 0 if value is None else unpack_seq(value)
+
+    @property
+    def _trees(self) -> dict[str, Tree]:
+        """The trees with what the journal adds, which is decoded when it is first asked for.
+
+        Until then snapshots of several stores are taken one right behind the other.
+        """
+        if self._replayed is None:
+            trees = make_trees(self._dbs)
+            for tree in trees.values():
+                tree.use(self._txn)
+            replay(self._records, trees)
+            self._replayed = trees
+        return self._replayed
 
     def close(self) -> None:
         """Let the store go."""
         self._end()
+        for reader in self._readers:
+            reader.close()
         self._env.close()
 
     def _end(self) -> None:
@@ -108,34 +191,32 @@ class Snapshot:
 
     def items(self, tree: str, first: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, value) of a tree in order, from the key `first` on."""
-        with self._txn.cursor(self._trees[tree]) as cursor:
-            if cursor.set_range(first) if first else cursor.first():
-                yield from cursor
+        return self._trees[tree].scan(first)
 
     def get(self, tree: str, key: bytes) -> bytes | None:
         """Return one value; None also for what cannot be a key."""
         try:
-            value: bytes | None = self._txn.get(key, db=self._trees[tree])
+            return self._trees[tree].get(key)
         except lmdb.BadValsizeError:
             return None
-        return value
 
     def count(self, tree: str) -> int:
         """Return how many items a tree has."""
-        entries: int = self._txn.stat(self._trees[tree])["entries"]
-        return entries
+        return self._trees[tree].count()
 
     def used_bytes(self) -> int:
-        """Return the size of all trees; what is free in the file does not count."""
+        """Return the size of all trees and of the journal, without what is free in their files."""
         pages = 0
-        for tree in self._trees.values():
-            stat = self._txn.stat(tree)
+        for db in self._dbs.values():
+            stat = self._txn.stat(db)
             pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
         used: int = pages * self._env.stat()["psize"]
-        return used
+        return used + sum(len(record.payload) for record in self._records)
 
     def copy(self, directory: Path) -> None:
         """Write the store, as of this snapshot's moment and without free pages, to `directory`.
+
+        What is in the journal is folded in: the copy has none.
 
         Raises:
             StoreDamaged: it cannot be read whole.
@@ -143,8 +224,25 @@ class Snapshot:
         """
         try:
             self._env.copy(str(directory), compact=True, txn=self._txn)
+            self._fold_into(directory)
         except lmdb.Error as error:
             raise _as_ours(error) from error
+
+    def _fold_into(self, directory: Path) -> None:
+        size = 2 * self.used_bytes() + _COPY_MAP_BYTES
+        with lmdb.open(str(directory), map_size=size, max_dbs=len(TREES), lock=False) as env:
+            dbs = {name: env.open_db(name.encode()) for name in TREES}
+            with env.begin(write=True) as txn:
+                for name, tree in make_trees(dbs).items():
+                    tree.recent.update(self._trees[name].recent)
+                    tree.fold(txn, tree.recent.between(b"", b""), max_bytes=sys.maxsize)
+                txn.delete(IDENTITY_NAME, db=dbs["meta"])
+                txn.delete(FOLDED_NAME, db=dbs["meta"])
+
+    @property
+    def unfolded(self) -> int:
+        """How many records the journal has that the pages lack."""
+        return len(self._records)
 
     def mark(self) -> Mark | None:
         """Return which store it says to be; None where it does not say."""

@@ -1,7 +1,8 @@
 """The durable state of one worker: an LMDB environment, written one batch at a time.
 
 Everything that a drained inbox changes is one transaction, fsynced by `commit` before any effect
-of it may leave the process (I1). Trees, by what they hold:
+of it may leave the process (I1). It is one record of the journal, from which the trees' pages are
+brought up to date later (workers.journal). Trees, by what they hold:
 
     mail      box + seq           -> a queued entry (workers.mailbox)
     boxes     box                 -> totals of an absent user's mailbox
@@ -33,8 +34,10 @@ import msgspec
 
 from relay.errors import BootError
 from relay.layout import DATA_FORMAT
+from workers.journal import Journal
 from workers.keys import LAST_SEQ, SEQ_BYTES, pack_seq, unpack_seq
 from workers.storefile import FILE_NAME, StoreDamaged, inspect_store_file
+from workers.tree import Tree
 
 TREES: Final = (
     "mail",
@@ -47,6 +50,8 @@ TREES: Final = (
     "outbox",
     "meta",
 )
+# Those whose keys end in a sequence number, so that no key comes twice.
+GROWING_TREES: Final = frozenset({"mail", "expiry", "bodies", "holders", "outbox"})
 
 # Keys of the tree `meta`.
 SEQ_NAME: Final = b"seq"
@@ -137,22 +142,47 @@ class Store:
         except (lmdb.Error, StoreDamaged, OSError) as error:
             raise unusable(directory, error) from error
         try:
-            self._trees = {name: self._env.open_db(name.encode()) for name in TREES}
-            if mark is not None:
-                self._check_mark(directory, mark)
-            self.grow()
-        except lmdb.Error as error:
+            self._dbs = {name: self._env.open_db(name.encode()) for name in TREES}
+            self._trees = make_trees(self._dbs)
+            self._open_journal(directory, synced, mark)
+        except (lmdb.Error, StoreDamaged, OSError) as error:
             self._env.close()
             raise unusable(directory, error) from error
         except BaseException:
             self._env.close()
             raise
 
-    def _check_mark(self, directory: Path, wanted: Mark) -> None:
-        with self._env.begin(db=self._trees["meta"]) as txn:
-            value = txn.get(MARK_NAME)
+    def _open_journal(self, directory: Path, synced: bool, mark: Mark | None) -> None:
+        self._read: Any = None
+        self._renew()
+        if mark is not None:
+            self._check_mark(directory, mark)
+        self._journal = Journal(
+            directory,
+            self._env,
+            self._dbs["meta"],
+            self._trees,
+            synced=synced,
+            max_map_bytes=self._max_map_bytes,
+        )
         try:
-            found = decode_mark(value or b"")
+            self._journal.stored_up_to = pack_seq(self.begin().last_seq())
+            self.grow()
+        except BaseException:
+            self._journal.close()
+            raise
+
+    def _renew(self) -> None:
+        """Read the pages as they are now."""
+        if self._read is not None:
+            self._read.abort()
+        self._read = self._env.begin()
+        for tree in self._trees.values():
+            tree.use(self._read)
+
+    def _check_mark(self, directory: Path, wanted: Mark) -> None:
+        try:
+            found = decode_mark(self._trees["meta"].get(MARK_NAME) or b"")
         except msgspec.DecodeError:
             raise unusable(directory, "it does not say whose store it is") from None
         if found != wanted:
@@ -160,21 +190,23 @@ class Store:
 
     def close(self) -> None:
         """Release the environment and the lock; in mode "os" sync what the kernel still holds."""
+        self._journal.close()
+        self._read.abort()
         if not self._is_synced:
             self._env.sync(True)
         self._env.close()
         os.close(self._lock_file)
 
     def begin(self) -> Batch:
-        """Start the one write transaction that may be open."""
-        return Batch(self._env.begin(write=True), self._trees)
+        """Start the one batch that may be open."""
+        return Batch(self._trees, self._journal)
 
     @contextmanager
     def writing(self) -> Iterator[Batch]:
         """Give a batch that is committed at the end, or undone where anything is raised.
 
         Raises:
-            lmdb.Error: it could not be written. Nothing of it was stored.
+            StoreWriteError: it could not be written. Nothing of it was stored.
         """
         batch = self.begin()
         try:
@@ -196,19 +228,57 @@ class Store:
     def adopt(self, *, max_map_bytes: int) -> None:
         """Grow up to another size from here on; a map that is larger already stays."""
         self._max_map_bytes = max_map_bytes
+        self._journal.adopt(max_map_bytes=max_map_bytes)
+
+    @property
+    def has_unfolded(self) -> bool:
+        """Whether something is in the journal that the trees' pages lack."""
+        return self._journal.has_unfolded
+
+    @property
+    def refusal(self) -> str:
+        """Why the disk or the map takes no more, as far as a write has shown; else empty."""
+        return self._journal.lack_of_room
+
+    def fold(self, *, at_once: bool = False) -> None:
+        """Bring the pages up to date by a stretch, if it is time for that; between batches only.
+
+        Where they take no more, `refusal` says so, and only `at_once` tries again.
+        """
+        if self._journal.refusal and not at_once:
+            return
+        try:
+            is_done = self._journal.fold(self._begin_write, at_once=at_once)
+            self._journal.refusal = ""
+        except lmdb.Error as error:
+            if not is_write_error(error):
+                raise
+            self._journal.refusal = str(error)
+            is_done = True
+        if is_done:
+            self._renew()
+            self.grow()
+
+    def _begin_write(self) -> Any:
+        return self._env.begin(write=True)
+
+    def seek_room(self) -> None:
+        """Ask the disk again for what it refused, and free what was removed."""
+        self.fold(at_once=True)
+        self._journal.make_room()
 
     def used_bytes(self) -> int:
         """Return how much of the map holds something; what was freed does not count."""
         with self._env.begin() as txn:
             pages = sum(
                 stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-                for stat in (txn.stat(tree) for tree in self._trees.values())
+                for stat in (txn.stat(db) for db in self._dbs.values())
             )
         used: int = pages * self._env.stat()["psize"]
         return used
 
     def grow(self) -> None:
-        """Double the map while over half of it is used, so that no batch meets its end.
+        """Double the map while over half of it is used, so that no stretch meets its end.
 
         Between transactions only. At `max_map_bytes` it stays, and LMDB refuses what does not fit.
         """
@@ -220,7 +290,10 @@ class Store:
         while used > size // 2 and size < self._max_map_bytes:
             size = min(size * 2, self._max_map_bytes)
         if size != info["map_size"]:
+            self._read.abort()
+            self._read = None
             self._env.set_mapsize(size)
+            self._renew()
 
 
 def lock_store(directory: Path, *, wait_s: float, create: bool = False) -> int:
@@ -273,17 +346,24 @@ def unusable(directory: Path, reason: object) -> BootError:
     )
 
 
-class Batch:
-    """One write transaction: everything read in it sees what it wrote. Commit or abort it once."""
+def make_trees(dbs: Mapping[str, Any]) -> dict[str, Tree]:
+    """Return the trees of a store whose pages are in the databases `dbs`, by name."""
+    return {name: Tree(dbs[name], grows=name in GROWING_TREES) for name in TREES}
 
-    # Any: lmdb's annotations say bytes | memoryview, which only its `buffers` flag decides, and
-    # that is never set here.
-    def __init__(self, txn: Any, trees: Mapping[str, Any]) -> None:
-        self._txn = txn
-        self._get = txn.get
-        self._put = txn.put
-        self._pop = txn.pop
-        self._delete = txn.delete
+
+def is_write_error(error: lmdb.Error) -> bool:
+    """Tell a write that the kernel refused, or a full map, from a bug such as too long a key.
+
+    Of what the kernel says, EIO, EFBIG and the like have no class of their own in LMDB.
+    """
+    return type(error) in (lmdb.Error, lmdb.DiskError, lmdb.MapFullError)
+
+
+class Batch:
+    """Changes that belong together: everything read in it sees them. Commit or abort it once."""
+
+    def __init__(self, trees: Mapping[str, Tree], journal: Journal) -> None:
+        self._journal = journal
         self._mail = trees["mail"]
         self._boxes = trees["boxes"]
         self._receipts = trees["receipts"]
@@ -299,184 +379,172 @@ class Batch:
         """Make everything durable, in the mode that the store was opened with.
 
         Raises:
-            lmdb.Error: nothing of the batch was stored.
+            StoreWriteError: nothing of the batch was stored; abort it.
         """
         if self._new_messages:
-            oldest = pack_seq(self.last_seq())
-            self._put(oldest, encode_keys(self._new_messages), db=self._expiry)
-        self._txn.commit()
+            self._expiry.put(pack_seq(self.last_seq()), encode_keys(self._new_messages))
+        self._journal.commit()
 
     def abort(self) -> None:
         """Undo everything that the batch wrote."""
-        self._txn.abort()
+        self._journal.abort()
 
     # ------------------------------------------------------------------------------- mailboxes
 
     def put_mail(self, box: bytes, seq: int, entry: bytes) -> None:
         """Add or replace the entry `seq` of a mailbox."""
-        self._put(box + pack_seq(seq), entry, db=self._mail)
+        self._mail.put(box + pack_seq(seq), entry)
 
     def pop_mail(self, box: bytes, seq: int) -> bytes | None:
         """Remove and return an entry, or None where there is none."""
-        entry: bytes | None = self._pop(box + pack_seq(seq), db=self._mail)
-        return entry
+        return self._mail.pop(box + pack_seq(seq))
 
     def scan_mail(self, box: bytes, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
         """Yield (seq, entry) of a mailbox in order, behind `after`.
 
         Do not write to the mailbox while iterating.
         """
-        with self._txn.cursor(self._mail) as cursor:
-            if after >= LAST_SEQ or not cursor.set_range(box + pack_seq(after + 1)):
-                return
-            length = len(box)
-            for key, entry in cursor:
-                if key[:length] != box:
-                    return
+        if after < LAST_SEQ:
+            for key, entry in self._mail.scan(box + pack_seq(after + 1), box):
                 yield unpack_seq(key), entry
 
     def next_box(self, after: bytes) -> bytes | None:
-        """Return the first mailbox behind the key `after` that holds anything, or None."""
-        with self._txn.cursor(self._mail) as cursor:
-            if not cursor.set_range(after):
-                return None
-            box: bytes = cursor.key()[:-SEQ_BYTES]
-            return box
+        """Return the first mailbox behind the key `after` that has been folded in, or None.
+
+        It may be empty by now. One that only the journal knows of is seconds old.
+        """
+        key = self._mail.next_stored(after)
+        return None if key is None else key[:-SEQ_BYTES]
 
     def get_totals(self, box: bytes) -> bytes | None:
         """Return the totals kept of an absent user's mailbox."""
-        totals: bytes | None = self._get(box, db=self._boxes)
-        return totals
+        return self._boxes.get(box)
 
     def put_totals(self, box: bytes, totals: bytes) -> None:
         """Keep the totals of an absent user's mailbox."""
-        self._put(box, totals, db=self._boxes)
+        self._boxes.put(box, totals)
 
     def delete_totals(self, box: bytes) -> None:
         """Forget the totals of a mailbox."""
-        self._delete(box, db=self._boxes)
+        self._boxes.pop(box)
 
     def get_receipt(self, key: bytes) -> int | None:
         """Return the seq of an absent author's receipt."""
-        value = self._get(key, db=self._receipts)
+        value = self._receipts.get(key)
         return None if value is None else unpack_seq(value)
 
     def put_receipt(self, key: bytes, seq: int) -> None:
         """Remember where an absent author's receipt is."""
-        self._put(key, pack_seq(seq), db=self._receipts)
+        self._receipts.put(key, pack_seq(seq))
 
     def delete_receipt(self, key: bytes) -> None:
         """Forget where a receipt was."""
-        self._delete(key, db=self._receipts)
+        self._receipts.pop(key)
 
     # --------------------------------------------------------------------------- group bodies
 
     def put_body(self, seq: int, frame: bytes, holders: int) -> None:
         """Store a group message that `holders` mailboxes refer to."""
         key = pack_seq(seq)
-        self._put(key, frame, db=self._bodies)
-        self._put(key, pack_count(holders), db=self._holders)
+        self._bodies.put(key, frame)
+        self._holders.put(key, pack_count(holders))
 
     def get_body(self, seq: int) -> bytes:
         """Return a group message that some mailbox refers to."""
-        body: bytes | None = self._get(pack_seq(seq), db=self._bodies)
+        body = self._bodies.get(pack_seq(seq))
         assert body is not None, f"body {seq} is missing though a mailbox refers to it"
         return body
 
     def release_body(self, seq: int) -> None:
         """Note that one mailbox less refers to a body; the last one removes it."""
         key = pack_seq(seq)
-        value = self._get(key, db=self._holders)
+        value = self._holders.get(key)
         assert value is not None, f"body {seq} has no holders though a mailbox refers to it"
         holders = unpack_count(value)
         if holders > 1:
-            self._put(key, pack_count(holders - 1), db=self._holders)
+            self._holders.put(key, pack_count(holders - 1))
         else:
-            self._delete(key, db=self._holders)
-            self._delete(key, db=self._bodies)
+            self._holders.pop(key)
+            self._bodies.pop(key)
 
     # ------------------------------------------------------------------------------- messages
 
     def get_message(self, key: bytes) -> bytes | None:
         """Return what is known of a message towards one recipient."""
-        record: bytes | None = self._get(key, db=self._messages)
-        return record
+        return self._messages.get(key)
 
     def add_message(self, key: bytes, record: bytes) -> None:
         """Remember a new message; `expire_messages` forgets it."""
-        self._put(key, record, db=self._messages)
+        self._messages.put(key, record)
         self._new_messages.append(key)
 
     def update_message(self, key: bytes, record: bytes) -> None:
         """Replace what is known of a message."""
-        self._put(key, record, db=self._messages)
+        self._messages.put(key, record)
 
     def scan_messages(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, record) of every message whose key begins with `prefix`."""
-        with self._txn.cursor(self._messages) as cursor:
-            if not cursor.set_range(prefix):
-                return
-            for key, record in cursor:
-                if not key.startswith(prefix):
-                    return
-                yield key, record
+        return self._messages.scan(prefix, prefix)
 
     def knows_message(self, prefix: bytes) -> bool:
         """Tell whether any message's key begins with `prefix`."""
         return next(self.scan_messages(prefix), None) is not None
 
-    def expire_messages(self, before: int) -> int:
-        """Forget what one batch of before seq `before` added; return how many, 0 if none is due."""
-        with self._txn.cursor(self._expiry) as cursor:
-            if not cursor.first() or unpack_seq(cursor.key()) >= before:
-                return 0
-            keys = decode_keys(cursor.value())
+    def expire_messages(self, before: int, *, at_least: int = 1) -> int:
+        """Forget what batches of before seq `before` added, the oldest first; return how many.
+
+        What one batch added goes together: it is `at_least` that many or a few more, or all that
+        are due.
+        """
+        due: list[bytes] = []
+        lists: list[bytes] = []
+        for key, names in self._expiry.scan(b""):
+            if unpack_seq(key) >= before or len(due) >= at_least:
+                break
+            due += decode_keys(names)
+            lists.append(key)
+        for key in lists:
+            self._expiry.pop(key)
+        for key in due:
+            self._messages.pop(key)
+        if lists:
             # A message that waits may outlive what is known of it: up to here that is no fault.
-            self._put(FORGOTTEN_NAME, cursor.key(), db=self._meta)
-            cursor.delete()
-        for key in keys:
-            self._delete(key, db=self._messages)
-        return len(keys)
+            up_to = max(self._get_number(FORGOTTEN_NAME), unpack_seq(lists[-1]))
+            self._meta.put(FORGOTTEN_NAME, pack_seq(up_to))
+        return len(due)
 
     # --------------------------------------------------------------------------------- outbox
 
     def put_outgoing(self, peer: bytes, seq: int, content: bytes) -> None:
         """Keep `content` for a peer until it has stored it."""
-        self._put(peer + pack_seq(seq), content, db=self._outbox)
+        self._outbox.put(peer + pack_seq(seq), content)
 
     def scan_outgoing(self, peer: bytes, *, after: int) -> Iterator[tuple[int, bytes]]:
         """Yield (seq, content) of what waits for a peer, in order, behind `after`."""
-        with self._txn.cursor(self._outbox) as cursor:
-            if not cursor.set_range(peer + pack_seq(after + 1)):
-                return
-            for key, content in cursor:
-                if not key.startswith(peer):
-                    return
-                yield unpack_seq(key), content
+        for key, content in self._outbox.scan(peer + pack_seq(after + 1), peer):
+            yield unpack_seq(key), content
 
     def delete_outgoing(self, peer: bytes, seq: int) -> None:
         """Forget what a peer has stored."""
-        self._delete(peer + pack_seq(seq), db=self._outbox)
+        self._outbox.pop(peer + pack_seq(seq))
 
     # --------------------------------------------------------------------------------- counters
 
     def last_seq(self) -> int:
         """Return the highest sequence number that was ever given out here."""
-        value = self._get(SEQ_NAME, db=self._meta)
-        return 0 if value is None else unpack_seq(value)
+        return self._get_number(SEQ_NAME)
 
     def put_last_seq(self, seq: int) -> None:
         """Note the highest sequence number given out."""
-        self._put(SEQ_NAME, pack_seq(seq), db=self._meta)
+        self._meta.put(SEQ_NAME, pack_seq(seq))
 
     def applied(self, peer: int) -> int:
         """Return up to which entry of a peer's outbox everything is stored here."""
-        value = self._get(APPLIED_NAME % peer, db=self._meta)
-        return 0 if value is None else unpack_seq(value)
+        return self._get_number(APPLIED_NAME % peer)
 
     def put_applied(self, peer: int, seq: int) -> None:
         """Note up to which entry a peer's outbox is stored here."""
-        self._put(APPLIED_NAME % peer, pack_seq(seq), db=self._meta)
+        self._meta.put(APPLIED_NAME % peer, pack_seq(seq))
 
     def put_confirmed(self, peer: int, seq: int) -> None:
         """Note up to which entry a peer has stored the outbox for it.
@@ -484,11 +552,11 @@ class Batch:
         Nothing here needs it: it lets `workers.snapshot` tell whether what left this store is in
         the other.
         """
-        self._put(CONFIRMED_NAME % peer, pack_seq(seq), db=self._meta)
+        self._meta.put(CONFIRMED_NAME % peer, pack_seq(seq))
 
-    def put_mark(self, mark: Mark) -> None:
-        """Write down which store this is."""
-        self._put(MARK_NAME, encode_mark(mark), db=self._meta)
+    def _get_number(self, name: bytes) -> int:
+        value = self._meta.get(name)
+        return 0 if value is None else unpack_seq(value)
 
 
 if __name__ == "__main__":

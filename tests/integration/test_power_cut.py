@@ -19,6 +19,7 @@ import psutil  # type: ignore[import-untyped]
 
 from relay.layout import read_layout
 from workers.check import Report, check_stores
+from workers.journal import FILE_NAMES
 from workers.keys import box_of, pack_seq
 from workers.messages import parse
 from workers.snapshot import Snapshot
@@ -39,11 +40,14 @@ from .harness import (
 )
 from .tracing import Call, Tracer
 
+STORE_FILES: Final = (FILE_NAME, *FILE_NAMES)
 SECTOR: Final = 512  # what a disk writes whole or not at all
 CUTS: Final = 40
 COPIES: Final = 12
 ROUNDS: Final = 12
 SEED: Final = 20
+# The journal is folded in at 1/64 of it, so that a record of a second shows that.
+SMALL_MAP: Final = "[store]\nmap_bytes = 67108864\nmax_map_bytes = 67108864\n"
 
 
 class Disk:
@@ -55,6 +59,11 @@ class Disk:
     def __init__(self, content: bytes) -> None:
         self._synced = bytearray(content)
         self._unsynced: list[tuple[int, bytes]] = []
+        self._size = 0  # asked for and not synced yet; a file system keeps sizes for itself
+
+    def resize(self, size: int) -> None:
+        assert size >= len(self._synced), "only ever longer"
+        self._size = size
 
     def write(self, offset: int, content: bytes) -> None:
         self._unsynced += (
@@ -74,6 +83,8 @@ class Disk:
         for offset, content in self._unsynced:
             _put(self._synced, offset, content)
         self._unsynced.clear()
+        self._synced.extend(bytes(max(0, self._size - len(self._synced))))
+        self._size = 0
 
     def image(self, random: Random, kept: float) -> bytes:
         """Return one of the possible contents; `kept` is the share of what was not synced."""
@@ -81,6 +92,10 @@ class Disk:
         for offset, content in self._unsynced:
             if random.random() < kept:
                 _put(image, offset, content)
+        if self._size:
+            is_longer = random.random() < kept
+            del image[self._size if is_longer else len(self._synced) :]
+            image.extend(bytes(self._size - len(image) if is_longer else 0))
         return bytes(image)
 
 
@@ -91,13 +106,17 @@ def _put(image: bytearray, offset: int, content: bytes) -> None:
 
 
 class Recording:
-    """What one worker wrote to its store from `content` on, and which acks 1 its front wrote."""
+    """What one worker wrote to its store's files, and which acks 1 its front wrote.
 
-    def __init__(self, store: Path, content: bytes, synced: set[int], calls: list[Call]) -> None:
+    `before` is what each file held until then.
+    """
+
+    def __init__(self, before: dict[Path, bytes], synced: set[int], calls: list[Call]) -> None:
         """Read `calls`; a write to one of the descriptors in `synced` returns when it is synced."""
-        self._content = content
+        self._before = before
         self._synced = synced
-        self._calls = [c for c in calls if c.role == "worker" and c.path == str(store)]
+        files = {str(path) for path in before}
+        self._calls = [c for c in calls if c.role == "worker" and c.path in files]
         self._acked = [
             (call.began, message_id)
             for call in calls
@@ -111,6 +130,10 @@ class Recording:
         acks = random.sample(self._acked, count // 2)
         return [random.choice((call.began, call.ended)) for call in calls] + [at for at, _ in acks]
 
+    def writes_to(self, name: str) -> int:
+        """How often something was written to the file of that name."""
+        return sum(1 for call in self._calls if call.written and call.path.endswith(f"/{name}"))
+
     @property
     def end(self) -> int:
         return self._calls[-1].ended
@@ -119,16 +142,26 @@ class Recording:
         """The messages whose ack 1 was being written to the client, or had been."""
         return [message_id for at, message_id in self._acked if at <= moment]
 
-    def image(self, moment: int, random: Random, kept: float) -> bytes:
-        """Return what the disk may hold at that moment; of what was not synced it has `kept`."""
-        disk, position = Disk(self._content), 0
+    def image(self, moment: int, random: Random, kept: float) -> dict[str, bytes]:
+        """Return what the disk may hold of each file at that moment, by name.
+
+        Of what was not synced it has `kept`.
+        """
+        return {path.name: self._disk(path, moment).image(random, kept) for path in self._before}
+
+    def _disk(self, path: Path, moment: int) -> Disk:
+        disk, position = Disk(self._before[path]), 0
         for call in self._calls:
+            if call.path != str(path):
+                continue
             if call.began > moment:
                 break
             has_returned = call.ended <= moment
             match call.name:
                 case "lseek":
                     position = call.result
+                case "ftruncate":
+                    disk.resize(call.numbers[-1])
                 case "writev":
                     disk.write(position, call.written)
                     position += len(call.written)
@@ -141,8 +174,8 @@ class Recording:
                     if has_returned and call.result == 0:
                         disk.sync()
                 case _:
-                    raise AssertionError(f"LMDB writes in a way that is unknown here: {call.name}")
-        return disk.image(random, kept)
+                    raise AssertionError(f"this way to write is unknown here: {call.name}")
+        return disk
 
 
 def acks_in(written: bytes) -> list[str]:
@@ -151,27 +184,35 @@ def acks_in(written: bytes) -> list[str]:
 
 
 def store_of(data: Path) -> Path:
-    """The file of the only worker's store."""
-    return read_layout(data).store_directory(data.resolve(), 0) / FILE_NAME
+    """The directory of the only worker's store."""
+    return read_layout(data).store_directory(data.resolve(), 0)
+
+
+def files_of(data: Path) -> dict[str, bytes]:
+    """What the files of the only worker's store hold, by name."""
+    return {name: (store_of(data) / name).read_bytes() for name in STORE_FILES}
 
 
 def descriptors_that_sync(worker: int, store: Path) -> set[int]:
-    """The descriptors of a process by which it writes `store` through to the disk."""
+    """The descriptors of a process by which it writes LMDB's file through to the disk."""
     found = set()
     for link in Path(f"/proc/{worker}/fd").iterdir():
         info = Path(f"/proc/{worker}/fdinfo/{link.name}").read_text()
         flags = int(re.findall(r"flags:\s*(\d+)", info)[0], 8)
-        if flags & os.O_DSYNC and link.readlink() == store:
+        if flags & os.O_DSYNC and link.readlink() == store / FILE_NAME:
             found.add(int(link.name))
     return found
 
 
-def put_load_on(relay: Relay) -> None:
-    """Send to one who is away and to one who acks, in bursts, and take what comes."""
+def put_load_on(relay: Relay, chars: int, *, first: int = 0) -> None:
+    """Send to one who is away and to one who acks, in bursts, and take what comes.
+
+    Of eight messages to the one who is away the last has seven times so many characters.
+    """
     alice, carol = relay.login(ALICE), relay.login(CAROL)
-    for number in range(ROUNDS):
+    for number in range(first, first + ROUNDS):
         for each in range(8):
-            alice.send_message(BOB, f"BOB-{number}-{each}", {"conversation": "x" * 700 * each})
+            alice.send_message(BOB, f"BOB-{number}-{each}", {"conversation": "x" * chars * each})
             alice.send_message(CAROL, f"CAROL-{number}-{each}")
         for frame in carol.recv_many(8):
             carol.ack(frame)
@@ -180,23 +221,36 @@ def put_load_on(relay: Relay) -> None:
             left -= alice.recv()[0] == "Msg"
 
 
-def record(relay: Relay, directory: Path) -> Recording:
+def is_folded_in(store: Path) -> bool:
+    """Whether LMDB's pages lack nothing that is in the journal."""
+    snapshot = Snapshot(store)
+    unfolded = snapshot.unfolded
+    snapshot.close()
+    return not unfolded
+
+
+def record(relay: Relay, directory: Path, *, chars: int = 700, folds_in: bool = False) -> Recording:
     """Put load on a relay of one worker that has not served anyone yet, and record it."""
-    store = store_of(relay.directory / "data")
+    data = relay.directory / "data"
+    store = store_of(data)
     with Tracer(directory, relay.children()) as tracer:
-        content = store.read_bytes()
+        before = {store / name: content for name, content in files_of(data).items()}
         [worker] = relay.children("worker")
         synced = descriptors_that_sync(worker.process.pid, store)
-        put_load_on(relay)
-    return Recording(store, content, synced, tracer.calls)
+        put_load_on(relay, chars)
+        if folds_in:
+            poll_for("the journal is folded in", lambda: is_folded_in(store))
+            put_load_on(relay, 10, first=ROUNDS)
+    return Recording(before, synced, tracer.calls)
 
 
-def lay_out(image: bytes, data: Path, to: Path) -> None:
+def lay_out(image: dict[str, bytes], data: Path, to: Path) -> None:
     """Make a data directory of an image of the only store in `data`."""
     to.mkdir()
     shutil.copy(data / "meta.json", to)
-    store_of(to).parent.mkdir(parents=True)
-    store_of(to).write_bytes(image)
+    store_of(to).mkdir(parents=True)
+    for name, content in image.items():
+        (store_of(to) / name).write_bytes(content)
 
 
 def assert_whole(data: Path, story: str) -> None:
@@ -226,7 +280,7 @@ def assert_command_finds_nothing(data: Path) -> None:
 
 def stored_in(data: Path) -> set[str]:
     """The ids of the messages that are remembered, and wait if they are for Bob, who is away."""
-    snapshot = Snapshot(store_of(data).parent)
+    snapshot = Snapshot(store_of(data))
     found = set()
     for key, value in snapshot.items("messages"):
         recipient, message = parse(key, value)
@@ -243,8 +297,6 @@ def test_ack_1_leaves_when_the_sync_of_its_batch_has_returned(
     relay = start_relay(workers=1)
     alice, bob = relay.login(ALICE), relay.login(BOB)
     store = store_of(relay.directory / "data")
-    [worker] = relay.children("worker")
-    synced = descriptors_that_sync(worker.process.pid, store)
 
     with Tracer(tmp_path, relay.children()) as tracer:
         alice.send_message(BOB, "TRACED")
@@ -253,7 +305,7 @@ def test_ack_1_leaves_when_the_sync_of_its_batch_has_returned(
 
     calls = tracer.calls
     of_worker = [call for call in calls if call.role == "worker"]
-    of_store = [call for call in of_worker if call.path == str(store)]
+    of_store = [call for call in of_worker if call.path.startswith(str(store))]
     # The worker tells the front of both in one ZeroMQ message, in which only the delivery is text.
     told = [c for c in of_worker if c.path.startswith("socket") and b"TRACED" in c.written]
     acked = [call for call in calls if call.role == "front" and acks_in(call.written)]
@@ -262,22 +314,21 @@ def test_ack_1_leaves_when_the_sync_of_its_batch_has_returned(
     first_told = min(call.began for call in told + acked)
     written = [c for c in of_store if b"TRACED" in c.written and c.ended < first_told]
     assert written, "the message was not written before it was told of"
+    assert written[-1].result == len(written[-1].written)
     sync = next((c for c in of_store if c.syncs and c.began > written[-1].ended), None)
     assert sync is not None, "the message was not synced"
+    assert sync.path == written[-1].path
     assert sync.result == 0
-    # LMDB's meta page makes the batch count. Its descriptor syncs what is written by it.
-    meta = next((c for c in of_store if c.began > sync.ended and c.written), None)
-    assert meta is not None
-    assert meta.ended < first_told, "the message was told of before its batch was synced"
-    assert meta.descriptor in synced
-    assert meta.result == len(meta.written)
+    assert sync.ended < first_told, "the message was told of before its batch was synced"
 
 
 def test_after_a_power_cut_the_store_is_whole_and_has_what_was_acked(
     start_relay: RelayStarter, tmp_path: Path
 ) -> None:
-    relay = start_relay(workers=1)
-    recording, random = record(relay, tmp_path), Random(SEED)
+    relay = start_relay(workers=1, config=SMALL_MAP)
+    recording, random = record(relay, tmp_path, chars=4000, folds_in=True), Random(SEED)
+    assert recording.writes_to(FILE_NAME), "no part of the journal was folded in"
+    assert all(recording.writes_to(name) for name in FILE_NAMES), "the journal did not turn over"
 
     for number, moment in enumerate(recording.moments(random, CUTS)):
         kept = random.choice((0.0, 0.5, 1.0))
@@ -287,7 +338,7 @@ def test_after_a_power_cut_the_store_is_whole_and_has_what_was_acked(
         assert_whole(data, story)
         assert set(recording.acked(moment)) <= stored_in(data), story
     assert_command_finds_nothing(data)
-    assert len(recording.acked(recording.end)) == ROUNDS * 16
+    assert len(recording.acked(recording.end)) == 2 * ROUNDS * 16
 
 
 def test_without_the_sync_a_power_cut_takes_what_was_acked(
@@ -310,7 +361,6 @@ def test_a_store_whose_worker_is_frozen_at_any_moment_is_whole_and_has_what_was_
     relay = start_relay(workers=1)
     alice, random = relay.login(ALICE), Random(SEED)
     [worker] = relay.children("worker")
-    store = store_of(relay.directory / "data")
     acked: set[str] = set()
 
     for number in range(COPIES):
@@ -323,7 +373,7 @@ def test_a_store_whose_worker_is_frozen_at_any_moment_is_whole_and_has_what_was_
         alice.ping()  # what the front has for her comes before the pong
         acked |= {message_id_of(frame) for frame in alice.recv_available()}
         data = tmp_path / f"copy-{number}"
-        lay_out(store.read_bytes(), relay.directory / "data", data)
+        lay_out(files_of(relay.directory / "data"), relay.directory / "data", data)
         worker.process.send_signal(signal.SIGCONT)
         assert_whole(data, f"copy {number}")
         assert acked <= stored_in(data), f"copy {number}"

@@ -20,7 +20,7 @@ from workers.keys import SEQ_BYTES, pack_seq, split_box, unpack_seq
 from workers.reshard import reshard
 from workers.shard import Shard
 from workers.snapshot import Snapshot, pin
-from workers.store import TREES
+from workers.store import TREES, Store
 
 from .shard_harness import (
     FRONT,
@@ -117,9 +117,18 @@ def waiting(data: Path) -> list[tuple[int, int, Durable]]:
         ]
 
 
+def fold_in(directory: Path) -> None:
+    """Bring the pages of a store up to date, so that nothing lies above them."""
+    store = Store(directory, durability="os", map_bytes=1 << 26, max_map_bytes=1 << 26)
+    while store.has_unfolded:
+        store.fold(at_once=True)
+    store.close()
+
+
 def change(data: Path, worker: int, edit: Callable[[Any, dict[str, Any]], object]) -> None:
     """Edit a store behind the back of everything that keeps it true to itself."""
     directory = read_layout(data).store_directory(data, worker)
+    fold_in(directory)
     with lmdb.open(str(directory), map_size=1 << 26, max_dbs=len(TREES)) as environment:
         trees = {name: environment.open_db(name.encode()) for name in TREES}
         with environment.begin(write=True) as txn:

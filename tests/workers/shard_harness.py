@@ -222,10 +222,15 @@ class ShardHarness:
             self._uncounted |= present
         return effects
 
+    def fold_in(self) -> None:
+        """Bring the store's pages up to date, as happens within seconds."""
+        while self.store.has_unfolded:
+            self.store.fold(at_once=True)
+
     def tree(self, name: str) -> dict[bytes, bytes]:
         """Return all of one tree of the store."""
-        with self.store._env.begin(db=self.store._trees[name]) as txn:
-            return dict(txn.cursor())
+        with self.store.reading():
+            return dict(self.store._trees[name].scan(b""))
 
     def mail(self, user: str) -> list[tuple[int, bytes]]:
         """Return the entries of a mailbox as they are stored."""
@@ -412,6 +417,7 @@ class ClusterHarness:
     def sweep(self, *, max_boxes: int = 100) -> None:
         """Let every shard sweep until it has come round."""
         for each in self.shards:
+            each.fold_in()
             at = b""
             while True:
                 swept: list[bytes] = []

@@ -38,6 +38,8 @@ def sweep_once(cluster: ClusterHarness, after: bytes = b"", *, max_boxes: int = 
     def decide(shard: Shard) -> None:
         swept.append(shard.sweep(after, max_boxes=max_boxes))
 
+    for each in cluster.shards:
+        each.fold_in()
     cluster.decide(decide)
     return swept[0]
 

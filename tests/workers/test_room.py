@@ -40,6 +40,7 @@ def test_a_full_map_lacks_room_until_something_is_removed(tmp_path: Path) -> Non
         batch = store.begin()
         batch.put_mail(box, seq, entry)
         batch.commit()
+        store.fold(at_once=True)
 
     assert "the store is full" in lack_of_room(store, tmp_path, settings)
 
@@ -47,5 +48,6 @@ def test_a_full_map_lacks_room_until_something_is_removed(tmp_path: Path) -> Non
     for seq in range(1, 10):
         batch.pop_mail(box, seq)
     batch.commit()
+    store.fold(at_once=True)
     assert lack_of_room(store, tmp_path, settings) == ""
     store.close()

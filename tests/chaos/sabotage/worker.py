@@ -63,8 +63,7 @@ def no_dedupe(patch: Patch) -> None:
 
 
 def _forget(shard: Shard, message_id: str, author: str, recipient: str, group: str) -> None:
-    batch = shard._batch
-    batch._delete(message_key(message_id, author, recipient, group), db=batch._messages)
+    shard._batch._messages.pop(message_key(message_id, author, recipient, group))
 
 
 def no_outbox(patch: Patch) -> None:

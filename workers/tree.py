@@ -1,0 +1,222 @@
+"""One ordered tree of a store: pages on disk and, above them in memory, what is newer.
+
+What a batch writes lies in `fresh` until it is committed, then in `recent` until the journal has
+it folded into the pages (workers.journal). A key that was removed is there too, without a value,
+because the pages may still have it. Reading sees the newest of the three.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final, NamedTuple
+
+from workers.keys import SEQ_BYTES
+
+Value = bytes | None  # None: removed
+
+_ABSENT: Final[Any] = object()
+_END: Final[tuple[Any, Any]] = (None, None)
+# So many new keys are put in their places one by one; with more, all are sorted, which is near to
+# one pass where most are in order.
+_MAX_INSERTED = 16
+
+
+class Layer(dict[bytes, Value]):
+    """Keys and their values, in order too when somebody asks for that."""
+
+    __slots__ = ("_order",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        # All keys but those that came last, sorted.
+        self._order: list[bytes] = []
+
+    def between(self, first: bytes, end: bytes) -> list[bytes]:
+        """Return the keys in [first, end) in order; an empty `end` is behind every key."""
+        if not self:
+            return []
+        order = self._sorted()
+        low = bisect_left(order, first)
+        return order[low : bisect_left(order, end, low)] if end else order[low:]
+
+    def _sorted(self) -> list[bytes]:
+        order = self._order
+        new = list(islice(reversed(self), len(self) - len(order)))
+        if len(new) <= _MAX_INSERTED:
+            for key in new:
+                insort(order, key)
+        else:
+            order += new
+            order.sort()
+        return order
+
+    def forget(self, key: bytes) -> None:
+        """Forget `key`, if it is there; the next look at the order sorts all others."""
+        if self.pop(key, _ABSENT) is not _ABSENT:
+            self._order.clear()
+
+    def forget_run(self, keys: list[bytes]) -> None:
+        """Forget `keys`, a run of what `between` returned earlier."""
+        for key in keys:
+            self.pop(key, None)
+        order = self._order
+        if order:
+            low = bisect_left(order, keys[0])
+            high = bisect_right(order, keys[-1], low)
+            order[low:high] = [key for key in order[low:high] if key in self]
+
+    def empty(self) -> None:
+        """Forget all keys."""
+        self.clear()
+        self._order.clear()
+
+
+class Folded(NamedTuple):
+    """How many keys were written into pages, the bytes of their values, and, of a tree that grows,
+    the highest number at the end of one that has a value."""
+
+    keys: int
+    size: int
+    highest: bytes
+
+
+class Tree:
+    """The items of one tree, as the transaction that is open sees them.
+
+    Keys with a sequence number at their end are written once and their numbers only grow; a tree
+    that holds nothing else `grows`.
+    """
+
+    __slots__ = ("_db", "_txn", "fresh", "grows", "put", "recent")
+
+    def __init__(self, db: Any, *, grows: bool) -> None:
+        self.grows = grows
+        self.fresh = Layer()
+        self.recent = Layer()
+        self.put = self.fresh.__setitem__
+        self._db = db
+        # Any: lmdb's annotations say bytes | memoryview, which only its `buffers` flag decides,
+        # and that is never set here.
+        self._txn: Any = None
+
+    def use(self, txn: Any) -> None:
+        """Read the pages through `txn` from here on."""
+        self._txn = txn
+
+    def get(self, key: bytes) -> Value:
+        """Return the value of `key`, None where there is none."""
+        value: Value = self.fresh.get(key, _ABSENT)
+        if value is _ABSENT:
+            value = self.recent.get(key, _ABSENT)
+            if value is _ABSENT:
+                value = self._txn.get(key, db=self._db)
+        return value
+
+    def pop(self, key: bytes) -> Value:
+        """Remove `key` and return the value that it had, None where it had none."""
+        value = self.get(key)
+        if value is not None:
+            self.fresh[key] = None
+        return value
+
+    def count(self) -> int:
+        """Return how many items there are; looks at every key in memory."""
+        entries: int = self._txn.stat(self._db)["entries"]
+        for key in {**self.recent, **self.fresh}:
+            is_stored = self._txn.get(key, db=self._db) is not None
+            entries += (self.get(key) is not None) - is_stored
+        return entries
+
+    def fold(self, txn: Any, keys: list[bytes], *, max_bytes: int) -> Folded:
+        """Write what is `recent` at `keys` into the pages, through the transaction `txn`.
+
+        It ends with the key that reaches `max_bytes`.
+        """
+        db, recent, grows = self._db, self.recent, self.grows
+        size = 0
+        highest = b""
+        for count, key in enumerate(keys, start=1):
+            value = recent.get(key, _ABSENT)
+            if value is None:
+                txn.delete(key, db=db)
+            elif value is not _ABSENT:
+                txn.put(key, value, db=db)
+                if grows and key[-SEQ_BYTES:] > highest:
+                    highest = key[-SEQ_BYTES:]
+                size += len(value)
+                if size >= max_bytes:
+                    return Folded(count, size, highest)
+        return Folded(len(keys), size, highest)
+
+    def keep(self, *, stored_up_to: bytes) -> None:
+        """Add what is `fresh` to what is `recent`, because it is committed.
+
+        In a tree that grows no key with a number over `stored_up_to` is in a page. If it is removed
+        there is nothing to remember.
+        """
+        fresh, recent = self.fresh, self.recent
+        if self.grows:
+            for key, value in fresh.items():
+                if value is not None or key[-SEQ_BYTES:] <= stored_up_to:
+                    recent[key] = value
+                else:
+                    recent.forget(key)
+        else:
+            recent.update(fresh)
+        fresh.empty()
+
+    def scan(self, first: bytes, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Yield the items from the key `first` on, in order, while keys begin with `prefix`.
+
+        Do not write to what is still to come while iterating.
+        """
+        newer = self._newer(first, prefix)
+        with self._txn.cursor(self._db) as cursor:
+            is_at_item = cursor.set_range(first) if first else cursor.first()
+            stored = _while_prefixed(cursor, prefix) if is_at_item else iter(())
+            key, value = next(stored, _END)
+            for newer_key in newer:
+                while key is not None and key < newer_key:
+                    yield key, value
+                    key, value = next(stored, _END)
+                if key == newer_key:
+                    key, value = next(stored, _END)
+                newer_value = self.fresh.get(newer_key, _ABSENT)
+                if newer_value is _ABSENT:
+                    newer_value = self.recent[newer_key]
+                if newer_value is not None:
+                    yield newer_key, newer_value
+            if key is not None:
+                yield key, value
+                yield from stored
+
+    def next_stored(self, first: bytes) -> bytes | None:
+        """Return the first key in the pages from `first` on, whatever memory says of it."""
+        with self._txn.cursor(self._db) as cursor:
+            if not cursor.set_range(first):
+                return None
+            key: bytes = cursor.key()
+            return key
+
+    def _newer(self, first: bytes, prefix: bytes) -> list[bytes]:
+        """Return the keys of both layers from `first` on that begin with `prefix`, in order."""
+        end = _behind(prefix)
+        recent, fresh = self.recent.between(first, end), self.fresh.between(first, end)
+        if not fresh:
+            return recent
+        return sorted({*recent, *fresh}) if recent else fresh
+
+
+def _while_prefixed(cursor: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for item in cursor:
+        if not item[0].startswith(prefix):
+            return
+        yield item
+
+
+def _behind(prefix: bytes) -> bytes:
+    """Return the first key behind all that begin with `prefix`; empty where none is."""
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes((stem[-1] + 1,)) if stem else b""
