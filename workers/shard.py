@@ -730,13 +730,13 @@ class Shard:
         if forgotten:
             self.counters["messages_forgotten"] += forgotten
         for _ in range(max_boxes):
-            box = self._batch.next_box(after)
-            if box is None:
+            found = self._batch.next_box(after)
+            if found is None:
                 return b""
-            user = box[2:].split(b"\0", 1)[0].decode()
-            session = self.sessions.of_user(user)
-            oldest = next(self._batch.scan_mail(box), None)
-            if oldest is not None and oldest[0] < oldest_entry:
+            box, oldest = found
+            if oldest < oldest_entry:
+                user = box[2:].split(b"\0", 1)[0].decode()
+                session = self.sessions.of_user(user)
                 mailbox = session.mailbox if session else self._mailbox_of_absent(user)
                 expired = mailbox.expire(self._batch, oldest_entry, MAX_SWEPT_ENTRIES)
                 self.counters["entries_expired"] += expired

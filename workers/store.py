@@ -408,13 +408,14 @@ class Batch:
             for key, entry in self._mail.scan(box + pack_seq(after + 1), box):
                 yield unpack_seq(key), entry
 
-    def next_box(self, after: bytes) -> bytes | None:
-        """Return the first mailbox behind the key `after` that has been folded in, or None.
+    def next_box(self, after: bytes) -> tuple[bytes, int] | None:
+        """Return the first mailbox behind the key `after` and the seq of its oldest entry, or None.
 
-        It may be empty by now. One that only the journal knows of is seconds old.
+        As the pages have it: the entry may be gone by now. What only the journal knows of is
+        seconds old.
         """
         key = self._mail.next_stored(after)
-        return None if key is None else key[:-SEQ_BYTES]
+        return None if key is None else (key[:-SEQ_BYTES], unpack_seq(key))
 
     def get_totals(self, box: bytes) -> bytes | None:
         """Return the totals kept of an absent user's mailbox."""

@@ -331,11 +331,11 @@ def test_each_mailbox_is_visited_once(store: Store) -> None:
 
     visited = []
     after = b""
-    while (box_found := batch.next_box(after)) is not None:
-        visited.append(box_found)
-        after = box_found + b"\xff"
+    while (found := batch.next_box(after)) is not None:
+        visited.append(found)
+        after = found[0] + b"\xff"
 
-    assert visited == boxes
+    assert visited == [(box, 1) for box in boxes]
 
 
 def test_totals_are_kept_apart_from_entries(batch: Batch) -> None:
