@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import tempfile
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from relay.core.slots import shard_ranges
 from relay.settings import Settings
 from workers.effects import Effects
 from workers.keys import box_of, message_key
+from workers.loop import SWEPT_BOXES
 from workers.mailbox import Mailbox
 from workers.shard import Shard
 from workers.store import Store
@@ -40,6 +42,7 @@ from .timing import show, us_each
 
 FRONT = b"front-0-1"
 PAIRS = 100
+ABSENT = 10_000  # users who are never there, for what waits
 TEXT = b'{"conversation": "%s"}' % (b"x" * 100)
 TIME_S = 1_566_970_629
 
@@ -47,8 +50,11 @@ TIME_S = 1_566_970_629
 class Worker:
     """A shard on a store, with pairs of users who are online."""
 
-    def __init__(self, directory: Path, *, synced: bool) -> None:
+    def __init__(
+        self, directory: Path, *, synced: bool, now_ms: Callable[[], int] | None = None
+    ) -> None:
         settings = Settings()
+        self._now_ms = now_ms or (lambda: time.time_ns() // 1_000_000)
         self.store = Store(
             directory,
             durability="fsync" if synced else "os",
@@ -58,6 +64,8 @@ class Worker:
         self._shard = Shard(0, shard_ranges(1), settings)
         self._users = [str(917_000_000_000 + n) for n in range(2 * PAIRS)]
         self._ids = itertools.count()
+        self._absent = itertools.count()
+        self._swept_to = b""
         self.turn([OpenSession(n, user, LOGIN, 0) for n, user in enumerate(self._users)])
         self.turn([Ready(n, 0, 1) for n in range(len(self._users))])
 
@@ -66,13 +74,35 @@ class Worker:
         payload = envelopes.encode(WorkerBatch(1, 1, 1, len(items), items))
         received = envelopes.decode_worker_batch(payload).items
         with self.store.writing() as batch:
-            self._shard.begin(batch, now_ms=time.time_ns() // 1_000_000)
+            self._shard.begin(batch, now_ms=self._now_ms())
             for item in received:
                 self._shard.handle(FRONT, item)
             effects = self._shard.end()
         for answers in effects.to_fronts.values():
             envelopes.encode(FrontBatch(1, 1, answers))
+        self.store.fold()
         return effects
+
+    def sweep(self) -> None:
+        """Do what a worker does every second for what is past its time."""
+        with self.store.writing() as batch:
+            self._shard.begin(batch, now_ms=self._now_ms())
+            self._swept_to = self._shard.sweep(self._swept_to, max_boxes=SWEPT_BOXES)
+            self._shard.end()
+        self.store.fold()
+
+    def _send(self, number: int, author: str, recipient: str) -> SendToUser:
+        # Ids as clients make them: no order in them.
+        message_id = f"{next(self._ids) * 0x9E3779B97F4A7C15 % 2**64:020X}"
+        frame = frames.delivered_to_user(
+            author=author,
+            message_id=message_id,
+            message=TEXT,
+            time_s=TIME_S,
+            key_extra=b"",
+            extra=b"",
+        )
+        return SendToUser(number, author, recipient, message_id, TIME_S, b"12345678", frame)
 
     def messages(self, count: int) -> int:
         """Send, ack and confirm `count` messages, each step a batch; return how many."""
@@ -81,24 +111,21 @@ class Worker:
         for n in range(count):
             pair = n % PAIRS
             author, recipient = self._users[2 * pair], self._users[2 * pair + 1]
-            # Ids as clients make them: no order in them.
-            message_id = f"{next(self._ids) * 0x9E3779B97F4A7C15 % 2**64:020X}"
-            frame = frames.delivered_to_user(
-                author=author,
-                message_id=message_id,
-                message=TEXT,
-                time_s=TIME_S,
-                key_extra=b"",
-                extra=b"",
-            )
-            sends.append(SendToUser(n, author, recipient, message_id, TIME_S, b"12345678", frame))
-            acks.append(Acked(recipient, [message_id], 2, author, False, recipient, False, -1))
+            send = self._send(n, author, recipient)
+            sends.append(send)
+            acks.append(Acked(recipient, [send.message_id], 2, author, False, recipient, False, -1))
         self.turn(sends)
         receipts: dict[int, int] = {}
         for answer in self.turn(acks).to_fronts[FRONT]:
             if isinstance(answer, Deliver):
                 receipts[answer.session] = answer.seq
         self.turn([Confirmed(session, seq) for session, seq in receipts.items()])
+        return count
+
+    def messages_to_absent(self, count: int) -> int:
+        """Send so many in one batch to users who are not there, in turn; return how many."""
+        users = (str(918_000_000_000 + next(self._absent) % ABSENT) for _ in range(count))
+        self.turn([self._send(n, self._users[0], user) for n, user in enumerate(users)])
         return count
 
     def rounds(self, size: int) -> int:
