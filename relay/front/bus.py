@@ -28,11 +28,12 @@ from relay.bus.sockets import connect_dealer
 from relay.bus.topology import Topology, WorkerAddress
 from relay.core.slots import SLOT_COUNT
 
-# Batches read from one link before other work gets its turn.
+# Batches, and envelopes in them, read from one link before other work gets its turn.
 _MAX_READ = 64
-# What one batch may ask for, so that no worker is busy with it for long: some 50 ms of acks that
-# match nothing, the dearest kind, or 1 MiB of messages.
-_MAX_WORK = 4_000
+_MAX_ENVELOPES = 500
+# What one batch may ask for, so that no worker is busy with it for long: some 10 ms of decisions,
+# or 1 MiB of messages.
+_MAX_WORK = 500
 _MAX_FRAME_BYTES = 1024 * 1024
 
 
@@ -156,9 +157,12 @@ class WorkerLink:
             self._bus.flush_soon(self)
 
     def _read(self) -> None:
+        envelopes_left = _MAX_ENVELOPES
         for _ in range(_MAX_READ):
             if self._socket is None:
                 return
+            if envelopes_left <= 0:
+                break
             try:
                 payload = self._socket.recv(zmq.DONTWAIT)
             except zmq.Again:
@@ -174,6 +178,7 @@ class WorkerLink:
             elif self._refused:
                 self._forget_refusals(confirmed)
             self._bus.receive(batch)
+            envelopes_left -= len(batch.items)
             if was_full and not self.is_full:
                 self._bus.has_room(self)
             if self._incoming.owes(self._confirm_every):

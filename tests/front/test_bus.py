@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections.abc import Callable, Coroutine
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -150,5 +151,43 @@ def test_a_refusal_is_forgotten_with_the_confirmation_of_its_batch() -> None:
         await until(lambda: len(heard) == 2)
 
         assert not link._refused
+
+    run(scene)
+
+
+def test_other_work_gets_its_turn_between_the_batches_of_a_worker_that_sends_much() -> None:
+    async def scene(bus: Bus, worker: Incarnations, heard: list[ToFront]) -> None:
+        loop = asyncio.get_running_loop()
+        bus.follow(worker.next())
+        bus.link_of(0).request(send(1), durable=True)
+        await worker.receive()
+        turns: list[int] = []
+
+        def other_work() -> None:
+            turns.append(len(heard))
+            loop.call_soon(other_work)
+
+        other_work()
+        for first in range(0, 4_000, 400):
+            answers = [Stored(request, 1000) for request in range(first, first + 400)]
+            worker.answer(*answers, confirms=True)
+        await until(lambda: len(heard) == 4_000)
+
+        grown = [now - before for before, now in pairwise(turns)]
+        assert max(grown) <= 800  # two batches: the second is begun with some of 500 left
+
+    run(scene)
+
+
+def test_a_large_batch_to_a_worker_is_sent_in_parts() -> None:
+    async def scene(bus: Bus, worker: Incarnations, heard: list[ToFront]) -> None:
+        bus.follow(worker.next())
+        for request in range(1_200):
+            bus.link_of(0).request(send(request), durable=True)
+
+        received = [await worker.receive() for _ in range(3)]
+
+        assert [len(items) for items in received] == [500, 500, 200]
+        assert [item for items in received for item in items] == [send(n) for n in range(1_200)]
 
     run(scene)

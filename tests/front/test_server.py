@@ -67,3 +67,34 @@ def test_i7_a_fault_at_what_a_worker_says_ends_one_connection(
         ours.close()
 
     asyncio.run(live())
+
+
+def test_other_work_gets_its_turn_while_very_many_sockets_are_written() -> None:
+    async def live() -> None:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        place = Place(Path("/nonexistent"), 0, 1, Settings(), child_end(theirs.detach()))
+        front = Front(place, loop)
+        written: list[int] = []
+        seen: list[int] = []
+
+        def watch() -> None:
+            seen.append(len(written))
+            if len(written) < 200:
+                loop.call_soon(watch)
+
+        for number in range(200):
+            connection: Any = SimpleNamespace(flush=lambda number=number: written.append(number))
+            front.flush_soon(connection)
+        loop.call_soon(watch)
+        async with asyncio.timeout(5):
+            while len(written) < 200:
+                await asyncio.sleep(0)
+
+        assert written == list(range(200))
+        assert seen[:4] == [64, 128, 192, 200]
+        front.bus.close()
+        place.control.close()
+        ours.close()
+
+    asyncio.run(live())
