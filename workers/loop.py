@@ -51,7 +51,7 @@ from workers.effects import Effects, Identity
 from workers.mishaps import Mishaps, fingerprint
 from workers.room import CHECK_EVERY_BYTES, CHECK_EVERY_MS, lack_of_room
 from workers.shard import Shard
-from workers.store import Mark, Store
+from workers.store import LOCK_WAIT_S, Mark, Store
 
 # One batch takes at most this much from the inbox, so that its commit stays short.
 MAX_BATCH_MESSAGES = 512
@@ -66,8 +66,6 @@ LAZY_MS = 100
 SWEEP_MS = 1000
 SWEPT_BOXES = 200
 COUNTERS_MS = 60_000
-# The store may still be held by the worker of a supervisor that was killed, as it stops.
-LOCK_WAIT_S = 5.0
 
 
 class _FrontLink:

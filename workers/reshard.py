@@ -60,6 +60,7 @@ from workers.shard import Shard
 from workers.snapshot import Snapshot
 from workers.store import (
     FORGOTTEN_NAME,
+    LOCK_WAIT_S,
     MARK_NAME,
     SEQ_NAME,
     TREES,
@@ -77,8 +78,6 @@ from workers.store import (
 )
 from workers.storefile import StoreDamaged
 
-# The workers, or the re-sharding, of a supervisor that was killed may yet have to stop.
-LOCK_WAIT_S: Final = 15.0
 # Uncommitted changes are in memory; a commit costs no fsync here.
 COMMIT_BYTES: Final = 32 * 1024 * 1024
 # Outbox entries that are applied in one transaction a worker.

@@ -60,6 +60,9 @@ MARK_NAME: Final = b"mark"
 APPLIED_NAME: Final = b"applied:%d"
 CONFIRMED_NAME: Final = b"confirmed:%d"
 
+# A store may still be held by a process of a supervisor that was killed: as it stops, or even as it
+# starts, which on a busy machine and disk takes seconds before it looks whom it serves.
+LOCK_WAIT_S: Final = 15.0
 _LOCK_RETRY_S = 0.02
 _COUNT = Struct(">I")
 
