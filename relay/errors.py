@@ -26,7 +26,7 @@ class BootError(RelayError):
 
 
 class StoreWriteError(RelayError):
-    """The disk refused a write: nothing of the batch is stored, and nothing of it was answered."""
+    """The disk failed at a write: the batch may be stored or not, and nothing of it is answered."""
 
 
 class JidError(RelayError, ValueError):

@@ -49,6 +49,9 @@ _STRETCH_AGE_S: Final = 0.5  # how long a pass stands still when nothing comes
 # it, and few enough to hold nobody up for long.
 _STRETCH_KEYS: Final = 2000
 _STRETCH_BYTES: Final = 1024 * 1024
+_PAGE_BYTES: Final = 4096
+# Where the map is nearly full a stretch may be too much. The next is of fewer keys, down to these.
+_LEAST_KEYS: Final = 8
 # For each key, or byte, that is added two are folded in: a pass ends when half as much has come.
 _PACE: Final = 2
 
@@ -144,6 +147,7 @@ class Journal:
         if identity is None:
             identity = self._create(directory)
         self._folded = 0 if folded is None else unpack_seq(folded)
+        self._files: list[JournalFile] = []
         readers = open_readers(directory, identity)
         try:
             for reader in readers:
@@ -157,15 +161,16 @@ class Journal:
                         f"{name} is damaged at byte {reader.end}: record {later} is behind it"
                     )
             replay(records, trees)
-            self._files = [
-                JournalFile(directory / name, reader.end, synced=synced)
-                for name, reader in zip(FILE_NAMES, readers, strict=True)
-            ]
             # By number: the last record of each file.
             self._lasts = [reader.records[-1].number if reader.records else 0 for reader in readers]
-            if synced and records:
-                for file, reader in zip(self._files, readers, strict=True):
+            for reader, name in zip(readers, FILE_NAMES, strict=True):
+                file = JournalFile(directory / name, reader.end, synced=synced)
+                self._files.append(file)
+                if synced and records:
                     file.sync_again(reader.written())
+        except BaseException:
+            self.close()
+            raise
         finally:
             for reader in readers:
                 reader.close()
@@ -191,7 +196,10 @@ class Journal:
 
     def adopt(self, *, max_map_bytes: int) -> None:
         """Begin passes by what a store of that size should have in its journal."""
-        self._fold_bytes = min(_FOLD_BYTES, int(max_map_bytes * _FOLD_SHARE))
+        share = int(max_map_bytes * _FOLD_SHARE)
+        self._fold_bytes = min(_FOLD_BYTES, share)
+        # Each key may have LMDB write a page anew before the old one is free.
+        self._most_keys = self._stretch_keys = min(_STRETCH_KEYS, share // _PAGE_BYTES)
 
     @property
     def has_unfolded(self) -> bool:
@@ -235,7 +243,7 @@ class Journal:
     def fold(self, begin: Callable[[], Any], *, at_once: bool = False) -> bool:
         """Bring the pages up to date by a stretch, if it is time for one; tell whether it was.
 
-        With `at_once` it is time whatever there is. `begin` gives a transaction that writes them.
+        With `at_once` it is, whatever there is. `begin` gives a transaction that writes them.
 
         Raises:
             lmdb.Error: the pages take no more. They are as before, and the records stay.
@@ -243,20 +251,26 @@ class Journal:
         if not (self._pass_to or self.has_unfolded):
             return False
         if self._pass_to:
-            is_due = self._earned_keys >= _STRETCH_KEYS or self._earned_bytes >= _STRETCH_BYTES
+            is_due = self._has_earned_a_stretch
         else:
             is_due = self._files[self._active].used_bytes >= self._fold_bytes
         if not (is_due or at_once or time.monotonic() >= self._due_s):
             return False
         if not self._pass_to:
             self._begin_pass()
-        self._earned_keys = self._earned_bytes = 0
         self._due_s = time.monotonic() + _STRETCH_AGE_S
         self._fold_stretch(begin)
+        self._earned_keys = max(0, self._earned_keys - self._stretch_keys)
+        self._earned_bytes = max(0, self._earned_bytes - _STRETCH_BYTES)
         return True
+
+    @property
+    def _has_earned_a_stretch(self) -> bool:
+        return self._earned_keys >= self._stretch_keys or self._earned_bytes >= _STRETCH_BYTES
 
     def _begin_pass(self) -> None:
         self._pass_to = self._last
+        self._earned_keys = self._earned_bytes = 0
         self._waiting = [
             (tree, keys) for tree in self._trees.values() if (keys := tree.recent.between(b"", b""))
         ]
@@ -268,7 +282,7 @@ class Journal:
 
     def _fold_stretch(self, begin: Callable[[], Any]) -> None:
         done: list[tuple[Tree, list[bytes]]] = []
-        keys_left, bytes_left = _STRETCH_KEYS, _STRETCH_BYTES
+        keys_left, bytes_left = self._stretch_keys, _STRETCH_BYTES
         try:
             with begin() as txn:
                 while self._waiting and keys_left > 0 and bytes_left > 0:
@@ -286,7 +300,9 @@ class Journal:
         except BaseException:
             self._waiting.clear()
             self._pass_to = 0
+            self._stretch_keys = max(_LEAST_KEYS, self._stretch_keys // 2)
             raise
+        self._stretch_keys = min(self._most_keys, 2 * self._stretch_keys)
         for tree, keys in done:
             tree.recent.forget_run(keys)
         if not self._waiting:

@@ -9,6 +9,7 @@ older records or the beginning of one whose write was cut short. What is cut sho
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple
@@ -170,6 +171,7 @@ class JournalFile:
     def begin_anew(self) -> None:
         """Write the next record over the first one."""
         self._end = _FIRST
+        self.refusal = ""
 
     def sync_again(self, records: bytes) -> None:
         """Write the `records` that are there once more.
@@ -184,11 +186,14 @@ class JournalFile:
         """Write a record; when it returns the record is durable.
 
         Raises:
-            StoreWriteError: it could not be written; a reader finds the records before it.
+            StoreWriteError: it could not be written or synced. A reader may find it or not; it
+                finds those before it.
         """
         record = _RECORD.pack(_MAGIC, _checksum(number, payload), len(payload), number) + payload
         end = self._end + len(record)
-        if end + RESERVE > self._size and not self.make_room(len(record)) and end > self._size:
+        if end + RESERVE > self._size and (end > self._size or not self.refusal):
+            self.make_room(len(record))
+        if end > self._size:
             raise StoreWriteError(f"{self._path} cannot be written: {self.refusal}")
         try:
             _write(self._descriptor, record, self._end)
@@ -197,12 +202,12 @@ class JournalFile:
             raise StoreWriteError(f"{self._path} cannot be written: {error.strerror}") from error
         self._end = end
 
-    def make_room(self, length: int = 0) -> bool:
-        """Have room for as much and the reserve; tell whether that could be."""
+    def make_room(self, length: int = 0) -> None:
+        """Have room for as much and the reserve; where that cannot be, `refusal` says why."""
         needed = self._end + length + RESERVE
         self.refusal = ""
         if needed <= self._size:
-            return True
+            return
         size = -(-needed // STEP) * STEP
         try:
             # The size first, so that it is never but a multiple.
@@ -210,11 +215,11 @@ class JournalFile:
             for at in range(self._size, size, STEP):
                 _write(self._descriptor, bytes(STEP), at)
         except OSError as error:
-            os.ftruncate(self._descriptor, self._size)
+            with suppress(OSError):
+                os.ftruncate(self._descriptor, self._size)
             self.refusal = str(error.strerror)
-            return False
-        self._size = size
-        return True
+        else:
+            self._size = size
 
     def _sync(self) -> None:
         if self._is_synced:

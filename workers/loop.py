@@ -269,7 +269,7 @@ class Worker:
     # ---------------------------------------------------------------------------------- batch
 
     def _turn(self, received: list[_Received]) -> None:
-        """Decide on what was received in one transaction, commit it, then send what follows."""
+        """Decide on what was received as one batch, commit it, then send what follows."""
         clock_ms = _clock_ms()
         urgent = not all(each.can_wait for each in received)
         if not urgent and not (

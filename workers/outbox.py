@@ -1,6 +1,6 @@
 """What other workers must store: kept durably until they have, sent in order, within credit.
 
-An entry is written in the transaction of the change that caused it. The peer applies entries in
+An entry is written in the batch of the change that caused it. The peer applies entries in
 order and notes the last one with what it stored, so that a repeat has no effect.
 """
 

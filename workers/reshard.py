@@ -54,6 +54,7 @@ from relay.layout import (
 from relay.settings import Settings
 from relay.supervision import CANNOT_BOOT
 from workers import mailbox, outbox
+from workers.journalfile import STEP
 from workers.keys import pack_seq, slot_at, slot_of_message, split_outgoing
 from workers.progress import Progress
 from workers.shard import Shard
@@ -86,8 +87,8 @@ TAKEN_OVER_AT_ONCE: Final = 200
 ROOM_FACTOR: Final = 1.3
 # Numbers of bodies that are remembered; the others are looked up again.
 MOST_NUMBERS: Final = 50_000
-# What an empty store takes.
-STORE_BYTES: Final = 128 * 1024
+# What an empty store takes, and its journal once a worker has opened it.
+STORE_BYTES: Final = 128 * 1024 + 2 * STEP
 
 logger = log.get_logger()
 
@@ -493,8 +494,10 @@ class _Shards:
 
     def commit(self) -> None:
         for worker in list(self._batches):
-            self._open[worker][1].end()
+            store, shard = self._open[worker]
+            shard.end()
             self._batches.pop(worker).commit()
+            store.fold()
 
     def counters(self) -> Counter[str]:
         return sum((shard.counters for _, shard in self._open.values()), Counter())

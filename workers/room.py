@@ -12,8 +12,8 @@ from pathlib import Path
 from relay.settings import StoreSettings
 from workers.store import Store
 
-# The part of the largest map that stays free. LMDB writes changed pages anew before it frees the
-# old ones, so even removing needs some.
+# The part of the largest map that stays free. LMDB writes the changed pages of a stretch anew
+# before it frees the old ones, so even removing needs some.
 _MAP_RESERVE = 1 / 8
 
 # How much may be written, and how long, until it is asked again; far less than the reserves.

@@ -93,7 +93,6 @@ class Snapshot:
             self._dbs: dict[str, Any] = {}
             for name in TREES:
                 self._dbs[name] = self._env.open_db(name.encode(), create=False)
-            self._open_journal()
             self.refresh()
             self._check_journal()
         except lmdb.Error as error:
@@ -104,9 +103,8 @@ class Snapshot:
             raise
 
     def _open_journal(self) -> None:
-        """Open the journal, which a store has that a worker has opened."""
-        with self._env.begin() as txn:
-            identity = txn.get(IDENTITY_NAME, db=self._dbs["meta"])
+        """Open the journal, which a store has once a worker has opened it."""
+        identity = self._txn.get(IDENTITY_NAME, db=self._dbs["meta"])
         if identity is not None:
             self._readers = open_readers(self._directory, identity)
 
@@ -116,7 +114,7 @@ class Snapshot:
         Raises:
             StoreDamaged: one can.
         """
-        last = self._records[-1].number if self._records else self._folded()
+        last = self._records[-1].number if self._records else self._folded(self._txn)
         for reader in self._readers:
             later = reader.find_later(last)
             if later is not None:
@@ -135,9 +133,12 @@ class Snapshot:
         self._end()
         self._replayed = None
         for attempt in range(_JOURNAL_ATTEMPTS):
-            self._begin()
-            folded = self._folded()
+            self._end()
+            self._txn = self._begin()
+            folded = self._folded(self._txn)
             try:
+                if not self._readers:
+                    self._open_journal()
                 for reader in self._readers:
                     reader.read_on()
                 self._records = records_behind(folded, self._readers)
@@ -146,21 +147,24 @@ class Snapshot:
                 if attempt == _JOURNAL_ATTEMPTS - 1:
                     raise
                 continue
-            with self._env.begin() as now:
-                if self._folded(now) == folded:
-                    return  # so no file was begun anew that had what these pages lack
+            now = self._begin()
+            is_the_same = self._folded(now) == folded
+            now.abort()
+            if is_the_same:
+                return  # so no file was begun anew that had what these pages lack
         raise StoreDamaged("the journal was folded in faster than it could be read")
 
-    def _begin(self) -> None:
-        self._end()
-        while self._txn is None:
+    def _begin(self) -> Any:
+        """Return a transaction of this moment. The map can only be resized while there is none."""
+        while True:
             try:
-                self._txn = self._env.begin()
+                return self._env.begin()
             except lmdb.MapResizedError:
+                self._end()
                 self._env.set_mapsize(0)  # the writer's
 
-    def _folded(self, txn: Any = None) -> int:
-        value = (txn or self._txn).get(FOLDED_NAME, db=self._dbs["meta"])
+    def _folded(self, txn: Any) -> int:
+        value = txn.get(FOLDED_NAME, db=self._dbs["meta"])
         return 0 if value is None else unpack_seq(value)
 
     @property
@@ -214,7 +218,7 @@ class Snapshot:
         return used + sum(len(record.payload) for record in self._records)
 
     def copy(self, directory: Path) -> None:
-        """Write the store, as of this snapshot's moment and without free pages, to `directory`.
+        """Write the store, as of this snapshot's moment and with few free pages, to `directory`.
 
         What is in the journal is folded in: the copy has none.
 

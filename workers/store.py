@@ -1,8 +1,8 @@
-"""The durable state of one worker: an LMDB environment, written one batch at a time.
+"""The durable state of one worker: an LMDB environment and a journal, written a batch at a time.
 
-Everything that a drained inbox changes is one transaction, fsynced by `commit` before any effect
-of it may leave the process (I1). It is one record of the journal, from which the trees' pages are
-brought up to date later (workers.journal). Trees, by what they hold:
+Everything that a drained inbox changes is one record of the journal, fsynced by `commit` before any
+effect of it may leave the process (I1). LMDB's pages are brought up to date from there later
+(workers.journal). Trees, by what they hold:
 
     mail      box + seq           -> a queued entry (workers.mailbox)
     boxes     box                 -> totals of an absent user's mailbox
@@ -156,6 +156,10 @@ class Store:
             raise
 
     def _open_journal(self, directory: Path, synced: bool, mark: Mark | None) -> None:
+        if synced:
+            # An earlier process may have died, or been told to trust the kernel, before this was on
+            # the disk; the journal of what is in it may be written over from here on.
+            self._env.sync(True)
         self._read: Any = None
         self._renew()
         if mark is not None:
@@ -209,7 +213,7 @@ class Store:
         """Give a batch that is committed at the end, or undone where anything is raised.
 
         Raises:
-            StoreWriteError: it could not be written. Nothing of it was stored.
+            StoreWriteError: it could not be written; see `Batch.commit`.
         """
         batch = self.begin()
         try:
@@ -244,21 +248,23 @@ class Store:
         return self._journal.lack_of_room
 
     def fold(self, *, at_once: bool = False) -> None:
-        """Bring the pages up to date by a stretch, if it is time for that; between batches only.
+        """Bring the pages up to date by as much as it is time for; between batches only.
 
         Where they take no more, `refusal` says so, and only `at_once` tries again.
         """
         if self._journal.refusal and not at_once:
             return
         try:
-            is_done = self._journal.fold(self._begin_write, at_once=at_once)
-            self._journal.refusal = ""
+            while self._journal.fold(self._begin_write, at_once=at_once):
+                self._journal.refusal = ""
+                at_once = False
+                # Each time: what is read would keep pages that were freed from being used again.
+                self._renew()
+                self.grow()
         except lmdb.Error as error:
             if not is_write_error(error):
                 raise
             self._journal.refusal = str(error)
-            is_done = True
-        if is_done:
             self._renew()
             self.grow()
 
@@ -355,7 +361,7 @@ def make_trees(dbs: Mapping[str, Any]) -> dict[str, Tree]:
 
 
 def is_write_error(error: lmdb.Error) -> bool:
-    """Tell a write that the kernel refused, or a full map, from a bug such as too long a key.
+    """Tell a write that the kernel refused, or a full map, from a bug.
 
     Of what the kernel says, EIO, EFBIG and the like have no class of their own in LMDB.
     """
@@ -382,7 +388,7 @@ class Batch:
         """Make everything durable, in the mode that the store was opened with.
 
         Raises:
-            StoreWriteError: nothing of the batch was stored; abort it.
+            StoreWriteError: it may be stored or not; say nothing of it, abort it, and open anew.
         """
         if self._new_messages:
             self._expiry.put(pack_seq(self.last_seq()), encode_keys(self._new_messages))

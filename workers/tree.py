@@ -16,6 +16,7 @@ from workers.keys import SEQ_BYTES
 
 Value = bytes | None  # None: removed
 
+MAX_KEY_BYTES: Final = 511  # LMDB's limit
 _ABSENT: Final[Any] = object()
 _END: Final[tuple[Any, Any]] = (None, None)
 # So many new keys are put in their places one by one; with more, all are sorted, which is near to
@@ -85,17 +86,15 @@ class Folded(NamedTuple):
 class Tree:
     """The items of one tree, as the transaction that is open sees them.
 
-    Keys with a sequence number at their end are written once and their numbers only grow; a tree
-    that holds nothing else `grows`.
+    A tree `grows` if all its keys end in sequence numbers, each higher than any before.
     """
 
-    __slots__ = ("_db", "_txn", "fresh", "grows", "put", "recent")
+    __slots__ = ("_db", "_txn", "fresh", "grows", "recent")
 
     def __init__(self, db: Any, *, grows: bool) -> None:
         self.grows = grows
         self.fresh = Layer()
         self.recent = Layer()
-        self.put = self.fresh.__setitem__
         self._db = db
         # Any: lmdb's annotations say bytes | memoryview, which only its `buffers` flag decides,
         # and that is never set here.
@@ -113,6 +112,16 @@ class Tree:
             if value is _ABSENT:
                 value = self._txn.get(key, db=self._db)
         return value
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Set the value of `key`.
+
+        Raises:
+            ValueError: no page could ever take it. Here, because the fault is what asks for it.
+        """
+        if not 0 < len(key) <= MAX_KEY_BYTES:
+            raise ValueError(f"a key of {len(key)} bytes")
+        self.fresh[key] = value
 
     def pop(self, key: bytes) -> Value:
         """Remove `key` and return the value that it had, None where it had none."""

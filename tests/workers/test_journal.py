@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from relay.errors import BootError, StoreWriteError
 from workers import journal
 from workers.journal import FILE_NAMES
-from workers.journalfile import IDENTITY_BYTES, JournalReader
+from workers.journalfile import IDENTITY_BYTES, JournalFile, JournalReader
 from workers.keys import box_of, pack_seq
 from workers.snapshot import Snapshot
 from workers.store import Batch, Store
@@ -104,9 +104,10 @@ def test_a_batch_that_changes_nothing_leaves_no_record(store: Store, tmp_path: P
     assert not store.has_unfolded
 
 
-def test_a_batch_that_could_not_be_written_is_forgotten(
+def test_a_batch_that_could_not_be_synced_is_not_in_memory(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """On the disk it may be."""
     put(store, 1)
 
     def fail(descriptor: int) -> None:
@@ -183,6 +184,106 @@ def test_a_few_large_entries_do_not_let_it_grow_without_bound(store: Store, tmp_
 
     assert sum((tmp_path / name).stat().st_size for name in FILE_NAMES) <= 6 * MIB
     assert [seq for seq, _ in mail(store)] == list(range(1, 201))
+
+
+@pytest.mark.parametrize("keys", [1, 100, 10_000])
+def test_a_pass_keeps_up_however_much_a_batch_changes(
+    store: Store, tmp_path: Path, keys: int
+) -> None:
+    store.adopt(max_map_bytes=64 * 100 * 1024)
+    seq, most = 0, 0
+    while seq < 200_000 and seq < 5_000 * keys:
+        with store.writing() as batch:
+            for _ in range(keys):
+                seq += 1
+                batch.put_mail(BOB, seq, b"x")
+            batch.put_last_seq(seq)
+        store.fold()
+        most = max(most, len(store._trees["mail"].recent))
+
+    # A record has some 40 bytes a key. A pass and what comes meanwhile, and the batch itself.
+    assert most <= 2 * 100 * 1024 // 30 + 2 * keys
+    assert sum((tmp_path / name).stat().st_size for name in FILE_NAMES) <= 4 * MIB
+
+
+def test_a_map_that_is_nearly_full_is_folded_into_by_smaller_stretches(tmp_path: Path) -> None:
+    """What removes must get through where what adds does not."""
+    store = Store(tmp_path, durability="os", map_bytes=64 * MIB, max_map_bytes=64 * MIB)
+    boxes = [box_of(f"user{n}") for n in range(500)]
+    seq = 0
+    while not store.refusal:
+        with store.writing() as batch:
+            for box in boxes:
+                seq += 1
+                batch.put_mail(box, seq, b"x" * 400)
+            batch.put_last_seq(seq)
+        store.fold()
+    removed = 0
+    with store.reading() as batch:
+        entries = [(box, number) for box in boxes for number, _ in batch.scan_mail(box)]
+    assert len(entries) == seq
+
+    for at in range(0, len(entries), 500):
+        with store.writing() as batch:
+            for box, number in entries[at : at + 500]:
+                assert batch.pop_mail(box, number)
+                removed += 1
+        store.seek_room()
+        if not store.refusal:
+            break
+
+    assert removed < len(entries) / 4
+    fold_in(store)
+    with store.reading() as batch:
+        assert sum(1 for box in boxes for _ in batch.scan_mail(box)) == seq - removed
+    store.close()
+
+
+def test_what_pages_were_not_synced_with_is_synced_before_the_journal_is_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process before may have trusted the kernel, and was killed."""
+    store = open_store(tmp_path)
+    put(store, 1)
+    fold_in(store)
+    store._read.abort()
+    store._env.close()  # without the sync of an orderly end
+    os.close(store._lock_file)
+    synced: list[str] = []
+    sync = lmdb.Environment.sync
+
+    class Watched:
+        def __init__(self, env: lmdb.Environment) -> None:
+            self._env = env
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._env, name)
+
+        def sync(self, force: bool) -> None:
+            synced.append("pages")
+            sync(self._env, force)
+
+    class WatchedFile(JournalFile):
+        def begin_anew(self) -> None:
+            synced.append("anew")
+            super().begin_anew()
+
+    opened = lmdb.open
+    monkeypatch.setattr(lmdb, "open", lambda *args, **kwargs: Watched(opened(*args, **kwargs)))
+    monkeypatch.setattr(journal, "JournalFile", WatchedFile)
+
+    Store(tmp_path, durability="fsync", map_bytes=16 * MIB, max_map_bytes=64 * MIB).close()
+
+    assert synced == ["pages", "anew"]
+
+
+def test_a_key_that_no_page_could_take_is_refused_at_once(store: Store) -> None:
+    with pytest.raises(ValueError, match="a key of 512 bytes"), store.writing() as batch:
+        batch.add_message(b"k" * 512, b"record")
+
+    put(store, 1)
+    fold_in(store)
+    assert mail(store) == [(1, b"entry")]
 
 
 def test_a_journal_that_is_old_is_folded_in(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

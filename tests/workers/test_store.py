@@ -239,7 +239,8 @@ def test_a_full_map_at_its_limit_takes_no_more_and_nothing_is_lost(tmp_path: Pat
         for seq in range(1, 201):
             batch.put_mail(box_of("bob"), seq, bytes(10 * KIB))
 
-    store.fold(at_once=True)
+    while store.has_unfolded and not store.refusal:
+        store.fold(at_once=True)
 
     assert "MDB_MAP_FULL" in store.refusal
     with store.reading() as batch:
