@@ -26,7 +26,8 @@ IDENTITY_BYTES: Final = 16
 
 _FILE_MAGIC: Final = b"RELAYJNL"
 _HEAD_BYTES: Final = len(_FILE_MAGIC) + IDENTITY_BYTES
-_FIRST: Final = 512  # a sector of its own for the head, which is never written again
+# Behind a sector of its own for the head, which is never written again.
+FIRST_RECORD: Final = 512
 # Magic, checksum of what follows it, length of the payload, number.
 _RECORD: Final = Struct("<4sIIQ")
 _SUMMED: Final = Struct("<IQ")
@@ -61,7 +62,7 @@ class JournalReader:
             OSError: it cannot be read.
         """
         self.records: list[Record] = []
-        self.end = _FIRST  # where the next record begins
+        self.end = FIRST_RECORD  # where the next record begins
         self._path = path
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -89,9 +90,9 @@ class JournalReader:
 
     def read_on(self) -> None:
         """Take what was written since the last time, or all where the file was begun anew."""
-        if self.records and self._number_at(_FIRST) != self.records[0].number:
+        if self.records and self._number_at(FIRST_RECORD) != self.records[0].number:
             self.records.clear()
-            self.end = _FIRST
+            self.end = FIRST_RECORD
         size = os.fstat(self._descriptor).st_size
         while self._take(os.pread(self._descriptor, STEP, self.end), size):
             pass
@@ -142,7 +143,7 @@ class JournalReader:
 
     def written(self) -> bytes:
         """Return all records as they are in the file."""
-        return os.pread(self._descriptor, self.end - _FIRST, _FIRST)
+        return os.pread(self._descriptor, self.end - FIRST_RECORD, FIRST_RECORD)
 
 
 class JournalFile:
@@ -160,7 +161,7 @@ class JournalFile:
     @property
     def used_bytes(self) -> int:
         """How much its records take."""
-        return self._end - _FIRST
+        return self._end - FIRST_RECORD
 
     def close(self) -> None:
         """Let the file go; what is not synced yet is now."""
@@ -170,7 +171,7 @@ class JournalFile:
 
     def begin_anew(self) -> None:
         """Write the next record over the first one."""
-        self._end = _FIRST
+        self._end = FIRST_RECORD
         self.refusal = ""
 
     def sync_again(self, records: bytes) -> None:
@@ -179,7 +180,7 @@ class JournalFile:
         A write that the last process could not sync may be in the kernel's memory only, and no
         later sync would tell.
         """
-        _write(self._descriptor, records, _FIRST)
+        _write(self._descriptor, records, FIRST_RECORD)
         self._sync()
 
     def append(self, number: int, payload: bytes) -> None:

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import lmdb
+
 from relay.bus import envelopes
 from relay.bus.envelopes import (
     LOGIN,
@@ -32,6 +34,7 @@ from relay.core import frames
 from relay.core.slots import shard_ranges
 from relay.settings import Settings
 from workers.effects import Effects
+from workers.journalfile import FIRST_RECORD, IDENTITY_BYTES, JournalFile, create_journal_file
 from workers.keys import box_of, message_key
 from workers.loop import SWEPT_BOXES
 from workers.mailbox import Mailbox
@@ -156,6 +159,33 @@ def mailbox(store: Store, count: int) -> int:
     return count
 
 
+def commits(directory: Path) -> None:
+    """Print what it costs to make 2 KiB durable: as a record of a journal, and with LMDB alone."""
+    path = directory / "journal-0"
+    create_journal_file(path, bytes(IDENTITY_BYTES))
+    journal, numbers = JournalFile(path, FIRST_RECORD, synced=True), itertools.count(1)
+    content = bytes(2_000)
+
+    def records() -> int:
+        journal.begin_anew()
+        for _ in range(100):
+            journal.append(next(numbers), content)
+        return 100
+
+    with lmdb.open(str(directory), map_size=1 << 30, max_dbs=1) as environment:
+        db = environment.open_db(b"batches")
+
+        def transactions() -> int:
+            for number in range(100):
+                with environment.begin(db, write=True) as txn:
+                    txn.put(b"%d" % number, content)
+            return 100
+
+        show("2 KiB as a record of a journal, synced", us_each(records))
+        show("2 KiB in an LMDB transaction, synced", us_each(transactions))
+    journal.close()
+
+
 def main() -> None:
     """Print a line for each part."""
     with tempfile.TemporaryDirectory(prefix="relay-bench-", dir=Path.cwd()) as directory:
@@ -172,6 +202,7 @@ def main() -> None:
         show("an entry put and popped", us_each(lambda: puts(store, 2_000)))
         show("the same through a mailbox", us_each(lambda: mailbox(store, 2_000)))
         store.close()
+        commits(Path(directory))
 
         def key() -> int:
             for n in range(2_000):
