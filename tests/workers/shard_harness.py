@@ -191,6 +191,7 @@ class ShardHarness:
     def stop(self) -> None:
         """End the incarnation as SIGKILL does; only what was committed is left of it."""
         self._uncounted |= {session.user for session in self.shard.sessions}
+        self.store._journal.close()
         self.store._env.close()
         os.close(self.store._lock_file)
         self.is_up = False

@@ -246,6 +246,7 @@ def test_what_pages_were_not_synced_with_is_synced_before_the_journal_is_written
     store = open_store(tmp_path)
     put(store, 1)
     fold_in(store)
+    store._journal.close()
     store._read.abort()
     store._env.close()  # without the sync of an orderly end
     os.close(store._lock_file)

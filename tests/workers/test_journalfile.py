@@ -1,7 +1,7 @@
 """A journal's file: what was appended is read back, up to what was cut short."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -34,6 +34,11 @@ class Files:
     def open(self) -> JournalFile:
         return JournalFile(self.path, self.read().end, synced=True)
 
+    def reopen(self) -> None:
+        """Go on as the next process."""
+        self.writer.close()
+        self.writer = self.open()
+
     def read(self) -> JournalReader:
         reader = JournalReader(self.path, IDENTITY)
         reader.read_on()
@@ -58,8 +63,10 @@ class Files:
 
 
 @pytest.fixture
-def files(tmp_path: Path) -> Files:
-    return Files(tmp_path / "journal-0")
+def files(tmp_path: Path) -> Iterator[Files]:
+    files = Files(tmp_path / "journal-0")
+    yield files
+    files.writer.close()
 
 
 def test_a_new_file_has_no_record_and_room_for_some(files: Files) -> None:
@@ -71,8 +78,7 @@ def test_a_new_file_has_no_record_and_room_for_some(files: Files) -> None:
 def test_records_are_read_in_order_by_the_next_process_too(files: Files) -> None:
     files.writer.append(7, b"seven")
     files.writer.append(8, b"")
-    files.writer.close()
-    files.writer = files.open()
+    files.reopen()
     files.writer.append(9, b"nine")
 
     assert files.records() == [(7, b"seven"), (8, b""), (9, b"nine")]
@@ -88,6 +94,7 @@ def test_records_of_any_size_are_read_whole(
 
     assert [len(payload) for _, payload in files.records()] == sizes
     assert files.path.stat().st_size % STEP == 0
+    files.writer.close()
     files.path.unlink()
 
 
@@ -116,7 +123,8 @@ def test_what_was_cut_short_ends_the_records_and_is_written_over(files: Files) -
 
     assert files.records() == [(1, b"one")]
     assert files.later_than(1) is None
-    files.open().append(2, b"two")
+    files.reopen()
+    files.writer.append(2, b"two")
     assert files.records() == [(1, b"one"), (2, b"two")]
 
 
