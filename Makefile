@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: help run test chaos trials bench bench-full bench-parts lint types check setup clean
+.PHONY: help run test chaos trials bench bench-full bench-parts bench-history lint types check setup clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 13
@@ -35,6 +35,7 @@ bench: $(READY)  ## what a message costs, as a ratio to a bare reflector (3 minu
 	$(LOADGEN) chat $(PINNED) --rate 3000 --for 15s
 
 bench-full: bench bench-parts  ## the same, and every other scenario and part (10 minutes)
+	$(LOADGEN) chat --spawn "--workers 1 --fronts 1" --window 8 --for 15s
 	$(LOADGEN) chat --spawn "--workers 2 --fronts 2" --window 8 --for 15s
 	$(LOADGEN) chat --spawn "--workers 8 --fronts 8" --window 8 --for 15s
 	$(LOADGEN) group $(PINNED) --members 256 --for 15s
@@ -46,6 +47,9 @@ bench-parts: $(READY)  ## what the parts of a message cost
 	$(BIN)/python -m tests.bench.bench_wire
 	$(BIN)/python -m tests.bench.bench_codec
 	$(BIN)/python -m tests.bench.bench_store
+
+bench-history: $(READY)  ## what a message costs after ten million (20 minutes)
+	$(BIN)/python -m tests.bench.bench_history
 
 lint: $(READY)  ## check style
 	$(BIN)/ruff check .
