@@ -278,6 +278,27 @@ def test_what_pages_were_not_synced_with_is_synced_before_the_journal_is_written
     assert synced == ["pages", "anew"]
 
 
+def test_what_may_be_with_the_kernel_only_is_synced_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a sync that failed, the kernel forgets that there was anything to sync."""
+    store = open_store(tmp_path)
+    put(store, 1)
+    store.close()
+    again: list[bytes] = []
+
+    class WatchedFile(JournalFile):
+        def sync_again(self, records: bytes) -> None:
+            again.append(records)
+            super().sync_again(records)
+
+    monkeypatch.setattr(journal, "JournalFile", WatchedFile)
+
+    Store(tmp_path, durability="fsync", map_bytes=16 * MIB, max_map_bytes=64 * MIB).close()
+
+    assert [b"entry" in records for records in again] == [True, False]
+
+
 def test_a_key_that_no_page_could_take_is_refused_at_once(store: Store) -> None:
     with pytest.raises(ValueError, match="a key of 512 bytes"), store.writing() as batch:
         batch.add_message(b"k" * 512, b"record")
@@ -400,7 +421,14 @@ def test_a_crash_amid_a_pass_loses_nothing(tmp_path: Path, monkeypatch: pytest.M
     with store.writing() as batch:
         for seq in (1, 2, 3, 6):
             batch.pop_mail(BOB, seq)
+    store.close()
+
+    store = open_store(tmp_path)
+    assert [seq for seq, _ in mail(store)] == [4, 5, 7, 8]
+    # Both files have what the pages lack: neither may be begun anew until a pass is over.
     store.fold(at_once=True)
+    with store.writing() as batch:
+        batch.put_totals(BOB, b"totals")
     store.close()
 
     store = open_store(tmp_path)
@@ -408,8 +436,24 @@ def test_a_crash_amid_a_pass_loses_nothing(tmp_path: Path, monkeypatch: pytest.M
     fold_in(store)
     assert [seq for seq, _ in mail(store)] == [4, 5, 7, 8]
     put(store, 9)
-    assert records(tmp_path)[-1] == 10
+    assert records(tmp_path)[-1] == 11
     store.close()
+
+
+def test_what_came_during_a_pass_is_left_for_the_next(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "_STRETCH_KEYS", 2)
+    store.adopt(max_map_bytes=64 * MIB)
+    for seq in range(1, 4):
+        put(store, seq)
+    store.fold(at_once=True)
+    put(store, 4)
+    store.fold(at_once=True)
+
+    assert store.has_unfolded
+    fold_in(store)
+    assert len(stored(store, "mail")) == 4
 
 
 def test_a_snapshot_has_what_is_only_in_the_journal(tmp_path: Path) -> None:
