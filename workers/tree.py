@@ -7,6 +7,7 @@ because the pages may still have it. Reading sees the newest of the three.
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator
 from itertools import islice
@@ -22,6 +23,7 @@ _END: Final[tuple[Any, Any]] = (None, None)
 # So many new keys are put in their places one by one; with more, all are sorted, which is near to
 # one pass where most are in order.
 _MAX_INSERTED = 16
+_RUN = 64
 
 
 class Layer(dict[bytes, Value]):
@@ -34,13 +36,14 @@ class Layer(dict[bytes, Value]):
         # All keys but those that came last, sorted.
         self._order: list[bytes] = []
 
-    def between(self, first: bytes, end: bytes) -> list[bytes]:
-        """Return the keys in [first, end) in order; an empty `end` is behind every key."""
+    def between(self, first: bytes, end: bytes, most: int = sys.maxsize) -> list[bytes]:
+        """Return the keys in [first, end) in order, up to `most`; an empty `end` is behind all."""
         if not self:
             return []
         order = self._sorted()
         low = bisect_left(order, first)
-        return order[low : bisect_left(order, end, low)] if end else order[low:]
+        high = bisect_left(order, end, low) if end else len(order)
+        return order[low : min(high, low + most)]
 
     def _sorted(self) -> list[bytes]:
         order = self._order
@@ -54,9 +57,12 @@ class Layer(dict[bytes, Value]):
         return order
 
     def forget(self, key: bytes) -> None:
-        """Forget `key`, if it is there; the next look at the order sorts all others."""
-        if self.pop(key, _ABSENT) is not _ABSENT:
-            self._order.clear()
+        """Forget `key`, if it is there."""
+        order = self._order
+        if self.pop(key, _ABSENT) is not _ABSENT and order:
+            at = bisect_left(order, key)
+            if at < len(order) and order[at] == key:
+                del order[at]
 
     def forget_run(self, keys: list[bytes]) -> None:
         """Forget `keys`, a run of what `between` returned earlier."""
@@ -179,9 +185,10 @@ class Tree:
     def scan(self, first: bytes, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """Yield the items from the key `first` on, in order, while keys begin with `prefix`.
 
+        `first` does too.
         Do not write to what is still to come while iterating.
         """
-        newer = self._newer(first, prefix)
+        newer = self._newer(first, _behind(prefix))
         with self._txn.cursor(self._db) as cursor:
             is_at_item = cursor.set_range(first) if first else cursor.first()
             stored = _while_prefixed(cursor, prefix) if is_at_item else iter(())
@@ -209,13 +216,22 @@ class Tree:
             key: bytes = cursor.key()
             return key
 
-    def _newer(self, first: bytes, prefix: bytes) -> list[bytes]:
-        """Return the keys of both layers from `first` on that begin with `prefix`, in order."""
-        end = _behind(prefix)
-        recent, fresh = self.recent.between(first, end), self.fresh.between(first, end)
-        if not fresh:
-            return recent
-        return sorted({*recent, *fresh}) if recent else fresh
+    def _newer(self, first: bytes, end: bytes) -> Iterator[bytes]:
+        """Yield the keys of both layers in [first, end) in order, looked up a run at a time.
+
+        Most look at a few entries of a mailbox that may have ten thousand.
+        """
+        while True:
+            runs = [layer.between(first, end, _RUN) for layer in (self.recent, self.fresh)]
+            cut = [run[-1] for run in runs if len(run) == _RUN]
+            keys = sorted({*runs[0], *runs[1]}) if runs[0] and runs[1] else runs[0] or runs[1]
+            if not cut:
+                yield from keys
+                return
+            # Up to there neither layer has more.
+            last = min(cut)
+            yield from keys[: bisect_right(keys, last)]
+            first = last + b"\0"
 
 
 def _while_prefixed(cursor: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -1,5 +1,6 @@
 """A tree: pages, and what is newer than they are, read as one."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workers import tree as tree_module
 from workers.tree import Folded, Layer, Tree
 
 SHORT_KEYS = st.binary(min_size=1, max_size=3)
@@ -214,3 +216,64 @@ def test_a_layer_is_in_order_however_it_came_to_be(
     assert layer.between(b"", b"") == sorted(layer)
     layer.empty()
     assert layer.between(b"", b"") == []
+
+
+@given(
+    st.dictionaries(SHORT_KEYS, st.binary(max_size=2), max_size=60),
+    st.dictionaries(SHORT_KEYS, st.binary(max_size=2) | st.none(), max_size=60),
+    st.dictionaries(SHORT_KEYS, st.binary(max_size=2) | st.none(), max_size=60),
+    SHORT_KEYS,
+    st.binary(max_size=1),
+)
+def test_a_scan_is_the_same_however_few_keys_it_looks_up_at_a_time(
+    stored: dict[bytes, bytes],
+    recent: dict[bytes, bytes | None],
+    fresh: dict[bytes, bytes | None],
+    first: bytes,
+    prefix: bytes,
+) -> None:
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        lmdb.open(directory, map_size=1 << 20, max_dbs=1, sync=False) as environment,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(tree_module, "_RUN", 3)
+        pages = Pages(environment, grows=False)
+        pages.tree.recent.update(stored)
+        pages.fold()
+        pages.tree.recent.update(recent)
+        pages.tree.fresh.update(fresh)
+
+        first = prefix + first
+        scanned = list(pages.tree.scan(first, prefix))
+
+        pages.txn.abort()
+    merged = {**stored, **recent, **fresh}
+    assert scanned == sorted(
+        (key, value)
+        for key, value in merged.items()
+        if value is not None and key >= first and key.startswith(prefix)
+    )
+
+
+def test_a_key_that_is_forgotten_does_not_have_all_others_sorted_again() -> None:
+    """Acks between the looks at a full mailbox would each cost a sort of it."""
+    layer = Layer()
+    compared = 0
+
+    class Key(bytes):
+        def __lt__(self, other: bytes) -> bool:
+            nonlocal compared
+            compared += 1
+            return bytes.__lt__(self, other)
+
+    layer.update({Key(b"%06d" % n): b"" for n in range(5_000)})
+    layer.between(b"", b"")
+    compared = 0
+
+    for n in range(0, 1_000):
+        layer.forget(b"%06d" % (n * 5))
+        assert layer.between(b"", b"", 1)
+
+    assert compared < 100_000
+    assert layer.between(b"", b"") == sorted(layer)
