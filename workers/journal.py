@@ -40,7 +40,7 @@ IDENTITY_NAME: Final = b"journal"
 FOLDED_NAME: Final = b"folded"
 
 # A pass begins when a file has this much, or this share of the largest map, or the last pass is so
-# long ago. It takes about as much memory; the more there is, the more keys share a page.
+# long ago. In memory it takes some times as much; the more there is, the more keys share a page.
 _FOLD_BYTES: Final = 4 * 1024 * 1024
 _FOLD_SHARE: Final = 1 / 64
 _FOLD_AGE_S: Final = 5.0
@@ -218,7 +218,7 @@ class Journal:
         """Make what is `fresh` in the trees durable, as one record.
 
         Raises:
-            StoreWriteError: nothing of it was stored; `abort` it.
+            StoreWriteError: it may be stored or not; `abort` it, and open the store anew.
         """
         changed = {name: tree.fresh for name, tree in self._trees.items() if tree.fresh}
         if not changed:

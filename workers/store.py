@@ -50,7 +50,7 @@ TREES: Final = (
     "outbox",
     "meta",
 )
-# Those whose keys end in a sequence number, so that no key comes twice.
+# Those whose keys all end in sequence numbers.
 GROWING_TREES: Final = frozenset({"mail", "expiry", "bodies", "holders", "outbox"})
 
 # Keys of the tree `meta`.

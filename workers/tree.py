@@ -23,7 +23,7 @@ _END: Final[tuple[Any, Any]] = (None, None)
 # So many new keys are put in their places one by one; with more, all are sorted, which is near to
 # one pass where most are in order.
 _MAX_INSERTED = 16
-_RUN = 64
+_RUN = 64  # keys that a scan looks up at a time
 
 
 class Layer(dict[bytes, Value]):
@@ -81,8 +81,10 @@ class Layer(dict[bytes, Value]):
 
 
 class Folded(NamedTuple):
-    """How many keys were written into pages, the bytes of their values, and, of a tree that grows,
-    the highest number at the end of one that has a value."""
+    """What went into pages: how many keys, with how many bytes of values.
+
+    `highest` is the highest number at the end of one that has a value, if the tree grows.
+    """
 
     keys: int
     size: int

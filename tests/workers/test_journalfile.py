@@ -84,9 +84,9 @@ def test_records_are_read_in_order_by_the_next_process_too(files: Files) -> None
     assert files.records() == [(7, b"seven"), (8, b""), (9, b"nine")]
 
 
-@given(st.lists(st.integers(min_value=0, max_value=3 * STEP), max_size=6), st.randoms())
+@given(st.lists(st.integers(min_value=0, max_value=3 * STEP), max_size=6))
 def test_records_of_any_size_are_read_whole(
-    tmp_path_factory: pytest.TempPathFactory, sizes: list[int], random: object
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int]
 ) -> None:
     files = Files(tmp_path_factory.mktemp("records") / "journal-0")
     for number, size in enumerate(sizes, start=1):
