@@ -193,7 +193,9 @@ class _Conductor:
             )
             member = _Member(process)
             self._members.append(member)
-            self._readers.append(asyncio.create_task(self._read(member)))
+            reader = asyncio.create_task(self._read(member))
+            reader.add_done_callback(lambda _: self._news.set())
+            self._readers.append(reader)
             member.order(
                 Assignment(
                     plan=self._plan,
@@ -293,6 +295,9 @@ class _Conductor:
             pass
         if self._failure:
             raise RunFailed(self._failure)
+        for reader in self._readers:
+            if reader.done():
+                reader.result()  # a reader that broke would leave us waiting for its member
 
     async def _verdict(self) -> Faults:
         self._order(Finish())

@@ -98,7 +98,13 @@ class OwnProcesses(Processes):
         self._pids = pids
 
     def _present(self) -> "list[psutil.Process]":
-        return [psutil.Process(pid) for pid in self._pids if psutil.pid_exists(pid)]
+        present = []
+        for pid in self._pids:
+            try:
+                present.append(psutil.Process(pid))
+            except psutil.NoSuchProcess:
+                pass  # it has ended
+        return present
 
     def _role(self, process: "psutil.Process") -> str:
         return OWN
