@@ -14,7 +14,9 @@ def test_one_of_ours_that_ends_during_the_look_keeps_its_last_figures(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with subprocess.Popen(
-        [sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+        [sys.executable, "-c", "import sys; sys.stdin.read()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
     ) as member:
         processes = OwnProcesses([os.getpid(), member.pid])
         there = processes.look()[member.pid]
