@@ -8,7 +8,9 @@ been announced to it (I9).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import math
+import time
+from collections.abc import Callable, Iterator
 from itertools import chain
 
 import zmq
@@ -20,6 +22,7 @@ from relay.bus.envelopes import (
     Refused,
     SendToGroup,
     SendToUser,
+    ToFront,
     ToWorker,
     WorkerBatch,
 )
@@ -28,12 +31,12 @@ from relay.bus.sockets import connect_dealer
 from relay.bus.topology import Topology, WorkerAddress
 from relay.core.slots import SLOT_COUNT
 
-# Batches, and envelopes in them, read from one link before other work gets its turn.
-_MAX_READ = 64
-_MAX_ENVELOPES = 500
-# What one batch may ask for, so that no worker is busy with it for long: some 10 ms of decisions,
+# How long the envelopes of one link may take before other work gets its turn. By time and not by
+# number, because an envelope is work for 5 us or for 5 ms: an answer may set 16 held frames free.
+_MAX_READ_S = 0.002
+# What one batch may ask for, so that no worker is busy with it for long: some 5 ms of decisions,
 # or 1 MiB of messages.
-_MAX_WORK = 500
+_MAX_WORK = 200
 _MAX_FRAME_BYTES = 1024 * 1024
 
 
@@ -46,6 +49,8 @@ class WorkerLink:
         self._address: WorkerAddress | None = None
         self._socket: zmq.Socket[bytes] | None = None
         self._incoming = Incoming()
+        self._unread: Iterator[ToFront] = iter(())  # of the batch that came last
+        self._reads_soon = False
         self._outgoing: Outgoing[ToWorker] = Outgoing(max_bytes)
         self._confirm_every = max_bytes // 8
         self._items: list[ToWorker] = []
@@ -99,7 +104,7 @@ class WorkerLink:
         self._socket = connect_dealer(
             self._bus.context, address.endpoint, identity=self._bus.identity
         )
-        self._bus.loop.add_reader(self._socket.fileno(), self._read)
+        self._bus.loop.add_reader(self._socket.fileno(), self._readable)
         announce(self)
         self.flush()
         for envelope in repeated:
@@ -109,6 +114,8 @@ class WorkerLink:
 
     def disconnect(self) -> None:
         """Let go of the worker; requests are gathered for its successor."""
+        # What they answer was confirmed with them, and is not asked again.
+        self._bus.receive(self._unread, math.inf)
         self._address = None
         if self._socket is not None:
             self._bus.loop.remove_reader(self._socket.fileno())
@@ -139,7 +146,7 @@ class WorkerLink:
             self._socket.send(payload, zmq.DONTWAIT)
             # FD is edge-triggered, and sending may have consumed the edge of what came meanwhile.
             if int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
-                self._bus.loop.call_soon(self._read)
+                self._read_soon()
 
     def _note_refusals(self, batch: FrontBatch) -> None:
         """Remember what is answered for good, though its batch is not confirmed yet (R29)."""
@@ -156,34 +163,46 @@ class WorkerLink:
             self._is_dirty = True
             self._bus.flush_soon(self)
 
+    def _readable(self) -> None:
+        if not self._reads_soon:  # once a turn
+            self._read()
+
+    def _read_soon(self) -> None:
+        if not self._reads_soon:
+            self._reads_soon = True
+            self._bus.loop.call_soon(self._read)
+
     def _read(self) -> None:
-        envelopes_left = _MAX_ENVELOPES
-        for _ in range(_MAX_READ):
+        """Take what has come, as much as one turn may; the rest in the next turn."""
+        self._reads_soon = False
+        ends_s = time.perf_counter() + _MAX_READ_S
+        while self._bus.receive(self._unread, ends_s):
             if self._socket is None:
                 return
-            if envelopes_left <= 0:
-                break
             try:
                 payload = self._socket.recv(zmq.DONTWAIT)
             except zmq.Again:
                 return
-            batch = envelopes.decode_front_batch(payload)
-            if not self._incoming.accept(batch.number, len(payload)):
-                continue
-            was_full = self.is_full
-            confirmed = self._outgoing.confirm(batch.received)
-            self.is_full = self._outgoing.is_full
-            if not confirmed:
-                self._note_refusals(batch)
-            elif self._refused:
-                self._forget_refusals(confirmed)
-            self._bus.receive(batch)
-            envelopes_left -= len(batch.items)
-            if was_full and not self.is_full:
-                self._bus.has_room(self)
-            if self._incoming.owes(self._confirm_every):
-                self._mark()
-        self._bus.loop.call_soon(self._read)
+            self._take(payload)
+        self._read_soon()
+
+    def _take(self, payload: bytes) -> None:
+        """Take what a batch confirms; its envelopes are to be read next."""
+        batch = envelopes.decode_front_batch(payload)
+        if not self._incoming.accept(batch.number, len(payload)):
+            return
+        was_full = self.is_full
+        confirmed = self._outgoing.confirm(batch.received)
+        self.is_full = self._outgoing.is_full
+        if not confirmed:
+            self._note_refusals(batch)
+        elif self._refused:
+            self._forget_refusals(confirmed)
+        self._unread = iter(batch.items)
+        if was_full and not self.is_full:
+            self._bus.has_room(self)
+        if self._incoming.owes(self._confirm_every):
+            self._mark()
 
 
 class Bus:
@@ -195,11 +214,15 @@ class Bus:
         *,
         loop: asyncio.AbstractEventLoop,
         max_link_bytes: int,
-        receive: Callable[[FrontBatch], None],
+        receive: Callable[[Iterator[ToFront], float], bool],
         announce: Callable[[WorkerLink], None],
         has_room: Callable[[WorkerLink], None],
     ) -> None:
-        """Connect to nothing yet; `receive` gets the batches of every worker."""
+        """Connect to nothing yet.
+
+        `receive` takes envelopes of any worker until none is left, and returns True, or until
+        `time.perf_counter()` is past its second argument.
+        """
         self.identity = identity
         self.loop = loop
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Iterator
 from typing import assert_never
 
 import uvloop
@@ -15,12 +16,12 @@ from relay.bus.envelopes import (
     Deliver,
     DeliverToMany,
     EndSession,
-    FrontBatch,
     Page,
     Refused,
     SessionOpened,
     SessionRefused,
     Stored,
+    ToFront,
 )
 from relay.bus.topology import Topology
 from relay.control import (
@@ -235,10 +236,14 @@ class Front:
             if session.has_worker and self.bus.link_of(session.slot) is link:
                 session.announce()
 
-    def _receive(self, batch: FrontBatch) -> None:
-        """Hand each envelope to its session; those of sessions that are gone have no meaning."""
+    def _receive(self, items: Iterator[ToFront], ends_s: float) -> bool:
+        """Hand each envelope to its session, until that time; return whether none is left.
+
+        Those of sessions that are gone have no meaning.
+        """
         connections = self._connections
-        for item in batch.items:
+        clock = time.perf_counter
+        for item in items:
             if type(item) is Deliver:
                 connection = connections.get(item.session)
                 if connection is not None:
@@ -257,6 +262,9 @@ class Front:
                         connection.session.deliver(item.seq, "", item.frame)
             else:
                 self._tell(item)
+            if clock() >= ends_s:
+                return False
+        return True
 
     def _tell(self, item: Page | Refused | SessionOpened | SessionRefused | EndSession) -> None:
         number = item.request >> 32 if isinstance(item, Refused) else item.session

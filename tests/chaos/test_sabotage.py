@@ -129,7 +129,7 @@ def test_without_replay_a_successor_does_not_get_what_was_unconfirmed(
             FRONT.decode(),
             loop=asyncio.get_running_loop(),
             max_link_bytes=1 << 20,
-            receive=lambda batch: None,
+            receive=lambda items, ends_s: True,
             announce=lambda link: None,
             has_room=lambda link: None,
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import tempfile
-from collections.abc import Callable, Coroutine
-from itertools import pairwise
+from collections.abc import Callable, Coroutine, Iterator
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from relay.core.slots import SLOT_COUNT
 from relay.front.bus import Bus
 
 WITHIN_S = 5.0
+MOST_A_TURN = 50
 
 
 class Incarnations:
@@ -78,11 +80,17 @@ def run(scene: Callable[[Bus, Incarnations, list[ToFront]], Coroutine[Any, Any, 
         with tempfile.TemporaryDirectory(prefix="relay-test-") as run_dir:
             worker = Incarnations(Path(run_dir))
             heard: list[ToFront] = []
+
+            def receive(items: Iterator[ToFront], ends_s: float) -> bool:
+                taken = list(items if ends_s == math.inf else islice(items, MOST_A_TURN))
+                heard.extend(taken)
+                return ends_s == math.inf or len(taken) < MOST_A_TURN
+
             bus = Bus(
                 "front-0-1",
                 loop=asyncio.get_running_loop(),
                 max_link_bytes=1_000_000,
-                receive=lambda batch: heard.extend(batch.items),
+                receive=receive,
                 announce=lambda link: None,
                 has_room=lambda link: None,
             )
@@ -155,7 +163,7 @@ def test_a_refusal_is_forgotten_with_the_confirmation_of_its_batch() -> None:
     run(scene)
 
 
-def test_other_work_gets_its_turn_between_the_batches_of_a_worker_that_sends_much() -> None:
+def test_other_work_gets_its_turn_while_a_worker_says_much() -> None:
     async def scene(bus: Bus, worker: Incarnations, heard: list[ToFront]) -> None:
         loop = asyncio.get_running_loop()
         bus.follow(worker.next())
@@ -168,13 +176,29 @@ def test_other_work_gets_its_turn_between_the_batches_of_a_worker_that_sends_muc
             loop.call_soon(other_work)
 
         other_work()
-        for first in range(0, 4_000, 400):
-            answers = [Stored(request, 1000) for request in range(first, first + 400)]
-            worker.answer(*answers, confirms=True)
-        await until(lambda: len(heard) == 4_000)
+        said: list[ToFront] = [Stored(request, 1000) for request in range(40 * MOST_A_TURN)]
+        worker.answer(*said[:1000], confirms=True)
+        worker.answer(*said[1000:], confirms=True)
+        await until(lambda: len(heard) >= len(said))
 
-        grown = [now - before for before, now in pairwise(turns)]
-        assert max(grown) <= 800  # two batches: the second is begun with some of 500 left
+        assert heard == said
+        assert max(now - before for before, now in pairwise(turns)) <= MOST_A_TURN
+
+    run(scene)
+
+
+def test_what_a_worker_said_before_it_died_is_read_to_the_end() -> None:
+    async def scene(bus: Bus, worker: Incarnations, heard: list[ToFront]) -> None:
+        bus.follow(worker.next())
+        bus.link_of(0).request(send(1), durable=True)
+        await worker.receive()
+        said: list[ToFront] = [Stored(request, 1000) for request in range(3 * MOST_A_TURN)]
+        worker.answer(*said, confirms=True)
+        await until(lambda: heard)
+
+        bus.follow(worker.die())
+
+        assert heard == said
 
     run(scene)
 
@@ -182,12 +206,12 @@ def test_other_work_gets_its_turn_between_the_batches_of_a_worker_that_sends_muc
 def test_a_large_batch_to_a_worker_is_sent_in_parts() -> None:
     async def scene(bus: Bus, worker: Incarnations, heard: list[ToFront]) -> None:
         bus.follow(worker.next())
-        for request in range(1_200):
+        for request in range(500):
             bus.link_of(0).request(send(request), durable=True)
 
         received = [await worker.receive() for _ in range(3)]
 
-        assert [len(items) for items in received] == [500, 500, 200]
-        assert [item for items in received for item in items] == [send(n) for n in range(1_200)]
+        assert [len(items) for items in received] == [200, 200, 100]
+        assert [item for items in received for item in items] == [send(n) for n in range(500)]
 
     run(scene)

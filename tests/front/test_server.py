@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from relay.bus.envelopes import FrontBatch, Page, Stored, ToFront
+from relay.bus.envelopes import Deliver, Page, Stored, ToFront
 from relay.control import child_end
 from relay.front.server import Front
 from relay.process import Place
@@ -29,7 +31,7 @@ class FakeConnection:
             if fails:
                 raise RuntimeError("a bug")
 
-        self.session = SimpleNamespace(stored=take, page=take)
+        self.session = SimpleNamespace(stored=take, page=take, deliver=take)
 
     def fail(self) -> None:
         self.failed = True
@@ -58,10 +60,31 @@ def test_i7_a_fault_at_what_a_worker_says_ends_one_connection(
         connections: Any = {1: faulty, 2: sound}
         front._connections = connections
 
-        front._receive(FrontBatch(1, 0, [item, next_item]))
+        front._receive(iter([item, next_item]), math.inf)
 
         assert faulty.failed
         assert (sound.told, sound.failed) == (1, False)
+        front.bus.close()
+        place.control.close()
+        ours.close()
+
+    asyncio.run(live())
+
+
+def test_envelopes_are_handed_out_until_the_time_is_over_and_then_from_there_on() -> None:
+    async def live() -> None:
+        ours, theirs = socket.socketpair()
+        place = Place(Path("/nonexistent"), 0, 1, Settings(), child_end(theirs.detach()))
+        front = Front(place, asyncio.get_running_loop())
+        connection = FakeConnection(fails=False)
+        connections: Any = {2: connection}
+        front._connections = connections
+        items: Iterator[ToFront] = iter([Deliver(2, number, "", b"") for number in range(1, 4)])
+
+        assert not front._receive(items, 0.0)  # it is over already: one is taken all the same
+        assert connection.told == 1
+        assert front._receive(items, math.inf)
+        assert connection.told == 3
         front.bus.close()
         place.control.close()
         ours.close()
