@@ -78,7 +78,8 @@ class Mailbox:
         self.transmitted = 0
         self.written = 0
         self.evicted = 0  # since someone last counted them
-        # Up to here a search found nothing left to evict, so that the next need not look there.
+        # Up to here nothing is left to evict, so that the next search need not look there: what was
+        # removed lies in its way until the journal is folded.
         self.no_messages_up_to = 0
         self.no_receipts_up_to = 0
 
@@ -252,6 +253,8 @@ class Mailbox:
         due = self._evictable(batch, length, limits)
         for seq in due:
             self.remove(batch, seq)
+        if due:
+            self.no_messages_up_to = due[-1]
         self.evicted += len(due)
 
     def _evictable(self, batch: Batch, length: int, limits: MailboxSettings) -> list[int]:

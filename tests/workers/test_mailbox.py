@@ -167,6 +167,29 @@ def test_a_full_mailbox_lets_go_of_the_oldest_that_was_sent(mailbox: Mailbox, ba
     assert mailbox.evicted == 2
 
 
+def test_a_search_for_what_to_let_go_does_not_pass_what_was_let_go_before(
+    mailbox: Mailbox, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lies in the store until the journal is folded: thousands of entries, each time."""
+    begun: list[int] = []
+    scan_mail = Batch.scan_mail
+
+    def watched(batch: Batch, box: bytes, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        begun.append(after)
+        return scan_mail(batch, box, after=after)
+
+    for seq in range(1, 4):
+        mailbox.add_message(batch, seq, b"frame", FEW)
+    monkeypatch.setattr(Batch, "scan_mail", watched)
+
+    for seq in range(4, 8):
+        mailbox.transmitted = seq - 1
+        mailbox.add_message(batch, seq, b"frame", FEW)
+
+    assert begun == [0, 1, 2, 3]
+    assert seqs(mailbox, batch) == [5, 6, 7]
+
+
 def test_as_many_are_let_go_as_the_new_one_needs_bytes(mailbox: Mailbox, batch: Batch) -> None:
     for seq in (1, 2, 3):
         mailbox.add_message(batch, seq, bytes(300), FEW)
