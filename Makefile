@@ -29,12 +29,12 @@ trials: $(READY)  ## overload a relay and kill its worker, and measure what othe
 LOADGEN := $(BIN)/python -m relay.loadgen
 PINNED  := --spawn "--workers 1 --fronts 1" --relay-cpus 0 --load-cpus 1 --reference
 
-bench: $(READY)  ## what a message costs, as a ratio to a bare reflector (3 minutes, 2 cores)
+bench: $(READY)  ## what a message costs, as a ratio to a bare reflector (2 minutes, 2 cores)
 	$(LOADGEN) chat $(PINNED) --window 8 --for 15s
 	$(LOADGEN) chat $(PINNED) --window 1 --for 15s
 	$(LOADGEN) chat $(PINNED) --rate 3000 --for 15s
 
-bench-full: bench bench-parts  ## the same, and every other scenario and part (10 minutes)
+bench-full: bench bench-parts  ## the same, and every other scenario and part (5 minutes)
 	$(LOADGEN) chat --spawn "--workers 1 --fronts 1" --window 8 --for 15s
 	$(LOADGEN) chat --spawn "--workers 2 --fronts 2" --window 8 --for 15s
 	$(LOADGEN) chat --spawn "--workers 8 --fronts 8" --window 8 --for 15s
