@@ -268,7 +268,8 @@ class Mailbox:
                 break
             if seq > self.transmitted:
                 if not due:
-                    self.no_messages_up_to = self.transmitted
+                    # Not `transmitted`, which may be lower than what was let go since.
+                    self.no_messages_up_to = seq - 1
                 raise MailboxFull(
                     f"{self.messages} messages of {self.size} bytes wait for the recipient, "
                     f"who has taken none of them; at most {limits.max_entries} "

@@ -184,6 +184,8 @@ class WorkerLink:
             except zmq.Again:
                 return
             self._take(payload)
+            if time.perf_counter() >= ends_s:  # batches may be empty
+                break
         self._read_soon()
 
     def _take(self, payload: bytes) -> None:

@@ -190,6 +190,31 @@ def test_a_search_for_what_to_let_go_does_not_pass_what_was_let_go_before(
     assert seqs(mailbox, batch) == [5, 6, 7]
 
 
+def test_a_vain_search_is_not_begun_again_where_an_earlier_one_began(
+    mailbox: Mailbox, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was sent may sink below what was let go: its connection went before it was written."""
+    for seq in range(1, 4):
+        mailbox.add_message(batch, seq, b"frame", FEW)
+    mailbox.transmitted = 2
+    mailbox.add_message(batch, 4, b"frame", FEW)
+    mailbox.add_message(batch, 5, b"frame", FEW)
+    mailbox.transmitted = 1
+    begun: list[int] = []
+    scan_mail = Batch.scan_mail
+
+    def watched(batch: Batch, box: bytes, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        begun.append(after)
+        return scan_mail(batch, box, after=after)
+
+    monkeypatch.setattr(Batch, "scan_mail", watched)
+    for _ in range(3):
+        with pytest.raises(MailboxFull):
+            mailbox.add_message(batch, 6, b"frame", FEW)
+
+    assert begun == [2, 2, 2]
+
+
 def test_as_many_are_let_go_as_the_new_one_needs_bytes(mailbox: Mailbox, batch: Batch) -> None:
     for seq in (1, 2, 3):
         mailbox.add_message(batch, seq, bytes(300), FEW)
