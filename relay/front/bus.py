@@ -34,9 +34,9 @@ from relay.core.slots import SLOT_COUNT
 # How long the envelopes of one link may take before other work gets its turn. By time and not by
 # number, because an envelope is work for 5 us or for 5 ms: an answer may set 16 held frames free.
 _MAX_READ_S = 0.002
-# What one batch may ask for, so that no worker is busy with it for long: some 5 ms of decisions,
+# What one batch may ask for, so that no worker is busy with it for long: some 10 ms of decisions,
 # or 1 MiB of messages.
-_MAX_WORK = 200
+_MAX_WORK = 500
 _MAX_FRAME_BYTES = 1024 * 1024
 
 

@@ -212,12 +212,12 @@ def test_what_a_worker_said_before_it_died_is_read_to_the_end() -> None:
 def test_a_large_batch_to_a_worker_is_sent_in_parts() -> None:
     async def scene(bus: Bus, worker: Incarnations, heard: list[ToFront]) -> None:
         bus.follow(worker.next())
-        for request in range(500):
+        for request in range(1_200):
             bus.link_of(0).request(send(request), durable=True)
 
         received = [await worker.receive() for _ in range(3)]
 
-        assert [len(items) for items in received] == [200, 200, 100]
-        assert [item for items in received for item in items] == [send(n) for n in range(500)]
+        assert [len(items) for items in received] == [500, 500, 200]
+        assert [item for items in received for item in items] == [send(n) for n in range(1_200)]
 
     run(scene)
