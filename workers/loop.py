@@ -59,7 +59,7 @@ MAX_BATCH_MESSAGES = 512
 # store's reserve (workers.room).
 MAX_BATCH_BYTES = 1024 * 1024
 # Decisions: some 20 ms, so that what has gathered during a stop does not hold up a front for long.
-# With 200 others waited a fifth less after a stop, and each message of a batch cost a tenth more.
+# Fewer spare others little and cost each message more (BENCHMARKS.md, fairness against speed).
 MAX_BATCH_WORK = 1_000
 # Confirmations free space and nothing waits for them, so they ride with the next batch, or go
 # after this long. Without it each would cost an fsync of its own under light load.

@@ -42,6 +42,19 @@ def counts(mailbox: Mailbox) -> tuple[int, int, int]:
     return mailbox.messages, mailbox.size, mailbox.receipts
 
 
+def searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that grows with the entry behind which each search from now on begins."""
+    begun: list[int] = []
+    scan_mail = Batch.scan_mail
+
+    def watched(batch: Batch, box: bytes, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        begun.append(after)
+        return scan_mail(batch, box, after=after)
+
+    monkeypatch.setattr(Batch, "scan_mail", watched)
+    return begun
+
+
 def delivered(message_id: str = "M1", level: int = 2, *, acker: str = "carol") -> Receipt:
     return Receipt("bob", "", message_id, acker, level, 1000)
 
@@ -171,16 +184,9 @@ def test_a_search_for_what_to_let_go_does_not_pass_what_was_let_go_before(
     mailbox: Mailbox, batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It lies in the store until the journal is folded: thousands of entries, each time."""
-    begun: list[int] = []
-    scan_mail = Batch.scan_mail
-
-    def watched(batch: Batch, box: bytes, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
-        begun.append(after)
-        return scan_mail(batch, box, after=after)
-
     for seq in range(1, 4):
         mailbox.add_message(batch, seq, b"frame", FEW)
-    monkeypatch.setattr(Batch, "scan_mail", watched)
+    begun = searches(monkeypatch)
 
     for seq in range(4, 8):
         mailbox.transmitted = seq - 1
@@ -190,7 +196,7 @@ def test_a_search_for_what_to_let_go_does_not_pass_what_was_let_go_before(
     assert seqs(mailbox, batch) == [5, 6, 7]
 
 
-def test_a_vain_search_is_not_begun_again_where_an_earlier_one_began(
+def test_a_vain_search_does_not_lead_the_next_back_to_what_was_let_go(
     mailbox: Mailbox, batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was sent may sink below what was let go: its connection went before it was written."""
@@ -200,14 +206,8 @@ def test_a_vain_search_is_not_begun_again_where_an_earlier_one_began(
     mailbox.add_message(batch, 4, b"frame", FEW)
     mailbox.add_message(batch, 5, b"frame", FEW)
     mailbox.transmitted = 1
-    begun: list[int] = []
-    scan_mail = Batch.scan_mail
+    begun = searches(monkeypatch)
 
-    def watched(batch: Batch, box: bytes, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
-        begun.append(after)
-        return scan_mail(batch, box, after=after)
-
-    monkeypatch.setattr(Batch, "scan_mail", watched)
     for _ in range(3):
         with pytest.raises(MailboxFull):
             mailbox.add_message(batch, 6, b"frame", FEW)
