@@ -2,8 +2,9 @@
 
 Its entries are in the store. In memory are only totals, and those only while the user has a session
 or a batch touches them: an absent user costs nothing but pages on disk. While nobody is logged in
-the totals are kept in the store too; without them they are counted anew, which also heals them
-after a crash.
+the totals are kept in the store too. Without them, as after a crash, they are counted anew when
+something is first added or removed: a worker that comes back to ten thousand sessions would need
+longer for that than for everything else.
 
 Entry formats: `m` frame; `g` seq of the body and its length; `r` a receipt; `R` a receipt that is
 found by message and acker too, because its author was absent.
@@ -61,6 +62,7 @@ class Mailbox:
     __slots__ = (
         "box",
         "evicted",
+        "is_counted",
         "messages",
         "no_messages_up_to",
         "no_receipts_up_to",
@@ -72,6 +74,7 @@ class Mailbox:
 
     def __init__(self, box: bytes) -> None:
         self.box = box
+        self.is_counted = False  # until then the next three say nothing
         self.messages = 0
         self.size = 0  # bytes of the messages' frames
         self.receipts = 0
@@ -85,7 +88,7 @@ class Mailbox:
 
     @classmethod
     def load(cls, batch: Batch, user: str) -> Mailbox:
-        """Return the mailbox of `user`, from its totals or by counting."""
+        """Return the mailbox of `user`; it is counted if its totals are kept."""
         mailbox = cls(box_of(user))
         totals = batch.get_totals(mailbox.box)
         if totals is not None:
@@ -93,15 +96,20 @@ class Mailbox:
                 totals
             )
             mailbox.written = mailbox.transmitted
-            return mailbox
-        for _, entry in batch.scan_mail(mailbox.box):
-            mailbox._count(entry, 1)
-        # Its last session ended with its worker, so nobody has.
-        mailbox.make_receipts_findable(batch)
+            mailbox.is_counted = True
         return mailbox
+
+    def count(self, batch: Batch) -> None:
+        """Count what it holds, unless that is known."""
+        if self.is_counted:
+            return
+        self.is_counted = True
+        for _, entry in batch.scan_mail(self.box):
+            self._count(entry, 1)
 
     def save(self, batch: Batch) -> None:
         """Keep the totals in the store, for as long as the user has no session."""
+        assert self.is_counted, "an absent user's mailbox is counted when it is loaded"
         if self.messages or self.receipts:
             totals = _TOTALS.pack(self.messages, self.size, self.receipts, self.transmitted)
             batch.put_totals(self.box, totals)
@@ -114,6 +122,8 @@ class Mailbox:
         Raises:
             MailboxFull: over the limits, and nothing in it may be evicted. Answer 507.
         """
+        if not self.is_counted:
+            self.count(batch)
         length = len(frame)
         if self.messages >= limits.max_entries or self.size + length > limits.max_bytes:
             self._make_room(batch, length, limits)
@@ -129,6 +139,8 @@ class Mailbox:
         Raises:
             MailboxFull: as for `add_message`. Skip this member's copy.
         """
+        if not self.is_counted:
+            self.count(batch)
         if self.messages >= limits.max_entries or self.size + length > limits.max_bytes:
             self._make_room(batch, length, limits)
         batch.put_mail(self.box, seq, _REFERENCE.pack(b"g", seq, length))
@@ -148,6 +160,8 @@ class Mailbox:
 
         While the author is absent a higher level takes the place of a lower one (2.4.5).
         """
+        if not self.is_counted:
+            self.count(batch)
         if author_is_absent:
             return self._add_findable(batch, seq, receipt, limits.max_receipts)
         if self.receipts >= limits.max_receipts and not self._has_room_for_receipt(
@@ -171,6 +185,7 @@ class Mailbox:
 
     def make_receipts_findable(self, batch: Batch) -> None:
         """Prepare the receipts that wait for the author's absence, when its session ends."""
+        self.count(batch)
         if not self.receipts:
             return
         found = [
@@ -206,7 +221,7 @@ class Mailbox:
     ) -> Stretch:
         """Return the entries in (after, up_to], as many as fit; at least one where there is one."""
         entries: list[Entry] = []
-        if not self.messages and not self.receipts:
+        if self.is_counted and not self.messages and not self.receipts:
             return Stretch(entries, ends=True)  # most logins; a search is a tenth of their cost
         room = max_bytes
         for seq, raw in batch.scan_mail(self.box, after=after):
@@ -221,6 +236,7 @@ class Mailbox:
 
     def receipts_up_to(self, batch: Batch, seq: int) -> list[int]:
         """Return the receipts among the entries up to `seq`, in order."""
+        self.count(batch)
         if not self.receipts:
             return []
         found: list[int] = []
@@ -248,6 +264,7 @@ class Mailbox:
         Raises:
             MailboxFull: as for `add_message`.
         """
+        self.count(batch)
         if self.messages >= limits.max_entries or self.size + length > limits.max_bytes:
             self._evictable(batch, length, limits)
 
@@ -283,6 +300,8 @@ class Mailbox:
 
     def remove(self, batch: Batch, seq: int) -> bool:
         """Remove entry `seq`; False if it was gone already."""
+        if not self.is_counted:
+            self.count(batch)
         raw = batch.pop_mail(self.box, seq)
         if raw is None:
             return False

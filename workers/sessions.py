@@ -38,6 +38,7 @@ class Session:
         "number",
         "pages",
         "receipts",
+        "sent_before",
         "state",
         "takeovers",
         "user",
@@ -57,6 +58,9 @@ class Session:
         # Entries to remove when a pong confirms them, in order. An empty deque takes 600 bytes, and
         # few sessions need one.
         self.receipts: deque[int] | tuple[()] = ()
+        # An earlier incarnation of the worker sent entries up to here. Those of them that are
+        # receipts are not among `receipts` until a pong confirms some.
+        self.sent_before = 0
         self.takeovers: list[int] = []  # when this user's sessions were taken over, in ms
 
     def add_receipt(self, seq: int) -> None:
@@ -78,6 +82,13 @@ class Session:
     def forget_receipts(self) -> None:
         """Forget all of them; they stay in the mailbox."""
         self.receipts = ()
+        self.sent_before = 0
+
+    def recall_receipts(self, seqs: list[int]) -> None:
+        """Note which of the entries that were `sent_before` are receipts, in order."""
+        self.sent_before = 0
+        if seqs:
+            self.receipts = deque((*seqs, *self.receipts))
 
     def sent(self, seq: int) -> None:
         """Note that the entry `seq` went to the front."""
@@ -104,6 +115,7 @@ class Session:
         """Go on behind `cursor`; what was sent after it was not written and comes again."""
         self.cursor = cursor
         self.mailbox.transmitted = max(self.mailbox.written, cursor)
+        self.sent_before = min(self.sent_before, cursor)
         while self.receipts and self.receipts[-1] > cursor:
             self.receipts.pop()
 

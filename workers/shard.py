@@ -221,8 +221,9 @@ class Shard:
             mailbox = self._absent.pop(request.user, None)
             if mailbox is None:
                 mailbox = Mailbox.load(self._batch, request.user)
-            # While a session is there only memory knows the totals; a crash has them counted anew.
-            self._batch.delete_totals(mailbox.box)
+            if mailbox.is_counted:
+                # While a session is there only memory knows them; a crash has them counted anew.
+                self._batch.delete_totals(mailbox.box)
             session = Session(front, request.session, request.user, mailbox)
             self.sessions.add(session)
         elif (present.front, present.number) == (front, request.session):
@@ -248,12 +249,13 @@ class Shard:
         session.asked_ms = request.asked_ms
         if session.is_announced:
             # What it had from an earlier incarnation still waits for a pong, and may be evicted.
-            for seq in session.mailbox.receipts_up_to(self._batch, request.cursor):
-                session.add_receipt(seq)
+            session.sent_before = request.cursor
             if request.phase == LIVE:  # a `q` is written when it is packed
                 session.wrote(request.cursor)
             session.sent(request.cursor)
         else:
+            # Most logins find an empty mailbox: one search tells, where reading it takes two.
+            session.mailbox.count(self._batch)
             self._to_fronts[front].append(SessionOpened(request.session))
         session.cursor = request.cursor
         session.pages = 0
@@ -342,6 +344,10 @@ class Shard:
         if session is None:
             return
         session.wrote(confirmed.seq)
+        if session.sent_before:
+            session.recall_receipts(
+                session.mailbox.receipts_up_to(self._batch, session.sent_before)
+            )
         for seq in session.confirm_receipts(confirmed.seq):
             session.mailbox.remove(self._batch, seq)
 
@@ -498,6 +504,9 @@ class Shard:
         mailbox = self._absent.get(user)
         if mailbox is None:
             mailbox = self._absent[user] = Mailbox.load(self._batch, user)
+            if not mailbox.is_counted:
+                # Its last session ended with its worker, which did not do it.
+                mailbox.make_receipts_findable(self._batch)
         return mailbox
 
     # ------------------------------------------------------------------------------- receipts

@@ -1,6 +1,6 @@
 """The mailbox: order, limits, eviction, and receipts that replace each other."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +11,8 @@ from relay.settings import MailboxSettings
 from workers.keys import LAST_SEQ, box_of, receipt_key
 from workers.mailbox import Mailbox, MailboxFull, Stretch, receipt_frame
 from workers.store import Batch, Store
+
+from .shard_harness import searches
 
 LIMITS = MailboxSettings()
 FEW = MailboxSettings(max_entries=3, max_bytes=1024, max_receipts=2)
@@ -40,19 +42,6 @@ def everything(mailbox: Mailbox, batch: Batch) -> Stretch:
 
 def counts(mailbox: Mailbox) -> tuple[int, int, int]:
     return mailbox.messages, mailbox.size, mailbox.receipts
-
-
-def searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return a list that grows with the entry behind which each search from now on begins."""
-    begun: list[int] = []
-    scan_mail = Batch.scan_mail
-
-    def watched(batch: Batch, box: bytes, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
-        begun.append(after)
-        return scan_mail(batch, box, after=after)
-
-    monkeypatch.setattr(Batch, "scan_mail", watched)
-    return begun
 
 
 def delivered(message_id: str = "M1", level: int = 2, *, acker: str = "carol") -> Receipt:
@@ -294,16 +283,73 @@ def test_without_totals_they_are_counted(mailbox: Mailbox, batch: Batch) -> None
     mailbox.add_receipt(batch, 3, delivered("M1"), LIMITS, author_is_absent=True)
     mailbox.add_receipt(batch, 4, delivered("M2"), LIMITS, author_is_absent=False)
 
-    assert counts(Mailbox.load(batch, "bob")) == (2, 100, 2)
+    counted = Mailbox.load(batch, "bob")
+    counted.count(batch)
+
+    assert counts(counted) == (2, 100, 2)
 
 
-def test_counting_makes_receipts_findable_that_a_lost_session_left(
-    mailbox: Mailbox, batch: Batch
+def waiting(batch: Batch) -> Mailbox:
+    """Return a mailbox that nobody has counted: a message, a group's and a receipt wait in it."""
+    mailbox = Mailbox.load(batch, "bob")
+    batch.put_body(2, bytes(70), 1)
+    mailbox.add_message(batch, 1, bytes(30), LIMITS)
+    mailbox.add_group_message(batch, 2, 70, LIMITS)
+    mailbox.add_receipt(batch, 3, delivered("M1"), LIMITS, author_is_absent=False)
+    uncounted = Mailbox.load(batch, "bob")
+    assert not uncounted.is_counted
+    return uncounted
+
+
+CHANGES: dict[str, tuple[Callable[[Mailbox, Batch], object], tuple[int, int, int]]] = {
+    "a message": (lambda m, b: m.add_message(b, 9, bytes(5), LIMITS), (3, 105, 1)),
+    "a group message": (lambda m, b: m.add_group_message(b, 9, 70, LIMITS), (3, 170, 1)),
+    "a receipt": (
+        lambda m, b: m.add_receipt(b, 9, delivered("M9"), LIMITS, author_is_absent=False),
+        (2, 100, 2),
+    ),
+    "a removal": (lambda m, b: m.remove(b, 1), (1, 70, 1)),
+    "an expiry": (lambda m, b: m.expire(b, 2, 10), (1, 70, 1)),
+    "the end of its session": (lambda m, b: m.make_receipts_findable(b), (2, 100, 1)),
+}
+
+
+@pytest.mark.parametrize(("change", "expected"), CHANGES.values(), ids=CHANGES)
+def test_the_first_change_counts_what_was_there(
+    batch: Batch, change: Callable[[Mailbox, Batch], object], expected: tuple[int, int, int]
 ) -> None:
+    mailbox = waiting(batch)
+
+    change(mailbox, batch)
+
+    assert counts(mailbox) == expected
+    mailbox.count(batch)
+    assert counts(mailbox) == expected, "counted twice"
+
+
+def test_a_mailbox_is_read_without_counting(batch: Batch) -> None:
+    """A worker that comes back reads those of all its sessions at once."""
+    mailbox = waiting(batch)
+
+    assert seqs(mailbox, batch) == [1, 2, 3]
+    assert not mailbox.is_counted
+
+
+def test_a_mailbox_that_is_full_is_so_before_it_is_counted(batch: Batch) -> None:
+    mailbox = waiting(batch)
+
+    with pytest.raises(MailboxFull):
+        mailbox.check_room(batch, 1, MailboxSettings(max_entries=2))
+    with pytest.raises(MailboxFull):
+        waiting(batch).add_message(batch, 9, b"x", MailboxSettings(max_entries=2))
+
+
+def test_receipts_that_a_lost_session_left_become_findable(mailbox: Mailbox, batch: Batch) -> None:
     for seq, level in ((1, 2), (2, 3)):
         mailbox.add_receipt(batch, seq, delivered(level=level), LIMITS, author_is_absent=False)
 
     counted = Mailbox.load(batch, "bob")
+    counted.make_receipts_findable(batch)
     counted.add_receipt(batch, 3, delivered(level=4), LIMITS, author_is_absent=True)
 
     assert seqs(counted, batch) == [3]

@@ -100,3 +100,28 @@ def test_a_pong_confirms_the_receipts_up_to_its_own() -> None:
     assert not session.receipts
     session.add_receipt(11)
     assert session.confirm_receipts(11) == [11]
+
+
+def test_receipts_of_an_earlier_incarnation_come_before_later_ones() -> None:
+    session = session_of("bob")
+    session.sent_before = 5
+    session.add_receipt(9)
+
+    session.recall_receipts([3, 5])
+
+    assert session.confirm_receipts(4) == [3]
+    assert session.confirm_receipts(9) == [5, 9]
+    assert session.sent_before == 0
+
+
+def test_what_an_earlier_incarnation_sent_in_vain_awaits_no_confirmation() -> None:
+    session = session_of("bob")
+    session.sent_before = 9
+
+    session.rewind(5)
+    assert session.sent_before == 5
+    session.rewind(7)
+    assert session.sent_before == 5
+
+    session.forget_receipts()
+    assert session.sent_before == 0

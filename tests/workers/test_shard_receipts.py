@@ -20,6 +20,7 @@ from relay.bus.envelopes import (
     Ready,
     ToFront,
 )
+from workers.mailbox import Mailbox
 from workers.shard import MAX_STRAYS
 
 from .shard_harness import (
@@ -417,6 +418,42 @@ def test_an_incarnation_confirms_nothing_that_its_session_did_not_have(
     single.feed(Confirmed(A, seq))
 
     assert len(single.mail(ALICE)) == 1
+
+
+def test_an_incarnation_confirms_what_an_earlier_one_sent(
+    single: ClusterHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks for that when a pong first asks, once."""
+    single.login(ALICE, A)
+    for message in ("M1", "M2"):
+        single.feed(to_user(ALICE, BOB, message))
+        single.feed(ack(BOB, message, author=ALICE))
+    single.restart()
+    single.feed(to_user(ALICE, BOB, "M3"))
+    single.feed(ack(BOB, "M3", author=ALICE))
+    first, second, third = [seq for seq, _ in single.mail(ALICE)]
+
+    single.feed(Confirmed(A, first))
+    assert [seq for seq, _ in single.mail(ALICE)] == [second, third]
+
+    monkeypatch.setattr(Mailbox, "receipts_up_to", None)
+    single.feed(Confirmed(A, third))
+    assert single.mail(ALICE) == []
+
+
+def test_an_incarnation_does_not_confirm_what_goes_out_once_more(single: ClusterHarness) -> None:
+    """Its client was slow and had not got all that the earlier incarnation had sent."""
+    single.login(ALICE, A)
+    for message in ("M1", "M2"):
+        single.feed(to_user(ALICE, BOB, message))
+        single.feed(ack(BOB, message, author=ALICE))
+    first, second = [seq for seq, _ in single.mail(ALICE)]
+    single.restart()
+
+    single.feed(Pause(A, first))
+    single.feed(Confirmed(A, second))
+
+    assert [seq for seq, _ in single.mail(ALICE)] == [second]
 
 
 def test_a_session_that_took_over_has_its_own_receipts_confirmed(single: ClusterHarness) -> None:

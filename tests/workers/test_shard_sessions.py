@@ -24,6 +24,7 @@ from relay.bus.envelopes import (
     Stored,
     ToFront,
 )
+from workers.mailbox import Mailbox
 from workers.shard import Shard
 
 from .shard_harness import (
@@ -38,6 +39,7 @@ from .shard_harness import (
     frames_of,
     local_of,
     receipt,
+    searches,
     settings_with,
     to_user,
 )
@@ -563,6 +565,38 @@ def test_a_front_that_was_full_when_it_died_leaves_nothing_behind(cluster: Clust
 
 
 # ------------------------------------------------------------------------- worker incarnations
+
+
+def test_a_new_worker_takes_its_sessions_back_without_reading_their_mailboxes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its users see is the time until it is through with all of them."""
+    cluster = ClusterHarness(tmp_path)
+    cluster.login(BOB, 1)
+    cluster.feed(*sends_to_bob("M1", "M2"))
+    ends = [seq for seq, _ in cluster.mail(BOB)]
+    cluster.kill(0)
+    monkeypatch.setattr(Mailbox, "count", None)
+    searched = searches(monkeypatch)
+
+    cluster.start(0)
+
+    assert searched == ends[-1:]
+    monkeypatch.undo()
+    cluster.close()
+
+
+def test_a_login_searches_an_empty_mailbox_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = ClusterHarness(tmp_path)
+    searched = searches(monkeypatch)
+
+    cluster.login(BOB, 1)
+
+    assert searched == [0]
+    monkeypatch.undo()
+    cluster.close()
 
 
 def test_a_live_session_goes_on_with_the_next_incarnation(cluster: ClusterHarness) -> None:
