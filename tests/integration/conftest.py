@@ -1,8 +1,8 @@
 """What every integration test gets: relays, cleaned up afterwards, and their log in the report.
 
 A test that kills, stops, reloads or configures its relay, or looks at its memory or its data, has
-one of its own (`relay`, `start_relay`). The others share one with their module and have people of
-their own (`shared_relay`, `share_relay`, `cast`).
+one of its own (`relay`, `start_relay`). The others share one, those with the same config with their
+module, and have people of their own (`shared_relay`, `share_relay`, `cast`).
 """
 
 from collections.abc import Callable, Generator, Iterator
@@ -20,7 +20,7 @@ from .harness import ALICE, BOB, CAROL, GROUP, Cast, Relay, casts  # noqa: E402
 RelayStarter = Callable[..., Relay]
 RelaySharer = Callable[..., Relay]
 
-# On a test: the relays that it used. On a module: those that its tests share.
+# On a test: the relays that it used. On a module and the session: those that their tests share.
 _RELAYS = pytest.StashKey[list[Relay]]()
 _HAS_FAILED = pytest.StashKey[bool]()
 
@@ -49,13 +49,12 @@ def relay(start_relay: RelayStarter) -> Relay:
 
 
 class SharedRelays:
-    """The relays that the tests of a module share in this process, by their config.
+    """Relays that tests in this process share, by their config.
 
     Each knows the groups of all `crew`; `started` collects those that were ever there.
     """
 
     def __init__(self, crew: list[Cast], started: list[Relay]) -> None:
-        self.crew = iter(crew)
         self._groups = {cast.group: [cast.alice, cast.bob, cast.carol] for cast in crew}
         self._started = started
         self._by_config: dict[str, Relay] = {}
@@ -79,29 +78,54 @@ class SharedRelays:
                 stack.push(relay)
 
 
+@pytest.fixture(scope="session")
+def crew(request: pytest.FixtureRequest) -> list[Cast]:
+    """A cast for each test that has one."""
+    tests = sum("cast" in getattr(item, "fixturenames", ()) for item in request.session.items)
+    return list(islice(casts(), tests))
+
+
+@pytest.fixture(scope="session")
+def crew_in_turn(crew: list[Cast]) -> Iterator[Cast]:
+    """The casts that no test has had yet."""
+    return iter(crew)
+
+
+@pytest.fixture(scope="session")
+def default_relays(request: pytest.FixtureRequest, crew: list[Cast]) -> Iterator[SharedRelays]:
+    """The relay with the default settings, which most tests share."""
+    yield from _shared(crew, request.session)
+
+
 @pytest.fixture(scope="module")
-def shared_relays(request: pytest.FixtureRequest) -> Iterator[SharedRelays]:
-    module = request.node
-    tests = sum(item.getparent(pytest.Module) is module for item in request.session.items)
-    relays = SharedRelays(list(islice(casts(), tests)), module.stash.setdefault(_RELAYS, []))
+def configured_relays(request: pytest.FixtureRequest, crew: list[Cast]) -> Iterator[SharedRelays]:
+    """Those with others, which are few tests' and end with their module."""
+    yield from _shared(crew, request.node)
+
+
+def _shared(crew: list[Cast], owner: pytest.Collector) -> Iterator[SharedRelays]:
+    relays = SharedRelays(crew, owner.stash.setdefault(_RELAYS, []))
     yield relays
     relays.close()
 
 
 @pytest.fixture
 def share_relay(
-    request: pytest.FixtureRequest, shared_relays: SharedRelays
+    request: pytest.FixtureRequest, default_relays: SharedRelays, configured_relays: SharedRelays
 ) -> Iterator[RelaySharer]:
-    """A function that returns the relay with this `config`, which other tests of the module use.
+    """A function that returns the relay with this `config`, which other tests use too.
 
     The clients of a test are cut at its end, and a relay on which a test failed is used no more.
     """
     used: dict[str, Relay] = {}
     relays: list[Relay] = request.node.stash.setdefault(_RELAYS, [])
 
+    def owner_of(config: str) -> SharedRelays:
+        return configured_relays if config else default_relays
+
     def share(config: str = "") -> Relay:
         if config not in used:
-            used[config] = shared_relays.get(config)
+            used[config] = owner_of(config).get(config)
             relays.append(used[config])
         return used[config]
 
@@ -109,7 +133,7 @@ def share_relay(
     for config, relay in used.items():
         relay.drop_clients()
         if request.node.stash.get(_HAS_FAILED, False):
-            shared_relays.discard(config)
+            owner_of(config).discard(config)
 
 
 @pytest.fixture
@@ -119,24 +143,25 @@ def shared_relay(share_relay: RelaySharer) -> Relay:
 
 
 @pytest.fixture
-def cast(shared_relays: SharedRelays) -> Cast:
+def cast(crew_in_turn: Iterator[Cast]) -> Cast:
     """People of this test alone, and their group, which the shared relays know."""
-    return next(shared_relays.crew)
+    return next(crew_in_turn)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the log of the relays of a test that failed; after its module's last, of all shared."""
+    """Show the log of the relays of a test that failed; where the end did, of all shared too."""
     report = yield
     if report.failed:
         item.stash[_HAS_FAILED] = True
         relays = item.stash.get(_RELAYS, [])
         module = item.getparent(pytest.Module)
         if report.when == "teardown" and module is not None:
-            shared = module.stash.get(_RELAYS, [])
-            relays = [*relays, *(relay for relay in shared if relay not in relays)]
+            for owner in (module, item.session):
+                shared = owner.stash.get(_RELAYS, [])
+                relays = [*relays, *(relay for relay in shared if relay not in relays)]
         for relay in relays:
             report.sections.append(("relay log", relay.log_text()))
     return report
