@@ -6,8 +6,10 @@ client at the other end.
 
 import asyncio
 import json
+import os
 import shutil
 import subprocess
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -135,11 +137,22 @@ def test_the_websockets_librarys_clients_chat(shared_relay: Relay, cast: Cast) -
 
 @contextmanager
 def process_of(command: list[str]) -> Iterator[subprocess.Popen[bytes]]:
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
+    """Run a program whose temporary files go with it; a browser leaves some behind."""
+    with (
+        # Not below pytest's long tmp_path: sockets are in it, whose paths are bounded.
+        tempfile.TemporaryDirectory(prefix="relay-test-") as temporary,
+        subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, env={**os.environ, "TMPDIR": temporary}
+        ) as process,
+    ):
         try:
             yield process
         finally:
-            process.kill()
+            process.terminate()
+            try:
+                process.wait(DEADLINE_S)
+            finally:
+                process.kill()
 
 
 @pytest.mark.skipif(NODE is None, reason="no node on PATH")
