@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Final
 
 from relay.bus.envelopes import (
     Applied,
@@ -12,10 +11,6 @@ from relay.bus.envelopes import (
     StrayAck,
     ToFront,
 )
-
-# A front may do something else between two envelopes (relay.front.bus); so many sessions take it a
-# millisecond.
-MAX_SHARERS: Final = 64
 
 # The ROUTER identity of a front or a peer, as it came with its batch.
 Identity = bytes
@@ -31,9 +26,9 @@ class Effects:
         self._shared: dict[tuple[Identity, int], DeliverToMany] = {}
 
     def deliver_shared(self, front: Identity, session: int, seq: int, frame: bytes) -> None:
-        """Send a group message live; up to `MAX_SHARERS` sessions of a front share an envelope."""
+        """Send a group message live; sessions of one front share one envelope."""
         shared = self._shared.get((front, seq))
-        if shared is None or len(shared.sessions) == MAX_SHARERS:
+        if shared is None:
             shared = self._shared[front, seq] = DeliverToMany([], seq, frame)
             self.to_fronts[front].append(shared)
         shared.sessions.append(session)

@@ -299,9 +299,7 @@ class Worker:
 
     def _decide(self, received: list[_Received]) -> None:
         shard = self._shard
-        for front in self._lost_fronts:
-            shard.front_lost(front)
-        self._lost_fronts.clear()
+        self._lost_fronts = {each for each in self._lost_fronts if not shard.front_lost(each)}
         for front in self._roomy_fronts:
             shard.front_has_room(front)
         self._roomy_fronts.clear()

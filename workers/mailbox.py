@@ -2,9 +2,9 @@
 
 Its entries are in the store. In memory are only totals, and those only while the user has a session
 or a batch touches them: an absent user costs nothing but pages on disk. While nobody is logged in
-the totals are kept in the store too. Without them, as after a crash, they are counted anew when
-something is first added or removed: a worker that comes back to ten thousand sessions would need
-longer for that than for everything else.
+the totals are kept in the store too. Without them, as after a crash, the mailbox is counted anew:
+of a session that is announced when something of it changes, for a worker that comes back to ten
+thousand would need as long for that as for everything else; of all others at once.
 
 Entry formats: `m` frame; `g` seq of the body and its length; `r` a receipt; `R` a receipt that is
 found by message and acker too, because its author was absent.
@@ -74,7 +74,7 @@ class Mailbox:
 
     def __init__(self, box: bytes) -> None:
         self.box = box
-        self.is_counted = False  # until then the next three say nothing
+        self.is_counted = False  # while it is not, `messages`, `size` and `receipts` say nothing
         self.messages = 0
         self.size = 0  # bytes of the messages' frames
         self.receipts = 0
@@ -122,8 +122,7 @@ class Mailbox:
         Raises:
             MailboxFull: over the limits, and nothing in it may be evicted. Answer 507.
         """
-        if not self.is_counted:
-            self.count(batch)
+        self.count(batch)
         length = len(frame)
         if self.messages >= limits.max_entries or self.size + length > limits.max_bytes:
             self._make_room(batch, length, limits)
@@ -139,8 +138,7 @@ class Mailbox:
         Raises:
             MailboxFull: as for `add_message`. Skip this member's copy.
         """
-        if not self.is_counted:
-            self.count(batch)
+        self.count(batch)
         if self.messages >= limits.max_entries or self.size + length > limits.max_bytes:
             self._make_room(batch, length, limits)
         batch.put_mail(self.box, seq, _REFERENCE.pack(b"g", seq, length))
@@ -160,8 +158,7 @@ class Mailbox:
 
         While the author is absent a higher level takes the place of a lower one (2.4.5).
         """
-        if not self.is_counted:
-            self.count(batch)
+        self.count(batch)
         if author_is_absent:
             return self._add_findable(batch, seq, receipt, limits.max_receipts)
         if self.receipts >= limits.max_receipts and not self._has_room_for_receipt(
@@ -300,8 +297,7 @@ class Mailbox:
 
     def remove(self, batch: Batch, seq: int) -> bool:
         """Remove entry `seq`; False if it was gone already."""
-        if not self.is_counted:
-            self.count(batch)
+        self.count(batch)
         raw = batch.pop_mail(self.box, seq)
         if raw is None:
             return False

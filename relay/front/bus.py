@@ -18,6 +18,7 @@ import zmq
 from relay.bus import envelopes
 from relay.bus.envelopes import (
     Acked,
+    DeliverToMany,
     FrontBatch,
     Refused,
     SendToGroup,
@@ -34,6 +35,9 @@ from relay.core.slots import SLOT_COUNT
 # How long the envelopes of one link may take before other work gets its turn. By time and not by
 # number, because an envelope is work for 5 us or for 5 ms: an answer may set 16 held frames free.
 _MAX_READ_S = 0.002
+# The envelope of a group may be for thousands of sessions: so many are served between two looks at
+# the clock.
+_PIECE = 64
 # What one batch may ask for, so that no worker is busy with it for long: some 10 ms of decisions,
 # or 1 MiB of messages.
 _MAX_WORK = 500
@@ -200,11 +204,21 @@ class WorkerLink:
             self._note_refusals(batch)
         elif self._refused:
             self._forget_refusals(confirmed)
-        self._unread = iter(batch.items)
+        self._unread = _in_pieces(batch.items)
         if was_full and not self.is_full:
             self._bus.has_room(self)
         if self._incoming.owes(self._confirm_every):
             self._mark()
+
+
+def _in_pieces(items: list[ToFront]) -> Iterator[ToFront]:
+    """Yield the envelopes in order, each with few sessions."""
+    for item in items:
+        if type(item) is DeliverToMany and len(item.sessions) > _PIECE:
+            for start in range(0, len(item.sessions), _PIECE):
+                yield DeliverToMany(item.sessions[start : start + _PIECE], item.seq, item.frame)
+        else:
+            yield item
 
 
 class Bus:

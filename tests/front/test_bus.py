@@ -14,7 +14,15 @@ from typing import Any
 import zmq
 
 from relay.bus import envelopes
-from relay.bus.envelopes import FrontBatch, Refused, SendToUser, Stored, ToFront, ToWorker
+from relay.bus.envelopes import (
+    DeliverToMany,
+    FrontBatch,
+    Refused,
+    SendToUser,
+    Stored,
+    ToFront,
+    ToWorker,
+)
 from relay.bus.sockets import bind_router
 from relay.bus.topology import Topology, WorkerAddress
 from relay.core.slots import SLOT_COUNT
@@ -110,6 +118,33 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(WITHIN_S):
         while not condition():
             await asyncio.sleep(0.005)
+
+
+def test_a_groups_envelope_is_taken_in_pieces_and_nothing_of_it_twice() -> None:
+    async def scene(bus: Bus, worker: Incarnations, heard: list[ToFront]) -> None:
+        sessions = list(range(200))
+        bus.follow(worker.next())
+        bus.link_of(0).request(send(1), durable=True)
+        assert await worker.receive() == [send(1)]
+        worker.answer(
+            DeliverToMany(sessions, 7, b"to all"),
+            Stored(1, 1000),
+            DeliverToMany([5], 8, b"the next"),
+            confirms=True,
+        )
+        await until(lambda: heard and heard[-1] == DeliverToMany([5], 8, b"the next"))
+
+        *pieces, stored, _ = heard
+        assert stored == Stored(1, 1000)
+        taken: list[int] = []
+        for piece in pieces:
+            assert isinstance(piece, DeliverToMany)
+            assert (piece.seq, piece.frame) == (7, b"to all")
+            assert len(piece.sessions) < len(sessions) / 2
+            taken += piece.sessions
+        assert taken == sessions
+
+    run(scene)
 
 
 def test_what_is_unconfirmed_goes_to_the_next_incarnation_once() -> None:

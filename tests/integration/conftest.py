@@ -1,8 +1,9 @@
 """What every integration test gets: relays, cleaned up afterwards, and their log in the report.
 
 A test that kills, stops, reloads or configures its relay, or looks at its memory or its data, has
-one of its own (`relay`, `start_relay`). The others share one, those with the same config with their
-module, and have people of their own (`shared_relay`, `share_relay`, `cast`).
+one of its own (`relay`, `start_relay`). The others have people of their own on a relay that they
+share: one with the default settings for all tests of a process, others for a module
+(`shared_relay`, `share_relay`, `cast`).
 """
 
 from collections.abc import Callable, Generator, Iterator
@@ -67,6 +68,11 @@ class SharedRelays:
             self._by_config[config] = relay.__enter__()
         return self._by_config[config]
 
+    def assert_clean_logs(self) -> None:
+        """None of them may have anything in its log that should not be there."""
+        for relay in self._by_config.values():
+            relay.assert_clean_log()
+
     def discard(self, config: str) -> None:
         """End this relay, in whatever state a failed test has left it; `get` starts another."""
         self._by_config.pop(config).clean_up()
@@ -93,18 +99,23 @@ def crew_in_turn(crew: list[Cast]) -> Iterator[Cast]:
 
 @pytest.fixture(scope="session")
 def default_relays(request: pytest.FixtureRequest, crew: list[Cast]) -> Iterator[SharedRelays]:
-    """The relay with the default settings, which most tests share."""
+    """The relay with the default settings."""
     yield from _shared(crew, request.session)
 
 
 @pytest.fixture(scope="module")
-def configured_relays(request: pytest.FixtureRequest, crew: list[Cast]) -> Iterator[SharedRelays]:
-    """Those with others, which are few tests' and end with their module."""
+def configured_relays(
+    request: pytest.FixtureRequest, crew: list[Cast], default_relays: SharedRelays
+) -> Iterator[SharedRelays]:
+    """Relays with other settings; each ends with its module."""
     yield from _shared(crew, request.node)
+    # Here, where it is still known which module's tests were the last to use it.
+    default_relays.assert_clean_logs()
 
 
-def _shared(crew: list[Cast], owner: pytest.Collector) -> Iterator[SharedRelays]:
-    relays = SharedRelays(crew, owner.stash.setdefault(_RELAYS, []))
+def _shared(crew: list[Cast], tests: pytest.Collector) -> Iterator[SharedRelays]:
+    """Yield the relays that `tests` share."""
+    relays = SharedRelays(crew, tests.stash.setdefault(_RELAYS, []))
     yield relays
     relays.close()
 
@@ -120,12 +131,12 @@ def share_relay(
     used: dict[str, Relay] = {}
     relays: list[Relay] = request.node.stash.setdefault(_RELAYS, [])
 
-    def owner_of(config: str) -> SharedRelays:
+    def relays_with(config: str) -> SharedRelays:
         return configured_relays if config else default_relays
 
     def share(config: str = "") -> Relay:
         if config not in used:
-            used[config] = owner_of(config).get(config)
+            used[config] = relays_with(config).get(config)
             relays.append(used[config])
         return used[config]
 
@@ -133,7 +144,7 @@ def share_relay(
     for config, relay in used.items():
         relay.drop_clients()
         if request.node.stash.get(_HAS_FAILED, False):
-            owner_of(config).discard(config)
+            relays_with(config).discard(config)
 
 
 @pytest.fixture
@@ -152,15 +163,15 @@ def cast(crew_in_turn: Iterator[Cast]) -> Cast:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Show the log of the relays of a test that failed; where the end did, of all shared too."""
+    """Show the log of the relays of a test that failed; if its teardown did, of all shared too."""
     report = yield
     if report.failed:
         item.stash[_HAS_FAILED] = True
         relays = item.stash.get(_RELAYS, [])
         module = item.getparent(pytest.Module)
         if report.when == "teardown" and module is not None:
-            for owner in (module, item.session):
-                shared = owner.stash.get(_RELAYS, [])
+            for tests in (module, item.session):
+                shared = tests.stash.get(_RELAYS, [])
                 relays = [*relays, *(relay for relay in shared if relay not in relays)]
         for relay in relays:
             report.sections.append(("relay log", relay.log_text()))

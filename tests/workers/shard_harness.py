@@ -150,9 +150,6 @@ def receipt(
     return receipt_frame(Receipt(author, group, message_id, acker, level, t))
 
 
-# ---------------------------------------------------------------------------------- one shard
-
-
 def searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return a list that grows with the entry behind which each search from now on begins."""
     begun: list[int] = []
@@ -164,6 +161,9 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(Batch, "scan_mail", watched)
     return begun
+
+
+# ---------------------------------------------------------------------------------- one shard
 
 
 class ShardHarness:
@@ -311,10 +311,12 @@ class ShardHarness:
             mailbox, cursor = session.mailbox, session.cursor
             count_ = [mailbox.messages, mailbox.size, mailbox.receipts]
             assert box not in kept, f"totals of {session.user} are kept though it has a session"
-            if mailbox.is_counted:
-                assert count_ == totals.get(box, [0, 0, 0]), f"{session.user} is counted {count_}"
+            expected = totals.get(box, [0, 0, 0]) if mailbox.is_counted else [0, 0, 0]
+            assert count_ == expected, f"{session.user} is counted {count_}"
             assert list(session.receipts) == sorted(set(session.receipts)), "receipts in order"
             assert not session.receipts or session.receipts[-1] <= cursor, "receipts sent"
+            assert session.sent_before <= cursor, "entries were sent before, yet come again"
+            assert not session.receipts or session.receipts[0] > session.sent_before, "the later"
             if session.state is State.LIVE:
                 assert last.get(box, 0) <= cursor, f"{session.user} is live, yet mail waits"
             self._uncounted.discard(session.user)
@@ -532,7 +534,13 @@ class ClusterHarness:
         for key in [key for key in self._clients if key[0] == front]:
             del self._clients[key]
         for each in self.shards:
-            self._turn(each, lambda shard: shard.front_lost(front))
+            left = [True]
+
+            def decide(shard: Shard, left: list[bool] = left) -> None:
+                left[0] = not shard.front_lost(front)
+
+            while left[0]:
+                self._turn(each, decide)
         self.settle()
         return self._all_sent()
 

@@ -1,7 +1,7 @@
 """Effects: a group message once a front."""
 
 from relay.bus.envelopes import DeliverToMany
-from workers.effects import MAX_SHARERS, Effects
+from workers.effects import Effects
 
 FRONT, OTHER_FRONT = b"front-0-1", b"front-1-2"
 
@@ -17,19 +17,6 @@ def test_the_sessions_of_a_front_share_one_frame_of_a_group_message() -> None:
         FRONT: [DeliverToMany([1, 2], 10, b"to all"), DeliverToMany([1], 11, b"the next")],
         OTHER_FRONT: [DeliverToMany([1], 10, b"to all")],
     }
-
-
-def test_an_envelope_is_shared_by_so_many_that_a_front_is_not_held_up() -> None:
-    effects = Effects()
-    sessions = list(range(2 * MAX_SHARERS + 1))
-
-    for session in sessions:
-        effects.deliver_shared(FRONT, session, 10, b"to all")
-
-    envelopes = effects.to_fronts[FRONT]
-    shared = [item.sessions for item in envelopes if isinstance(item, DeliverToMany)]
-    assert [len(each) for each in shared] == [MAX_SHARERS, MAX_SHARERS, 1]
-    assert [session for each in shared for session in each] == sessions
 
 
 def test_nobody_gets_anything_of_no_decision() -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from relay.bus.envelopes import LOGIN, OpenSession, Refused, SendToUser, SessionRefused
+from tests.integration.harness import poll_for
+from workers import shard
 
 from .loop_harness import INCARNATION, RunningWorker
 
@@ -46,6 +48,20 @@ def test_a_front_that_died_before_its_first_word_is_not_listened_to(worker: Runn
     assert worker.log_in(living, 3)
 
     assert not dead.poll(0)
+
+
+def test_all_sessions_of_a_lost_front_end_in_time(
+    worker: RunningWorker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shard, "MAX_ENDED", 1)
+    dying = worker.connect("front-0-4")
+    worker.list_fronts("front-0-4")
+    for number in (1, 2, 3):
+        assert worker.log_in(dying, number)
+
+    worker.list_fronts()
+
+    poll_for("the end of its sessions", lambda: not len(worker.worker._shard.sessions))
 
 
 def test_a_front_that_is_not_listed_yet_is_listened_to(worker: RunningWorker) -> None:

@@ -45,7 +45,7 @@ from relay.bus.link import Incoming, Outgoing
 from relay.core.codec import Codec
 from relay.core.slots import SLOT_COUNT, shard_ranges, slot_of
 from relay.front.session import Hold, Session
-from workers import messages
+from workers import messages, shard
 from workers.effects import Effects, Identity
 from workers.messages import Message
 from workers.shard import Shard
@@ -377,6 +377,8 @@ class World(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.directory = Path(tempfile.mkdtemp(prefix="relay-model-"))
+        self.patches = pytest.MonkeyPatch()
+        self.patches.setattr(shard, "MAX_ENDED", 1)  # so that a front's end takes several turns
         self.now_ms = NOW_S * 1000
         self.accepted: dict[Key, Accepted] = {}
         self.delivered: defaultdict[str, set[Key]] = defaultdict(set)
@@ -638,8 +640,7 @@ class World(RuleBasedStateMachine):
         place.new_peers -= new_peers
 
         def decide(shard: Shard) -> None:
-            for identity in lost:
-                shard.front_lost(identity)
+            place.lost_fronts |= {each for each in lost if not shard.front_lost(each)}
             for identity in roomy:
                 shard.front_has_room(identity)
             for peer in new_peers:
@@ -833,6 +834,7 @@ class World(RuleBasedStateMachine):
             if self.places and sys.exc_info()[0] is None:
                 self.all_is_repaired()
         finally:
+            self.patches.undo()
             for place in self.places:
                 if place.harness.is_up:
                     place.harness.stop()

@@ -341,6 +341,19 @@ def test_what_a_crash_left_unconfirmed_is_raised_while_the_author_is_away(
     assert [e.frame for e in single.login(ALICE, A)] == [receipt(ALICE, BOB, "M1", 3)]
 
 
+def test_of_what_a_crash_left_unconfirmed_an_author_who_was_away_hears_the_highest(
+    single: ClusterHarness,
+) -> None:
+    """2.4.5, though the receipts came while the author was there."""
+    single.login(ALICE, A)
+    single.feed(to_user(ALICE, BOB, "M1"))
+    single.feed(ack(BOB, "M1", 2, author=ALICE))
+    single.feed(ack(BOB, "M1", 3, author=ALICE))
+    single.restart(announce=False)
+
+    assert [e.frame for e in single.login(ALICE, A)] == [receipt(ALICE, BOB, "M1", 3)]
+
+
 def test_a_receipt_comes_again_until_a_pong_confirms_it(cluster: ClusterHarness) -> None:
     """R7."""
     cluster.login(ALICE, A)

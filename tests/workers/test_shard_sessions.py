@@ -24,6 +24,7 @@ from relay.bus.envelopes import (
     Stored,
     ToFront,
 )
+from workers import shard
 from workers.mailbox import Mailbox
 from workers.shard import Shard
 
@@ -31,6 +32,7 @@ from .shard_harness import (
     ALICE,
     BOB,
     CAROL,
+    DAVE,
     FRONT,
     NOW_S,
     OTHER_FRONT,
@@ -556,6 +558,27 @@ def test_the_sessions_of_a_lost_front_end_and_keep_what_they_did_not_ack(
     assert [e.frame for e in cluster.login(BOB, 2, front=OTHER_FRONT)] == [sends[0].frame]
 
 
+def test_the_sessions_of_a_lost_front_end_a_few_a_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A front may have ten thousand, and others wait for the batch."""
+    monkeypatch.setattr(shard, "MAX_ENDED", 2)
+    cluster = ClusterHarness(tmp_path)
+    for number, user in enumerate((ALICE, BOB, CAROL), start=1):
+        cluster.login(user, number)
+    cluster.login(DAVE, 1, front=OTHER_FRONT)
+    sessions = cluster.owner(BOB).shard.sessions
+    were_last: list[bool] = []
+
+    cluster.decide(lambda shard: were_last.append(shard.front_lost(FRONT)))
+    assert len(sessions) == 2
+    cluster.decide(lambda shard: were_last.append(shard.front_lost(FRONT)))
+
+    assert [session.user for session in sessions] == [DAVE]
+    assert were_last == [False, True]
+    cluster.close()
+
+
 def test_a_front_that_was_full_when_it_died_leaves_nothing_behind(cluster: ClusterHarness) -> None:
     cluster.login(BOB, 1)
     cluster.decide(full)
@@ -567,7 +590,7 @@ def test_a_front_that_was_full_when_it_died_leaves_nothing_behind(cluster: Clust
 # ------------------------------------------------------------------------- worker incarnations
 
 
-def test_a_new_worker_takes_its_sessions_back_without_reading_their_mailboxes(
+def test_a_new_worker_takes_its_sessions_back_without_counting_their_mailboxes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What its users see is the time until it is through with all of them."""
