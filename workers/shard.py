@@ -90,6 +90,7 @@ class Shard:
             if peer != index
         }
         self._full_fronts: set[Identity] = set()
+        self._lost_fronts: set[Identity] = set()  # that still have sessions
         self._seq = 0
         self._stored_seq = 0
         self._now_ms = self._now_s = self._now_us = 0
@@ -219,6 +220,9 @@ class Shard:
             )
             return
         present = self.sessions.of_user(request.user)
+        if present is not None and present.front in self._lost_fronts:
+            self._close(present)
+            present = None
         if present is None:
             if request.phase == LOGIN:
                 # Until now the user was away, and it must look like that: one receipt an acker.
@@ -366,7 +370,11 @@ class Shard:
         sessions = self.sessions.through(front)
         for session in sessions[:MAX_ENDED]:
             self._close(session)
-        return len(sessions) <= MAX_ENDED
+        if len(sessions) > MAX_ENDED:
+            self._lost_fronts.add(front)
+            return False
+        self._lost_fronts.discard(front)
+        return True
 
     def front_full(self, front: Identity) -> None:
         """Stop sending entries to a front that is behind; they stay in the mailboxes."""

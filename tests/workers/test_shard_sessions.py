@@ -576,6 +576,32 @@ def test_the_sessions_of_a_lost_front_end_a_few_a_batch(
 
     assert [session.user for session in sessions] == [DAVE]
     assert were_last == [False, True]
+    cluster.login(BOB, 9)
+    answer = cluster.feed(OpenSession(2, BOB, LOGIN, 0), front=OTHER_FRONT)
+    assert EndSession(9) in answer, "a front that is lost for ever"
+    cluster.close()
+
+
+def test_a_login_takes_over_no_session_of_a_lost_front(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its turn to end has not come yet, but its user is away: receipts are merged (2.4.5)."""
+    monkeypatch.setattr(shard, "MAX_ENDED", 1)
+    settings = settings_with(auth={"max_takeovers": 0})
+    cluster = ClusterHarness(tmp_path, settings=settings)
+    for number, user in enumerate((CAROL, ALICE), start=1):
+        cluster.login(user, number)
+    cluster.feed(to_user(ALICE, BOB, "M1"))
+    for level in (2, 3):
+        cluster.feed(ack(BOB, "M1", level, author=ALICE))
+    cluster.decide(lambda shard: shard.front_lost(FRONT))
+
+    waited = cluster.login(ALICE, 1, front=OTHER_FRONT)
+
+    assert [entry.frame for entry in waited] == [receipt(ALICE, BOB, "M1", 3)]
+    assert cluster.counters()["takeovers_refused"] == 0
+    cluster.lose_front()
+    assert [session.front for session in cluster.owner(ALICE).shard.sessions] == [OTHER_FRONT]
     cluster.close()
 
 
