@@ -54,8 +54,7 @@ MAX_SWEPT_ENTRIES = 500
 # Counted in messages, so that under light load, when each is a batch of its own, as many are
 # forgotten as come. At one sweep a second this is more than a store can take for a week.
 MAX_FORGOTTEN = 5000
-# Of the sessions of a front that died: with their mailboxes counted and saved some 10 ms.
-MAX_ENDED = 250
+MAX_ENDED = 250  # sessions of a front that died; the mailbox of each is counted and saved
 MAX_STRAYS = 1000  # acks that match nothing, of one batch for one peer
 MAX_PAGE_ENTRIES = 2000  # bounds the envelopes of a page of tiny frames
 
@@ -221,6 +220,7 @@ class Shard:
             return
         present = self.sessions.of_user(request.user)
         if present is not None and present.front in self._lost_fronts:
+            # Its turn to end had not come, but its user is away: nothing is taken over.
             self._close(present)
             present = None
         if present is None:
@@ -263,9 +263,6 @@ class Shard:
                 session.wrote(request.cursor)
             session.sent(request.cursor)
         else:
-            # An announced session may have been taken over. Of what is counted and empty no page
-            # is looked for, neither for the `q` nor behind the barrier.
-            session.mailbox.count(self._batch)
             self._to_fronts[front].append(SessionOpened(request.session))
         session.cursor = request.cursor
         session.pages = 0
