@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from itertools import chain
+from typing import NamedTuple, final
 
 import zmq
 
@@ -36,12 +37,24 @@ from relay.core.slots import SLOT_COUNT
 # number, because an envelope is work for 5 us or for 5 ms: an answer may set 16 held frames free.
 _MAX_READ_S = 0.002
 # The envelope of a group may be for thousands of sessions: so many are served between two looks at
-# the clock.
+# the clock. One for more is that of a large group (`DeliverToSome`).
 _PIECE = 64
 # What one batch may ask for, so that no worker is busy with it for long: some 10 ms of decisions,
 # or 1 MiB of messages.
 _MAX_WORK = 500
 _MAX_FRAME_BYTES = 1024 * 1024
+
+
+@final
+class DeliverToSome(NamedTuple):
+    """Some of the sessions of a large group's `DeliverToMany`; the rest come next."""
+
+    sessions: list[int]
+    seq: int
+    frame: bytes
+
+
+FromWorker = ToFront | DeliverToSome
 
 
 class WorkerLink:
@@ -53,7 +66,7 @@ class WorkerLink:
         self._address: WorkerAddress | None = None
         self._socket: zmq.Socket[bytes] | None = None
         self._incoming = Incoming()
-        self._unread: Iterator[ToFront] = iter(())  # of the batch that came last
+        self._unread: Iterator[FromWorker] = iter(())  # of the batch that came last
         self._reads_soon = False
         self._outgoing: Outgoing[ToWorker] = Outgoing(max_bytes)
         self._confirm_every = max_bytes // 8
@@ -77,7 +90,11 @@ class WorkerLink:
         self._items.append(envelope)
         if durable:
             self._durable.append(envelope)
-        if type(envelope) is SendToUser or type(envelope) is SendToGroup:
+        if type(envelope) is SendToUser:
+            self._bus.direct_messages += 1
+            self._frame_bytes += len(envelope.frame)
+            self._work += 1
+        elif type(envelope) is SendToGroup:
             self._frame_bytes += len(envelope.frame)
             self._work += 1
         elif type(envelope) is Acked:
@@ -211,12 +228,12 @@ class WorkerLink:
             self._mark()
 
 
-def _in_pieces(items: list[ToFront]) -> Iterator[ToFront]:
+def _in_pieces(items: list[ToFront]) -> Iterator[FromWorker]:
     """Yield the envelopes in order, each with few sessions."""
     for item in items:
         if type(item) is DeliverToMany and len(item.sessions) > _PIECE:
             for start in range(0, len(item.sessions), _PIECE):
-                yield DeliverToMany(item.sessions[start : start + _PIECE], item.seq, item.frame)
+                yield DeliverToSome(item.sessions[start : start + _PIECE], item.seq, item.frame)
         else:
             yield item
 
@@ -230,7 +247,7 @@ class Bus:
         *,
         loop: asyncio.AbstractEventLoop,
         max_link_bytes: int,
-        receive: Callable[[Iterator[ToFront], float], bool],
+        receive: Callable[[Iterator[FromWorker], float], bool],
         announce: Callable[[WorkerLink], None],
         has_room: Callable[[WorkerLink], None],
     ) -> None:
@@ -244,6 +261,7 @@ class Bus:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.receive = receive
         self.has_room = has_room
+        self.direct_messages = 0  # 1-1 messages that went by, from clients and to clients
         self._announce = announce
         self._max_link_bytes = max_link_bytes
         self._links: dict[int, WorkerLink] = {}

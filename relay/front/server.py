@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from typing import assert_never
 
@@ -21,7 +21,6 @@ from relay.bus.envelopes import (
     SessionOpened,
     SessionRefused,
     Stored,
-    ToFront,
 )
 from relay.bus.topology import Topology
 from relay.control import (
@@ -37,7 +36,7 @@ from relay.core import frames
 from relay.core.codec import Codec
 from relay.core.wheel import TimerWheel
 from relay.errors import BootError
-from relay.front.bus import Bus, WorkerLink
+from relay.front.bus import Bus, DeliverToSome, FromWorker, WorkerLink
 from relay.front.connection import Connection
 from relay.front.session import Hold
 from relay.front.wire import text_frame
@@ -49,9 +48,14 @@ TICK_MS = 100  # how late a ping or deadline may be
 COUNTERS_S = 60.0
 # Connections that the kernel completes before the front accepts them: a storm of logins.
 BACKLOG = 4096
-# Sockets that are written in one loop turn. For a large group they are thousands, some 10 us each;
-# others' frames are read and written in between.
+# Sockets that are written in one loop turn; others' frames are read in between.
 MAX_FLUSHED = 64
+# While there are 1-1 messages, a large group's frame goes to its members a few at a time. Written
+# at once it is acked at once: some 100 us of work a member, and everybody else's frames behind it.
+SPREAD_SOCKETS = 16
+SPREAD_EVERY_S = 0.004
+# Where very many wait they go faster, so that none waits for much longer than this.
+SPREAD_WITHIN_S = 0.25
 # How many clients a stop sends away in a second: about what the next front can log in.
 DRAINED_PER_S = 2000
 DRAIN_STEP_S = 0.02
@@ -86,6 +90,9 @@ class Front:
         self._connections: dict[int, Connection] = {}  # by session number
         self._last_number = 0
         self._dirty: list[Connection] = []
+        self._spread: OrderedDict[Connection, None] = OrderedDict()  # in the order of their turns
+        self._direct_messages = 0  # up to the last tick
+        self._is_alone = True  # no 1-1 message went by between the last two ticks
         self._last_frame = self._last_framed = b""
         self._waiting: dict[int, set[Connection]] = {}  # for room on a worker's link
         self._topology_complete = asyncio.Event()
@@ -219,6 +226,30 @@ class Front:
         for connection in dirty:
             connection.flush()
 
+    def next_turn(self, connection: Connection) -> None:
+        """Have `connection` read on in the next loop turn."""
+        self._loop.call_soon(connection.read_on)
+
+    def flush_spread(self, connection: Connection) -> None:
+        """Write what `connection` has gathered when its turn among the members of groups comes."""
+        if not self._spread:
+            self._loop.call_soon(self._flush_some)
+        self._spread[connection] = None
+
+    def _flush_some(self) -> None:
+        waiting = self._spread
+        is_alone = self._is_alone and self._direct_messages == self.bus.direct_messages
+        for _ in range(min(len(waiting), MAX_FLUSHED if is_alone else SPREAD_SOCKETS)):
+            connection, _ = waiting.popitem(last=False)
+            connection.flush()
+        if not waiting:
+            return
+        if is_alone:
+            self._loop.call_soon(self._flush_some)
+        else:
+            pause_s = min(SPREAD_EVERY_S, SPREAD_WITHIN_S * SPREAD_SOCKETS / len(waiting))
+            self._loop.call_later(pause_s, self._flush_some)
+
     def wait_for_room(self, connection: Connection, link: WorkerLink) -> None:
         """Do not read from `connection` until the worker of `link` has caught up."""
         connection.hold(Hold.LINK)
@@ -236,7 +267,7 @@ class Front:
             if session.has_worker and self.bus.link_of(session.slot) is link:
                 session.announce()
 
-    def _receive(self, items: Iterator[ToFront], ends_s: float) -> bool:
+    def _receive(self, items: Iterator[FromWorker], ends_s: float) -> bool:
         """Hand each envelope to its session, until that time; return whether none is left.
 
         Those of sessions that are gone have no meaning.
@@ -247,6 +278,8 @@ class Front:
             if type(item) is Deliver:
                 connection = connections.get(item.session)
                 if connection is not None:
+                    if not item.receipt_for:
+                        self.bus.direct_messages += 1
                     connection.session.deliver(item.seq, item.receipt_for, item.frame)
             elif type(item) is Stored:
                 connection = connections.get(item.request >> 32)
@@ -260,6 +293,11 @@ class Front:
                     connection = connections.get(number)
                     if connection is not None:
                         connection.session.deliver(item.seq, "", item.frame)
+            elif type(item) is DeliverToSome:
+                for number in item.sessions:
+                    connection = connections.get(number)
+                    if connection is not None:
+                        connection.deliver_spread(item.seq, item.frame)
             else:
                 self._tell(item)
             if clock() >= ends_s:
@@ -338,6 +376,8 @@ class Front:
         return time.monotonic_ns() // 1_000_000
 
     def _tick(self) -> None:
+        self._is_alone = self._direct_messages == self.bus.direct_messages
+        self._direct_messages = self.bus.direct_messages
         clock_ms = self.clock_ms()
         for connection in self.wheel.expire(clock_ms):
             try:

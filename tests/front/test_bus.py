@@ -26,7 +26,7 @@ from relay.bus.envelopes import (
 from relay.bus.sockets import bind_router
 from relay.bus.topology import Topology, WorkerAddress
 from relay.core.slots import SLOT_COUNT
-from relay.front.bus import Bus
+from relay.front.bus import Bus, DeliverToSome, FromWorker
 
 WITHIN_S = 5.0
 MOST_A_TURN = 50
@@ -85,13 +85,13 @@ def send(request: int) -> SendToUser:
     return SendToUser(request, "alice", "bob", f"M{request}", 1000, b"12345678", b"frame")
 
 
-def run(scene: Callable[[Bus, Incarnations, list[ToFront]], Coroutine[Any, Any, None]]) -> None:
+def run(scene: Callable[[Bus, Incarnations, list[FromWorker]], Coroutine[Any, Any, None]]) -> None:
     async def play() -> None:
         with tempfile.TemporaryDirectory(prefix="relay-test-") as run_dir:
             worker = Incarnations(Path(run_dir))
-            heard: list[ToFront] = []
+            heard: list[FromWorker] = []
 
-            def receive(items: Iterator[ToFront], ends_s: float) -> bool:
+            def receive(items: Iterator[FromWorker], ends_s: float) -> bool:
                 assert ends_s == math.inf or ends_s - time.perf_counter() <= MOST_S_A_TURN
                 taken = list(items if ends_s == math.inf else islice(items, MOST_A_TURN))
                 heard.extend(taken)
@@ -121,7 +121,7 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def test_a_groups_envelope_is_taken_in_pieces_and_nothing_of_it_twice() -> None:
-    async def scene(bus: Bus, worker: Incarnations, heard: list[ToFront]) -> None:
+    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
         sessions = list(range(200))
         bus.follow(worker.next())
         bus.link_of(0).request(send(1), durable=True)
@@ -138,7 +138,7 @@ def test_a_groups_envelope_is_taken_in_pieces_and_nothing_of_it_twice() -> None:
         assert stored == Stored(1, 1000)
         taken: list[int] = []
         for piece in pieces:
-            assert isinstance(piece, DeliverToMany)
+            assert isinstance(piece, DeliverToSome)
             assert (piece.seq, piece.frame) == (7, b"to all")
             assert len(piece.sessions) < len(sessions) / 2
             taken += piece.sessions
@@ -148,7 +148,7 @@ def test_a_groups_envelope_is_taken_in_pieces_and_nothing_of_it_twice() -> None:
 
 
 def test_what_is_unconfirmed_goes_to_the_next_incarnation_once() -> None:
-    async def scene(bus: Bus, worker: Incarnations, heard: list[ToFront]) -> None:
+    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
         bus.follow(worker.next())
         bus.link_of(0).request(send(1), durable=True)
         assert await worker.receive() == [send(1)]
@@ -170,7 +170,7 @@ def test_what_is_unconfirmed_goes_to_the_next_incarnation_once() -> None:
 def test_r29_a_send_that_was_refused_is_not_repeated_though_its_batch_is_unconfirmed() -> None:
     """Or its author would be told that it is not stored, and its recipient would get it."""
 
-    async def scene(bus: Bus, worker: Incarnations, heard: list[ToFront]) -> None:
+    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
         bus.follow(worker.next())
         bus.link_of(0).request(send(1), durable=True)
         bus.link_of(0).request(send(2), durable=True)
@@ -187,7 +187,7 @@ def test_r29_a_send_that_was_refused_is_not_repeated_though_its_batch_is_unconfi
 
 
 def test_a_refusal_is_forgotten_with_the_confirmation_of_its_batch() -> None:
-    async def scene(bus: Bus, worker: Incarnations, heard: list[ToFront]) -> None:
+    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
         bus.follow(worker.next())
         link = bus.link_of(0)
         link.request(send(1), durable=True)
@@ -202,7 +202,7 @@ def test_a_refusal_is_forgotten_with_the_confirmation_of_its_batch() -> None:
 
 
 def test_other_work_gets_its_turn_while_a_worker_says_much() -> None:
-    async def scene(bus: Bus, worker: Incarnations, heard: list[ToFront]) -> None:
+    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
         loop = asyncio.get_running_loop()
         bus.follow(worker.next())
         bus.link_of(0).request(send(1), durable=True)
@@ -226,7 +226,7 @@ def test_other_work_gets_its_turn_while_a_worker_says_much() -> None:
 
 
 def test_what_a_worker_said_before_it_died_is_read_to_the_end() -> None:
-    async def scene(bus: Bus, worker: Incarnations, heard: list[ToFront]) -> None:
+    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
         bus.follow(worker.next())
         bus.link_of(0).request(send(1), durable=True)
         await worker.receive()
@@ -245,7 +245,7 @@ def test_what_a_worker_said_before_it_died_is_read_to_the_end() -> None:
 
 
 def test_a_large_batch_to_a_worker_is_sent_in_parts() -> None:
-    async def scene(bus: Bus, worker: Incarnations, heard: list[ToFront]) -> None:
+    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
         bus.follow(worker.next())
         for request in range(1_200):
             bus.link_of(0).request(send(request), durable=True)

@@ -661,7 +661,8 @@ class Child:
 class Relay:
     """A relay in processes of its own; as a context manager it is started and always cleaned up.
 
-    `config` is TOML text; `groups` maps a group's jid to its members' local parts.
+    `config` is TOML text; `groups` maps a group's jid to its members' local parts. `own_session`
+    keeps it out of the caller's session, whose Ctrl-C and niceness it then does not share.
     """
 
     def __init__(
@@ -671,12 +672,14 @@ class Relay:
         fronts: int = 1,
         config: str = "",
         groups: Mapping[str, Sequence[str]] | None = None,
+        own_session: bool = False,
     ) -> None:
         # Not below pytest's long tmp_path: the bus has sockets here, and their paths are bounded.
         self.directory = Path(tempfile.mkdtemp(prefix="relay-test-"))
         self.url = ""
         self._workers = workers
         self._fronts = fronts
+        self._own_session = own_session
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
         self._clients: list[SheetClient] = []
@@ -745,6 +748,7 @@ class Relay:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,
+                start_new_session=self._own_session,
             )
         self.url = self._url_of(self._read_ready_line())
         self.children()

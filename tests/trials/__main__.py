@@ -6,8 +6,10 @@ import argparse
 import asyncio
 import dataclasses
 import gc
+import os
 import resource
 import signal
+import subprocess
 import sys
 from typing import Any, Final
 
@@ -82,6 +84,15 @@ def banner(trial: Trial) -> str:
     return f"trial {trial.name}  " + "  ".join(f"{name}={value}" for name, value in options.items())
 
 
+def _run_in_session(argv: list[str]) -> int:
+    """Run the same there, and hand on what would end it."""
+    command = [sys.executable, "-m", "tests.trials", *argv]
+    with subprocess.Popen(command, start_new_session=True) as process:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: process.send_signal(number))
+        return process.wait()
+
+
 async def _run(trial: Trial, console: Console) -> Findings:
     running = asyncio.ensure_future(run(trial, console, nice=True))
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -90,8 +101,10 @@ async def _run(trial: Trial, console: Console) -> Findings:
 
 
 def main(argv: list[str]) -> int:
-    """Run what `argv` asks for; return the exit code."""
+    """Run what `argv` asks for, in a session of its own; return the exit code."""
     trial = parse(argv)
+    if os.getsid(0) != os.getpid():
+        return _run_in_session(argv)
     console = Console()
     console.print(banner(trial), highlight=False, soft_wrap=True)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)

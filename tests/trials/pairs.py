@@ -11,7 +11,6 @@ import argparse
 import asyncio
 import contextlib
 import itertools
-import signal
 import subprocess
 import sys
 import time
@@ -165,7 +164,6 @@ def main(argv: list[str]) -> None:
     parser.add_argument("--shard", type=int)
     parser.add_argument("--workers", type=int, required=True)
     given = parser.parse_args(argv)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for who started us
     uvloop.run(_serve(given.url, given))
 
 
@@ -179,7 +177,11 @@ class Pairs:
         command += [f"--pairs={pairs}", f"--every-ms={every_ms}", f"--workers={workers}"]
         command += [] if shard is None else [f"--shard={shard}"]
         self._process = subprocess.Popen(
-            command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            command,
+            cwd=REPOSITORY,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,  # not in the load's, whose priority is low
         )
 
     def __enter__(self) -> Self:

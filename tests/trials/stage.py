@@ -23,6 +23,7 @@ from collections.abc import (
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar, Final, TypeVar
 
 import psutil  # type: ignore[import-untyped]
@@ -44,6 +45,9 @@ SETTLE_S: Final = 40.0
 LOOK_S: Final = 0.05
 # The load stands for other machines, so it gets the CPU that the relay and the pairs leave.
 LOAD_NICENESS: Final = 10
+# Where the kernel shares the CPUs among sessions first, that counts within one only, and this
+# counts among them.
+SESSION_NICENESS: Final = Path("/proc/self/autogroup")
 # The log lines in which a process tells what it has counted.
 LAST_COUNTERS: Final = ("worker.counters", "front.stopped")
 
@@ -66,7 +70,7 @@ class Trial:
 
     workers: int = option(2, "worker processes")
     fronts: int = option(1, "front processes")
-    calm_s: float = option(10.0, "seconds of the calm phase")
+    calm_s: float = option(10.0, "seconds of each calm phase, before the load and after it")
     pairs: int = option(8, "pairs of other users, whose latency is measured; 0: none")
     every_ms: float = option(5.0, "ms between two messages of all the pairs together")
     memory_mib: float = option(64.0, "MiB that each process may take beyond what it has in calm")
@@ -227,8 +231,9 @@ class Stage:
         )
 
     async def finish(self) -> Findings:
-        """Hear the pairs, look at the memory that is left, stop the relay and judge."""
+        """Be calm again, hear the pairs, look at what memory is left, stop the relay and judge."""
         findings, trial = self.findings, self.trial
+        await self.calm()  # a shared machine is not the same a minute later
         if self._pairs is not None:
             findings.told = await self._pairs.end()
         findings.memory = dict(self._watch.uses(memory.now(self.seats())))
@@ -303,10 +308,19 @@ def _last_counters(log_text: str) -> Counter[str]:
 NOT_COUNTERS: Final = ("pid", "index", "incarnation", "worker", "front")
 
 
+def _step_back() -> None:
+    """Leave the CPUs to the relay and the pairs."""
+    os.nice(LOAD_NICENESS)
+    assert os.getsid(0) == os.getpid(), "not the niceness of somebody's terminal"
+    if SESSION_NICENESS.exists():
+        SESSION_NICENESS.write_text(str(LOAD_NICENESS))
+
+
 async def run(trial: Trial, console: Console, *, nice: bool = False) -> Findings:
     """Run `trial`; whatever happens, nothing is left running.
 
-    `nice` lowers this process's priority for good, once the relay and the pairs run.
+    `nice` lowers this process's priority for good, and that of its session, which must be its own,
+    once the relay and the pairs run.
 
     Raises:
         AssertionError: the relay did something else than what the trial can go on with.
@@ -315,7 +329,11 @@ async def run(trial: Trial, console: Console, *, nice: bool = False) -> Findings
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with ExitStack() as stack:
         relay = Relay(
-            workers=trial.workers, fronts=trial.fronts, config=trial.config, groups=trial.groups
+            workers=trial.workers,
+            fronts=trial.fronts,
+            config=trial.config,
+            groups=trial.groups,
+            own_session=True,
         )
         stack.callback(relay.clean_up)
         relay.start()
@@ -331,7 +349,7 @@ async def run(trial: Trial, console: Console, *, nice: bool = False) -> Findings
                 )
             )
         if nice:
-            os.nice(LOAD_NICENESS)
+            _step_back()
         progress = Progress(*columns, console=console, transient=True)
         if console.is_terminal:
             stack.enter_context(progress)

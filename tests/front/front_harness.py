@@ -1,0 +1,59 @@
+"""A front on a loop that the test turns."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import cast
+
+from relay.control import child_end
+from relay.front.server import Front
+from relay.process import Place
+from relay.settings import Settings
+
+
+class FakeLoop:
+    """A loop that the test turns, with a clock of its own."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self._soon: list[Callable[[], object]] = []
+        self._later: list[tuple[float, Callable[[], object]]] = []
+
+    def time(self) -> float:
+        return self.now_s
+
+    def call_soon(self, callback: Callable[[], object]) -> None:
+        self._soon.append(callback)
+
+    def call_later(self, delay_s: float, callback: Callable[[], object]) -> None:
+        self._later.append((self.now_s + delay_s, callback))
+
+    def turn(self) -> None:
+        """Call what was asked for soon, and what is due."""
+        soon, self._soon = self._soon, []
+        due = [callback for when_s, callback in self._later if when_s <= self.now_s]
+        self._later = [each for each in self._later if each[0] > self.now_s]
+        for callback in (*soon, *due):
+            callback()
+
+    def wait(self) -> None:
+        """Let time pass up to the next timer."""
+        self.now_s = max(self.now_s, min(when_s for when_s, _ in self._later))
+
+
+@contextmanager
+def front_on(loop: FakeLoop) -> Iterator[Front]:
+    """Yield a front without workers and without a socket to listen on."""
+    ours, theirs = socket.socketpair()
+    place = Place(Path("/nonexistent"), 0, 1, Settings(), child_end(theirs.detach()))
+    front = Front(place, cast("asyncio.AbstractEventLoop", loop))
+    try:
+        yield front
+    finally:
+        front.bus.context.term()
+        place.control.close()
+        ours.close()
