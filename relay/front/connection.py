@@ -14,7 +14,7 @@ from websockets.server import ServerProtocol
 from relay.bus.envelopes import ToWorker
 from relay.front.pinger import Pinger
 from relay.front.session import CLOSE_INTERNAL, Hold, Session
-from relay.front.wire import FrameSplitter, Other
+from relay.front.wire import FrameSplitter
 
 if TYPE_CHECKING:
     from relay.front.server import Front
@@ -48,6 +48,7 @@ class Connection(asyncio.Protocol):
         "_eof_sent",
         "_fragments",
         "_front",
+        "_head_end",
         "_holds",
         "_is_binary",
         "_out",
@@ -55,7 +56,6 @@ class Connection(asyncio.Protocol):
         "_rests",
         "_splitter",
         "_transport",
-        "_unread",
         "_ws",
         "session",
     )
@@ -67,6 +67,7 @@ class Connection(asyncio.Protocol):
         self.session = Session(front.next_session_number(), self, front.codec, settings)
         self._transport: asyncio.Transport
         self._pinger: Pinger | None = None  # from the handshake on
+        self._head_end = b""  # of the handshake, as far as it came: its last three bytes
         # From the handshake on, until it finds what only the library can make something of.
         self._splitter: FrameSplitter | None = None
         self._out: list[bytes] = []
@@ -74,7 +75,6 @@ class Connection(asyncio.Protocol):
         self._eof_sent = False
         self._holds = Hold(0)
         self._rests = False  # not read until the next loop turn
-        self._unread: list[bytes | Other] = []  # frames that came, for the next loop turn
         self._fragments = bytearray()
         self._is_binary = False
         self._auth_due_ms = 0
@@ -115,70 +115,86 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived; a fault in doing so ends this connection and no other (I7)."""
-        if self._unread:  # a close has ended its rest
-            self._take_unread(len(self._unread))
-        splitter = self._splitter
         try:
-            if splitter is None:
-                self._feed_library(data)
-            else:
-                frames = splitter.feed(data)
-                if len(frames) > MAX_FRAMES:
-                    self._unread = frames[MAX_FRAMES:]
-                    del frames[MAX_FRAMES:]
-                self._take(frames)
+            if self._pinger is None:
+                data = self._take_head(data)
+            if data:
+                self._take(data)
         except Exception:
             self.fail()
-        if (self._unread or len(data) >= LARGE_READ_BYTES) and not self._rests:
+        if not self._rests and (self._is_behind or len(data) >= LARGE_READ_BYTES):
             self._rest()
 
-    def _take(self, frames: list[bytes | Other]) -> None:
+    def _take_head(self, data: bytes) -> bytes:
+        """Give the library what is the handshake's; return what is behind it."""
+        seen = self._head_end + data
+        at = seen.find(b"\r\n\r\n")
+        end = len(data) if at < 0 else at + 4 - len(self._head_end)
+        self._head_end = seen[-3:]
+        self._feed_library(data[:end])
+        return data[end:]
+
+    def _take(self, data: bytes) -> None:
+        """Take frames, as many as one turn may; the splitter keeps the rest."""
+        splitter = self._splitter
+        if splitter is None:
+            self._feed_library(data)
+            return
         now_ms = self._front.now_ms()
-        for frame in frames:
+        for frame in splitter.feed(data, MAX_FRAMES):
             if isinstance(frame, bytes):
                 self._text(frame, now_ms)
             else:
                 self._feed_library(frame.raw)
-        splitter = self._splitter
-        if splitter is not None and splitter.gave_up and not self._unread:
+        if splitter.gave_up:
             self._splitter = None
 
-    def _take_unread(self, count: int) -> None:
-        frames = self._unread[:count]
-        del self._unread[:count]
+    def _take_more(self) -> None:
         try:
-            self._take(frames)
+            self._take(b"")
         except Exception:
             self.fail()
+
+    @property
+    def _is_behind(self) -> bool:
+        splitter = self._splitter
+        return splitter is not None and splitter.is_behind
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether something that was read has yet to be taken, or to be answered."""
+        return self._is_behind or self.session.has_pending
 
     def _rest(self) -> None:
         """Do no more for this client until others have had their turn."""
         self._rests = True
-        if not self._holds and not self._close_due_ms and not self._transport.is_closing():
+        if not self._transport.is_closing():
             self._transport.pause_reading()
         self._front.next_turn(self)
 
     def read_on(self) -> None:
         """Take what the last turn has left, and read again once there is nothing left of it."""
-        self._take_unread(MAX_FRAMES)
-        if self._unread:
+        if self._is_behind:
+            self._take_more()
+        if self._is_behind:
             self._front.next_turn(self)
             return
         self._rests = False
-        if not self._holds and not self._close_due_ms and not self._transport.is_closing():
+        if (not self._holds or self._close_due_ms) and not self._transport.is_closing():
             self._transport.resume_reading()
 
     def _feed_library(self, data: bytes) -> None:
         self._ws.receive_data(data)
         for event in self._ws.events_received():
             if isinstance(event, Request):
-                self._handshake(event, data)
+                self._handshake(event)
             elif isinstance(event, Frame):
                 self._frame(event)
         self._take_ws_output()
 
     def eof_received(self) -> bool:
         """Close when the client has; what it does not take by then is cut off."""
+        self._flush()
         self._ws.receive_eof()
         if self.session.is_read:
             self._end_session()
@@ -190,8 +206,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the session up; the queue holds what was not acked."""
-        if self._unread:
-            self._take_unread(len(self._unread))
+        while self._is_behind:
+            self._take_more()
         self._end_session()
         self._out.clear()
         self._front.lost(self)
@@ -199,7 +215,7 @@ class Connection(asyncio.Protocol):
     def _end_session(self) -> None:
         """Tell the session that its connection is gone; a fault in that ends no other one (I7)."""
         try:
-            self.session.lost()
+            self.session.lost(is_written=not self._out)
         except Exception:
             self._front.log.exception("connection.failed", session=self.session.number)
 
@@ -225,18 +241,16 @@ class Connection(asyncio.Protocol):
 
     # ------------------------------------------------------------------------------ WebSocket
 
-    def _handshake(self, request: Request, data: bytes) -> None:
+    def _handshake(self, request: Request) -> None:
         response = self._ws.accept(request)
         self._ws.send_response(response)
         self._take_ws_output()
         if self._ws.state is State.OPEN:
             self._pinger = Pinger(self._front.settings.keepalive, now_ms=self._front.clock_ms())
             self._reschedule()
-            # Of a client that does not wait for the answer the library has the first frames.
-            if data.find(b"\r\n\r\n") == len(data) - 4:
-                self._splitter = FrameSplitter(self._front.settings.limits.frame_bytes)
-                # Without the request and the answer, which the first one keeps: 2 KiB a client.
-                self._ws = self._protocol(State.OPEN)
+            self._splitter = FrameSplitter(self._front.settings.limits.frame_bytes)
+            # Without the request and the answer, which the first one keeps: 2 KiB a client.
+            self._ws = self._protocol(State.OPEN)
 
     def _frame(self, frame: Frame) -> None:
         match frame.opcode:
@@ -303,7 +317,7 @@ class Connection(asyncio.Protocol):
             self._close_due_ms = self._front.clock_ms() + CLOSE_TIMEOUT_MS
             # Whatever held reading, only the client's close is awaited now.
             self._holds = Hold(0)
-            if not self._transport.is_closing():
+            if not self._rests and not self._transport.is_closing():
                 self._transport.resume_reading()
             self._reschedule()
 

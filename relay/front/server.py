@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
@@ -54,7 +55,7 @@ MAX_FLUSHED = 64
 # at once it is acked at once: some 100 us of work a member, and everybody else's frames behind it.
 SPREAD_SOCKETS = 16
 SPREAD_EVERY_S = 0.004
-# Where very many wait they go faster, so that none waits for much longer than this.
+# Over a thousand are as many more at a time as it takes for the last one to wait no longer.
 SPREAD_WITHIN_S = 0.25
 # How many clients a stop sends away in a second: about what the next front can log in.
 DRAINED_PER_S = 2000
@@ -91,6 +92,7 @@ class Front:
         self._last_number = 0
         self._dirty: list[Connection] = []
         self._spread: OrderedDict[Connection, None] = OrderedDict()  # in the order of their turns
+        self._spread_most = 0  # who waited at a time, since nobody did
         self._direct_messages = 0  # up to the last tick
         self._is_alone = True  # no 1-1 message went by between the last two ticks
         self._last_frame = self._last_framed = b""
@@ -167,7 +169,7 @@ class Front:
             quota = int(count * share) - (count - len(leaving))
             staying = []
             for connection in leaving:
-                if quota > 0 and (late or not connection.session.has_pending):
+                if quota > 0 and (late or not connection.has_pending):
                     quota -= 1
                     connection.leave(CLOSE_RESTART, "shutdown", frames.DISCONNECT_SHUTDOWN)
                 else:
@@ -238,17 +240,19 @@ class Front:
 
     def _flush_some(self) -> None:
         waiting = self._spread
-        is_alone = self._is_alone and self._direct_messages == self.bus.direct_messages
-        for _ in range(min(len(waiting), MAX_FLUSHED if is_alone else SPREAD_SOCKETS)):
+        self._spread_most = max(self._spread_most, len(waiting))
+        if self._is_alone and self._direct_messages == self.bus.direct_messages:
+            count, pause_s = MAX_FLUSHED, 0.0
+        else:
+            share = math.ceil(self._spread_most * SPREAD_EVERY_S / SPREAD_WITHIN_S)
+            count, pause_s = max(SPREAD_SOCKETS, share), SPREAD_EVERY_S
+        for _ in range(min(len(waiting), count)):
             connection, _ = waiting.popitem(last=False)
             connection.flush()
-        if not waiting:
-            return
-        if is_alone:
-            self._loop.call_soon(self._flush_some)
-        else:
-            pause_s = min(SPREAD_EVERY_S, SPREAD_WITHIN_S * SPREAD_SOCKETS / len(waiting))
+        if waiting:
             self._loop.call_later(pause_s, self._flush_some)
+        else:
+            self._spread_most = 0
 
     def wait_for_room(self, connection: Connection, link: WorkerLink) -> None:
         """Do not read from `connection` until the worker of `link` has caught up."""

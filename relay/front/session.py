@@ -298,8 +298,8 @@ class Session:
         if self._state is State.NEW:
             self.end(CLOSE_AUTH, "no successful auth in time")
 
-    def lost(self) -> None:
-        """The connection is gone."""
+    def lost(self, *, is_written: bool = True) -> None:
+        """The connection is gone, perhaps before all was written that was to go out to it."""
         try:
             while self._is_full and self._held and self._state is State.LIVE:
                 # Its client said these before it went.
@@ -309,7 +309,7 @@ class Session:
         finally:
             if self.has_worker:
                 # Of a queue that is being packed only some is written; it counts when all is.
-                written = self._cursor if self._state is State.LIVE else 0
+                written = self._cursor if is_written and self._state is State.LIVE else 0
                 self._port.request(self._slot, CloseSession(self.number, written), durable=False)
             self._state = State.ENDED
             self._held = None

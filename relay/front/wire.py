@@ -51,17 +51,22 @@ class FrameSplitter:
     fails the connection in the right way.
     """
 
-    __slots__ = ("_buffer", "_in_fragments", "_max_size", "_wanted", "gave_up")
+    __slots__ = ("_buffer", "_in_fragments", "_max_size", "_wanted", "gave_up", "is_behind")
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
-        self._buffer = bytearray()  # the beginning of a frame, at most `max_size` and its header
+        self._buffer = bytearray()  # what is not cut yet
         self._wanted = 0  # how long it must be for the next look at it
         self._in_fragments = False  # the library has the beginning of a fragmented message
         self.gave_up = False
+        self.is_behind = False  # there may be more frames in what it was fed
 
-    def feed(self, data: bytes) -> list[bytes | Other]:
-        """Return in order what is complete: the payloads of whole texts, and the other frames."""
+    def feed(self, data: bytes, max_frames: int) -> list[bytes | Other]:
+        """Return in order what is complete: the payloads of whole texts, and the other frames.
+
+        What is left of `data` after `max_frames` is kept for the next call, as bytes: a frame may
+        be seven of them, and an object is many times that.
+        """
         if self._buffer:
             # Bytes that trickle in are looked at once a header and once a frame, not each time.
             self._buffer += data
@@ -72,7 +77,11 @@ class FrameSplitter:
         frames: list[bytes | Other] = []
         at, end = 0, len(data)
         wanted = 2
+        self.is_behind = False
         while end - at >= 2:
+            if len(frames) == max_frames:
+                self.is_behind = True
+                break
             first, second = data[at], data[at + 1]
             length = second & 0x7F
             body = at + 6  # behind the header and the mask

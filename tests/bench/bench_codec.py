@@ -45,7 +45,7 @@ def main() -> None:
         return len(payloads)
 
     def cut() -> int:
-        return len(FrameSplitter(settings.limits.frame_bytes).feed(stream))
+        return len(FrameSplitter(settings.limits.frame_bytes).feed(stream, COUNT))
 
     def frame() -> int:
         for payload in sends:

@@ -11,6 +11,7 @@ from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
 import zmq
 
 from relay.bus import envelopes
@@ -18,6 +19,7 @@ from relay.bus.envelopes import (
     DeliverToMany,
     FrontBatch,
     Refused,
+    SendToGroup,
     SendToUser,
     Stored,
     ToFront,
@@ -254,5 +256,35 @@ def test_a_large_batch_to_a_worker_is_sent_in_parts() -> None:
 
         assert [len(items) for items in received] == [500, 500, 200]
         assert [item for items in received for item in items] == [send(n) for n in range(1_200)]
+
+    run(scene)
+
+
+@pytest.mark.parametrize("kind", [SendToUser, SendToGroup])
+def test_a_batch_of_large_frames_to_a_worker_is_sent_in_parts(
+    kind: type[SendToUser | SendToGroup],
+) -> None:
+    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
+        bus.follow(worker.next())
+        sends = [
+            kind(number, "alice", "bob", f"M{number}", 1000, b"12345678", b"x" * 600_000)
+            for number in range(4)
+        ]
+        for envelope in sends:
+            bus.link_of(0).request(envelope, durable=True)
+
+        assert [await worker.receive() for _ in range(2)] == [sends[:2], sends[2:]]
+
+    run(scene)
+
+
+def test_messages_to_users_are_counted_and_those_to_groups_not() -> None:
+    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
+        bus.follow(worker.next())
+        to_group = SendToGroup(1, "alice", "hike", "M1", 1000, b"12345678", b"frame")
+        for envelope in (send(2), to_group, send(3)):
+            bus.link_of(0).request(envelope, durable=True)
+
+        assert bus.direct_messages == 2
 
     run(scene)

@@ -204,7 +204,7 @@ def test_r7_a_client_that_is_not_read_for_now_is_pinged_but_not_given_up(
 def test_i7_a_fault_in_the_end_of_a_session_is_logged_and_ends_nothing_else(
     front: FakeFront, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail() -> None:
+    def fail(**_: object) -> None:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(connection, "session", SimpleNamespace(number=1, is_read=True, lost=fail))

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from websockets.client import ClientProtocol
+from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from relay.front.connection import LARGE_READ_BYTES, MAX_FRAMES, Connection
 from relay.front.session import Hold
+from relay.front.wire import text_frame
 
 from .front_harness import FakeLoop, front_on
 
@@ -22,32 +24,44 @@ MANY = 3 * MAX_FRAMES
 
 
 class FakeTransport:
-    """A transport that is read or not."""
+    """A transport that is read or not; as uvloop's it heeds neither when it is closing."""
 
     def __init__(self) -> None:
         self.is_read = True
         self.closing = False
+        self.written = bytearray()
 
     def set_write_buffer_limits(self, *, high: int, low: int) -> None:
         pass
 
     def write(self, data: bytes) -> None:
+        self.written += data
+
+    def write_eof(self) -> None:
         pass
 
     def is_closing(self) -> bool:
         return self.closing
 
     def pause_reading(self) -> None:
-        assert not self.closing, "as uvloop's raises then"
-        self.is_read = False
+        self.is_read = self.is_read and self.closing
 
     def resume_reading(self) -> None:
-        assert not self.closing, "as uvloop's raises then"
-        self.is_read = True
+        self.is_read = self.is_read or not self.closing
+
+
+class FakeLog:
+    """A log of faults."""
+
+    def __init__(self) -> None:
+        self.faults: list[str] = []
+
+    def exception(self, event: str, **_: object) -> None:
+        self.faults.append(event)
 
 
 class Client:
-    """A client after its handshake, whose session notes what it receives."""
+    """A client whose session notes what it receives, from the handshake on."""
 
     def __init__(self, connection: Connection, transport: FakeTransport, loop: FakeLoop) -> None:
         self.connection = connection
@@ -55,28 +69,32 @@ class Client:
         self.loop = loop
         self.got: list[bytes] = []
         self.lost = False
+        self.was_written = True
         self.fails = False
         self._protocol = ClientProtocol(parse_uri("ws://127.0.0.1:9011/"))
         self._protocol.send_request(self._protocol.connect())
-        connection.data_received(b"".join(self._protocol.data_to_send()))
+        self.handshake = b"".join(self._protocol.data_to_send())
         session: Any = SimpleNamespace(
             number=connection.session.number,
             is_read=True,
             is_logged_in=True,
+            has_pending=False,
             receive=self._receive,
             lost=self._lose,
             end=lambda *_: None,
         )
         connection.session = session
-        self._protocol.state = connection._ws.state  # the answer is not looked at
+        self._protocol.state = State.OPEN  # the answer is not looked at
 
     def _receive(self, payload: bytes, *, now_ms: int) -> None:
         self.got.append(payload)
         if self.fails:
             raise RuntimeError("a bug")
 
-    def _lose(self) -> None:
+    def _lose(self, *, is_written: bool = True) -> None:
         self.lost = True
+        self.was_written = is_written
+        self.connection.session.is_read = False  # type: ignore[misc]
 
     def bytes_of(self, *texts: bytes) -> bytes:
         """Return them as frames of a client."""
@@ -95,13 +113,33 @@ class Client:
 
 
 @pytest.fixture
-def client() -> Iterator[Client]:
+def log() -> Iterator[FakeLog]:
+    """The front's log; a test that expects faults takes them out."""
+    log = FakeLog()
+    yield log
+    assert log.faults == []
+
+
+@pytest.fixture
+def stranger(log: FakeLog) -> Iterator[Client]:
+    """A client before its handshake."""
     loop = FakeLoop()
     with front_on(loop) as front:
+        front.log = cast("Any", log)
         connection = Connection(front)
         transport = FakeTransport()
         connection.connection_made(cast("asyncio.Transport", transport))
         yield Client(connection, transport, loop)
+
+
+@pytest.fixture
+def client(stranger: Client) -> Client:
+    """A client after its handshake."""
+    stranger.send(stranger.handshake)
+    stranger.loop.turn()
+    assert stranger.transport.written.startswith(b"HTTP/1.1 101")
+    stranger.transport.written.clear()
+    return stranger
 
 
 def texts(count: int) -> list[bytes]:
@@ -187,32 +225,133 @@ def test_a_close_behind_many_frames_comes_after_them(client: Client) -> None:
     assert client.lost
 
 
-def test_frames_that_are_read_after_a_close_of_ours_come_after_those_that_wait(
-    client: Client,
-) -> None:
-    """The end of a connection is read on at once, so that the client's close is seen."""
+def test_i7_one_that_floods_on_after_our_close_is_read_no_faster(client: Client) -> None:
+    """It is still read, because the close frame that answers ours is awaited."""
+    client.connection.close(1008, "too many malformed frames")
+
     client.send(client.bytes_of(*texts(MANY)))
+
+    assert len(client.got) == MAX_FRAMES
+    assert not client.transport.is_read
+    client.loop.turn()
+    client.loop.turn()
+    assert len(client.got) == MANY
+    assert client.transport.is_read
+
+
+def test_a_close_of_ours_amid_many_frames_does_not_have_more_of_them_read(client: Client) -> None:
+    client.send(client.bytes_of(*texts(MANY)))
+
     client.connection.close(1013, "slow")
 
-    client.send(client.bytes_of(b"the last"))
+    assert not client.transport.is_read
+    client.loop.turn()
+    client.loop.turn()
+    assert client.transport.is_read
 
-    assert client.got == [*texts(MANY), b"the last"]
+
+def test_after_a_close_of_ours_no_hold_keeps_the_clients_close_from_being_read(
+    client: Client,
+) -> None:
+    client.send(client.bytes_of(*texts(MANY)))
+    client.connection.close(1013, "slow")
+    client.connection.hold(Hold.WRITE)
+    client.loop.turn()
+    client.loop.turn()
+
+    assert client.transport.is_read
 
 
 def test_bytes_that_are_no_frame_behind_many_frames_come_after_them(client: Client) -> None:
     unmasked = b"\x81\x01x"
     client.send(client.bytes_of(*texts(MANY)) + unmasked)
     client.loop.turn()
-    assert client.connection._ws.close_code is None
+    assert not client.lost
 
     client.loop.turn()
     client.loop.turn()
 
     assert client.got == texts(MANY)
-    assert client.connection._ws.state.name in ("CLOSING", "CLOSED")
+    assert client.lost
+    client.connection.data_received(unmasked)  # and so is what comes behind
+    assert client.got == texts(MANY)
 
 
-def test_i7_a_fault_at_a_frame_of_a_later_turn_ends_one_connection(client: Client) -> None:
+@pytest.mark.parametrize("at", [1, 40, -5, -4, -3, -2, -1, None])
+def test_i7_frames_sent_with_the_handshake_are_taken_as_others_are(
+    stranger: Client, at: int | None
+) -> None:
+    """Wherever the stream is cut, and from then on too."""
+    start = len(stranger.handshake) if at is None else at % len(stranger.handshake)
+    stream = stranger.handshake + stranger.bytes_of(*texts(MANY))
+
+    stranger.send(stream[:start])
+    stranger.send(stream[start:])
+
+    assert stranger.got == texts(MAX_FRAMES)
+    assert not stranger.transport.is_read
+    stranger.loop.turn()
+    stranger.loop.turn()
+    assert stranger.got == texts(MANY)
+    stranger.send(stranger.bytes_of(*texts(MANY)))
+    assert len(stranger.got) == MANY + MAX_FRAMES
+
+
+def test_a_refused_handshake_has_no_frames_taken(stranger: Client) -> None:
+    stranger.send(b"GET / HTTP/1.1\r\nHost: relay\r\n\r\n" + stranger.bytes_of(b"x"))
+    stranger.loop.turn()
+
+    assert stranger.got == []
+    assert stranger.transport.written.startswith(b"HTTP/1.1 426")
+    stranger.connection.data_received(stranger.bytes_of(b"y"))
+    assert stranger.got == []
+
+
+def test_2_7_what_waited_to_be_written_when_the_connection_was_lost_was_not_sent(
+    client: Client,
+) -> None:
+    client.connection.write(b"one")
+    client.loop.turn()
+    client.connection.write(b"two")
+
+    client.connection.connection_lost(None)
+
+    assert not client.was_written
+
+
+def test_2_7_what_was_written_before_the_connection_was_lost_was_sent(client: Client) -> None:
+    client.connection.write(b"one")
+    client.loop.turn()
+
+    client.connection.connection_lost(None)
+
+    assert client.was_written
+
+
+def test_2_7_what_waits_to_be_written_is_written_to_one_who_only_sends_no_more(
+    client: Client,
+) -> None:
+    client.connection.write(b"one")
+
+    client.connection.eof_received()
+
+    assert client.transport.written.startswith(text_frame(b"one"))
+    assert client.was_written
+
+
+def test_what_was_read_is_pending_until_its_turn(client: Client) -> None:
+    client.send(client.bytes_of(*texts(MANY)))
+    assert client.connection.has_pending
+
+    client.loop.turn()
+    client.loop.turn()
+
+    assert not client.connection.has_pending
+
+
+def test_i7_a_fault_at_a_frame_of_a_later_turn_ends_one_connection(
+    client: Client, log: FakeLog
+) -> None:
     ended: list[object] = []
     client.connection.session.end = lambda *given: ended.append(given)  # type: ignore[method-assign]
     client.send(client.bytes_of(*texts(MANY)))
@@ -221,3 +360,5 @@ def test_i7_a_fault_at_a_frame_of_a_later_turn_ends_one_connection(client: Clien
     client.loop.turn()
 
     assert len(ended) == 1
+    assert log.faults == ["connection.failed"]
+    log.faults.clear()

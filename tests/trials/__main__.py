@@ -85,11 +85,11 @@ def banner(trial: Trial) -> str:
 
 
 def _run_in_session(argv: list[str]) -> int:
-    """Run the same there, and hand on what would end it."""
+    """Run the same there, and end it when we are to end."""
     command = [sys.executable, "-m", "tests.trials", *argv]
     with subprocess.Popen(command, start_new_session=True) as process:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda number, _: process.send_signal(number))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda *_: process.terminate())
         return process.wait()
 
 

@@ -48,6 +48,7 @@ LOAD_NICENESS: Final = 10
 # Where the kernel shares the CPUs among sessions first, that counts within one only, and this
 # counts among them.
 SESSION_NICENESS: Final = Path("/proc/self/autogroup")
+AUTOGROUP_S: Final = 0.1  # one user's may be written so often
 # The log lines in which a process tells what it has counted.
 LAST_COUNTERS: Final = ("worker.counters", "front.stopped")
 
@@ -312,8 +313,13 @@ def _step_back() -> None:
     """Leave the CPUs to the relay and the pairs."""
     os.nice(LOAD_NICENESS)
     assert os.getsid(0) == os.getpid(), "not the niceness of somebody's terminal"
-    if SESSION_NICENESS.exists():
-        SESSION_NICENESS.write_text(str(LOAD_NICENESS))
+    while SESSION_NICENESS.exists():
+        try:
+            SESSION_NICENESS.write_text(str(LOAD_NICENESS))
+        except BlockingIOError:
+            time.sleep(AUTOGROUP_S)  # somebody was faster
+        else:
+            break
 
 
 async def run(trial: Trial, console: Console, *, nice: bool = False) -> Findings:
