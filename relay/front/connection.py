@@ -56,6 +56,7 @@ class Connection(asyncio.Protocol):
         "_rests",
         "_splitter",
         "_transport",
+        "_written",
         "_ws",
         "session",
     )
@@ -71,6 +72,7 @@ class Connection(asyncio.Protocol):
         # From the handshake on, until it finds what only the library can make something of.
         self._splitter: FrameSplitter | None = None
         self._out: list[bytes] = []
+        self._written = 0  # the session's cursor as of the last write
         self._dirty = False
         self._eof_sent = False
         self._holds = Hold(0)
@@ -116,10 +118,9 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what arrived; a fault in doing so ends this connection and no other (I7)."""
         try:
-            if self._pinger is None:
-                data = self._take_head(data)
-            if data:
-                self._take(data)
+            frames = self._take_head(data) if self._pinger is None else data
+            if frames:
+                self._take(frames)
         except Exception:
             self.fail()
         if not self._rests and (self._is_behind or len(data) >= LARGE_READ_BYTES):
@@ -130,7 +131,7 @@ class Connection(asyncio.Protocol):
         seen = self._head_end + data
         at = seen.find(b"\r\n\r\n")
         end = len(data) if at < 0 else at + 4 - len(self._head_end)
-        self._head_end = seen[-3:]
+        self._head_end = seen[-3:] if at < 0 else b""
         self._feed_library(data[:end])
         return data[end:]
 
@@ -140,14 +141,15 @@ class Connection(asyncio.Protocol):
         if splitter is None:
             self._feed_library(data)
             return
+        frames = splitter.feed(data, MAX_FRAMES)
+        if splitter.gave_up:
+            self._splitter = None
         now_ms = self._front.now_ms()
-        for frame in splitter.feed(data, MAX_FRAMES):
+        for frame in frames:
             if isinstance(frame, bytes):
                 self._text(frame, now_ms)
             else:
                 self._feed_library(frame.raw)
-        if splitter.gave_up:
-            self._splitter = None
 
     def _take_more(self) -> None:
         try:
@@ -163,7 +165,7 @@ class Connection(asyncio.Protocol):
     @property
     def has_pending(self) -> bool:
         """Whether something that was read has yet to be taken, or to be answered."""
-        return self._is_behind or self.session.has_pending
+        return self.session.is_read and (self._is_behind or self.session.has_pending)
 
     def _rest(self) -> None:
         """Do no more for this client until others have had their turn."""
@@ -215,7 +217,7 @@ class Connection(asyncio.Protocol):
     def _end_session(self) -> None:
         """Tell the session that its connection is gone; a fault in that ends no other one (I7)."""
         try:
-            self.session.lost(is_written=not self._out)
+            self.session.lost(written=self._written)
         except Exception:
             self._front.log.exception("connection.failed", session=self.session.number)
 
@@ -420,6 +422,7 @@ class Connection(asyncio.Protocol):
         if self._eof_sent or self._transport.is_closing():
             return
         self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        self._written = self.session.cursor
         if self._blocked_due_ms and not self._close_due_ms:
             limit = self._front.settings.flow.session_max_bytes
             if self._transport.get_write_buffer_size() > limit:

@@ -55,7 +55,7 @@ MAX_FLUSHED = 64
 # at once it is acked at once: some 100 us of work a member, and everybody else's frames behind it.
 SPREAD_SOCKETS = 16
 SPREAD_EVERY_S = 0.004
-# Over a thousand are as many more at a time as it takes for the last one to wait no longer.
+# Over a thousand go faster, by as much as it takes for the last one to wait no longer.
 SPREAD_WITHIN_S = 0.25
 # How many clients a stop sends away in a second: about what the next front can log in.
 DRAINED_PER_S = 2000
@@ -245,7 +245,8 @@ class Front:
             count, pause_s = MAX_FLUSHED, 0.0
         else:
             share = math.ceil(self._spread_most * SPREAD_EVERY_S / SPREAD_WITHIN_S)
-            count, pause_s = max(SPREAD_SOCKETS, share), SPREAD_EVERY_S
+            count = min(max(SPREAD_SOCKETS, share), MAX_FLUSHED)
+            pause_s = SPREAD_EVERY_S * min(1.0, count / share)
         for _ in range(min(len(waiting), count)):
             connection, _ = waiting.popitem(last=False)
             connection.flush()

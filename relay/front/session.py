@@ -224,6 +224,11 @@ class Session:
         return bool(self._pending)
 
     @property
+    def cursor(self) -> int:
+        """The entry up to which all has been given to the port."""
+        return self._cursor
+
+    @property
     def receipts_written(self) -> int:
         """The entry up to which every receipt has been written; a ping sent now covers them."""
         return min(self._receipts, min(self._stashed, default=self._receipts + 1) - 1)
@@ -298,8 +303,8 @@ class Session:
         if self._state is State.NEW:
             self.end(CLOSE_AUTH, "no successful auth in time")
 
-    def lost(self, *, is_written: bool = True) -> None:
-        """The connection is gone, perhaps before all was written that was to go out to it."""
+    def lost(self, *, written: int | None = None) -> None:
+        """The connection is gone; of entries it was sent those up to `written`, None: all."""
         try:
             while self._is_full and self._held and self._state is State.LIVE:
                 # Its client said these before it went.
@@ -309,8 +314,10 @@ class Session:
         finally:
             if self.has_worker:
                 # Of a queue that is being packed only some is written; it counts when all is.
-                written = self._cursor if is_written and self._state is State.LIVE else 0
-                self._port.request(self._slot, CloseSession(self.number, written), durable=False)
+                cursor = 0
+                if self._state is State.LIVE:
+                    cursor = self._cursor if written is None else written
+                self._port.request(self._slot, CloseSession(self.number, cursor), durable=False)
             self._state = State.ENDED
             self._held = None
             self._pending.clear()  # their answers have no reader

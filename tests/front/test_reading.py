@@ -69,7 +69,7 @@ class Client:
         self.loop = loop
         self.got: list[bytes] = []
         self.lost = False
-        self.was_written = True
+        self.written: int | None = None
         self.fails = False
         self._protocol = ClientProtocol(parse_uri("ws://127.0.0.1:9011/"))
         self._protocol.send_request(self._protocol.connect())
@@ -79,6 +79,7 @@ class Client:
             is_read=True,
             is_logged_in=True,
             has_pending=False,
+            cursor=0,
             receive=self._receive,
             lost=self._lose,
             end=lambda *_: None,
@@ -91,9 +92,9 @@ class Client:
         if self.fails:
             raise RuntimeError("a bug")
 
-    def _lose(self, *, is_written: bool = True) -> None:
+    def _lose(self, *, written: int | None = None) -> None:
         self.lost = True
-        self.was_written = is_written
+        self.written = written
         self.connection.session.is_read = False  # type: ignore[misc]
 
     def bytes_of(self, *texts: bytes) -> bytes:
@@ -307,36 +308,52 @@ def test_a_refused_handshake_has_no_frames_taken(stranger: Client) -> None:
     assert stranger.got == []
 
 
+def write_entry(client: Client, seq: int, text: bytes) -> None:
+    """Have its session write an entry, as it does."""
+    client.connection.session.cursor = seq  # type: ignore[misc]
+    client.connection.write(text)
+
+
+@pytest.mark.parametrize("closing", [False, True])
 def test_2_7_what_waited_to_be_written_when_the_connection_was_lost_was_not_sent(
-    client: Client,
+    client: Client, closing: bool
 ) -> None:
-    client.connection.write(b"one")
+    write_entry(client, 5, b"one")
     client.loop.turn()
-    client.connection.write(b"two")
+    write_entry(client, 6, b"two")
+    client.transport.closing = closing
+    if closing:
+        client.loop.turn()
 
     client.connection.connection_lost(None)
 
-    assert not client.was_written
+    assert client.written == 5
 
 
-def test_2_7_what_was_written_before_the_connection_was_lost_was_sent(client: Client) -> None:
-    client.connection.write(b"one")
-    client.loop.turn()
-
-    client.connection.connection_lost(None)
-
-    assert client.was_written
-
-
-def test_2_7_what_waits_to_be_written_is_written_to_one_who_only_sends_no_more(
-    client: Client,
-) -> None:
-    client.connection.write(b"one")
+def test_2_7_what_waits_is_written_to_one_who_will_send_no_more(client: Client) -> None:
+    write_entry(client, 5, b"one")
 
     client.connection.eof_received()
 
     assert client.transport.written.startswith(text_frame(b"one"))
-    assert client.was_written
+    assert client.written == 5
+
+
+def test_i7_one_whose_handshake_is_none_is_read_no_faster(stranger: Client) -> None:
+    stranger.send(b"x" * LARGE_READ_BYTES)
+
+    assert not stranger.transport.is_read
+    stranger.loop.turn()
+    stranger.send(b"x" * LARGE_READ_BYTES)
+    assert not stranger.transport.is_read
+
+
+def test_one_who_was_sent_away_is_not_waited_for(client: Client) -> None:
+    client.send(client.bytes_of(*texts(MANY)))
+
+    client.connection.session.lost()
+
+    assert not client.connection.has_pending
 
 
 def test_what_was_read_is_pending_until_its_turn(client: Client) -> None:

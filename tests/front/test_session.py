@@ -1186,6 +1186,19 @@ def test_an_end_during_the_login_takes_the_session_back(client: Client) -> None:
     after_the_end(client)
 
 
+@pytest.mark.parametrize(("written", "told"), [(None, 8), (7, 7), (0, 0)])
+def test_2_7_the_worker_hears_how_far_entries_were_written_when_the_connection_was_lost(
+    alice: Client, written: int | None, told: int
+) -> None:
+    alice.session.deliver(7, "", b"one")
+    alice.session.deliver(8, "", b"two")
+    assert alice.session.cursor == 8
+
+    alice.session.lost(written=written)
+
+    assert alice.requests()[-1] == CloseSession(NUMBER, told)
+
+
 # ---------------------------------------------------------------------------------- receipts
 
 

@@ -60,7 +60,9 @@ class Scene:
         transport: Any = FakeTransport(self.written, number)
         connection.connection_made(cast("asyncio.Transport", transport))
         session: Any = SimpleNamespace(
-            number=number, deliver=lambda seq, receipt_for, frame: connection.write(frame)
+            number=number,
+            cursor=0,
+            deliver=lambda seq, receipt_for, frame: connection.write(frame),
         )
         connection.session = session
         return number
@@ -180,9 +182,10 @@ def test_members_who_left_meanwhile_cost_the_others_nothing(scene: Scene) -> Non
     assert scene.numbers() == members[:50] + members[51:]
 
 
-def test_very_many_members_do_not_wait_longer_than_many(scene: Scene) -> None:
+@pytest.mark.parametrize("count", [1000, 3000, 6000])
+def test_very_many_members_do_not_wait_longer_than_many(scene: Scene, count: int) -> None:
     scene.somebody_chats()
-    members = scene.connect(3000)
+    members = scene.connect(count)
     scene.receive(DeliverToSome(members, 2, b"to all"))
     scene.loop.turn()
     began_s = scene.loop.now_s
