@@ -132,7 +132,7 @@ def test_killed_workers_come_back_to_open_sockets_and_full_mailboxes() -> None:
 # --- the command line ------------------------------------------------------------------------
 
 
-def trials(*options: str) -> subprocess.Popen[str]:
+def trials(*options: str, own_session: bool = True) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "tests.trials", *options],
         cwd=REPOSITORY,
@@ -141,7 +141,7 @@ def trials(*options: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, "COLUMNS": "200"},
-        start_new_session=True,
+        start_new_session=own_session,
     )
 
 
@@ -156,8 +156,10 @@ def test_a_claim_that_does_not_hold_is_told_and_exits_with_1() -> None:
     assert "507 37  ack 1 77" in output
 
 
-def test_an_interrupted_trial_leaves_no_process_behind() -> None:
-    with trials("flood", "--seconds", "50") as process:
+@pytest.mark.parametrize("own_session", [True, False])
+def test_an_interrupted_trial_leaves_no_process_behind(own_session: bool) -> None:
+    """Nor where it was started in a terminal's session, and so starts another of its own."""
+    with trials("flood", "--seconds", "50", own_session=own_session) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line.startswith("flood: calm"):
