@@ -313,11 +313,14 @@ def _step_back() -> None:
     """Leave the CPUs to the relay and the pairs."""
     os.nice(LOAD_NICENESS)
     assert os.getsid(0) == os.getpid(), "not the niceness of somebody's terminal"
+    deadline = time.monotonic() + SETTLE_S
     while SESSION_NICENESS.exists():
         try:
             SESSION_NICENESS.write_text(str(LOAD_NICENESS))
-        except BlockingIOError:
-            time.sleep(AUTOGROUP_S)  # somebody was faster
+        except BlockingIOError:  # somebody was faster
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(AUTOGROUP_S)
         else:
             break
 
