@@ -304,7 +304,7 @@ class Session:
             self.end(CLOSE_AUTH, "no successful auth in time")
 
     def lost(self, *, written: int | None = None) -> None:
-        """The connection is gone; of entries it was sent those up to `written`, None: all."""
+        """The connection is gone; entries reached it up to `written`, or all where that is None."""
         try:
             while self._is_full and self._held and self._state is State.LIVE:
                 # Its client said these before it went.

@@ -1,4 +1,4 @@
-"""A front on a loop that the test turns."""
+"""A front of its own for a test, perhaps on a loop that the test turns."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class FakeLoop:
 
 
 @contextmanager
-def front_on(loop: FakeLoop) -> Iterator[Front]:
+def front_on(loop: FakeLoop | asyncio.AbstractEventLoop) -> Iterator[Front]:
     """Yield a front without workers and without a socket to listen on."""
     ours, theirs = socket.socketpair()
     place = Place(Path("/nonexistent"), 0, 1, Settings(), child_end(theirs.detach()))
@@ -54,6 +54,6 @@ def front_on(loop: FakeLoop) -> Iterator[Front]:
     try:
         yield front
     finally:
-        front.bus.context.term()
+        front.bus.close()
         place.control.close()
         ours.close()

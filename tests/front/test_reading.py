@@ -214,16 +214,23 @@ def test_what_was_read_counts_though_the_connection_is_lost_before_its_turn(clie
     client.loop.turn()  # nobody is left to read from
 
 
-def test_a_close_behind_many_frames_comes_after_them(client: Client) -> None:
-    client.send(client.bytes_of(*texts(MANY)) + client.close_frame())
+@pytest.mark.parametrize("end", ["a close frame", "no frame"])
+def test_what_ends_the_connection_behind_many_frames_comes_after_them(
+    client: Client, end: str
+) -> None:
+    frames = client.bytes_of(*texts(MANY))
+    last = client.close_frame() if end == "a close frame" else b"\x81\x01x"  # unmasked
+
+    client.send(frames + last)
     client.loop.turn()
     assert not client.lost
-
     client.loop.turn()
     client.loop.turn()
 
     assert client.got == texts(MANY)
     assert client.lost
+    client.connection.data_received(b"and more")  # nothing is made of it
+    assert client.got == texts(MANY)
 
 
 def test_i7_one_that_floods_on_after_our_close_is_read_no_faster(client: Client) -> None:
@@ -261,21 +268,6 @@ def test_after_a_close_of_ours_no_hold_keeps_the_clients_close_from_being_read(
     client.loop.turn()
 
     assert client.transport.is_read
-
-
-def test_bytes_that_are_no_frame_behind_many_frames_come_after_them(client: Client) -> None:
-    unmasked = b"\x81\x01x"
-    client.send(client.bytes_of(*texts(MANY)) + unmasked)
-    client.loop.turn()
-    assert not client.lost
-
-    client.loop.turn()
-    client.loop.turn()
-
-    assert client.got == texts(MANY)
-    assert client.lost
-    client.connection.data_received(unmasked)  # and so is what comes behind
-    assert client.got == texts(MANY)
 
 
 @pytest.mark.parametrize("at", [1, 40, -5, -4, -3, -2, -1, None])

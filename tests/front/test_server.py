@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
-import socket
 from collections.abc import Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from relay.bus.envelopes import Deliver, Page, Stored, ToFront
-from relay.control import child_end
-from relay.front.server import Front
-from relay.process import Place
-from relay.settings import Settings
+
+from .front_harness import front_on
 
 
 class FakeConnection:
@@ -53,41 +49,31 @@ def test_i7_a_fault_at_what_a_worker_says_ends_one_connection(
     """Frames of the client may have waited for it."""
 
     async def live() -> None:
-        ours, theirs = socket.socketpair()
-        place = Place(Path("/nonexistent"), 0, 1, Settings(), child_end(theirs.detach()))
-        front = Front(place, asyncio.get_running_loop())
-        faulty, sound = FakeConnection(fails=True), FakeConnection(fails=False)
-        connections: Any = {1: faulty, 2: sound}
-        front._connections = connections
+        with front_on(asyncio.get_running_loop()) as front:
+            faulty, sound = FakeConnection(fails=True), FakeConnection(fails=False)
+            connections: Any = {1: faulty, 2: sound}
+            front._connections = connections
 
-        front._receive(iter([item, next_item]), math.inf)
+            front._receive(iter([item, next_item]), math.inf)
 
-        assert faulty.failed
-        assert (sound.told, sound.failed) == (1, False)
-        front.bus.close()
-        place.control.close()
-        ours.close()
+            assert faulty.failed
+            assert (sound.told, sound.failed) == (1, False)
 
     asyncio.run(live())
 
 
 def test_envelopes_are_handed_out_until_the_time_is_over_and_then_from_there_on() -> None:
     async def live() -> None:
-        ours, theirs = socket.socketpair()
-        place = Place(Path("/nonexistent"), 0, 1, Settings(), child_end(theirs.detach()))
-        front = Front(place, asyncio.get_running_loop())
-        connection = FakeConnection(fails=False)
-        connections: Any = {2: connection}
-        front._connections = connections
-        items: Iterator[ToFront] = iter([Deliver(2, number, "", b"") for number in range(1, 4)])
+        with front_on(asyncio.get_running_loop()) as front:
+            connection = FakeConnection(fails=False)
+            connections: Any = {2: connection}
+            front._connections = connections
+            items: Iterator[ToFront] = iter([Deliver(2, number, "", b"") for number in range(1, 4)])
 
-        assert not front._receive(items, 0.0)  # it is over already: one is taken all the same
-        assert connection.told == 1
-        assert front._receive(items, math.inf)
-        assert connection.told == 3
-        front.bus.close()
-        place.control.close()
-        ours.close()
+            assert not front._receive(items, 0.0)  # it is over already: one is taken all the same
+            assert connection.told == 1
+            assert front._receive(items, math.inf)
+            assert connection.told == 3
 
     asyncio.run(live())
 
@@ -95,29 +81,26 @@ def test_envelopes_are_handed_out_until_the_time_is_over_and_then_from_there_on(
 def test_other_work_gets_its_turn_while_very_many_sockets_are_written() -> None:
     async def live() -> None:
         loop = asyncio.get_running_loop()
-        ours, theirs = socket.socketpair()
-        place = Place(Path("/nonexistent"), 0, 1, Settings(), child_end(theirs.detach()))
-        front = Front(place, loop)
-        written: list[int] = []
-        seen: list[int] = []
+        with front_on(loop) as front:
+            written: list[int] = []
+            seen: list[int] = []
 
-        def watch() -> None:
-            seen.append(len(written))
-            if len(written) < 200:
-                loop.call_soon(watch)
+            def watch() -> None:
+                seen.append(len(written))
+                if len(written) < 200:
+                    loop.call_soon(watch)
 
-        for number in range(200):
-            connection: Any = SimpleNamespace(flush=lambda number=number: written.append(number))
-            front.flush_soon(connection)
-        loop.call_soon(watch)
-        async with asyncio.timeout(5):
-            while len(written) < 200:
-                await asyncio.sleep(0)
+            for number in range(200):
+                connection: Any = SimpleNamespace(
+                    flush=lambda number=number: written.append(number)
+                )
+                front.flush_soon(connection)
+            loop.call_soon(watch)
+            async with asyncio.timeout(5):
+                while len(written) < 200:
+                    await asyncio.sleep(0)
 
-        assert written == list(range(200))
-        assert seen[:4] == [64, 128, 192, 200]
-        front.bus.close()
-        place.control.close()
-        ours.close()
+            assert written == list(range(200))
+            assert seen[:4] == [64, 128, 192, 200]
 
     asyncio.run(live())
