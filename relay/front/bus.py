@@ -35,7 +35,7 @@ from relay.core.slots import SLOT_COUNT
 
 # How long the envelopes of one link may take before other work gets its turn. By time and not by
 # number, because an envelope is work for 5 us or for 5 ms: an answer may set 16 held frames free.
-_MAX_READ_S = 0.002
+_MAX_READ_S = 0.001
 # The envelope of a group may be for thousands of sessions: so many are served between two looks at
 # the clock. One for more is that of a large group (`DeliverToSome`).
 _PIECE = 64

@@ -51,23 +51,42 @@ class FrameSplitter:
     fails the connection in the right way.
     """
 
-    __slots__ = ("_buffer", "_in_fragments", "_max_size", "_wanted", "gave_up", "is_behind")
+    __slots__ = (
+        "_at",
+        "_buffer",
+        "_in_fragments",
+        "_max_size",
+        "_unread",
+        "_wanted",
+        "gave_up",
+    )
 
     def __init__(self, max_size: int) -> None:
         self._max_size = max_size
-        self._buffer = bytearray()  # what is not cut yet
+        self._unread = b""  # what the last call was fed, if it stopped amid that,
+        self._at = 0  # and where
+        self._buffer = bytearray()  # the beginning of a frame
         self._wanted = 0  # how long it must be for the next look at it
         self._in_fragments = False  # the library has the beginning of a fragmented message
         self.gave_up = False
-        self.is_behind = False  # there may be more frames in what it was fed
 
-    def feed(self, data: bytes, max_frames: int) -> list[bytes | Other]:
+    @property
+    def is_behind(self) -> bool:
+        """Whether there may be more frames in what it was fed."""
+        return bool(self._unread)
+
+    def feed(self, data: bytes, *, max_frames: int, max_bytes: int) -> list[bytes | Other]:
         """Return in order what is complete: the payloads of whole texts, and the other frames.
 
-        What is left of `data` after `max_frames` is kept for the next call, as bytes: a frame may
-        be seven of them, and an object is many times that.
+        It stops behind `max_frames` frames, or the one with which they are `max_bytes` or more.
+        What is left of `data` is kept for the next call, as bytes: a frame may be seven of them,
+        and an object is many times that.
         """
-        if self._buffer:
+        at = 0
+        if self._unread:
+            data, at = (self._unread[self._at :] + data, 0) if data else (self._unread, self._at)
+            self._unread = b""
+        elif self._buffer:
             # Bytes that trickle in are looked at once a header and once a frame, not each time.
             self._buffer += data
             if len(self._buffer) < self._wanted:
@@ -75,13 +94,12 @@ class FrameSplitter:
             data = bytes(self._buffer)
             self._buffer.clear()
         frames: list[bytes | Other] = []
-        at, end = 0, len(data)
+        end, enough = len(data), at + max_bytes
         wanted = 2
-        self.is_behind = False
         while end - at >= 2:
-            if len(frames) == max_frames:
-                self.is_behind = True
-                break
+            if len(frames) == max_frames or at >= enough:
+                self._unread, self._at = data, at
+                return frames
             first, second = data[at], data[at + 1]
             length = second & 0x7F
             body = at + 6  # behind the header and the mask

@@ -45,7 +45,8 @@ def main() -> None:
         return len(payloads)
 
     def cut() -> int:
-        return len(FrameSplitter(settings.limits.frame_bytes).feed(stream, COUNT))
+        splitter = FrameSplitter(settings.limits.frame_bytes)
+        return len(splitter.feed(stream, max_frames=COUNT, max_bytes=len(stream)))
 
     def frame() -> int:
         for payload in sends:

@@ -32,7 +32,7 @@ from relay.front.bus import Bus, DeliverToSome, FromWorker
 
 WITHIN_S = 5.0
 MOST_A_TURN = 50
-MOST_S_A_TURN = 0.002
+MOST_S_A_TURN = 0.001
 
 
 class Incarnations:

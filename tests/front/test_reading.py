@@ -11,7 +11,12 @@ from websockets.client import ClientProtocol
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from relay.front.connection import LARGE_READ_BYTES, MAX_FRAMES, Connection
+from relay.front.connection import (
+    LARGE_READ_BYTES,
+    MAX_FRAME_BYTES,
+    MAX_FRAMES,
+    Connection,
+)
 from relay.front.session import Hold
 from relay.front.wire import text_frame
 
@@ -157,6 +162,20 @@ def test_i7_of_many_frames_in_one_read_a_turn_takes_some(client: Client) -> None
     assert not client.transport.is_read
     client.loop.turn()
     assert client.got == texts(MANY)
+    assert client.transport.is_read
+
+
+def test_i7_of_large_frames_in_one_read_a_turn_takes_few(client: Client) -> None:
+    large = [b"x" * (MAX_FRAME_BYTES // 2), b"y" * MAX_FRAME_BYTES, b"z" * (2 * MAX_FRAME_BYTES)]
+
+    client.send(client.bytes_of(*large, b"small"))
+
+    assert client.got == large[:2]
+    assert not client.transport.is_read
+    client.loop.turn()
+    assert client.got == large
+    client.loop.turn()
+    assert client.got == [*large, b"small"]
     assert client.transport.is_read
 
 

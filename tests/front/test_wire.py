@@ -36,18 +36,34 @@ def from_a_client(payload: bytes, opcode: Opcode = Opcode.TEXT, *, fin: bool = T
 
 
 def fed(
-    splitter: FrameSplitter, chunks: list[bytes], max_frames: int = 1000
+    splitter: FrameSplitter,
+    chunks: list[bytes],
+    *,
+    max_frames: int = 1000,
+    max_bytes: int = 1_000_000,
+    waits: bool = True,
 ) -> list[bytes | Other]:
-    """Feed the chunks, each with as many calls as it takes."""
+    """Feed the chunks; whoever `waits` feeds the next one when nothing is left of the last."""
     frames: list[bytes | Other] = []
+
+    def take(data: bytes) -> None:
+        cut = splitter.feed(data, max_frames=max_frames, max_bytes=max_bytes)
+        assert len(cut) <= max_frames
+        assert sum(map(raw_length, cut[:-1])) < max_bytes
+        frames.extend(cut)
+
     for chunk in chunks:
-        data = chunk
-        while data or splitter.is_behind:
-            cut = splitter.feed(data, max_frames)
-            assert len(cut) <= max_frames
-            frames += cut
-            data = b""
+        take(chunk)
+        while waits and splitter.is_behind:
+            take(b"")
+    while splitter.is_behind:
+        take(b"")
     return frames
+
+
+def raw_length(frame: bytes | Other) -> int:
+    """Return how many bytes the client sent for it."""
+    return len(frame.raw if isinstance(frame, Other) else from_a_client(frame))
 
 
 @st.composite
@@ -83,14 +99,15 @@ def client_streams(draw: st.DrawFn) -> tuple[list[bytes], list[bytes | Other]]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(client_streams(), st.integers(1, 8))
+@given(client_streams(), st.integers(1, 8), st.sampled_from([1, 10, 400, 70_000]), st.booleans())
 def test_a_stream_comes_out_in_frames_however_it_is_cut_and_taken(
-    case: tuple[list[bytes], list[bytes | Other]], max_frames: int
+    case: tuple[list[bytes], list[bytes | Other]], max_frames: int, max_bytes: int, waits: bool
 ) -> None:
     chunks, expected = case
     splitter = FrameSplitter(MAX_SIZE)
 
-    assert fed(splitter, chunks, max_frames) == expected
+    frames = fed(splitter, chunks, max_frames=max_frames, max_bytes=max_bytes, waits=waits)
+    assert frames == expected
     assert not splitter.gave_up
 
 
@@ -124,5 +141,5 @@ def test_a_length_beyond_the_limit_is_refused_before_anything_is_gathered() -> N
     splitter = FrameSplitter(MAX_SIZE)
     header = from_a_client(b"x" * (MAX_SIZE + 1))[:14]
 
-    assert splitter.feed(header, 1) == [Other(header)]
+    assert splitter.feed(header, max_frames=1, max_bytes=1) == [Other(header)]
     assert splitter.gave_up
