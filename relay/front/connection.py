@@ -334,7 +334,7 @@ class Connection(asyncio.Protocol):
         self._out.append(data)
         if not self._dirty:
             self._dirty = True
-            self._front.flush_soon(self)
+            self._front.flusher.flush_soon(self)
 
     def deliver_spread(self, seq: int, frame: bytes) -> None:
         """Deliver a large group's frame; it may wait for its turn to be sent.
@@ -348,7 +348,7 @@ class Connection(asyncio.Protocol):
         self.session.deliver(seq, "", frame)
         self._dirty = False
         if self._out:
-            self._front.flush_spread(self)
+            self._front.flusher.flush_spread(self)
 
     def close(self, code: int, reason: str) -> None:
         """Send what was written, then a close frame; cut the connection if no answer comes."""

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterator
 from typing import assert_never
 
@@ -39,6 +38,7 @@ from relay.core.wheel import TimerWheel
 from relay.errors import BootError
 from relay.front.bus import Bus, DeliverToSome, FromWorker, WorkerLink
 from relay.front.connection import Connection
+from relay.front.flusher import Flusher
 from relay.front.session import Hold
 from relay.front.wire import text_frame
 from relay.process import Place, settle
@@ -49,14 +49,6 @@ TICK_MS = 100  # how late a ping or deadline may be
 COUNTERS_S = 60.0
 # Connections that the kernel completes before the front accepts them: a storm of logins.
 BACKLOG = 4096
-# Sockets that are written in one loop turn; others' frames are read in between.
-MAX_FLUSHED = 64
-# While there are 1-1 messages, a large group's frame goes to its members a few at a time. Written
-# at once it is acked at once: some 100 us of work a member, and everybody else's frames behind it.
-SPREAD_SOCKETS = 16
-SPREAD_EVERY_S = 0.004
-# Over a thousand go faster, by as much as it takes for the last one to wait no longer.
-SPREAD_WITHIN_S = 0.25
 # How many clients a stop sends away in a second: about what the next front can log in.
 DRAINED_PER_S = 2000
 DRAIN_STEP_S = 0.02
@@ -88,13 +80,9 @@ class Front:
             announce=self._announce,
             has_room=self._has_room,
         )
+        self.flusher = Flusher(loop, self.bus)
         self._connections: dict[int, Connection] = {}  # by session number
         self._last_number = 0
-        self._dirty: list[Connection] = []
-        self._spread: OrderedDict[Connection, None] = OrderedDict()  # in the order of their turns
-        self._spread_most = 0  # who waited at a time, since nobody did
-        self._direct_messages = 0  # up to the last tick
-        self._is_alone = True  # no 1-1 message went by between the last two ticks
         self._last_frame = self._last_framed = b""
         self._waiting: dict[int, set[Connection]] = {}  # for room on a worker's link
         self._topology_complete = asyncio.Event()
@@ -212,48 +200,9 @@ class Front:
             self._last_frame, self._last_framed = frame, text_frame(frame)
         return self._last_framed
 
-    def flush_soon(self, connection: Connection) -> None:
-        """Write what `connection` gathers at the end of this loop turn."""
-        if not self._dirty:
-            self._loop.call_soon(self._flush)
-        self._dirty.append(connection)
-
-    def _flush(self) -> None:
-        dirty = self._dirty
-        if len(dirty) <= MAX_FLUSHED:
-            self._dirty = []
-        else:
-            dirty, self._dirty = dirty[:MAX_FLUSHED], dirty[MAX_FLUSHED:]
-            self._loop.call_soon(self._flush)
-        for connection in dirty:
-            connection.flush()
-
     def next_turn(self, connection: Connection) -> None:
         """Have `connection` read on in the next loop turn."""
         self._loop.call_soon(connection.read_on)
-
-    def flush_spread(self, connection: Connection) -> None:
-        """Write what `connection` has gathered when its turn among the members of groups comes."""
-        if not self._spread:
-            self._loop.call_soon(self._flush_some)
-        self._spread[connection] = None
-
-    def _flush_some(self) -> None:
-        waiting = self._spread
-        self._spread_most = max(self._spread_most, len(waiting))
-        if self._is_alone and self._direct_messages == self.bus.direct_messages:
-            count, pause_s = MAX_FLUSHED, 0.0
-        else:
-            share = math.ceil(self._spread_most * SPREAD_EVERY_S / SPREAD_WITHIN_S)
-            count = min(max(SPREAD_SOCKETS, share), MAX_FLUSHED)
-            pause_s = SPREAD_EVERY_S * min(1.0, count / share)
-        for _ in range(min(len(waiting), count)):
-            connection, _ = waiting.popitem(last=False)
-            connection.flush()
-        if waiting:
-            self._loop.call_later(pause_s, self._flush_some)
-        else:
-            self._spread_most = 0
 
     def wait_for_room(self, connection: Connection, link: WorkerLink) -> None:
         """Do not read from `connection` until the worker of `link` has caught up."""
@@ -381,8 +330,7 @@ class Front:
         return time.monotonic_ns() // 1_000_000
 
     def _tick(self) -> None:
-        self._is_alone = self._direct_messages == self.bus.direct_messages
-        self._direct_messages = self.bus.direct_messages
+        self.flusher.tick()
         clock_ms = self.clock_ms()
         for connection in self.wheel.expire(clock_ms):
             try:

@@ -71,7 +71,7 @@ class FakeTransport:
 
 
 class FakeFront:
-    """What a connection needs of its front, with a clock that the test turns."""
+    """What a connection needs of its front and flusher, with a clock that the test turns."""
 
     def __init__(self) -> None:
         self.settings = Settings()
@@ -80,6 +80,7 @@ class FakeFront:
         self.counters: Counter[str] = Counter()
         self.wheel: TimerWheel[Connection] = TimerWheel(100)
         self.time_ms = 1_000_000
+        self.flusher = self
         self.dirty: list[Connection] = []
         self.log = FakeLog()
 

@@ -76,31 +76,3 @@ def test_envelopes_are_handed_out_until_the_time_is_over_and_then_from_there_on(
             assert connection.told == 3
 
     asyncio.run(live())
-
-
-def test_other_work_gets_its_turn_while_very_many_sockets_are_written() -> None:
-    async def live() -> None:
-        loop = asyncio.get_running_loop()
-        with front_on(loop) as front:
-            written: list[int] = []
-            seen: list[int] = []
-
-            def watch() -> None:
-                seen.append(len(written))
-                if len(written) < 200:
-                    loop.call_soon(watch)
-
-            for number in range(200):
-                connection: Any = SimpleNamespace(
-                    flush=lambda number=number: written.append(number)
-                )
-                front.flush_soon(connection)
-            loop.call_soon(watch)
-            async with asyncio.timeout(5):
-                while len(written) < 200:
-                    await asyncio.sleep(0)
-
-            assert written == list(range(200))
-            assert seen[:4] == [64, 128, 192, 200]
-
-    asyncio.run(live())

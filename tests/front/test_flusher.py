@@ -1,4 +1,4 @@
-"""A large group's frame is written to its members a few at a time, so that nobody waits for it."""
+"""A front writes to a few clients at a time, so that nobody waits for many others' writes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import pytest
 from relay.bus.envelopes import Deliver, DeliverToMany
 from relay.front.bus import DeliverToSome, FromWorker
 from relay.front.connection import Connection
-from relay.front.server import (
+from relay.front.flusher import (
     MAX_FLUSHED,
     SPREAD_EVERY_S,
     SPREAD_SOCKETS,
     SPREAD_WITHIN_S,
-    Front,
 )
+from relay.front.server import Front
 from relay.front.wire import text_frame
 
 from .front_harness import FakeLoop, front_on
@@ -90,6 +90,17 @@ def scene() -> Iterator[Scene]:
     loop = FakeLoop()
     with front_on(loop) as front:
         yield Scene(front, loop)
+
+
+def test_i7_of_very_many_sockets_a_turn_writes_some(scene: Scene) -> None:
+    numbers = scene.connect(3 * MAX_FLUSHED + 1)
+    scene.receive(*(Deliver(number, 1, "", b"hello") for number in numbers))
+
+    for turns in (1, 2, 3):
+        scene.loop.turn()
+        assert scene.numbers() == numbers[: turns * MAX_FLUSHED]
+    scene.loop.turn()
+    assert scene.numbers() == numbers
 
 
 def test_i7_a_large_groups_frame_goes_to_a_few_at_a_time_and_to_all_in_order(scene: Scene) -> None:
