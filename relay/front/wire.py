@@ -78,9 +78,9 @@ class FrameSplitter:
     def feed(self, data: bytes, *, max_frames: int, max_bytes: int) -> list[bytes | Other]:
         """Return in order what is complete: the payloads of whole texts, and the other frames.
 
-        It stops behind `max_frames` frames, or the one with which they are `max_bytes` or more.
-        What is left of `data` is kept for the next call, as bytes: a frame may be seven of them,
-        and an object is many times that.
+        It stops behind `max_frames` frames, or the one with which they are `max_bytes` or more;
+        both are at least 1. What is left of `data` is kept for the next call, as bytes: a frame may
+        be seven of them, and an object is many times that.
         """
         at = 0
         if self._unread:

@@ -111,6 +111,26 @@ def test_a_stream_comes_out_in_frames_however_it_is_cut_and_taken(
     assert not splitter.gave_up
 
 
+@pytest.mark.parametrize(
+    ("bound", "count"), [(1, 1), (15, 1), (16, 2), (30, 2), (31, 3), (1000, 3)]
+)
+def test_it_stops_behind_the_frame_that_makes_enough_bytes(bound: int, count: int) -> None:
+    texts = [b"x" * 9, b"y" * 9, b"z" * 9]
+    stream = b"".join(map(from_a_client, texts))
+    splitter = FrameSplitter(MAX_SIZE)
+
+    assert len(stream) == 45
+    assert splitter.feed(stream, max_frames=9, max_bytes=bound) == texts[:count]
+    assert splitter.is_behind == (count < 3)
+
+
+def test_a_whole_text_amid_fragments_is_left_to_the_library_also_in_a_later_call() -> None:
+    raws = [from_a_client(b"x", fin=False), from_a_client(b"whole")]
+    splitter = FrameSplitter(MAX_SIZE)
+
+    assert fed(splitter, [b"".join(raws)], max_frames=1) == [Other(raw) for raw in raws]
+
+
 def test_a_frame_that_trickles_in_comes_out_whole() -> None:
     stream = from_a_client(b"x" * 300) + from_a_client(b"y")
     splitter = FrameSplitter(MAX_SIZE)
