@@ -25,7 +25,7 @@ CLOSE_SLOW = 1013
 # How long a peer may take to answer a close frame before the connection is cut.
 CLOSE_TIMEOUT_MS = 5_000
 
-# What one client gets done in a loop turn: some 1 ms of frames, be they many or large, and one
+# What one client gets done in a loop turn: 1 to 2 ms of frames, be they many or large, and one
 # large read. After one of 256,000 bytes, which is all that it takes at once, uvloop would read the
 # same client up to 31 times more before anybody else; after less it does not.
 MAX_FRAMES = 32

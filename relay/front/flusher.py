@@ -23,7 +23,7 @@ SPREAD_WITHIN_S = 0.25
 
 
 class Flusher:
-    """Flushes the connections of one front."""
+    """Decides when each of a front's connections hands the kernel what it has gathered."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, bus: Bus) -> None:
         self._loop = loop
@@ -35,7 +35,7 @@ class Flusher:
         self._is_alone = True  # no 1-1 message went by between the last two ticks
 
     def flush_soon(self, connection: Connection) -> None:
-        """Flush `connection` at the end of this loop turn."""
+        """Flush `connection` at the end of this loop turn, or of a later one behind many others."""
         if not self._dirty:
             self._loop.call_soon(self._flush)
         self._dirty.append(connection)
@@ -74,6 +74,6 @@ class Flusher:
             self._spread_most = 0
 
     def tick(self) -> None:
-        """Look whether others chat; to be called now and then."""
+        """Note whether others chat: they do not if no 1-1 message goes by between two ticks."""
         self._is_alone = self._direct_messages == self._bus.direct_messages
         self._direct_messages = self._bus.direct_messages

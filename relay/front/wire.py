@@ -80,7 +80,8 @@ class FrameSplitter:
 
         It stops behind `max_frames` frames, or the one with which they are `max_bytes` or more;
         both are at least 1. What is left of `data` is kept for the next call, as bytes: a frame may
-        be seven of them, and an object is many times that.
+        be six of them, and an object is many times that. Whoever feeds more before that is taken
+        has it copied each time.
         """
         at = 0
         if self._unread:

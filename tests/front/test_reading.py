@@ -248,8 +248,14 @@ def test_what_ends_the_connection_behind_many_frames_comes_after_them(
 
     assert client.got == texts(MANY)
     assert client.lost
-    client.connection.data_received(b"and more")  # nothing is made of it
-    assert client.got == texts(MANY)
+
+
+def test_behind_what_is_no_frame_nothing_is_a_frame_any_more(client: Client) -> None:
+    client.send(b"\x81\x01x")  # unmasked
+    client.connection.data_received(client.bytes_of(b"whole"))
+
+    assert client.lost
+    assert client.got == []
 
 
 def test_i7_one_that_floods_on_after_our_close_is_read_no_faster(client: Client) -> None:

@@ -1,5 +1,6 @@
 """Our framing: byte for byte what the websockets library makes, and what it would read."""
 
+import sys
 from itertools import pairwise
 
 import pytest
@@ -129,6 +130,36 @@ def test_a_whole_text_amid_fragments_is_left_to_the_library_also_in_a_later_call
     splitter = FrameSplitter(MAX_SIZE)
 
     assert fed(splitter, [b"".join(raws)], max_frames=1) == [Other(raw) for raw in raws]
+
+
+def test_what_is_left_for_the_next_call_is_not_copied() -> None:
+    stream = b"".join(from_a_client(b"%d" % number) for number in range(9))
+    splitter = FrameSplitter(MAX_SIZE)
+
+    splitter.feed(stream, max_frames=3, max_bytes=1000)
+    assert splitter._unread is stream
+    splitter.feed(b"", max_frames=3, max_bytes=1000)
+    assert splitter._unread is stream
+
+
+def test_bytes_that_trickle_in_are_looked_at_once_a_header_and_once_a_frame() -> None:
+    stream = from_a_client(b"x" * 300)
+    splitter = FrameSplitter(MAX_SIZE)
+    looks = 0
+
+    def count(_frame: object, event: str, called: object) -> None:
+        nonlocal looks
+        if event == "c_call" and getattr(called, "__name__", "") == "clear":  # of the buffer
+            looks += 1
+
+    sys.setprofile(count)
+    try:
+        frames = fed(splitter, [bytes([byte]) for byte in stream])
+    finally:
+        sys.setprofile(None)
+
+    assert frames == [b"x" * 300]
+    assert looks == 3  # the length, the longer length with the mask, the frame
 
 
 def test_a_frame_that_trickles_in_comes_out_whole() -> None:
