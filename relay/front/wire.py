@@ -89,10 +89,10 @@ class FrameSplitter:
             self._unread = b""
         elif self._buffer:
             # Bytes that trickle in are looked at once a header and once a frame, not each time.
-            self._buffer += data
-            if len(self._buffer) < self._wanted:
+            if len(self._buffer) + len(data) < self._wanted:
+                self._buffer += data
                 return []
-            data = bytes(self._buffer)
+            data = b"".join((self._buffer, data))
             self._buffer.clear()
         frames: list[bytes | Other] = []
         end, enough = len(data), at + max_bytes

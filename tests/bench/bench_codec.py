@@ -36,6 +36,7 @@ def main() -> None:
     settings = Settings()
     codec = Codec(settings.limits)
     sends = [(SEND % ("x" * 100, n)).encode() for n in range(COUNT)]
+    long_sends = [(SEND % ("x" * 60_000, n)).encode() for n in range(20)]
     acks = [(ACK % n).encode() for n in range(COUNT)]
     stream = b"".join(Frame(Opcode.TEXT, send).serialize(mask=True) for send in sends)
 
@@ -66,6 +67,7 @@ def main() -> None:
     show("a text frame of 280 bytes, cut and unmasked", us_each(cut))
     show("the same, framed", us_each(frame))
     show("a send of 100 characters, decoded", us_each(lambda: decode(sends, ALICE)))
+    show("a send of 60,000, decoded", us_each(lambda: decode(long_sends, ALICE)))
     show("an ack, decoded", us_each(lambda: decode(acks, BOB)))
     show("a slot, computed", us_each(find_slots))
     show("a slot, looked up", us_each(look_up_slots))

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.core.codec import MAX_ID_CHARS, SERVER_KEYS, Codec
+from relay.core.codec import LONG_BYTES, MAX_ID_CHARS, SERVER_KEYS, Codec
 from relay.core.stanza import Ack, Action, Auth, InvalidAuth, Keepalive, Send, Stanza
 from relay.errors import FrameError
 from relay.settings import LimitSettings
@@ -695,6 +695,26 @@ def test_nesting_of_32_is_accepted_and_no_more() -> None:
         error = refusal(frame)
         assert error.code == 400
         assert "nest" in error.reason
+
+
+@pytest.mark.parametrize("padding", [0, LONG_BYTES])
+@pytest.mark.parametrize("depth", [31, 32, 33])
+def test_the_limit_of_nesting_is_the_same_for_long_frames(depth: int, padding: int) -> None:
+    frame = nested(depth).replace('"a":', f'"text":"{"x" * padding}","a":')
+
+    if depth <= 32:
+        assert sent(frame)
+    else:
+        assert "nest" in refusal(frame).reason
+
+
+@given(
+    st.text("[{", max_size=12), st.text("x]}", max_size=30), st.sampled_from([0, 2 * LONG_BYTES])
+)
+def test_a_frame_is_flat_if_it_has_few_brackets(brackets: str, rest: str, padding: int) -> None:
+    text = (brackets[::2] + rest + "x" * padding + brackets[1::2]).encode()
+
+    assert SMALL._is_flat(text) == (len(brackets) <= 8)
 
 
 @pytest.mark.parametrize(
