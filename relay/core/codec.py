@@ -34,8 +34,8 @@ from relay.settings import LimitSettings
 
 MAX_ID_CHARS = 128  # R21
 MAX_REASON_CHARS = 200
-# From here on finding the few brackets that a frame may have is faster than counting them.
-LONG_BYTES = 1024
+# From here on finding as many brackets as a frame may have by default is faster than counting them.
+LONG_BYTES = 8192
 # Keys of a message element that only the server writes (R24); key.participant besides.
 SERVER_KEYS = frozenset(
     {"participant", "status", "messageStubType", "messageStubParameters", "broadcast"}
@@ -153,14 +153,14 @@ class Codec:
 
     def _is_flat(self, text: bytes) -> bool:
         """Tell whether `text` cannot be nested too deep, because it has too few brackets."""
+        left = self._limits.nesting
         if len(text) < LONG_BYTES:
-            return bool(text.count(b"[") + text.count(b"{") <= self._limits.nesting)
-        most = self._limits.nesting
+            return bool(text.count(b"[") + text.count(b"{") <= left)
         for bracket in (b"[", b"{"):
             at = text.find(bracket)
             while at >= 0:
-                most -= 1
-                if most < 0:
+                left -= 1
+                if left < 0:
                     return False
                 at = text.find(bracket, at + 1)
         return True

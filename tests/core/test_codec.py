@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from relay.core.codec import LONG_BYTES, MAX_ID_CHARS, SERVER_KEYS, Codec
@@ -708,6 +708,8 @@ def test_the_limit_of_nesting_is_the_same_for_long_frames(depth: int, padding: i
         assert "nest" in refusal(frame).reason
 
 
+@example("[{" * 4, "", 2 * LONG_BYTES)
+@example("[{" * 4 + "{", "", 2 * LONG_BYTES)
 @given(
     st.text("[{", max_size=12), st.text("x]}", max_size=30), st.sampled_from([0, 2 * LONG_BYTES])
 )
