@@ -6,7 +6,7 @@ RelayError
  +- StoreWriteError the machine's: the disk refused a write (the worker starts again)
  +- JidError        the client's: not an address
  +- FrameError      the client's: answered with an `error` frame, the connection stays open
- +- ClientError     what relay.client tells the programs that use it (relay.client_protocol)
+ +- ClientError     what relay.client tells the programs that use it (relay.client.protocol)
 
 Anything else that escapes is a bug of ours: it crashes the process it is in, and the supervisor
 starts that process again.

@@ -2,7 +2,7 @@
 
 import sys
 
-from relay.process import Place, run
+from relay.process.place import Place, run
 from workers.loop import Worker
 
 

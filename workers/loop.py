@@ -31,8 +31,11 @@ from relay.bus.envelopes import (
 from relay.bus.link import Incoming, Outgoing
 from relay.bus.sockets import bind_router, connect_dealer
 from relay.bus.topology import Topology, WorkerAddress
-from relay.claims import replace_file
-from relay.control import (
+from relay.disk.files import replace_file
+from relay.disk.groupfile import load_groups
+from relay.disk.layout import read_layout
+from relay.errors import BootError, StoreWriteError
+from relay.process.control import (
     GroupsChanged,
     Heartbeat,
     PeerGone,
@@ -41,22 +44,20 @@ from relay.control import (
     Stop,
     TopologyChanged,
 )
-from relay.core.slots import shard_ranges
-from relay.errors import BootError, StoreWriteError
-from relay.groupfile import load_groups
-from relay.layout import read_layout
-from relay.process import Place, settle
-from relay.settings import Settings
-from workers.effects import Effects, Identity
+from relay.process.place import Place, settle
+from relay.protocol.slots import shard_ranges
+from relay.settings.tables import Settings
 from workers.mishaps import Mishaps, fingerprint
-from workers.room import CHECK_EVERY_BYTES, CHECK_EVERY_MS, lack_of_room
-from workers.shard import Shard
-from workers.store import LOCK_WAIT_S, Mark, Store
+from workers.shard.effects import Effects, Identity
+from workers.shard.shard import Shard
+from workers.store.room import CHECK_EVERY_BYTES, CHECK_EVERY_MS, lack_of_room
+from workers.store.schema import Mark
+from workers.store.store import LOCK_WAIT_S, Store
 
 # One batch takes at most this much from the inbox, so that its commit stays short.
 MAX_BATCH_MESSAGES = 512
 # A group message is written once for each worker, so the bytes count up to as many times in the
-# store's reserve (workers.room).
+# store's reserve (workers.store.room).
 MAX_BATCH_BYTES = 1024 * 1024
 # Decisions: some 20 ms, so that what has gathered during a stop does not hold up a front for long.
 # Fewer spare others little and cost each message more (BENCHMARKS.md, fairness against speed).

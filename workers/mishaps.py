@@ -22,7 +22,7 @@ from relay.bus.envelopes import (
     SendToUser,
     ToWorker,
 )
-from relay.claims import replace_file
+from relay.disk.files import replace_file
 
 # A stanza that crashed the worker this often is set aside. The first crash may have had another
 # cause that has passed.

@@ -4,7 +4,7 @@ from functools import cached_property
 
 import msgspec
 
-from relay.core.slots import SLOT_COUNT
+from relay.protocol.slots import SLOT_COUNT
 
 
 class WorkerAddress(msgspec.Struct, frozen=True):

@@ -2,8 +2,8 @@
 
 import sys
 
-from relay.front.server import main
-from relay.process import run
+from relay.front.listener import main
+from relay.process.place import run
 
 if __name__ == "__main__":
     sys.exit(run("front", main))

@@ -17,7 +17,7 @@ from relay.front.session import CLOSE_INTERNAL, Hold, Session
 from relay.front.wire import FrameSplitter
 
 if TYPE_CHECKING:
-    from relay.front.server import Front
+    from relay.front.listener import Front
 
 CLOSE_INVALID_UTF8 = 1007
 CLOSE_SLOW = 1013

@@ -7,7 +7,7 @@ import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
-from relay.front.bus import Bus
+from relay.front.links import Bus
 
 if TYPE_CHECKING:
     from relay.front.connection import Connection

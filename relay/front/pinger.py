@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relay.settings import KeepaliveSettings
+from relay.settings.tables import KeepaliveSettings
 
 # Receipts wait in the mailbox for a pong, and only so many may: the writer of a large group gets
 # them by the thousand a second.

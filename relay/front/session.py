@@ -29,13 +29,13 @@ from relay.bus.envelopes import (
     SendToUser,
     ToWorker,
 )
-from relay.core import frames
-from relay.core.codec import Codec
-from relay.core.queueframe import QueuePacker
-from relay.core.slots import slot_of
-from relay.core.stanza import Ack, Action, Auth, InvalidAuth, Keepalive, Send
 from relay.errors import FrameError
-from relay.settings import Settings
+from relay.protocol import frames
+from relay.protocol.codec import Codec
+from relay.protocol.queueframe import QueuePacker
+from relay.protocol.slots import slot_of
+from relay.protocol.stanza import Ack, Action, Auth, InvalidAuth, Keepalive, Send
+from relay.settings.tables import Settings
 
 CLOSE_POLICY = 1008
 CLOSE_INTERNAL = 1011

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from websockets.frames import Frame, Opcode
 
-from relay.core.codec import Codec
-from relay.core.slots import slot_of
 from relay.front.wire import FrameSplitter, text_frame
-from relay.settings import Settings
+from relay.protocol.codec import Codec
+from relay.protocol.slots import slot_of
+from relay.settings.tables import Settings
 
 from .timing import show, us_each
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from relay.settings import Settings
-from workers.store import Store
+from relay.settings.tables import Settings
+from workers.store.store import Store
 
 from .bench_store import Worker
 

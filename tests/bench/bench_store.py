@@ -30,16 +30,16 @@ from relay.bus.envelopes import (
     ToWorker,
     WorkerBatch,
 )
-from relay.core import frames
-from relay.core.slots import shard_ranges
-from relay.settings import Settings
-from workers.effects import Effects
-from workers.journalfile import FIRST_RECORD, IDENTITY_BYTES, JournalFile, create_journal_file
-from workers.keys import box_of, message_key
+from relay.protocol import frames
+from relay.protocol.slots import shard_ranges
+from relay.settings.tables import Settings
 from workers.loop import SWEPT_BOXES
-from workers.mailbox import Mailbox
-from workers.shard import Shard
-from workers.store import Store
+from workers.shard.effects import Effects
+from workers.shard.mailbox import Mailbox
+from workers.shard.shard import Shard
+from workers.store.journalfile import FIRST_RECORD, IDENTITY_BYTES, JournalFile, create_journal_file
+from workers.store.keys import box_of, message_key
+from workers.store.store import Store
 
 from .timing import show, us_each
 

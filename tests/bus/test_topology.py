@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from relay.bus.topology import Topology, WorkerAddress
-from relay.core.slots import SLOT_COUNT, shard_ranges
+from relay.protocol.slots import SLOT_COUNT, shard_ranges
 
 
 def address(index: int, slots: range, *, incarnation: int = 1) -> WorkerAddress:

@@ -30,17 +30,18 @@ from relay.bus.envelopes import (
 )
 from relay.bus.sockets import bind_router, connect_dealer
 from relay.bus.topology import Topology, WorkerAddress
-from relay.control import Stop, child_end, supervisor_end
-from relay.core.slots import SLOT_COUNT, shard_ranges
-from relay.front.bus import Bus
-from relay.process import Place
-from relay.settings import ServerSettings, Settings, StoreSettings
+from relay.front.links import Bus
+from relay.process.control import Stop, child_end, supervisor_end
+from relay.process.place import Place
+from relay.protocol.slots import SLOT_COUNT, shard_ranges
+from relay.settings.tables import ServerSettings, Settings, StoreSettings
 from workers import loop
-from workers.keys import box_of, pack_slot
-from workers.outbox import Outbox
-from workers.reshard import reshard
-from workers.shard import Shard
-from workers.store import Batch, Store
+from workers.shard.outbox import Outbox
+from workers.shard.shard import Shard
+from workers.store.batch import Batch
+from workers.store.keys import box_of, pack_slot
+from workers.store.store import Store
+from workers.tools.reshard import reshard
 
 from . import run as chaos_run
 from .fleet import REPOSITORY, Fleet

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-from relay.control import child_end
-from relay.front.server import Front
-from relay.process import Place
-from relay.settings import Settings
+from relay.front.listener import Front
+from relay.process.control import child_end
+from relay.process.place import Place
+from relay.settings.tables import Settings
 
 
 class FakeLoop:

@@ -15,16 +15,16 @@ from msgspec.structs import replace
 from websockets.client import ClientProtocol
 from websockets.uri import parse_uri
 
-from relay.core.codec import Codec
-from relay.core.wheel import TimerWheel
 from relay.front.connection import CLOSE_TIMEOUT_MS, Connection
 from relay.front.session import Hold
-from relay.settings import FlowSettings, KeepaliveSettings, Settings
+from relay.front.wheel import TimerWheel
+from relay.protocol.codec import Codec
+from relay.settings.tables import FlowSettings, KeepaliveSettings, Settings
 
 if TYPE_CHECKING:
     import asyncio
 
-    from relay.front.server import Front
+    from relay.front.listener import Front
 
 
 PING = 0x89

@@ -11,15 +11,10 @@ from typing import Any, cast
 import pytest
 
 from relay.bus.envelopes import Deliver, DeliverToMany
-from relay.front.bus import DeliverToSome, FromWorker
 from relay.front.connection import Connection
-from relay.front.flusher import (
-    MAX_FLUSHED,
-    SPREAD_EVERY_S,
-    SPREAD_SOCKETS,
-    SPREAD_WITHIN_S,
-)
-from relay.front.server import Front
+from relay.front.flusher import MAX_FLUSHED, SPREAD_EVERY_S, SPREAD_SOCKETS, SPREAD_WITHIN_S
+from relay.front.links import DeliverToSome, FromWorker
+from relay.front.listener import Front
 from relay.front.wire import text_frame
 
 from .front_harness import FakeLoop, front_on

@@ -3,7 +3,7 @@
 import pytest
 
 from relay.front.pinger import MAX_RECEIPTS_BEFORE_PING, Pinger
-from relay.settings import KeepaliveSettings
+from relay.settings.tables import KeepaliveSettings
 
 START_MS = 1_000_000
 SETTINGS = KeepaliveSettings(ping_interval_s=20, pong_timeout_s=30, receipt_ping_s=1)

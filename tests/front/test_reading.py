@@ -11,12 +11,7 @@ from websockets.client import ClientProtocol
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from relay.front.connection import (
-    LARGE_READ_BYTES,
-    MAX_FRAME_BYTES,
-    MAX_FRAMES,
-    Connection,
-)
+from relay.front.connection import LARGE_READ_BYTES, MAX_FRAME_BYTES, MAX_FRAMES, Connection
 from relay.front.session import Hold
 from relay.front.wire import text_frame
 

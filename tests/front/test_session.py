@@ -39,13 +39,13 @@ from relay.bus.envelopes import (
     ToFront,
     ToWorker,
 )
-from relay.core import frames
-from relay.core.codec import Codec
-from relay.core.slots import slot_of
 from relay.errors import FrameError
 from relay.front import session as session_module
 from relay.front.session import Hold, Session
-from relay.settings import Settings
+from relay.protocol import frames
+from relay.protocol.codec import Codec
+from relay.protocol.slots import slot_of
+from relay.settings.tables import Settings
 
 ALICE, BOB, CAROL = "917069852821", "919428284313", "919354513536"
 GROUP = "917069852821-1566557065"

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from relay.bus.topology import Topology, WorkerAddress
-from relay.control import (
+from relay.front.listener import Front
+from relay.process.control import (
     Heartbeat,
     Ready,
     Stop,
@@ -20,10 +21,9 @@ from relay.control import (
     child_end,
     supervisor_end,
 )
-from relay.core.slots import SLOT_COUNT
-from relay.front.server import Front
-from relay.process import Place
-from relay.settings import ServerSettings, Settings
+from relay.process.place import Place
+from relay.protocol.slots import SLOT_COUNT
+from relay.settings.tables import ServerSettings, Settings
 
 
 @pytest.fixture

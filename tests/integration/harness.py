@@ -35,9 +35,9 @@ from websockets.http11 import Response
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from relay.core.slots import shard_ranges, slot_of
-from relay.settings import ServerSettings, Settings
-from workers.reshard import reshard
+from relay.protocol.slots import shard_ranges, slot_of
+from relay.settings.tables import ServerSettings, Settings
+from workers.tools.reshard import reshard
 
 Frame = list[Any]
 

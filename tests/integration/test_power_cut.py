@@ -17,14 +17,15 @@ from typing import Final
 
 import psutil  # type: ignore[import-untyped]
 
-from relay.layout import read_layout
-from workers.check import Report, check_stores
-from workers.journal import FILE_NAMES
-from workers.keys import box_of, pack_seq
-from workers.messages import parse
-from workers.snapshot import Snapshot
-from workers.store import Mark, Store
-from workers.storefile import FILE_NAME
+from relay.disk.layout import read_layout
+from workers.shard.messages import parse
+from workers.store.journal import FILE_NAMES
+from workers.store.keys import box_of, pack_seq
+from workers.store.schema import Mark
+from workers.store.snapshot import Snapshot
+from workers.store.store import Store
+from workers.store.storefile import FILE_NAME
+from workers.tools.check import Report, check_stores
 
 from .conftest import RelayStarter
 from .harness import (

@@ -16,9 +16,9 @@ from typing import Any
 import psutil  # type: ignore[import-untyped]
 import pytest
 
-from relay.layout import DATA_FORMAT
-from relay.settings import ServerSettings, Settings
-from workers.reshard import reshard
+from relay.disk.layout import DATA_FORMAT
+from relay.settings.tables import ServerSettings, Settings
+from workers.tools.reshard import reshard
 
 from .conftest import RelayStarter
 from .harness import ALICE, BOB, DEADLINE_S, GROUP, REPOSITORY, Child, Relay, lives, poll_for

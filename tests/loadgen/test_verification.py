@@ -7,14 +7,7 @@ import pytest
 
 pytest.importorskip("hdrh", reason="the extra `load` is not installed")
 
-from relay.loadgen.faults import (
-    DUPLICATED,
-    LOST,
-    OUT_OF_ORDER,
-    RECEIPT_LOST,
-    UNACKED,
-    WRONG,
-)
+from relay.loadgen.faults import DUPLICATED, LOST, OUT_OF_ORDER, RECEIPT_LOST, UNACKED, WRONG
 from relay.loadgen.plan import Chat, Group, Idle, Offline, Plan, Scenario, Storm
 
 from .fakes import Outcome, Sabotage, fake_relay, play

@@ -13,11 +13,18 @@ from relay.bus import envelopes
 from relay.bus.envelopes import LOGIN, FrontBatch, OpenSession, SessionOpened, ToWorker, WorkerBatch
 from relay.bus.sockets import connect_dealer
 from relay.bus.topology import Topology
-from relay.control import Ready, Stop, SupervisorEnd, TopologyChanged, child_end, supervisor_end
-from relay.process import Place
-from relay.settings import ServerSettings, Settings, StoreSettings
+from relay.process.control import (
+    Ready,
+    Stop,
+    SupervisorEnd,
+    TopologyChanged,
+    child_end,
+    supervisor_end,
+)
+from relay.process.place import Place
+from relay.settings.tables import ServerSettings, Settings, StoreSettings
 from workers import loop
-from workers.reshard import reshard
+from workers.tools.reshard import reshard
 
 DEADLINE_MS = 10_000
 INCARNATION = 3

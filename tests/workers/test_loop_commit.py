@@ -25,13 +25,14 @@ from relay.bus.envelopes import (
 )
 from relay.bus.sockets import bind_router, connect_dealer
 from relay.bus.topology import Topology, WorkerAddress
-from relay.control import Stop, TopologyChanged, child_end, supervisor_end
-from relay.core.slots import shard_ranges, slot_of
-from relay.process import Place
-from relay.settings import ServerSettings, Settings, StoreSettings
+from relay.process.control import Stop, TopologyChanged, child_end, supervisor_end
+from relay.process.place import Place
+from relay.protocol.slots import shard_ranges, slot_of
+from relay.settings.tables import ServerSettings, Settings, StoreSettings
 from workers import loop
-from workers.reshard import reshard
-from workers.store import Batch, Store
+from workers.store.batch import Batch
+from workers.store.store import Store
+from workers.tools.reshard import reshard
 
 FRONT, PEER = "front-0-3", "worker-1-2"
 INCARNATION = 1

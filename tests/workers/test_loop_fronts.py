@@ -10,7 +10,7 @@ import pytest
 
 from relay.bus.envelopes import LOGIN, OpenSession, Refused, SendToUser, SessionRefused
 from tests.integration.harness import poll_for
-from workers import shard
+from workers.shard import shard
 
 from .loop_harness import INCARNATION, RunningWorker
 

@@ -22,8 +22,8 @@ from relay.bus.envelopes import (
     Stored,
     ToWorker,
 )
-from workers.effects import Identity
-from workers.shard import Shard
+from workers.shard.effects import Identity
+from workers.shard.shard import Shard
 
 from .loop_harness import DEADLINE_MS, RunningWorker
 

@@ -5,12 +5,7 @@ from pathlib import Path
 import pytest
 
 from relay.bus.envelopes import LOGIN, Acked, Durable, OpenSession, Receipt, SendToUser, ToWorker
-from workers.mishaps import (
-    CRASHES_ALLOWED,
-    MAX_SUSPECTS,
-    REFUSE_AFTER_WRITE_ERROR_MS,
-    Mishaps,
-)
+from workers.mishaps import CRASHES_ALLOWED, MAX_SUSPECTS, REFUSE_AFTER_WRITE_ERROR_MS, Mishaps
 
 NOW_MS = 1_566_970_629_000
 

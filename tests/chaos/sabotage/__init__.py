@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from relay import log
-from relay.process import Place
+from relay.process.place import Place
 
 VARIABLE: Final = "RELAY_SABOTAGE"
 

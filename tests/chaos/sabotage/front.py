@@ -6,9 +6,9 @@ import sys
 from collections.abc import Callable
 
 from relay.bus.topology import WorkerAddress
-from relay.front.bus import WorkerLink
-from relay.front.server import main as serve
-from relay.process import Place, run
+from relay.front.links import WorkerLink
+from relay.front.listener import main as serve
+from relay.process.place import Place, run
 
 from . import Patch, serve_sabotaged
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from relay.child import MODULES
-from supervisor import main
+from relay.supervision.child import MODULES
+from relay.supervision.supervisor import main
 
 from . import chosen
 

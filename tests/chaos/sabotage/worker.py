@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable
 
 from relay.bus.envelopes import Durable, GroupCopy, Receipt, SendToGroup, SendToUser, ToWorker
-from relay.process import Place, run
+from relay.process.place import Place, run
 from workers.__main__ import main as serve
-from workers.effects import Effects, Identity
-from workers.keys import message_key
 from workers.loop import Worker
-from workers.outbox import Outbox
-from workers.shard import Shard
-from workers.store import Batch
+from workers.shard.effects import Effects, Identity
+from workers.shard.outbox import Outbox
+from workers.shard.shard import Shard
+from workers.store.batch import Batch
+from workers.store.keys import message_key
 
 from . import Patch, serve_sabotaged
 

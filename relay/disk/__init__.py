@@ -1,0 +1,1 @@
+"""What outlives a process: files replaced, synced and locked; the layout of a data directory."""

@@ -1,0 +1,63 @@
+"""Files that must be there after a crash: replaced whole, synced, locked."""
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from relay.errors import BootError
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Put `content` at `path`, durably; a reader or a crash sees the old file or the new one whole.
+
+    Raises:
+        BootError: the directory cannot be written; the old file stands.
+    """
+    temporary = path.with_name(path.name + ".new")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise BootError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def sync(path: Path) -> None:
+    """Have the kernel write a file, or the names in a directory, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+_LOCK_RETRY_S = 0.02
+
+
+def take_lock(path: Path, *, wait_s: float) -> int:
+    """Lock the file at `path`, which is made if missing; return its descriptor, which holds it.
+
+    Raises:
+        BootError: another process has it all that time.
+        OSError: it cannot be made.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < deadline:
+                time.sleep(_LOCK_RETRY_S)
+                continue
+            os.close(descriptor)
+            raise BootError(f"{path.parent} is in use by another process") from None
+        return descriptor

@@ -1,0 +1,202 @@
+"""The provisioning file of groups (PROTOCOL 2.5 rule 1 and R31).
+
+    {"917069852821-1566557065@g.us": {"subject": "Hike",
+                                      "participants": ["917069852821@c.us", ...],
+                                      "admins": ["917069852821@c.us"]}}
+
+A file is accepted whole or refused whole: half of a membership list would deliver to people who
+were taken off it. Jids may have any spelling that clients may use.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Final, NoReturn
+from unicodedata import category
+
+import msgspec
+
+from relay.errors import JidError, SettingsError
+from relay.protocol.jid import group_jid, parse_group, parse_user, user_cus
+
+# Some 2,500 full groups. Reading takes about 0.15 s a MiB, during which a process does nothing
+# else: at this size still well under supervisor.hung_after_s.
+MAX_FILE_BYTES: Final = 16 * 1024 * 1024
+# PROTOCOL E8.
+MAX_SUBJECT: Final = 100
+
+_REQUIRED: Final = ("subject", "participants")
+_KEYS: Final = (*_REQUIRED, "admins")
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """One group and its members, all by bare local part, in the order of the file.
+
+    Nobody is in `participants` twice, and `admins` are all of them participants.
+    """
+
+    local: str
+    subject: str
+    participants: tuple[str, ...]
+    admins: tuple[str, ...]
+
+
+def load_groups(path: Path, *, max_members: int) -> dict[str, Group]:
+    """Return the groups of the file at `path` by local part, in the order of the file.
+
+    Raises:
+        SettingsError: one line naming the file, the group and what is allowed.
+    """
+    place = str(path) if str(path).isprintable() else json.dumps(str(path))
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise SettingsError(f"{place}: cannot read it: {error.strerror}") from None
+    return parse_groups(raw, place=place, max_members=max_members)
+
+
+def parse_groups(raw: bytes, *, place: str, max_members: int) -> dict[str, Group]:
+    """Return the groups of the text `raw` of a file; `place` begins each error line.
+
+    Raises:
+        SettingsError: as `load_groups`.
+    """
+    if len(raw) > MAX_FILE_BYTES:
+        raise SettingsError(f"{place}: larger than {MAX_FILE_BYTES} bytes, the most allowed")
+    try:
+        document = json.loads(raw.decode(), object_pairs_hook=_Object)
+    except json.JSONDecodeError as error:
+        at = f"line {error.lineno}, column {error.colno}"
+        raise SettingsError(f"{place}: not JSON: {error.msg} (at {at})") from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{place}: not UTF-8 at byte {error.start}") from None
+    except (ValueError, RecursionError) as error:  # a number or a nesting beyond all sense
+        raise SettingsError(f"{place}: not JSON that is allowed here: {error}") from None
+    if not isinstance(document, _Object):
+        raise SettingsError(f"{place}: must be an object of groups by jid, not {_kind(document)}")
+
+    groups: dict[str, Group] = {}
+    for jid, content in document.pairs:
+        at_group = f"{place}: group {_shown(jid)}"
+        try:
+            local = parse_group(jid)
+        except JidError:
+            raise SettingsError(f'{at_group}: no group jid, such as "123-456@g.us"') from None
+        if local in groups:
+            raise SettingsError(f"{at_group}: given twice; a group is named once")
+        groups[local] = _Reader(at_group, max_members).group(local, content)
+    return groups
+
+
+def dump_groups(groups: Mapping[str, Group]) -> bytes:
+    """Return the text of a file that `load_groups` reads as `groups`."""
+    document = {
+        group_jid(group.local): {
+            "subject": group.subject,
+            "participants": [user_cus(user) for user in group.participants],
+            "admins": [user_cus(user) for user in group.admins],
+        }
+        for group in groups.values()
+    }
+    return msgspec.json.format(msgspec.json.encode(document)) + b"\n"
+
+
+class _Object:
+    """A JSON object with its repeated keys, which a dict would swallow."""
+
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        self.pairs = pairs
+
+
+class _Reader:
+    """Checks one group of the file; `place` names it in errors."""
+
+    def __init__(self, place: str, max_members: int) -> None:
+        self._place = place
+        self._max_members = max_members
+
+    def group(self, local: str, content: object) -> Group:
+        entries = self._entries(content)
+        subject = self._subject(entries["subject"])
+        participants = self._users("participants", entries["participants"])
+        admins = self._users("admins", entries.get("admins", []))
+        if not 1 <= len(participants) <= self._max_members:
+            self._fail(
+                f"has {len(participants)} participants; allowed are 1 to {self._max_members}"
+            )
+        members = set(participants)
+        for admin in admins:
+            if admin not in members:
+                self._fail(f"admin {_shown(user_cus(admin))} must be a participant too")
+        return Group(local=local, subject=subject, participants=participants, admins=admins)
+
+    def _entries(self, content: object) -> dict[str, Any]:
+        if not isinstance(content, _Object):
+            self._fail(f"must be an object with {', '.join(_KEYS)}, not {_kind(content)}")
+        names = [name for name, _ in content.pairs]
+        for name in names:
+            if name not in _KEYS:
+                near = get_close_matches(name, _KEYS, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(_KEYS)}"
+                self._fail(f"unknown key {_shown(name)}; {hint}")
+        for name in _repeated(names):
+            self._fail(f"{name} is given twice; allowed is once")
+        for name in _REQUIRED:
+            if name not in names:
+                self._fail(f"{name} is missing; needed are {' and '.join(_REQUIRED)}")
+        return dict(content.pairs)
+
+    def _subject(self, value: object) -> str:
+        fits = (
+            isinstance(value, str)
+            and 1 <= len(value) <= MAX_SUBJECT
+            # Control characters, and lone surrogates, which no client could be sent.
+            and not any(category(c) in ("Cc", "Cs") for c in value)
+        )
+        if not isinstance(value, str) or not fits:
+            allowed = f"a string of 1 to {MAX_SUBJECT} characters without control characters"
+            self._fail(f"subject = {_shown(value)} is not allowed; it must be {allowed}")
+        return value
+
+    def _users(self, key: str, value: object) -> tuple[str, ...]:
+        if not isinstance(value, list):
+            self._fail(f"{key} must be an array of user jids, not {_kind(value)}")
+        users = []
+        for jid in value:
+            try:
+                users.append(parse_user(jid))
+            except JidError:
+                self._fail(f'{key}: {_shown(jid)} is no user jid, such as "123@c.us"')
+        for user in _repeated(users):
+            self._fail(f"{key}: {_shown(user_cus(user))} is given twice; allowed is once")
+        return tuple(users)
+
+    def _fail(self, problem: str) -> NoReturn:
+        raise SettingsError(f"{self._place}: {problem}")
+
+
+def _repeated(names: Iterable[str]) -> Iterator[str]:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            yield name
+        seen.add(name)
+
+
+def _kind(value: object) -> str:
+    match value:
+        case _Object():
+            return "an object"
+        case list():
+            return "an array"
+        case _:
+            return _shown(value)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, _Object | list):
+        return _kind(value)
+    text = json.dumps(value)
+    return text if len(text) <= 80 else text[:77] + "..."

@@ -1,0 +1,306 @@
+"""The front's links to the workers: batches out once a loop turn, batches in as they come.
+
+A link outlives the incarnations of its worker. What must not be lost is kept until the worker
+confirms it, is gathered while the worker is away, and goes to its successor after the sessions have
+been announced to it (I9).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Iterator
+from itertools import chain
+from typing import NamedTuple, final
+
+import zmq
+
+from relay.bus import envelopes
+from relay.bus.envelopes import (
+    Acked,
+    DeliverToMany,
+    FrontBatch,
+    Refused,
+    SendToGroup,
+    SendToUser,
+    ToFront,
+    ToWorker,
+    WorkerBatch,
+)
+from relay.bus.link import Incoming, Outgoing
+from relay.bus.sockets import connect_dealer
+from relay.bus.topology import Topology, WorkerAddress
+from relay.protocol.slots import SLOT_COUNT
+
+# How long the envelopes of one link may take before other work gets its turn. By time and not by
+# number, because an envelope is work for 5 us or for 5 ms: an answer may set 16 held frames free.
+_MAX_READ_S = 0.001
+# The envelope of a group may be for thousands of sessions: so many are served between two looks at
+# the clock. One for more is that of a large group (`DeliverToSome`).
+_PIECE = 64
+# What one batch may ask for, so that no worker is busy with it for long: some 10 ms of decisions,
+# or 1 MiB of messages.
+_MAX_WORK = 500
+_MAX_FRAME_BYTES = 1024 * 1024
+
+
+@final
+class DeliverToSome(NamedTuple):
+    """Some of the sessions of a large group's `DeliverToMany`; the rest come next."""
+
+    sessions: list[int]
+    seq: int
+    frame: bytes
+
+
+FromWorker = ToFront | DeliverToSome
+
+
+class WorkerLink:
+    """The link with the worker of one shard, whichever incarnation serves it."""
+
+    def __init__(self, bus: Bus, index: int, max_bytes: int) -> None:
+        self._bus = bus
+        self.index = index
+        self._address: WorkerAddress | None = None
+        self._socket: zmq.Socket[bytes] | None = None
+        self._incoming = Incoming()
+        self._unread: Iterator[FromWorker] = iter(())  # of the batch that came last
+        self._reads_soon = False
+        self._outgoing: Outgoing[ToWorker] = Outgoing(max_bytes)
+        self._confirm_every = max_bytes // 8
+        self._items: list[ToWorker] = []
+        self._durable: list[ToWorker] = []
+        self._work = 0
+        self._frame_bytes = 0
+        self._is_dirty = False
+        # Sends that were refused ahead of the confirmation of their batch: not to be repeated.
+        self._refused: set[int] = set()
+        # Whether the worker is behind, so that what feeds it should not be read (I6).
+        self.is_full = False
+
+    @property
+    def address(self) -> WorkerAddress | None:
+        """Where the worker listens, None while it is away."""
+        return self._address
+
+    def request(self, envelope: ToWorker, *, durable: bool) -> None:
+        """Send with this turn's batch; if `durable` also to the next incarnation, if need be."""
+        self._items.append(envelope)
+        if durable:
+            self._durable.append(envelope)
+        if type(envelope) is SendToUser:
+            self._bus.direct_messages += 1
+            self._frame_bytes += len(envelope.frame)
+            self._work += 1
+        elif type(envelope) is SendToGroup:
+            self._frame_bytes += len(envelope.frame)
+            self._work += 1
+        elif type(envelope) is Acked:
+            self._work += len(envelope.message_ids)
+        else:
+            self._work += 1
+        if self._work >= _MAX_WORK or self._frame_bytes >= _MAX_FRAME_BYTES:
+            self.flush()
+        elif not self._is_dirty:
+            self._mark()
+
+    def connect(self, address: WorkerAddress, announce: Callable[[WorkerLink], None]) -> None:
+        """Begin with a new incarnation: announce the sessions, then repeat what is unconfirmed."""
+        self.disconnect()
+        repeated = [
+            envelope
+            for envelope in (*self._outgoing.unconfirmed(), *self._durable)
+            if not (
+                isinstance(envelope, SendToUser | SendToGroup) and envelope.request in self._refused
+            )
+        ]
+        self._refused.clear()
+        self._items, self._durable = [], []
+        self._outgoing.restart()
+        self.is_full = False
+        self._incoming.restart()
+        self._address = address
+        self._socket = connect_dealer(
+            self._bus.context, address.endpoint, identity=self._bus.identity
+        )
+        self._bus.loop.add_reader(self._socket.fileno(), self._readable)
+        announce(self)
+        self.flush()
+        for envelope in repeated:
+            self.request(envelope, durable=True)
+        if not self.is_full:
+            self._bus.has_room(self)
+
+    def disconnect(self) -> None:
+        """Let go of the worker; requests are gathered for its successor."""
+        # What they answer was confirmed with them, and is not asked again.
+        self._bus.receive(self._unread, math.inf)
+        self._address = None
+        if self._socket is not None:
+            self._bus.loop.remove_reader(self._socket.fileno())
+            self._socket.close()
+            self._socket = None
+
+    def flush(self) -> None:
+        """Send what was gathered as one batch."""
+        self._is_dirty = False
+        items, durable = self._items, tuple(self._durable)
+        self._items, self._durable = [], []
+        work, self._work, self._frame_bytes = self._work, 0, 0
+        if self._socket is None or self._address is None:
+            # The rest is told anew when the sessions are announced.
+            items = list(durable)
+            if not items:
+                return
+        incarnation = self._address.incarnation if self._address else 0
+        payload = envelopes.encode(
+            WorkerBatch(
+                incarnation, self._outgoing.next_number, self._incoming.report(), work, items
+            )
+        )
+        # An empty batch only confirms, and is not confirmed itself.
+        self._outgoing.sent(len(payload) if items else 0, durable)
+        self.is_full = self._outgoing.is_full
+        if self._socket is not None:
+            self._socket.send(payload, zmq.DONTWAIT)
+            # FD is edge-triggered, and sending may have consumed the edge of what came meanwhile.
+            if int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
+                self._read_soon()
+
+    def _note_refusals(self, batch: FrontBatch) -> None:
+        """Remember what is answered for good, though its batch is not confirmed yet (R29)."""
+        if self._outgoing.unconfirmed_bytes:
+            self._refused.update(i.request for i in batch.items if isinstance(i, Refused))
+
+    def _forget_refusals(self, confirmed: list[tuple[ToWorker, ...]]) -> None:
+        for envelope in chain.from_iterable(confirmed):
+            if isinstance(envelope, SendToUser | SendToGroup):
+                self._refused.discard(envelope.request)
+
+    def _mark(self) -> None:
+        if not self._is_dirty:
+            self._is_dirty = True
+            self._bus.flush_soon(self)
+
+    def _readable(self) -> None:
+        if not self._reads_soon:  # once a turn
+            self._read()
+
+    def _read_soon(self) -> None:
+        if not self._reads_soon:
+            self._reads_soon = True
+            self._bus.loop.call_soon(self._read)
+
+    def _read(self) -> None:
+        """Take what has come, as much as one turn may; the rest in the next turn."""
+        self._reads_soon = False
+        ends_s = time.perf_counter() + _MAX_READ_S
+        while self._bus.receive(self._unread, ends_s):
+            if self._socket is None:
+                return
+            try:
+                payload = self._socket.recv(zmq.DONTWAIT)
+            except zmq.Again:
+                return
+            self._take(payload)
+            if time.perf_counter() >= ends_s:  # batches may be empty
+                break
+        self._read_soon()
+
+    def _take(self, payload: bytes) -> None:
+        """Take what a batch confirms; its envelopes are to be read next."""
+        batch = envelopes.decode_front_batch(payload)
+        if not self._incoming.accept(batch.number, len(payload)):
+            return
+        was_full = self.is_full
+        confirmed = self._outgoing.confirm(batch.received)
+        self.is_full = self._outgoing.is_full
+        if not confirmed:
+            self._note_refusals(batch)
+        elif self._refused:
+            self._forget_refusals(confirmed)
+        self._unread = _in_pieces(batch.items)
+        if was_full and not self.is_full:
+            self._bus.has_room(self)
+        if self._incoming.owes(self._confirm_every):
+            self._mark()
+
+
+def _in_pieces(items: list[ToFront]) -> Iterator[FromWorker]:
+    """Yield the envelopes in order, each with few sessions."""
+    for item in items:
+        if type(item) is DeliverToMany and len(item.sessions) > _PIECE:
+            for start in range(0, len(item.sessions), _PIECE):
+                yield DeliverToSome(item.sessions[start : start + _PIECE], item.seq, item.frame)
+        else:
+            yield item
+
+
+class Bus:
+    """All links of one front."""
+
+    def __init__(
+        self,
+        identity: str,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        max_link_bytes: int,
+        receive: Callable[[Iterator[FromWorker], float], bool],
+        announce: Callable[[WorkerLink], None],
+        has_room: Callable[[WorkerLink], None],
+    ) -> None:
+        """Connect to nothing yet.
+
+        `receive` takes envelopes of any worker until none is left, and returns True, or until
+        `time.perf_counter()` is past its second argument.
+        """
+        self.identity = identity
+        self.loop = loop
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.receive = receive
+        self.has_room = has_room
+        self.direct_messages = 0  # 1-1 messages that went by, from clients and to clients
+        self._announce = announce
+        self._max_link_bytes = max_link_bytes
+        self._links: dict[int, WorkerLink] = {}
+        self._by_slot: list[WorkerLink | None] = [None] * SLOT_COUNT
+        self._dirty: list[WorkerLink] = []
+
+    def follow(self, topology: Topology) -> None:
+        """Connect to the workers that are new and let go of those that are gone."""
+        present = {address.index: address for address in topology.workers}
+        for index, link in self._links.items():
+            if link.address is not None and present.get(index) != link.address:
+                link.disconnect()
+        for index, address in present.items():
+            link = self._links.setdefault(index, WorkerLink(self, index, self._max_link_bytes))
+            if link.address is None:
+                for slot in range(address.first_slot, address.last_slot + 1):
+                    self._by_slot[slot] = link
+                link.connect(address, self._announce)
+
+    def link_of(self, slot: int) -> WorkerLink:
+        """Return the link with the owner of `slot`; known once a complete topology was seen."""
+        link = self._by_slot[slot]
+        assert link is not None, f"slot {slot} never had an owner"
+        return link
+
+    def flush_soon(self, link: WorkerLink) -> None:
+        """Flush `link` at the end of this loop turn."""
+        if not self._dirty:
+            self.loop.call_soon(self._flush)
+        self._dirty.append(link)
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        for link in dirty:
+            link.flush()
+
+    def close(self) -> None:
+        """Send what is gathered and close every link."""
+        self._flush()
+        for link in self._links.values():
+            link.disconnect()
+        self.context.term()

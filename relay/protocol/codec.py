@@ -1,0 +1,460 @@
+"""Frames from clients: bytes in, one checked stanza out.
+
+Every byte is hostile. Depth is checked before anything recurses, the message is decoded once to
+prove that it is valid JSON, and its own bytes travel on unchanged. The sheet's plain `action` takes
+a typed decoder in one step; whatever that does not match goes through `_general`, which finds the
+precise reason.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import blake2b
+from math import isfinite
+from typing import Any
+
+import msgspec
+
+from relay.errors import FrameError, JidError
+from relay.protocol import frames, jid, sheet
+from relay.protocol.stanza import (
+    KEEPALIVE_REQUEST,
+    LEVEL_DELIVERED,
+    LEVEL_PLAYED,
+    Ack,
+    Action,
+    Auth,
+    InvalidAuth,
+    Keepalive,
+    Send,
+    Stanza,
+)
+from relay.protocol.times import message_time, read_time
+from relay.settings.tables import LimitSettings
+
+MAX_ID_CHARS = 128  # R21
+MAX_REASON_CHARS = 200
+# From here on finding as many brackets as a frame may have by default is faster than counting them.
+LONG_BYTES = 8192
+# Keys of a message element that only the server writes (R24); key.participant besides.
+SERVER_KEYS = frozenset(
+    {"participant", "status", "messageStubType", "messageStubParameters", "broadcast"}
+)
+
+_CORRELATION = re.compile(rb"([A-Za-z0-9._-]{1,64}),{1,2}(?=[\[{])")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# A string, one bracket, or a quote that no other ends: past that nothing is searched, or the time
+# would be quadratic. The string must come first, so that brackets in it do not count.
+_NESTING = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[{]|[\]}]|"', re.DOTALL)
+
+_JSON_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
+
+class _Key(msgspec.Struct, forbid_unknown_fields=True):
+    remoteJid: str
+    id: str
+    fromMe: Any = None
+
+
+class _Element(msgspec.Struct, forbid_unknown_fields=True):
+    key: _Key
+    message: msgspec.Raw
+    messageTimestamp: Any = None
+
+
+class _Relay(msgspec.Struct, forbid_unknown_fields=True):
+    add: str
+
+
+class _AckBody(msgspec.Struct, rename={"author": "from", "message_id": "id"}):
+    message_id: str | list[str]
+    ack: int | str
+    author: str
+    to: str
+    cmd: Any = "ack"
+    t: msgspec.Raw = msgspec.Raw(b"null")
+
+
+def _number(text: str) -> int | float:
+    """Return what a number in a message is, 1.0 and 1e0 the same as 1: they are deep-equal (R20).
+
+    Raises:
+        ValueError: beyond a double.
+    """
+    number = float(text)
+    if not isfinite(number):
+        raise ValueError("a number beyond a double")
+    return int(number) if number.is_integer() else number
+
+
+_decode_action = msgspec.json.Decoder(tuple[str, _Relay, list[_Element]]).decode
+_decode_ack = msgspec.json.Decoder(tuple[str, _AckBody]).decode
+_decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_decode_any = msgspec.json.Decoder().decode
+_decode_message = msgspec.json.Decoder(dict[str, Any], float_hook=_number).decode
+_encode_canonical = msgspec.json.Encoder(order="deterministic").encode
+
+
+class Codec:
+    """Turns the payload of one WebSocket message into a stanza, under the given limits."""
+
+    def __init__(self, limits: LimitSettings) -> None:
+        self._limits = limits
+
+    def adopt(self, limits: LimitSettings) -> None:
+        """Decode under other limits from here on, for every session."""
+        self._limits = limits
+
+    def decode(self, payload: bytes, *, user: str, now_s: int) -> Stanza:
+        """Return what `payload` (at most `frame_bytes`) means.
+
+        `user` is who the session is logged in as, and becomes the author of what it sends; empty
+        before auth.
+
+        Raises:
+            FrameError: the frame as a whole is refused (R28). What is wrong with one message of an
+                `action` stands in its place among the elements instead.
+        """
+        if payload.startswith(b'["action"') and len(payload) <= self._limits.message_bytes:
+            fast = self._plain_action(payload, user, now_s)
+            if fast is not None:
+                return fast
+        elif payload.startswith(b'["Msg') and self._is_flat(payload):
+            try:
+                return self._ack(payload)
+            except FrameError:
+                pass  # the general way finds the reason, and the tag for it
+        return self._general(payload, user, now_s)
+
+    def _plain_action(self, payload: bytes, user: str, now_s: int) -> Action | None:
+        """Return the action if it has exactly the sheet's keys and no fault, else None."""
+        if not self._is_flat(payload):
+            return None
+        try:
+            _, relay, elements = _decode_action(payload)
+            if relay.add != "relay" or not 0 < len(elements) <= self._limits.messages_per_action:
+                return None
+            return Action(
+                [
+                    self._send(
+                        user,
+                        element.key.id,
+                        jid.parse_chat(element.key.remoteJid),
+                        bytes(element.message),
+                        element.messageTimestamp,
+                        now_s,
+                    )
+                    for element in elements
+                ]
+            )
+        except (*_JSON_ERRORS, FrameError, JidError):
+            return None
+
+    def _is_flat(self, text: bytes) -> bool:
+        """Tell whether `text` cannot be nested too deep, because it has too few brackets."""
+        left = self._limits.nesting
+        if len(text) < LONG_BYTES:
+            return bool(text.count(b"[") + text.count(b"{") <= left)
+        for bracket in (b"[", b"{"):
+            at = text.find(bracket)
+            while at >= 0:
+                left -= 1
+                if left < 0:
+                    return False
+                at = text.find(bracket, at + 1)
+        return True
+
+    def _send(
+        self,
+        user: str,
+        message_id: str,
+        chat: tuple[str, bool],
+        message: bytes,
+        time: object,
+        now_s: int,
+        key_extra: bytes = b"",
+        extra: bytes = b"",
+    ) -> Send:
+        check_id(message_id)
+        content = _decode_message(message)
+        if not content:
+            raise FrameError(400, "message: an object with at least one key is expected")
+        time_s = message_time(time, now_s=now_s)
+        local, is_group = chat
+        if is_group:
+            frame = frames.delivered_to_group(
+                author=user,
+                group=local,
+                message_id=message_id,
+                message=message,
+                time_s=time_s,
+                key_extra=key_extra,
+                extra=extra,
+            )
+        else:
+            frame = frames.delivered_to_user(
+                author=user,
+                message_id=message_id,
+                message=message,
+                time_s=time_s,
+                key_extra=key_extra,
+                extra=extra,
+            )
+        digest = blake2b(_encode_canonical(content), digest_size=8).digest()
+        return Send(local, is_group, message_id, time_s, digest, frame)
+
+    def _general(self, payload: bytes, user: str, now_s: int) -> Stanza:
+        if not _is_utf8(payload):
+            raise FrameError(400, "a binary message must be UTF-8")
+        if payload == KEEPALIVE_REQUEST:
+            return Keepalive()
+        correlation = ""
+        if found := _CORRELATION.match(payload):
+            correlation = found[1].decode()
+            payload = payload[found.end() :]
+        try:
+            return self._tagged(payload, user, now_s)
+        except FrameError as error:
+            # A request that named itself gets that name back (E2).
+            error.tag = correlation or error.tag
+            raise
+
+    def _tagged(self, payload: bytes, user: str, now_s: int) -> Stanza:
+        if not self._is_flat(payload) and self._is_deep(payload):
+            # Refused there, but for sheet notation: a bracket in its strings only looked like one.
+            payload = sheet.to_json(payload.decode(), max_depth=self._limits.nesting)
+        try:
+            parts = _decode_array(payload)
+        except msgspec.ValidationError:
+            raise FrameError(400, "a frame is a JSON array") from None
+        except _JSON_ERRORS:
+            payload = sheet.to_json(payload.decode(), max_depth=self._limits.nesting)
+            try:
+                parts = _decode_array(payload)
+            except _JSON_ERRORS:
+                raise FrameError(400, "a frame is a JSON array") from None
+        tag = _string(parts[0]) if parts else None
+        if tag is None:
+            raise FrameError(400, "the first element of a frame is its tag, a string")
+        if tag == "auth":
+            return _auth(parts)
+        try:
+            if tag == "action":
+                return self._action(parts, user, now_s)
+            if tag in ("Msg", "MsgInfo"):
+                return self._ack(payload)
+        except FrameError as error:
+            error.tag = tag
+            raise
+        raise FrameError(400, "unknown frame", tag=tag[:64])
+
+    def _is_deep(self, text: bytes) -> bool:
+        """Tell whether `text`, read as JSON, is nested too deep; False where it is no JSON."""
+        depth = 0
+        for token in _NESTING.finditer(text):
+            match token[0]:
+                case b"[" | b"{":
+                    depth += 1
+                    if depth > self._limits.nesting:
+                        return True
+                case b"]" | b"}":
+                    depth -= 1
+                case b'"':
+                    return False
+        return False
+
+    def _action(self, parts: list[msgspec.Raw], user: str, now_s: int) -> Action:
+        if len(parts) != 3:
+            raise FrameError(400, 'expected ["action", {"add": "relay"}, [message, ...]]')
+        kind = _value(parts[1])
+        if not isinstance(kind, dict) or "relay" not in (kind.get("add"), kind.get("type")):
+            raise FrameError(400, 'the second element of an action is {"add": "relay"}')
+        if "add" in kind and kind["add"] != "relay":
+            raise FrameError(400, 'add: only "relay" is known')
+        try:
+            elements = _decode_array(parts[2])
+        except _JSON_ERRORS:
+            raise FrameError(
+                400, "the third element of an action is an array of messages"
+            ) from None
+        if not elements:
+            raise FrameError(400, "an action carries at least one message")
+        if len(elements) > self._limits.messages_per_action:
+            raise FrameError(
+                413, f"{len(elements)} messages exceed {self._limits.messages_per_action} an action"
+            )
+        return Action([self._element(raw, user, now_s) for raw in elements])
+
+    def _element(self, raw: msgspec.Raw, user: str, now_s: int) -> Send | FrameError:
+        """Return the checked element, or why it is refused (2.3.2: shape, id, jid, size)."""
+        known_id = ""
+        is_of_shape = True
+        try:
+            element = _object(raw, "a message is an object")
+            key = _object(element.pop("key", None), "key: an object is expected")
+            message_id = _string(key.pop("id", None))
+            if message_id is not None and _is_id(message_id):
+                known_id = message_id
+            message = element.pop("message", None)
+            content = None if message is None else _value(message)
+            if not isinstance(content, dict) or not content or message is None:
+                raise FrameError(400, "message: an object with at least one key is expected")
+            time = element.pop("messageTimestamp", None)
+            time_value = None if time is None else _time_value(time)
+            key.pop("fromMe", None)
+            key_extra = _members(key, without={"participant", "remoteJid"})
+            extra = _members(element, without=SERVER_KEYS)
+            is_of_shape = False
+            check_id(message_id)
+            chat = jid.parse_chat(_string(key.get("remoteJid")) or "")
+            size = len(bytes(raw))
+            if size > self._limits.message_bytes:
+                raise FrameError(413, f"{size} bytes exceed {self._limits.message_bytes} a message")
+            return self._send(
+                user, known_id, chat, bytes(message), time_value, now_s, key_extra, extra
+            )
+        except JidError as error:
+            refusal = FrameError(400, f"key.remoteJid: {error}")
+        except FrameError as error:
+            refusal = error
+        refusal.tag, refusal.message_id = "action", known_id
+        refusal.is_of_shape = is_of_shape
+        return refusal
+
+    def _ack(self, payload: bytes) -> Ack:
+        try:
+            tag, body = _decode_ack(payload)
+        except _JSON_ERRORS as error:
+            raise FrameError(400, _reason(error)) from None
+        if tag not in ("Msg", "MsgInfo"):
+            raise FrameError(400, "unknown frame")
+        ids = body.message_id if isinstance(body.message_id, list) else [body.message_id]
+        if not ids:
+            raise FrameError(400, "id: at least one is expected")
+        if len(ids) > self._limits.ids_per_ack:
+            raise FrameError(413, f"{len(ids)} ids exceed {self._limits.ids_per_ack} an ack")
+        for message_id in ids:
+            check_id(message_id)
+        known_id = ids[0] if len(ids) == 1 else ""
+        if body.cmd not in ("ack", "acks"):
+            raise FrameError(400, 'cmd: "ack" or "acks" is expected', message_id=known_id)
+        level = _level(body.ack)
+        if level is None:
+            raise FrameError(
+                400, "ack: 2 delivered, 3 read or 4 played is expected", message_id=known_id
+            )
+        try:
+            author, author_is_group = jid.parse_chat(body.author)
+            chat, chat_is_group = jid.parse_chat(body.to)
+        except JidError as error:
+            raise FrameError(400, f"from, to: {error}", message_id=known_id) from None
+        if author_is_group and chat_is_group:
+            raise FrameError(400, "from: the author, a user, is expected", message_id=known_id)
+        return Ack(
+            tag,
+            ids,
+            level,
+            author,
+            author_is_group,
+            chat,
+            chat_is_group,
+            read_time(_time_value(body.t)),
+        )
+
+
+def check_id(message_id: str | None) -> None:
+    """Raise FrameError unless `message_id` is of the form that R21 allows."""
+    if message_id is None or not _is_id(message_id):
+        raise FrameError(
+            400, f"id: a string of 1 to {MAX_ID_CHARS} characters without control characters"
+        )
+
+
+def _is_id(text: str) -> bool:
+    if not 0 < len(text) <= MAX_ID_CHARS:
+        return False
+    # Printable ASCII, which every usual id is, holds no control character; the rest is searched.
+    return (text.isascii() and text.isprintable()) or not _CONTROL.search(text)
+
+
+def _level(value: int | str) -> int | None:
+    if isinstance(value, str):
+        if not (len(value) == 1 and value in "234"):
+            return None
+        return int(value)
+    return value if LEVEL_DELIVERED <= value <= LEVEL_PLAYED else None
+
+
+def _auth(parts: list[msgspec.Raw]) -> Auth | InvalidAuth:
+    try:
+        if len(parts) != 3:
+            return InvalidAuth('expected ["auth", {"type": "new"}, {"remoteJid": "..."}]')
+        options, identity = _value(parts[1]), _value(parts[2])
+    except FrameError as error:
+        return InvalidAuth(error.reason)
+    if not isinstance(options, dict) or options.get("type") not in ("new", "resume"):
+        return InvalidAuth('type: "new" or "resume" is expected')
+    caps = options.get("caps", [])
+    if not isinstance(caps, list) or not all(isinstance(name, str) for name in caps):
+        return InvalidAuth("caps: an array of names is expected")
+    if not isinstance(identity, dict):
+        return InvalidAuth("remoteJid: a user's jid is expected")
+    try:
+        user = jid.parse_user(identity.get("remoteJid"))  # refuses what is no string
+    except JidError as error:
+        return InvalidAuth(f"remoteJid: {error}"[:MAX_REASON_CHARS])
+    return Auth(user, resume=options["type"] == "resume", names_caps="caps" in options)
+
+
+def _value(raw: msgspec.Raw) -> object:
+    """Decode fully; this is what proves that a part which travels on as bytes is valid."""
+    try:
+        return _decode_any(raw)
+    except _JSON_ERRORS as error:
+        raise FrameError(400, _reason(error)) from None
+
+
+def _time_value(raw: msgspec.Raw) -> object:
+    """Decode a time; what is none, and be it a number beyond all bounds, is server time (R9)."""
+    try:
+        return _decode_any(raw)
+    except _JSON_ERRORS:
+        return None
+
+
+def _is_utf8(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _object(raw: msgspec.Raw | None, otherwise: str) -> dict[str, msgspec.Raw]:
+    try:
+        return _decode_object(raw if raw is not None else b"null")
+    except _JSON_ERRORS:
+        raise FrameError(400, otherwise) from None
+
+
+def _string(raw: msgspec.Raw | None) -> str | None:
+    if raw is None:
+        return None
+    value = _value(raw)
+    return value if isinstance(value, str) else None
+
+
+def _members(members: dict[str, msgspec.Raw], *, without: set[str] | frozenset[str]) -> bytes:
+    """Return further members as JSON text to append to an object, each value's bytes kept."""
+    text = []
+    for name, raw in members.items():
+        if name in without:
+            continue
+        _value(raw)
+        text.append(b", %b: %b" % (msgspec.json.encode(name), bytes(raw)))
+    return b"".join(text)
+
+
+def _reason(error: Exception) -> str:
+    return str(error)[:MAX_REASON_CHARS]

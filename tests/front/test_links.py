@@ -1,0 +1,290 @@
+"""The front's links: what is sent again to a worker's next incarnation, and what is not."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import tempfile
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from itertools import islice, pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+from relay.bus import envelopes
+from relay.bus.envelopes import (
+    DeliverToMany,
+    FrontBatch,
+    Refused,
+    SendToGroup,
+    SendToUser,
+    Stored,
+    ToFront,
+    ToWorker,
+)
+from relay.bus.sockets import bind_router
+from relay.bus.topology import Topology, WorkerAddress
+from relay.front.links import Bus, DeliverToSome, FromWorker
+from relay.protocol.slots import SLOT_COUNT
+
+WITHIN_S = 5.0
+MOST_A_TURN = 50
+MOST_S_A_TURN = 0.001
+
+
+class Incarnations:
+    """A worker, played by the test, one incarnation after another."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._number = 0
+        self._router: zmq.Socket[bytes]
+        self._sent = self._confirmed = self._unconfirmed = 0
+
+    def next(self) -> Topology:
+        """Bind the next one; return the topology that lists it."""
+        self._number += 1
+        self._sent = self._confirmed = self._unconfirmed = 0
+        endpoint = f"ipc://{self._run_dir}/w0-{self._number}.sock"
+        self._router = bind_router(self._context, endpoint)
+        address = WorkerAddress(0, 0, SLOT_COUNT - 1, endpoint, self._number)
+        return Topology(epoch=self._number * 2, workers=(address,))
+
+    def die(self) -> Topology:
+        self._router.close()
+        return Topology(epoch=self._number * 2 + 1)
+
+    async def receive(self) -> list[ToWorker]:
+        """Return the next batch that holds anything."""
+        async with asyncio.timeout(WITHIN_S):
+            while True:
+                while not self._router.poll(0):
+                    await asyncio.sleep(0.005)
+                _, payload = self._router.recv_multipart()
+                batch = envelopes.decode_worker_batch(payload)
+                self._unconfirmed = batch.number
+                if batch.items:
+                    return batch.items
+
+    def answer(self, *items: ToFront, confirms: bool) -> None:
+        """Send a batch, which may confirm all that was received up to now."""
+        self._sent += 1
+        if confirms:
+            self._confirmed = self._unconfirmed
+        batch = FrontBatch(self._sent, self._confirmed, list(items))
+        self._router.send_multipart((b"front-0-1", envelopes.encode(batch)))
+
+    def close(self) -> None:
+        self._router.close()
+        self._context.term()
+
+
+def send(request: int) -> SendToUser:
+    return SendToUser(request, "alice", "bob", f"M{request}", 1000, b"12345678", b"frame")
+
+
+def run(scene: Callable[[Bus, Incarnations, list[FromWorker]], Coroutine[Any, Any, None]]) -> None:
+    async def play() -> None:
+        with tempfile.TemporaryDirectory(prefix="relay-test-") as run_dir:
+            worker = Incarnations(Path(run_dir))
+            heard: list[FromWorker] = []
+
+            def receive(items: Iterator[FromWorker], ends_s: float) -> bool:
+                assert ends_s == math.inf or ends_s - time.perf_counter() <= MOST_S_A_TURN
+                taken = list(items if ends_s == math.inf else islice(items, MOST_A_TURN))
+                heard.extend(taken)
+                return ends_s == math.inf or len(taken) < MOST_A_TURN
+
+            bus = Bus(
+                "front-0-1",
+                loop=asyncio.get_running_loop(),
+                max_link_bytes=1_000_000,
+                receive=receive,
+                announce=lambda link: None,
+                has_room=lambda link: None,
+            )
+            try:
+                await scene(bus, worker, heard)
+            finally:
+                bus.close()
+                worker.close()
+
+    asyncio.run(play())
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def test_a_groups_envelope_is_taken_in_pieces_and_nothing_of_it_twice() -> None:
+    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
+        sessions = list(range(200))
+        bus.follow(worker.next())
+        bus.link_of(0).request(send(1), durable=True)
+        assert await worker.receive() == [send(1)]
+        worker.answer(
+            DeliverToMany(sessions, 7, b"to all"),
+            Stored(1, 1000),
+            DeliverToMany([5], 8, b"the next"),
+            confirms=True,
+        )
+        await until(lambda: heard and heard[-1] == DeliverToMany([5], 8, b"the next"))
+
+        *pieces, stored, _ = heard
+        assert stored == Stored(1, 1000)
+        taken: list[int] = []
+        for piece in pieces:
+            assert isinstance(piece, DeliverToSome)
+            assert (piece.seq, piece.frame) == (7, b"to all")
+            assert len(piece.sessions) < len(sessions) / 2
+            taken += piece.sessions
+        assert taken == sessions
+
+    run(scene)
+
+
+def test_what_is_unconfirmed_goes_to_the_next_incarnation_once() -> None:
+    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
+        bus.follow(worker.next())
+        bus.link_of(0).request(send(1), durable=True)
+        assert await worker.receive() == [send(1)]
+        worker.answer(Stored(1, 1000), confirms=True)
+        await until(lambda: heard)
+        bus.link_of(0).request(send(2), durable=True)
+        assert await worker.receive() == [send(2)]
+
+        bus.follow(worker.die())
+        bus.link_of(0).request(send(3), durable=True)
+        await asyncio.sleep(0)
+        bus.follow(worker.next())
+
+        assert await worker.receive() == [send(2), send(3)]
+
+    run(scene)
+
+
+def test_r29_a_send_that_was_refused_is_not_repeated_though_its_batch_is_unconfirmed() -> None:
+    """Or its author would be told that it is not stored, and its recipient would get it."""
+
+    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
+        bus.follow(worker.next())
+        bus.link_of(0).request(send(1), durable=True)
+        bus.link_of(0).request(send(2), durable=True)
+        assert await worker.receive() == [send(1), send(2)]
+        worker.answer(Refused(1, 500, "the disk is full"), confirms=False)
+        await until(lambda: heard)
+
+        bus.follow(worker.die())
+        bus.follow(worker.next())
+
+        assert await worker.receive() == [send(2)]
+
+    run(scene)
+
+
+def test_a_refusal_is_forgotten_with_the_confirmation_of_its_batch() -> None:
+    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
+        bus.follow(worker.next())
+        link = bus.link_of(0)
+        link.request(send(1), durable=True)
+        await worker.receive()
+        worker.answer(Refused(1, 500, "the disk is full"), confirms=False)
+        worker.answer(Refused(9, 500, "marker"), confirms=True)
+        await until(lambda: len(heard) == 2)
+
+        assert not link._refused
+
+    run(scene)
+
+
+def test_other_work_gets_its_turn_while_a_worker_says_much() -> None:
+    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
+        loop = asyncio.get_running_loop()
+        bus.follow(worker.next())
+        bus.link_of(0).request(send(1), durable=True)
+        await worker.receive()
+        turns: list[int] = []
+
+        def other_work() -> None:
+            turns.append(len(heard))
+            loop.call_soon(other_work)
+
+        other_work()
+        said: list[ToFront] = [Stored(request, 1000) for request in range(40 * MOST_A_TURN)]
+        worker.answer(*said[:1000], confirms=True)
+        worker.answer(*said[1000:], confirms=True)
+        await until(lambda: len(heard) >= len(said))
+
+        assert heard == said
+        assert max(now - before for before, now in pairwise(turns)) <= MOST_A_TURN
+
+    run(scene)
+
+
+def test_what_a_worker_said_before_it_died_is_read_to_the_end() -> None:
+    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
+        bus.follow(worker.next())
+        bus.link_of(0).request(send(1), durable=True)
+        await worker.receive()
+        said: list[ToFront] = [Stored(request, 1000) for request in range(3 * MOST_A_TURN)]
+        worker.answer(*said, confirms=True)
+        async with asyncio.timeout(WITHIN_S):
+            while not heard:
+                await asyncio.sleep(0)
+        assert len(heard) < len(said)
+
+        bus.follow(worker.die())
+
+        assert heard == said
+
+    run(scene)
+
+
+def test_a_large_batch_to_a_worker_is_sent_in_parts() -> None:
+    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
+        bus.follow(worker.next())
+        for request in range(1_200):
+            bus.link_of(0).request(send(request), durable=True)
+
+        received = [await worker.receive() for _ in range(3)]
+
+        assert [len(items) for items in received] == [500, 500, 200]
+        assert [item for items in received for item in items] == [send(n) for n in range(1_200)]
+
+    run(scene)
+
+
+@pytest.mark.parametrize("kind", [SendToUser, SendToGroup])
+def test_a_batch_of_large_frames_to_a_worker_is_sent_in_parts(
+    kind: type[SendToUser | SendToGroup],
+) -> None:
+    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
+        bus.follow(worker.next())
+        sends = [
+            kind(number, "alice", "bob", f"M{number}", 1000, b"12345678", b"x" * 600_000)
+            for number in range(4)
+        ]
+        for envelope in sends:
+            bus.link_of(0).request(envelope, durable=True)
+
+        assert [await worker.receive() for _ in range(2)] == [sends[:2], sends[2:]]
+
+    run(scene)
+
+
+def test_messages_to_users_are_counted_and_those_to_groups_not() -> None:
+    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
+        bus.follow(worker.next())
+        to_group = SendToGroup(1, "alice", "hike", "M1", 1000, b"12345678", b"frame")
+        for envelope in (send(2), to_group, send(3)):
+            bus.link_of(0).request(envelope, durable=True)
+
+        assert bus.direct_messages == 2
+
+    run(scene)

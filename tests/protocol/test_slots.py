@@ -1,0 +1,42 @@
+"""Slots: stable over processes and versions, shared out evenly."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.protocol.slots import SLOT_COUNT, shard_ranges, slot_of
+
+
+@pytest.mark.parametrize(
+    ("local", "slot"),
+    [("123456789", 0x926), ("917069852821", 4017), ("917069852821-1566557065", 2660)],
+)
+def test_the_slot_of_a_jid_is_the_same_in_every_version(local: str, slot: int) -> None:
+    # The first is the check value of the CRC-32 of zlib and PNG, 0xCBF43926, in 12 bits.
+    assert slot_of(local) == slot
+
+
+def test_phone_numbers_in_a_row_spread_over_all_shards() -> None:
+    shards = shard_ranges(8)
+    slots = [slot_of(str(917069850000 + number)) for number in range(8000)]
+
+    loads = [sum(slot in shard for slot in slots) for shard in shards]
+
+    assert min(loads) > 800
+    assert max(loads) < 1200
+
+
+@given(st.integers(1, SLOT_COUNT))
+def test_shards_cover_all_slots_in_order_and_nearly_equally(workers: int) -> None:
+    shards = shard_ranges(workers)
+
+    assert len(shards) == workers
+    assert [slot for shard in shards for slot in shard] == list(range(SLOT_COUNT))
+    sizes = {len(shard) for shard in shards}
+    assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize("workers", [-1, 0, SLOT_COUNT + 1])
+def test_no_shard_may_be_without_slots(workers: int) -> None:
+    with pytest.raises(ValueError, match=f"{workers} workers"):
+        shard_ranges(workers)

@@ -1,0 +1,223 @@
+"""What a supervisor holds: each thing once, and given back however it ends."""
+
+import json
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from relay.disk.files import replace_file
+from relay.errors import BootError
+from relay.supervision.claims import (
+    MAX_RUN_DIR_BYTES,
+    RUN_DIR_PREFIX,
+    DataClaim,
+    claim_port,
+    make_run_dir,
+    remove_run_dir,
+)
+
+# --- the data directory ---
+
+
+def test_a_missing_data_directory_is_made_for_its_owner_alone(tmp_path: Path) -> None:
+    claim = DataClaim(tmp_path / "a" / "data")
+
+    assert stat.S_IMODE((tmp_path / "a" / "data").stat().st_mode) == 0o700
+    claim.release()
+
+
+def test_a_second_claim_names_the_holder_and_a_third_after_the_release_succeeds(
+    tmp_path: Path,
+) -> None:
+    first = DataClaim(tmp_path)
+    with pytest.raises(BootError, match=rf"another supervisor \(pid {os.getpid()}\)"):
+        DataClaim(tmp_path)
+
+    first.release()
+
+    DataClaim(tmp_path).release()
+
+
+@pytest.mark.parametrize("below", ["", "data"])
+def test_a_file_where_the_directory_should_be_is_refused(tmp_path: Path, below: str) -> None:
+    file = tmp_path / "file"
+    file.touch()
+
+    with pytest.raises(BootError, match="cannot be used"):
+        DataClaim(file / below)
+
+
+def test_the_run_directory_of_a_killed_supervisor_is_found(tmp_path: Path) -> None:
+    killed = tmp_path / f"{RUN_DIR_PREFIX}killed"
+    killed.mkdir()
+    claim = DataClaim(tmp_path / "data")
+    claim.note_run_dir(killed)
+    content = (tmp_path / "data" / "lock").read_bytes()
+    claim.release()
+    (tmp_path / "data" / "lock").write_bytes(content)  # as if it had not been released
+
+    claim = DataClaim(tmp_path / "data")
+
+    assert claim.left_behind == (killed,)
+    claim.release()
+
+
+@pytest.mark.parametrize("dies_in", ["pwrite", "ftruncate"])
+def test_a_kill_while_the_note_is_written_loses_no_run_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_in: str
+) -> None:
+    killed = tmp_path / f"{RUN_DIR_PREFIX}killed-and-with-a-longer-name"
+    killed.mkdir()
+    (tmp_path / "lock").write_text(json.dumps({"pid": 1, "run_dirs": [str(killed)]}) + " " * 99)
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, dies_in, die)
+        with pytest.raises(KeyboardInterrupt):
+            DataClaim(tmp_path)
+
+    claim = DataClaim(tmp_path)
+    assert claim.left_behind == (killed,)
+    claim.release()
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        b"",
+        b"garbage",
+        b'{"pid":1,"run_dirs":["/etc"]}',
+        b'{"pid":1,"run_dirs":["relay-relative"]}',
+        b'{"pid":1,"run_dirs":["/nowhere/relay-gone"]}',
+    ],
+)
+def test_nothing_else_is_taken_for_a_run_directory(tmp_path: Path, note: bytes) -> None:
+    (tmp_path / "lock").write_bytes(note)
+
+    claim = DataClaim(tmp_path)
+
+    assert claim.left_behind == ()
+    claim.release()
+
+
+# --- the port ---
+
+
+@pytest.fixture
+def listener() -> Iterator[socket.socket]:
+    """A server with the options of a front: any process of the same user could share its port."""
+    with socket.socket() as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        yield server
+
+
+def test_port_0_takes_a_free_port() -> None:
+    with claim_port("127.0.0.1", 0) as holder:
+        assert holder.getsockname()[1] > 0
+
+
+def test_a_port_with_a_listener_is_in_use(listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+
+    with pytest.raises(BootError, match=f"port {port} on 127.0.0.1 is in use"):
+        claim_port("127.0.0.1", port)
+
+
+def test_a_held_port_is_in_use_though_no_one_listens() -> None:
+    with claim_port("127.0.0.1", 0) as holder:
+        port = holder.getsockname()[1]
+        with pytest.raises(BootError, match="is in use"):
+            claim_port("127.0.0.1", port)
+
+    claim_port("127.0.0.1", port).close()
+
+
+def test_fronts_can_listen_on_a_held_port() -> None:
+    with claim_port("127.0.0.1", 0) as holder, socket.socket() as a, socket.socket() as b:
+        for front in (a, b):
+            front.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            front.bind(holder.getsockname())
+            front.listen()
+
+        with socket.create_connection(holder.getsockname(), timeout=5):
+            pass
+
+
+def test_closed_connections_do_not_keep_a_port(listener: socket.socket) -> None:
+    port = listener.getsockname()[1]
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        accepted, _ = listener.accept()
+        accepted.close()  # first, so the server's side goes to TIME_WAIT
+        assert client.recv(1) == b""
+    listener.close()
+
+    claim_port("127.0.0.1", port).close()
+
+
+@pytest.mark.parametrize(
+    ("host", "complaint"),
+    [("192.0.2.1", "cannot be used"), ("no-such-host.invalid", "is unknown")],
+)
+def test_a_host_that_is_not_of_this_machine_is_refused(host: str, complaint: str) -> None:
+    with pytest.raises(BootError, match=complaint):
+        claim_port(host, 0)
+
+
+# --- the run directory ---
+
+
+def test_a_run_directory_is_private_and_goes_with_its_content() -> None:
+    path = make_run_dir()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
+    (path / "w0-1.sock").touch()
+
+    remove_run_dir(path)
+    remove_run_dir(path)
+
+    assert not path.exists()
+
+
+def test_a_run_directory_is_short_though_the_usual_place_is_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("d" * 90)
+    deep.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
+
+    path = make_run_dir()
+
+    try:
+        assert len(os.fsencode(path)) <= MAX_RUN_DIR_BYTES
+        with socket.socket(socket.AF_UNIX) as longest:
+            longest.bind(str(path / "w255-9999999999.sock"))
+    finally:
+        remove_run_dir(path)
+
+
+# --- files ---
+
+
+def test_a_replaced_file_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    replace_file(tmp_path / "file", b"old")
+    replace_file(tmp_path / "file", b"new")
+
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"new"}
+
+
+def test_a_file_that_cannot_be_replaced_stands(tmp_path: Path) -> None:
+    replace_file(tmp_path / "file", b"old")
+    (tmp_path / "file.new").mkdir()
+
+    with pytest.raises(BootError, match="file cannot be written"):
+        replace_file(tmp_path / "file", b"new")
+
+    assert (tmp_path / "file").read_bytes() == b"old"

@@ -1,0 +1,565 @@
+"""The mailbox: order, limits, eviction, and receipts that replace each other."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from relay.bus.envelopes import Receipt
+from relay.settings.tables import MailboxSettings
+from tests.workers.shard.harness import searches
+from workers.shard.mailbox import Mailbox, MailboxFull, Stretch, receipt_frame
+from workers.store.batch import Batch
+from workers.store.keys import LAST_SEQ, box_of, receipt_key
+from workers.store.store import Store
+
+LIMITS = MailboxSettings()
+FEW = MailboxSettings(max_entries=3, max_bytes=1024, max_receipts=2)
+
+
+@pytest.fixture
+def batch(tmp_path: Path) -> Iterator[Batch]:
+    store = Store(tmp_path, durability="os", map_bytes=1 << 24, max_map_bytes=1 << 24)
+    batch = store.begin()
+    yield batch
+    batch.abort()
+    store.close()
+
+
+@pytest.fixture
+def mailbox(batch: Batch) -> Mailbox:
+    return Mailbox.load(batch, "bob")
+
+
+def seqs(mailbox: Mailbox, batch: Batch) -> list[int]:
+    return [entry.seq for entry in everything(mailbox, batch).entries]
+
+
+def everything(mailbox: Mailbox, batch: Batch) -> Stretch:
+    return mailbox.stretch(batch, after=0, up_to=LAST_SEQ, max_bytes=1 << 30, max_entries=1 << 30)
+
+
+def counts(mailbox: Mailbox) -> tuple[int, int, int]:
+    return mailbox.messages, mailbox.size, mailbox.receipts
+
+
+def delivered(message_id: str = "M1", level: int = 2, *, acker: str = "carol") -> Receipt:
+    return Receipt("bob", "", message_id, acker, level, 1000)
+
+
+# ------------------------------------------------------------------------------------ entries
+
+
+def test_entries_are_read_in_order_as_the_frames_they_stand_for(
+    mailbox: Mailbox, batch: Batch
+) -> None:
+    receipt = delivered()
+    batch.put_body(2, b"to all", 1)
+    mailbox.add_message(batch, 1, b"to bob", LIMITS)
+    mailbox.add_group_message(batch, 2, len(b"to all"), LIMITS)
+    mailbox.add_receipt(batch, 3, receipt, LIMITS, author_is_absent=False)
+
+    read = everything(mailbox, batch)
+
+    assert [(e.seq, e.receipt_for, e.frame) for e in read.entries] == [
+        (1, "", b"to bob"),
+        (2, "", b"to all"),
+        (3, "M1", receipt_frame(receipt)),
+    ]
+    assert read.ends
+    assert counts(mailbox) == (2, 12, 1)
+
+
+def test_a_removed_entry_is_gone_and_removing_it_again_changes_nothing(
+    mailbox: Mailbox, batch: Batch
+) -> None:
+    mailbox.add_message(batch, 1, b"first", LIMITS)
+    mailbox.add_message(batch, 2, b"second", LIMITS)
+
+    assert mailbox.remove(batch, 1)
+    assert not mailbox.remove(batch, 1)
+
+    assert seqs(mailbox, batch) == [2]
+    assert counts(mailbox) == (1, 6, 0)
+
+
+def test_removing_a_group_message_lets_go_of_its_body(mailbox: Mailbox, batch: Batch) -> None:
+    batch.put_body(5, b"to all", 2)
+    mailbox.add_group_message(batch, 5, 6, LIMITS)
+
+    mailbox.remove(batch, 5)
+
+    assert batch.get_body(5) == b"to all"
+    batch.release_body(5)
+    with pytest.raises(AssertionError):
+        batch.get_body(5)
+
+
+# ------------------------------------------------------------------------------------ reading
+
+
+def test_a_stretch_begins_behind_the_cursor_and_ends_at_the_barrier(
+    mailbox: Mailbox, batch: Batch
+) -> None:
+    for seq in (10, 20, 30, 40):
+        mailbox.add_message(batch, seq, b"frame", LIMITS)
+
+    read = mailbox.stretch(batch, after=10, up_to=30, max_bytes=1 << 20, max_entries=100)
+
+    assert [entry.seq for entry in read.entries] == [20, 30]
+    assert read.ends
+
+
+@pytest.mark.parametrize(
+    ("max_bytes", "max_entries", "expected"),
+    [
+        (300, 100, [1, 2, 3]),
+        (299, 100, [1, 2]),
+        (1 << 20, 2, [1, 2]),
+        (0, 100, [1]),  # what does not fit is read alone
+        (1 << 20, 4, [1, 2, 3, 4]),
+    ],
+)
+def test_a_stretch_is_as_long_as_fits_and_says_whether_more_follows(
+    mailbox: Mailbox, batch: Batch, max_bytes: int, max_entries: int, expected: list[int]
+) -> None:
+    for seq in (1, 2, 3, 4):
+        mailbox.add_message(batch, seq, bytes(100), LIMITS)
+
+    read = mailbox.stretch(
+        batch, after=0, up_to=LAST_SEQ, max_bytes=max_bytes, max_entries=max_entries
+    )
+
+    assert [entry.seq for entry in read.entries] == expected
+    assert read.ends == (expected == [1, 2, 3, 4])
+
+
+def test_a_stretch_without_entries_ends(mailbox: Mailbox, batch: Batch) -> None:
+    assert everything(mailbox, batch) == Stretch([], ends=True)
+
+
+# ------------------------------------------------------------------------------------- limits
+
+
+def test_a_full_mailbox_refuses_when_nothing_in_it_was_sent(mailbox: Mailbox, batch: Batch) -> None:
+    for seq in (1, 2, 3):
+        mailbox.add_message(batch, seq, b"frame", FEW)
+
+    with pytest.raises(MailboxFull, match=r"3 messages of 15 bytes .* at most 3"):
+        mailbox.add_message(batch, 4, b"frame", FEW)
+    with pytest.raises(MailboxFull):
+        mailbox.add_group_message(batch, 4, 5, FEW)
+
+    assert seqs(mailbox, batch) == [1, 2, 3]
+    assert counts(mailbox) == (3, 15, 0)
+
+
+def test_a_full_mailbox_lets_go_of_the_oldest_that_was_sent(mailbox: Mailbox, batch: Batch) -> None:
+    for seq in (1, 2, 3):
+        mailbox.add_message(batch, seq, b"frame", FEW)
+    mailbox.transmitted = 2
+
+    mailbox.add_message(batch, 4, b"frame", FEW)
+    mailbox.add_message(batch, 5, b"frame", FEW)
+    with pytest.raises(MailboxFull):
+        mailbox.add_message(batch, 6, b"frame", FEW)
+
+    assert seqs(mailbox, batch) == [3, 4, 5]
+    assert mailbox.evicted == 2
+
+
+def test_a_search_for_what_to_let_go_does_not_pass_what_was_let_go_before(
+    mailbox: Mailbox, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lies in the store until the journal is folded: thousands of entries, each time."""
+    for seq in range(1, 4):
+        mailbox.add_message(batch, seq, b"frame", FEW)
+    begun = searches(monkeypatch)
+
+    for seq in range(4, 8):
+        mailbox.transmitted = seq - 1
+        mailbox.add_message(batch, seq, b"frame", FEW)
+
+    assert begun == [0, 1, 2, 3]
+    assert seqs(mailbox, batch) == [5, 6, 7]
+
+
+def test_a_vain_search_does_not_lead_the_next_back_to_what_was_let_go(
+    mailbox: Mailbox, batch: Batch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was sent may sink below what was let go: its connection went before it was written."""
+    for seq in range(1, 4):
+        mailbox.add_message(batch, seq, b"frame", FEW)
+    mailbox.transmitted = 2
+    mailbox.add_message(batch, 4, b"frame", FEW)
+    mailbox.add_message(batch, 5, b"frame", FEW)
+    mailbox.transmitted = 1
+    begun = searches(monkeypatch)
+
+    for _ in range(3):
+        with pytest.raises(MailboxFull):
+            mailbox.add_message(batch, 6, b"frame", FEW)
+
+    assert begun == [2, 2, 2]
+
+
+def test_as_many_are_let_go_as_the_new_one_needs_bytes(mailbox: Mailbox, batch: Batch) -> None:
+    for seq in (1, 2, 3):
+        mailbox.add_message(batch, seq, bytes(300), FEW)
+    mailbox.transmitted = 3
+
+    mailbox.add_message(batch, 4, bytes(700), FEW)
+
+    assert seqs(mailbox, batch) == [3, 4]
+    assert counts(mailbox) == (2, 1000, 0)
+
+
+def test_nothing_is_let_go_where_that_would_not_be_enough(mailbox: Mailbox, batch: Batch) -> None:
+    for seq in (1, 2, 3):
+        mailbox.add_message(batch, seq, bytes(300), FEW)
+    mailbox.transmitted = 1
+
+    with pytest.raises(MailboxFull):
+        mailbox.add_message(batch, 4, bytes(700), FEW)
+
+    assert seqs(mailbox, batch) == [1, 2, 3]
+    assert mailbox.evicted == 0
+
+
+def test_receipts_take_no_room_of_messages_and_are_not_let_go_for_them(
+    mailbox: Mailbox, batch: Batch
+) -> None:
+    mailbox.add_receipt(batch, 1, delivered(), FEW, author_is_absent=True)
+    for seq in (2, 3, 4):
+        mailbox.add_message(batch, seq, b"frame", FEW)
+    mailbox.transmitted = 2
+
+    mailbox.add_message(batch, 5, b"frame", FEW)
+
+    assert seqs(mailbox, batch) == [1, 3, 4, 5]
+    assert counts(mailbox) == (3, 15, 1)
+
+
+def test_letting_go_of_a_group_message_lets_go_of_its_body(mailbox: Mailbox, batch: Batch) -> None:
+    batch.put_body(1, b"to all", 1)
+    mailbox.add_group_message(batch, 1, 6, FEW)
+    for seq in (2, 3):
+        mailbox.add_message(batch, seq, b"frame", FEW)
+    mailbox.transmitted = 3
+
+    mailbox.add_message(batch, 4, b"frame", FEW)
+
+    with pytest.raises(AssertionError, match="missing"):
+        batch.get_body(1)
+
+
+def test_an_empty_mailbox_takes_a_message_of_any_size(mailbox: Mailbox, batch: Batch) -> None:
+    """A frame is somewhat longer than the message element that the settings bound."""
+    mailbox.add_message(batch, 1, bytes(1500), FEW)
+
+    assert seqs(mailbox, batch) == [1]
+
+
+# ------------------------------------------------------------------------------------- totals
+
+
+def test_saved_totals_are_loaded_without_counting(mailbox: Mailbox, batch: Batch) -> None:
+    mailbox.add_message(batch, 1, b"frame", LIMITS)
+    mailbox.add_receipt(batch, 2, delivered(), LIMITS, author_is_absent=True)
+    mailbox.transmitted = 1
+    mailbox.save(batch)
+
+    loaded = Mailbox.load(batch, "bob")
+
+    assert counts(loaded) == (1, 5, 1)
+    assert loaded.transmitted == 1
+
+
+def test_without_totals_they_are_counted(mailbox: Mailbox, batch: Batch) -> None:
+    batch.put_body(2, bytes(70), 1)
+    mailbox.add_message(batch, 1, bytes(30), LIMITS)
+    mailbox.add_group_message(batch, 2, 70, LIMITS)
+    mailbox.add_receipt(batch, 3, delivered("M1"), LIMITS, author_is_absent=True)
+    mailbox.add_receipt(batch, 4, delivered("M2"), LIMITS, author_is_absent=False)
+
+    counted = Mailbox.load(batch, "bob")
+    counted.count(batch)
+
+    assert counts(counted) == (2, 100, 2)
+
+
+def waiting(batch: Batch) -> Mailbox:
+    """Return a mailbox that nobody has counted: a message, a group's and a receipt wait in it."""
+    mailbox = Mailbox.load(batch, "bob")
+    batch.put_body(2, bytes(70), 1)
+    mailbox.add_message(batch, 1, bytes(30), LIMITS)
+    mailbox.add_group_message(batch, 2, 70, LIMITS)
+    mailbox.add_receipt(batch, 3, delivered("M1"), LIMITS, author_is_absent=False)
+    uncounted = Mailbox.load(batch, "bob")
+    assert not uncounted.is_counted
+    return uncounted
+
+
+CHANGES: dict[str, tuple[Callable[[Mailbox, Batch], object], tuple[int, int, int]]] = {
+    "a message": (lambda m, b: m.add_message(b, 9, bytes(5), LIMITS), (3, 105, 1)),
+    "a group message": (lambda m, b: m.add_group_message(b, 9, 70, LIMITS), (3, 170, 1)),
+    "a receipt": (
+        lambda m, b: m.add_receipt(b, 9, delivered("M9"), LIMITS, author_is_absent=False),
+        (2, 100, 2),
+    ),
+    "a removal": (lambda m, b: m.remove(b, 1), (1, 70, 1)),
+    "an expiry": (lambda m, b: m.expire(b, 2, 10), (1, 70, 1)),
+    "the end of its session": (lambda m, b: m.make_receipts_findable(b), (2, 100, 1)),
+}
+
+
+@pytest.mark.parametrize(("change", "expected"), CHANGES.values(), ids=CHANGES)
+def test_the_first_change_counts_what_was_there(
+    batch: Batch, change: Callable[[Mailbox, Batch], object], expected: tuple[int, int, int]
+) -> None:
+    mailbox = waiting(batch)
+
+    change(mailbox, batch)
+
+    assert counts(mailbox) == expected
+    mailbox.count(batch)
+    assert counts(mailbox) == expected, "counted twice"
+
+
+def test_a_mailbox_is_read_without_counting(batch: Batch) -> None:
+    """A worker that comes back reads those of all its sessions at once."""
+    mailbox = waiting(batch)
+
+    assert seqs(mailbox, batch) == [1, 2, 3]
+    assert not mailbox.is_counted
+
+
+def test_a_mailbox_that_is_full_is_so_before_it_is_counted(batch: Batch) -> None:
+    mailbox = waiting(batch)
+
+    with pytest.raises(MailboxFull):
+        mailbox.check_room(batch, 1, MailboxSettings(max_entries=2))
+    with pytest.raises(MailboxFull):
+        waiting(batch).add_message(batch, 9, b"x", MailboxSettings(max_entries=2))
+
+
+def test_receipts_that_a_lost_session_left_become_findable(mailbox: Mailbox, batch: Batch) -> None:
+    for seq, level in ((1, 2), (2, 3)):
+        mailbox.add_receipt(batch, seq, delivered(level=level), LIMITS, author_is_absent=False)
+
+    counted = Mailbox.load(batch, "bob")
+    counted.make_receipts_findable(batch)
+    counted.add_receipt(batch, 3, delivered(level=4), LIMITS, author_is_absent=True)
+
+    assert seqs(counted, batch) == [3]
+    assert counts(counted) == (0, 0, 1)
+
+
+def test_an_empty_mailbox_leaves_no_totals(mailbox: Mailbox, batch: Batch) -> None:
+    mailbox.add_message(batch, 1, b"frame", LIMITS)
+    mailbox.save(batch)
+    mailbox.remove(batch, 1)
+    mailbox.save(batch)
+
+    assert batch.get_totals(box_of("bob")) is None
+
+
+# ------------------------------------------------------------------------------------ receipts
+
+
+def test_an_absent_author_keeps_one_receipt_a_message_and_acker(
+    mailbox: Mailbox, batch: Batch
+) -> None:
+    """The highest level, in the place of the latest (2.4.5)."""
+    for seq, level in ((1, 2), (2, 3)):
+        mailbox.add_receipt(batch, seq, delivered(level=level), LIMITS, author_is_absent=True)
+    mailbox.add_receipt(batch, 3, delivered("M2"), LIMITS, author_is_absent=True)
+    mailbox.add_receipt(batch, 4, delivered(acker="dave"), LIMITS, author_is_absent=True)
+
+    frames = [(entry.seq, entry.frame) for entry in everything(mailbox, batch).entries]
+
+    assert frames == [
+        (2, receipt_frame(delivered(level=3))),
+        (3, receipt_frame(delivered("M2"))),
+        (4, receipt_frame(delivered(acker="dave"))),
+    ]
+    assert mailbox.receipts == 3
+
+
+def test_a_higher_level_that_waits_is_not_replaced_by_a_lower_one(
+    mailbox: Mailbox, batch: Batch
+) -> None:
+    for seq, level in ((1, 4), (2, 2)):
+        mailbox.add_receipt(batch, seq, delivered(level=level), LIMITS, author_is_absent=True)
+
+    (entry,) = everything(mailbox, batch).entries
+
+    assert entry.frame == receipt_frame(delivered(level=4))
+
+
+def test_receipts_of_a_group_message_and_a_1_1_message_do_not_replace_each_other(
+    mailbox: Mailbox, batch: Batch
+) -> None:
+    in_group = Receipt("bob", "hike-1", "M1", "carol", 3, 1000)
+    mailbox.add_receipt(batch, 1, delivered(), LIMITS, author_is_absent=True)
+    mailbox.add_receipt(batch, 2, in_group, LIMITS, author_is_absent=True)
+
+    assert seqs(mailbox, batch) == [1, 2]
+
+
+def test_a_present_author_gets_each_level(mailbox: Mailbox, batch: Batch) -> None:
+    for seq, level in ((1, 2), (2, 3)):
+        mailbox.add_receipt(batch, seq, delivered(level=level), LIMITS, author_is_absent=False)
+
+    assert seqs(mailbox, batch) == [1, 2]
+
+
+def test_when_the_session_ends_only_the_highest_level_stays(mailbox: Mailbox, batch: Batch) -> None:
+    mailbox.add_receipt(batch, 1, delivered("M0"), LIMITS, author_is_absent=True)
+    mailbox.add_receipt(batch, 2, delivered("M1"), LIMITS, author_is_absent=True)
+    for seq, level in ((3, 3), (4, 4)):
+        mailbox.add_receipt(batch, seq, delivered("M1", level), LIMITS, author_is_absent=False)
+
+    mailbox.make_receipts_findable(batch)
+
+    frames = [(entry.seq, entry.frame) for entry in everything(mailbox, batch).entries]
+    assert frames == [
+        (1, receipt_frame(delivered("M0"))),
+        (4, receipt_frame(delivered("M1", 4))),
+    ]
+    assert counts(mailbox) == (0, 0, 2)
+    assert batch.get_receipt(receipt_key(mailbox.box, "M1", "carol", "")) == 4
+
+
+def test_a_removed_receipt_is_not_found_any_more(mailbox: Mailbox, batch: Batch) -> None:
+    mailbox.add_receipt(batch, 1, delivered(), LIMITS, author_is_absent=True)
+    mailbox.remove(batch, 1)
+    mailbox.add_receipt(batch, 2, delivered(level=2), LIMITS, author_is_absent=True)
+
+    assert seqs(mailbox, batch) == [2]
+
+
+def test_receipts_beyond_the_limit_are_dropped_but_a_level_still_rises(
+    mailbox: Mailbox, batch: Batch
+) -> None:
+    def add(seq: int, receipt: Receipt, *, absent: bool) -> bool:
+        return mailbox.add_receipt(batch, seq, receipt, FEW, author_is_absent=absent)
+
+    assert add(1, delivered("M1"), absent=True)
+    assert add(2, delivered("M2"), absent=True)
+    assert not add(3, delivered("M3"), absent=True)
+    assert not add(4, delivered("M3"), absent=False)
+    assert add(5, delivered("M1", 3), absent=True)
+
+    assert seqs(mailbox, batch) == [2, 5]
+    assert mailbox.receipts == 2
+
+
+# ------------------------------------------------------------------------------------- expiry
+
+
+def test_only_entries_older_than_the_limit_expire_and_only_so_many_at_once(
+    mailbox: Mailbox, batch: Batch
+) -> None:
+    batch.put_body(2, b"to all", 1)
+    mailbox.add_message(batch, 1, b"frame", LIMITS)
+    mailbox.add_group_message(batch, 2, 6, LIMITS)
+    mailbox.add_receipt(batch, 3, delivered(), LIMITS, author_is_absent=True)
+    mailbox.add_message(batch, 4, b"frame", LIMITS)
+
+    assert mailbox.expire(batch, 4, 2) == 2
+    assert seqs(mailbox, batch) == [3, 4]
+    assert mailbox.expire(batch, 4, 2) == 1
+    assert mailbox.expire(batch, 4, 2) == 0
+
+    assert seqs(mailbox, batch) == [4]
+    assert counts(mailbox) == (1, 5, 0)
+    assert batch.get_receipt(receipt_key(mailbox.box, "M1", "carol", "")) is None
+
+
+def test_at_the_limit_the_oldest_receipts_that_were_sent_go_first(
+    mailbox: Mailbox, batch: Batch
+) -> None:
+    for seq in (1, 2):
+        assert mailbox.add_receipt(batch, seq, delivered(f"M{seq}"), FEW, author_is_absent=False)
+    assert not mailbox.add_receipt(batch, 3, delivered("M3"), FEW, author_is_absent=False)
+    mailbox.transmitted = 1
+
+    assert mailbox.add_receipt(batch, 4, delivered("M4"), FEW, author_is_absent=False)
+
+    assert seqs(mailbox, batch) == [2, 4]
+    assert mailbox.evicted == 1
+
+
+def test_a_receipt_that_takes_the_place_of_a_lower_one_needs_no_room(
+    mailbox: Mailbox, batch: Batch
+) -> None:
+    for seq in (1, 2):
+        mailbox.add_receipt(batch, seq, delivered(f"M{seq}"), FEW, author_is_absent=True)
+    mailbox.transmitted = 2
+
+    assert mailbox.add_receipt(batch, 3, delivered("M2", 3), FEW, author_is_absent=True)
+
+    assert seqs(mailbox, batch) == [1, 3]
+    assert mailbox.evicted == 0
+
+
+class CountingBatch:
+    """A batch that counts the entries which are read in scans of mailboxes."""
+
+    def __init__(self, batch: Batch) -> None:
+        self._batch = batch
+        self.read = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._batch, name)
+
+    def scan_mail(self, box: bytes, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        for item in self._batch.scan_mail(box, after=after):
+            self.read += 1
+            yield item
+
+
+def test_a_full_mailbox_is_not_searched_again_and_again(mailbox: Mailbox, batch: Batch) -> None:
+    """I7: each refusal would cost as much as there are receipts in front, and the reverse."""
+    limits = MailboxSettings(max_entries=50, max_bytes=1 << 20, max_receipts=50)
+    for seq in range(1, 51):
+        mailbox.add_receipt(batch, seq, delivered(f"M{seq}"), limits, author_is_absent=True)
+    mailbox.transmitted = 50
+    for seq in range(51, 101):
+        mailbox.add_message(batch, seq, b"frame", limits)
+    counting = cast(Batch, counter := CountingBatch(batch))
+
+    for _ in range(20):
+        with pytest.raises(MailboxFull):
+            mailbox.add_message(counting, 101, b"frame", limits)
+    assert counter.read < 51 + 20 * 2
+
+    counter.read = 0
+    for seq in range(1, 51):
+        mailbox.remove(batch, seq)
+    mailbox.transmitted = 100
+    for seq in range(201, 251):
+        mailbox.add_receipt(batch, seq, delivered(f"M{seq}"), limits, author_is_absent=True)
+    for _ in range(20):
+        assert not mailbox.add_receipt(
+            counting, 251, delivered("M251"), limits, author_is_absent=True
+        )
+    assert counter.read < 51 + 20 * 2
+
+
+def test_what_was_sent_since_a_vain_search_is_found(mailbox: Mailbox, batch: Batch) -> None:
+    for seq in (1, 2, 3):
+        mailbox.add_message(batch, seq, b"frame", FEW)
+    for seq in (4, 5):
+        mailbox.add_receipt(batch, seq, delivered(f"M{seq}"), FEW, author_is_absent=True)
+    with pytest.raises(MailboxFull):
+        mailbox.add_message(batch, 6, b"frame", FEW)
+    assert not mailbox.add_receipt(batch, 6, delivered("M6"), FEW, author_is_absent=True)
+    mailbox.transmitted = 4
+
+    mailbox.add_message(batch, 6, b"frame", FEW)
+    assert mailbox.add_receipt(batch, 7, delivered("M7"), FEW, author_is_absent=True)
+
+    assert seqs(mailbox, batch) == [2, 3, 5, 6, 7]

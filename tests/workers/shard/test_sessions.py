@@ -1,0 +1,762 @@
+"""Sessions: the queue up to a barrier, then live; slow readers, takeovers, lost fronts."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from relay.bus.envelopes import (
+    LIVE,
+    LOGIN,
+    QUEUE,
+    CloseSession,
+    Confirmed,
+    Deliver,
+    EndSession,
+    OpenSession,
+    Page,
+    Pause,
+    Ready,
+    Refused,
+    SendToUser,
+    SessionOpened,
+    SessionRefused,
+    Stored,
+    ToFront,
+)
+from tests.workers.shard.harness import (
+    ALICE,
+    BOB,
+    CAROL,
+    DAVE,
+    FRONT,
+    NOW_S,
+    OTHER_FRONT,
+    ClusterHarness,
+    ack,
+    frames_of,
+    local_of,
+    receipt,
+    searches,
+    settings_with,
+    to_user,
+)
+from workers.shard import shard
+from workers.shard.mailbox import Mailbox
+from workers.shard.shard import Shard
+
+EMPTY_QUEUE = Page(1, [], queue=True, last=True, more=False)
+LOG_IN = OpenSession(1, BOB, LOGIN, 0)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[ClusterHarness]:
+    cluster = ClusterHarness(tmp_path)
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture
+def paged(tmp_path: Path) -> Iterator[ClusterHarness]:
+    """A relay whose pages hold one entry."""
+    cluster = ClusterHarness(tmp_path, settings=settings_with(flow={"page_bytes": 1}))
+    yield cluster
+    cluster.close()
+
+
+def sends_to_bob(*ids: str) -> list[SendToUser]:
+    return [to_user(ALICE, BOB, message_id) for message_id in ids]
+
+
+def pages_of(answer: list[ToFront], session: int = 1) -> list[Page]:
+    return [item for item in answer if isinstance(item, Page) and item.session == session]
+
+
+def seqs(cluster: ClusterHarness, user: str = BOB) -> list[int]:
+    return [seq for seq, _ in cluster.mail(user)]
+
+
+# --------------------------------------------------------------------------------------- login
+
+
+def test_a_login_with_nothing_waiting_gets_one_empty_page(cluster: ClusterHarness) -> None:
+    """R3."""
+    assert cluster.feed(LOG_IN) == [SessionOpened(1), EMPTY_QUEUE]
+
+
+def test_what_waits_comes_in_order_and_ends_the_queue(cluster: ClusterHarness) -> None:
+    sends = sends_to_bob("M1", "M2")
+    cluster.feed(*sends)
+
+    opened, page = cluster.feed(LOG_IN)
+
+    assert opened == SessionOpened(1)
+    assert isinstance(page, Page)
+    assert [entry.frame for entry in page.entries] == [send.frame for send in sends]
+    assert [entry.seq for entry in page.entries] == seqs(cluster)
+    assert (page.queue, page.last, page.more) == (True, True, False)
+
+
+def test_the_queue_is_read_page_by_page(paged: ClusterHarness) -> None:
+    sends = sends_to_bob("M1", "M2", "M3")
+    paged.feed(*sends)
+    first, second, third = seqs(paged)
+
+    pages = pages_of(paged.feed(LOG_IN))
+    pages += pages_of(paged.feed(Ready(1, first, 1)))
+    pages += pages_of(paged.feed(Ready(1, second, 2)))
+
+    assert frames_of(list(pages), 1) == [send.frame for send in sends]
+    assert [(page.queue, page.last, page.more) for page in pages] == [
+        (True, False, True),
+        (True, False, True),
+        (True, True, False),
+    ]
+    assert third == pages[-1].entries[-1].seq
+
+
+def test_what_comes_while_the_queue_is_read_follows_behind_its_end(paged: ClusterHarness) -> None:
+    """2.2.2: after the last `q`, and not in it."""
+    paged.feed(*sends_to_bob("M1", "M2"))
+    first, second = seqs(paged)
+    paged.feed(LOG_IN)
+    (late,) = sends_to_bob("M3")
+
+    assert paged.feed(late) == [Stored(late.request, NOW_S)]
+    (last,) = paged.feed(Ready(1, first, 1))
+    (behind,) = paged.feed(Ready(1, second, 2))
+
+    assert isinstance(last, Page)
+    assert (last.queue, last.last, last.more) == (True, True, True)
+    assert isinstance(behind, Page)
+    assert (behind.queue, behind.last, behind.more) == (False, False, False)
+    assert frames_of([behind], 1) == [late.frame]
+
+
+def test_what_is_acked_while_the_queue_is_read_does_not_come(paged: ClusterHarness) -> None:
+    paged.feed(*sends_to_bob("M1", "M2", "M3"))
+    first, _, third = seqs(paged)
+    paged.feed(LOG_IN)
+    paged.feed(ack(BOB, "M2", author=ALICE))
+
+    (page,) = pages_of(paged.feed(Ready(1, first, 1)))
+
+    assert [entry.seq for entry in page.entries] == [third]
+
+
+def test_a_queue_that_is_acked_before_it_is_read_still_ends(paged: ClusterHarness) -> None:
+    paged.feed(*sends_to_bob("M1", "M2"))
+    first, _ = seqs(paged)
+    paged.feed(LOG_IN)
+    paged.feed(ack(BOB, ["M1", "M2"], author=ALICE))
+
+    assert paged.feed(Ready(1, first, 1)) == [EMPTY_QUEUE]
+
+
+def test_a_login_to_a_worker_that_does_not_own_the_user_is_refused(tmp_path: Path) -> None:
+    cluster = ClusterHarness(tmp_path, workers=2)
+    user = local_of(1, workers=2)
+
+    def decide(shard: Shard) -> None:
+        shard.handle(FRONT, OpenSession(1, user, LOGIN, 0))
+
+    (refused,) = cluster.decide(decide, worker=0)
+
+    assert isinstance(refused, SessionRefused)
+    assert (refused.session, refused.code, refused.retry_after_s) == (1, 503, 1)
+    cluster.close()
+
+
+def test_a_repeated_login_on_one_connection_sends_everything_again(
+    cluster: ClusterHarness,
+) -> None:
+    """2.2.7."""
+    (send,) = sends_to_bob("M1")
+    cluster.login(BOB, 1)
+    cluster.feed(send)
+
+    answer = cluster.feed(LOG_IN)
+
+    assert answer[0] == SessionOpened(1)
+    assert frames_of(answer, 1) == [send.frame]
+    assert not any(isinstance(item, EndSession) for item in answer)
+
+
+def test_a_closed_session_gets_nothing_and_its_late_words_mean_nothing(
+    cluster: ClusterHarness,
+) -> None:
+    cluster.login(BOB, 1)
+    cluster.feed(CloseSession(1))
+    (send,) = sends_to_bob("M1")
+
+    def late(shard: Shard) -> None:
+        for envelope in (Ready(1, 0, 1), Pause(1, 0), Confirmed(1, 1 << 60), CloseSession(1)):
+            shard.handle(FRONT, envelope)
+
+    assert cluster.feed(send) == [Stored(send.request, NOW_S)]
+    assert cluster.decide(late) == []
+    assert len(cluster.mail(BOB)) == 1
+
+
+# -------------------------------------------------------------------------------- slow readers
+
+
+def test_a_paused_session_gets_nothing_until_it_is_ready(cluster: ClusterHarness) -> None:
+    cluster.login(BOB, 1)
+    cluster.feed(Pause(1, 0))
+    sends = sends_to_bob("M1", "M2")
+
+    answer = cluster.feed(*sends)
+    assert frames_of(answer, 1) == []
+
+    (page,) = cluster.feed(Ready(1, 0, 1))
+    assert frames_of([page], 1) == [send.frame for send in sends]
+
+
+def test_what_crossed_with_the_pause_comes_again(cluster: ClusterHarness) -> None:
+    """The front drops it, and says how far it got."""
+    cluster.login(BOB, 1)
+    written, crossed, waiting = sends_to_bob("M1", "M2", "M3")
+    cluster.feed(written)
+    (cursor,) = seqs(cluster)
+    cluster.feed(crossed)
+    cluster.feed(Pause(1, 0))
+    cluster.feed(waiting)
+
+    (page,) = pages_of(cluster.feed(Ready(1, cursor, 1)))
+
+    assert frames_of([page], 1) == [crossed.frame, waiting.frame]
+    assert (page.queue, page.more) == (False, False)
+
+
+def test_a_session_that_is_ready_is_live_again(cluster: ClusterHarness) -> None:
+    cluster.login(BOB, 1)
+    cluster.feed(Pause(1, 0))
+
+    assert cluster.feed(Ready(1, 0, 1)) == [Page(1, [], queue=False, last=False, more=False)]
+    (send,) = sends_to_bob("M1")
+    assert frames_of(cluster.feed(send), 1) == [send.frame]
+
+
+def test_a_slow_session_reads_its_backlog_page_by_page(paged: ClusterHarness) -> None:
+    paged.login(BOB, 1)
+    paged.feed(Pause(1, 0))
+    sends = sends_to_bob("M1", "M2")
+    paged.feed(*sends)
+    first, _ = seqs(paged)
+
+    pages = pages_of(paged.feed(Ready(1, 0, 1)))
+    (late,) = sends_to_bob("M3")
+    paged.feed(late)
+    pages += pages_of(paged.feed(Ready(1, first, 2)))
+    pages += pages_of(paged.feed(Ready(1, seqs(paged)[1], 3)))
+
+    assert frames_of(list(pages), 1) == [send.frame for send in [*sends, late]]
+    assert [page.more for page in pages] == [True, True, False]
+
+
+def test_a_slow_session_slows_nobody_else(cluster: ClusterHarness) -> None:
+    """I7."""
+    cluster.login(BOB, 1)
+    cluster.login(CAROL, 2)
+    cluster.feed(Pause(1, 0))
+    send = to_user(ALICE, CAROL, "M1")
+
+    assert frames_of(cluster.feed(send), 2) == [send.frame]
+
+
+def test_receipts_that_crossed_with_the_pause_are_not_confirmed_by_an_earlier_pong(
+    cluster: ClusterHarness,
+) -> None:
+    cluster.feed(*(to_user(BOB, ALICE, f"M{number}") for number in range(2)))
+    cluster.login(BOB, 1)
+    cluster.feed(ack(ALICE, "M0", author=BOB))
+    cluster.feed(ack(ALICE, "M1", author=BOB))
+    written, crossed = seqs(cluster)
+    cluster.feed(Pause(1, written))
+
+    cluster.feed(Confirmed(1, written))
+    assert seqs(cluster) == [crossed]
+    (page,) = pages_of(cluster.feed(Ready(1, written, 1)))
+
+    assert frames_of([page], 1) == [receipt(BOB, ALICE, "M1")]
+
+
+def test_what_a_slow_reader_was_not_written_is_never_evicted(tmp_path: Path) -> None:
+    """What was sent behind the pause's cursor the front has dropped (2.7)."""
+    cluster = ClusterHarness(tmp_path, settings=settings_with(mailbox={"max_entries": 3}))
+    cluster.login(BOB, 1)
+    sends = sends_to_bob("M1", "M2", "M3")
+    cluster.feed(*sends)
+    written = seqs(cluster)[0]
+    cluster.feed(Pause(1, written))
+
+    evicting, refused = sends_to_bob("M4", "M5")
+    assert cluster.feed(evicting) == [Stored(evicting.request, NOW_S)]  # in place of M1
+    (answer,) = cluster.feed(refused)
+
+    assert isinstance(answer, Refused)
+    assert answer.code == 507
+    (page,) = pages_of(cluster.feed(Ready(1, written, 1)))
+    assert frames_of([page], 1) == [send.frame for send in (*sends[1:], evicting)]
+    cluster.close()
+
+
+def test_a_page_that_crosses_with_the_pause_is_evicted_only_when_it_was_written(
+    tmp_path: Path,
+) -> None:
+    settings = settings_with(mailbox={"max_entries": 2}, flow={"page_bytes": 1})
+    cluster = ClusterHarness(tmp_path, settings=settings)
+    cluster.feed(*sends_to_bob("M1", "M2"))
+    (page,) = pages_of(cluster.feed(OpenSession(1, BOB, LIVE, 0)))
+    assert page.more
+    cluster.feed(Pause(1, 0))
+    refused, evicting = sends_to_bob("M3", "M4")
+
+    (answer,) = cluster.feed(refused)
+    assert isinstance(answer, Refused)
+    cluster.feed(Ready(1, page.entries[-1].seq, 1))
+
+    assert Stored(evicting.request, NOW_S) in cluster.feed(evicting)
+    cluster.close()
+
+
+def test_a_pause_that_crosses_with_a_page_of_more_waits_for_the_ready(
+    paged: ClusterHarness,
+) -> None:
+    """Such a page is answered with `Ready` in any case, as soon as its reader has room."""
+    sends = sends_to_bob("M1", "M2")
+    paged.feed(*sends)
+    first, second = seqs(paged)
+    (page,) = pages_of(paged.feed(OpenSession(1, BOB, LIVE, 0)))
+    assert page.more
+
+    paged.feed(Pause(1, 0))
+    (next_page,) = pages_of(paged.feed(Ready(1, first, 1)))
+
+    assert [entry.seq for entry in next_page.entries] == [second]
+
+
+def test_an_outdated_ready_is_not_answered_where_a_new_one_follows(
+    paged: ClusterHarness,
+) -> None:
+    """The page that crossed with it asks for the next itself; two answers would be one too many."""
+    paged.feed(*sends_to_bob("M1", "M2", "M3"))
+    first, second, _ = seqs(paged)
+    paged.feed(OpenSession(1, BOB, LIVE, 0))
+
+    assert paged.feed(Ready(1, 0, 0)) == []
+    (page,) = pages_of(paged.feed(Ready(1, first, 1)))
+
+    assert [entry.seq for entry in page.entries] == [second]
+
+
+def test_an_outdated_ready_is_left_to_the_page_that_crossed_it(cluster: ClusterHarness) -> None:
+    """A paused session is announced, and drained before the page reaches its front.
+
+    That page asks for another `Ready`, so that nothing the front dropped meanwhile is skipped.
+    """
+    sends = sends_to_bob("M1", "M2")
+    cluster.feed(sends[0])
+    (page,) = pages_of(cluster.feed(OpenSession(1, BOB, LIVE, 0), Pause(1, 0)))
+    assert page.more
+    cluster.feed(sends[1])
+
+    assert pages_of(cluster.feed(Ready(1, 0, 0))) == []
+
+    answer = cluster.feed(Ready(1, page.entries[-1].seq, 1))
+    assert frames_of(answer, 1) == [sends[1].frame]
+
+
+# --------------------------------------------------------------------------------- slow fronts
+
+
+def full(shard: Shard) -> None:
+    shard.front_full(FRONT)
+
+
+def has_room(shard: Shard) -> None:
+    shard.front_has_room(FRONT)
+
+
+def test_a_full_front_gets_no_entries_until_it_has_room(cluster: ClusterHarness) -> None:
+    cluster.login(BOB, 1)
+    cluster.decide(full)
+    sends = sends_to_bob("M1", "M2")
+
+    answer = cluster.feed(*sends)
+    assert answer == [
+        Stored(sends[0].request, NOW_S),
+        Page(1, [], queue=False, last=False, more=True),  # asks where the session stands
+        Stored(sends[1].request, NOW_S),
+    ]
+    assert cluster.feed(Ready(1, 0, 2)) == []
+
+    answer = cluster.decide(has_room)
+    assert answer == [Page(1, [], queue=False, last=False, more=True)]
+    assert cluster.decide(has_room) == []
+
+    answer = cluster.feed(Ready(1, 0, 3))
+    assert frames_of(answer, 1) == [send.frame for send in sends]
+
+
+def test_a_login_through_a_full_front_gets_its_queue_when_there_is_room(
+    cluster: ClusterHarness,
+) -> None:
+    (send,) = sends_to_bob("M1")
+    cluster.feed(send)
+    cluster.decide(full)
+
+    assert cluster.feed(LOG_IN) == [SessionOpened(1)]
+    (page,) = pages_of(cluster.decide(has_room))
+
+    assert frames_of([page], 1) == [send.frame]
+    assert (page.queue, page.last) == (True, True)
+
+
+def test_a_session_that_nothing_waits_for_is_not_disturbed_by_a_full_front(
+    cluster: ClusterHarness,
+) -> None:
+    cluster.login(BOB, 1)
+
+    assert cluster.decide(full) == []
+    assert cluster.decide(has_room) == []
+    (send,) = sends_to_bob("M1")
+    assert frames_of(cluster.feed(send), 1) == [send.frame]
+
+
+def test_other_fronts_are_not_affected_by_a_full_one(cluster: ClusterHarness) -> None:
+    cluster.login(BOB, 1, front=OTHER_FRONT)
+    cluster.decide(full)
+    (send,) = sends_to_bob("M1")
+
+    assert frames_of(cluster.feed(send), 1) == [send.frame]
+
+
+def test_what_a_pause_made_the_front_drop_comes_again_though_the_front_was_full_meanwhile(
+    cluster: ClusterHarness,
+) -> None:
+    """The front is full before the pause arrives, and has room before the session is ready."""
+    cluster.login(BOB, 1)
+    dropped, waiting = sends_to_bob("M1", "M2")
+    cluster.feed(dropped)
+    cluster.decide(full)
+    cluster.feed(waiting)
+    cluster.decide(has_room)
+    cluster.feed(Pause(1, 0))
+
+    # The first of these crossed with the question where the session stands, and is out of date.
+    assert cluster.feed(Ready(1, 0, 1)) == []
+    (page,) = pages_of(cluster.feed(Ready(1, 0, 2)))
+
+    assert frames_of([page], 1) == [dropped.frame, waiting.frame]
+
+
+def test_pages_of_one_batch_fill_a_front_and_the_rest_waits_for_room(tmp_path: Path) -> None:
+    """I6: many logins at once, as after a restart, take no more than the link's credit."""
+    cluster = ClusterHarness(
+        tmp_path, settings=settings_with(flow={"link_bytes": 2500, "page_bytes": 1000})
+    )
+    users = [f"user{number}" for number in range(6)]
+    sends = [to_user(ALICE, user, "M1", frame=bytes(1000)) for user in users]
+    cluster.feed(*sends)
+
+    answer = cluster.feed(
+        *(OpenSession(number, user, LOGIN, 0) for number, user in enumerate(users))
+    )
+    assert [item for item in answer if isinstance(item, SessionOpened)] == [
+        SessionOpened(number) for number in range(6)
+    ]
+    pages = [item for item in answer if isinstance(item, Page)]
+    assert len(pages) == 3
+
+    more = [item for item in cluster.decide(has_room) if isinstance(item, Page)]
+    assert len(more) == 3
+    assert {page.session for page in pages + more} == set(range(6))
+    cluster.close()
+
+
+# ----------------------------------------------------------------------------------- takeovers
+
+
+def test_the_newest_login_wins_and_gets_what_was_not_acked(cluster: ClusterHarness) -> None:
+    """R27."""
+    cluster.login(BOB, 1)
+    first, second = sends_to_bob("M1", "M2")
+    cluster.feed(first)
+
+    cluster.feed(OpenSession(7, BOB, LOGIN, 0), front=OTHER_FRONT)
+
+    assert cluster.sent[FRONT] == [EndSession(1)]
+    assert cluster.sent[OTHER_FRONT][0] == SessionOpened(7)
+    assert frames_of(cluster.sent[OTHER_FRONT], 7) == [first.frame]
+    cluster.feed(second)
+    assert frames_of(cluster.sent[OTHER_FRONT], 7) == [second.frame]
+    assert FRONT not in cluster.sent or frames_of(cluster.sent[FRONT], 1) == []
+
+
+def test_a_session_that_was_taken_over_ends_nothing_any_more(cluster: ClusterHarness) -> None:
+    cluster.login(BOB, 1)
+    cluster.login(BOB, 2)
+    (send,) = sends_to_bob("M1")
+
+    def late(shard: Shard) -> None:
+        for envelope in (Pause(1, 0), CloseSession(1)):
+            shard.handle(FRONT, envelope)
+
+    cluster.decide(late)
+
+    assert frames_of(cluster.feed(send), 2) == [send.frame]
+
+
+def test_too_many_takeovers_are_refused_and_the_session_stays(cluster: ClusterHarness) -> None:
+    """2.2.8: five in ten seconds, then 429 until the oldest is past."""
+    cluster.login(BOB, 0)
+    for number in range(1, 6):
+        cluster.now_ms += 1000
+        cluster.login(BOB, number)
+
+    cluster.now_ms += 500
+    (refused,) = cluster.feed(OpenSession(6, BOB, LOGIN, 0))
+    assert isinstance(refused, SessionRefused)
+    assert (refused.session, refused.code, refused.retry_after_s) == (6, 429, 6)
+    assert cluster.counters()["takeovers_refused"] == 1
+    (send,) = sends_to_bob("M1")
+    assert frames_of(cluster.feed(send), 5) == [send.frame]
+
+    cluster.now_ms += refused.retry_after_s * 1000
+    assert cluster.feed(OpenSession(7, BOB, LOGIN, 0))[:2] == [EndSession(5), SessionOpened(7)]
+
+
+def test_a_login_without_a_live_session_is_no_takeover(cluster: ClusterHarness) -> None:
+    for number in range(20):
+        cluster.login(BOB, number)
+        cluster.feed(CloseSession(number))
+
+
+def test_a_repeated_login_on_one_connection_is_no_takeover(cluster: ClusterHarness) -> None:
+    for _ in range(20):
+        cluster.login(BOB, 1)
+
+
+# -------------------------------------------------------------------------------- lost fronts
+
+
+def test_the_sessions_of_a_lost_front_end_and_keep_what_they_did_not_ack(
+    cluster: ClusterHarness,
+) -> None:
+    cluster.login(BOB, 1)
+    cluster.login(CAROL, 1, front=OTHER_FRONT)
+    sends = [to_user(ALICE, BOB, "M1"), to_user(ALICE, CAROL, "M1")]
+    cluster.feed(sends[0])
+
+    assert cluster.lose_front() == []
+    answer = cluster.feed(sends[1])
+
+    assert frames_of(answer, 1) == [sends[1].frame]
+    assert [e.frame for e in cluster.login(BOB, 2, front=OTHER_FRONT)] == [sends[0].frame]
+
+
+def test_the_sessions_of_a_lost_front_end_a_few_a_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A front may have ten thousand, and others wait for the batch."""
+    monkeypatch.setattr(shard, "MAX_ENDED", 2)
+    cluster = ClusterHarness(tmp_path)
+    for number, user in enumerate((ALICE, BOB, CAROL), start=1):
+        cluster.login(user, number)
+    cluster.login(DAVE, 1, front=OTHER_FRONT)
+    sessions = cluster.owner(BOB).shard.sessions
+    were_last: list[bool] = []
+
+    cluster.decide(lambda shard: were_last.append(shard.front_lost(FRONT)))
+    assert len(sessions) == 2
+    cluster.decide(lambda shard: were_last.append(shard.front_lost(FRONT)))
+
+    assert [session.user for session in sessions] == [DAVE]
+    assert were_last == [False, True]
+    cluster.login(BOB, 9)
+    answer = cluster.feed(OpenSession(2, BOB, LOGIN, 0), front=OTHER_FRONT)
+    assert EndSession(9) in answer, "a front that is lost for ever"
+    cluster.close()
+
+
+def test_a_login_takes_over_no_session_of_a_lost_front(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its turn to end has not come yet, but its user is away: receipts are merged (2.4.5)."""
+    monkeypatch.setattr(shard, "MAX_ENDED", 1)
+    settings = settings_with(auth={"max_takeovers": 0})
+    cluster = ClusterHarness(tmp_path, settings=settings)
+    for number, user in enumerate((CAROL, ALICE), start=1):
+        cluster.login(user, number)
+    cluster.feed(to_user(ALICE, BOB, "M1"))
+    for level in (2, 3):
+        cluster.feed(ack(BOB, "M1", level, author=ALICE))
+    cluster.decide(lambda shard: shard.front_lost(FRONT))
+
+    waited = cluster.login(ALICE, 1, front=OTHER_FRONT)
+
+    assert [entry.frame for entry in waited] == [receipt(ALICE, BOB, "M1", 3)]
+    assert cluster.counters()["takeovers_refused"] == 0
+    cluster.lose_front()
+    assert [session.front for session in cluster.owner(ALICE).shard.sessions] == [OTHER_FRONT]
+    cluster.close()
+
+
+def test_a_front_that_was_full_when_it_died_leaves_nothing_behind(cluster: ClusterHarness) -> None:
+    cluster.login(BOB, 1)
+    cluster.decide(full)
+    cluster.lose_front()
+
+    cluster.login(BOB, 2)
+
+
+# ------------------------------------------------------------------------- worker incarnations
+
+
+def test_a_new_worker_takes_its_sessions_back_without_counting_their_mailboxes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What its users see is the time until it is through with all of them."""
+    cluster = ClusterHarness(tmp_path)
+    cluster.login(BOB, 1)
+    cluster.feed(*sends_to_bob("M1", "M2"))
+    ends = [seq for seq, _ in cluster.mail(BOB)]
+    cluster.kill(0)
+    monkeypatch.setattr(Mailbox, "count", None)
+    searched = searches(monkeypatch)
+
+    cluster.start(0)
+
+    assert searched == ends[-1:]
+    monkeypatch.undo()
+    cluster.close()
+
+
+def test_a_login_searches_an_empty_mailbox_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = ClusterHarness(tmp_path)
+    searched = searches(monkeypatch)
+
+    cluster.login(BOB, 1)
+
+    assert searched == [0]
+    monkeypatch.undo()
+    cluster.close()
+
+
+def test_a_live_session_goes_on_with_the_next_incarnation(cluster: ClusterHarness) -> None:
+    """I9: it gets nothing twice, and nothing where there is nothing."""
+    cluster.login(BOB, 1)
+    before, after = sends_to_bob("M1", "M2")
+    cluster.feed(before)
+
+    assert cluster.restart() == []
+    assert frames_of(cluster.feed(after), 1) == [after.frame]
+
+
+def test_a_live_session_gets_what_came_before_it_was_announced(cluster: ClusterHarness) -> None:
+    cluster.login(BOB, 1)
+    (send,) = sends_to_bob("M1")
+    cluster.restart(0, send, committed=True, announce=False)
+
+    (page,) = cluster.feed(OpenSession(1, BOB, LIVE, 0))
+
+    assert isinstance(page, Page)
+    # Nobody asked for it, so it has the front ask: then no gap can hide behind it.
+    assert (page.queue, page.last, page.more) == (False, False, True)
+    assert frames_of([page], 1) == [send.frame]
+
+
+def test_a_queue_that_was_being_read_goes_on_where_it_was(paged: ClusterHarness) -> None:
+    sends = sends_to_bob("M1", "M2", "M3")
+    paged.feed(*sends)
+    first, second, _ = seqs(paged)
+    pages = pages_of(paged.feed(LOG_IN))
+
+    pages += pages_of(paged.restart())
+    pages += pages_of(paged.feed(Ready(1, second, 1)))
+
+    assert frames_of(list(pages), 1) == [send.frame for send in sends]
+    assert [page.last for page in pages] == [False, False, True]
+    assert first == pages[0].entries[0].seq
+
+
+def test_a_login_that_was_not_answered_is_answered_by_the_next_incarnation(
+    cluster: ClusterHarness,
+) -> None:
+    assert cluster.restart(0, LOG_IN, committed=True) == [SessionOpened(1), EMPTY_QUEUE]
+
+
+def test_an_announced_session_keeps_its_pause(cluster: ClusterHarness) -> None:
+    cluster.login(BOB, 1)
+    cluster.feed(Pause(1, 0))
+    cluster.restart()
+    (send,) = sends_to_bob("M1")
+
+    assert frames_of(cluster.feed(send), 1) == []
+    assert frames_of(cluster.feed(Ready(1, 0, 0)), 1) == [send.frame]
+
+
+@pytest.mark.parametrize("phase", [QUEUE, LIVE])
+def test_an_announced_session_does_not_take_over_a_newer_login(
+    cluster: ClusterHarness, phase: int
+) -> None:
+    """R27: its front does not know yet of the login, which the restart made come first."""
+    cluster.login(BOB, 7, front=OTHER_FRONT)
+
+    assert cluster.feed(OpenSession(1, BOB, phase, 0)) == [EndSession(1)]
+    (send,) = sends_to_bob("M1")
+    assert frames_of(cluster.feed(send), 7) == [send.frame]
+
+
+def test_a_login_takes_over_an_announced_session(cluster: ClusterHarness) -> None:
+    cluster.feed(OpenSession(1, BOB, LIVE, 0))
+
+    answer = cluster.feed(OpenSession(7, BOB, LOGIN, 0), front=OTHER_FRONT)
+
+    assert answer[:2] == [EndSession(1), SessionOpened(7)]
+
+
+@pytest.mark.parametrize("newer_first", [True, False])
+def test_of_two_announced_sessions_the_newer_login_stays(
+    cluster: ClusterHarness, newer_first: bool
+) -> None:
+    """R27: the worker died before the older one's front heard of the takeover."""
+    older, newer = OpenSession(1, BOB, LIVE, 0, 1000), OpenSession(2, BOB, LIVE, 0, 2000)
+
+    answer = cluster.feed(newer, older) if newer_first else cluster.feed(older, newer)
+
+    assert answer == [EndSession(1)]
+    (send,) = sends_to_bob("M1")
+    assert frames_of(cluster.feed(send), 2) == [send.frame]
+
+
+def test_of_two_announced_sessions_one_is_ended(cluster: ClusterHarness) -> None:
+    cluster.feed(OpenSession(1, BOB, LIVE, 0))
+
+    assert cluster.feed(OpenSession(2, BOB, LIVE, 0)) == [EndSession(1)]
+    (send,) = sends_to_bob("M1")
+    assert frames_of(cluster.feed(send), 2) == [send.frame]
+
+
+def test_announcing_is_no_takeover(cluster: ClusterHarness) -> None:
+    cluster.login(BOB, 0)
+    for number in range(1, 5):
+        cluster.login(BOB, number)
+    cluster.restart()
+
+    for number in range(5, 10):
+        cluster.login(BOB, number)
+
+
+def test_live_frames_name_their_entry(cluster: ClusterHarness) -> None:
+    """So that a front can announce how far its session is."""
+    cluster.login(BOB, 1)
+    (send,) = sends_to_bob("M1")
+
+    answer = cluster.feed(send)
+
+    assert answer[1] == Deliver(1, seqs(cluster)[0], "", send.frame)

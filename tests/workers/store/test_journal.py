@@ -1,0 +1,583 @@
+"""The journal: what is committed is there whatever happens before it is in the trees' pages."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import lmdb
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from relay.errors import BootError, StoreWriteError
+from workers.store import journal
+from workers.store.batch import Batch
+from workers.store.journal import FILE_NAMES
+from workers.store.journalfile import IDENTITY_BYTES, JournalFile, JournalReader
+from workers.store.keys import box_of, pack_seq
+from workers.store.snapshot import Snapshot
+from workers.store.store import Store
+from workers.store.storefile import StoreDamaged
+
+MIB = 1024 * 1024
+BOB, CAROL = box_of("bob"), box_of("carol")
+
+
+def open_store(directory: Path) -> Store:
+    return Store(directory, durability="os", map_bytes=16 * MIB, max_map_bytes=64 * MIB)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = open_store(tmp_path)
+    yield store
+    store.close()
+
+
+def stored(store: Store, tree: str) -> list[bytes]:
+    """Return the keys in the pages of a tree."""
+    store._renew()
+    with store._read.cursor(store._dbs[tree]) as cursor:
+        return list(cursor.iternext(values=False))
+
+
+def records(directory: Path) -> list[int]:
+    """Return the numbers of the records in the files of the store in `directory`."""
+    numbers = []
+    for name in FILE_NAMES:
+        head = (directory / name).read_bytes()[8 : 8 + IDENTITY_BYTES]
+        reader = JournalReader(directory / name, head)
+        reader.read_on()
+        numbers += [record.number for record in reader.records]
+        reader.close()
+    return sorted(numbers)
+
+
+def fold_in(store: Store) -> None:
+    while store.has_unfolded:
+        store.fold(at_once=True)
+
+
+def put(store: Store, seq: int, entry: bytes = b"entry") -> None:
+    with store.writing() as batch:
+        batch.put_mail(BOB, seq, entry)
+        batch.put_last_seq(seq)
+
+
+def mail(store: Store) -> list[tuple[int, bytes]]:
+    with store.reading() as batch:
+        return list(batch.scan_mail(BOB))
+
+
+def test_a_commit_writes_a_record_and_no_page(store: Store, tmp_path: Path) -> None:
+    with store.writing() as batch:
+        batch.put_mail(BOB, 1, b"entry")
+        batch.add_message(b"key", b"record")
+
+    assert records(tmp_path) == [1]
+    assert stored(store, "mail") == stored(store, "messages") == []
+
+
+def test_what_was_committed_is_there_when_opened_again(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    put(store, 1, b"x" * 100_000)
+    put(store, 2)
+    store.close()
+
+    store = open_store(tmp_path)
+
+    assert mail(store) == [(1, b"x" * 100_000), (2, b"entry")]
+    put(store, 3)
+    assert records(tmp_path) == [1, 2, 3]
+    store.close()
+
+
+def test_a_batch_that_changes_nothing_leaves_no_record(store: Store, tmp_path: Path) -> None:
+    with store.writing() as batch:
+        batch.pop_mail(BOB, 1)
+        batch.delete_totals(BOB)
+
+    assert records(tmp_path) == []
+    assert not store.has_unfolded
+
+
+def test_a_batch_that_could_not_be_synced_is_not_in_memory(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On the disk it may be."""
+    put(store, 1)
+
+    def fail(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", fail)
+    store._journal._files[0]._is_synced = True
+    with pytest.raises(StoreWriteError):
+        put(store, 2)
+    monkeypatch.undo()
+
+    assert mail(store) == [(1, b"entry")]
+
+
+def test_a_pass_brings_the_pages_up_to_date(store: Store) -> None:
+    for seq in range(1, 6):
+        with store.writing() as batch:
+            batch.put_mail(BOB, seq, b"%d" % seq)
+            batch.pop_mail(BOB, seq - 1)
+            batch.put_last_seq(seq)
+    fold_in(store)
+
+    assert mail(store) == [(5, b"5")]
+    assert len(stored(store, "mail")) == 1
+
+
+def test_what_was_never_in_a_page_leaves_none(store: Store) -> None:
+    put(store, 1)
+    with store.writing() as batch:
+        batch.pop_mail(BOB, 1)
+    fold_in(store)
+
+    assert stored(store, "mail") == []
+
+
+def test_the_records_of_a_pass_are_not_read_again_and_their_room_is_used_again(
+    tmp_path: Path,
+) -> None:
+    store = open_store(tmp_path)
+    for seq in range(1, 4):
+        put(store, seq)
+    fold_in(store)
+    for seq in range(4, 6):
+        put(store, seq)
+    fold_in(store)
+    put(store, 6)
+    store.close()
+
+    assert records(tmp_path) == [4, 5, 6]
+    store = open_store(tmp_path)
+    assert list(store._trees["mail"].recent) == [BOB + pack_seq(6)]
+    assert [seq for seq, _ in mail(store)] == [1, 2, 3, 4, 5, 6]
+    store.close()
+
+
+def test_a_journal_that_grows_large_is_folded_in_as_more_comes(
+    store: Store, tmp_path: Path
+) -> None:
+    store.adopt(max_map_bytes=64 * 100 * 1024)  # so that 100 KiB are enough
+    for seq in range(1, 8001):
+        put(store, seq, b"x" * 100)
+        store.fold()
+
+    assert len(records(tmp_path)) * 100 < 4 * 100 * 1024
+    assert len(stored(store, "mail")) > 6000
+    assert [seq for seq, _ in mail(store)] == list(range(1, 8001))
+
+
+def test_a_few_large_entries_do_not_let_it_grow_without_bound(store: Store, tmp_path: Path) -> None:
+    store.adopt(max_map_bytes=64 * 100 * 1024)
+    for seq in range(1, 201):
+        put(store, seq, b"x" * 50_000)
+        store.fold()
+
+    assert sum((tmp_path / name).stat().st_size for name in FILE_NAMES) <= 6 * MIB
+    assert [seq for seq, _ in mail(store)] == list(range(1, 201))
+
+
+@pytest.mark.parametrize("keys", [1, 100, 10_000])
+def test_a_pass_keeps_up_however_much_a_batch_changes(
+    store: Store, tmp_path: Path, keys: int
+) -> None:
+    store.adopt(max_map_bytes=64 * 100 * 1024)
+    seq, most = 0, 0
+    while seq < 200_000 and seq < 5_000 * keys:
+        with store.writing() as batch:
+            for _ in range(keys):
+                seq += 1
+                batch.put_mail(BOB, seq, b"x")
+            batch.put_last_seq(seq)
+        store.fold()
+        most = max(most, len(store._trees["mail"].recent))
+
+    # A record has some 40 bytes a key. A pass and what comes meanwhile, and the batch itself.
+    assert most <= 2 * 100 * 1024 // 30 + 2 * keys
+    assert sum((tmp_path / name).stat().st_size for name in FILE_NAMES) <= 4 * MIB
+
+
+def test_a_map_that_is_nearly_full_is_folded_into_by_smaller_stretches(tmp_path: Path) -> None:
+    """What removes must get through where what adds does not."""
+    store = Store(tmp_path, durability="os", map_bytes=64 * MIB, max_map_bytes=64 * MIB)
+    boxes = [box_of(f"user{n}") for n in range(500)]
+    seq = 0
+    while not store.refusal:
+        with store.writing() as batch:
+            for box in boxes:
+                seq += 1
+                batch.put_mail(box, seq, b"x" * 400)
+            batch.put_last_seq(seq)
+        store.fold()
+    removed = 0
+    with store.reading() as batch:
+        entries = [(box, number) for box in boxes for number, _ in batch.scan_mail(box)]
+    assert len(entries) == seq
+
+    for at in range(0, len(entries), 500):
+        with store.writing() as batch:
+            for box, number in entries[at : at + 500]:
+                assert batch.pop_mail(box, number)
+                removed += 1
+        store.seek_room()
+        if not store.refusal:
+            break
+
+    assert removed < len(entries) / 4
+    fold_in(store)
+    with store.reading() as batch:
+        assert sum(1 for box in boxes for _ in batch.scan_mail(box)) == seq - removed
+    store.close()
+
+
+def test_what_pages_were_not_synced_with_is_synced_before_the_journal_is_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process before may have trusted the kernel, and was killed."""
+    store = open_store(tmp_path)
+    put(store, 1)
+    fold_in(store)
+    store._journal.close()
+    store._read.abort()
+    store._env.close()  # without the sync of an orderly end
+    os.close(store._lock_file)
+    synced: list[str] = []
+    sync = lmdb.Environment.sync
+
+    class Watched:
+        def __init__(self, env: lmdb.Environment) -> None:
+            self._env = env
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._env, name)
+
+        def sync(self, force: bool) -> None:
+            synced.append("pages")
+            sync(self._env, force)
+
+    class WatchedFile(JournalFile):
+        def begin_anew(self) -> None:
+            synced.append("anew")
+            super().begin_anew()
+
+    opened = lmdb.open
+    monkeypatch.setattr(lmdb, "open", lambda *args, **kwargs: Watched(opened(*args, **kwargs)))
+    monkeypatch.setattr(journal, "JournalFile", WatchedFile)
+
+    Store(tmp_path, durability="fsync", map_bytes=16 * MIB, max_map_bytes=64 * MIB).close()
+
+    assert synced == ["pages", "anew"]
+
+
+def test_what_may_be_with_the_kernel_only_is_synced_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a sync that failed, the kernel forgets that there was anything to sync."""
+    store = open_store(tmp_path)
+    put(store, 1)
+    store.close()
+    again: list[bytes] = []
+
+    class WatchedFile(JournalFile):
+        def sync_again(self, records: bytes) -> None:
+            again.append(records)
+            super().sync_again(records)
+
+    monkeypatch.setattr(journal, "JournalFile", WatchedFile)
+
+    Store(tmp_path, durability="fsync", map_bytes=16 * MIB, max_map_bytes=64 * MIB).close()
+
+    assert [b"entry" in records for records in again] == [True, False]
+
+
+def test_a_key_that_no_page_could_take_is_refused_at_once(store: Store) -> None:
+    with pytest.raises(ValueError, match="a key of 512 bytes"), store.writing() as batch:
+        batch.add_message(b"k" * 512, b"record")
+
+    put(store, 1)
+    fold_in(store)
+    assert mail(store) == [(1, b"entry")]
+
+
+def test_a_journal_that_is_old_is_folded_in(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(store, 1)
+    store.fold()
+    assert store.has_unfolded
+    later_s = time.monotonic() + 60
+    monkeypatch.setattr(time, "monotonic", lambda: later_s)
+
+    store.fold()
+
+    assert not store.has_unfolded
+
+
+def test_pages_that_take_no_more_keep_the_journal_and_say_so(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for seq in range(1, 6):
+        put(store, seq)
+
+    def refuse() -> None:
+        raise lmdb.DiskError("mdb_txn_commit: No space left on device")
+
+    monkeypatch.setattr(store, "_begin_write", refuse)
+    store.fold(at_once=True)
+    assert "No space left on device" in store.refusal
+    put(store, 6)
+    store.fold()  # does not try again by itself
+    monkeypatch.undo()
+
+    assert [seq for seq, _ in mail(store)] == [1, 2, 3, 4, 5, 6]
+    store.seek_room()
+    assert store.refusal == ""
+    assert not store.has_unfolded
+    assert [seq for seq, _ in mail(store)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_fault_that_is_no_write_s_is_raised(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store, 1)
+
+    def fail() -> None:
+        raise lmdb.BadValsizeError("mdb_put: too long a key")
+
+    monkeypatch.setattr(store, "_begin_write", fail)
+    with pytest.raises(lmdb.BadValsizeError):
+        store.fold(at_once=True)
+
+
+def damage(path: Path, old: bytes, new: bytes) -> None:
+    content = path.read_bytes()
+    assert old in content
+    path.write_bytes(content.replace(old, new, 1))
+
+
+def assert_refused(directory: Path, reason: str) -> None:
+    """No process opens the store, and the operator's tools say why."""
+    with pytest.raises(BootError, match=rf"data\.mdb cannot be used: .*{reason}"):
+        open_store(directory)
+    with pytest.raises(StoreDamaged, match=reason):
+        Snapshot(directory)
+
+
+def test_a_damaged_record_with_others_behind_it_is_refused(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    for seq in range(1, 4):
+        put(store, seq, b"entry %d" % seq)
+    store.close()
+    damage(tmp_path / "journal-0", b"entry 2", b"ENTRY 2")
+
+    assert_refused(tmp_path, "record 3 is behind")
+
+
+def test_a_record_that_no_store_wrote_is_refused(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store._journal._files[0].append(1, b"\x81\xa4tree\x80")
+    store.close()
+
+    with pytest.raises(BootError, match="record 1 of the journal is damaged"):
+        open_store(tmp_path)
+
+
+@pytest.mark.parametrize("name", FILE_NAMES)
+def test_a_missing_file_is_refused(tmp_path: Path, name: str) -> None:
+    open_store(tmp_path).close()
+    (tmp_path / name).unlink()
+
+    assert_refused(tmp_path, f"{name} is missing")
+
+
+def test_records_that_lack_those_before_them_are_refused(tmp_path: Path) -> None:
+    """As where one file was put back from an earlier copy."""
+    store = open_store(tmp_path)
+    put(store, 1)
+    early = (tmp_path / "journal-0").read_bytes()
+    put(store, 2)
+    store._journal._begin_pass()  # the next record goes to the other file
+    put(store, 3)
+    store.close()
+    (tmp_path / "journal-0").write_bytes(early)
+
+    assert_refused(tmp_path, "record 2 is missing before 3")
+
+
+def test_a_crash_amid_a_pass_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "_STRETCH_KEYS", 2)
+    store = open_store(tmp_path)
+    for seq in range(1, 8):
+        put(store, seq)
+    store.fold(at_once=True)
+    put(store, 8)
+    with store.writing() as batch:
+        for seq in (1, 2, 3, 6):
+            batch.pop_mail(BOB, seq)
+    store.close()
+
+    store = open_store(tmp_path)
+    assert [seq for seq, _ in mail(store)] == [4, 5, 7, 8]
+    # Both files have what the pages lack: neither may be begun anew until a pass is over.
+    store.fold(at_once=True)
+    with store.writing() as batch:
+        batch.put_totals(BOB, b"totals")
+    store.close()
+
+    store = open_store(tmp_path)
+    assert [seq for seq, _ in mail(store)] == [4, 5, 7, 8]
+    fold_in(store)
+    assert [seq for seq, _ in mail(store)] == [4, 5, 7, 8]
+    put(store, 9)
+    assert records(tmp_path)[-1] == 11
+    store.close()
+
+
+def test_what_came_during_a_pass_is_left_for_the_next(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "_STRETCH_KEYS", 2)
+    store.adopt(max_map_bytes=64 * MIB)
+    for seq in range(1, 4):
+        put(store, seq)
+    store.fold(at_once=True)
+    put(store, 4)
+    store.fold(at_once=True)
+
+    assert store.has_unfolded
+    fold_in(store)
+    assert len(stored(store, "mail")) == 4
+
+
+def test_a_snapshot_has_what_is_only_in_the_journal(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    with store.writing() as batch:
+        batch.put_mail(BOB, 1, b"one")
+        batch.put_mail(BOB, 2, b"two")
+    fold_in(store)
+    with store.writing() as batch:
+        batch.pop_mail(BOB, 1)
+        batch.put_mail(BOB, 3, b"three")
+        batch.put_last_seq(3)
+    store.close()
+
+    snapshot = Snapshot(tmp_path)
+    for _ in range(2):
+        assert [value for _, value in snapshot.items("mail")] == [b"two", b"three"]
+        assert snapshot.count("mail") == 2
+        assert snapshot.last_seq() == 3
+        snapshot.refresh()
+    snapshot.close()
+
+
+class JournalMachine(RuleBasedStateMachine):
+    """A store against a dictionary: whatever is committed is read back, folded in or not."""
+
+    @initialize()
+    def open(self) -> None:
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(journal, "_STRETCH_KEYS", 2)  # a pass takes many stretches
+        self.directory = Path(tempfile.mkdtemp())
+        self.store = open_store(self.directory)
+        self.mail: dict[tuple[bytes, int], bytes] = {}
+        self.known: dict[bytes, bytes] = {}
+        self.seq = 0
+        self.begin()
+
+    def begin(self) -> None:
+        self.batch: Batch = self.store.begin()
+        self.new_mail, self.new_known = dict(self.mail), dict(self.known)
+
+    @rule(box=st.sampled_from([BOB, CAROL]), entry=st.binary(max_size=3))
+    def put_mail(self, box: bytes, entry: bytes) -> None:
+        self.seq += 1
+        self.batch.put_mail(box, self.seq, entry)
+        self.batch.put_last_seq(self.seq)
+        self.new_mail[box, self.seq] = entry
+
+    @precondition(lambda self: self.new_mail)
+    @rule(data=st.data(), again=st.booleans())
+    def pop_mail(self, data: st.DataObject, again: bool) -> None:
+        box, seq = data.draw(st.sampled_from(sorted(self.new_mail)))
+        entry = self.new_mail.pop((box, seq))
+        assert self.batch.pop_mail(box, seq) == entry
+        if again:  # as receipts are when their author leaves
+            self.batch.put_mail(box, seq, b"again")
+            self.new_mail[box, seq] = b"again"
+
+    @rule(key=st.binary(min_size=1, max_size=2), record=st.binary(max_size=2))
+    def put_message(self, key: bytes, record: bytes) -> None:
+        self.batch.update_message(key, record)
+        self.new_known[key] = record
+
+    @rule(key=st.binary(min_size=1, max_size=2))
+    def get_message(self, key: bytes) -> None:
+        assert self.batch.get_message(key) == self.new_known.get(key)
+
+    @rule(prefix=st.binary(max_size=1))
+    def scan_messages(self, prefix: bytes) -> None:
+        expected = sorted(item for item in self.new_known.items() if item[0].startswith(prefix))
+        assert list(self.batch.scan_messages(prefix)) == expected
+
+    @rule(box=st.sampled_from([BOB, CAROL]), after=st.integers(min_value=0, max_value=40))
+    def scan_mail(self, box: bytes, after: int) -> None:
+        assert list(self.batch.scan_mail(box, after=after)) == [
+            (seq, entry)
+            for (its_box, seq), entry in sorted(self.new_mail.items())
+            if its_box == box and seq > after
+        ]
+
+    @rule()
+    def commit(self) -> None:
+        self.batch.commit()
+        self.mail, self.known = self.new_mail, self.new_known
+        self.begin()
+
+    @rule()
+    def abort(self) -> None:
+        self.batch.abort()
+        self.begin()
+
+    @rule()
+    def fold(self) -> None:
+        """Fold a few keys in, between two batches."""
+        self.commit()
+        self.store.fold(at_once=True)
+
+    @rule(settle=st.booleans())
+    def reopen(self, settle: bool) -> None:
+        """Close the store as a crash would, and look at it from outside."""
+        self.batch.abort()
+        if settle:
+            fold_in(self.store)
+        self.store.close()
+        for copy in (self.directory, self.directory / "copy"):
+            snapshot = Snapshot(copy)
+            assert len(list(snapshot.items("mail"))) == len(self.mail) == snapshot.count("mail")
+            assert dict(snapshot.items("messages")) == self.known
+            if copy == self.directory:
+                (self.directory / "copy").mkdir()
+                snapshot.copy(self.directory / "copy")
+            snapshot.close()
+        shutil.rmtree(self.directory / "copy")
+        self.store = open_store(self.directory)
+        self.begin()
+
+    def teardown(self) -> None:
+        if hasattr(self, "store"):
+            self.batch.abort()
+            self.store.close()
+            shutil.rmtree(self.directory)
+            self.patch.undo()
+
+
+TestJournal = JournalMachine.TestCase
+TestJournal.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -1,0 +1,53 @@
+"""Sends are refused before the disk or the map is full, and taken again when room is back."""
+
+from pathlib import Path
+
+import msgspec
+
+from relay.settings.tables import StoreSettings
+from workers.store.keys import box_of
+from workers.store.room import lack_of_room
+from workers.store.store import Store
+
+MIB = 1024 * 1024
+
+
+def make_store(path: Path, settings: StoreSettings) -> Store:
+    return Store(
+        path,
+        durability="os",
+        map_bytes=settings.map_bytes,
+        max_map_bytes=settings.max_map_bytes,
+    )
+
+
+def test_a_disk_below_its_reserve_lacks_room(tmp_path: Path) -> None:
+    settings = StoreSettings(min_free_bytes=2**40)
+    store = make_store(tmp_path, settings)
+
+    assert "the disk is full" in lack_of_room(store, tmp_path, settings)
+
+    enough = msgspec.structs.replace(settings, min_free_bytes=0)
+    assert lack_of_room(store, tmp_path, enough) == ""
+    store.close()
+
+
+def test_a_full_map_lacks_room_until_something_is_removed(tmp_path: Path) -> None:
+    settings = StoreSettings(map_bytes=64 * MIB, max_map_bytes=64 * MIB, min_free_bytes=0)
+    store = make_store(tmp_path, settings)
+    box, entry = box_of("bob"), bytes(MIB)
+    for seq in range(1, 58):
+        batch = store.begin()
+        batch.put_mail(box, seq, entry)
+        batch.commit()
+        store.fold(at_once=True)
+
+    assert "the store is full" in lack_of_room(store, tmp_path, settings)
+
+    batch = store.begin()
+    for seq in range(1, 10):
+        batch.pop_mail(box, seq)
+    batch.commit()
+    store.fold(at_once=True)
+    assert lack_of_room(store, tmp_path, settings) == ""
+    store.close()

@@ -1,0 +1,28 @@
+"""What a batch decided to say, to whom. Nothing of it leaves before the batch is committed (I1)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from relay.bus.envelopes import Applied, DeliverToMany, Durable, StrayAck, ToFront
+
+# The ROUTER identity of a front or a peer, as it came with its batch.
+Identity = bytes
+
+
+class Effects:
+    """Envelopes in order, by receiver."""
+
+    def __init__(self) -> None:
+        self.to_fronts: defaultdict[Identity, list[ToFront]] = defaultdict(list)
+        self.to_peers: defaultdict[int, list[Durable | StrayAck]] = defaultdict(list)
+        self.applied: dict[Identity, Applied] = {}
+        self._shared: dict[tuple[Identity, int], DeliverToMany] = {}
+
+    def deliver_shared(self, front: Identity, session: int, seq: int, frame: bytes) -> None:
+        """Send a group message live; sessions of one front share one envelope."""
+        shared = self._shared.get((front, seq))
+        if shared is None:
+            shared = self._shared[front, seq] = DeliverToMany([], seq, frame)
+            self.to_fronts[front].append(shared)
+        shared.sessions.append(session)

@@ -1,0 +1,81 @@
+"""What is known of a message towards one recipient: for repeats (R20) and for acks (2.4)."""
+
+from __future__ import annotations
+
+from struct import Struct
+
+import msgspec
+
+from relay.protocol.stanza import LEVEL_STORED
+from workers.store.batch import Batch
+from workers.store.keys import id_prefix, message_key, parse_message_key, split_message_key
+
+_RECORD = Struct(">QQB8s")
+_pack = _RECORD.pack
+_unpack = _RECORD.unpack
+NO_DIGEST = bytes(8)
+# How many records with one id are looked at to find the only author of it.
+_MAX_SAME_ID = 64
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """One message towards one recipient, or (with an empty recipient) towards its group.
+
+    `key` is its key in the store, `seq` its entry in the recipient's mailbox, `level` the highest
+    ack of the recipient.
+    """
+
+    key: bytes
+    author: str
+    group: str
+    seq: int
+    time_s: int
+    level: int
+    digest: bytes
+
+
+def find(
+    batch: Batch, message_id: str, author: str, recipient: str, group: str = ""
+) -> Message | None:
+    """Return the message of that id and author towards that recipient."""
+    return read(batch, message_key(message_id, author, recipient, group), author, group)
+
+
+def read(batch: Batch, key: bytes, author: str, group: str = "") -> Message | None:
+    """Return the message of `author` that has the key `key`."""
+    record = batch.get_message(key)
+    return None if record is None else Message(key, author, group, *_unpack(record))
+
+
+def find_only_author(batch: Batch, message_id: str, recipient: str) -> Message | None:
+    """Return the 1-1 message of that id to `recipient` if exactly one author sent one (2.4.1)."""
+    prefix = id_prefix(message_id)
+    only: Message | None = None
+    for looked_at, (key, record) in enumerate(batch.scan_messages(prefix)):
+        if looked_at == _MAX_SAME_ID:
+            return None
+        author, to, group = split_message_key(key, prefix)
+        if to != recipient or group:
+            continue
+        if only is not None:
+            return None
+        only = Message(key, author, "", *_unpack(record))
+    return only
+
+
+def add(batch: Batch, key: bytes, *, seq: int, time_s: int, digest: bytes = NO_DIGEST) -> None:
+    """Remember the message of the key `key`, which is stored with this batch."""
+    batch.add_message(key, _pack(seq, time_s, LEVEL_STORED, digest))
+
+
+def raise_level(batch: Batch, message: Message, level: int) -> None:
+    """Note how far its recipient is with the message."""
+    batch.update_message(message.key, _pack(message.seq, message.time_s, level, message.digest))
+
+
+def parse(key: bytes, record: bytes) -> tuple[str, Message]:
+    """Return (recipient, message) of an item of the store; ValueError if it is none."""
+    author, recipient, group = parse_message_key(key)
+    if len(record) != _RECORD.size:
+        raise ValueError(f"a record of {len(record)} bytes")
+    return recipient, Message(key, author, group, *_unpack(record))

@@ -1,0 +1,220 @@
+"""One batch of changes to a store, as the shard makes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from workers.store.journal import Journal
+from workers.store.keys import LAST_SEQ, SEQ_BYTES, pack_seq, unpack_seq
+from workers.store.schema import (
+    APPLIED_NAME,
+    CONFIRMED_NAME,
+    FORGOTTEN_NAME,
+    SEQ_NAME,
+    decode_keys,
+    encode_keys,
+    pack_count,
+    unpack_count,
+)
+from workers.store.tree import Tree
+
+
+class Batch:
+    """Changes that belong together: everything read in it sees them. Commit or abort it once."""
+
+    def __init__(self, trees: Mapping[str, Tree], journal: Journal) -> None:
+        self._journal = journal
+        self._mail = trees["mail"]
+        self._boxes = trees["boxes"]
+        self._receipts = trees["receipts"]
+        self._messages = trees["messages"]
+        self._expiry = trees["expiry"]
+        self._bodies = trees["bodies"]
+        self._holders = trees["holders"]
+        self._outbox = trees["outbox"]
+        self._meta = trees["meta"]
+        self._new_messages: list[bytes] = []
+
+    def commit(self) -> None:
+        """Make everything durable, in the mode that the store was opened with.
+
+        Raises:
+            StoreWriteError: it may be stored or not; say nothing of it, abort it, and open anew.
+        """
+        if self._new_messages:
+            self._expiry.put(pack_seq(self.last_seq()), encode_keys(self._new_messages))
+        self._journal.commit()
+
+    def abort(self) -> None:
+        """Undo everything that the batch wrote."""
+        self._journal.abort()
+
+    # ------------------------------------------------------------------------------- mailboxes
+
+    def put_mail(self, box: bytes, seq: int, entry: bytes) -> None:
+        """Add or replace the entry `seq` of a mailbox."""
+        self._mail.put(box + pack_seq(seq), entry)
+
+    def pop_mail(self, box: bytes, seq: int) -> bytes | None:
+        """Remove and return an entry, or None where there is none."""
+        return self._mail.pop(box + pack_seq(seq))
+
+    def scan_mail(self, box: bytes, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Yield (seq, entry) of a mailbox in order, behind `after`.
+
+        Do not write to the mailbox while iterating.
+        """
+        if after < LAST_SEQ:
+            for key, entry in self._mail.scan(box + pack_seq(after + 1), box):
+                yield unpack_seq(key), entry
+
+    def next_box(self, after: bytes) -> tuple[bytes, int] | None:
+        """Return the first mailbox behind the key `after` and the seq of its oldest entry, or None.
+
+        As the pages have it: the entry may be gone by now. What only the journal knows of is
+        seconds old.
+        """
+        key = self._mail.next_stored(after)
+        return None if key is None else (key[:-SEQ_BYTES], unpack_seq(key))
+
+    def get_totals(self, box: bytes) -> bytes | None:
+        """Return the totals kept of an absent user's mailbox."""
+        return self._boxes.get(box)
+
+    def put_totals(self, box: bytes, totals: bytes) -> None:
+        """Keep the totals of an absent user's mailbox."""
+        self._boxes.put(box, totals)
+
+    def delete_totals(self, box: bytes) -> None:
+        """Forget the totals of a mailbox."""
+        self._boxes.pop(box)
+
+    def get_receipt(self, key: bytes) -> int | None:
+        """Return the seq of an absent author's receipt."""
+        value = self._receipts.get(key)
+        return None if value is None else unpack_seq(value)
+
+    def put_receipt(self, key: bytes, seq: int) -> None:
+        """Remember where an absent author's receipt is."""
+        self._receipts.put(key, pack_seq(seq))
+
+    def delete_receipt(self, key: bytes) -> None:
+        """Forget where a receipt was."""
+        self._receipts.pop(key)
+
+    # --------------------------------------------------------------------------- group bodies
+
+    def put_body(self, seq: int, frame: bytes, holders: int) -> None:
+        """Store a group message that `holders` mailboxes refer to."""
+        key = pack_seq(seq)
+        self._bodies.put(key, frame)
+        self._holders.put(key, pack_count(holders))
+
+    def get_body(self, seq: int) -> bytes:
+        """Return a group message that some mailbox refers to."""
+        body = self._bodies.get(pack_seq(seq))
+        assert body is not None, f"body {seq} is missing though a mailbox refers to it"
+        return body
+
+    def release_body(self, seq: int) -> None:
+        """Note that one mailbox less refers to a body; the last one removes it."""
+        key = pack_seq(seq)
+        value = self._holders.get(key)
+        assert value is not None, f"body {seq} has no holders though a mailbox refers to it"
+        holders = unpack_count(value)
+        if holders > 1:
+            self._holders.put(key, pack_count(holders - 1))
+        else:
+            self._holders.pop(key)
+            self._bodies.pop(key)
+
+    # ------------------------------------------------------------------------------- messages
+
+    def get_message(self, key: bytes) -> bytes | None:
+        """Return what is known of a message towards one recipient."""
+        return self._messages.get(key)
+
+    def add_message(self, key: bytes, record: bytes) -> None:
+        """Remember a new message; `expire_messages` forgets it."""
+        self._messages.put(key, record)
+        self._new_messages.append(key)
+
+    def update_message(self, key: bytes, record: bytes) -> None:
+        """Replace what is known of a message."""
+        self._messages.put(key, record)
+
+    def scan_messages(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, record) of every message whose key begins with `prefix`."""
+        return self._messages.scan(prefix, prefix)
+
+    def knows_message(self, prefix: bytes) -> bool:
+        """Tell whether any message's key begins with `prefix`."""
+        return next(self.scan_messages(prefix), None) is not None
+
+    def expire_messages(self, before: int, *, at_least: int = 1) -> int:
+        """Forget what batches of before seq `before` added, the oldest first; return how many.
+
+        What one batch added goes together: it is `at_least` that many or a few more, or all that
+        are due.
+        """
+        due: list[bytes] = []
+        lists: list[bytes] = []
+        for key, names in self._expiry.scan(b""):
+            if unpack_seq(key) >= before or len(due) >= at_least:
+                break
+            due += decode_keys(names)
+            lists.append(key)
+        for key in lists:
+            self._expiry.pop(key)
+        for key in due:
+            self._messages.pop(key)
+        if lists:
+            # A message that waits may outlive what is known of it: up to here that is no fault.
+            up_to = max(self._get_number(FORGOTTEN_NAME), unpack_seq(lists[-1]))
+            self._meta.put(FORGOTTEN_NAME, pack_seq(up_to))
+        return len(due)
+
+    # --------------------------------------------------------------------------------- outbox
+
+    def put_outgoing(self, peer: bytes, seq: int, content: bytes) -> None:
+        """Keep `content` for a peer until it has stored it."""
+        self._outbox.put(peer + pack_seq(seq), content)
+
+    def scan_outgoing(self, peer: bytes, *, after: int) -> Iterator[tuple[int, bytes]]:
+        """Yield (seq, content) of what waits for a peer, in order, behind `after`."""
+        for key, content in self._outbox.scan(peer + pack_seq(after + 1), peer):
+            yield unpack_seq(key), content
+
+    def delete_outgoing(self, peer: bytes, seq: int) -> None:
+        """Forget what a peer has stored."""
+        self._outbox.pop(peer + pack_seq(seq))
+
+    # --------------------------------------------------------------------------------- counters
+
+    def last_seq(self) -> int:
+        """Return the highest sequence number that was ever given out here."""
+        return self._get_number(SEQ_NAME)
+
+    def put_last_seq(self, seq: int) -> None:
+        """Note the highest sequence number given out."""
+        self._meta.put(SEQ_NAME, pack_seq(seq))
+
+    def applied(self, peer: int) -> int:
+        """Return up to which entry of a peer's outbox everything is stored here."""
+        return self._get_number(APPLIED_NAME % peer)
+
+    def put_applied(self, peer: int, seq: int) -> None:
+        """Note up to which entry a peer's outbox is stored here."""
+        self._meta.put(APPLIED_NAME % peer, pack_seq(seq))
+
+    def put_confirmed(self, peer: int, seq: int) -> None:
+        """Note up to which entry a peer has stored the outbox for it.
+
+        Nothing here needs it: it lets `snapshot` tell whether what left this store is in
+        the other.
+        """
+        self._meta.put(CONFIRMED_NAME % peer, pack_seq(seq))
+
+    def _get_number(self, name: bytes) -> int:
+        value = self._meta.get(name)
+        return 0 if value is None else unpack_seq(value)

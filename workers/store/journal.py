@@ -1,0 +1,314 @@
+"""What was committed and is not in the trees' pages yet: written in order, folded in later.
+
+A batch touches as many pages as it has mailboxes and messages, and LMDB writes each of them anew
+and syncs twice. So a commit writes what changed as one record into a file (journalfile) and
+syncs that once; the changes stay in memory (tree). A *pass* writes them into the trees'
+pages, key by key in order, a stretch at a time: what lay in a mailbox for a moment is gone by then
+and costs no page at all, and neighbours share one.
+
+Every change is in a file until it is in a page, and a record states values, not differences. So
+after a crash the records are read again, and it does no harm that some were folded in. There are
+two files: while a pass makes the records of one good, the next ones go to the other.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from relay.disk.files import sync
+from workers.store.journalfile import (
+    IDENTITY_BYTES,
+    JournalFile,
+    JournalReader,
+    Record,
+    create_journal_file,
+)
+from workers.store.keys import pack_seq, unpack_seq
+from workers.store.storefile import StoreDamaged
+from workers.store.tree import Tree, Value
+
+FILE_NAMES: Final = ("journal-0", "journal-1")
+# Keys of the tree `meta`, which only pages have: whose the files are, and up to which record
+# everything is in the pages.
+IDENTITY_NAME: Final = b"journal"
+FOLDED_NAME: Final = b"folded"
+
+# A pass begins when a file has this much, or this share of the largest map, or the last pass is so
+# long ago. In memory it takes some times as much; the more there is, the more keys share a page.
+_FOLD_BYTES: Final = 4 * 1024 * 1024
+_FOLD_SHARE: Final = 1 / 64
+_FOLD_AGE_S: Final = 5.0
+_STRETCH_AGE_S: Final = 0.5  # how long a pass stands still when nothing comes
+# A stretch is a transaction of its own, with two syncs: as many keys as make that a small part of
+# it, and few enough to hold nobody up for long.
+_STRETCH_KEYS: Final = 2000
+_STRETCH_BYTES: Final = 1024 * 1024
+_PAGE_BYTES: Final = 4096
+# Where the map is nearly full a stretch may be too much. The next is of fewer keys, down to these.
+_LEAST_KEYS: Final = 8
+# For each key, or byte, that is added two are folded in: a pass ends when half as much has come.
+_PACE: Final = 2
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(dict[str, dict[bytes, Value]]).decode
+
+
+def open_readers(directory: Path, identity: bytes) -> list[JournalReader]:
+    """Open both files of the store in `directory`.
+
+    Raises:
+        StoreDamaged: one is missing or not whole.
+        OSError: one cannot be read.
+    """
+    readers: list[JournalReader] = []
+    try:
+        for name in FILE_NAMES:
+            reader = JournalReader(directory / name, identity)
+            readers.append(reader)
+    except BaseException:
+        for reader in readers:
+            reader.close()
+        raise
+    return readers
+
+
+def records_behind(folded: int, readers: Iterable[JournalReader]) -> list[Record]:
+    """Return the records that are not in the pages, in order.
+
+    Raises:
+        StoreDamaged: one is missing.
+    """
+    records = sorted(
+        record for reader in readers for record in reader.records if record.number > folded
+    )
+    for expected, record in enumerate(records, start=folded + 1):
+        if record.number != expected:
+            raise StoreDamaged(
+                f"the journal is damaged: record {expected} is missing before {record.number}"
+            )
+    return records
+
+
+def replay(records: Iterable[Record], trees: Mapping[str, Tree]) -> None:
+    """Put what the records say into the trees' memory.
+
+    Raises:
+        StoreDamaged: one says what none was written to say.
+    """
+    for number, payload in records:
+        try:
+            for name, values in _decode(payload).items():
+                trees[name].recent.update(values)
+        except (msgspec.DecodeError, KeyError) as error:
+            raise StoreDamaged(f"record {number} of the journal is damaged: {error}") from None
+
+
+class Journal:
+    """The two files of one store, and the passes over them."""
+
+    def __init__(
+        self,
+        directory: Path,
+        env: Any,
+        meta: Any,
+        trees: Mapping[str, Tree],
+        *,
+        synced: bool,
+        max_map_bytes: int,
+    ) -> None:
+        """Open the files of the store in `directory`, or make them for one that is new.
+
+        `meta` is that tree's database. What the pages lack is in memory then.
+
+        Raises:
+            StoreDamaged: a file is not whole.
+            OSError, lmdb.Error: one cannot be read, or made.
+        """
+        self._env = env
+        self._meta = meta
+        self._trees = trees
+        self.adopt(max_map_bytes=max_map_bytes)
+        # The pass: up to which record it makes good, and the keys that are still to be folded in.
+        self._pass_to = 0
+        self._waiting: list[tuple[Tree, list[bytes]]] = []
+        # How many keys, or bytes, it may go on by.
+        self._earned_keys = self._earned_bytes = 0
+        self._due_s = time.monotonic() + _FOLD_AGE_S  # when it begins for age, or goes on by itself
+        self.refusal = ""  # why the pages take no more
+        with env.begin() as txn:
+            identity = txn.get(IDENTITY_NAME, db=meta)
+            folded = txn.get(FOLDED_NAME, db=meta)
+        if identity is None:
+            identity = self._create(directory)
+        self._folded = 0 if folded is None else unpack_seq(folded)
+        self._files: list[JournalFile] = []
+        readers = open_readers(directory, identity)
+        try:
+            for reader in readers:
+                reader.read_on()
+            records = records_behind(self._folded, readers)
+            self._last = records[-1].number if records else self._folded
+            for reader, name in zip(readers, FILE_NAMES, strict=True):
+                later = reader.find_later(self._last)
+                if later is not None:
+                    raise StoreDamaged(
+                        f"{name} is damaged at byte {reader.end}: record {later} is behind it"
+                    )
+            replay(records, trees)
+            # By number: the last record of each file.
+            self._lasts = [reader.records[-1].number if reader.records else 0 for reader in readers]
+            for reader, name in zip(readers, FILE_NAMES, strict=True):
+                file = JournalFile(directory / name, reader.end, synced=synced)
+                self._files.append(file)
+                if synced and records:
+                    file.sync_again(reader.written())
+        except BaseException:
+            self.close()
+            raise
+        finally:
+            for reader in readers:
+                reader.close()
+        self._active = self._lasts.index(max(self._lasts))
+        if self._lasts[self._active] <= self._folded:
+            self._files[self._active].begin_anew()
+        # The highest number at the end of a key that may be in the pages of a tree that grows.
+        self.stored_up_to = b""
+
+    def _create(self, directory: Path) -> bytes:
+        identity = os.urandom(IDENTITY_BYTES)
+        for name in FILE_NAMES:
+            create_journal_file(directory / name, identity)
+        sync(directory)
+        with self._env.begin(write=True) as txn:
+            txn.put(IDENTITY_NAME, identity, db=self._meta)
+        return identity
+
+    def close(self) -> None:
+        """Let the files go."""
+        for file in self._files:
+            file.close()
+
+    def adopt(self, *, max_map_bytes: int) -> None:
+        """Begin passes by what a store of that size should have in its journal."""
+        share = int(max_map_bytes * _FOLD_SHARE)
+        self._fold_bytes = min(_FOLD_BYTES, share)
+        # Each key may have LMDB write a page anew before the old one is free.
+        self._most_keys = self._stretch_keys = min(_STRETCH_KEYS, share // _PAGE_BYTES)
+
+    @property
+    def has_unfolded(self) -> bool:
+        """Whether there is a record that the pages lack."""
+        return self._last > self._folded
+
+    @property
+    def lack_of_room(self) -> str:
+        """Why the disk takes no more; empty while it does."""
+        lack = self.refusal or self._files[self._active].refusal
+        return f"the store cannot be written: {lack}" if lack else ""
+
+    # ------------------------------------------------------------------------------- the batch
+
+    def commit(self) -> None:
+        """Make what is `fresh` in the trees durable, as one record.
+
+        Raises:
+            StoreWriteError: it may be stored or not; `abort` it, and open the store anew.
+        """
+        changed = {name: tree.fresh for name, tree in self._trees.items() if tree.fresh}
+        if not changed:
+            return
+        record = _encode(changed)
+        self._files[self._active].append(self._last + 1, record)
+        self._earned_bytes += _PACE * len(record)
+        self._last += 1
+        self._lasts[self._active] = self._last
+        for name in changed:
+            tree = self._trees[name]
+            self._earned_keys += _PACE * len(tree.fresh)
+            tree.keep(stored_up_to=self.stored_up_to)
+
+    def abort(self) -> None:
+        """Forget what is `fresh`."""
+        for tree in self._trees.values():
+            tree.fresh.empty()
+
+    # -------------------------------------------------------------------------------- the pass
+
+    def fold(self, begin: Callable[[], Any], *, at_once: bool = False) -> bool:
+        """Bring the pages up to date by a stretch, if it is time for one; tell whether it was.
+
+        With `at_once` it is, whatever there is. `begin` gives a transaction that writes them.
+
+        Raises:
+            lmdb.Error: the pages take no more. They are as before, and the records stay.
+        """
+        if not (self._pass_to or self.has_unfolded):
+            return False
+        if self._pass_to:
+            is_due = self._has_earned_a_stretch
+        else:
+            is_due = self._files[self._active].used_bytes >= self._fold_bytes
+        if not (is_due or at_once or time.monotonic() >= self._due_s):
+            return False
+        if not self._pass_to:
+            self._begin_pass()
+        self._due_s = time.monotonic() + _STRETCH_AGE_S
+        self._fold_stretch(begin)
+        self._earned_keys = max(0, self._earned_keys - self._stretch_keys)
+        self._earned_bytes = max(0, self._earned_bytes - _STRETCH_BYTES)
+        return True
+
+    @property
+    def _has_earned_a_stretch(self) -> bool:
+        return self._earned_keys >= self._stretch_keys or self._earned_bytes >= _STRETCH_BYTES
+
+    def _begin_pass(self) -> None:
+        self._pass_to = self._last
+        self._earned_keys = self._earned_bytes = 0
+        self._waiting = [
+            (tree, keys) for tree in self._trees.values() if (keys := tree.recent.between(b"", b""))
+        ]
+        other = 1 - self._active
+        if self._lasts[other] <= self._folded:
+            # All that it has is in the pages.
+            self._active = other
+            self._files[other].begin_anew()
+
+    def _fold_stretch(self, begin: Callable[[], Any]) -> None:
+        done: list[tuple[Tree, list[bytes]]] = []
+        keys_left, bytes_left = self._stretch_keys, _STRETCH_BYTES
+        try:
+            with begin() as txn:
+                while self._waiting and keys_left > 0 and bytes_left > 0:
+                    tree, keys = self._waiting[-1]
+                    count, size, highest = tree.fold(txn, keys[:keys_left], max_bytes=bytes_left)
+                    done.append((tree, keys[:count]))
+                    del keys[:count]
+                    if not keys:
+                        self._waiting.pop()
+                    keys_left -= count
+                    bytes_left -= size
+                    self.stored_up_to = max(self.stored_up_to, highest)
+                if not self._waiting:
+                    txn.put(FOLDED_NAME, pack_seq(self._pass_to), db=self._meta)
+        except BaseException:
+            self._waiting.clear()
+            self._pass_to = 0
+            self._stretch_keys = max(_LEAST_KEYS, self._stretch_keys // 2)
+            raise
+        self._stretch_keys = min(self._most_keys, 2 * self._stretch_keys)
+        for tree, keys in done:
+            tree.recent.forget_run(keys)
+        if not self._waiting:
+            self._folded, self._pass_to = self._pass_to, 0
+            self._due_s = time.monotonic() + _FOLD_AGE_S
+
+    def make_room(self) -> None:
+        """Ask the disk again for what it refused."""
+        self._files[self._active].make_room()

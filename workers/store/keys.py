@@ -1,0 +1,118 @@
+"""The store's keys: how a user, a message and an entry become bytes that sort as they must.
+
+All of a mailbox's keys begin with its slot, so that a slot is one contiguous range of the tree. A
+message's key begins with its id, by which it is looked for; its slot follows from its recipient.
+Parts that vary in length end in NUL, which neither a jid nor a message id can hold.
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from struct import Struct
+
+from relay.protocol.slots import slot_of
+
+DEFAULT_DEVICE = "0"  # R27: clients that name no device share it
+SEQ_BYTES = 8
+LAST_SEQ = 2**64 - 1
+
+# LMDB allows 511 bytes a key. A longer id (128 characters may be 512 bytes) is hashed; the
+# marker cannot begin a real id, since ids hold no control characters (R21).
+_MAX_PLAIN_ID_BYTES = 64
+_HASHED_ID = b"\x01"
+
+_SLOT = Struct(">H")
+_SEQ = Struct(">Q")
+
+pack_slot = _SLOT.pack
+pack_seq = _SEQ.pack
+
+
+def unpack_seq(key: bytes) -> int:
+    """Return the sequence number that `key` ends in."""
+    return int.from_bytes(key[-SEQ_BYTES:], "big")
+
+
+def slot_at(key: bytes) -> int:
+    """Return the slot that a key of a mailbox, its totals or its receipts begins with."""
+    slot: int
+    (slot,) = _SLOT.unpack_from(key)
+    return slot
+
+
+def box_of(user: str, device: str = DEFAULT_DEVICE) -> bytes:
+    """Return the prefix of every mailbox key of one device of `user`."""
+    return pack_slot(slot_of(user)) + user.encode() + b"\0" + device.encode() + b"\0"
+
+
+def split_box(box: bytes) -> tuple[str, str]:
+    """Return (user, device) of a mailbox; ValueError if it is none."""
+    user, device, rest = box[_SLOT.size :].split(b"\0")
+    if rest or not user or not device:
+        raise ValueError(f"{box!r} is no mailbox")
+    return user.decode(), device.decode()
+
+
+def message_prefix(message_id: str, author: str) -> bytes:
+    """Return what all records of the pair (author, id) begin with, whoever the recipient."""
+    return id_prefix(message_id) + author.encode() + b"\0"
+
+
+def message_key(message_id: str, author: str, recipient: str, group: str) -> bytes:
+    """Return the key of what is known of one message towards one recipient.
+
+    A group's own record, the one that a repeat is recognised by, has an empty recipient.
+    """
+    if len(message_id) <= _MAX_PLAIN_ID_BYTES and message_id.isascii():
+        return f"{message_id}\0{author}\0{recipient}\0{group}".encode()
+    return b"%b%b\0%b" % (
+        message_prefix(message_id, author),
+        recipient.encode(),
+        group.encode(),
+    )
+
+
+def id_prefix(message_id: str) -> bytes:
+    """Return what all records of one message id begin with, whoever its author."""
+    encoded = message_id.encode()
+    if len(encoded) > _MAX_PLAIN_ID_BYTES:
+        return _HASHED_ID + blake2b(encoded, digest_size=16).hexdigest().encode() + b"\0"
+    return encoded + b"\0"
+
+
+def split_message_key(key: bytes, prefix: bytes) -> tuple[str, str, str]:
+    """Return (author, recipient, group) of a message key that begins with `prefix`, the id's."""
+    author, _, rest = key[len(prefix) :].partition(b"\0")
+    recipient, _, group = rest.partition(b"\0")
+    return author.decode(), recipient.decode(), group.decode()
+
+
+def parse_message_key(key: bytes) -> tuple[str, str, str]:
+    """Return (author, recipient, group) of any message key; ValueError if it is none."""
+    prefix = key[: key.index(b"\0") + 1]
+    author, recipient, group = split_message_key(key, prefix)
+    if not author or not (recipient or group):
+        raise ValueError(f"{key!r} is no message")
+    return author, recipient, group
+
+
+def slot_of_message(key: bytes) -> int:
+    """Return the slot whose owner keeps a message's record: its recipient's, or its group's."""
+    _, recipient, group = parse_message_key(key)
+    return slot_of(recipient or group)
+
+
+def receipt_key(box: bytes, message_id: str, acker: str, group: str) -> bytes:
+    """Return the key under which an absent author's receipt is found, to replace it (2.4.5)."""
+    return b"%b%b%b\0%b" % (box, id_prefix(message_id), acker.encode(), group.encode())
+
+
+def box_of_receipt(key: bytes) -> bytes:
+    """Return the mailbox that a receipt's key begins with; ValueError if it is none."""
+    user_end = key.index(b"\0", _SLOT.size)
+    return key[: key.index(b"\0", user_end + 1) + 1]
+
+
+def split_outgoing(key: bytes) -> tuple[int, int]:
+    """Return (peer, seq) of an outbox entry's key."""
+    return slot_at(key), unpack_seq(key)

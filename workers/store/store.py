@@ -1,0 +1,286 @@
+"""The durable state of one worker: an LMDB environment and a journal, written a batch at a time.
+
+Everything that a drained inbox changes is one record of the journal, fsynced by `commit` before any
+effect of it may leave the process (I1). LMDB's pages are brought up to date from there later
+(workers.store.journal). Trees, by what they hold:
+
+    mail      box + seq           -> a queued entry (workers.shard.mailbox)
+    boxes     box                 -> totals of an absent user's mailbox
+    receipts  box + id, acker     -> seq of an absent author's receipt, to replace it
+    messages  id, author, ...     -> what is known of a message towards one recipient
+    expiry    seq                 -> the keys of `messages` that one batch added
+    bodies    seq                 -> one group message, however many mailboxes hold it
+    holders   seq                 -> how many mailboxes do
+    outbox    worker + seq        -> what a peer has not yet stored
+    meta      name                -> counters of the worker itself, and which store this is
+
+`python -m workers.store` are the operator's tools for it (`workers.tools`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import lmdb
+import msgspec
+
+from relay.disk.files import take_lock
+from relay.errors import BootError
+from workers.store.batch import Batch
+from workers.store.journal import Journal
+from workers.store.keys import pack_seq
+from workers.store.schema import MARK_NAME, TREES, Mark, decode_mark, make_trees
+from workers.store.storefile import FILE_NAME, StoreDamaged, inspect_store_file
+
+# A store may still be held by a process of a supervisor that was killed: as it stops, or even as it
+# starts, which on a busy machine and disk takes seconds before it looks whom it serves.
+LOCK_WAIT_S: Final = 15.0
+
+
+class Store:
+    """One worker's LMDB environment and the lock that keeps every other process out (I8)."""
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        durability: Literal["fsync", "os"],
+        map_bytes: int,
+        max_map_bytes: int,
+        lock_wait_s: float = 0,
+        mark: Mark | None = None,
+    ) -> None:
+        """Open the store in `directory`, waiting that long for another's lock on it.
+
+        With a `mark` it must be there and bear it. Without, it is created if it is missing.
+
+        Raises:
+            BootError: another process holds it, or it cannot be read or written, or it is not
+                whole, or not the one that is asked for. Nothing changed.
+        """
+        self._max_map_bytes = max_map_bytes
+        self._is_synced = durability == "fsync"
+        self._lock_file = lock_store(directory, wait_s=lock_wait_s, create=mark is None)
+        try:
+            self._open(directory, durability == "fsync", map_bytes, mark)
+        except BaseException:
+            os.close(self._lock_file)
+            raise
+
+    def _open(self, directory: Path, synced: bool, map_bytes: int, mark: Mark | None) -> None:
+        try:
+            try:
+                inspect_store_file(directory)
+            except FileNotFoundError:
+                if mark is not None:
+                    raise
+            self._env = lmdb.open(
+                str(directory),
+                map_size=map_bytes,
+                max_dbs=len(TREES),
+                sync=synced,
+                metasync=synced,
+                subdir=True,
+            )
+        except (lmdb.Error, StoreDamaged, OSError) as error:
+            raise unusable(directory, error) from error
+        try:
+            self._dbs = {name: self._env.open_db(name.encode()) for name in TREES}
+            self._trees = make_trees(self._dbs)
+            self._open_journal(directory, synced, mark)
+        except (lmdb.Error, StoreDamaged, OSError) as error:
+            self._env.close()
+            raise unusable(directory, error) from error
+        except BaseException:
+            self._env.close()
+            raise
+
+    def _open_journal(self, directory: Path, synced: bool, mark: Mark | None) -> None:
+        if synced:
+            # An earlier process may have died, or been told to trust the kernel, before this was on
+            # the disk; the journal of what is in it may be written over from here on.
+            self._env.sync(True)
+        self._read: Any = None
+        self._renew()
+        if mark is not None:
+            self._check_mark(directory, mark)
+        self._journal = Journal(
+            directory,
+            self._env,
+            self._dbs["meta"],
+            self._trees,
+            synced=synced,
+            max_map_bytes=self._max_map_bytes,
+        )
+        try:
+            self._journal.stored_up_to = pack_seq(self.begin().last_seq())
+            self.grow()
+        except BaseException:
+            self._journal.close()
+            raise
+
+    def _renew(self) -> None:
+        """Read the pages as they are now."""
+        if self._read is not None:
+            self._read.abort()
+        self._read = self._env.begin()
+        for tree in self._trees.values():
+            tree.use(self._read)
+
+    def _check_mark(self, directory: Path, wanted: Mark) -> None:
+        try:
+            found = decode_mark(self._trees["meta"].get(MARK_NAME) or b"")
+        except msgspec.DecodeError:
+            raise unusable(directory, "it does not say whose store it is") from None
+        if found != wanted:
+            raise unusable(directory, f"it is the store of {found}, not of {wanted}")
+
+    def close(self) -> None:
+        """Release the environment and the lock; in mode "os" sync what the kernel still holds."""
+        self._journal.close()
+        self._read.abort()
+        if not self._is_synced:
+            self._env.sync(True)
+        self._env.close()
+        os.close(self._lock_file)
+
+    def begin(self) -> Batch:
+        """Start the one batch that may be open."""
+        return Batch(self._trees, self._journal)
+
+    @contextmanager
+    def writing(self) -> Iterator[Batch]:
+        """Give a batch that is committed at the end, or undone where anything is raised.
+
+        Raises:
+            StoreWriteError: it could not be written; see `Batch.commit`.
+        """
+        batch = self.begin()
+        try:
+            yield batch
+            batch.commit()
+        except BaseException:
+            batch.abort()
+            raise
+
+    @contextmanager
+    def reading(self) -> Iterator[Batch]:
+        """Give a batch of which nothing is stored, whatever it writes."""
+        batch = self.begin()
+        try:
+            yield batch
+        finally:
+            batch.abort()
+
+    def adopt(self, *, max_map_bytes: int) -> None:
+        """Grow up to another size from here on; a map that is larger already stays."""
+        self._max_map_bytes = max_map_bytes
+        self._journal.adopt(max_map_bytes=max_map_bytes)
+
+    @property
+    def has_unfolded(self) -> bool:
+        """Whether something is in the journal that the trees' pages lack."""
+        return self._journal.has_unfolded
+
+    @property
+    def refusal(self) -> str:
+        """Why the disk or the map takes no more, as far as a write has shown; else empty."""
+        return self._journal.lack_of_room
+
+    def fold(self, *, at_once: bool = False) -> None:
+        """Bring the pages up to date by as much as it is time for; between batches only.
+
+        Where they take no more, `refusal` says so, and only `at_once` tries again.
+        """
+        if self._journal.refusal and not at_once:
+            return
+        try:
+            while self._journal.fold(self._begin_write, at_once=at_once):
+                self._journal.refusal = ""
+                at_once = False
+                # Each time: what is read would keep pages that were freed from being used again.
+                self._renew()
+                self.grow()
+        except lmdb.Error as error:
+            if not is_write_error(error):
+                raise
+            self._journal.refusal = str(error)
+            self._renew()
+            self.grow()
+
+    def _begin_write(self) -> Any:
+        return self._env.begin(write=True)
+
+    def seek_room(self) -> None:
+        """Ask the disk again for what it refused, and free what was removed."""
+        self.fold(at_once=True)
+        self._journal.make_room()
+
+    def used_bytes(self) -> int:
+        """Return how much of the map holds something; what was freed does not count."""
+        with self._env.begin() as txn:
+            pages = sum(
+                stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+                for stat in (txn.stat(db) for db in self._dbs.values())
+            )
+        used: int = pages * self._env.stat()["psize"]
+        return used
+
+    def grow(self) -> None:
+        """Double the map while over half of it is used, so that no stretch meets its end.
+
+        Between transactions only. At `max_map_bytes` it stays, and LMDB refuses what does not fit.
+        """
+        # A reader that was killed (a check, a backup) would keep pages from being used again.
+        self._env.reader_check()
+        info = self._env.info()
+        used = info["last_pgno"] * self._env.stat()["psize"]
+        size = info["map_size"]
+        while used > size // 2 and size < self._max_map_bytes:
+            size = min(size * 2, self._max_map_bytes)
+        if size != info["map_size"]:
+            self._read.abort()
+            self._read = None
+            self._env.set_mapsize(size)
+            self._renew()
+
+
+def lock_store(directory: Path, *, wait_s: float, create: bool = False) -> int:
+    """Keep every other process from writing the store in `directory`; return the lock's descriptor.
+
+    Raises:
+        BootError: it is missing, cannot be written, or another process has it all that time.
+    """
+    try:
+        if create:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return take_lock(directory / "lock", wait_s=wait_s)
+    except FileNotFoundError:
+        raise unusable(directory, "its directory is missing") from None
+    except OSError as error:
+        raise BootError(f"{directory} cannot be written: {error.strerror}") from None
+
+
+def unusable(directory: Path, reason: object) -> BootError:
+    """Return the error that names the file of a store, what is wrong with it and what to do."""
+    if isinstance(reason, FileNotFoundError):
+        reason = "it is missing"
+    elif isinstance(reason, OSError):
+        reason = reason.strerror
+    # The whole directory, because stores know of each other how far they have got.
+    return BootError(
+        f"{directory / FILE_NAME} cannot be used: {reason}; restore the data directory from a"
+        " backup, or move it away as a whole to start empty"
+    )
+
+
+def is_write_error(error: lmdb.Error) -> bool:
+    """Tell a write that the kernel refused, or a full map, from a bug.
+
+    Of what the kernel says, EIO, EFBIG and the like have no class of their own in LMDB.
+    """
+    return type(error) in (lmdb.Error, lmdb.DiskError, lmdb.MapFullError)

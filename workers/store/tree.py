@@ -1,0 +1,249 @@
+"""One ordered tree of a store: pages on disk and, above them in memory, what is newer.
+
+What a batch writes lies in `fresh` until it is committed, then in `recent` until the journal has
+it folded into the pages (journal). A key that was removed is there too, without a value,
+because the pages may still have it. Reading sees the newest of the three.
+"""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Final, NamedTuple
+
+from workers.store.keys import SEQ_BYTES
+
+Value = bytes | None  # None: removed
+
+MAX_KEY_BYTES: Final = 511  # LMDB's limit
+_ABSENT: Final[Any] = object()
+_END: Final[tuple[Any, Any]] = (None, None)
+# So many new keys are put in their places one by one; with more, all are sorted, which is near to
+# one pass where most are in order.
+_MAX_INSERTED = 16
+_RUN = 64  # keys that a scan looks up at a time
+
+
+class Layer(dict[bytes, Value]):
+    """Keys and their values, in order too when somebody asks for that."""
+
+    __slots__ = ("_order",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        # All keys but those that came last, sorted.
+        self._order: list[bytes] = []
+
+    def between(self, first: bytes, end: bytes, most: int = sys.maxsize) -> list[bytes]:
+        """Return the keys in [first, end) in order, up to `most`; an empty `end` is behind all."""
+        if not self:
+            return []
+        order = self._sorted()
+        low = bisect_left(order, first)
+        high = bisect_left(order, end, low) if end else len(order)
+        return order[low : min(high, low + most)]
+
+    def _sorted(self) -> list[bytes]:
+        order = self._order
+        new = list(islice(reversed(self), len(self) - len(order)))
+        if len(new) <= _MAX_INSERTED:
+            for key in new:
+                insort(order, key)
+        else:
+            order += new
+            order.sort()
+        return order
+
+    def forget(self, key: bytes) -> None:
+        """Forget `key`, if it is there."""
+        order = self._order
+        if self.pop(key, _ABSENT) is not _ABSENT and order:
+            at = bisect_left(order, key)
+            if at < len(order) and order[at] == key:
+                del order[at]
+
+    def forget_run(self, keys: list[bytes]) -> None:
+        """Forget `keys`, a run of what `between` returned earlier."""
+        for key in keys:
+            self.pop(key, None)
+        order = self._order
+        if order:
+            low = bisect_left(order, keys[0])
+            high = bisect_right(order, keys[-1], low)
+            order[low:high] = [key for key in order[low:high] if key in self]
+
+    def empty(self) -> None:
+        """Forget all keys."""
+        self.clear()
+        self._order.clear()
+
+
+class Folded(NamedTuple):
+    """What went into pages: how many keys, with how many bytes of values.
+
+    `highest` is the highest number at the end of one that has a value, if the tree grows.
+    """
+
+    keys: int
+    size: int
+    highest: bytes
+
+
+class Tree:
+    """The items of one tree, as the transaction that is open sees them.
+
+    A tree `grows` if all its keys end in sequence numbers, each higher than any before.
+    """
+
+    __slots__ = ("_db", "_txn", "fresh", "grows", "recent")
+
+    def __init__(self, db: Any, *, grows: bool) -> None:
+        self.grows = grows
+        self.fresh = Layer()
+        self.recent = Layer()
+        self._db = db
+        # Any: lmdb's annotations say bytes | memoryview, which only its `buffers` flag decides,
+        # and that is never set here.
+        self._txn: Any = None
+
+    def use(self, txn: Any) -> None:
+        """Read the pages through `txn` from here on."""
+        self._txn = txn
+
+    def get(self, key: bytes) -> Value:
+        """Return the value of `key`, None where there is none."""
+        value: Value = self.fresh.get(key, _ABSENT)
+        if value is _ABSENT:
+            value = self.recent.get(key, _ABSENT)
+            if value is _ABSENT:
+                value = self._txn.get(key, db=self._db)
+        return value
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Set the value of `key`.
+
+        Raises:
+            ValueError: no page could ever take it. Here, because the fault is what asks for it.
+        """
+        if not 0 < len(key) <= MAX_KEY_BYTES:
+            raise ValueError(f"a key of {len(key)} bytes")
+        self.fresh[key] = value
+
+    def pop(self, key: bytes) -> Value:
+        """Remove `key` and return the value that it had, None where it had none."""
+        value = self.get(key)
+        if value is not None:
+            self.fresh[key] = None
+        return value
+
+    def count(self) -> int:
+        """Return how many items there are; looks at every key in memory."""
+        entries: int = self._txn.stat(self._db)["entries"]
+        for key in {**self.recent, **self.fresh}:
+            is_stored = self._txn.get(key, db=self._db) is not None
+            entries += (self.get(key) is not None) - is_stored
+        return entries
+
+    def fold(self, txn: Any, keys: list[bytes], *, max_bytes: int) -> Folded:
+        """Write what is `recent` at `keys` into the pages, through the transaction `txn`.
+
+        It ends with the key that reaches `max_bytes`.
+        """
+        db, recent, grows = self._db, self.recent, self.grows
+        size = 0
+        highest = b""
+        for count, key in enumerate(keys, start=1):
+            value = recent.get(key, _ABSENT)
+            if value is None:
+                txn.delete(key, db=db)
+            elif value is not _ABSENT:
+                txn.put(key, value, db=db)
+                if grows and key[-SEQ_BYTES:] > highest:
+                    highest = key[-SEQ_BYTES:]
+                size += len(value)
+                if size >= max_bytes:
+                    return Folded(count, size, highest)
+        return Folded(len(keys), size, highest)
+
+    def keep(self, *, stored_up_to: bytes) -> None:
+        """Add what is `fresh` to what is `recent`, because it is committed.
+
+        In a tree that grows no key with a number over `stored_up_to` is in a page. If it is removed
+        there is nothing to remember.
+        """
+        fresh, recent = self.fresh, self.recent
+        if self.grows:
+            for key, value in fresh.items():
+                if value is not None or key[-SEQ_BYTES:] <= stored_up_to:
+                    recent[key] = value
+                else:
+                    recent.forget(key)
+        else:
+            recent.update(fresh)
+        fresh.empty()
+
+    def scan(self, first: bytes, prefix: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Yield the items from the key `first` on, in order, while keys begin with `prefix`.
+
+        `first` does too.
+        Do not write to what is still to come while iterating.
+        """
+        newer = self._newer(first, _behind(prefix))
+        with self._txn.cursor(self._db) as cursor:
+            is_at_item = cursor.set_range(first) if first else cursor.first()
+            stored = _while_prefixed(cursor, prefix) if is_at_item else iter(())
+            key, value = next(stored, _END)
+            for newer_key in newer:
+                while key is not None and key < newer_key:
+                    yield key, value
+                    key, value = next(stored, _END)
+                if key == newer_key:
+                    key, value = next(stored, _END)
+                newer_value = self.fresh.get(newer_key, _ABSENT)
+                if newer_value is _ABSENT:
+                    newer_value = self.recent[newer_key]
+                if newer_value is not None:
+                    yield newer_key, newer_value
+            if key is not None:
+                yield key, value
+                yield from stored
+
+    def next_stored(self, first: bytes) -> bytes | None:
+        """Return the first key in the pages from `first` on, whatever memory says of it."""
+        with self._txn.cursor(self._db) as cursor:
+            if not cursor.set_range(first):
+                return None
+            key: bytes = cursor.key()
+            return key
+
+    def _newer(self, first: bytes, end: bytes) -> Iterator[bytes]:
+        """Yield the keys of both layers in [first, end) in order, looked up a run at a time.
+
+        Most look at a few entries of a mailbox that may have ten thousand.
+        """
+        while True:
+            runs = [layer.between(first, end, _RUN) for layer in (self.recent, self.fresh)]
+            cut = [run[-1] for run in runs if len(run) == _RUN]
+            keys = sorted({*runs[0], *runs[1]}) if runs[0] and runs[1] else runs[0] or runs[1]
+            if not cut:
+                yield from keys
+                return
+            # Up to there neither layer has more.
+            last = min(cut)
+            yield from keys[: bisect_right(keys, last)]
+            first = last + b"\0"
+
+
+def _while_prefixed(cursor: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    for item in cursor:
+        if not item[0].startswith(prefix):
+            return
+        yield item
+
+
+def _behind(prefix: bytes) -> bytes:
+    """Return the first key behind all that begin with `prefix`; empty where none is."""
+    stem = prefix.rstrip(b"\xff")
+    return stem[:-1] + bytes((stem[-1] + 1,)) if stem else b""
