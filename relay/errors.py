@@ -3,7 +3,11 @@
 RelayError
  +- SettingsError   the operator's: a file, flag or value that cannot be used (exit 2)
  +- BootError       the machine's: port taken, directory not writable, store unreadable (exit 1)
+ +- DiskError       the machine's: a small file could not be replaced; the old one stands
  +- StoreWriteError the machine's: the disk refused a write (the worker starts again)
+ +- StoreDamaged    the machine's: a store's file is not as it was left
+ +- BackupFailed    the machine's: there is no copy of the stores
+ +- MailboxFull     nobody's: a mailbox is at its limit (its sender is refused)
  +- JidError        the client's: not an address
  +- FrameError      the client's: answered with an `error` frame, the connection stays open
  +- ClientError     what relay.client tells the programs that use it (relay.client.protocol)
@@ -25,8 +29,24 @@ class BootError(RelayError):
     """The process cannot start here and trying again at once would not help."""
 
 
+class DiskError(RelayError):
+    """A small file could not be written; what it held before is still there, whole."""
+
+
 class StoreWriteError(RelayError):
     """The disk failed at a write: the batch may be stored or not, and nothing of it is answered."""
+
+
+class StoreDamaged(RelayError):
+    """A file of a store is not whole; `str(error)` says why, without naming the file."""
+
+
+class BackupFailed(RelayError):
+    """There is no backup; what was written of it is no data directory."""
+
+
+class MailboxFull(RelayError):
+    """A mailbox is at its limit and holds nothing that may be evicted; nothing was queued."""
 
 
 class JidError(RelayError, ValueError):

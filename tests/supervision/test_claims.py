@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from relay.disk.files import replace_file
 from relay.errors import BootError
 from relay.supervision.claims import (
     MAX_RUN_DIR_BYTES,
@@ -201,23 +200,3 @@ def test_a_run_directory_is_short_though_the_usual_place_is_long(
             longest.bind(str(path / "w255-9999999999.sock"))
     finally:
         remove_run_dir(path)
-
-
-# --- files ---
-
-
-def test_a_replaced_file_leaves_nothing_beside_it(tmp_path: Path) -> None:
-    replace_file(tmp_path / "file", b"old")
-    replace_file(tmp_path / "file", b"new")
-
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"new"}
-
-
-def test_a_file_that_cannot_be_replaced_stands(tmp_path: Path) -> None:
-    replace_file(tmp_path / "file", b"old")
-    (tmp_path / "file.new").mkdir()
-
-    with pytest.raises(BootError, match="file cannot be written"):
-        replace_file(tmp_path / "file", b"new")
-
-    assert (tmp_path / "file").read_bytes() == b"old"
