@@ -13,7 +13,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from relay.errors import SettingsError
-from relay.settings.load import apply_live, flag_of, load_settings, override, resolve
+from relay.settings.catalogue import flag_of
+from relay.settings.load import load_settings, override, resolve
+from relay.settings.reload import apply_live
 from relay.settings.tables import NEEDS_RESTART, Settings
 
 CONFIG = Path(__file__).parents[2] / "config"
