@@ -13,6 +13,7 @@ import click
 
 from relay.settings.catalogue import Catalogue
 from relay.settings.rows import Setting, Table
+from relay.settings.sizes import GIB, KIB, MIB, TIB
 
 ROOT: Final = Path(__file__).parents[2]
 CONFIG: Final = Path("config", "relay.toml")
@@ -31,7 +32,7 @@ _HEADER: Final = """\
 """
 _BEGIN: Final = "<!-- settings: by python -m relay.settings.explain --write -->\n"
 _END: Final = "<!-- end of settings -->\n"
-_SIZES: Final = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
+_SIZES: Final = ((TIB, "TiB"), (GIB, "GiB"), (MIB, "MiB"), (KIB, "KiB"))
 
 
 def config_text(extensions: Mapping[str, type[Table]] | None = None) -> str:
