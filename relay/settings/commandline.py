@@ -126,15 +126,15 @@ class _Command(click.Command):
         # All in one column, whatever their heading.
         width = max(len(_usage_of(option)) for option in options)
         for section in get_args(Section):
-            formatter.write(f"\n{section}:\n")
-            with formatter.indentation():
-                formatter.write_dl(
-                    [
-                        (_usage_of(option).ljust(width), option.help or "")
-                        for option in options
-                        if option.section == section
-                    ]
-                )
+            rows = [
+                (_usage_of(option).ljust(width), option.help or "")
+                for option in options
+                if option.section == section
+            ]
+            if rows:
+                formatter.write(f"\n{section}:\n")
+                with formatter.indentation():
+                    formatter.write_dl(rows)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         formatter.write(f"\n{self.epilog}")

@@ -7,6 +7,7 @@ import msgspec
 
 from relay.settings.agreement import disagreements
 from relay.settings.catalogue import Catalogue
+from relay.settings.rows import plain
 from relay.settings.tables import TABLES, Settings
 from relay.settings.words import one_line, shown
 
@@ -50,7 +51,7 @@ class Layer:
                 values = self._values(table, content)
                 tables[table] = msgspec.structs.replace(getattr(base, table), **values)
             else:
-                values = msgspec.to_builtins(self._values(table, content))
+                values = plain(self._values(table, content))
                 extensions[table] = self._extension(table, {**extensions.get(table, {}), **values})
         return msgspec.structs.replace(base, **tables, extensions=extensions)
 
@@ -82,7 +83,10 @@ class Layer:
         if self.refused & self._keys(table):
             return values  # nobody will use them
         try:
-            return plain(msgspec.convert(values, self._catalogue.extensions[table]))
+            checked: Mapping[str, Any] = plain(
+                msgspec.convert(values, self._catalogue.extensions[table])
+            )
+            return checked
         except msgspec.ValidationError as error:  # by __post_init__: its fields are checked
             self._mistake(f"[{table}] is not allowed: {one_line(str(error))}")
             self.refused.update(self._keys(table))
@@ -93,9 +97,3 @@ class Layer:
 
     def _mistake(self, problem: str) -> None:
         self.mistakes.append(self._place + problem)
-
-
-def plain(table: msgspec.Struct) -> dict[str, Any]:
-    """Return `table` as JSON would have it, such as a list for a tuple."""
-    values: dict[str, Any] = msgspec.to_builtins(table)
-    return values

@@ -14,8 +14,8 @@ import msgspec
 from relay.errors import SettingsError
 from relay.settings.agreement import EXPOSING, exposure
 from relay.settings.catalogue import OWN, Catalogue, TablesOf, flag_of, no_tables
-from relay.settings.layer import Layer, plain
-from relay.settings.rows import Setting
+from relay.settings.layer import Layer
+from relay.settings.rows import Setting, plain
 from relay.settings.tables import MAX_PROCESSES, SETTINGS, Settings
 from relay.settings.tomlfile import read_document
 from relay.settings.words import one_line

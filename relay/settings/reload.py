@@ -8,8 +8,7 @@ import msgspec
 from relay.errors import SettingsError
 from relay.settings.agreement import disagreements
 from relay.settings.catalogue import Catalogue
-from relay.settings.layer import plain
-from relay.settings.rows import Setting, Table
+from relay.settings.rows import Setting, Table, plain
 from relay.settings.tables import TABLES, Settings
 from relay.settings.words import one_line
 
@@ -74,5 +73,5 @@ def _values(settings: Settings, table: str, rows: Mapping[str, Setting]) -> dict
     """Return what `settings` has of a table, by name, in full."""
     if table in TABLES:
         return {name: getattr(getattr(settings, table), name) for name in rows}
-    defaults = {name: msgspec.to_builtins(row.default) for name, row in rows.items()}
+    defaults = {name: plain(row.default) for name, row in rows.items()}
     return {**defaults, **settings.extensions.get(table, {})}

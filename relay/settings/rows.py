@@ -82,6 +82,11 @@ class Setting(NamedTuple):
         return f"{self.table}.{self.name}"
 
 
+def plain(value: object) -> Any:
+    """Return `value`, of a setting or a table, as JSON has it: a tuple becomes a list."""
+    return msgspec.json.decode(msgspec.json.encode(value))
+
+
 def settings_in(table: str, kind: type[Table]) -> dict[str, Setting]:
     """Return the settings of the table [`table`], whose type is `kind`, by name, in order.
 
