@@ -54,20 +54,6 @@ def test_an_option_beats_the_file(tmp_path: Path) -> None:
     assert settings.server.workers == 5
 
 
-def test_the_sources_read_the_file_again_with_the_same_options_over_it(tmp_path: Path) -> None:
-    config = tmp_path / "relay.toml"
-    config.write_text("[server]\nport = 1234\nworkers = 5\n")
-    sources = parse_arguments(["--config", str(config), "--port", "4321"])
-    assert sources.config == config
-    before = sources.load()
-
-    config.write_text("[server]\nport = 5678\nworkers = 6\n")
-    after = sources.load()
-
-    assert (before.server.port, before.server.workers) == (4321, 5)
-    assert (after.server.port, after.server.workers) == (4321, 6)
-
-
 @pytest.mark.parametrize(
     ("argv", "complaint"),
     [
