@@ -127,7 +127,11 @@ def _draft(path: Path | None, flags: Mapping[str, object], tables_of: TablesOf) 
     mistakes += [f"{place}{_EXTENSIONS.key}: {problem}" for problem in known.problems]
     catalogue = known.catalogue
     if not known.is_complete:
-        document = {name: said for name, said in document.items() if name in catalogue.tables}
+        document = {
+            name: said
+            for name, said in document.items()
+            if name in catalogue.tables or not isinstance(said, dict)
+        }
 
     settings = Settings(
         extensions={name: plain(kind()) for name, kind in catalogue.extensions.items()}
@@ -162,10 +166,13 @@ def _known(tables_of: TablesOf, *documents: Mapping[str, Any]) -> _Known:
                 modules = msgspec.convert(server[_EXTENSIONS.name], _EXTENSIONS.type)
             except msgspec.ValidationError:  # the layers tell that
                 is_complete = False
-    try:
-        return _Known(Catalogue(tables_of(modules)), is_complete)
-    except SettingsError as error:
-        return _Known(OWN, False, error.problems)
+    problems: tuple[str, ...] = ()
+    for loaded in (modules, ()):
+        try:
+            return _Known(Catalogue(tables_of(loaded)), is_complete and not problems, problems)
+        except SettingsError as error:
+            problems = problems or error.problems
+    return _Known(OWN, False, problems)
 
 
 def _flag_layer(catalogue: Catalogue, flags: Mapping[str, object]) -> Layer:

@@ -12,7 +12,7 @@ from relay.errors import SettingsError
 from relay.settings.load import draft_settings, load_settings
 from relay.settings.reload import apply_live
 from relay.settings.rows import Row, Table
-from relay.settings.tables import Settings, extension_settings
+from relay.settings.tables import TABLES, Settings, extension_settings
 from tests.settings.harness import load, mistakes, refusal
 
 
@@ -130,11 +130,16 @@ def test_what_is_no_list_of_dotted_names_is_refused(tmp_path: Path, value: str) 
 
 
 def test_a_module_that_cannot_be_loaded_is_told_beside_the_other_mistakes(tmp_path: Path) -> None:
-    text = '[server]\nextensions = ["no.such"]\nport = -1\n[its_table]\nkey = 1\n'
+    text = (
+        'zzz = 1\n[server]\nextensions = ["no.such"]\nport = -1\n'
+        "[its_table]\nkey = 1\n[presence]\nidle_s = 0\n"
+    )
 
     assert mistakes(tmp_path, text, tables_of) == [
         "server.extensions: no.such cannot be imported",
+        "unknown key zzz; known tables: " + ", ".join([*TABLES, "presence"]),
         "server.port = -1 is not allowed; it must be an integer from 0 to 65535",
+        "presence.idle_s = 0 is not allowed; it must be a number from 1 to 3600",
     ]
 
 
