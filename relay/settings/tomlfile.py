@@ -9,7 +9,7 @@ from relay.errors import SettingsError
 from relay.settings.givenfile import read_given
 from relay.settings.words import one_line
 
-# Some fifty times config/relay.toml.
+# Over a hundred times config/relay.toml.
 MAX_FILE_BYTES: Final = 1024 * 1024
 
 
