@@ -16,13 +16,29 @@ Anything else that escapes is a bug of ours: it crashes the process it is in, an
 starts that process again.
 """
 
+from typing import Final
+
+# Mistakes in one line of the log; a file has more of them only where it is another kind of file.
+_MOST_SHOWN: Final = 5
+
 
 class RelayError(Exception):
     """Base of all deliberate errors; `str(error)` is one line for a person."""
 
 
 class SettingsError(RelayError):
-    """The operator gave something unusable; the line names where, what, and what is allowed."""
+    """The operator gave something unusable; a line names where, what, and what is allowed.
+
+    `problems` are all mistakes that were found, one line each. `str(error)` is one line all the
+    same, with the first few of them.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        shown = [*problems[:_MOST_SHOWN]]
+        if len(problems) > _MOST_SHOWN:
+            shown.append(f"and {len(problems) - _MOST_SHOWN} more mistakes")
+        super().__init__("; ".join(shown))
+        self.problems = problems
 
 
 class BootError(RelayError):
