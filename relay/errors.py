@@ -6,7 +6,8 @@ RelayError
  +- StoreWriteError the machine's: the disk refused a write (the worker starts again)
  +- JidError        the client's: not an address
  +- FrameError      the client's: answered with an `error` frame, the connection stays open
- +- ClientError     what relay.client tells the programs that use it (relay.client.protocol)
+ +- ClientError     what relay.client tells the programs that use it; its kinds are in
+                    relay.client.errors
 
 Anything else that escapes is a bug of ours: it crashes the process it is in, and the supervisor
 starts that process again.
@@ -57,3 +58,7 @@ class FrameError(RelayError):
         self.message_id = message_id
         self.retry_after_s = retry_after_s
         self.is_of_shape = True
+
+
+class ClientError(RelayError):
+    """Base of what a client raises for reasons outside the calling program."""

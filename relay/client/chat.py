@@ -22,9 +22,8 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from websockets.exceptions import InvalidURI
 
 from relay.client.client import Client
-from relay.client.protocol import (
+from relay.client.events import (
     Accepted,
-    ClientError,
     Connected,
     Disconnected,
     Event,
@@ -33,10 +32,9 @@ from relay.client.protocol import (
     Receipt,
     Refused,
     SendFailed,
-    chat_name,
-    new_message_id,
 )
-from relay.errors import JidError
+from relay.client.wire import chat_name, new_message_id
+from relay.errors import ClientError, JidError
 from relay.protocol.jid import parse_user
 
 DEFAULT_URL: Final = "ws://127.0.0.1:9011/"

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from relay.client import chat
 from relay.client.chat import Transcript, printable
-from relay.client.protocol import Accepted, Level, Message, Receipt, Refused, SendFailed
+from relay.client.events import Accepted, Level, Message, Receipt, Refused, SendFailed
 from tests.client.fake_relay import DEADLINE_S, FakeRelay, Session, ack, error, message, queue
 
 ASHA, BEN, CARL = "917069852821", "919428284313", "919354513536"

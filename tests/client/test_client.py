@@ -13,23 +13,25 @@ from websockets.exceptions import InvalidURI
 
 import relay.client.client
 from relay.client.client import Client, EventStream
-from relay.client.protocol import (
-    Accepted,
+from relay.client.errors import (
     ClientClosed,
+    LoginRefused,
+    Replaced,
+    SendRefused,
+    SendUnconfirmed,
+)
+from relay.client.events import (
+    Accepted,
     Connected,
     Disconnected,
     Event,
     Level,
-    Limits,
-    LoginRefused,
     Message,
     Receipt,
     Refused,
-    Replaced,
     SendFailed,
-    SendRefused,
-    SendUnconfirmed,
 )
+from relay.client.limits import Limits
 from relay.errors import JidError
 from tests.client.fake_relay import (
     AUTH_OK,

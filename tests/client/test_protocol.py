@@ -8,25 +8,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.client.protocol import (
+from relay.client.errors import LoginRefused, Replaced, SendRefused
+from relay.client.events import (
     Accepted,
-    ClientProtocol,
     Connected,
     Disconnected,
     Event,
     Level,
-    Limits,
-    LoginRefused,
     Message,
     Receipt,
     Refused,
-    Replaced,
     SendFailed,
-    SendRefused,
-    chat_name,
-    new_message_id,
-    reconnect_delay_s,
 )
+from relay.client.limits import Limits
+from relay.client.login import reconnect_delay_s
+from relay.client.protocol import ClientProtocol
+from relay.client.wire import chat_name, new_message_id
 from relay.errors import JidError
 from tests.client.fake_relay import AUTH_OK, ack, error, message, queue
 
