@@ -6,13 +6,13 @@ from typing import Final, assert_never
 
 from relay.client import terminal
 from relay.client.client import Client
+from relay.client.errors import NoLogin
 from relay.client.events import Accepted, Connected, Disconnected, Message, SendFailed
 from relay.client.pipedlines import PipedLines
 from relay.client.screen import printable
 from relay.client.transcript import Transcript
 from relay.client.typed import COMMANDS, Leave, NoCommand, Say, ShowHelp, meaning_of
 from relay.client.wire import new_message_id
-from relay.errors import ClientError
 
 # Ticks that follow each other this closely are shown once, at the highest.
 _SETTLE_S: Final = 0.3
@@ -26,10 +26,6 @@ _HELP: Final = (
     "ticks: … on its way; ✓ sent: the relay has it, whatever crashes now;",
     "✓✓ delivered, read: the other side's client says so",
 )
-
-
-class NoLogin(ClientError):
-    """The first attempt to log in failed."""
 
 
 class Conversation:

@@ -1,4 +1,14 @@
-"""What a client raises for reasons outside the calling program; the base is in relay.errors."""
+"""What a client raises for reasons outside the calling program.
+
+ClientError, in relay.errors
+ +- LoginRefused     the login was refused for good
+ +- Replaced         the same user logged in elsewhere
+ +- SendRefused      the relay refused a send
+ +- SendUnconfirmed  no ack 1 in time; the relay may have the message
+ +- ClientClosed     the client was left before the relay answered
+ +- NoLogin          the chat found no relay, or none that took its first login
+ +- Unreadable       a frame of the relay makes no sense; stays within the client
+"""
 
 from relay.client.events import SendFailed
 from relay.errors import ClientError
@@ -56,3 +66,14 @@ class SendUnconfirmed(ClientError):
 
 class ClientClosed(ClientError):
     """The client was left or closed before the relay answered."""
+
+
+class NoLogin(ClientError):
+    """The first attempt to log in failed; the chat does not wait for a relay to appear."""
+
+
+class Unreadable(ClientError):
+    """A frame of the relay, or a part of one, makes no sense.
+
+    The protocol counts it and goes on: a program never sees this.
+    """

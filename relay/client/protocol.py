@@ -23,6 +23,7 @@ from typing import Any, Final, assert_never
 
 from relay.client import wire
 from relay.client.acks import Acks
+from relay.client.errors import Unreadable
 from relay.client.events import Connected, Event, Level, Message, MessageKey, Receipt, Refused
 from relay.client.inbox import Inbox
 from relay.client.limits import Limits
@@ -197,7 +198,7 @@ class ClientProtocol:
         """
         try:
             read = wire.read(frame)
-        except wire.Unreadable:
+        except Unreadable:
             self.ignored_frames += 1
             return []
         match read:
@@ -232,7 +233,7 @@ class ClientProtocol:
         for entry in queue.entries:
             try:
                 read = wire.read(entry)
-            except wire.Unreadable:
+            except Unreadable:
                 self.ignored_frames += 1
                 continue
             if isinstance(read, wire.Deliveries):

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from relay.client.errors import Unreadable
 from relay.client.events import Level, Message, MessageKey
 from relay.errors import JidError
 from relay.protocol.jid import group_jid, parse_chat, parse_user, user_com, user_cus
@@ -18,10 +19,6 @@ _MAX_NESTING: Final = 32  # of a frame; a body stands inside three levels of it
 _BODY_LEVEL: Final = 3
 _MESSAGE_ID: Final = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,128}")
 _STORED: Final = 1  # the ack that is the relay's own word; the others are a `Level`
-
-
-class Unreadable(ValueError):
-    """A frame, or a part of one, that makes no sense; it is counted and costs itself alone."""
 
 
 class AuthReply(msgspec.Struct, frozen=True, rename={"retry_after": "retryAfter"}):

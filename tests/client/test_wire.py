@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from relay.client.errors import Unreadable
 from relay.client.events import Level, Message
 from relay.client.wire import (
     AuthReply,
@@ -15,7 +16,6 @@ from relay.client.wire import (
     ReceiptAck,
     RelayFrame,
     StoredAck,
-    Unreadable,
     ack_frame,
     auth_frame,
     chat_name,
