@@ -67,6 +67,7 @@ def test_no_padding_makes_a_text_pass_for_a_line_of_its_own(forged: str, width: 
 
         assert lines[0].startswith("10:48 919428284313: ok")
         assert all(line.startswith(CONTINUATION) for line in lines[1:])
+        assert all(len(line) < width for line in lines), "or the terminal would go on by itself"
 
 
 @given(st.text(), st.integers(11, 100), st.booleans())

@@ -10,7 +10,6 @@ import termios
 import pytest
 
 from relay.client import terminal
-from relay.client.screen import folded
 
 
 @pytest.mark.parametrize("t", [10**30, -(10**30), 2**63])
@@ -33,21 +32,27 @@ def test_a_pipe_gets_a_line_for_a_line_and_no_control_characters(
     assert err.getvalue() == "-- about ⏎ it\n"
 
 
-@pytest.mark.parametrize(("told", "columns"), [(40, 40), (0, 80)])
+@pytest.mark.parametrize(
+    ("told", "lines"),
+    [
+        (40, ["x" * 39, "      | " + "x" * 31, "      | " + "x" * 30]),
+        (0, ["x" * 79, "      | " + "x" * 21]),  # it does not say
+    ],
+)
 def test_a_terminal_gets_lines_that_fit(
-    told: int, columns: int, monkeypatch: pytest.MonkeyPatch
+    told: int, lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     master, slave = pty.openpty()
     termios.tcsetwinsize(slave, (24, told))
     with os.fdopen(slave, "w") as screen, os.fdopen(master, "rb", 0) as shown:
         monkeypatch.setattr(sys, "stdout", screen)
 
-        terminal.show(["x" * 100])
+        terminal.show(["x" * 100, "end"])
 
         text = b""
-        while text.count(b"\n") < len(folded("x" * 100, columns)):
+        while not text.endswith(b"end\r\n"):
             text += shown.read(65536)
-    assert text.decode().split() == " ".join(folded("x" * 100, columns)).split()
+    assert text.decode().splitlines() == [*lines, "end"]
 
 
 @pytest.mark.parametrize(
