@@ -10,7 +10,8 @@ RelayError
  +- MailboxFull     nobody's: a mailbox is at its limit (its sender is refused)
  +- JidError        the client's: not an address
  +- FrameError      the client's: answered with an `error` frame, the connection stays open
- +- ClientError     what relay.client tells the programs that use it (relay.client.protocol)
+ +- ClientError     what relay.client tells the programs that use it; its kinds are in
+                    relay.client.errors
 
 Anything else that escapes is a bug of ours: it crashes the process it is in, and the supervisor
 starts that process again.
@@ -93,3 +94,7 @@ class FrameError(RelayError):
         self.message_id = message_id
         self.retry_after_s = retry_after_s
         self.is_of_shape = True
+
+
+class ClientError(RelayError):
+    """Base of what a client raises for reasons outside the calling program."""
