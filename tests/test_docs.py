@@ -119,9 +119,7 @@ def citations_of(path: Path) -> list[Citation]:
         for line, text in texts_of(path)
         for number in sorted(numbers_in(text))
     ]
-    return cited + [
-        Citation(number, name) for number in sorted(numbers_in_names(path.read_text()))
-    ]
+    return cited + [Citation(number, name) for number in sorted(numbers_in_names(path.read_text()))]
 
 
 def all_citations() -> list[Citation]:
@@ -229,9 +227,9 @@ def test_a_number_that_is_nowhere_would_be_found(text: str) -> None:
 # What the sheet leaves to fill in.
 LOGIN_VARIABLE: Final = '"remoteJid":remoteJid'
 BLOCKS: Final = blocks_in(PROTOCOL)
+CLIENT_ROLES: Final = ("client=Auth", "client=Action", "client=Ack", "client=Keepalive")
 ROLES: Final = frozenset(
-    ["server", "server verbatim", "planned", "file", "client=request", "client=Auth"]
-    + ["client=Action", "client=Ack", "client=Keepalive"]
+    ("server", "server verbatim", "planned", "file", "client=request", *CLIENT_ROLES)
 )
 
 
@@ -265,8 +263,7 @@ def stanza_of(text: str) -> object:
 
 
 def client_blocks() -> list[Block]:
-    kinds = ("client=Auth", "client=Action", "client=Ack", "client=Keepalive")
-    return [block for block in BLOCKS if block.role in kinds]
+    return [block for block in BLOCKS if block.role in CLIENT_ROLES]
 
 
 @pytest.mark.parametrize("block", client_blocks(), ids=title)
@@ -334,9 +331,7 @@ def sent_by_the_relay() -> dict[str, bytes]:
         "receipt in a group": frames.receipt(
             message_id=TO_GROUP, level=2, author=ALICE, acker=BOB, group=GROUP, time_s=1566971560
         ),
-        "error": frames.error(
-            code=404, reason="unknown group", tag="action", message_id=TO_GROUP
-        ),
+        "error": frames.error(code=404, reason="unknown group", tag="action", message_id=TO_GROUP),
         "failure": frames.auth_failure(
             code=429, reason="more than 5 takeovers of this session", retry_after_s=7
         ),
