@@ -227,7 +227,7 @@ def test_a_number_that_is_nowhere_would_be_found(text: str) -> None:
 # What the sheet leaves to fill in.
 LOGIN_VARIABLE: Final = '"remoteJid":remoteJid'
 BLOCKS: Final = blocks_in(PROTOCOL)
-CLIENT_ROLES: Final = ("client=Auth", "client=Action", "client=Ack", "client=Keepalive")
+CLIENT_ROLES: Final = ("client=Auth", "client=Action", "client=Ack")
 ROLES: Final = frozenset(
     ("server", "server verbatim", "planned", "file", "client=request", *CLIENT_ROLES)
 )
@@ -281,7 +281,6 @@ def test_there_is_an_example_of_each_thing_that_a_client_sends() -> None:
     for role, in_sheet in (("Auth", 1), ("Action", 2), ("Ack", 2)):
         assert sent.count(("sheet", f"client={role}")) == in_sheet
         assert ("json", f"client={role}") in sent
-    assert ("text", "client=Keepalive") in sent
 
 
 ALICE, BOB = "917069852821", "919428284313"
