@@ -11,11 +11,11 @@ from typing import Any, Final, NamedTuple
 
 import pytest
 
-from relay.core import frames, queueframe
-from relay.core.codec import Codec
-from relay.core.sheet import to_json
-from relay.core.stanza import Action, Send
-from relay.settings import Settings
+from relay.protocol import frames, queueframe
+from relay.protocol.codec import Codec
+from relay.protocol.sheet import to_json
+from relay.protocol.stanza import Action, Send
+from relay.settings.tables import Settings
 
 from .documents import ROOT, Block, blocks_in, read, without_blocks
 

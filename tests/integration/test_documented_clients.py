@@ -18,8 +18,9 @@ from typing import Any
 
 import pytest
 
+from tests.client.fake_relay import FakeRelay, Script, Session, ack, error, message, queue
+
 from ..documents import blocks_in, only_block, read
-from ..fake_relay import FakeRelay, Script, Session, ack, error, message, queue
 from .conftest import RelayStarter
 from .harness import (
     ALICE,
