@@ -1,6 +1,6 @@
 """A relay that can be told to misbehave, and a run against it within one event loop.
 
-The relay is the generator's own reference (`relay.loadgen.reference`), which is right, and one
+The relay is the generator's own reference (`relay.loadgen.run.reference`), which is right, and one
 subclass that gets between it and the recipients.
 """
 
@@ -13,13 +13,14 @@ from typing import ClassVar, NamedTuple
 
 import msgspec
 
-from relay.loadgen.faults import Faults
-from relay.loadgen.people import all_circles, groups_file
-from relay.loadgen.plan import Plan, phases_of, share_of, units_of
-from relay.loadgen.reference import Connection, Reflector
-from relay.loadgen.share import Share, Target
-from relay.loadgen.tally import Counts
-from relay.loadgen.traffic import traffic_for
+from relay.loadgen.run.reference import Connection, Reflector
+from relay.loadgen.traffic.people import all_circles, groups_file
+from relay.loadgen.traffic.plan import Plan, phases_of, share_of, units_of
+from relay.loadgen.traffic.scenarios import traffic_for
+from relay.loadgen.traffic.share import Share
+from relay.loadgen.traffic.socketwire import Target
+from relay.loadgen.verify.faults import Faults
+from relay.loadgen.verify.tally import Counts
 
 RUN = "0abcde"
 _PATIENCE_S = 0.4

@@ -1,0 +1,60 @@
+"""The page of a record: one HTML file without any other, for light and dark."""
+
+from typing import Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from relay.loadgen.report.figures import (
+    headlines,
+    latency_summaries,
+    phase_figures,
+    pss_per_connection,
+    ratio,
+)
+from relay.loadgen.report.plots import plots
+from relay.loadgen.report.record import OWN, REFERENCE, RELAY, Record
+from relay.loadgen.report.remarks import (
+    cpu_list,
+    extra_counts,
+    fault_lines,
+    verdict_lines,
+    warnings,
+)
+from relay.loadgen.traffic.plan import describe
+
+_ENVIRONMENT: Final = Environment(
+    loader=PackageLoader("relay.loadgen.report", "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def render(record: Record) -> str:
+    """Return the page."""
+    relay, reference = record.of(RELAY), record.of(REFERENCE)
+    phases = [
+        {
+            "figures": phase_figures(relay, name, unit),
+            "reference": phase_figures(reference, name, unit) if reference else None,
+            "ratio": ratio(record, name, unit),
+        }
+        for name, unit in headlines(record.plan.scenario)
+    ]
+    return _ENVIRONMENT.get_template("page.html").render(
+        record=record,
+        parameters=describe(record.plan),
+        verdict=verdict_lines(record),
+        phases=phases,
+        latencies=latency_summaries(relay),
+        pss=pss_per_connection(relay[0]),
+        pss_reference=pss_per_connection(reference[0]) if reference else {},
+        extra=extra_counts(relay),
+        warnings=warnings(record),
+        faults=fault_lines(record.outcomes),
+        runs=[(outcome, plots(outcome)) for outcome in (*relay, *reference)],
+        own=OWN,
+        relay_cpus=cpu_list(record.relay_cpus),
+        load_cpus=cpu_list(record.load_cpus),
+    )
