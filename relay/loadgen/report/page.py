@@ -8,18 +8,20 @@ from relay.loadgen.report.figures import (
     headlines,
     latency_summaries,
     phase_figures,
-    pss_per_connection,
     ratio,
 )
-from relay.loadgen.report.plots import plots
+from relay.loadgen.report.plots import plots, process_colours
 from relay.loadgen.report.record import OWN, REFERENCE, RELAY, Record
 from relay.loadgen.report.remarks import (
     cpu_list,
     extra_counts,
     fault_lines,
+    interruption,
+    kib_per_connection,
     verdict_lines,
     warnings,
 )
+from relay.loadgen.report.words import legend
 from relay.loadgen.traffic.plan import describe
 
 _ENVIRONMENT: Final = Environment(
@@ -33,7 +35,9 @@ _ENVIRONMENT: Final = Environment(
 
 def render(record: Record) -> str:
     """Return the page."""
-    relay, reference = record.of(RELAY), record.of(REFERENCE)
+    relay = record.main
+    reference = record.of(REFERENCE) if record.of(RELAY) else []
+    colours = process_colours(record.outcomes)
     phases = [
         {
             "figures": phase_figures(relay, name, unit),
@@ -48,13 +52,15 @@ def render(record: Record) -> str:
         verdict=verdict_lines(record),
         phases=phases,
         latencies=latency_summaries(relay),
-        pss=pss_per_connection(relay[0]),
-        pss_reference=pss_per_connection(reference[0]) if reference else {},
+        pss=kib_per_connection(relay),
+        pss_reference=kib_per_connection(reference),
+        interruption=interruption(record),
         extra=extra_counts(relay),
         warnings=warnings(record),
         faults=fault_lines(record.outcomes),
-        runs=[(outcome, plots(outcome)) for outcome in (*relay, *reference)],
+        runs=[(outcome, plots(outcome, colours)) for outcome in (*relay, *reference)],
         own=OWN,
+        words=legend(record),
         relay_cpus=cpu_list(record.relay_cpus),
         load_cpus=cpu_list(record.load_cpus),
     )

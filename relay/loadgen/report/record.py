@@ -80,7 +80,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     pss_logged_in: dict[str, int]
     faults: Faults
     given_up: list[str]  # phases that did not come to their end
-    interrupted: bool = False  # by the operator: a phase is short, and later ones are missing
+    interrupted: str = ""  # the phase in which the operator ended it; later ones are missing
     unjudged: int = 0  # messages that were under way then: neither complete nor a fault
 
 
@@ -101,6 +101,11 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     def of(self, server: str) -> list[Outcome]:
         """Return the outcomes of one server, a round each."""
         return [outcome for outcome in self.outcomes if outcome.server == server]
+
+    @property
+    def main(self) -> list[Outcome]:
+        """The relay's outcomes, or the reference's where an interrupt left only those."""
+        return self.of(RELAY) or self.outcomes
 
     @property
     def is_good(self) -> bool:

@@ -35,9 +35,8 @@ def counts_of(outcomes: Iterable[Outcome]) -> Counts:
 
 def verdict_lines(record: Record) -> list[str]:
     """Return what the relay was sent and what was wrong, in two lines."""
-    relay = record.of(RELAY)
-    counts = counts_of(relay)
-    faults = (f"{kind} {sum(o.faults.count(kind) for o in relay):,}" for kind in KINDS)
+    counts = counts_of(record.main)
+    faults = (f"{kind} {sum(o.faults.count(kind) for o in record.main):,}" for kind in KINDS)
     return [
         f"sent {counts.sent:,}  complete {counts.completed:,}  logins {counts.logins:,}",
         "  ".join(faults),
@@ -65,9 +64,11 @@ def interruption(record: Record) -> str:
     if not record.interrupted:
         return ""
     parts = ["interrupted: the figures are of what was measured until then"]
+    if not record.of(RELAY):
+        parts.append("the relay was not loaded yet, all of it is the reference's")
     for outcome in record.outcomes:
-        if outcome.interrupted and outcome.phases:
-            parts.append(f"the {outcome.server}'s run ended in {outcome.phases[-1].name}")
+        if outcome.interrupted:
+            parts.append(f"the {outcome.server}'s run ended in its phase {outcome.interrupted}")
         if outcome.unjudged:
             parts.append(f"{outcome.unjudged:,} messages were under way and are not judged")
     return "; ".join(parts)

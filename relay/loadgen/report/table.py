@@ -57,7 +57,8 @@ def banner(
 
 def show(console: Console, record: Record) -> None:
     """Print the tables of a record, its faults and its warnings."""
-    relay, reference = record.of(RELAY), record.of(REFERENCE)
+    relay = record.main
+    reference = record.of(REFERENCE) if record.of(RELAY) else []
     console.print()
     if line := interruption(record):
         console.print(f"[bold yellow]{escape(line)}[/]", soft_wrap=True)

@@ -128,7 +128,9 @@ class _Conductor:
         self._active_s = time.monotonic()  # when anything last happened
         self._unexpected = ""  # the first that came instead of a login
         self._given_up: list[str] = []
-        interrupts.heard = self._news.set
+        self._phase = "start-up"
+        self._interrupted = ""  # the phase in which the first interrupt came
+        interrupts.heard = self._interrupt
 
     async def carry_out(self) -> Outcome:
         gathering = self._gathering
@@ -143,6 +145,7 @@ class _Conductor:
         for number, phase in enumerate(self._phases):
             if self._interrupts.count and not (phase.name == SETTLE and len(phases) > 1):
                 continue  # whoever never got past the login has nothing under way
+            self._phase = phase.name
             self._watcher.phase_begins(phase)
             self._order(Begin(number))
             is_whole = await self._phase_over(number, phase)
@@ -167,7 +170,7 @@ class _Conductor:
             pss_logged_in=pss_logged_in,
             faults=faults,
             given_up=self._given_up,
-            interrupted=self._interrupts.count > 0,
+            interrupted=self._interrupted,
             unjudged=0 if is_whole else gathering.unfinished,
         )
 
@@ -253,6 +256,10 @@ class _Conductor:
     def _order(self, order: Order) -> None:
         for player in self._players:
             player.order(order)
+
+    def _interrupt(self) -> None:
+        self._interrupted = self._interrupted or self._phase
+        self._news.set()
 
     # -- time -------------------------------------------------------------------------------------
 

@@ -138,7 +138,8 @@ async def _conducted(
         if interrupts.count == len(_AFTER_INTERRUPTS):
             conducting.cancel()
             return
-        progress.print(f"relay-load: {_AFTER_INTERRUPTS[interrupts.count]}", highlight=False)
+        told = f"relay-load: {_AFTER_INTERRUPTS[interrupts.count]}"
+        progress.print(told, highlight=False, soft_wrap=True)
         interrupts.add()
 
     loop = asyncio.get_running_loop()
