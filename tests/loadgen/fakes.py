@@ -5,9 +5,10 @@ subclass that gets between it and the recipients.
 """
 
 import asyncio
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import ClassVar, NamedTuple
 
@@ -15,7 +16,7 @@ import msgspec
 
 from relay.loadgen.run.reference import Connection, Reflector
 from relay.loadgen.traffic.people import all_circles, groups_file
-from relay.loadgen.traffic.plan import Plan, phases_of, share_of, units_of
+from relay.loadgen.traffic.plan import Chat, Plan, phases_of, share_of, units_of
 from relay.loadgen.traffic.scenarios import traffic_for
 from relay.loadgen.traffic.share import Share
 from relay.loadgen.traffic.socketwire import Target
@@ -95,6 +96,28 @@ async def fake_relay(
     server = await loop.create_server(lambda: connection(reflector), "127.0.0.1", 0)
     async with server:
         yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+
+
+@contextmanager
+def served(sabotage: Sabotage | None = None) -> Iterator[str]:
+    """Serve pairs in a thread of its own, as a whole call needs this one; yield the URL."""
+    url: list[str] = []
+    ready, over = threading.Event(), threading.Event()
+
+    async def body() -> None:
+        async with fake_relay(Plan(scenario=Chat()), sabotage) as here:
+            url.append(here)
+            ready.set()
+            await asyncio.to_thread(over.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(body(),))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield url[0]
+    finally:
+        over.set()
+        thread.join()
 
 
 async def play(plan: Plan, url: str, *, on_phase: Callable[[str], None] | None = None) -> Outcome:

@@ -129,7 +129,9 @@ class _Conductor:
         self._unexpected = ""  # the first that came instead of a login
         self._given_up: list[str] = []
         self._phase = "start-up"
-        self._interrupted = ""  # the phase in which the first interrupt came
+        self._interrupted = (
+            self._phase if interrupts.count else ""
+        )  # the phase in which the first interrupt came
         interrupts.heard = self._interrupt
 
     async def carry_out(self) -> Outcome:

@@ -133,9 +133,12 @@ async def _conducted(
     """
     interrupts = Interrupts()
     conducting = asyncio.ensure_future(conduct(job, processes, display, interrupts))
+    is_thrown_away = False
 
     def interrupted() -> None:
+        nonlocal is_thrown_away
         if interrupts.count == len(_AFTER_INTERRUPTS):
+            is_thrown_away = True
             conducting.cancel()
             return
         told = f"relay-load: {_AFTER_INTERRUPTS[interrupts.count]}"
@@ -147,7 +150,9 @@ async def _conducted(
     try:
         return await conducting
     except asyncio.CancelledError:
-        raise KeyboardInterrupt from None
+        if is_thrown_away:
+            raise KeyboardInterrupt from None
+        raise  # another signal ends us, which has its own exit code
     finally:
         loop.remove_signal_handler(signal.SIGINT)
 

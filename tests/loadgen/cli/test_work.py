@@ -1,10 +1,6 @@
 """Whole calls, as an operator makes them: exit codes, what is shown, what is written."""
 
-import asyncio
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -12,32 +8,9 @@ import pytest
 pytest.importorskip("hdrh", reason="the extra `load` is not installed")
 
 from relay.loadgen.cli.commands import main
-from relay.loadgen.traffic.plan import Chat, Plan
-from tests.loadgen.fakes import Sabotage, fake_relay
+from tests.loadgen.fakes import served
 
 SHORT = ["--pairs", "3", "--warm-up", "100ms", "--for", "400ms", "--patience", "500ms"]
-
-
-@contextmanager
-def served(sabotage: Sabotage | None = None) -> Iterator[str]:
-    """Serve in a thread of its own, as `main` needs this one."""
-    url: list[str] = []
-    ready, over = threading.Event(), threading.Event()
-
-    async def body() -> None:
-        async with fake_relay(Plan(scenario=Chat()), sabotage) as here:
-            url.append(here)
-            ready.set()
-            await asyncio.to_thread(over.wait)
-
-    thread = threading.Thread(target=asyncio.run, args=(body(),))
-    thread.start()
-    try:
-        assert ready.wait(10)
-        yield url[0]
-    finally:
-        over.set()
-        thread.join()
 
 
 def test_a_run_shows_its_parameters_and_figures_and_exits_0(

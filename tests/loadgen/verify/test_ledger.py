@@ -336,3 +336,15 @@ def test_an_author_who_saw_others_in_another_order_is_found(scene: Scene) -> Non
 
     assert scene.faults() == {OUT_OF_ORDER: 1}
     assert ALICE in scene.ledger.faults.kinds[OUT_OF_ORDER].examples[0]
+
+
+def test_of_a_run_that_was_cut_short_what_is_under_way_is_no_fault(scene: Scene) -> None:
+    scene.ack_1(scene.send())
+    scene.send()
+    wrong = scene.send()
+    scene.deliver(wrong, message=b'{"conversation": "ho"}')
+
+    faults = scene.ledger.close(is_cut_short=True)
+
+    assert {kind: fault.count for kind, fault in faults.kinds.items()} == {WRONG: 1}
+    assert scene.ledger.unfinished == 3
