@@ -14,10 +14,10 @@ from typing import ClassVar, NamedTuple
 
 import msgspec
 
-from relay.loadgen.run.reference import Connection, Reflector
+from relay.loadgen.run.reference import ReferenceConnection, Reflector
 from relay.loadgen.traffic.people import all_circles, groups_file
 from relay.loadgen.traffic.plan import Chat, Plan, phases_of, share_of, units_of
-from relay.loadgen.traffic.scenarios import traffic_for
+from relay.loadgen.traffic.repertoire import traffic_for
 from relay.loadgen.traffic.share import Share
 from relay.loadgen.traffic.socketwire import Target
 from relay.loadgen.verify.faults import Faults
@@ -49,7 +49,7 @@ class Saboteur(Reflector):
         super().pass_on(user, payload, header + payload)
 
 
-class StallingConnection(Connection):
+class StallingConnection(ReferenceConnection):
     """Does nothing for a while, when told to; then everything."""
 
     is_stalled = False  # all of them
@@ -83,7 +83,7 @@ async def fake_relay(
     plan: Plan,
     sabotage: Sabotage | None = None,
     *,
-    connection: type[Connection] = Connection,
+    connection: type[ReferenceConnection] = ReferenceConnection,
 ) -> AsyncIterator[str]:
     """Serve, with the plan's groups, and yield the URL."""
     document = msgspec.json.decode(groups_file(all_circles(plan)))

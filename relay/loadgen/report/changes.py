@@ -7,7 +7,7 @@ from typing import Final, Literal
 import msgspec
 
 from relay.loadgen.report.figures import Figure, figures
-from relay.loadgen.report.record import Record
+from relay.loadgen.report.record import RunRecord
 from relay.loadgen.traffic.plan import describe
 
 # Nothing smaller is worth telling from noise, however steady two runs were in themselves.
@@ -26,7 +26,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Literal["better", "worse", "noise", "unknown"]
 
 
-def changes(first: Record, second: Record) -> list[Change]:
+def changes(first: RunRecord, second: RunRecord) -> list[Change]:
     """Compare the figures that both records have.
 
     The noise is twice the standard error of the difference, told from rounds or seconds, and at
@@ -71,7 +71,7 @@ def _standard_error(samples: list[float]) -> float | None:
     return statistics.stdev(samples) / math.sqrt(len(samples))
 
 
-def unlike(first: Record, second: Record) -> list[str]:
+def unlike(first: RunRecord, second: RunRecord) -> list[str]:
     """Return why two records can hardly be compared."""
     names = [name for name, each in (("A", first), ("B", second)) if each.interrupted]
     lines = [f"{name} was interrupted" for name in names]

@@ -15,7 +15,7 @@ from relay.loadgen.report.record import (
     Load,
     Outcome,
     PhaseRecord,
-    Record,
+    RunRecord,
 )
 from relay.loadgen.traffic.plan import (
     DRAIN,
@@ -179,14 +179,14 @@ def pss_per_connection(outcome: Outcome) -> dict[str, float]:
     }
 
 
-def ratio(record: Record, phase: str, unit: str) -> float | None:
+def ratio(record: RunRecord, phase: str, unit: str) -> float | None:
     """Return the relay's CPU a unit as a ratio to the reference's; None where either is unknown."""
     relay = phase_figures(record.of(RELAY), phase, unit).server_cpu_us
     reference = phase_figures(record.of(REFERENCE), phase, unit).server_cpu_us
     return relay / reference if relay and reference else None
 
 
-def figures(record: Record) -> list[Figure]:
+def figures(record: RunRecord) -> list[Figure]:
     """Return every number of the record that can be compared with another record's."""
     found: list[Figure] = []
     relay = record.of(RELAY)
@@ -252,7 +252,7 @@ def _cost_figure(
     )
 
 
-def _ratio_figure(record: Record, whole: PhaseFigures, times: float) -> Figure:
+def _ratio_figure(record: RunRecord, whole: PhaseFigures, times: float) -> Figure:
     theirs = phase_figures(record.of(REFERENCE), whole.name, whole.unit).server_cpu_us
     ours = _cost_figure(record.of(RELAY), whole, None, "")
     return Figure(

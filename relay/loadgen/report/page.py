@@ -11,7 +11,7 @@ from relay.loadgen.report.figures import (
     ratio,
 )
 from relay.loadgen.report.plots import plots, process_colours
-from relay.loadgen.report.record import OWN, REFERENCE, RELAY, Record
+from relay.loadgen.report.record import OWN, REFERENCE, RELAY, RunRecord
 from relay.loadgen.report.remarks import (
     cpu_list,
     extra_counts,
@@ -33,11 +33,11 @@ _ENVIRONMENT: Final = Environment(
 )
 
 
-def render(record: Record) -> str:
+def render(record: RunRecord) -> str:
     """Return the page."""
     relay = record.main
     reference = record.of(REFERENCE) if record.of(RELAY) else []
-    colours = process_colours(record.outcomes)
+    colours = process_colours([*relay, *reference])
     phases = [
         {
             "figures": phase_figures(relay, name, unit),

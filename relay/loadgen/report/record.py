@@ -84,7 +84,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     unjudged: int = 0  # messages that were under way then: neither complete nor a fault
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that is known of one call of the generator."""
 
     format: int = FORMAT
@@ -113,7 +113,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         return not any(outcome.faults or outcome.given_up for outcome in self.outcomes)
 
 
-def write_record(record: Record, path: Path) -> None:
+def write_record(record: RunRecord, path: Path) -> None:
     """Write the record as JSON.
 
     Raises:
@@ -134,14 +134,14 @@ def write_file(path: Path, content: bytes) -> None:
         raise SettingsError(f"{path}: cannot write it: {error.strerror}") from error
 
 
-def read_record(path: Path) -> Record:
+def read_record(path: Path) -> RunRecord:
     """Read what `write_record` wrote.
 
     Raises:
         SettingsError: no such file, or no record of this format.
     """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Record)
+        return msgspec.json.decode(path.read_bytes(), type=RunRecord)
     except OSError as error:
         raise SettingsError(f"{path}: cannot read it: {error.strerror}") from error
     except msgspec.MsgspecError as error:

@@ -11,7 +11,7 @@ from relay.loadgen.report.figures import (
     phase_figures,
     pss_per_connection,
 )
-from relay.loadgen.report.record import OWN, REFERENCE, RELAY, Outcome, Record
+from relay.loadgen.report.record import OWN, REFERENCE, RELAY, Outcome, RunRecord
 from relay.loadgen.traffic.plan import rate_of
 from relay.loadgen.verify.faults import KINDS
 from relay.loadgen.verify.tally import LATE, Counts
@@ -33,7 +33,7 @@ def counts_of(outcomes: Iterable[Outcome]) -> Counts:
     return total
 
 
-def verdict_lines(record: Record) -> list[str]:
+def verdict_lines(record: RunRecord) -> list[str]:
     """Return what the relay was sent and what was wrong, in two lines."""
     counts = counts_of(record.main)
     faults = (f"{kind} {sum(o.faults.count(kind) for o in record.main):,}" for kind in KINDS)
@@ -59,7 +59,7 @@ def extra_counts(outcomes: list[Outcome]) -> list[str]:
     return [f"{name}: {value}" for name, value in told.items() if value]
 
 
-def interruption(record: Record) -> str:
+def interruption(record: RunRecord) -> str:
     """Return what an interrupt left out, as one line; empty where there was none."""
     if not record.interrupted:
         return ""
@@ -74,7 +74,7 @@ def interruption(record: Record) -> str:
     return "; ".join(parts)
 
 
-def warnings(record: Record) -> list[str]:
+def warnings(record: RunRecord) -> list[str]:
     """Return why the figures may not be the server's."""
     lines = []
     for server in (RELAY, REFERENCE):

@@ -14,7 +14,7 @@ from relay.loadgen.report.figures import (
     ratio,
 )
 from relay.loadgen.report.histogram import Summary
-from relay.loadgen.report.record import OWN, REFERENCE, RELAY, Machine, Outcome, Record
+from relay.loadgen.report.record import OWN, REFERENCE, RELAY, Machine, Outcome, RunRecord
 from relay.loadgen.report.remarks import (
     cpu_list,
     extra_counts,
@@ -55,7 +55,7 @@ def banner(
     )
 
 
-def show(console: Console, record: Record) -> None:
+def show(console: Console, record: RunRecord) -> None:
     """Print the tables of a record, its faults and its warnings."""
     relay = record.main
     reference = record.of(REFERENCE) if record.of(RELAY) else []
@@ -81,7 +81,7 @@ def show(console: Console, record: Record) -> None:
         console.print(f"[bold red]{escape(line)}[/]", soft_wrap=True)
 
 
-def show_changes(console: Console, first: Record, second: Record) -> None:
+def show_changes(console: Console, first: RunRecord, second: RunRecord) -> None:
     """Print what changed from the first to the second."""
     for letter, record in (("A", first), ("B", second)):
         machine = record.machine
@@ -116,7 +116,7 @@ def _phase_line(figures: PhaseFigures) -> str:
 
 
 def _cost_table(
-    record: Record, figures: PhaseFigures, relay: list[Outcome], reference: list[Outcome]
+    record: RunRecord, figures: PhaseFigures, relay: list[Outcome], reference: list[Outcome]
 ) -> Table:
     unit = figures.unit.rpartition(" ")[2]
     titles = ["CPUs busy", "PSS KiB/connection"]

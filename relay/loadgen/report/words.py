@@ -1,6 +1,6 @@
 """The words of a page, and what each means: only those that this page uses."""
 
-from relay.loadgen.report.record import OWN, REFERENCE, Record
+from relay.loadgen.report.record import OWN, REFERENCE, RunRecord
 from relay.loadgen.report.remarks import NOT_TOLD_APART
 from relay.loadgen.traffic.plan import Idle, Storm, is_open_loop, phases_of
 from relay.loadgen.verify.tally import (
@@ -14,7 +14,7 @@ from relay.loadgen.verify.tally import (
 )
 
 
-def legend(record: Record) -> list[tuple[str, str]]:
+def legend(record: RunRecord) -> list[tuple[str, str]]:
     """Return (word, meaning), in the order in which a reader meets them."""
     scenario = record.plan.scenario
     latencies = {name for outcome in record.outcomes for name in outcome.latencies}

@@ -21,8 +21,8 @@ from relay.loadgen.run.orders import (
     Begin,
     Done,
     Finish,
+    IntervalReport,
     Order,
-    Progress,
     Unexpected,
     Verdict,
     line,
@@ -103,7 +103,7 @@ class _Player:
 
     def __init__(self, process: Process) -> None:
         self.process = process
-        self.progress: deque[Progress] = deque()
+        self.progress: deque[IntervalReport] = deque()
         self.done = -2  # the latest phase whose end it reported; -1: it is ready
         self.verdict: Faults | None = None
 
@@ -232,7 +232,7 @@ class _Conductor:
         while text := await stdout.readline():
             report = read_report(text)
             match report:
-                case Progress():
+                case IntervalReport():
                     player.progress.append(report)
                     if report.counts.are_progress:
                         self._active_s = time.monotonic()

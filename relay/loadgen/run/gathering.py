@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 from relay.loadgen.report.histogram import Histogram
 from relay.loadgen.report.record import Interval, PhaseRecord
-from relay.loadgen.run.orders import Progress
+from relay.loadgen.run.orders import IntervalReport
 from relay.loadgen.run.processes import (
     OwnProcesses,
     Processes,
@@ -31,7 +31,7 @@ class Watcher(Protocol):
         """About a second is over."""
 
 
-class Mark(NamedTuple):
+class Look(NamedTuple):
     """A look at all processes where one phase ends and the next begins."""
 
     usage: dict[int, Usage]
@@ -60,14 +60,14 @@ class Gathering:
         """Look at these processes, our own, from now on."""
         self._own = OwnProcesses(pids)
 
-    def mark(self, *, is_first: bool = False) -> Mark:
+    def mark(self, *, is_first: bool = False) -> Look:
         """Look at all processes; the timeline begins with the first look."""
-        mark = Mark(self._look(), machine_busy_s(), time.monotonic())
+        mark = Look(self._look(), machine_busy_s(), time.monotonic())
         if is_first:
             self._usage, self._began_s = mark.usage, mark.at_s
         return mark
 
-    def phase_record(self, number: int, before: Mark, after: Mark) -> PhaseRecord:
+    def phase_record(self, number: int, before: Look, after: Look) -> PhaseRecord:
         """Return the record of a phase that lay between two looks."""
         loads = loads_between(before.usage, after.usage)
         everything_s = after.machine_s - before.machine_s
@@ -79,7 +79,7 @@ class Gathering:
             others_cpu_s=max(0.0, everything_s - sum(load.cpu_s for load in loads)),
         )
 
-    def add(self, reports: list[Progress]) -> None:
+    def add(self, reports: list[IntervalReport]) -> None:
         """Make an interval of one report of each player, which report in step."""
         counts, histograms = Counts(), dict[str, Histogram]()
         for report in reports:

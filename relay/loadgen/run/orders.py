@@ -34,7 +34,7 @@ class Finish(msgspec.Struct, frozen=True, tag=True):
 Order = Begin | Finish
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class IntervalReport(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """What happened in the last interval, or what was left of it when the phase ended."""
 
     phase: int
@@ -65,7 +65,7 @@ class Verdict(msgspec.Struct, frozen=True, tag=True):
     faults: Faults
 
 
-PlayerReport = Progress | Done | Unexpected | Verdict
+PlayerReport = IntervalReport | Done | Unexpected | Verdict
 
 read_order = msgspec.json.Decoder(Order).decode
 read_report = msgspec.json.Decoder(PlayerReport).decode

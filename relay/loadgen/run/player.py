@@ -20,8 +20,8 @@ from relay.loadgen.run.orders import (
     Begin,
     Done,
     Finish,
+    IntervalReport,
     PlayerReport,
-    Progress,
     Unexpected,
     Verdict,
     line,
@@ -29,7 +29,7 @@ from relay.loadgen.run.orders import (
     read_order,
 )
 from relay.loadgen.traffic.plan import Mixed, phases_of, share_of, units_of
-from relay.loadgen.traffic.scenarios import traffic_for
+from relay.loadgen.traffic.repertoire import traffic_for
 from relay.loadgen.traffic.share import Share
 from relay.loadgen.traffic.socketwire import Target
 from relay.loadgen.traffic.trouble import Trouble
@@ -107,7 +107,7 @@ class Player:
             histogram.record(micros)
             latencies[name] = histogram.encode()
         self._send(
-            Progress(
+            IntervalReport(
                 phase=self._phase,
                 seconds=now_s - self._reported_s,
                 counts=counts,

@@ -82,9 +82,9 @@ class Reflector:
 
     def __init__(self, groups: dict[str, list[str]]) -> None:
         self.groups = groups  # members' local parts by the group's jid
-        self.online: dict[str, Connection] = {}
+        self.online: dict[str, ReferenceConnection] = {}
         self.waiting: dict[str, list[bytes]] = {}
-        self._dirty: list[Connection] = []
+        self._dirty: list[ReferenceConnection] = []
         self._loop = asyncio.get_running_loop()
 
     def pass_on(self, user: str, payload: bytes, framed: bytes) -> None:
@@ -95,7 +95,7 @@ class Reflector:
         else:
             connection.write(framed)
 
-    def flush_soon(self, connection: Connection) -> None:
+    def flush_soon(self, connection: ReferenceConnection) -> None:
         """Write what a connection has at the end of this loop turn."""
         if not self._dirty:
             self._loop.call_soon(self._flush)
@@ -107,7 +107,7 @@ class Reflector:
             connection.flush()
 
 
-class Connection(asyncio.Protocol):
+class ReferenceConnection(asyncio.Protocol):
     """One client, logged in or not."""
 
     __slots__ = ("_out", "_reflector", "_transport", "_user", "_ws")
@@ -250,7 +250,7 @@ async def _serve(port: int, groups: dict[str, list[str]]) -> None:
     loop = asyncio.get_running_loop()
     reflector = Reflector(groups)
     server = await loop.create_server(
-        lambda: Connection(reflector), "127.0.0.1", port, backlog=1024
+        lambda: ReferenceConnection(reflector), "127.0.0.1", port, backlog=1024
     )
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from rich.console import Console
 
 from relay.loadgen.report.display import Display
-from relay.loadgen.report.record import Outcome, Record
+from relay.loadgen.report.record import Outcome, RunRecord
 from relay.loadgen.report.table import banner
 from relay.loadgen.run import servers
 from relay.loadgen.run.conductor import Interrupts, Run, conduct
@@ -34,7 +34,7 @@ _AFTER_INTERRUPTS: Final = (
 Name = Literal["relay", "reference"]
 
 
-def run(request: RunRequest, console: Console, progress: Console) -> Record:
+def run(request: RunRequest, console: Console, progress: Console) -> RunRecord:
     """Measure; the banner goes to `console` before anything starts, the live line to `progress`.
 
     Raises:
@@ -103,7 +103,7 @@ def run(request: RunRequest, console: Console, progress: Console) -> Record:
             if not outcomes:
                 raise
             is_interrupted = True  # what was measured before is still worth showing
-    return Record(
+    return RunRecord(
         started=started,
         command=sys.argv[1:],
         plan=plan,

@@ -59,7 +59,7 @@ class Delivered(msgspec.Struct, frozen=True, gc=False, rename="camel"):
     participant: str = ""
 
 
-class Ack(msgspec.Struct, frozen=True, gc=False, rename={"from_": "from"}):
+class AckBody(msgspec.Struct, frozen=True, gc=False, rename={"from_": "from"}):
     """The body of a `Msg` or, with a `participant`, of a `MsgInfo`."""
 
     id: str
@@ -107,7 +107,7 @@ def ack_for(element: Delivered, level: int, *, acker: str) -> bytes:
 
 
 _delivered: Final = msgspec.json.Decoder(tuple[str, dict[str, str], tuple[Delivered]])
-_ack: Final = msgspec.json.Decoder(tuple[str, Ack])
+_ack: Final = msgspec.json.Decoder(tuple[str, AckBody])
 _login: Final = msgspec.json.Decoder(tuple[str, LoginAnswer])
 _waiting: Final = msgspec.json.Decoder(tuple[str, Waiting])
 _refusal: Final = msgspec.json.Decoder(tuple[str, Refusal])
@@ -122,7 +122,7 @@ def read_delivered(frame: bytes) -> Delivered:
     return _delivered.decode(frame)[2][0]
 
 
-def read_ack(frame: bytes) -> Ack:
+def read_ack(frame: bytes) -> AckBody:
     """Read a `Msg` or `MsgInfo`."""
     return _ack.decode(frame)[1]
 

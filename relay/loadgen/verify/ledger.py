@@ -19,7 +19,7 @@ from typing import Final
 import msgspec
 
 from relay.loadgen.verify import tally as names
-from relay.loadgen.verify.clientframes import Ack, Delivered, Refusal
+from relay.loadgen.verify.clientframes import AckBody, Delivered, Refusal
 from relay.loadgen.verify.faults import (
     DUPLICATED,
     LOST,
@@ -153,7 +153,7 @@ class Ledger:
 
     # -- what comes -------------------------------------------------------------------------------
 
-    def stored(self, author: Party, ack: Ack, now_ns: int) -> Sent | None:
+    def stored(self, author: Party, ack: AckBody, now_ns: int) -> Sent | None:
         """Note an ack 1; return its message the first time."""
         found = self._find(author, ack.id)
         if found is None:
@@ -252,7 +252,7 @@ class Ledger:
         if sent.deliveries == len(sent.stream.recipients):
             latencies[names.LAST_DELIVERY].append(micros)
 
-    def receipt(self, author: Party, ack: Ack, now_ns: int) -> Sent | None:
+    def receipt(self, author: Party, ack: AckBody, now_ns: int) -> Sent | None:
         """Note an ack of level 2 or more; return its message if that completes it."""
         found = self._find(author, ack.id)
         if found is None:
@@ -393,6 +393,6 @@ def _name(stream: Stream, number: int) -> str:
     return f"{stream.prefix}{number:08x} from {stream.author.user} to {stream.remote_jid}"
 
 
-def _told(ack: Ack) -> str:
+def _told(ack: AckBody) -> str:
     who = f" by {ack.participant}" if ack.participant else ""
     return f"{ack.cmd} {ack.ack} from {ack.from_} to {ack.to}{who}"

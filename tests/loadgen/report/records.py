@@ -3,7 +3,7 @@
 from typing import Literal
 
 from relay.loadgen.report.histogram import Histogram, Quantiles
-from relay.loadgen.report.record import Interval, Load, Machine, Outcome, PhaseRecord, Record
+from relay.loadgen.report.record import Interval, Load, Machine, Outcome, PhaseRecord, RunRecord
 from relay.loadgen.traffic.plan import MEASURE, Chat, Plan
 from relay.loadgen.verify.faults import Faults
 from relay.loadgen.verify.tally import ACK, Counts
@@ -58,8 +58,8 @@ def outcome(
     )
 
 
-def record(*outcomes: Outcome) -> Record:
-    return Record(
+def record(*outcomes: Outcome) -> RunRecord:
+    return RunRecord(
         started="2026-01-01T00:00:00+00:00",
         command=[],
         plan=Plan(scenario=Chat()),

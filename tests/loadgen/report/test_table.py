@@ -12,7 +12,7 @@ pytest.importorskip("hdrh", reason="the extra `load` is not installed")
 from rich.console import Console
 
 from relay.loadgen.report.page import render
-from relay.loadgen.report.record import Outcome, Record
+from relay.loadgen.report.record import Outcome, RunRecord
 from relay.loadgen.report.remarks import warnings
 from relay.loadgen.report.table import show
 from tests.loadgen.report.records import load, outcome, record
@@ -38,7 +38,7 @@ def test_a_busy_generator_is_told() -> None:
     assert warnings(record(outcome("relay", 60.0))) == []
 
 
-def shown(record: Record) -> str:
+def shown(record: RunRecord) -> str:
     """Return what the terminal shows."""
     out = StringIO()
     show(Console(file=out, width=120), record)
@@ -49,7 +49,7 @@ def interrupted(phase: str, **changed: Any) -> Outcome:
     return msgspec.structs.replace(outcome("relay", 60.0), interrupted=phase, **changed)
 
 
-def cut(*outcomes: Outcome) -> Record:
+def cut(*outcomes: Outcome) -> RunRecord:
     return msgspec.structs.replace(record(*outcomes), interrupted=True)
 
 

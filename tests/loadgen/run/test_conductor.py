@@ -9,7 +9,7 @@ pytest.importorskip("hdrh", reason="the extra `load` is not installed")
 
 from relay.loadgen.report.record import Interval, Outcome
 from relay.loadgen.run.conductor import Interrupts, Run, conduct
-from relay.loadgen.run.reference import Connection
+from relay.loadgen.run.reference import ReferenceConnection
 from relay.loadgen.run.servers import RunFailed
 from relay.loadgen.traffic.plan import (
     DRAIN,
@@ -68,7 +68,7 @@ def conducted(
     scenario: Scenario,
     operator: Operator,
     *,
-    connection: type[Connection] = Connection,
+    connection: type[ReferenceConnection] = ReferenceConnection,
     warm_up_s: float = 0.05,
     patience_s: float = LONG_S,
 ) -> Outcome:
@@ -129,7 +129,7 @@ def test_an_interrupt_in_the_warm_up_leaves_nothing_measured() -> None:
 def test_an_interrupt_in_the_cool_down_leaves_what_is_under_way_unjudged() -> None:
     stopped = asyncio.Event()
 
-    class Stopping(Connection):
+    class Stopping(ReferenceConnection):
         def frame(self, frame: bytes) -> None:
             if not stopped.is_set():
                 super().frame(frame)
@@ -153,7 +153,7 @@ def test_messages_that_wait_for_users_who_never_came_are_not_lost() -> None:
 
 
 def test_an_interrupt_while_mailboxes_are_drained_is_no_loss() -> None:
-    class Slow(Connection):
+    class Slow(ReferenceConnection):
         """Never tells what waits."""
 
         def _auth(self, user: str) -> None:
@@ -180,7 +180,7 @@ def test_logins_and_held_sockets_can_be_interrupted(scenario: Scenario, phase: s
 
 
 def test_an_interrupt_before_everyone_is_in_begins_nothing_more() -> None:
-    class Deaf(Connection):
+    class Deaf(ReferenceConnection):
         def frame(self, frame: bytes) -> None:
             pass
 
@@ -204,14 +204,14 @@ def test_an_interrupt_before_the_first_phase_enters_none() -> None:
 # -- logins that fail -----------------------------------------------------------------------------
 
 
-def failure(connection: type[Connection]) -> str:
+def failure(connection: type[ReferenceConnection]) -> str:
     with pytest.raises(RunFailed) as failed:
         conducted(Chat(pairs=2), Operator(), connection=connection, patience_s=1.5)
     return str(failed.value)
 
 
 def test_a_login_that_is_refused_is_told_by_the_frame_that_came() -> None:
-    class Refusing(Connection):
+    class Refusing(ReferenceConnection):
         def _auth(self, user: str) -> None:
             payload = b'["auth", {"from": "backend", "status": "failure", "code": 403}]'
             self.write(bytes((0x81, len(payload))) + payload)
@@ -224,7 +224,7 @@ def test_a_login_that_is_refused_is_told_by_the_frame_that_came() -> None:
 
 
 def test_a_close_instead_of_a_login_is_told_with_code_and_reason() -> None:
-    class Closing(Connection):
+    class Closing(ReferenceConnection):
         def _auth(self, user: str) -> None:
             payload = (4401).to_bytes(2) + b"who\nare you?"
             self.write(bytes((0x88, len(payload))) + payload)
@@ -233,7 +233,7 @@ def test_a_close_instead_of_a_login_is_told_with_code_and_reason() -> None:
 
 
 def test_what_comes_instead_of_a_login_is_one_line_of_bounded_length() -> None:
-    class Babbling(Connection):
+    class Babbling(ReferenceConnection):
         def _auth(self, user: str) -> None:
             payload = b'["nonsense", "' + b"\\x1b[31m\r\n\x1b\xff" * 2000 + b'"]'
             self.write(b"\x81\x7e" + len(payload).to_bytes(2) + payload)
@@ -246,7 +246,7 @@ def test_what_comes_instead_of_a_login_is_one_line_of_bounded_length() -> None:
 
 
 def test_the_first_of_what_came_is_told_and_not_the_last() -> None:
-    class Two(Connection):
+    class Two(ReferenceConnection):
         def _auth(self, user: str) -> None:
             for payload in (b'["error", {"code": 503, "reason": "first"}]', b'["Cmd", {"n": 2}]'):
                 self.write(bytes((0x81, len(payload))) + payload)
@@ -255,7 +255,7 @@ def test_the_first_of_what_came_is_told_and_not_the_last() -> None:
 
 
 def test_a_server_that_says_nothing_is_told_as_that() -> None:
-    class Deaf(Connection):
+    class Deaf(ReferenceConnection):
         def frame(self, frame: bytes) -> None:
             pass
 

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from relay.loadgen.verify.clientframes import Ack, Delivered, Key, Refusal
+from relay.loadgen.verify.clientframes import AckBody, Delivered, Key, Refusal
 from relay.loadgen.verify.faults import (
     DUPLICATED,
     LOST,
@@ -45,7 +45,7 @@ class Scene:
 
     def ack_1(self, sent: Sent, *, now_ns: int = 0, **changed: Any) -> None:
         stream = sent.stream
-        ack = Ack(sent.id, 1, "ack", stream.acks_to, sent.time_s, stream.stored_from)
+        ack = AckBody(sent.id, 1, "ack", stream.acks_to, sent.time_s, stream.stored_from)
         ack = msgspec.structs.replace(ack, **changed)
         self.ledger.stored(stream.author, ack, now_ns)
 
@@ -65,7 +65,7 @@ class Scene:
         stream = sent.stream
         participant = f"{by}@c.us" if stream.group else ""
         to, author = stream.acks_to, stream.receipts_from
-        ack = Ack(sent.id, level, "ack", to, 1, author, participant)
+        ack = AckBody(sent.id, level, "ack", to, 1, author, participant)
         self.ledger.receipt(stream.author, ack, now_ns)
 
     def complete(self, sent: Sent, to: str = BOB) -> None:

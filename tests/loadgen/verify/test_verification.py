@@ -191,9 +191,9 @@ def test_a_relay_that_never_acks_leaves_messages_unacked() -> None:
     plan = Plan(scenario=CHAT, warm_up_s=0.05, measure_s=0.05)
 
     async def body() -> Outcome:
-        from relay.loadgen.run.reference import Connection
+        from relay.loadgen.run.reference import ReferenceConnection
 
-        class Silent(Connection):
+        class Silent(ReferenceConnection):
             def write(self, framed: bytes) -> None:
                 if b'"ack": 1' not in framed:
                     super().write(framed)
