@@ -1,5 +1,6 @@
 """The page of a record: one HTML file without any other, for light and dark."""
 
+import shlex
 from typing import Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -48,6 +49,7 @@ def render(record: RunRecord) -> str:
     ]
     return _ENVIRONMENT.get_template("page.html").render(
         record=record,
+        command=shlex.join(record.command),
         parameters=describe(record.plan),
         verdict=verdict_lines(record),
         phases=phases,

@@ -31,7 +31,7 @@ from relay.loadgen.traffic.plan import (
 from tests.loadgen.fakes import fake_relay
 
 LONG_S = 50.0  # no test waits for it
-SOON_S = 0.15
+SOON_S = 0.25
 
 
 class Broken:
