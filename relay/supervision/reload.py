@@ -83,7 +83,6 @@ class InForce:
             )
         if changed:
             self._asked, self.settings = asked, settings
-            log.reconfigure(settings.log.format, settings.log.level)
         return bool(changed)
 
     def reload_groups(self) -> bool:
@@ -106,6 +105,7 @@ class InForce:
             path=self.settings.server.groups,
             groups=len(groups),
             **{kind: len(names) for kind, names in changes._asdict().items()},
+            # Of many the log shows the first.
             names=[f"{kind} {n}" for kind, names in changes._asdict().items() for n in names],
         )
         return True

@@ -186,7 +186,9 @@ class Supervisor:
         # Apart, so that neither file keeps the other from being taken. The limits come first: they
         # hold for the groups of the same signal.
         if self._in_force.reload_settings():
-            self._happened(SettingsTaken(self._in_force.settings.supervisor))
+            settings = self._in_force.settings
+            log.reconfigure(settings.log.format, settings.log.level)
+            self._happened(SettingsTaken(settings.supervisor))
         if self._in_force.reload_groups():
             self._happened(GroupsTaken())
 
