@@ -8,8 +8,8 @@ learns that the supervisor is gone, and the supervisor that a child is.
 What is said, in order:
 
     supervisor -> child   TopologyChanged   at spawn, and at each change from then on
-    child -> supervisor   Ready             once
-    child -> supervisor   Heartbeat         at an interval, from Ready until the exit
+    child -> supervisor   ChildReady        once
+    child -> supervisor   Heartbeat         at an interval, from ChildReady until the exit
     supervisor -> child   SettingsChanged   the run directory's settings.json is another
     supervisor -> worker  GroupsChanged     the run directory's groups.json is another
     supervisor -> child   Stop              once; finish in order, then exit 0
@@ -23,13 +23,14 @@ import msgspec
 
 from relay.bus.topology import Topology
 
-# The longest message is the topology: some 110 bytes a worker, at most 4096 workers.
+# The longest message is the topology: some 110 bytes a worker and 20 a front, at most 256 of each
+# (relay.settings.tables.MAX_PROCESSES).
 MAX_LINE_BYTES: Final = 1 << 20
 MAX_UNSENT_BYTES: Final = 1 << 20
 READ_BYTES: Final = 1 << 16
 
 
-class Ready(msgspec.Struct, frozen=True, tag="ready"):
+class ChildReady(msgspec.Struct, frozen=True, tag="ready"):
     """The child serves. A worker tells the ipc endpoint that it has bound; a front tells ""."""
 
     endpoint: str = ""
@@ -63,7 +64,7 @@ class PeerGone(msgspec.Struct, frozen=True):
     """The other end is closed: nothing can come any more. Never sent, only received."""
 
 
-FromChild = Ready | Heartbeat
+FromChild = ChildReady | Heartbeat
 FromSupervisor = TopologyChanged | SettingsChanged | GroupsChanged | Stop
 
 Incoming = TypeVar("Incoming")

@@ -26,7 +26,7 @@ class Spawn(msgspec.Struct, frozen=True, tag=True):
     incarnation: int
 
 
-class Send(msgspec.Struct, frozen=True, tag=True):
+class Instruct(msgspec.Struct, frozen=True, tag=True):
     """Tell a process something; `WentDeaf` if it does not read."""
 
     incarnation: int
@@ -64,7 +64,7 @@ class Log(msgspec.Struct, frozen=True, tag=True):
     fields: Mapping[str, Any]
 
 
-class Finish(msgspec.Struct, frozen=True, tag=True):
+class Exit(msgspec.Struct, frozen=True, tag=True):
     """Nothing runs any more: exit."""
 
     exit_code: int
@@ -74,19 +74,19 @@ Action = (
     StartResharding
     | KillResharding
     | Spawn
-    | Send
+    | Instruct
     | Abort
     | Kill
     | SetTimer
     | Announce
     | Log
-    | Finish
+    | Exit
 )
 
 
-def tell(children: Iterable[Incarnation], message: FromSupervisor) -> list[Action]:
-    """Send `message` to each of `children` that can still be told anything."""
-    return [Send(child.number, message) for child in children if child.connected]
+def instruct(children: Iterable[Incarnation], message: FromSupervisor) -> list[Action]:
+    """Tell `message` to each of `children` that can still be told anything."""
+    return [Instruct(child.number, message) for child in children if child.connected]
 
 
 def kill(child: Incarnation) -> Action:

@@ -62,7 +62,7 @@ class ChannelClosed(msgspec.Struct, frozen=True, tag=True):
 
 
 class WentDeaf(msgspec.Struct, frozen=True, tag=True):
-    """It has read nothing for so long that a message of `Send` could not be queued."""
+    """It has read nothing for so long that a message of `Instruct` could not be queued."""
 
     incarnation: int
 

@@ -30,8 +30,8 @@ from relay.supervision.actions import (
     SetTimer,
     Spawn,
     StartResharding,
+    instruct,
     kill,
-    tell,
 )
 from relay.supervision.deaths import Backoff, describe_exit
 from relay.supervision.events import (
@@ -149,7 +149,7 @@ class Fleet:
             case SettingsTaken(supervisor):
                 self._adopt(supervisor, now_s)
             case GroupsTaken():
-                self._actions += tell(self._seats.children("worker"), GroupsChanged())
+                self._actions += instruct(self._seats.children("worker"), GroupsChanged())
             case StopAsked(signal):
                 self._on_stop_asked(signal, now_s)
             case StopDue(role):
@@ -165,7 +165,7 @@ class Fleet:
             case Spawned(_, pid):
                 child.pid = pid
                 child.connected = True
-                self._actions += tell([child], TopologyChanged(self._topology))
+                self._actions += instruct([child], TopologyChanged(self._topology))
             case Served(_, endpoint):
                 child.heard_s = now_s
                 child.endpoint = endpoint
@@ -242,7 +242,7 @@ class Fleet:
         )
         if found != self._topology:
             self._topology = msgspec.structs.replace(found, epoch=found.epoch + 1)
-            self._actions += tell(self._seats.children(), TopologyChanged(self._topology))
+            self._actions += instruct(self._seats.children(), TopologyChanged(self._topology))
 
     def _addresses(self) -> Iterator[WorkerAddress]:
         for child in self._seats.children("worker"):
@@ -343,7 +343,7 @@ class Fleet:
             return
         child.dismissed = True
         deadline_s = self._settings.stop_deadline_s
-        self._actions += tell([child], Stop(deadline_s))
+        self._actions += instruct([child], Stop(deadline_s))
         self._actions.append(SetTimer(deadline_s, KillDue(child.number)))
 
     def _adopt(self, supervisor: SupervisorSettings, now_s: float) -> None:
@@ -351,7 +351,7 @@ class Fleet:
         for seat in self._seats:
             seat.backoff.adopt(min_s=supervisor.restart_min_s, max_s=supervisor.restart_max_s)
         children = self._seats.children()
-        self._actions += tell(children, SettingsChanged())
+        self._actions += instruct(children, SettingsChanged())
         for child in children:
             child.heard_s = now_s  # its silence until now was by the old interval
         if self._watch_turn:

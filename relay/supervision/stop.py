@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from relay.process.control import Stop
-from relay.supervision.actions import Action, Finish, Log, SetTimer, kill, tell
+from relay.supervision.actions import Action, Exit, Log, SetTimer, instruct, kill
 from relay.supervision.events import StopDue
 from relay.supervision.seats import Role, Seats
 
@@ -29,7 +29,7 @@ class Stopping:
         """Tell the fronts; `go_on` carries on as they go."""
         share_s = self._deadline_s * FRONTS_SHARE
         return [
-            *tell(self._seats.children("front"), Stop(share_s)),
+            *instruct(self._seats.children("front"), Stop(share_s)),
             SetTimer(share_s, StopDue("front")),
             SetTimer(self._deadline_s, StopDue("worker")),
         ]
@@ -57,11 +57,11 @@ class Stopping:
             return []
         if self._seats.children("worker"):
             return self._tell_workers(now_s)
-        return [Finish(self._exit_code)]
+        return [Exit(self._exit_code)]
 
     def _tell_workers(self, now_s: float) -> list[Action]:
         if self._workers_told:
             return []
         self._workers_told = True
         left_s = max(0.0, self._stop_by_s - now_s)
-        return tell(self._seats.children("worker"), Stop(left_s))
+        return instruct(self._seats.children("worker"), Stop(left_s))

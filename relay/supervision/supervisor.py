@@ -26,18 +26,18 @@ from typing import Any, Final, NoReturn, assert_never
 from relay import __version__, log
 from relay.disk.layout import is_settled, read_layout
 from relay.errors import RelayError, SettingsError
-from relay.process.control import FromChild, Heartbeat, PeerGone, Ready
+from relay.process.control import ChildReady, FromChild, Heartbeat, PeerGone
 from relay.settings.commandline import Sources, parse_arguments
 from relay.settings.tables import Settings
 from relay.supervision.actions import (
     Abort,
     Action,
     Announce,
-    Finish,
+    Exit,
+    Instruct,
     Kill,
     KillResharding,
     Log,
-    Send,
     SetTimer,
     Spawn,
     StartResharding,
@@ -147,7 +147,7 @@ class Supervisor:
         host, port = found
         self._run_dir = claims.make_run_dir()
         self._in_force.publish(self._run_dir, groups, host=host, port=port)
-        _log_start(self._in_force.settings)
+        log_start(self._in_force.settings, cores=len(os.sched_getaffinity(0)))
         self._happened(Claimed(laid_out=is_settled(data, layout, workers=server.workers)))
 
     # --- what happens ---
@@ -172,7 +172,7 @@ class Supervisor:
 
     def _take(self, child: Child, message: FromChild | PeerGone) -> Event:
         match message:
-            case Ready(endpoint):
+            case ChildReady(endpoint):
                 return Served(child.incarnation, endpoint)
             case Heartbeat():
                 return Beat(child.incarnation)
@@ -206,8 +206,8 @@ class Supervisor:
         match action:
             case Spawn():
                 return self._spawn(action)
-            case Send():
-                return self._send(self._children[action.incarnation], action)
+            case Instruct():
+                return self._instruct(action)
             case Abort(number):
                 self._children[number].signal_group(signal.SIGABRT)
             case Kill(number):
@@ -224,7 +224,7 @@ class Supervisor:
             case KillResharding():
                 assert self._resharding
                 self._resharding.kill()
-            case Finish(exit_code):
+            case Exit(exit_code):
                 self._exit_code = exit_code
             case _:
                 assert_never(action)
@@ -241,9 +241,10 @@ class Supervisor:
         self._loop.add_reader(fd, self._todo.put_nowait, partial(self._read, child))
         return Spawned(number, child.pid)
 
-    def _send(self, child: Child, send: Send) -> Event | None:
-        if not child.channel.send(send.message):
-            return WentDeaf(child.incarnation)
+    def _instruct(self, action: Instruct) -> Event | None:
+        child = self._children[action.incarnation]
+        if not child.channel.send(action.message):
+            return WentDeaf(action.incarnation)
         if child.channel.has_unsent:
             fd = child.channel.fileno()
             self._loop.add_writer(fd, self._todo.put_nowait, partial(self._flush, child))
@@ -274,7 +275,8 @@ def _raise(context: dict[str, Any]) -> NoReturn:
     raise RuntimeError(context["message"]) from context.get("exception")
 
 
-def _log_start(settings: Settings) -> None:
+def log_start(settings: Settings, *, cores: int) -> None:
+    """Say what starts, and where it is more than the machine is made for."""
     server = settings.server
     logger.info(
         "supervisor.starting",
@@ -288,7 +290,6 @@ def _log_start(settings: Settings) -> None:
         durability=settings.store.durability,
         auth=settings.auth.mode,
     )
-    cores = len(os.sched_getaffinity(0))
     if server.workers > cores:
         logger.info(
             "supervisor.many_workers",

@@ -15,13 +15,13 @@ from relay.bus.topology import Topology, WorkerAddress
 from relay.process.control import (
     MAX_UNSENT_BYTES,
     ChildEnd,
+    ChildReady,
     FromChild,
     FromSupervisor,
     GroupsChanged,
     Heartbeat,
     LineBuffer,
     PeerGone,
-    Ready,
     SettingsChanged,
     Stop,
     SupervisorEnd,
@@ -62,7 +62,7 @@ def test_messages_arrive_in_order_both_ways(ends: tuple[SupervisorEnd, ChildEnd]
         *(TopologyChanged(TOPOLOGY), SettingsChanged(), GroupsChanged()),
         Stop(deadline_s=2.5),
     ]
-    up: list[FromChild] = [Ready("ipc:///run/w0-3.sock"), Heartbeat(), Heartbeat()]
+    up: list[FromChild] = [ChildReady("ipc:///run/w0-3.sock"), Heartbeat(), Heartbeat()]
 
     for message in down:
         assert supervisor.send(message)
@@ -76,10 +76,10 @@ def test_messages_arrive_in_order_both_ways(ends: tuple[SupervisorEnd, ChildEnd]
 
 def test_a_closed_peer_is_the_last_thing_received(ends: tuple[SupervisorEnd, ChildEnd]) -> None:
     supervisor, child = ends
-    child.send(Ready())
+    child.send(ChildReady())
     child.close()
 
-    assert supervisor.receive() == [Ready(), PeerGone()]
+    assert supervisor.receive() == [ChildReady(), PeerGone()]
     assert supervisor.receive() == [PeerGone()]
 
 
@@ -108,7 +108,7 @@ def test_half_a_line_waits_for_its_rest(raw_and_end: tuple[socket.socket, Superv
 
     raw.send(b'beat"}\n{"type":"ready","endpoint":"x"}\n{')
 
-    assert end.receive() == [Heartbeat(), Ready("x")]
+    assert end.receive() == [Heartbeat(), ChildReady("x")]
 
 
 def test_half_a_line_before_the_end_is_dropped(

@@ -16,11 +16,11 @@ from relay.supervision.actions import (
     Abort,
     Action,
     Announce,
-    Finish,
+    Exit,
+    Instruct,
     Kill,
     KillResharding,
     Log,
-    Send,
     SetTimer,
     Spawn,
     StartResharding,
@@ -185,7 +185,7 @@ class FleetHarness:
         match action:
             case Spawn():
                 return self._spawn(action)
-            case Send(number, message):
+            case Instruct(number, message):
                 assert number in self.connected
                 self.told[number].append(message)
             case Abort(number) | Kill(number):
@@ -198,7 +198,7 @@ class FleetHarness:
                 self.resharding = True
             case KillResharding():
                 assert self.resharding
-            case Finish(exit_code):
+            case Exit(exit_code):
                 assert not self.processes
                 assert not self.resharding
                 self.exit_code = exit_code

@@ -15,10 +15,10 @@ from relay.process.exitcodes import CANNOT_BOOT
 from relay.supervision.actions import (
     Abort,
     Announce,
-    Finish,
+    Exit,
+    Instruct,
     Kill,
     KillResharding,
-    Send,
     Spawn,
     StartResharding,
 )
@@ -119,7 +119,7 @@ def test_a_stop_kills_the_re_sharding_and_waits_for_its_end(fleet: FleetHarness)
 
 
 def test_a_stop_before_all_is_claimed_starts_nothing(fleet: FleetHarness) -> None:
-    assert fleet.feed(StopAsked("SIGTERM"))[-1] == Finish(0)
+    assert fleet.feed(StopAsked("SIGTERM"))[-1] == Exit(0)
     assert fleet.fleet.handle(Claimed(laid_out=True), now_s=fleet.now_s) == []
 
 
@@ -641,7 +641,7 @@ def test_whatever_happens_a_stop_leaves_nobody_and_no_store_has_two_holders(
         fleet.die(*killed & set(fleet.processes))
 
     assert fleet.exit_code == 0
-    assert isinstance(fleet.done[-1], Finish)
+    assert isinstance(fleet.done[-1], Exit)
 
 
 def test_a_message_is_only_sent_to_one_whose_channel_is_open(serving: FleetHarness) -> None:
@@ -650,4 +650,4 @@ def test_a_message_is_only_sent_to_one_whose_channel_is_open(serving: FleetHarne
 
     actions = serving.feed(GroupsTaken(), SettingsTaken(SUPERVISOR))
 
-    assert worker not in [action.incarnation for action in actions if isinstance(action, Send)]
+    assert worker not in [action.incarnation for action in actions if isinstance(action, Instruct)]

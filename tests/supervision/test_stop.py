@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from relay.process.control import Stop
-from relay.supervision.actions import Finish, Kill, Log, Send, SetTimer
+from relay.supervision.actions import Exit, Instruct, Kill, Log, SetTimer
 from relay.supervision.deaths import Backoff
 from relay.supervision.events import StopDue
 from relay.supervision.seats import Seat, Seats
@@ -40,7 +40,7 @@ def test_it_begins_with_the_fronts(stopping: Stopping) -> None:
     share_s = DEADLINE_S * FRONTS_SHARE
 
     assert stopping.begin() == [
-        Send(FRONT, Stop(share_s)),
+        Instruct(FRONT, Stop(share_s)),
         SetTimer(share_s, StopDue("front")),
         SetTimer(DEADLINE_S, StopDue("worker")),
     ]
@@ -51,32 +51,32 @@ def test_the_workers_have_what_time_the_fronts_leave(stopping: Stopping, seats: 
     stopping.begin()
     bury(seats, FRONT)
 
-    assert stopping.go_on(now_s=103.0) == [Send(WORKER, Stop(17.0))]
+    assert stopping.go_on(now_s=103.0) == [Instruct(WORKER, Stop(17.0))]
     assert stopping.go_on(now_s=104.0) == []  # once is enough
 
 
 def test_workers_for_whom_no_time_is_left_are_told_so(stopping: Stopping, seats: Seats) -> None:
     bury(seats, FRONT)
 
-    assert stopping.go_on(now_s=130.0) == [Send(WORKER, Stop(0.0))]
+    assert stopping.go_on(now_s=130.0) == [Instruct(WORKER, Stop(0.0))]
 
 
 def test_it_is_finished_when_nobody_is_left(stopping: Stopping, seats: Seats) -> None:
     bury(seats, FRONT)
     bury(seats, WORKER)
 
-    assert stopping.go_on(now_s=103.0) == [Finish(1)]
+    assert stopping.go_on(now_s=103.0) == [Exit(1)]
 
 
 def test_a_hurry_tells_the_workers_at_once_and_shortens_the_time(stopping: Stopping) -> None:
     timers = [SetTimer(HURRY_S, StopDue("front")), SetTimer(HURRY_S, StopDue("worker"))]
 
-    assert stopping.hurry(now_s=103.0) == [Send(WORKER, Stop(HURRY_S)), *timers]
+    assert stopping.hurry(now_s=103.0) == [Instruct(WORKER, Stop(HURRY_S)), *timers]
     assert stopping.hurry(now_s=103.5) == timers
 
 
 def test_a_hurry_late_in_the_stop_does_not_lengthen_it(stopping: Stopping) -> None:
-    assert Send(WORKER, Stop(0.5)) in stopping.hurry(now_s=119.5)
+    assert Instruct(WORKER, Stop(0.5)) in stopping.hurry(now_s=119.5)
 
 
 def test_the_overdue_of_one_role_are_killed_with_a_line_each(

@@ -14,7 +14,7 @@ from relay.bus.envelopes import LOGIN, FrontBatch, OpenSession, SessionOpened, T
 from relay.bus.sockets import connect_dealer
 from relay.bus.topology import Topology
 from relay.process.control import (
-    Ready,
+    ChildReady,
     Stop,
     SupervisorEnd,
     TopologyChanged,
@@ -66,7 +66,7 @@ class RunningWorker:
         self._sockets: list[zmq.Socket[bytes]] = []
         self._epoch = 0
         ready = None
-        while not isinstance(ready, Ready):
+        while not isinstance(ready, ChildReady):
             ready = next(iter(self.supervisor.receive()), None)
         self._endpoint = ready.endpoint
 
