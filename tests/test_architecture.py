@@ -59,6 +59,8 @@ PURE = (
     "relay.front.pinger",
     "relay.front.wheel",
     "relay.front.wire",
+    "relay.process.control",
+    "relay.process.exitcodes",
     "relay.supervision.actions",
     "relay.supervision.deaths",
     "relay.supervision.events",

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from relay import log
-from relay.process.control import ChildEnd
+from relay.process.channel import ChildEnd
 from relay.settings.tables import Settings
 
 

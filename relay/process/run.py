@@ -13,7 +13,7 @@ from pathlib import Path
 
 from relay import log
 from relay.errors import BootError, StoreWriteError
-from relay.process.control import child_end
+from relay.process.channel import child_end
 from relay.process.exitcodes import CANNOT_BOOT, WRITE_FAILED
 from relay.process.place import Place, read_settings
 

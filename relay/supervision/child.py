@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from relay.errors import BootError
-from relay.process.control import SupervisorEnd, supervisor_end
+from relay.process.channel import SupervisorEnd, supervisor_end
 from relay.supervision.seats import Role
 
 MODULES: Final[dict[Role, str]] = {"worker": "workers", "front": "relay.front"}

@@ -12,15 +12,8 @@ import pytest
 
 from relay.bus.topology import Topology, WorkerAddress
 from relay.front.listener import Front
-from relay.process.control import (
-    ChildReady,
-    Heartbeat,
-    Stop,
-    SupervisorEnd,
-    TopologyChanged,
-    child_end,
-    supervisor_end,
-)
+from relay.process.channel import SupervisorEnd, child_end, supervisor_end
+from relay.process.control import ChildReady, Heartbeat, Stop, TopologyChanged
 from relay.process.place import Place
 from relay.protocol.slots import SLOT_COUNT
 from relay.settings.tables import ServerSettings, Settings

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from relay import log
-from relay.process.control import child_end
+from relay.process.channel import child_end
 from relay.process.place import Place, read_settings
 from relay.settings.tables import LogSettings, ServerSettings, Settings
 
