@@ -145,7 +145,7 @@ class Fleet:
                 if turn == self._watch_turn:
                     self._look(now_s)
             case RollAsked():
-                self._roll(now_s)
+                self._roll()
             case SettingsTaken(supervisor):
                 self._adopt(supervisor, now_s)
             case GroupsTaken():
@@ -172,7 +172,6 @@ class Fleet:
             case Beat():
                 child.heard_s = now_s
             case ChannelClosed():
-                child.heard_s = now_s
                 child.connected = False
             case WentDeaf():
                 self._log("error", f"{child.role}.deaf", index=child.index, pid=child.pid)
@@ -214,7 +213,6 @@ class Fleet:
         for seat in self._seats:
             self._spawn(seat, now_s)
         self._actions.append(SetTimer(BOOT_DEADLINE_S, BootDue()))
-        self._watch.begin(now_s=now_s)
         self._look(now_s)
 
     def _spawn(self, seat: Seat, now_s: float) -> None:
@@ -311,15 +309,14 @@ class Fleet:
 
     # --- what an operator asks for ---
 
-    def _roll(self, now_s: float) -> None:
+    def _roll(self) -> None:
         if not self._served or self._stopping or self._rolling:
             self._log(
                 "warning", "supervisor.not_rolled", reason="it starts, stops or rolls already"
             )
             return
         self._log("info", "supervisor.rolling", children=len(self._seats))
-        self._rolling = Rolling(self._seats)
-        self._roll_on(self._rolling, now_s)
+        self._rolling = Rolling(self._seats)  # `settle` begins it
 
     def _roll_on(self, rolling: Rolling, now_s: float) -> None:
         seat = rolling.turn()
@@ -339,8 +336,7 @@ class Fleet:
 
     def _dismiss(self, seat: Seat) -> None:
         child = seat.leaving
-        if child is None or child.dismissed:
-            return
+        assert child
         child.dismissed = True
         deadline_s = self._settings.stop_deadline_s
         self._actions += instruct([child], Stop(deadline_s))

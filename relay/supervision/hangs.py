@@ -17,10 +17,6 @@ class Watch:
     def __init__(self, *, now_s: float) -> None:
         self._looked_s = now_s
 
-    def begin(self, *, now_s: float) -> None:
-        """Count the time without a look from now on."""
-        self._looked_s = now_s
-
     def look(
         self, children: Iterable[Incarnation], *, hung_after_s: float, now_s: float
     ) -> list[Incarnation]:

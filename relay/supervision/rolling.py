@@ -14,7 +14,7 @@ class Step(Enum):
 
     WAIT = auto()
     SPAWN = auto()  # start the successor
-    DISMISS = auto()  # tell the one that leaves to stop, unless it was told
+    DISMISS = auto()  # tell the one that leaves to stop
 
 
 class Rolling:
@@ -40,11 +40,13 @@ class Rolling:
 
 def step_of(seat: Seat) -> Step:
     """Return what to do with `seat` while it is its turn."""
-    if seat.child is not None:
-        return Step.DISMISS if seat.leaving is not None and seat.child.ready else Step.WAIT
-    if seat.leaving is not None and seat.role == "worker":
+    leaving, child = seat.leaving, seat.child
+    if child is not None:
+        may_go = leaving is not None and child.ready and not leaving.dismissed
+        return Step.DISMISS if may_go else Step.WAIT
+    if leaving is not None and seat.role == "worker":
         # A store has one holder, so a worker's successor starts when the worker is gone.
-        return Step.DISMISS
+        return Step.WAIT if leaving.dismissed else Step.DISMISS
     # The successor of a front listens on the same port before the front goes, so that no client
     # finds it closed. A successor that died is the backoff's to start again.
     return Step.WAIT if seat.waits else Step.SPAWN

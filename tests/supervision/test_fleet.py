@@ -309,6 +309,17 @@ def test_what_is_said_of_a_dead_one_is_overlooked(serving: FleetHarness) -> None
 # --- hangs ---
 
 
+def test_one_that_boots_slowly_has_begun_to_live_when_it_serves(fleet: FleetHarness) -> None:
+    fleet.feed(Claimed(laid_out=True))
+    fleet.advance(BOOT_DEADLINE_S - 5)
+    fleet.all_serve()
+    fleet.silent = set(fleet.processes)
+
+    fleet.advance(SUPERVISOR.hung_after_s - 1)
+
+    assert not any(isinstance(action, Abort) for action in fleet.done)
+
+
 def test_one_that_hangs_is_asked_for_its_stack_and_then_killed(serving: FleetHarness) -> None:
     worker = serving.child("worker", 0)
     serving.silent = {worker}
@@ -365,18 +376,19 @@ def test_new_settings_are_told_to_all_and_new_groups_to_the_workers(serving: Fle
     assert serving.told[serving.child("front")][-1] == SettingsChanged()
 
 
-def test_a_shorter_interval_holds_at_once_and_overlooks_the_silence_before(
-    serving: FleetHarness,
-) -> None:
-    worker = serving.child("worker", 0)
-    serving.silent = {worker}
-    serving.advance(10)
+def test_a_shorter_interval_holds_at_once_and_overlooks_the_silence_before() -> None:
+    slow = replace(SUPERVISOR, heartbeat_s=600, hung_after_s=3600)
+    fleet = FleetHarness(supervisor=slow)
+    fleet.serve()
+    worker = fleet.child("worker", 0)
+    fleet.silent = {worker}
+    fleet.advance(10)
 
-    serving.feed(SettingsTaken(replace(SUPERVISOR, heartbeat_s=0.5, hung_after_s=3)))
+    fleet.feed(SettingsTaken(replace(SUPERVISOR, heartbeat_s=0.5, hung_after_s=3)))
 
-    assert Abort(worker) not in serving.advance(2.9)
-    assert Abort(worker) in serving.advance(1.2)
-    assert all(Abort(n) not in serving.done for n in serving.processes if n != worker)
+    assert Abort(worker) not in fleet.advance(2.9)
+    assert Abort(worker) in fleet.advance(1.2)
+    assert all(Abort(n) not in fleet.done for n in fleet.processes if n != worker)
 
 
 def test_a_change_of_the_interval_leaves_one_timer(serving: FleetHarness) -> None:
@@ -454,6 +466,36 @@ def test_one_after_another_is_renewed(serving: FleetHarness) -> None:
     assert serving.logged("supervisor.rolled") == [{}]
     assert len(serving.processes) == 3
     assert not before & set(serving.processes)
+
+
+def test_one_is_told_to_stop_once_however_much_happens_until_it_does(
+    serving: FleetHarness,
+) -> None:
+    old = serving.child("worker", 0)
+    serving.feed(RollAsked())
+
+    serving.advance(5)
+    serving.die(serving.child("front"))
+
+    assert serving.told[old].count(Stop(SUPERVISOR.stop_deadline_s)) == 1
+
+
+def test_one_that_died_before_is_renewed_like_any_other() -> None:
+    fleet = FleetHarness(workers=1, fronts=1)
+    fleet.serve()
+    fleet.die(fleet.child("worker"), fleet.child("front"))
+    fleet.advance(1)
+    fleet.all_serve()
+    worker, front = fleet.child("worker"), fleet.child("front")
+
+    fleet.feed(RollAsked())
+    fleet.die(worker, returncode=0)
+    fleet.all_serve()
+    fleet.all_serve()
+    fleet.die(front, returncode=0)
+
+    assert fleet.logged("supervisor.rolled") == [{}]
+    assert not {worker, front} & set(fleet.processes)
 
 
 def test_one_that_does_not_leave_is_killed_at_the_deadline(serving: FleetHarness) -> None:

@@ -62,10 +62,3 @@ def test_after_a_pause_of_our_own_all_have_their_time_anew(watch: Watch, pause_s
 
     assert watch.look([silent], hung_after_s=HUNG_AFTER_S, now_s=14 + pause_s) == []
     assert silent.heard_s == 14 + pause_s
-
-
-def test_the_time_before_the_beginning_is_no_pause(watch: Watch) -> None:
-    silent = child(heard_s=80.0)
-    watch.begin(now_s=100.0)
-
-    assert watch.look([silent], hung_after_s=HUNG_AFTER_S, now_s=100.0) == [silent]

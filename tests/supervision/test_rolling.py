@@ -52,6 +52,20 @@ def test_a_step_follows_from_who_is_there(
     assert step_of(seat) is step
 
 
+@pytest.mark.parametrize("role", ["worker", "front"])
+def test_one_that_was_told_to_stop_is_waited_for(role: Role) -> None:
+    seats = seats_of(role)
+    [seat] = seats
+    fill(seats, seat)
+    seat.leaving, seat.child = seat.child, None
+    assert seat.leaving
+    seat.leaving.dismissed = True
+    if role == "front":
+        fill(seats, seat)
+
+    assert step_of(seat) is Step.WAIT
+
+
 def test_a_turn_lasts_until_the_successor_serves_and_the_old_one_is_gone() -> None:
     seats = seats_of("worker", "front")
     worker, front = seats
