@@ -13,6 +13,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -23,17 +24,16 @@ from relay.errors import StoreDamaged
 from workers.store.journal import FOLDED_NAME, IDENTITY_NAME, open_readers, records_behind, replay
 from workers.store.journalfile import JournalReader, Record
 from workers.store.keys import unpack_seq
-from workers.store.schema import (
+from workers.store.meta import (
     APPLIED_NAME,
     CONFIRMED_NAME,
     FORGOTTEN_NAME,
     MARK_NAME,
     SEQ_NAME,
-    TREES,
     Mark,
     decode_mark,
-    make_trees,
 )
+from workers.store.schema import MAX_TREES, ROWS, Row, names_in, row_of
 from workers.store.storefile import inspect_store_file
 from workers.store.tree import Tree
 
@@ -60,6 +60,26 @@ _DAMAGE: Final = (
 )
 
 
+class _NoPages:
+    """Stands for a transaction where a tree is read that only the journal names."""
+
+    def get(self, key: bytes, *, db: Any) -> None:
+        return None
+
+    def stat(self, db: Any) -> dict[str, int]:
+        return {"entries": 0}
+
+    @contextmanager
+    def cursor(self, db: Any) -> Iterator[_NoPages]:
+        yield self
+
+    def first(self) -> bool:
+        return False
+
+    def set_range(self, first: bytes) -> bool:
+        return False
+
+
 class Snapshot:
     """One store at one moment; the moment is that of the latest `refresh`."""
 
@@ -80,7 +100,7 @@ class Snapshot:
                 readonly=True,
                 create=False,
                 lock=in_use,
-                max_dbs=len(TREES),
+                max_dbs=MAX_TREES,
                 subdir=True,
             )
         except lmdb.Error as error:
@@ -92,8 +112,8 @@ class Snapshot:
         self._replayed: dict[str, Tree] | None = None
         try:
             self._dbs: dict[str, Any] = {}
-            for name in TREES:
-                self._dbs[name] = self._env.open_db(name.encode(), create=False)
+            for row in ROWS:
+                self._dbs[row.name] = self._env.open_db(row.name.encode(), create=False)
             self.refresh()
             self._check_journal()
         except lmdb.Error as error:
@@ -135,7 +155,7 @@ class Snapshot:
         self._replayed = None
         for attempt in range(_JOURNAL_ATTEMPTS):
             self._end()
-            self._txn = self._begin()
+            self._txn = self._begin_with_all_trees()
             folded = self._folded(self._txn)
             try:
                 if not self._readers:
@@ -151,7 +171,7 @@ class Snapshot:
             now = self._begin()
             is_the_same = self._folded(now) == folded
             now.abort()
-            if is_the_same:
+            if is_the_same and self._txn is not None:  # which ends where the map was resized
                 return  # so no file was begun anew that had what these pages lack
         raise StoreDamaged("the journal was folded in faster than it could be read")
 
@@ -164,6 +184,18 @@ class Snapshot:
                 self._end()
                 self._env.set_mapsize(0)  # the writer's
 
+    def _begin_with_all_trees(self) -> Any:
+        """Return a transaction of this moment, in which every tree that it has is open."""
+        while True:
+            txn = self._begin()
+            new = [row_of(name) for name in names_in(txn) if name not in self._dbs]
+            if not new:
+                return txn
+            # A transaction sees only what was opened before it began.
+            txn.abort()
+            for row in new:
+                self._dbs[row.name] = self._env.open_db(row.name.encode(), create=False)
+
     def _folded(self, txn: Any) -> int:
         value = txn.get(FOLDED_NAME, db=self._dbs["meta"])
         return 0 if value is None else unpack_seq(value)
@@ -175,10 +207,17 @@ class Snapshot:
         Until then snapshots of several stores are taken one right behind the other.
         """
         if self._replayed is None:
-            trees = make_trees(self._dbs)
+            # Whether one grows matters to its writer alone.
+            trees = {name: Tree(db, grows=False) for name, db in self._dbs.items()}
             for tree in trees.values():
                 tree.use(self._txn)
-            replay(self._records, trees)
+
+            def add_tree(name: str) -> Tree:
+                tree = trees[row_of(name).name] = Tree(None, grows=False)
+                tree.use(_NoPages())
+                return tree
+
+            replay(self._records, trees, add_tree)
             self._replayed = trees
         return self._replayed
 
@@ -193,6 +232,12 @@ class Snapshot:
         if self._txn is not None:
             self._txn.abort()
             self._txn = None
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The trees that the store has: its own, then those of extensions, by name."""
+        own = {row.name for row in ROWS}
+        return (*ROWS, *(row_of(name) for name in sorted(self._trees.keys() - own)))
 
     def items(self, tree: str, first: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, value) of a tree in order, from the key `first` on."""
@@ -235,11 +280,12 @@ class Snapshot:
 
     def _fold_into(self, directory: Path) -> None:
         size = 2 * self.used_bytes() + _COPY_MAP_BYTES
-        with lmdb.open(str(directory), map_size=size, max_dbs=len(TREES), lock=False) as env:
-            dbs = {name: env.open_db(name.encode()) for name in TREES}
+        with lmdb.open(str(directory), map_size=size, max_dbs=MAX_TREES, lock=False) as env:
+            dbs = {name: env.open_db(name.encode()) for name in self._trees}
             with env.begin(write=True) as txn:
-                for name, tree in make_trees(dbs).items():
-                    tree.recent.update(self._trees[name].recent)
+                for name, ours in self._trees.items():
+                    tree = Tree(dbs[name], grows=False)
+                    tree.recent.update(ours.recent)
                     tree.fold(txn, tree.recent.between(b"", b""), max_bytes=sys.maxsize)
                 txn.delete(IDENTITY_NAME, db=dbs["meta"])
                 txn.delete(FOLDED_NAME, db=dbs["meta"])

@@ -35,7 +35,8 @@ from workers.store.keys import (
     split_outgoing,
     unpack_seq,
 )
-from workers.store.schema import TREES, Mark, decode_keys, unpack_count
+from workers.store.meta import Mark
+from workers.store.schema import TREES, decode_keys, unpack_count
 from workers.store.snapshot import Snapshot, find_gaps
 from workers.tools.progress import Progress
 

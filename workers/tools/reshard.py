@@ -58,18 +58,8 @@ from workers.shard.shard import Shard
 from workers.store.batch import Batch
 from workers.store.journalfile import STEP
 from workers.store.keys import pack_seq, slot_at, slot_of_message, split_outgoing
-from workers.store.schema import (
-    FORGOTTEN_NAME,
-    MARK_NAME,
-    SEQ_NAME,
-    TREES,
-    Mark,
-    decode_keys,
-    encode_keys,
-    encode_mark,
-    pack_count,
-    unpack_count,
-)
+from workers.store.meta import FORGOTTEN_NAME, MARK_NAME, SEQ_NAME, Mark, encode_mark
+from workers.store.schema import TREES, decode_keys, encode_keys, pack_count, unpack_count
 from workers.store.snapshot import Snapshot
 from workers.store.store import LOCK_WAIT_S, Store, lock_store, unusable
 from workers.tools.progress import Progress

@@ -27,7 +27,7 @@ from tests.workers.shard.harness import (
 from workers.shard import mailbox, outbox
 from workers.shard.shard import Shard
 from workers.store.keys import SEQ_BYTES, pack_seq, split_box, unpack_seq
-from workers.store.schema import TREES
+from workers.store.schema import MAX_TREES, names_in
 from workers.store.snapshot import Snapshot, pin
 from workers.store.store import Store
 from workers.tools.check import Report, check_stores
@@ -129,8 +129,10 @@ def change(data: Path, worker: int, edit: Callable[[Any, dict[str, Any]], object
     """Edit a store behind the back of everything that keeps it true to itself."""
     directory = read_layout(data).store_directory(data, worker)
     fold_in(directory)
-    with lmdb.open(str(directory), map_size=1 << 26, max_dbs=len(TREES)) as environment:
-        trees = {name: environment.open_db(name.encode()) for name in TREES}
+    with lmdb.open(str(directory), map_size=1 << 26, max_dbs=MAX_TREES) as environment:
+        with environment.begin() as txn:
+            names = names_in(txn)
+        trees = {name: environment.open_db(name.encode()) for name in names}
         with environment.begin(write=True) as txn:
             edit(txn, trees)
 

@@ -25,7 +25,7 @@ from tests.workers.tools.harness import (
     waiting,
 )
 from workers.store.keys import pack_seq
-from workers.store.schema import APPLIED_NAME, CONFIRMED_NAME, SEQ_NAME
+from workers.store.meta import APPLIED_NAME, CONFIRMED_NAME, SEQ_NAME
 from workers.store.snapshot import Snapshot, find_gaps, pin
 from workers.tools.backup import back_up
 

@@ -29,14 +29,8 @@ from tests.workers.tools.harness import (
 )
 from workers.shard.mailbox import refer_to_body, unpack_totals
 from workers.store.keys import SEQ_BYTES, box_of, message_key, pack_seq, pack_slot, unpack_seq
-from workers.store.schema import (
-    APPLIED_NAME,
-    CONFIRMED_NAME,
-    SEQ_NAME,
-    decode_keys,
-    encode_keys,
-    pack_count,
-)
+from workers.store.meta import APPLIED_NAME, CONFIRMED_NAME, SEQ_NAME
+from workers.store.schema import decode_keys, encode_keys, pack_count
 from workers.store.snapshot import Snapshot
 from workers.tools import check
 from workers.tools.check import MAX_FINDINGS, Report, check_store
