@@ -25,7 +25,8 @@ from workers.store.meta import Mark
 from workers.store.snapshot import Snapshot
 from workers.store.store import Store
 from workers.store.storefile import FILE_NAME
-from workers.tools.check import Report, check_stores
+from workers.tools.check import check_stores
+from workers.tools.report import Report
 
 from .conftest import RelayStarter
 from .harness import (

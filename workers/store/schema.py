@@ -179,7 +179,7 @@ def rows_of(extensions: Iterable[Extension]) -> tuple[Row, ...]:
     """Return the rows of the trees that extensions have named.
 
     Raises:
-        SettingsError: one has a name that no tree can have.
+        SettingsError: one has a name that no tree can have, or they are too many for a store.
     """
     rows: list[Row] = []
     for extension in extensions:
@@ -191,6 +191,11 @@ def rows_of(extensions: Iterable[Extension]) -> tuple[Row, ...]:
                     " up to 64 letters, digits, _ and -"
                 )
             rows.append(owned_row(name, grows=tree.grows))
+    if len(rows) > MAX_TREES - len(ROWS):
+        raise SettingsError(
+            f"server.extensions: they name {len(rows)} trees, but a store has room for"
+            f" {MAX_TREES - len(ROWS)}"
+        )
     return tuple(rows)
 
 

@@ -1,5 +1,6 @@
 """The rows of the store's trees: what they say is what is documented and stored."""
 
+from pathlib import Path
 from struct import error as StructError
 
 import pytest
@@ -16,7 +17,9 @@ from workers.store.keys import (
     pack_seq,
     receipt_key,
 )
-from workers.store.schema import ROWS, Key, Move, Row, owned_row, row_of, rows_of
+from workers.store.schema import MAX_TREES, ROWS, Key, Move, Row, owned_row, row_of, rows_of
+from workers.store.snapshot import Snapshot
+from workers.store.store import Store
 
 
 def row(name: str) -> Row:
@@ -92,6 +95,20 @@ def test_a_tree_cannot_be_named_anything(name: str) -> None:
 
     with pytest.raises(SettingsError, match=r"history names a tree .* up to 64 letters"):
         rows_of([extension])
+
+
+def test_a_store_has_room_for_so_many_trees_and_no_more(tmp_path: Path) -> None:
+    most = MAX_TREES - len(ROWS)
+    trees = tuple(TreeSpec(name=f"tree{number}") for number in range(most + 1))
+    with pytest.raises(SettingsError, match=rf"{most + 1} trees, but a store has room for {most}"):
+        rows_of([Extension(name="many", trees=trees)])
+
+    rows = rows_of([Extension(name="many", trees=trees[:most])])
+    Store(tmp_path, durability="os", map_bytes=1 << 24, max_map_bytes=1 << 24, owned=rows).close()
+
+    snapshot = Snapshot(tmp_path)
+    assert len(snapshot.rows) == MAX_TREES
+    snapshot.close()
 
 
 def test_a_tree_that_is_found_is_one_of_the_store_s_or_of_an_extension() -> None:

@@ -12,6 +12,7 @@ from relay.disk.layout import read_layout
 from relay.errors import BackupFailed, BootError
 from tests.workers.shard.harness import to_user
 from tests.workers.tools.harness import (
+    DIARY,
     USERS,
     change,
     cluster_on,
@@ -19,10 +20,12 @@ from tests.workers.tools.harness import (
     hold_up,
     lay_out,
     mailboxes,
+    owned,
     problems,
     records,
     snapshots_of,
     waiting,
+    write_owned,
 )
 from workers.store.keys import pack_seq
 from workers.store.meta import APPLIED_NAME, CONFIRMED_NAME, SEQ_NAME
@@ -38,6 +41,7 @@ def data(tmp_path: Path) -> Path:
     with cluster_on(tmp_path / "data") as cluster:
         fill(cluster)
         hold_up(cluster)
+    write_owned(tmp_path / "data", DIARY)
     return tmp_path / "data"
 
 
@@ -66,6 +70,7 @@ def test_a_relay_can_go_on_from_the_copy(data: Path, tmp_path: Path) -> None:
     assert mailboxes(copy) == mailboxes(data)
     assert records(copy) == records(data)
     assert waiting(copy) == waiting(data)
+    assert owned(copy) == owned(data) == DIARY
     assert {path.name for path in copy.rglob("*") if path.is_file()} == {"data.mdb", "meta.json"}
     for path in copy.rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0

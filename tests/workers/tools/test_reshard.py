@@ -37,6 +37,7 @@ from tests.workers.tools.harness import (
     waiting,
 )
 from workers.store.keys import box_of, pack_seq, pack_slot
+from workers.tools import copying, takeover
 from workers.tools import reshard as reshard_module
 
 
@@ -201,8 +202,8 @@ class Killed(BaseException):
 
 
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reshard_module, "COMMIT_BYTES", 3000)
-    monkeypatch.setattr(reshard_module, "TAKEN_OVER_AT_ONCE", 5)
+    monkeypatch.setattr(copying, "COMMIT_BYTES", 3000)
+    monkeypatch.setattr(takeover, "TAKEN_OVER_AT_ONCE", 5)
 
 
 def test_killed_at_any_step_it_begins_again_and_nothing_is_lost_or_twice(
@@ -304,8 +305,8 @@ def test_a_process_that_really_dies_leaves_the_old_layout(tmp_path: Path) -> Non
     mail = mailboxes(data)
     script = (
         "import os, sys; from pathlib import Path; import msgspec;"
-        "from relay.settings.tables import Settings; from workers.tools import reshard;"
-        "reshard.COMMIT_BYTES = 3000;"
+        "from relay.settings.tables import Settings; from workers.tools import copying, reshard;"
+        "copying.COMMIT_BYTES = 3000;"
         "settings = msgspec.json.decode(sys.argv[2], type=Settings);"
         "steps = iter(range(4));"
         "reshard.reshard(Path(sys.argv[1]), settings,"
@@ -369,7 +370,7 @@ def test_a_disk_that_fills_meanwhile_is_refused_and_cleared(
         raise lmdb.DiskError("mdb_txn_commit: No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(reshard_module, "_take_over", full)
+        patched.setattr(reshard_module, "take_over", full)
         refuse(data, 3, r"3 workers: .*No space left.*; nothing has changed")
     assert not (data / "gen-2").exists()
 
