@@ -127,6 +127,11 @@ class Store:
         tree = self._trees[row.name] = Tree(self._dbs[row.name], grows=row.grows)
         return tree
 
+    def _add_missing_tree(self, name: str) -> Tree:
+        tree = self._add_tree(row_of(name))
+        self._renew()  # a transaction sees only what was opened before it began
+        return tree
+
     def _open_journal(self, directory: Path, mark: Mark | None) -> None:
         if self._is_synced:
             # An earlier process may have died, or been told to trust the kernel, before this was on
@@ -141,12 +146,11 @@ class Store:
             self._env,
             self._dbs["meta"],
             self._trees,
-            lambda name: self._add_tree(row_of(name)),
+            self._add_missing_tree,
             synced=self._is_synced,
             max_map_bytes=self._max_map_bytes,
         )
         try:
-            self._renew()  # a tree may have come that the pages did not have
             self._journal.stored_up_to = pack_seq(self.begin().last_seq())
             self.grow()
         except BaseException:

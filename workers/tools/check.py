@@ -8,8 +8,9 @@ from typing import Final
 import lmdb
 
 from workers.store.meta import Mark
+from workers.store.moment import find_gaps
 from workers.store.schema import Key
-from workers.store.snapshot import Snapshot, find_gaps
+from workers.store.snapshot import Snapshot
 from workers.tools.looks.bodies import look_at_body, look_at_holders, name_uneven_bodies
 from workers.tools.looks.inspection import Inspection
 from workers.tools.looks.mailboxes import look_at_mail, look_at_receipt, look_at_totals

@@ -28,8 +28,9 @@ from tests.workers.shard.harness import (
 from workers.shard import mailbox, outbox
 from workers.shard.shard import Shard
 from workers.store.keys import SEQ_BYTES, pack_seq, split_box, split_owned, unpack_seq
+from workers.store.moment import pin
 from workers.store.schema import MAX_TREES, Key, names_in, owned_row
-from workers.store.snapshot import Snapshot, pin
+from workers.store.snapshot import Snapshot
 from workers.store.store import Store
 from workers.tools.check import check_stores
 from workers.tools.report import Report

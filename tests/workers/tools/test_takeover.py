@@ -1,6 +1,8 @@
 """What was on its way between workers: done once, by those that own it from now on."""
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -23,10 +25,11 @@ from tests.workers.tools.harness import (
     waiting,
     write_owned,
 )
-from workers.shard.shard import Shard
+from workers.store.batch import Batch
 from workers.store.keys import pack_seq, pack_slot
 from workers.store.meta import APPLIED_NAME, SEQ_NAME
 from workers.tools import reshard as reshard_module
+from workers.tools import takeover
 from workers.tools.takeover import by_owner, unapplied
 
 SHARDS = ShardMap(3)
@@ -60,9 +63,9 @@ def put_outgoing(data: Path, sender: int, peer: int, seq: int, content: Content)
     key = pack_slot(peer) + pack_seq(seq)
     value = msgspec.msgpack.encode(Durable(seq, content))
 
-    def edit(txn: object, trees: dict[str, object]) -> None:
-        txn.put(key, value, db=trees["outbox"])  # type: ignore[attr-defined]
-        txn.put(SEQ_NAME, pack_seq(seq), db=trees["meta"])  # type: ignore[attr-defined]
+    def edit(txn: Any, trees: dict[str, Any]) -> None:
+        txn.put(key, value, db=trees["outbox"])
+        txn.put(SEQ_NAME, pack_seq(seq), db=trees["meta"])
 
     change(data, sender, edit)
 
@@ -106,13 +109,26 @@ def test_what_an_extension_has_to_do_is_done_in_its_trees_at_the_new_owner(
     assert problems(data) == []
     diary = Extension(name="diary", trees=(TreeSpec(name="notes"), TreeSpec(name="log")))
 
-    def carried(shard: Shard, content: Content) -> None:
-        assert isinstance(content, Carry)
-        tree = shard._batch.owned_tree("diary.notes")
-        assert tree.get(content.owner, b"a") == content.owner.encode()  # which was moved before
-        tree.put(content.owner, b"carried to %d" % shard.index, content.body)
+    class CarryingShard:
+        """Does nothing but what the half of an extension would."""
 
-    monkeypatch.setattr(Shard, "take_over", carried)
+        def __init__(self, index: int, *_: object) -> None:
+            self.index = index
+            self.counters: Counter[str] = Counter()
+
+        def begin(self, batch: Batch, *, now_ms: int) -> None:
+            self.notes = batch.owned_tree("diary.notes")
+
+        def end(self) -> None:
+            pass
+
+        def take_over(self, content: Content) -> None:
+            assert isinstance(content, Carry)
+            # What the owner had was moved before.
+            assert self.notes.get(content.owner, b"a") == content.owner.encode()
+            self.notes.put(content.owner, b"carried to %d" % self.index, content.body)
+
+    monkeypatch.setattr(takeover, "Shard", CarryingShard)
     monkeypatch.setattr(reshard_module, "load", lambda modules: Registry([diary]))
 
     lay_out(data, 3)
