@@ -38,6 +38,9 @@ class OwnedTree:
     def put(self, owner: str, key: bytes, value: bytes) -> None:
         """Set the value of `key` of `owner`.
 
+        In a tree that grows the number at its end must be one that this worker has given out: of a
+        higher one the removal may be forgotten.
+
         Raises:
             ValueError: nobody can be named so, or the two are longer together than a key may be,
                 or the tree grows and no sequence number can be at the key's end. Nothing changed.
