@@ -51,8 +51,8 @@ from relay.settings.tables import Settings
 from workers.mishaps import Mishaps, fingerprint
 from workers.shard.effects import Effects, Identity
 from workers.shard.shard import Shard
+from workers.store.meta import Mark
 from workers.store.room import CHECK_EVERY_BYTES, CHECK_EVERY_MS, lack_of_room
-from workers.store.schema import Mark
 from workers.store.store import LOCK_WAIT_S, Store
 
 # One batch takes at most this much from the inbox, so that its commit stays short.

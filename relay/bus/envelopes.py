@@ -119,6 +119,21 @@ class Confirmed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=8):
     seq: int
 
 
+@final
+class Ask(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=9):
+    """A request of a client for the half of `extension` in a worker.
+
+    `body` is the extension's own msgpack; `prefix` and `name` are how the request named itself.
+    """
+
+    session: int
+    user: str
+    extension: str
+    body: bytes
+    prefix: str = ""
+    name: str = ""
+
+
 # ----------------------------------------------------------------------------- worker -> front
 
 
@@ -200,6 +215,18 @@ class EndSession(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=27)
     session: int
 
 
+@final
+class Tell(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=28):
+    """What an extension in a worker says to its half in the front that holds `session`.
+
+    An empty `extension` makes the body a frame that the client gets as it is.
+    """
+
+    session: int
+    extension: str
+    body: bytes
+
+
 # ----------------------------------------------------------------------------- worker -> worker
 
 
@@ -245,11 +272,24 @@ class StrayAck(msgspec.Struct, frozen=True, array_like=True, tag=42):
 
 
 @final
+class Carry(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=45):
+    """What an extension has to do for `owner`, a user or group of the receiving worker."""
+
+    extension: str
+    owner: str
+    body: bytes
+
+
+# What one worker has another store.
+Content = GroupCopy | Receipt | Carry
+
+
+@final
 class Durable(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=43):
-    """A `GroupCopy` or `Receipt` from the sender's outbox, where it is entry `seq`."""
+    """What is to be stored, from the sender's outbox, where it is entry `seq`."""
 
     seq: int
-    content: GroupCopy | Receipt
+    content: Content
 
 
 class Applied(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=44):
@@ -267,11 +307,20 @@ ToWorker = (
     | SendToGroup
     | Acked
     | Confirmed
+    | Ask
     | StrayAck
     | Durable
 )
 ToFront = (
-    SessionOpened | SessionRefused | Page | Deliver | DeliverToMany | Stored | Refused | EndSession
+    SessionOpened
+    | SessionRefused
+    | Page
+    | Deliver
+    | DeliverToMany
+    | Stored
+    | Refused
+    | EndSession
+    | Tell
 )
 ToPeer = Applied
 

@@ -21,11 +21,12 @@ from relay.disk.layout import read_layout
 from workers.shard.messages import parse
 from workers.store.journal import FILE_NAMES
 from workers.store.keys import box_of, pack_seq
-from workers.store.schema import Mark
+from workers.store.meta import Mark
 from workers.store.snapshot import Snapshot
 from workers.store.store import Store
 from workers.store.storefile import FILE_NAME
-from workers.tools.check import Report, check_stores
+from workers.tools.check import check_stores
+from workers.tools.report import Report
 
 from .conftest import RelayStarter
 from .harness import (

@@ -6,24 +6,24 @@ from collections.abc import Iterator, Mapping
 
 from workers.store.journal import Journal
 from workers.store.keys import LAST_SEQ, SEQ_BYTES, pack_seq, unpack_seq
-from workers.store.schema import (
-    APPLIED_NAME,
-    CONFIRMED_NAME,
-    FORGOTTEN_NAME,
-    SEQ_NAME,
-    decode_keys,
-    encode_keys,
-    pack_count,
-    unpack_count,
-)
+from workers.store.meta import APPLIED_NAME, CONFIRMED_NAME, FORGOTTEN_NAME, SEQ_NAME
+from workers.store.owned import OwnedTree
+from workers.store.schema import decode_keys, encode_keys, pack_count, unpack_count
 from workers.store.tree import Tree
 
 
 class Batch:
-    """Changes that belong together: everything read in it sees them. Commit or abort it once."""
+    """Changes that belong together: everything read in it sees them. Commit or abort it once.
 
-    def __init__(self, trees: Mapping[str, Tree], journal: Journal) -> None:
+    It has many methods, a few for each tree, because one object for each family of trees would cost
+    every message some look-ups more. None of them does more than its tree.
+    """
+
+    def __init__(
+        self, trees: Mapping[str, Tree], owned: Mapping[str, OwnedTree], journal: Journal
+    ) -> None:
         self._journal = journal
+        self._owned = owned
         self._mail = trees["mail"]
         self._boxes = trees["boxes"]
         self._receipts = trees["receipts"]
@@ -188,6 +188,12 @@ class Batch:
     def delete_outgoing(self, peer: bytes, seq: int) -> None:
         """Forget what a peer has stored."""
         self._outbox.pop(peer + pack_seq(seq))
+
+    # ----------------------------------------------------------------------------- extensions
+
+    def owned_tree(self, name: str) -> OwnedTree:
+        """Return the tree EXTENSION.TREE; KeyError unless the store was opened with its row."""
+        return self._owned[name]
 
     # --------------------------------------------------------------------------------- counters
 

@@ -95,8 +95,13 @@ def records_behind(folded: int, readers: Iterable[JournalReader]) -> list[Record
     return records
 
 
-def replay(records: Iterable[Record], trees: Mapping[str, Tree]) -> None:
+def replay(
+    records: Iterable[Record], trees: Mapping[str, Tree], add_tree: Callable[[str], Tree]
+) -> None:
     """Put what the records say into the trees' memory.
+
+    A tree that only they name, as pages may have lost it to a power cut and its extension be loaded
+    no more, comes from `add_tree`, which raises StoreDamaged where there can be none of that name.
 
     Raises:
         StoreDamaged: one says what none was written to say.
@@ -104,13 +109,18 @@ def replay(records: Iterable[Record], trees: Mapping[str, Tree]) -> None:
     for number, payload in records:
         try:
             for name, values in _decode(payload).items():
-                trees[name].recent.update(values)
-        except (msgspec.DecodeError, KeyError) as error:
+                tree = trees[name] if name in trees else add_tree(name)
+                tree.recent.update(values)
+        except (msgspec.DecodeError, StoreDamaged) as error:
             raise StoreDamaged(f"record {number} of the journal is damaged: {error}") from None
 
 
 class Journal:
-    """The two files of one store, and the passes over them."""
+    """The two files of one store, and the passes over them.
+
+    It has many fields because both are one state: a pass makes good what a file has, and which file
+    is written, and when the next pass begins, follows from how far the last one got.
+    """
 
     def __init__(
         self,
@@ -118,13 +128,15 @@ class Journal:
         env: Any,
         meta: Any,
         trees: Mapping[str, Tree],
+        add_tree: Callable[[str], Tree],
         *,
         synced: bool,
         max_map_bytes: int,
     ) -> None:
         """Open the files of the store in `directory`, or make them for one that is new.
 
-        `meta` is that tree's database. What the pages lack is in memory then.
+        `meta` is that tree's database. What the pages lack is in memory then. `add_tree` adds to
+        `trees` one that only records name, and returns it.
 
         Raises:
             StoreDamaged: a file is not whole.
@@ -160,7 +172,7 @@ class Journal:
                     raise StoreDamaged(
                         f"{name} is damaged at byte {reader.end}: record {later} is behind it"
                     )
-            replay(records, trees)
+            replay(records, trees, add_tree)
             # By number: the last record of each file.
             self._lasts = [reader.records[-1].number if reader.records else 0 for reader in readers]
             for reader, name in zip(readers, FILE_NAMES, strict=True):

@@ -2,7 +2,8 @@
 
 All of a mailbox's keys begin with its slot, so that a slot is one contiguous range of the tree. A
 message's key begins with its id, by which it is looked for; its slot follows from its recipient.
-Parts that vary in length end in NUL, which neither a jid nor a message id can hold.
+What an extension keeps begins with the slot and the name of its owner. Parts that vary in length
+end in NUL, which neither a jid nor a message id can hold.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def unpack_seq(key: bytes) -> int:
 
 
 def slot_at(key: bytes) -> int:
-    """Return the slot that a key of a mailbox, its totals or its receipts begins with."""
+    """Return the slot that a key of a mailbox, its totals, its receipts or an owner begins with."""
     slot: int
     (slot,) = _SLOT.unpack_from(key)
     return slot
@@ -116,3 +117,22 @@ def box_of_receipt(key: bytes) -> bytes:
 def split_outgoing(key: bytes) -> tuple[int, int]:
     """Return (peer, seq) of an outbox entry's key."""
     return slot_at(key), unpack_seq(key)
+
+
+def owned_prefix(owner: str) -> bytes:
+    """Return what all keys of `owner`, a user or group, begin with in an extension's tree.
+
+    Raises:
+        ValueError: nobody can be named so.
+    """
+    if not owner or "\0" in owner:
+        raise ValueError(f"an item of {owner!r}: an owner is a user or a group, by its local part")
+    return pack_slot(slot_of(owner)) + owner.encode() + b"\0"
+
+
+def split_owned(key: bytes) -> tuple[str, bytes]:
+    """Return (owner, key) of a key in an extension's tree; ValueError if it is none."""
+    owner, end, own_key = key[_SLOT.size :].partition(b"\0")
+    if not owner or not end:
+        raise ValueError(f"{key!r} names no owner")
+    return owner.decode(), own_key

@@ -1,20 +1,16 @@
-"""Stores as they were at one moment, read-only, while their workers go on writing.
+"""A store as it was at one moment, read-only, while its worker goes on writing.
 
 LMDB gives a reader its own version of the tree and never makes the writer wait; but what is freed
 meanwhile cannot be used again, so a store grows for as long as a snapshot of it is kept under load.
-
-Stores of several workers are of one moment if nothing that left one of them is missing in another.
-An outbox entry leaves its store once the peer has confirmed it, and both keep count: the sender of
-what was confirmed, the receiver of what it has applied. `pin` takes snapshots until the counts fit.
 """
 
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import lmdb
 import msgspec
@@ -23,24 +19,18 @@ from relay.errors import StoreDamaged
 from workers.store.journal import FOLDED_NAME, IDENTITY_NAME, open_readers, records_behind, replay
 from workers.store.journalfile import JournalReader, Record
 from workers.store.keys import unpack_seq
-from workers.store.schema import (
+from workers.store.meta import (
     APPLIED_NAME,
     CONFIRMED_NAME,
     FORGOTTEN_NAME,
     MARK_NAME,
     SEQ_NAME,
-    TREES,
     Mark,
     decode_mark,
-    make_trees,
 )
+from workers.store.schema import MAX_TREES, ROWS, Row, names_in, row_of
 from workers.store.storefile import inspect_store_file
 from workers.store.tree import Tree
-
-# Snapshots of all workers take less than a millisecond together, an entry on its way through two
-# commits more: the first try is nearly always good.
-_PIN_ATTEMPTS: Final = 100
-_PIN_PAUSE_S: Final = 0.01
 
 # How often the two files of a journal are read until they fit the pages.
 _JOURNAL_ATTEMPTS: Final = 20
@@ -58,6 +48,26 @@ _DAMAGE: Final = (
     lmdb.ProblemError,
     lmdb.VersionMismatchError,
 )
+
+
+class _NoPages:
+    """Stands for a transaction where a tree is read that only the journal names."""
+
+    def get(self, key: bytes, *, db: Any) -> None:
+        return None
+
+    def stat(self, db: Any) -> dict[str, int]:
+        return {"entries": 0}
+
+    @contextmanager
+    def cursor(self, db: Any) -> Iterator[_NoPages]:
+        yield self
+
+    def first(self) -> bool:
+        return False
+
+    def set_range(self, first: bytes) -> bool:
+        return False
 
 
 class Snapshot:
@@ -80,7 +90,7 @@ class Snapshot:
                 readonly=True,
                 create=False,
                 lock=in_use,
-                max_dbs=len(TREES),
+                max_dbs=MAX_TREES,
                 subdir=True,
             )
         except lmdb.Error as error:
@@ -92,8 +102,8 @@ class Snapshot:
         self._replayed: dict[str, Tree] | None = None
         try:
             self._dbs: dict[str, Any] = {}
-            for name in TREES:
-                self._dbs[name] = self._env.open_db(name.encode(), create=False)
+            for row in ROWS:
+                self._dbs[row.name] = self._env.open_db(row.name.encode(), create=False)
             self.refresh()
             self._check_journal()
         except lmdb.Error as error:
@@ -135,7 +145,7 @@ class Snapshot:
         self._replayed = None
         for attempt in range(_JOURNAL_ATTEMPTS):
             self._end()
-            self._txn = self._begin()
+            self._txn = self._begin_with_all_trees()
             folded = self._folded(self._txn)
             try:
                 if not self._readers:
@@ -151,7 +161,7 @@ class Snapshot:
             now = self._begin()
             is_the_same = self._folded(now) == folded
             now.abort()
-            if is_the_same:
+            if is_the_same and self._txn is not None:  # which ends where the map was resized
                 return  # so no file was begun anew that had what these pages lack
         raise StoreDamaged("the journal was folded in faster than it could be read")
 
@@ -164,6 +174,18 @@ class Snapshot:
                 self._end()
                 self._env.set_mapsize(0)  # the writer's
 
+    def _begin_with_all_trees(self) -> Any:
+        """Return a transaction of this moment, in which every tree that it has is open."""
+        while True:
+            txn = self._begin()
+            new = [row_of(name) for name in names_in(txn) if name not in self._dbs]
+            if not new:
+                return txn
+            # A transaction sees only what was opened before it began.
+            txn.abort()
+            for row in new:
+                self._dbs[row.name] = self._env.open_db(row.name.encode(), create=False)
+
     def _folded(self, txn: Any) -> int:
         value = txn.get(FOLDED_NAME, db=self._dbs["meta"])
         return 0 if value is None else unpack_seq(value)
@@ -175,10 +197,17 @@ class Snapshot:
         Until then snapshots of several stores are taken one right behind the other.
         """
         if self._replayed is None:
-            trees = make_trees(self._dbs)
+            # Whether one grows matters to its writer alone.
+            trees = {name: Tree(db, grows=False) for name, db in self._dbs.items()}
             for tree in trees.values():
                 tree.use(self._txn)
-            replay(self._records, trees)
+
+            def add_tree(name: str) -> Tree:
+                tree = trees[row_of(name).name] = Tree(None, grows=False)
+                tree.use(_NoPages())
+                return tree
+
+            replay(self._records, trees, add_tree)
             self._replayed = trees
         return self._replayed
 
@@ -193,6 +222,12 @@ class Snapshot:
         if self._txn is not None:
             self._txn.abort()
             self._txn = None
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The trees that the store has: its own, then those of extensions, by name."""
+        own = {row.name for row in ROWS}
+        return (*ROWS, *(row_of(name) for name in sorted(self._trees.keys() - own)))
 
     def items(self, tree: str, first: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, value) of a tree in order, from the key `first` on."""
@@ -235,11 +270,12 @@ class Snapshot:
 
     def _fold_into(self, directory: Path) -> None:
         size = 2 * self.used_bytes() + _COPY_MAP_BYTES
-        with lmdb.open(str(directory), map_size=size, max_dbs=len(TREES), lock=False) as env:
-            dbs = {name: env.open_db(name.encode()) for name in TREES}
+        with lmdb.open(str(directory), map_size=size, max_dbs=MAX_TREES, lock=False) as env:
+            dbs = {name: env.open_db(name.encode()) for name in self._trees}
             with env.begin(write=True) as txn:
-                for name, tree in make_trees(dbs).items():
-                    tree.recent.update(self._trees[name].recent)
+                for name, ours in self._trees.items():
+                    tree = Tree(dbs[name], grows=False)
+                    tree.recent.update(ours.recent)
                     tree.fold(txn, tree.recent.between(b"", b""), max_bytes=sys.maxsize)
                 txn.delete(IDENTITY_NAME, db=dbs["meta"])
                 txn.delete(FOLDED_NAME, db=dbs["meta"])
@@ -275,54 +311,6 @@ class Snapshot:
     def _number(self, name: bytes) -> int:
         value = self.get("meta", name)
         return 0 if value is None else unpack_seq(value)
-
-
-class Gap(NamedTuple):
-    """Two stores that are not of one moment: one is older than what the other knows of it."""
-
-    sender: int
-    receiver: int
-    older: int
-    why: str
-
-
-def pin(snapshots: Mapping[int, Snapshot], *, attempts: int = _PIN_ATTEMPTS) -> list[Gap]:
-    """Bring the snapshots of several workers to one moment; return what stays in the way.
-
-    There is nothing in the way unless a store has lost what it had: it was put back to an earlier
-    state, or written with durability "os" and then the power failed.
-    """
-    for attempt in range(attempts):
-        if attempt:
-            time.sleep(_PIN_PAUSE_S)
-        for snapshot in snapshots.values():
-            snapshot.refresh()
-        gaps = list(find_gaps(snapshots))
-        if not gaps:
-            break
-    return gaps
-
-
-def find_gaps(snapshots: Mapping[int, Snapshot]) -> Iterator[Gap]:
-    """Yield every pair of stores that are not of one moment."""
-    for sender, sent in snapshots.items():
-        last = sent.last_seq()
-        for receiver, received in snapshots.items():
-            if receiver == sender:
-                continue
-            applied, confirmed = received.applied(sender), sent.confirmed(receiver)
-            if confirmed > applied:
-                why = (
-                    f"worker {sender} was told that everything up to {confirmed} is stored here,"
-                    f" but only what is up to {applied} is"
-                )
-                yield Gap(sender, receiver, receiver, why)
-            if applied > last:
-                why = (
-                    f"worker {receiver} has stored the entry {applied} of worker {sender}, which"
-                    f" has got no further than {last}"
-                )
-                yield Gap(sender, receiver, sender, why)
 
 
 def _as_ours(error: lmdb.Error) -> Exception:

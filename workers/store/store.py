@@ -2,7 +2,7 @@
 
 Everything that a drained inbox changes is one record of the journal, fsynced by `commit` before any
 effect of it may leave the process (I1). LMDB's pages are brought up to date from there later
-(workers.store.journal). Trees, by what they hold:
+(workers.store.journal). Trees, by what they hold (workers.store.schema):
 
     mail      box + seq           -> a queued entry (workers.shard.mailbox)
     boxes     box                 -> totals of an absent user's mailbox
@@ -14,13 +14,16 @@ effect of it may leave the process (I1). LMDB's pages are brought up to date fro
     outbox    worker + seq        -> what a peer has not yet stored
     meta      name                -> counters of the worker itself, and which store this is
 
+And those of extensions, each named EXTENSION.TREE (workers.store.owned). The trees of an extension
+that is loaded no more are kept as they are, and what the journal says of them is still folded in.
+
 `python -m workers.store` are the operator's tools for it (`workers.tools`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -33,8 +36,11 @@ from relay.errors import BootError, StoreDamaged
 from workers.store.batch import Batch
 from workers.store.journal import Journal
 from workers.store.keys import pack_seq
-from workers.store.schema import MARK_NAME, TREES, Mark, decode_mark, make_trees
+from workers.store.meta import MARK_NAME, Mark, decode_mark
+from workers.store.owned import OwnedTree
+from workers.store.schema import MAX_TREES, ROWS, Row, names_in, row_of
 from workers.store.storefile import FILE_NAME, inspect_store_file
+from workers.store.tree import Tree
 
 # A store may still be held by a process of a supervisor that was killed: as it stops, or even as it
 # starts, which on a busy machine and disk takes seconds before it looks whom it serves.
@@ -53,10 +59,12 @@ class Store:
         max_map_bytes: int,
         lock_wait_s: float = 0,
         mark: Mark | None = None,
+        owned: Iterable[Row] = (),
     ) -> None:
         """Open the store in `directory`, waiting that long for another's lock on it.
 
-        With a `mark` it must be there and bear it. Without, it is created if it is missing.
+        With a `mark` it must be there and bear it. Without, it is created if it is missing. `owned`
+        are the trees of the extensions that are loaded (`workers.store.schema.rows_of`).
 
         Raises:
             BootError: another process holds it, or it cannot be read or written, or it is not
@@ -66,12 +74,14 @@ class Store:
         self._is_synced = durability == "fsync"
         self._lock_file = lock_store(directory, wait_s=lock_wait_s, create=mark is None)
         try:
-            self._open(directory, durability == "fsync", map_bytes, mark)
+            self._open(directory, map_bytes, mark, owned)
         except BaseException:
             os.close(self._lock_file)
             raise
 
-    def _open(self, directory: Path, synced: bool, map_bytes: int, mark: Mark | None) -> None:
+    def _open(
+        self, directory: Path, map_bytes: int, mark: Mark | None, owned: Iterable[Row]
+    ) -> None:
         try:
             try:
                 inspect_store_file(directory)
@@ -81,17 +91,16 @@ class Store:
             self._env = lmdb.open(
                 str(directory),
                 map_size=map_bytes,
-                max_dbs=len(TREES),
-                sync=synced,
-                metasync=synced,
+                max_dbs=MAX_TREES,
+                sync=self._is_synced,
+                metasync=self._is_synced,
                 subdir=True,
             )
         except (lmdb.Error, StoreDamaged, OSError) as error:
             raise unusable(directory, error) from error
         try:
-            self._dbs = {name: self._env.open_db(name.encode()) for name in TREES}
-            self._trees = make_trees(self._dbs)
-            self._open_journal(directory, synced, mark)
+            self._open_trees(owned)
+            self._open_journal(directory, mark)
         except (lmdb.Error, StoreDamaged, OSError) as error:
             self._env.close()
             raise unusable(directory, error) from error
@@ -99,8 +108,32 @@ class Store:
             self._env.close()
             raise
 
-    def _open_journal(self, directory: Path, synced: bool, mark: Mark | None) -> None:
-        if synced:
+    def _open_trees(self, owned: Iterable[Row]) -> None:
+        """Open the trees that a store has, those of `owned`, and what else is in the pages."""
+        self._dbs: dict[str, Any] = {}
+        self._trees: dict[str, Tree] = {}
+        for row in ROWS:
+            self._add_tree(row)
+        # By name, for batches; those of an extension that is loaded no more are nobody's.
+        self._owned = {row.name: OwnedTree(row.name, self._add_tree(row)) for row in owned}
+        with self._env.begin() as txn:
+            found = names_in(txn)
+        for name in found:
+            if name not in self._trees:
+                self._add_tree(row_of(name))
+
+    def _add_tree(self, row: Row) -> Tree:
+        self._dbs[row.name] = self._env.open_db(row.name.encode())
+        tree = self._trees[row.name] = Tree(self._dbs[row.name], grows=row.grows)
+        return tree
+
+    def _add_missing_tree(self, name: str) -> Tree:
+        tree = self._add_tree(row_of(name))
+        self._renew()  # a transaction sees only what was opened before it began
+        return tree
+
+    def _open_journal(self, directory: Path, mark: Mark | None) -> None:
+        if self._is_synced:
             # An earlier process may have died, or been told to trust the kernel, before this was on
             # the disk; the journal of what is in it may be written over from here on.
             self._env.sync(True)
@@ -113,7 +146,8 @@ class Store:
             self._env,
             self._dbs["meta"],
             self._trees,
-            synced=synced,
+            self._add_missing_tree,
+            synced=self._is_synced,
             max_map_bytes=self._max_map_bytes,
         )
         try:
@@ -150,7 +184,7 @@ class Store:
 
     def begin(self) -> Batch:
         """Start the one batch that may be open."""
-        return Batch(self._trees, self._journal)
+        return Batch(self._trees, self._owned, self._journal)
 
     @contextmanager
     def writing(self) -> Iterator[Batch]:

@@ -18,7 +18,8 @@ from pathlib import Path
 from relay.disk.files import sync
 from relay.disk.layout import Layout, generation_directory, write_layout
 from relay.errors import BackupFailed, StoreDamaged
-from workers.store.snapshot import Snapshot, pin
+from workers.store.moment import pin
+from workers.store.snapshot import Snapshot
 from workers.store.storefile import FILE_NAME
 from workers.tools.progress import Progress
 

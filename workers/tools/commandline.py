@@ -16,10 +16,12 @@ import msgspec
 
 from relay.disk.layout import Layout, meta_path, read_layout
 from relay.errors import BootError, DiskError, RelayError, StoreDamaged
-from workers.store.snapshot import Snapshot, pin
+from workers.store.moment import pin
+from workers.store.snapshot import Snapshot
 from workers.store.storefile import FILE_NAME
 from workers.tools.backup import back_up, finish
-from workers.tools.check import Report, check_store, check_stores
+from workers.tools.check import check_store, check_stores
+from workers.tools.report import Report
 
 CLEAN: Final = 0
 FAULTY: Final = 1

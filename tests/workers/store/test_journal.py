@@ -18,7 +18,8 @@ from workers.store import journal
 from workers.store.batch import Batch
 from workers.store.journal import FILE_NAMES
 from workers.store.journalfile import IDENTITY_BYTES, JournalFile, JournalReader
-from workers.store.keys import box_of, pack_seq
+from workers.store.keys import box_of, owned_prefix, pack_seq
+from workers.store.schema import Row, owned_row
 from workers.store.snapshot import Snapshot
 from workers.store.store import Store
 
@@ -26,8 +27,14 @@ MIB = 1024 * 1024
 BOB, CAROL = box_of("bob"), box_of("carol")
 
 
-def open_store(directory: Path) -> Store:
-    return Store(directory, durability="os", map_bytes=16 * MIB, max_map_bytes=64 * MIB)
+# Trees of an extension, one of which grows.
+NOTES, LOG = owned_row("diary.notes"), owned_row("diary.log", grows=True)
+
+
+def open_store(directory: Path, *owned: Row) -> Store:
+    return Store(
+        directory, durability="os", map_bytes=16 * MIB, max_map_bytes=64 * MIB, owned=owned
+    )
 
 
 @pytest.fixture
@@ -485,15 +492,19 @@ class JournalMachine(RuleBasedStateMachine):
         self.patch = pytest.MonkeyPatch()
         self.patch.setattr(journal, "_STRETCH_KEYS", 2)  # a pass takes many stretches
         self.directory = Path(tempfile.mkdtemp())
-        self.store = open_store(self.directory)
+        self.store = open_store(self.directory, NOTES, LOG)
+        self.is_loaded = True  # the extension; while it is not, its trees stay as they are
         self.mail: dict[tuple[bytes, int], bytes] = {}
         self.known: dict[bytes, bytes] = {}
+        self.notes: dict[bytes, bytes] = {}
+        self.log: dict[bytes, bytes] = {}
         self.seq = 0
         self.begin()
 
     def begin(self) -> None:
         self.batch: Batch = self.store.begin()
         self.new_mail, self.new_known = dict(self.mail), dict(self.known)
+        self.new_notes, self.new_log = dict(self.notes), dict(self.log)
 
     @rule(box=st.sampled_from([BOB, CAROL]), entry=st.binary(max_size=3))
     def put_mail(self, box: bytes, entry: bytes) -> None:
@@ -534,10 +545,43 @@ class JournalMachine(RuleBasedStateMachine):
             if its_box == box and seq > after
         ]
 
+    @precondition(lambda self: self.is_loaded)
+    @rule(key=st.binary(max_size=1), value=st.binary(max_size=2), removes=st.booleans())
+    def note(self, key: bytes, value: bytes, removes: bool) -> None:
+        notes = self.batch.owned_tree(NOTES.name)
+        assert notes.get("bob", key) == self.new_notes.get(key)
+        if removes:
+            assert notes.pop("bob", key) == self.new_notes.pop(key, None)
+        else:
+            notes.put("bob", key, value)
+            self.new_notes[key] = value
+
+    @precondition(lambda self: self.is_loaded)
+    @rule(value=st.binary(max_size=2))
+    def add_to_log(self, value: bytes) -> None:
+        self.seq += 1
+        self.batch.owned_tree(LOG.name).put("bob", pack_seq(self.seq), value)
+        self.batch.put_last_seq(self.seq)
+        self.new_log[pack_seq(self.seq)] = value
+
+    @precondition(lambda self: self.is_loaded and self.new_log)
+    @rule(data=st.data())
+    def remove_from_log(self, data: st.DataObject) -> None:
+        key = data.draw(st.sampled_from(sorted(self.new_log)))
+        assert self.batch.owned_tree(LOG.name).pop("bob", key) == self.new_log.pop(key)
+
+    @precondition(lambda self: self.is_loaded)
+    @rule(first=st.binary(max_size=1))
+    def scan_owned(self, first: bytes) -> None:
+        for row, model in ((NOTES, self.new_notes), (LOG, self.new_log)):
+            found = list(self.batch.owned_tree(row.name).scan("bob", first))
+            assert found == sorted(item for item in model.items() if item[0] >= first)
+
     @rule()
     def commit(self) -> None:
         self.batch.commit()
         self.mail, self.known = self.new_mail, self.new_known
+        self.notes, self.log = self.new_notes, self.new_log
         self.begin()
 
     @rule()
@@ -551,8 +595,8 @@ class JournalMachine(RuleBasedStateMachine):
         self.commit()
         self.store.fold(at_once=True)
 
-    @rule(settle=st.booleans())
-    def reopen(self, settle: bool) -> None:
+    @rule(settle=st.booleans(), is_loaded=st.booleans())
+    def reopen(self, settle: bool, is_loaded: bool) -> None:
         """Close the store as a crash would, and look at it from outside."""
         self.batch.abort()
         if settle:
@@ -562,12 +606,18 @@ class JournalMachine(RuleBasedStateMachine):
             snapshot = Snapshot(copy)
             assert len(list(snapshot.items("mail"))) == len(self.mail) == snapshot.count("mail")
             assert dict(snapshot.items("messages")) == self.known
+            for row, model in ((NOTES, self.notes), (LOG, self.log)):
+                assert dict(snapshot.items(row.name)) == {
+                    owned_prefix("bob") + key: value for key, value in model.items()
+                }
+                assert snapshot.count(row.name) == len(model)
             if copy == self.directory:
                 (self.directory / "copy").mkdir()
                 snapshot.copy(self.directory / "copy")
             snapshot.close()
         shutil.rmtree(self.directory / "copy")
-        self.store = open_store(self.directory)
+        self.is_loaded = is_loaded
+        self.store = open_store(self.directory, *((NOTES, LOG) if is_loaded else ()))
         self.begin()
 
     def teardown(self) -> None:
@@ -579,4 +629,4 @@ class JournalMachine(RuleBasedStateMachine):
 
 
 TestJournal = JournalMachine.TestCase
-TestJournal.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestJournal.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)

@@ -12,7 +12,8 @@ import pytest
 from relay.errors import BootError
 from workers.store.batch import Batch
 from workers.store.keys import LAST_SEQ, box_of, pack_slot
-from workers.store.schema import MARK_NAME, TREES, Mark, encode_mark
+from workers.store.meta import MARK_NAME, Mark, encode_mark
+from workers.store.schema import MAX_TREES
 from workers.store.store import Store
 
 KIB = 1024
@@ -150,7 +151,7 @@ def marked_store(directory: Path, mark: Mark = MARK) -> Store:
 
 def test_a_store_is_opened_by_its_mark(tmp_path: Path) -> None:
     open_store(tmp_path).close()
-    with lmdb.open(str(tmp_path), max_dbs=len(TREES)) as environment:
+    with lmdb.open(str(tmp_path), max_dbs=MAX_TREES) as environment:
         meta = environment.open_db(b"meta")
         with environment.begin(meta, write=True) as txn:
             txn.put(MARK_NAME, encode_mark(MARK))
@@ -440,11 +441,3 @@ def test_each_peer_has_its_own_mark_of_what_is_applied(batch: Batch) -> None:
     batch.put_applied(11, 7)
 
     assert [batch.applied(peer) for peer in (0, 1, 11)] == [0, 100, 7]
-
-
-def test_the_trees_are_those_of_the_documentation(store: Store) -> None:
-    import workers.store.store
-
-    documented = workers.store.store.__doc__ or ""
-    for name in TREES:
-        assert f"\n    {name} " in documented

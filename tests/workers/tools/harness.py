@@ -13,6 +13,7 @@ import lmdb
 from relay.bus.envelopes import CloseSession, Durable
 from relay.disk.groupfile import Group
 from relay.disk.layout import generation_directory, read_layout
+from relay.protocol.slots import ShardMap
 from relay.settings.tables import Settings
 from tests.workers.shard.harness import (
     FRONT,
@@ -26,15 +27,26 @@ from tests.workers.shard.harness import (
 )
 from workers.shard import mailbox, outbox
 from workers.shard.shard import Shard
-from workers.store.keys import SEQ_BYTES, pack_seq, split_box, unpack_seq
-from workers.store.schema import TREES
-from workers.store.snapshot import Snapshot, pin
+from workers.store.keys import SEQ_BYTES, pack_seq, split_box, split_owned, unpack_seq
+from workers.store.moment import pin
+from workers.store.schema import MAX_TREES, Key, names_in, owned_row
+from workers.store.snapshot import Snapshot
 from workers.store.store import Store
-from workers.tools.check import Report, check_stores
+from workers.tools.check import check_stores
+from workers.tools.report import Report
 from workers.tools.reshard import reshard
+
+# Trees of an extension that these tests do not load, one of which grows.
+NOTES, LOG = owned_row("diary.notes"), owned_row("diary.log", grows=True)
+Item = tuple[str, str, bytes]  # tree, owner and key
 
 USERS = [f"user{number}" for number in range(12)]
 HIKE, CHOIR = "917069852821-1566557065", "917069852821-1566557066"
+DIARY: dict[Item, bytes] = {
+    (NOTES.name, owner, key): owner.encode()
+    for owner in (*USERS, HIKE)
+    for key in (b"", b"a", b"b")
+} | {(LOG.name, owner, pack_seq(1)): b"entry" for owner in USERS}
 GROUPS = {**group_of(HIKE, *USERS), **group_of(CHOIR, *USERS[3:8])}
 
 
@@ -129,8 +141,10 @@ def change(data: Path, worker: int, edit: Callable[[Any, dict[str, Any]], object
     """Edit a store behind the back of everything that keeps it true to itself."""
     directory = read_layout(data).store_directory(data, worker)
     fold_in(directory)
-    with lmdb.open(str(directory), map_size=1 << 26, max_dbs=len(TREES)) as environment:
-        trees = {name: environment.open_db(name.encode()) for name in TREES}
+    with lmdb.open(str(directory), map_size=1 << 26, max_dbs=MAX_TREES) as environment:
+        with environment.begin() as txn:
+            names = names_in(txn)
+        trees = {name: environment.open_db(name.encode()) for name in names}
         with environment.begin(write=True) as txn:
             edit(txn, trees)
 
@@ -156,6 +170,39 @@ def fill(cluster: ClusterHarness) -> None:
     cluster.feed(ack(USERS[3], f"{USERS[2]}-1-1", 2, author=USERS[2]))
     cluster.feed(CloseSession(1))
     cluster.now_ms += 1000
+
+
+def write_owned(data: Path, items: Mapping[Item, bytes]) -> None:
+    """Have items of an extension, each in the store of the worker that owns its owner."""
+    layout = read_layout(data)
+    shards = ShardMap(layout.workers)
+    for index in range(layout.workers):
+        store = Store(
+            layout.store_directory(data, index),
+            durability="os",
+            map_bytes=1 << 24,
+            max_map_bytes=1 << 26,
+            owned=(NOTES, LOG),
+        )
+        with store.writing() as batch:
+            for (tree, owner, key), value in items.items():
+                if shards.owner_of(owner) == index:
+                    batch.owned_tree(tree).put(owner, key, value)
+        store.close()
+
+
+def owned(data: Path) -> dict[Item, bytes]:
+    """Return the items of all extensions, wherever they are kept."""
+    found: dict[Item, bytes] = {}
+    with snapshots_of(data) as snapshots:
+        for snapshot in snapshots.values():
+            for row in snapshot.rows:
+                if row.key is Key.OWNED:
+                    for whole, value in snapshot.items(row.name):
+                        owner, key = split_owned(whole)
+                        assert (row.name, owner, key) not in found, "two workers have one item"
+                        found[row.name, owner, key] = value
+    return found
 
 
 def lose_sessions(cluster: ClusterHarness) -> None:

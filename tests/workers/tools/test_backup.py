@@ -12,6 +12,7 @@ from relay.disk.layout import read_layout
 from relay.errors import BackupFailed, BootError
 from tests.workers.shard.harness import to_user
 from tests.workers.tools.harness import (
+    DIARY,
     USERS,
     change,
     cluster_on,
@@ -19,14 +20,17 @@ from tests.workers.tools.harness import (
     hold_up,
     lay_out,
     mailboxes,
+    owned,
     problems,
     records,
     snapshots_of,
     waiting,
+    write_owned,
 )
 from workers.store.keys import pack_seq
-from workers.store.schema import APPLIED_NAME, CONFIRMED_NAME, SEQ_NAME
-from workers.store.snapshot import Snapshot, find_gaps, pin
+from workers.store.meta import APPLIED_NAME, CONFIRMED_NAME, SEQ_NAME
+from workers.store.moment import pin
+from workers.store.snapshot import Snapshot
 from workers.tools.backup import back_up
 
 REPOSITORY = Path(__file__).parents[3]
@@ -38,6 +42,7 @@ def data(tmp_path: Path) -> Path:
     with cluster_on(tmp_path / "data") as cluster:
         fill(cluster)
         hold_up(cluster)
+    write_owned(tmp_path / "data", DIARY)
     return tmp_path / "data"
 
 
@@ -66,6 +71,7 @@ def test_a_relay_can_go_on_from_the_copy(data: Path, tmp_path: Path) -> None:
     assert mailboxes(copy) == mailboxes(data)
     assert records(copy) == records(data)
     assert waiting(copy) == waiting(data)
+    assert owned(copy) == owned(data) == DIARY
     assert {path.name for path in copy.rglob("*") if path.is_file()} == {"data.mdb", "meta.json"}
     for path in copy.rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
@@ -164,13 +170,6 @@ def set_counter(data: Path, worker: int, name: bytes, value: int) -> None:
     change(data, worker, lambda txn, trees: txn.put(name, pack_seq(value), db=trees["meta"]))
 
 
-def test_stores_of_one_moment_have_no_gap(data: Path) -> None:
-    with snapshots_of(data) as snapshots:
-        assert list(find_gaps(snapshots)) == []
-        # Something was applied, and the word of it lost: that is no gap.
-        assert snapshots[0].applied(1) > snapshots[1].confirmed(0)
-
-
 @pytest.mark.parametrize(
     ("worker", "name", "older"),
     [
@@ -196,28 +195,6 @@ def test_a_gap_that_stays_is_told_of_the_copy(
     assert done.returncode == 1
     assert f"worker-{older} meta: is older than the other stores" in done.stdout
     assert mailboxes(tmp_path / "copy") == mailboxes(data)
-
-
-def test_snapshots_are_taken_again_until_they_are_of_one_moment(
-    data: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    taken: list[int] = []
-    real = Snapshot.confirmed
-
-    def confirmed(self: Snapshot, peer: int) -> int:
-        return 1 << 61 if len(taken) < 6 else real(self, peer)
-
-    def refresh(self: Snapshot, real: object = Snapshot.refresh) -> None:
-        taken.append(1)
-        assert callable(real)
-        real(self)
-
-    monkeypatch.setattr(Snapshot, "confirmed", confirmed)
-    monkeypatch.setattr(Snapshot, "refresh", refresh)
-    with snapshots_of(data) as snapshots:
-        assert pin(snapshots) == []
-
-    assert len(taken) >= 6
 
 
 def test_the_copy_is_of_the_moment_that_was_taken(tmp_path: Path) -> None:

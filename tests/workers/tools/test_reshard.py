@@ -15,7 +15,9 @@ import pytest
 
 from relay.bus.envelopes import Refused, Stored
 from relay.disk.layout import Layout, read_layout, write_layout
-from relay.errors import BootError
+from relay.errors import BootError, SettingsError
+from relay.extensions.contract import Extension, TreeSpec
+from relay.extensions.registry import Registry
 from relay.protocol.slots import shard_ranges, slot_of
 from relay.settings.tables import ServerSettings, Settings
 from tests.workers.shard.harness import ClusterHarness, ack, to_group, to_user
@@ -37,6 +39,7 @@ from tests.workers.tools.harness import (
     waiting,
 )
 from workers.store.keys import box_of, pack_seq, pack_slot
+from workers.tools import copying, takeover
 from workers.tools import reshard as reshard_module
 
 
@@ -201,8 +204,8 @@ class Killed(BaseException):
 
 
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reshard_module, "COMMIT_BYTES", 3000)
-    monkeypatch.setattr(reshard_module, "TAKEN_OVER_AT_ONCE", 5)
+    monkeypatch.setattr(copying, "COMMIT_BYTES", 3000)
+    monkeypatch.setattr(takeover, "TAKEN_OVER_AT_ONCE", 5)
 
 
 def test_killed_at_any_step_it_begins_again_and_nothing_is_lost_or_twice(
@@ -304,8 +307,8 @@ def test_a_process_that_really_dies_leaves_the_old_layout(tmp_path: Path) -> Non
     mail = mailboxes(data)
     script = (
         "import os, sys; from pathlib import Path; import msgspec;"
-        "from relay.settings.tables import Settings; from workers.tools import reshard;"
-        "reshard.COMMIT_BYTES = 3000;"
+        "from relay.settings.tables import Settings; from workers.tools import copying, reshard;"
+        "copying.COMMIT_BYTES = 3000;"
         "settings = msgspec.json.decode(sys.argv[2], type=Settings);"
         "steps = iter(range(4));"
         "reshard.reshard(Path(sys.argv[1]), settings,"
@@ -369,7 +372,7 @@ def test_a_disk_that_fills_meanwhile_is_refused_and_cleared(
         raise lmdb.DiskError("mdb_txn_commit: No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr(reshard_module, "_take_over", full)
+        patched.setattr(reshard_module, "take_over", full)
         refuse(data, 3, r"3 workers: .*No space left.*; nothing has changed")
     assert not (data / "gen-2").exists()
 
@@ -438,6 +441,19 @@ def test_an_outbox_entry_for_nobody_is_refused(tmp_path: Path) -> None:
     )
 
     refuse(data, 3, "worker 0 has an entry for worker 9")
+
+
+def test_an_extension_whose_trees_cannot_be_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = filled(tmp_path / "data", 2)
+    bad = Extension(name="diary", trees=(TreeSpec(name="my notes"),))
+    monkeypatch.setattr(reshard_module, "load", lambda modules: Registry([bad]))
+
+    with pytest.raises(SettingsError, match="diary names a tree 'my notes'"):
+        lay_out(data, 3)
+
+    assert read_layout(data) == Layout(generation=1, workers=2)
 
 
 # --- the process ---

@@ -1,0 +1,1 @@
+"""What clients may ask for beyond the core; each extension is one module of this package."""

@@ -1,0 +1,263 @@
+"""What an extension is: one module, whose `EXTENSION` says all that the relay must know of it.
+
+A request that the tag table names comes to the extension's half in the front, or goes on to its
+half in the worker that owns a user or group. The two halves speak through three envelopes, whose
+bodies are the extension's own: `Ask` (front to worker), `Tell` (worker to front) and `Carry`
+(worker to worker, durable). What it keeps lies in trees of its own, in the same batches as everything else.
+
+A desk is how a half reaches the relay: an extension imports neither the front nor the workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from relay.bus.envelopes import SendToGroup, SendToUser
+from relay.protocol.request import Correlation, Decode, RequestKey
+from relay.settings.tables import Settings
+
+Send = SendToUser | SendToGroup
+
+
+class Asker(NamedTuple):
+    """Who asked, and what the answer must repeat (E2).
+
+    `session` is its number at its front. `user` is its local part, empty before login. `front` is
+    the front's identity on the bus; at the front itself it is empty.
+    """
+
+    session: int
+    user: str
+    correlation: Correlation
+    front: bytes = b""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True):
+    """One kind of request: how it is read, when it may come, and who answers it.
+
+    `decode` is given the frame's elements as raw JSON and returns the body; it raises `FrameError`.
+    `worker_of` is given the asking user and the body, and returns the user or group whose worker
+    answers; the body is sent there as msgpack. Without it the half in the front answers.
+    """
+
+    decode: Decode
+    before_login: bool = False
+    worker_of: Callable[[str, Any], str] | None = None
+
+
+class TreeSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """A tree of an extension: its items belong to users or groups, and move with them.
+
+    `name` is unique within the extension. `grows` says that every key ends in 8 bytes of a sequence
+    number that is higher than all before it, as of a history.
+    """
+
+    name: str
+    grows: bool = False
+
+
+class Refuse(NamedTuple):
+    """A step's verdict: the send is not stored; its author gets this error (PROTOCOL section 5)."""
+
+    code: int
+    reason: str
+
+
+class Suppress(NamedTuple):
+    """A step's verdict: the author gets ack 1, a repeat is recognised, and nobody gets the message.
+
+    For a group: none of its members.
+    """
+
+
+Verdict = Refuse | Suppress
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True):
+    """A step of an extension in the pipeline of sends (PROTOCOL 2.3.2).
+
+    It comes right behind the step `after` of the core, or before all of them where that is empty.
+    `judge` is given the worker half and the send, and returns None to let it go on.
+    """
+
+    after: str
+    judge: Callable[[Any, Send], Verdict | None]
+
+
+class OwnedTree(Protocol):
+    """A tree, as its extension sees it: items of users and groups that this worker owns.
+
+    What is written is part of the open batch: durable before anything that it says leaves (I1).
+    """
+
+    def get(self, owner: str, key: bytes) -> bytes | None:
+        """Return the value of `key` of `owner`, None where there is none."""
+
+    def put(self, owner: str, key: bytes, value: bytes) -> None:
+        """Set it. An owner and a key may have 400 bytes together; ValueError for more."""
+
+    def pop(self, owner: str, key: bytes) -> bytes | None:
+        """Remove it and return what it was."""
+
+    def scan(self, owner: str, first: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Yield (key, value) of `owner` in order of keys, from the key `first` on.
+
+        Do not write to what is still to come while iterating.
+        """
+
+
+class FrontDesk(Protocol):
+    """What the half of an extension in a front may do."""
+
+    @property
+    def settings(self) -> Settings:
+        """The relay's settings as they are now."""
+
+    @property
+    def table(self) -> Any:
+        """The extension's own settings as they are now; None where it has none."""
+
+    @property
+    def capabilities(self) -> Sequence[str]:
+        """What a login may be granted (E1)."""
+
+    def now_ms(self) -> int:
+        """Return the time since 1970 in ms."""
+
+    def answer(self, asker: Asker, frame: bytes) -> None:
+        """Write the answer to a request; `relay.protocol.request` makes frames that repeat tags."""
+
+    def refuse(self, asker: Asker, code: int, reason: str) -> None:
+        """Answer with an `error` frame."""
+
+    def write(self, session: int, frame: bytes) -> None:
+        """Write a frame to a session, behind its `q`; nothing happens where it has gone."""
+
+    def ask(self, asker: Asker, owner: str, body: object) -> None:
+        """Have the half in the worker that owns `owner` asked, with `body` as msgpack.
+
+        Asked again of the worker's successor if it dies: what it does must bear a repeat.
+        """
+
+    def count(self, what: str, times: int = 1) -> None:
+        """Count something, as `NAME.what` in the front's counters."""
+
+
+class ShardDesk(Protocol):
+    """What the half of an extension in a worker may do, within the open batch."""
+
+    @property
+    def settings(self) -> Settings:
+        """The relay's settings as they are now."""
+
+    @property
+    def table(self) -> Any:
+        """The extension's own settings as they are now; None where it has none."""
+
+    def now_ms(self) -> int:
+        """Return the batch's time since 1970 in ms."""
+
+    def next_seq(self) -> int:
+        """Return a number higher than any that this worker gave out before."""
+
+    def tree(self, name: str) -> OwnedTree:
+        """Return one of the trees that the extension has named."""
+
+    def owns(self, local: str) -> bool:
+        """Tell whether this worker owns a user or group."""
+
+    def members(self, group: str) -> Sequence[str]:
+        """Return the members of a group that this worker owns; empty where there is no such."""
+
+    def answer(self, asker: Asker, frame: bytes) -> None:
+        """Write the answer to a request, once the batch is committed."""
+
+    def refuse(self, asker: Asker, code: int, reason: str) -> None:
+        """Answer with an `error` frame."""
+
+    def tell(self, user: str, body: object) -> bool:
+        """Tell the half in the front that holds the user's session; False where he has none."""
+
+    def carry(self, owner: str, body: object) -> None:
+        """Have the half in the worker that owns `owner` do something durable, once.
+
+        It is kept until that worker has stored what it did (`WorkerHalf.carried`).
+        """
+
+    def count(self, what: str, times: int = 1) -> None:
+        """Count something, as `NAME.what` in the worker's counters."""
+
+
+class FrontHalf:
+    """The half of an extension in a front; it keeps nothing that must last."""
+
+    def __init__(self, desk: FrontDesk) -> None:
+        self.desk = desk
+
+    def requested(self, asker: Asker, body: Any) -> None:
+        """Answer a request that came for this half."""
+        raise NotImplementedError(f"{type(self).__name__} takes no requests")
+
+    def told(self, session: int, body: bytes) -> None:
+        """Take what the half in a worker said, msgpack as it packed it."""
+        raise NotImplementedError(f"{type(self).__name__} is told nothing")
+
+    def opened(self, session: int, user: str) -> None:
+        """A login has succeeded, perhaps a repeated one."""
+
+    def closed(self, session: int, user: str) -> None:
+        """A session that was opened has ended."""
+
+
+class WorkerHalf:
+    """The half of an extension in a worker. What it does is part of the worker's batches.
+
+    It must bear repeats, and no state of it may be in memory alone that cannot be lost.
+    """
+
+    def __init__(self, desk: ShardDesk) -> None:
+        self.desk = desk
+
+    def asked(self, asker: Asker, body: bytes) -> None:
+        """Answer a request, whose body is msgpack."""
+        raise NotImplementedError(f"{type(self).__name__} takes no requests")
+
+    def carried(self, owner: str, body: bytes) -> None:
+        """Do what a half in another worker, or this one, has sent for `owner`; once."""
+        raise NotImplementedError(f"{type(self).__name__} is sent nothing")
+
+    def opened(self, user: str) -> None:
+        """A user's session is served from here on; also after the worker was restarted."""
+
+    def closed(self, user: str) -> None:
+        """A user has no session any more."""
+
+    def stored(self, send: Send) -> None:
+        """A message was stored; a group's by the worker that owns the group."""
+
+    def acked(self, author: str, group: str, message_id: str, acker: str, level: int) -> None:
+        """A recipient's level has risen; `group` is empty for a 1-1 message."""
+
+    def swept(self) -> None:
+        """Once a second, for what must expire; a bounded piece of work."""
+
+
+class Extension(msgspec.Struct, frozen=True, kw_only=True):
+    """All that the relay knows of an extension.
+
+    `name` is lower case; it is its table in the settings and the prefix of its counters and trees.
+    `grants` are the capabilities of E1 that it makes possible. `settings` is its table, a Struct
+    whose fields all have defaults.
+    """
+
+    name: str
+    grants: tuple[str, ...] = ()
+    requests: Mapping[RequestKey, Request] = msgspec.field(default_factory=dict)
+    front: Callable[[FrontDesk], FrontHalf] | None = None
+    worker: Callable[[ShardDesk], WorkerHalf] | None = None
+    trees: tuple[TreeSpec, ...] = ()
+    steps: tuple[Step, ...] = ()
+    settings: type[msgspec.Struct] | None = None

@@ -1,0 +1,34 @@
+"""What a store keeps of itself, in its tree `meta`: whose it is, and its counters by name.
+
+Two names more are the journal's (workers.store.journal).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from relay.disk.layout import DATA_FORMAT
+
+SEQ_NAME: Final = b"seq"
+FORGOTTEN_NAME: Final = b"forgotten"
+MARK_NAME: Final = b"mark"
+APPLIED_NAME: Final = b"applied:%d"
+CONFIRMED_NAME: Final = b"confirmed:%d"
+
+
+class Mark(msgspec.Struct, frozen=True):
+    """Which store this is, written in it: one in another's place is told from the right one."""
+
+    generation: int
+    workers: int
+    index: int
+    format: int = DATA_FORMAT
+
+    def __str__(self) -> str:
+        return f"worker {self.index} of {self.workers}, generation {self.generation}"
+
+
+encode_mark = msgspec.json.Encoder().encode
+decode_mark = msgspec.json.Decoder(Mark).decode
