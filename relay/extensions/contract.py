@@ -3,7 +3,8 @@
 A request that the tag table names comes to the extension's half in the front, or goes on to its
 half in the worker that owns a user or group. The two halves speak through three envelopes, whose
 bodies are the extension's own: `Ask` (front to worker), `Tell` (worker to front) and `Carry`
-(worker to worker, durable). What it keeps lies in trees of its own, in the same batches as everything else.
+(worker to worker, durable). What it keeps lies in trees of its own, in the same batches as
+everything else.
 
 A desk is how a half reaches the relay: an extension imports neither the front nor the workers.
 """
