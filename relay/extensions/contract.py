@@ -262,3 +262,9 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True):
     trees: tuple[TreeSpec, ...] = ()
     steps: tuple[Step, ...] = ()
     settings: type[msgspec.Struct] | None = None
+
+    def table_of(self, settings: Settings) -> Any:
+        """Return the extension's own settings within the relay's; None where it has none."""
+        if self.settings is None:
+            return None
+        return msgspec.convert(settings.extensions.get(self.name, {}), self.settings)
