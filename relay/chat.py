@@ -1,8 +1,6 @@
 """`python -m relay.chat`: the terminal chat (relay.client.chat)."""
 
-import sys
-
-from relay.client.chat import main
+from relay.client.chat import command
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command(prog_name="python -m relay.chat")

@@ -10,13 +10,17 @@ RelayError
  +- MailboxFull     nobody's: a mailbox is at its limit (its sender is refused)
  +- JidError        the client's: not an address
  +- FrameError      the client's: answered with an `error` frame, the connection stays open
- +- ClientError     what relay.client tells the programs that use it (relay.client.protocol)
+ +- ClientError     what relay.client tells the programs that use it; its kinds are in
+                    relay.client.errors
 
 Anything else that escapes is a bug of ours: it crashes the process it is in, and the supervisor
 starts that process again.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
+
+# Mistakes in one line of the log; a file has more of them only where it is another kind of file.
+_MOST_SHOWN: Final = 5
 
 
 class RelayError(Exception):
@@ -24,7 +28,18 @@ class RelayError(Exception):
 
 
 class SettingsError(RelayError):
-    """The operator gave something unusable; the line names where, what, and what is allowed."""
+    """The operator gave something unusable; a line names where, what, and what is allowed.
+
+    `problems` are all mistakes that were found, one line each. `str(error)` is one line all the
+    same, with the first few of them.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        shown = [*problems[:_MOST_SHOWN]]
+        if len(problems) > _MOST_SHOWN:
+            shown.append(f"and {len(problems) - _MOST_SHOWN} more mistakes")
+        super().__init__("; ".join(shown))
+        self.problems = problems
 
 
 class BootError(RelayError):
@@ -87,3 +102,7 @@ class FrameError(RelayError):
         error = cls(refusal.code, refusal.reason)
         error.refusal = refusal
         return error
+
+
+class ClientError(RelayError):
+    """Base of what a client raises for reasons outside the calling program."""

@@ -1,4 +1,4 @@
-"""What the connections of a front share: settings, codec, links, timers, and each other by number."""
+"""What the connections of a front share: settings, codec, links, timers, and who is there."""
 
 from __future__ import annotations
 
@@ -24,6 +24,9 @@ class Client(Protocol):
     """A connection, as the rest of the front sees it."""
 
     session: Session
+
+    def __hash__(self) -> int:
+        """Return what tells it from the others."""
 
     def take(self) -> None:
         """Do what the session wants done, after something was fed to it."""

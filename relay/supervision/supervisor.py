@@ -45,8 +45,9 @@ from relay.process.control import (
 )
 from relay.process.exitcodes import CANNOT_BOOT
 from relay.protocol.slots import shard_ranges
+from relay.settings.check import check_config, report
 from relay.settings.commandline import Sources, parse_arguments
-from relay.settings.load import apply_live
+from relay.settings.reload import apply_live
 from relay.settings.tables import Settings
 from relay.supervision.child import Child, Role, start_resharding
 from relay.supervision.claims import DataClaim, claim_port, make_run_dir, remove_run_dir
@@ -606,9 +607,14 @@ def main(argv: list[str]) -> int:
     os.umask(0o077)  # what is stored here is nobody else's business
     try:
         sources = parse_arguments(argv)
+        if sources.check_only:
+            return check_config(sources, load_groups)
         settings = sources.load()
         log.configure(settings.log.format, settings.log.level, process="supervisor")
         return asyncio.run(_supervise(sources, settings))
+    except SettingsError as error:
+        report(error.problems, "supervisor.py")
+        return 2
     except RelayError as error:
-        sys.stderr.write(f"supervisor.py: {error}\n")
-        return 2 if isinstance(error, SettingsError) else 1
+        report([str(error)], "supervisor.py")
+        return 1
