@@ -60,7 +60,7 @@ class Session:
         self.answers = Answers(number, self.out)
         self.deliveries = Deliveries(number, self.login, self.answers, self.out)
         self.limits = Limits(settings.limits)
-        self._backlog = Backlog()
+        self._backlog = Backlog(self.out)
 
     def adopt(self, settings: Settings) -> None:
         """Go by other settings from here on; a queue that is being sent keeps its frame size."""
@@ -179,7 +179,7 @@ class Session:
 
     def _log_in(self, auth: Auth, now_ms: int) -> None:
         if self.login.ask(auth, now_ms):
-            self._backlog.hold |= Hold.LOGIN
+            self._backlog.add_hold(Hold.LOGIN)
         else:
             self._fail_auth(405, "this connection is logged in as another user")
 
@@ -226,7 +226,7 @@ class Session:
             self.receive(backlog.pop(), now_ms=now_ms)
         backlog.ease()
         if (not backlog or answers.is_full) and login.is_settled:
-            backlog.hold &= ~Hold.LOGIN
+            backlog.drop_hold(Hold.LOGIN)
 
     # ------------------------------------------------------------------------ from the worker
 
