@@ -2,7 +2,7 @@
 
 import sys
 
-from relay.loadgen.main import main
+from relay.loadgen.cli.commands import main
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
