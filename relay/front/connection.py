@@ -103,12 +103,14 @@ class Connection(asyncio.Protocol):
 
     def _read(self, data: bytes) -> None:
         """Take frames, as many as one turn may; the rest is kept for the next one."""
-        now_ms = clock.now_ms()
+        now_ms, out = clock.now_ms(), self.session.out
         for frame in self._ws.split(data, max_frames=MAX_FRAMES, max_bytes=MAX_FRAME_BYTES):
             if isinstance(frame, bytes):
                 self._text(frame, now_ms)
             else:
                 self._heard(self._ws.feed(frame.raw))
+            if out.has_news:
+                self.take()
         self.take()
 
     def read_on(self) -> None:
@@ -277,6 +279,7 @@ class Connection(asyncio.Protocol):
             notes, out.notes = out.notes, []
             for note in notes:
                 self._hub.extensions.take(self.session, note)
+            self.session.go_on(clock.now_ms())
             self.take()
         if out.closing is not None:
             closing, out.closing = out.closing, None

@@ -206,7 +206,7 @@ class Session:
         self._fail_auth(code, reason, retry_after_s)
         self.deliveries.write_late()
         self.deliveries.steer()
-        self._go_on(now_ms)
+        self.go_on(now_ms)
 
     def ended_elsewhere(self) -> None:
         """The same user and device logged in elsewhere (R27)."""
@@ -219,10 +219,14 @@ class Session:
             self.deliveries.renew(awaits_page=self.login.stage is Stage.QUEUE)
             self.deliveries.steer()
 
-    def _go_on(self, now_ms: int) -> None:
-        """Take the frames that had to wait, until the next login or too many sends."""
+    def go_on(self, now_ms: int) -> None:
+        """Take the frames that had to wait, until the next login or too many sends.
+
+        Or until something is noted, so that what it is answered comes before later frames: then to
+        be called again.
+        """
         backlog, answers, login = self._backlog, self.answers, self.login
-        while backlog and login.is_settled and not answers.is_full:
+        while backlog and login.is_settled and not answers.is_full and not self.out.notes:
             self.receive(backlog.pop(), now_ms=now_ms)
         backlog.ease()
         if (not backlog or answers.is_full) and login.is_settled:
@@ -240,7 +244,7 @@ class Session:
             self.deliveries.write_late()
         self.deliveries.steer()
         if page.last:
-            self._go_on(now_ms)
+            self.go_on(now_ms)
 
     # -------------------------------------------------------------------------------- sending
 
@@ -264,7 +268,7 @@ class Session:
             for entry in pending.receipts:
                 self.deliveries.write(entry)
         if self.answers.ease():
-            self._go_on(self._backlog.came_ms)
+            self.go_on(self._backlog.came_ms)
 
     def _acked(self, ack: Ack) -> None:
         acked = Acked(

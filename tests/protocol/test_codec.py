@@ -189,7 +189,9 @@ def test_r1_sheet_notation_means_the_same_as_json() -> None:
     assert decode(f"[Msg,{{'id':'{ID}','ack':2,'to':'{BOB}','from':'{ALICE}'}}]") == decode(
         ["Msg", {"id": ID, "ack": 2, "to": BOB, "from": ALICE}]
     )
-    assert decode(f"[auth,{{'type':'new'}},{{'remoteJid':'{ALICE}'}}]") == Auth(ALICE, False, False)
+    assert decode(f"[auth,{{'type':'new'}},{{'remoteJid':'{ALICE}'}}]") == Auth(
+        ALICE, resume=False, caps=None
+    )
 
 
 def test_r1_sheet_notation_is_never_evaluated() -> None:
