@@ -36,15 +36,16 @@ from relay.disk.groupfile import load_groups
 from relay.disk.layout import read_layout
 from relay.errors import BootError, DiskError, StoreWriteError
 from relay.process.control import (
+    ChildReady,
     GroupsChanged,
     Heartbeat,
     PeerGone,
-    Ready,
     SettingsChanged,
     Stop,
     TopologyChanged,
 )
-from relay.process.place import Place, settle
+from relay.process.place import Place
+from relay.process.run import settle
 from relay.protocol.slots import shard_ranges
 from relay.settings.tables import Settings
 from workers.mishaps import Mishaps, fingerprint
@@ -165,7 +166,7 @@ class Worker:
     def run(self) -> None:
         """Serve until the supervisor says stop or is gone."""
         self._check_room()
-        self._place.control.send(Ready(self._endpoint))
+        self._place.control.send(ChildReady(self._endpoint))
         settle()
         self._log.info("worker.started", sessions=0)
         try:

@@ -16,15 +16,16 @@ from relay.front.hub import TICK_MS, Hub
 from relay.front.links import Links
 from relay.front.listener import Listener
 from relay.process.control import (
+    ChildReady,
     GroupsChanged,
     PeerGone,
-    Ready,
     SettingsChanged,
     Stop,
     TopologyChanged,
 )
 from relay.process.duties import Duties
-from relay.process.place import Place, settle
+from relay.process.place import Place
+from relay.process.run import settle
 from relay.settings.tables import Settings
 
 # How fast to stop when nobody says: the supervisor is gone, and its successor wants the port.
@@ -85,7 +86,7 @@ class Front:
 
     async def _serve(self) -> None:
         await self._listener.listen()
-        self._place.control.send(Ready())
+        self._place.control.send(ChildReady())
         settle()
         self.tick()
         self._do_duties()

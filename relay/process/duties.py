@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from relay import log
-from relay.process.control import ChildEnd, Heartbeat
+from relay.process.channel import ChildEnd
+from relay.process.control import Heartbeat
 
 COUNTERS_MS = 60_000
 

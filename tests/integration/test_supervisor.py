@@ -592,6 +592,9 @@ def test_sighup_takes_new_groups(relay: Relay) -> None:
 
     poll_for("the reload", lambda: bool(events(relay, "groups.reloaded")))
     assert len(run_dir_groups(relay)[GROUP]["participants"]) == 2
+    [line] = events(relay, "groups.reloaded")
+    assert (line["added"], line["removed"], line["changed"]) == (0, 0, 1)
+    assert line["names"] == [f"changed {GROUP}"]
 
 
 def test_sighup_refuses_bad_groups_whole_and_keeps_the_old(relay: Relay) -> None:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 import pytest
 from structlog.testing import capture_logs
 
-from relay.process.control import Heartbeat, SupervisorEnd, child_end, supervisor_end
+from relay.process.channel import SupervisorEnd, child_end, supervisor_end
+from relay.process.control import Heartbeat
 from relay.process.duties import COUNTERS_MS, Duties
 
 

@@ -12,7 +12,9 @@ import pytest
 from relay.errors import BootError
 from relay.supervision.claims import (
     MAX_RUN_DIR_BYTES,
+    PREDECESSOR_S,
     RUN_DIR_PREFIX,
+    Claims,
     DataClaim,
     claim_port,
     make_run_dir,
@@ -200,3 +202,63 @@ def test_a_run_directory_is_short_though_the_usual_place_is_long(
             longest.bind(str(path / "w255-9999999999.sock"))
     finally:
         remove_run_dir(path)
+
+
+# --- all of it ---
+
+
+def left_behind_by_a_kill(tmp_path: Path) -> Path:
+    """Have the data directory as a killed supervisor leaves it; return its run directory."""
+    killed = tmp_path / f"{RUN_DIR_PREFIX}killed"
+    killed.mkdir()
+    (tmp_path / "lock").write_text(json.dumps({"pid": 1, "run_dirs": [str(killed)]}) + "\n")
+    return killed
+
+
+def test_all_that_is_held_is_given_back_at_once(tmp_path: Path) -> None:
+    killed = left_behind_by_a_kill(tmp_path)
+    claims = Claims(tmp_path, now_s=0.0)
+    found = claims.claim_port("127.0.0.1", 0, now_s=0.0)
+    assert found
+    run_dir = claims.make_run_dir()
+    note = json.loads((tmp_path / "lock").read_bytes())
+    assert note["run_dirs"] == [str(run_dir), str(killed)]
+
+    claims.release()
+
+    assert not run_dir.exists()
+    assert not killed.exists()
+    successor = Claims(tmp_path, now_s=0.0)
+    assert successor.claim_port(*found, now_s=0.0) == found
+    successor.release()
+
+
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody else holds."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_a_port_in_use_is_refused_at_once(tmp_path: Path, taken: int) -> None:
+    claims = Claims(tmp_path, now_s=0.0)
+
+    with pytest.raises(BootError, match="in use"):
+        claims.claim_port("127.0.0.1", taken, now_s=0.0)
+
+    claims.release()
+
+
+def test_what_a_killed_supervisor_left_may_hold_the_port_for_a_while(
+    tmp_path: Path, taken: int
+) -> None:
+    left_behind_by_a_kill(tmp_path)
+    claims = Claims(tmp_path, now_s=100.0)
+
+    assert claims.claim_port("127.0.0.1", taken, now_s=100.0 + PREDECESSOR_S) is None
+    with pytest.raises(BootError, match="in use"):
+        claims.claim_port("127.0.0.1", taken, now_s=100.1 + PREDECESSOR_S)
+
+    claims.release()
