@@ -242,7 +242,10 @@ class Codec:
             return self._tagged(payload[found.end() :], prefix, user, now_s)
         except FrameError as error:
             # A request that named itself gets that name back (E2).
-            raise FrameError.of(error.refusal._replace(tag=prefix, prefix=prefix)) from None
+            refusal = error.refusal
+            if not refusal.prefix:
+                refusal = refusal._replace(tag=prefix, prefix=prefix)
+            raise FrameError.of(refusal) from None
 
     def _tagged(self, payload: bytes, prefix: str, user: str, now_s: int) -> Stanza:
         if not self._is_flat(payload) and self._is_deep(payload):
@@ -445,8 +448,8 @@ def _request(
         correlation = Correlation(prefix, tag_of(parts))
         body = row.decode(parts)
     except FrameError as error:
-        # Its own name, where it has one and that is not what is wrong (E2).
-        raise FrameError.of(error.refusal._replace(tag=correlation.tag or key[0])) from None
+        named = correlation.tag or prefix or key[0]
+        raise FrameError.of(error.refusal._replace(tag=named, prefix=prefix)) from None
     return ExtensionRequest(row.owner, key, body, correlation, row.before_login, is_json=True)
 
 
