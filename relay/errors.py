@@ -17,7 +17,7 @@ Anything else that escapes is a bug of ours: it crashes the process it is in, an
 starts that process again.
 """
 
-from typing import Final
+from typing import Final, NamedTuple
 
 # Mistakes in one line of the log; a file has more of them only where it is another kind of file.
 _MOST_SHOWN: Final = 5
@@ -70,30 +70,38 @@ class JidError(RelayError, ValueError):
     """The text is no jid of the kind asked for (PROTOCOL R11)."""
 
 
-class FrameError(RelayError):
-    """A frame, or one message element of it, that is refused with an `error` frame.
+class Refusal(NamedTuple):
+    """Why a frame, or one message element of it, is refused: what its `error` frame says.
 
-    `code` is one of PROTOCOL section 5. `tag` and `message_id` are empty where unknown.
-    `retry_after_s` goes with 429 and 503. `is_of_shape` is false where the shape is right, and what
-    it holds is not: a rate limit comes between the two (PROTOCOL 2.3.2).
+    `code` is one of PROTOCOL section 5. `tag` (the frame's, or the name that a request gave
+    itself), `message_id` and `prefix` (E2) are empty where unknown. `retry_after_s` goes with 429
+    and 503.
+    `of_content` is true where the shape is right, and what it holds is not: a rate limit comes
+    between the two (2.3.2).
     """
 
-    def __init__(
-        self,
-        code: int,
-        reason: str,
-        *,
-        tag: str = "",
-        message_id: str = "",
-        retry_after_s: float | None = None,
-    ) -> None:
+    code: int
+    reason: str
+    tag: str = ""
+    message_id: str = ""
+    retry_after_s: float | None = None
+    prefix: str = ""
+    of_content: bool = False
+
+
+class FrameError(RelayError):
+    """A frame is refused with an `error` frame; `refusal`, which never changes, says how."""
+
+    def __init__(self, code: int, reason: str, *, tag: str = "", message_id: str = "") -> None:
         super().__init__(reason)
-        self.code = code
-        self.reason = reason
-        self.tag = tag
-        self.message_id = message_id
-        self.retry_after_s = retry_after_s
-        self.is_of_shape = True
+        self.refusal = Refusal(code, reason, tag, message_id)
+
+    @classmethod
+    def of(cls, refusal: Refusal) -> "FrameError":
+        """Return the error that carries `refusal`."""
+        error = cls(refusal.code, refusal.reason)
+        error.refusal = refusal
+        return error
 
 
 class ClientError(RelayError):

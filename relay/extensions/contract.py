@@ -3,7 +3,8 @@
 A request that the tag table names comes to the extension's half in the front, or goes on to its
 half in the worker that owns a user or group. The two halves speak through three envelopes, whose
 bodies are the extension's own: `Ask` (front to worker), `Tell` (worker to front) and `Carry`
-(worker to worker, durable). What it keeps lies in trees of its own, in the same batches as everything else.
+(worker to worker, durable). What it keeps lies in trees of its own, in the same batches as
+everything else.
 
 A desk is how a half reaches the relay: an extension imports neither the front nor the workers.
 """
@@ -17,7 +18,8 @@ import msgspec
 
 from relay.bus.envelopes import SendToGroup, SendToUser
 from relay.protocol.request import Correlation, Decode, RequestKey
-from relay.settings.tables import Settings
+from relay.settings.rows import Table
+from relay.settings.tables import Settings, extension_settings
 
 Send = SendToUser | SendToGroup
 
@@ -249,8 +251,7 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True):
     """All that the relay knows of an extension.
 
     `name` is lower case; it is its table in the settings and the prefix of its counters and trees.
-    `grants` are the capabilities of E1 that it makes possible. `settings` is its table, a Struct
-    whose fields all have defaults.
+    `grants` are the capabilities of E1 that it makes possible. `settings` is its table.
     """
 
     name: str
@@ -260,4 +261,10 @@ class Extension(msgspec.Struct, frozen=True, kw_only=True):
     worker: Callable[[ShardDesk], WorkerHalf] | None = None
     trees: tuple[TreeSpec, ...] = ()
     steps: tuple[Step, ...] = ()
-    settings: type[msgspec.Struct] | None = None
+    settings: type[Table] | None = None
+
+    def table_of(self, settings: Settings) -> Any:
+        """Return the extension's own settings within the relay's; None where it has none."""
+        if self.settings is None:
+            return None
+        return extension_settings(settings, self.name, self.settings)

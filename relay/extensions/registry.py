@@ -9,12 +9,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Final
 
-import msgspec
-
 import relay.extensions
 from relay.errors import SettingsError
 from relay.extensions.contract import Extension, Request
 from relay.protocol.request import RequestKey, RequestRow
+from relay.settings.rows import Table
 
 # Tags of the core: an extension may have kinds of `action`, which only "set" and texts are.
 _CORE_TAGS: Final = frozenset({"auth", "Msg", "MsgInfo"})
@@ -59,7 +58,7 @@ class Registry:
         self.extensions[name] = extension
 
     @property
-    def tables(self) -> Mapping[str, type[msgspec.Struct]]:
+    def tables(self) -> Mapping[str, type[Table]]:
         """The settings table of each extension that has one, by its name."""
         return {
             name: extension.settings
@@ -88,7 +87,7 @@ def load(modules: tuple[str, ...] = ()) -> Registry:
         raise SettingsError(f"server.extensions: {error}") from None
 
 
-def tables_of(modules: Sequence[str]) -> Mapping[str, type[msgspec.Struct]]:
+def tables_of(modules: Sequence[str]) -> Mapping[str, type[Table]]:
     """Return the settings tables of the extensions that are loaded with `modules`."""
     return load(tuple(modules)).tables
 

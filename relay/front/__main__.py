@@ -2,7 +2,7 @@
 
 import sys
 
-from relay.front.listener import main
+from relay.front.front import main
 from relay.process.run import run
 
 if __name__ == "__main__":

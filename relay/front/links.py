@@ -57,14 +57,20 @@ class DeliverToSome(NamedTuple):
 FromWorker = ToFront | DeliverToSome
 
 
+class _Worker(NamedTuple):
+    """An incarnation of a worker: where it listens, and the socket to there."""
+
+    address: WorkerAddress
+    socket: zmq.Socket[bytes]
+
+
 class WorkerLink:
     """The link with the worker of one shard, whichever incarnation serves it."""
 
-    def __init__(self, bus: Bus, index: int, max_bytes: int) -> None:
-        self._bus = bus
+    def __init__(self, links: Links, index: int, max_bytes: int) -> None:
+        self._links = links
         self.index = index
-        self._address: WorkerAddress | None = None
-        self._socket: zmq.Socket[bytes] | None = None
+        self._worker: _Worker | None = None  # while it is there
         self._incoming = Incoming()
         self._unread: Iterator[FromWorker] = iter(())  # of the batch that came last
         self._reads_soon = False
@@ -83,7 +89,7 @@ class WorkerLink:
     @property
     def address(self) -> WorkerAddress | None:
         """Where the worker listens, None while it is away."""
-        return self._address
+        return self._worker.address if self._worker else None
 
     def request(self, envelope: ToWorker, *, durable: bool) -> None:
         """Send with this turn's batch; if `durable` also to the next incarnation, if need be."""
@@ -91,7 +97,7 @@ class WorkerLink:
         if durable:
             self._durable.append(envelope)
         if type(envelope) is SendToUser:
-            self._bus.direct_messages += 1
+            self._links.direct_messages += 1
             self._frame_bytes += len(envelope.frame)
             self._work += 1
         elif type(envelope) is SendToGroup:
@@ -121,27 +127,26 @@ class WorkerLink:
         self._outgoing.restart()
         self.is_full = False
         self._incoming.restart()
-        self._address = address
-        self._socket = connect_dealer(
-            self._bus.context, address.endpoint, identity=self._bus.identity
+        socket = connect_dealer(
+            self._links.context, address.endpoint, identity=self._links.identity
         )
-        self._bus.loop.add_reader(self._socket.fileno(), self._readable)
+        self._worker = _Worker(address, socket)
+        self._links.loop.add_reader(socket.fileno(), self._readable)
         announce(self)
         self.flush()
         for envelope in repeated:
             self.request(envelope, durable=True)
         if not self.is_full:
-            self._bus.has_room(self)
+            self._links.has_room(self)
 
     def disconnect(self) -> None:
         """Let go of the worker; requests are gathered for its successor."""
         # What they answer was confirmed with them, and is not asked again.
-        self._bus.receive(self._unread, math.inf)
-        self._address = None
-        if self._socket is not None:
-            self._bus.loop.remove_reader(self._socket.fileno())
-            self._socket.close()
-            self._socket = None
+        self._links.receive(self._unread, math.inf)
+        if self._worker is not None:
+            self._links.loop.remove_reader(self._worker.socket.fileno())
+            self._worker.socket.close()
+            self._worker = None
 
     def flush(self) -> None:
         """Send what was gathered as one batch."""
@@ -149,12 +154,13 @@ class WorkerLink:
         items, durable = self._items, tuple(self._durable)
         self._items, self._durable = [], []
         work, self._work, self._frame_bytes = self._work, 0, 0
-        if self._socket is None or self._address is None:
+        worker = self._worker
+        if worker is None:
             # The rest is told anew when the sessions are announced.
             items = list(durable)
             if not items:
                 return
-        incarnation = self._address.incarnation if self._address else 0
+        incarnation = worker.address.incarnation if worker else 0
         payload = envelopes.encode(
             WorkerBatch(
                 incarnation, self._outgoing.next_number, self._incoming.report(), work, items
@@ -163,10 +169,10 @@ class WorkerLink:
         # An empty batch only confirms, and is not confirmed itself.
         self._outgoing.sent(len(payload) if items else 0, durable)
         self.is_full = self._outgoing.is_full
-        if self._socket is not None:
-            self._socket.send(payload, zmq.DONTWAIT)
+        if worker is not None:
+            worker.socket.send(payload, zmq.DONTWAIT)
             # FD is edge-triggered, and sending may have consumed the edge of what came meanwhile.
-            if int(self._socket.get(zmq.EVENTS)) & zmq.POLLIN:
+            if int(worker.socket.get(zmq.EVENTS)) & zmq.POLLIN:
                 self._read_soon()
 
     def _note_refusals(self, batch: FrontBatch) -> None:
@@ -182,7 +188,7 @@ class WorkerLink:
     def _mark(self) -> None:
         if not self._is_dirty:
             self._is_dirty = True
-            self._bus.flush_soon(self)
+            self._links.flush_soon(self)
 
     def _readable(self) -> None:
         if not self._reads_soon:  # once a turn
@@ -191,17 +197,17 @@ class WorkerLink:
     def _read_soon(self) -> None:
         if not self._reads_soon:
             self._reads_soon = True
-            self._bus.loop.call_soon(self._read)
+            self._links.loop.call_soon(self._read)
 
     def _read(self) -> None:
         """Take what has come, as much as one turn may; the rest in the next turn."""
         self._reads_soon = False
         ends_s = time.perf_counter() + _MAX_READ_S
-        while self._bus.receive(self._unread, ends_s):
-            if self._socket is None:
+        while self._links.receive(self._unread, ends_s):
+            if self._worker is None:
                 return
             try:
-                payload = self._socket.recv(zmq.DONTWAIT)
+                payload = self._worker.socket.recv(zmq.DONTWAIT)
             except zmq.Again:
                 return
             self._take(payload)
@@ -223,7 +229,7 @@ class WorkerLink:
             self._forget_refusals(confirmed)
         self._unread = _in_pieces(batch.items)
         if was_full and not self.is_full:
-            self._bus.has_room(self)
+            self._links.has_room(self)
         if self._incoming.owes(self._confirm_every):
             self._mark()
 
@@ -238,7 +244,7 @@ def _in_pieces(items: list[ToFront]) -> Iterator[FromWorker]:
             yield item
 
 
-class Bus:
+class Links:
     """All links of one front."""
 
     def __init__(
@@ -264,18 +270,18 @@ class Bus:
         self.direct_messages = 0  # 1-1 messages that went by, from clients and to clients
         self._announce = announce
         self._max_link_bytes = max_link_bytes
-        self._links: dict[int, WorkerLink] = {}
+        self._by_index: dict[int, WorkerLink] = {}
         self._by_slot: list[WorkerLink | None] = [None] * SLOT_COUNT
         self._dirty: list[WorkerLink] = []
 
     def follow(self, topology: Topology) -> None:
         """Connect to the workers that are new and let go of those that are gone."""
         present = {address.index: address for address in topology.workers}
-        for index, link in self._links.items():
+        for index, link in self._by_index.items():
             if link.address is not None and present.get(index) != link.address:
                 link.disconnect()
         for index, address in present.items():
-            link = self._links.setdefault(index, WorkerLink(self, index, self._max_link_bytes))
+            link = self._by_index.setdefault(index, WorkerLink(self, index, self._max_link_bytes))
             if link.address is None:
                 for slot in range(address.first_slot, address.last_slot + 1):
                     self._by_slot[slot] = link
@@ -301,6 +307,6 @@ class Bus:
     def close(self) -> None:
         """Send what is gathered and close every link."""
         self._flush()
-        for link in self._links.values():
+        for link in self._by_index.values():
             link.disconnect()
         self.context.term()

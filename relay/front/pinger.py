@@ -56,10 +56,10 @@ class Pinger:
             return self._regular_due_ms
         return min(self._regular_due_ms, self._receipts_due_ms)
 
-    def receipt_written(self) -> bool:
-        """Count a receipt; True where a ping must be planned for it (`ping_soon`)."""
-        self._receipts += 1
-        return self._receipts == 1 or self._receipts == MAX_RECEIPTS_BEFORE_PING
+    def receipts_written(self, count: int) -> bool:
+        """Count receipts; True where a ping must be planned for them (`ping_soon`)."""
+        before, self._receipts = self._receipts, self._receipts + count
+        return not before or before < MAX_RECEIPTS_BEFORE_PING <= self._receipts
 
     def ping_soon(self, now_ms: int) -> None:
         """Plan a ping for the receipts that were written; at once where they are too many."""

@@ -9,23 +9,33 @@ precise reason.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from hashlib import blake2b
 from math import isfinite
 from typing import Any
 
 import msgspec
 
-from relay.errors import FrameError, JidError
+from relay.errors import FrameError, JidError, Refusal
 from relay.protocol import frames, jid, sheet
+from relay.protocol.request import (
+    NO_CORRELATION,
+    WHOLE_TEXT,
+    Correlation,
+    RequestKey,
+    RequestRow,
+    find_row,
+    kind_of,
+    tag_of,
+)
 from relay.protocol.stanza import (
-    KEEPALIVE_REQUEST,
     LEVEL_DELIVERED,
     LEVEL_PLAYED,
     Ack,
     Action,
     Auth,
+    ExtensionRequest,
     InvalidAuth,
-    Keepalive,
     Send,
     Stanza,
 )
@@ -97,10 +107,20 @@ _encode_canonical = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Codec:
-    """Turns the payload of one WebSocket message into a stanza, under the given limits."""
+    """Turns the payload of one WebSocket message into a stanza, under the given limits.
 
-    def __init__(self, limits: LimitSettings) -> None:
+    `requests` is the table of what the extensions take; the core's own tags are none of theirs.
+    """
+
+    def __init__(
+        self, limits: LimitSettings, requests: Mapping[RequestKey, RequestRow] | None = None
+    ) -> None:
         self._limits = limits
+        self._requests = requests or {}
+        self._request_tags = {tag for tag, _ in self._requests}
+        self._texts = {
+            tag.encode(): row for (tag, kind), row in self._requests.items() if kind == WHOLE_TEXT
+        }
 
     def adopt(self, limits: LimitSettings) -> None:
         """Decode under other limits from here on, for every session."""
@@ -207,20 +227,27 @@ class Codec:
     def _general(self, payload: bytes, user: str, now_s: int) -> Stanza:
         if not _is_utf8(payload):
             raise FrameError(400, "a binary message must be UTF-8")
-        if payload == KEEPALIVE_REQUEST:
-            return Keepalive()
-        correlation = ""
-        if found := _CORRELATION.match(payload):
-            correlation = found[1].decode()
-            payload = payload[found.end() :]
+        text = self._texts.get(payload)
+        if text is not None:
+            key = (payload.decode(), WHOLE_TEXT)
+            body = text.decode(())
+            return ExtensionRequest(
+                text.owner, key, body, NO_CORRELATION, text.before_login, is_json=False
+            )
+        found = _CORRELATION.match(payload)
+        if not found:
+            return self._tagged(payload, "", user, now_s)
+        prefix = found[1].decode()
         try:
-            return self._tagged(payload, user, now_s)
+            return self._tagged(payload[found.end() :], prefix, user, now_s)
         except FrameError as error:
             # A request that named itself gets that name back (E2).
-            error.tag = correlation or error.tag
-            raise
+            refusal = error.refusal
+            if not refusal.prefix:
+                refusal = refusal._replace(tag=prefix, prefix=prefix)
+            raise FrameError.of(refusal) from None
 
-    def _tagged(self, payload: bytes, user: str, now_s: int) -> Stanza:
+    def _tagged(self, payload: bytes, prefix: str, user: str, now_s: int) -> Stanza:
         if not self._is_flat(payload) and self._is_deep(payload):
             # Refused there, but for sheet notation: a bracket in its strings only looked like one.
             payload = sheet.to_json(payload.decode(), max_depth=self._limits.nesting)
@@ -239,14 +266,18 @@ class Codec:
             raise FrameError(400, "the first element of a frame is its tag, a string")
         if tag == "auth":
             return _auth(parts)
+        if tag in self._request_tags:
+            key = (tag, kind_of(parts))
+            row = find_row(self._requests, *key)
+            if row is not None:
+                return _request(row, key, parts, prefix)
         try:
             if tag == "action":
                 return self._action(parts, user, now_s)
             if tag in ("Msg", "MsgInfo"):
                 return self._ack(payload)
         except FrameError as error:
-            error.tag = tag
-            raise
+            raise FrameError.of(error.refusal._replace(tag=tag)) from None
         raise FrameError(400, "unknown frame", tag=tag[:64])
 
     def _is_deep(self, text: bytes) -> bool:
@@ -286,10 +317,10 @@ class Codec:
             )
         return Action([self._element(raw, user, now_s) for raw in elements])
 
-    def _element(self, raw: msgspec.Raw, user: str, now_s: int) -> Send | FrameError:
+    def _element(self, raw: msgspec.Raw, user: str, now_s: int) -> Send | Refusal:
         """Return the checked element, or why it is refused (2.3.2: shape, id, jid, size)."""
         known_id = ""
-        is_of_shape = True
+        is_of_content = False
         try:
             element = _object(raw, "a message is an object")
             key = _object(element.pop("key", None), "key: an object is expected")
@@ -305,7 +336,7 @@ class Codec:
             key.pop("fromMe", None)
             key_extra = _members(key, without={"participant", "remoteJid"})
             extra = _members(element, without=SERVER_KEYS)
-            is_of_shape = False
+            is_of_content = True
             check_id(message_id)
             chat = jid.parse_chat(_string(key.get("remoteJid")) or "")
             size = len(bytes(raw))
@@ -315,12 +346,10 @@ class Codec:
                 user, known_id, chat, bytes(message), time_value, now_s, key_extra, extra
             )
         except JidError as error:
-            refusal = FrameError(400, f"key.remoteJid: {error}")
+            refusal = Refusal(400, f"key.remoteJid: {error}")
         except FrameError as error:
-            refusal = error
-        refusal.tag, refusal.message_id = "action", known_id
-        refusal.is_of_shape = is_of_shape
-        return refusal
+            refusal = error.refusal
+        return refusal._replace(tag="action", message_id=known_id, of_content=is_of_content)
 
     def _ack(self, payload: bytes) -> Ack:
         try:
@@ -392,7 +421,7 @@ def _auth(parts: list[msgspec.Raw]) -> Auth | InvalidAuth:
             return InvalidAuth('expected ["auth", {"type": "new"}, {"remoteJid": "..."}]')
         options, identity = _value(parts[1]), _value(parts[2])
     except FrameError as error:
-        return InvalidAuth(error.reason)
+        return InvalidAuth(error.refusal.reason)
     if not isinstance(options, dict) or options.get("type") not in ("new", "resume"):
         return InvalidAuth('type: "new" or "resume" is expected')
     caps = options.get("caps", [])
@@ -404,7 +433,24 @@ def _auth(parts: list[msgspec.Raw]) -> Auth | InvalidAuth:
         user = jid.parse_user(identity.get("remoteJid"))  # refuses what is no string
     except JidError as error:
         return InvalidAuth(f"remoteJid: {error}"[:MAX_REASON_CHARS])
-    return Auth(user, resume=options["type"] == "resume", names_caps="caps" in options)
+    return Auth(
+        user,
+        resume=options["type"] == "resume",
+        caps=tuple(caps) if "caps" in options else None,
+    )
+
+
+def _request(
+    row: RequestRow, key: RequestKey, parts: list[msgspec.Raw], prefix: str
+) -> ExtensionRequest:
+    correlation = Correlation(prefix)
+    try:
+        correlation = Correlation(prefix, tag_of(parts))
+        body = row.decode(parts)
+    except FrameError as error:
+        named = correlation.tag or prefix or key[0]
+        raise FrameError.of(error.refusal._replace(tag=named, prefix=prefix)) from None
+    return ExtensionRequest(row.owner, key, body, correlation, row.before_login, is_json=True)
 
 
 def _value(raw: msgspec.Raw) -> object:

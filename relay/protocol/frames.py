@@ -1,6 +1,10 @@
 """The frames that the relay sends, as bytes: keys in the sheet's order, strict JSON (R12, R32)."""
 
+from collections.abc import Sequence
+
 import msgspec
+
+from relay.errors import Refusal
 
 _encode = msgspec.json.Encoder().encode
 
@@ -91,39 +95,39 @@ def receipt(
     ) % (_encode(message_id), level, acker.encode(), time_s, author.encode())
 
 
-def error(
-    *,
-    code: int,
-    reason: str,
-    tag: str = "",
-    message_id: str = "",
-    retry_after_s: float | None = None,
-) -> bytes:
+def refusal(refusal: Refusal) -> bytes:
     """Return an `error` frame (2.8); keys that are not known are left out."""
-    body: dict[str, object] = {"from": "backend", "type": "error", "code": code, "reason": reason}
-    if tag:
-        body["tag"] = tag
-    if message_id:
-        body["id"] = message_id
-    if retry_after_s is not None:
-        body["retryAfter"] = retry_after_s
-    return _encode(["error", body])
+    body: dict[str, object] = {
+        "from": "backend",
+        "type": "error",
+        "code": refusal.code,
+        "reason": refusal.reason,
+    }
+    if refusal.tag:
+        body["tag"] = refusal.tag
+    if refusal.message_id:
+        body["id"] = refusal.message_id
+    if refusal.retry_after_s is not None:
+        body["retryAfter"] = refusal.retry_after_s
+    frame = _encode(["error", body])
+    return b"%b,%b" % (refusal.prefix.encode(), frame) if refusal.prefix else frame
 
 
-def auth_success(*, names_caps: bool, resume: bool, session_id: str) -> bytes:
+def auth_success(
+    *, caps: Sequence[str] | None, resume: bool, device: str, session_id: str, time_s: int
+) -> bytes:
     """Return the answer to a login that succeeded.
 
-    A client of the sheet gets the sheet's two keys. One that named capabilities is told that none
-    is granted (E1), one that asked to resume that it did not (E3).
+    A client of the sheet gets the sheet's two keys. One that named capabilities, be it none, is
+    told those granted (E1), one that asked to resume that it did not (E3).
     """
-    if not names_caps and not resume:
+    if caps is None and not resume:
         return AUTH_SUCCESS
     body: dict[str, object] = {"from": "backend", "status": "success"}
-    if names_caps:
-        body["caps"] = []
+    if caps is not None:
+        body |= {"caps": caps, "device": device, "sessionId": session_id, "t": time_s}
     if resume:
-        body["resumed"] = False
-        body["sessionId"] = session_id
+        body |= {"resumed": False, "sessionId": session_id}
     return _encode(["auth", body])
 
 
@@ -138,8 +142,3 @@ def auth_failure(*, code: int, reason: str, retry_after_s: float | None = None) 
     if retry_after_s is not None:
         body["retryAfter"] = retry_after_s
     return _encode(["auth", body])
-
-
-def keepalive_answer(now_ms: int) -> bytes:
-    """Return the answer to `?,,` (E13)."""
-    return b"!%d" % now_ms

@@ -7,13 +7,16 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from relay.errors import FrameError
+from relay.errors import FrameError, Refusal
 from relay.protocol import frames
 
-# A frame's tag, and its kind: ("query", "server"). A text that is no JSON has no kind.
+# A frame's tag, and its kind: ("query", "server"); see `kind_of`.
 RequestKey = tuple[str, str]
 Parts = Sequence[msgspec.Raw]
 Decode = Callable[[Parts], Any]
+
+# The kind of a request that is no JSON: its tag is the whole text.
+WHOLE_TEXT: Final = "\0"
 
 # Of a request's `tag`; as many as a prefix may have.
 MAX_TAG_CHARS: Final = 64
@@ -37,7 +40,7 @@ class Correlation(NamedTuple):
     tag: str = ""
 
     def answer(self, tag: str, attributes: Mapping[str, object], *rest: object) -> bytes:
-        """Return the frame `[tag, attributes, *rest]`, with the name that the request gave itself."""
+        """Return `[tag, attributes, *rest]`, with the name that the request gave itself."""
         if self.tag:
             attributes = {**attributes, "tag": self.tag}
         return self.prefixed(_encode([tag, attributes, *rest]))
@@ -49,7 +52,7 @@ class Correlation(NamedTuple):
     def error(self, code: int, reason: str, *, tag: str = "") -> bytes:
         """Return the `error` frame of a request; `tag` is its frame's, for one without a name."""
         named = self.tag or self.prefix or tag
-        return self.prefixed(frames.error(code=code, reason=reason, tag=named))
+        return frames.refusal(Refusal(code, reason, named, prefix=self.prefix))
 
 
 NO_CORRELATION: Final = Correlation()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
-from relay.errors import FrameError
-
-KEEPALIVE_REQUEST = b"?,,"
+from relay.errors import Refusal
+from relay.protocol.request import Correlation, RequestKey
 
 # Ack levels (R18): 1 is the relay's own word, 2 to 4 are the recipient's.
 LEVEL_STORED = 1
@@ -14,16 +15,12 @@ LEVEL_DELIVERED = 2
 LEVEL_PLAYED = 4
 
 
-class Keepalive(msgspec.Struct, frozen=True):
-    """`?,,`: answered with the server's time, also before auth."""
-
-
 class Auth(msgspec.Struct, frozen=True):
     """A login as `user` (local part)."""
 
     user: str
     resume: bool  # asked to resume; no session is ever known, so it starts anew (E3)
-    names_caps: bool  # asked for capabilities, so the answer lists those granted (E1)
+    caps: tuple[str, ...] | None  # asked for, so the answer lists those granted (E1)
 
 
 class InvalidAuth(msgspec.Struct, frozen=True):
@@ -50,7 +47,7 @@ class Send(msgspec.Struct, frozen=True):
 class Action(msgspec.Struct, frozen=True):
     """The elements of an `action` in order, each to send or refused on its own (R23)."""
 
-    elements: list[Send | FrameError]
+    elements: list[Send | Refusal]
 
 
 class Ack(msgspec.Struct, frozen=True):
@@ -70,4 +67,20 @@ class Ack(msgspec.Struct, frozen=True):
     time_s: int | None
 
 
-Stanza = Keepalive | Auth | InvalidAuth | Action | Ack
+class ExtensionRequest(msgspec.Struct, frozen=True):
+    """A request that is the business of the extension `owner`, with the body that it decoded."""
+
+    owner: str
+    key: RequestKey
+    body: Any
+    correlation: Correlation
+    before_login: bool
+    is_json: bool
+
+    @property
+    def named(self) -> str:
+        """How an error names the request: as it named itself, else by its frame's tag."""
+        return self.correlation.tag or self.correlation.prefix or self.key[0]
+
+
+Stanza = Auth | InvalidAuth | Action | Ack | ExtensionRequest

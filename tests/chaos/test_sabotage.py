@@ -30,7 +30,7 @@ from relay.bus.envelopes import (
 )
 from relay.bus.sockets import bind_router, connect_dealer
 from relay.bus.topology import Topology, WorkerAddress
-from relay.front.links import Bus
+from relay.front.links import Links
 from relay.process.channel import child_end, supervisor_end
 from relay.process.control import Stop
 from relay.process.place import Place
@@ -127,7 +127,7 @@ def test_without_replay_a_successor_does_not_get_what_was_unconfirmed(
         return Topology(epoch=incarnation, workers=(address,))
 
     async def talk() -> None:
-        bus = Bus(
+        bus = Links(
             FRONT.decode(),
             loop=asyncio.get_running_loop(),
             max_link_bytes=1 << 20,

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
-from relay.front.listener import Front
+from relay.front.front import Front
 from relay.process.channel import child_end
 from relay.process.place import Place
 from relay.settings.tables import Settings
@@ -54,6 +54,6 @@ def front_on(loop: FakeLoop | asyncio.AbstractEventLoop) -> Iterator[Front]:
     try:
         yield front
     finally:
-        front.bus.close()
+        front.links.close()
         place.control.close()
         ours.close()

@@ -5,7 +5,6 @@ And what it does when the front's settings change.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
@@ -15,8 +14,10 @@ from msgspec.structs import replace
 from websockets.client import ClientProtocol
 from websockets.uri import parse_uri
 
-from relay.front.connection import CLOSE_TIMEOUT_MS, Connection
-from relay.front.session import Hold
+from relay.front.connection import Connection
+from relay.front.deadlines import CLOSE_TIMEOUT_MS
+from relay.front.output import Hold
+from relay.front.session import Session
 from relay.front.wheel import TimerWheel
 from relay.protocol.codec import Codec
 from relay.settings.tables import FlowSettings, KeepaliveSettings, Settings
@@ -24,7 +25,7 @@ from relay.settings.tables import FlowSettings, KeepaliveSettings, Settings
 if TYPE_CHECKING:
     import asyncio
 
-    from relay.front.listener import Front
+    from relay.front.hub import Hub
 
 
 PING = 0x89
@@ -76,7 +77,6 @@ class FakeFront:
     def __init__(self) -> None:
         self.settings = Settings()
         self.codec = Codec(self.settings.limits)
-        self.ws_logger = logging.getLogger("websockets.server")
         self.counters: Counter[str] = Counter()
         self.wheel: TimerWheel[Connection] = TimerWheel(100)
         self.time_ms = 1_000_000
@@ -84,8 +84,11 @@ class FakeFront:
         self.dirty: list[Connection] = []
         self.log = FakeLog()
 
-    def next_session_number(self) -> int:
-        return 1
+    def make_session(self) -> Session:
+        return Session(1, self.codec, self.settings)
+
+    def framed(self, frame: bytes) -> bytes:
+        return frame
 
     def opened(self, connection: Connection) -> None:
         pass
@@ -122,7 +125,7 @@ def transport() -> FakeTransport:
 @pytest.fixture
 def connection(front: FakeFront, transport: FakeTransport) -> Connection:
     """A connection after its handshake."""
-    connection = Connection(cast("Front", front))
+    connection = Connection(cast("Hub", front))
     connection.connection_made(cast("asyncio.Transport", transport))
     client = ClientProtocol(parse_uri("ws://127.0.0.1:9011/"))
     client.send_request(client.connect())
@@ -186,9 +189,15 @@ def test_r7_a_client_that_is_not_read_for_now_is_pinged_but_not_given_up(
     front: FakeFront, transport: FakeTransport, connection: Connection, why: Hold
 ) -> None:
     """One that sends without pause is held again and again, and its receipts must be confirmed."""
-    connection._auth_due_ms = 1 << 60  # as if it were logged in
-    connection.hold(why)
-    connection.receipt_written()
+    connection.session.login.user = "1"  # as if it were logged in
+    backlog = connection.session._backlog
+    if why is Hold.LINK:
+        connection.hold(why)
+    else:
+        backlog.add_hold(why)
+    connection.session.out.receipts = 1
+    connection.session.out.has_news = True
+    connection.take()
     transport.written.clear()
     keepalive = front.settings.keepalive
 
@@ -197,7 +206,11 @@ def test_r7_a_client_that_is_not_read_for_now_is_pinged_but_not_given_up(
     front.pass_time(front.time_ms + int(keepalive.pong_timeout_s * 1000) * 3)
     assert not transport.aborted
 
-    connection.release(why)
+    if why is Hold.LINK:
+        connection.release(why)
+    else:
+        backlog.drop_hold(why)
+        connection.take()
     front.pass_time(front.time_ms + int(keepalive.pong_timeout_s * 1000) + 200)
     assert transport.aborted
 

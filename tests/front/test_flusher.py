@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterator
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -13,8 +12,9 @@ import pytest
 from relay.bus.envelopes import Deliver, DeliverToMany
 from relay.front.connection import Connection
 from relay.front.flusher import MAX_FLUSHED, SPREAD_EVERY_S, SPREAD_SOCKETS, SPREAD_WITHIN_S
+from relay.front.front import Front
 from relay.front.links import DeliverToSome, FromWorker
-from relay.front.listener import Front
+from relay.front.output import Hold, Output
 from relay.front.wire import text_frame
 
 from .front_harness import FakeLoop, front_on
@@ -37,6 +37,25 @@ class FakeTransport:
         self._written.append((self._number, bytes(data)))
 
 
+class FakeSession:
+    """A session that writes what it is to deliver, if it `flows`."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.out = Output()
+        self.hold = Hold(0)
+        self.deliveries = self
+        self.cursor = 0
+        self.flows = True
+
+    def lost(self, *, written: int) -> None:
+        pass
+
+    def deliver(self, seq: int, receipt_for: str, frame: bytes) -> None:
+        if self.flows:
+            self.out.frames.append(frame)
+
+
 class Scene:
     """A front with connections, by number, each of which writes what it is to deliver."""
 
@@ -44,27 +63,25 @@ class Scene:
         self.front = front
         self.loop = loop
         self.written: list[tuple[int, bytes]] = []
+        self.sessions: dict[int, FakeSession] = {}
 
     def connect(self, count: int) -> list[int]:
         """Return the numbers of as many connections."""
         return [self._connect() for _ in range(count)]
 
     def _connect(self) -> int:
-        connection = Connection(self.front)
+        connection = Connection(self.front.hub)
         number = connection.session.number
         transport: Any = FakeTransport(self.written, number)
         connection.connection_made(cast("asyncio.Transport", transport))
-        session: Any = SimpleNamespace(
-            number=number,
-            cursor=0,
-            deliver=lambda seq, receipt_for, frame: connection.write(frame),
-        )
+        session: Any = FakeSession(number)
+        self.sessions[number] = session
         connection.session = session
         return number
 
     def receive(self, *items: FromWorker) -> None:
         """Take these from a worker."""
-        assert self.front._receive(iter(items), math.inf)
+        assert self.front.dispatch.receive(iter(items), math.inf)
 
     def somebody_chats(self) -> None:
         """Have a 1-1 message go by, and be written."""
@@ -74,7 +91,7 @@ class Scene:
         self.written.clear()
 
     def tick(self) -> None:
-        self.front._tick()
+        self.front.tick()
 
     def numbers(self) -> list[int]:
         return [number for number, _ in self.written]
@@ -176,8 +193,8 @@ def test_members_who_left_meanwhile_cost_the_others_nothing(scene: Scene) -> Non
     scene.somebody_chats()
     members = scene.connect(100)
     scene.receive(DeliverToSome(members, 2, b"to all"))
-    left = scene.front._connections[members[50]]
-    left.session = cast("Any", SimpleNamespace(number=members[50], lost=lambda **_: None))
+    left = scene.front.hub.clients[members[50]]
+    assert isinstance(left, Connection)
 
     left.connection_lost(None)
     scene.loop.turn()
@@ -213,8 +230,7 @@ def test_a_member_whose_session_takes_no_frame_now_takes_nobodys_turn(scene: Sce
     scene.somebody_chats()
     members = scene.connect(100)
     for number in members[:50]:
-        paused: Any = SimpleNamespace(number=number, deliver=lambda *_: None)
-        scene.front._connections[number].session = paused
+        scene.sessions[number].flows = False
 
     scene.receive(DeliverToSome(members, 2, b"to all"))
     scene.loop.turn()

@@ -27,7 +27,7 @@ from relay.bus.envelopes import (
 )
 from relay.bus.sockets import bind_router
 from relay.bus.topology import Topology, WorkerAddress
-from relay.front.links import Bus, DeliverToSome, FromWorker
+from relay.front.links import DeliverToSome, FromWorker, Links
 from relay.protocol.slots import SLOT_COUNT
 
 WITHIN_S = 5.0
@@ -87,7 +87,9 @@ def send(request: int) -> SendToUser:
     return SendToUser(request, "alice", "bob", f"M{request}", 1000, b"12345678", b"frame")
 
 
-def run(scene: Callable[[Bus, Incarnations, list[FromWorker]], Coroutine[Any, Any, None]]) -> None:
+def run(
+    scene: Callable[[Links, Incarnations, list[FromWorker]], Coroutine[Any, Any, None]],
+) -> None:
     async def play() -> None:
         with tempfile.TemporaryDirectory(prefix="relay-test-") as run_dir:
             worker = Incarnations(Path(run_dir))
@@ -99,7 +101,7 @@ def run(scene: Callable[[Bus, Incarnations, list[FromWorker]], Coroutine[Any, An
                 heard.extend(taken)
                 return ends_s == math.inf or len(taken) < MOST_A_TURN
 
-            bus = Bus(
+            links = Links(
                 "front-0-1",
                 loop=asyncio.get_running_loop(),
                 max_link_bytes=1_000_000,
@@ -108,9 +110,9 @@ def run(scene: Callable[[Bus, Incarnations, list[FromWorker]], Coroutine[Any, An
                 has_room=lambda link: None,
             )
             try:
-                await scene(bus, worker, heard)
+                await scene(links, worker, heard)
             finally:
-                bus.close()
+                links.close()
                 worker.close()
 
     asyncio.run(play())
@@ -123,10 +125,10 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 def test_a_groups_envelope_is_taken_in_pieces_and_nothing_of_it_twice() -> None:
-    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
         sessions = list(range(200))
-        bus.follow(worker.next())
-        bus.link_of(0).request(send(1), durable=True)
+        links.follow(worker.next())
+        links.link_of(0).request(send(1), durable=True)
         assert await worker.receive() == [send(1)]
         worker.answer(
             DeliverToMany(sessions, 7, b"to all"),
@@ -150,19 +152,19 @@ def test_a_groups_envelope_is_taken_in_pieces_and_nothing_of_it_twice() -> None:
 
 
 def test_what_is_unconfirmed_goes_to_the_next_incarnation_once() -> None:
-    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
-        bus.follow(worker.next())
-        bus.link_of(0).request(send(1), durable=True)
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
+        links.link_of(0).request(send(1), durable=True)
         assert await worker.receive() == [send(1)]
         worker.answer(Stored(1, 1000), confirms=True)
         await until(lambda: heard)
-        bus.link_of(0).request(send(2), durable=True)
+        links.link_of(0).request(send(2), durable=True)
         assert await worker.receive() == [send(2)]
 
-        bus.follow(worker.die())
-        bus.link_of(0).request(send(3), durable=True)
+        links.follow(worker.die())
+        links.link_of(0).request(send(3), durable=True)
         await asyncio.sleep(0)
-        bus.follow(worker.next())
+        links.follow(worker.next())
 
         assert await worker.receive() == [send(2), send(3)]
 
@@ -172,16 +174,16 @@ def test_what_is_unconfirmed_goes_to_the_next_incarnation_once() -> None:
 def test_r29_a_send_that_was_refused_is_not_repeated_though_its_batch_is_unconfirmed() -> None:
     """Or its author would be told that it is not stored, and its recipient would get it."""
 
-    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
-        bus.follow(worker.next())
-        bus.link_of(0).request(send(1), durable=True)
-        bus.link_of(0).request(send(2), durable=True)
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
+        links.link_of(0).request(send(1), durable=True)
+        links.link_of(0).request(send(2), durable=True)
         assert await worker.receive() == [send(1), send(2)]
         worker.answer(Refused(1, 500, "the disk is full"), confirms=False)
         await until(lambda: heard)
 
-        bus.follow(worker.die())
-        bus.follow(worker.next())
+        links.follow(worker.die())
+        links.follow(worker.next())
 
         assert await worker.receive() == [send(2)]
 
@@ -189,9 +191,9 @@ def test_r29_a_send_that_was_refused_is_not_repeated_though_its_batch_is_unconfi
 
 
 def test_a_refusal_is_forgotten_with_the_confirmation_of_its_batch() -> None:
-    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
-        bus.follow(worker.next())
-        link = bus.link_of(0)
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
+        link = links.link_of(0)
         link.request(send(1), durable=True)
         await worker.receive()
         worker.answer(Refused(1, 500, "the disk is full"), confirms=False)
@@ -204,10 +206,10 @@ def test_a_refusal_is_forgotten_with_the_confirmation_of_its_batch() -> None:
 
 
 def test_other_work_gets_its_turn_while_a_worker_says_much() -> None:
-    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
         loop = asyncio.get_running_loop()
-        bus.follow(worker.next())
-        bus.link_of(0).request(send(1), durable=True)
+        links.follow(worker.next())
+        links.link_of(0).request(send(1), durable=True)
         await worker.receive()
         turns: list[int] = []
 
@@ -228,9 +230,9 @@ def test_other_work_gets_its_turn_while_a_worker_says_much() -> None:
 
 
 def test_what_a_worker_said_before_it_died_is_read_to_the_end() -> None:
-    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
-        bus.follow(worker.next())
-        bus.link_of(0).request(send(1), durable=True)
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
+        links.link_of(0).request(send(1), durable=True)
         await worker.receive()
         said: list[ToFront] = [Stored(request, 1000) for request in range(3 * MOST_A_TURN)]
         worker.answer(*said, confirms=True)
@@ -239,7 +241,7 @@ def test_what_a_worker_said_before_it_died_is_read_to_the_end() -> None:
                 await asyncio.sleep(0)
         assert len(heard) < len(said)
 
-        bus.follow(worker.die())
+        links.follow(worker.die())
 
         assert heard == said
 
@@ -247,10 +249,10 @@ def test_what_a_worker_said_before_it_died_is_read_to_the_end() -> None:
 
 
 def test_a_large_batch_to_a_worker_is_sent_in_parts() -> None:
-    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
-        bus.follow(worker.next())
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
         for request in range(1_200):
-            bus.link_of(0).request(send(request), durable=True)
+            links.link_of(0).request(send(request), durable=True)
 
         received = [await worker.receive() for _ in range(3)]
 
@@ -264,14 +266,14 @@ def test_a_large_batch_to_a_worker_is_sent_in_parts() -> None:
 def test_a_batch_of_large_frames_to_a_worker_is_sent_in_parts(
     kind: type[SendToUser | SendToGroup],
 ) -> None:
-    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
-        bus.follow(worker.next())
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
         sends = [
             kind(number, "alice", "bob", f"M{number}", 1000, b"12345678", b"x" * 600_000)
             for number in range(4)
         ]
         for envelope in sends:
-            bus.link_of(0).request(envelope, durable=True)
+            links.link_of(0).request(envelope, durable=True)
 
         assert [await worker.receive() for _ in range(2)] == [sends[:2], sends[2:]]
 
@@ -279,12 +281,12 @@ def test_a_batch_of_large_frames_to_a_worker_is_sent_in_parts(
 
 
 def test_messages_to_users_are_counted_and_those_to_groups_not() -> None:
-    async def scene(bus: Bus, worker: Incarnations, heard: list[FromWorker]) -> None:
-        bus.follow(worker.next())
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
         to_group = SendToGroup(1, "alice", "hike", "M1", 1000, b"12345678", b"frame")
         for envelope in (send(2), to_group, send(3)):
-            bus.link_of(0).request(envelope, durable=True)
+            links.link_of(0).request(envelope, durable=True)
 
-        assert bus.direct_messages == 2
+        assert links.direct_messages == 2
 
     run(scene)

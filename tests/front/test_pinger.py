@@ -20,7 +20,7 @@ def at(seconds: float) -> int:
 
 def receipt_written(pinger: Pinger, now_ms: int) -> bool:
     """Do what a connection does when it has written a receipt; True if it planned a ping."""
-    plans = pinger.receipt_written()
+    plans = pinger.receipts_written(1)
     if plans:
         pinger.ping_soon(now_ms)
     return plans

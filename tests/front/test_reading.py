@@ -12,7 +12,7 @@ from websockets.protocol import State
 from websockets.uri import parse_uri
 
 from relay.front.connection import LARGE_READ_BYTES, MAX_FRAME_BYTES, MAX_FRAMES, Connection
-from relay.front.session import Hold
+from relay.front.output import Hold, Output
 from relay.front.wire import text_frame
 
 from .front_harness import FakeLoop, front_on
@@ -77,12 +77,15 @@ class Client:
         session: Any = SimpleNamespace(
             number=connection.session.number,
             is_read=True,
-            is_logged_in=True,
-            has_pending=False,
-            cursor=0,
+            login=SimpleNamespace(user="1"),
+            answers=[],
+            deliveries=SimpleNamespace(cursor=0),
+            hold=Hold(0),
+            out=Output(),
             receive=self._receive,
             lost=self._lose,
             end=lambda *_: None,
+            go_on=lambda _: None,
         )
         connection.session = session
         self._protocol.state = State.OPEN  # the answer is not looked at
@@ -96,6 +99,11 @@ class Client:
         self.lost = True
         self.written = written
         self.connection.session.is_read = False  # type: ignore[misc]
+
+    def closes(self, code: int, reason: str) -> None:
+        """Have its session close the connection."""
+        self.connection.session.out.close(code, reason)
+        self.connection.take()
 
     def bytes_of(self, *texts: bytes) -> bytes:
         """Return them as frames of a client."""
@@ -126,8 +134,8 @@ def stranger(log: FakeLog) -> Iterator[Client]:
     """A client before its handshake."""
     loop = FakeLoop()
     with front_on(loop) as front:
-        front.log = cast("Any", log)
-        connection = Connection(front)
+        front.hub.log = cast("Any", log)
+        connection = Connection(front.hub)
         transport = FakeTransport()
         connection.connection_made(cast("asyncio.Transport", transport))
         yield Client(connection, transport, loop)
@@ -255,7 +263,7 @@ def test_behind_what_is_no_frame_nothing_is_a_frame_any_more(client: Client) -> 
 
 def test_i7_one_that_floods_on_after_our_close_is_read_no_faster(client: Client) -> None:
     """It is still read, because the close frame that answers ours is awaited."""
-    client.connection.close(1008, "too many malformed frames")
+    client.closes(1008, "too many malformed frames")
 
     client.send(client.bytes_of(*texts(MANY)))
 
@@ -270,7 +278,7 @@ def test_i7_one_that_floods_on_after_our_close_is_read_no_faster(client: Client)
 def test_a_close_of_ours_amid_many_frames_does_not_have_more_of_them_read(client: Client) -> None:
     client.send(client.bytes_of(*texts(MANY)))
 
-    client.connection.close(1013, "slow")
+    client.closes(1013, "slow")
 
     assert not client.transport.is_read
     client.loop.turn()
@@ -282,7 +290,7 @@ def test_after_a_close_of_ours_no_hold_keeps_the_clients_close_from_being_read(
     client: Client,
 ) -> None:
     client.send(client.bytes_of(*texts(MANY)))
-    client.connection.close(1013, "slow")
+    client.closes(1013, "slow")
     client.connection.hold(Hold.WRITE)
     client.loop.turn()
     client.loop.turn()
@@ -322,8 +330,9 @@ def test_a_refused_handshake_has_no_frames_taken(stranger: Client) -> None:
 
 def write_entry(client: Client, seq: int, text: bytes) -> None:
     """Have its session write an entry, as it does."""
-    client.connection.session.cursor = seq  # type: ignore[misc]
-    client.connection.write(text)
+    client.connection.session.deliveries.cursor = seq
+    client.connection.session.out.frames.append(text)
+    client.connection.take()
 
 
 @pytest.mark.parametrize("closing", [False, True])

@@ -39,9 +39,12 @@ from relay.bus.envelopes import (
     ToFront,
     ToWorker,
 )
-from relay.errors import FrameError
-from relay.front import session as session_module
-from relay.front.session import Hold, Session
+from relay.errors import Refusal
+from relay.extensions.registry import load
+from relay.front import answers, backlog
+from relay.front.deliveries import Deliveries
+from relay.front.output import Hold, Note
+from relay.front.session import Session
 from relay.protocol import frames
 from relay.protocol.codec import Codec
 from relay.protocol.slots import slot_of
@@ -57,6 +60,10 @@ AUTH_SUCCESS = ["auth", {"from": "backend", "status": "success"}]
 EMPTY_Q = ["q", {"data": "[[]]", "from": "backend"}]
 
 
+# What a client asks of an extension, which answers at once.
+BEAT = Codec(Settings().limits, load().rows).decode(b"?,,", user="", now_s=0)
+
+
 class RecordingPort:
     """What a session did, in order. Frames after the end are a fault of the session."""
 
@@ -68,33 +75,44 @@ class RecordingPort:
         self.holds = Hold(0)
         self.closed: tuple[int, str] | None = None
         self.receipts = 0
-        self.counted: list[str] = []
+        self.strays = 0
+        self.notes: list[Note] = []
 
-    def write(self, frame: bytes) -> None:
-        assert self.closed is None, f"written after the close: {frame!r}"
-        self.frames.append(json.loads(frame) if frame.startswith(b"[") else frame)
-
-    def close(self, code: int, reason: str) -> None:
-        assert self.closed is None, "closed twice"
-        self.closed = code, reason
-
-    def request(self, slot: int, envelope: ToWorker, *, durable: bool) -> None:
-        self.requests.append(envelope)
-        self.slots.add(slot)
-        if durable:
-            self.durable.append(envelope)
-
-    def hold(self, why: Hold) -> None:
-        self.holds |= why
-
-    def release(self, why: Hold) -> None:
-        self.holds &= ~why
-
-    def receipt_written(self) -> None:
-        self.receipts += 1
-
-    def count(self, what: str) -> None:
-        self.counted.append(what)
+    def take(self, session: Session) -> None:
+        """Empty the session's output, as its connection does."""
+        out = session.out
+        for frame in out.frames:
+            assert self.closed is None, f"written after the close: {frame!r}"
+            self.frames.append(json.loads(frame) if frame.startswith(b"[") else frame)
+        out.frames.clear()
+        for slot, content, durable in out.envelopes:
+            self.requests.append(content)
+            self.slots.add(slot)
+            if durable:
+                self.durable.append(content)
+        out.envelopes.clear()
+        if self.holds != session.hold:
+            assert out.has_news, "nobody would look at the holds"
+        self.holds = session.hold
+        if not out.has_news:
+            assert (out.receipts, out.strays, out.notes, out.closing) == (0, 0, [], None)
+            return
+        out.has_news = False
+        self.receipts += out.receipts
+        self.strays += out.strays
+        notes = list(out.notes)
+        self.notes += notes
+        out.receipts = out.strays = 0
+        out.notes.clear()
+        if out.closing is not None:
+            assert self.closed is None, "closed twice"
+            self.closed, out.closing = (out.closing.code, out.closing.reason), None
+        for note in notes:
+            if note == BEAT:
+                session.deliveries.answer(b"!%d" % NOW_MS)
+        if notes:
+            session.go_on(NOW_MS)
+            self.take(session)
 
     def take_frames(self) -> list[Any]:
         taken, self.frames = self.frames, []
@@ -127,19 +145,20 @@ class Client:
     def __init__(self, **tables: Mapping[str, object]) -> None:
         settings = settings_with(**tables)
         self.port = RecordingPort()
-        self.session = Session(NUMBER, self.port, Codec(settings.limits), settings)
+        self.session = Session(NUMBER, Codec(settings.limits, load().rows), settings)
         self.now_ms = NOW_MS
 
     def says(self, *sent: object) -> None:
         for frame in sent:
             payload = frame if isinstance(frame, bytes) else json.dumps(frame).encode()
             self.session.receive(payload, now_ms=self.now_ms)
+            self.take()
 
     def hears(self, *from_worker: ToFront) -> None:
         for envelope in from_worker:
             match envelope:
                 case SessionOpened():
-                    self.session.opened()
+                    self.session.opened(now_ms=self.now_ms)
                 case SessionRefused():
                     self.session.refused(
                         envelope.code,
@@ -150,13 +169,72 @@ class Client:
                 case Page():
                     self.session.page(envelope, now_ms=self.now_ms)
                 case Deliver():
-                    self.session.deliver(envelope.seq, envelope.receipt_for, envelope.frame)
+                    self.deliveries.deliver(envelope.seq, envelope.receipt_for, envelope.frame)
                 case Stored():
                     self.session.stored(envelope.request, envelope.time_s)
                 case Refused():
                     self.session.send_refused(envelope.request, envelope.code, envelope.reason)
                 case _:
                     raise AssertionError(f"not for a session alone: {envelope}")
+            self.take()
+
+    @property
+    def deliveries(self) -> Deliveries:
+        return self.session.deliveries
+
+    def take(self) -> None:
+        """Do what the session wants done."""
+        self.port.take(self.session)
+
+    def slows(self) -> None:
+        """Read nothing any more."""
+        self.deliveries.slowed()
+        self.take()
+
+    def drains(self) -> None:
+        """Read all that was sent."""
+        self.deliveries.drained()
+        self.take()
+
+    def pongs(self, seq: int) -> None:
+        """Answer a ping that was sent behind the receipts up to `seq`."""
+        self.deliveries.confirmed(seq)
+        self.take()
+
+    def is_announced(self) -> None:
+        """Have its worker restarted."""
+        self.session.announce()
+        self.take()
+
+    def is_lost(self, *, written: int | None = None) -> None:
+        """Lose the connection."""
+        self.session.lost(written=written)
+        self.take()
+
+    def is_taken_over(self) -> None:
+        """Log in elsewhere."""
+        self.session.ended_elsewhere()
+        self.take()
+
+    def is_overdue(self) -> None:
+        """Let the time for a login pass."""
+        self.session.auth_overdue()
+        self.take()
+
+    def refuses(self, refusal: Refusal) -> None:
+        """Have the front refuse a frame."""
+        self.session.refuse(refusal, now_ms=self.now_ms)
+        self.take()
+
+    def is_delivered(self, seq: int, receipt_for: str, frame: bytes) -> None:
+        """Be sent a live frame."""
+        self.deliveries.deliver(seq, receipt_for, frame)
+        self.take()
+
+    def ends(self, code: int = 1001, reason: str = "", notice: bytes | None = None) -> None:
+        """Have the front end it."""
+        self.session.end(code, reason, notice)
+        self.take()
 
     def frames(self) -> list[Any]:
         """Return the frames that were written since the last call."""
@@ -276,12 +354,12 @@ def test_a_login_asks_the_worker_of_the_user_and_waits(client: Client) -> None:
     client.says(auth())
 
     assert client.requests() == [OpenSession(NUMBER, ALICE, LOGIN, 0)]
-    assert client.port.slots == {client.session.slot} == {slot_of(ALICE)}
+    assert client.port.slots == {client.session.login.slot} == {slot_of(ALICE)}
     assert not client.port.durable
     assert client.port.holds is Hold.LOGIN
     assert client.frames() == []
-    assert client.session.has_worker
-    assert not client.session.is_logged_in
+    assert client.session.login.has_worker
+    assert not client.session.login.user
 
 
 def test_auth_comes_before_q_and_q_before_live_frames(client: Client) -> None:
@@ -294,7 +372,7 @@ def test_auth_comes_before_q_and_q_before_live_frames(client: Client) -> None:
     assert answer == AUTH_SUCCESS
     assert in_q(q_frame) == seen(message(1), receipt(2))
     assert rest == seen(message(3), receipt(4))
-    assert client.session.is_logged_in
+    assert client.session.login.user
 
 
 def test_r3_an_empty_queue_is_one_q_as_well(client: Client) -> None:
@@ -405,7 +483,14 @@ def test_a_login_that_asks_for_extensions_is_told_what_it_got(client: Client) ->
     session_id = body.pop("sessionId")
     assert (tag, body) == (
         "auth",
-        {"from": "backend", "status": "success", "caps": [], "resumed": False},
+        {
+            "from": "backend",
+            "status": "success",
+            "caps": [],
+            "device": "0",
+            "t": SENT_AT,
+            "resumed": False,
+        },
     )
     assert len(session_id) >= 8
 
@@ -426,13 +511,13 @@ def test_a_refused_login_may_be_tried_again(client: Client) -> None:
             },
         ]
     ]
-    assert not client.session.has_worker
+    assert not client.session.login.has_worker
     assert not client.port.holds
 
     client.says(auth(BOB))
     client.hears(SessionOpened(NUMBER), last_page())
     assert client.frames() == [AUTH_SUCCESS, EMPTY_Q]
-    assert client.session.user == BOB
+    assert client.session.login.user == BOB
 
 
 def test_the_third_failed_login_closes_the_connection(client: Client) -> None:
@@ -460,26 +545,26 @@ def test_another_user_on_the_same_connection_is_refused_and_nothing_changes(alic
 
     assert [(tag, body["code"]) for tag, body in alice.frames()] == [("auth", 405)]
     assert [type(request) for request in alice.requests()] == [SendToUser]
-    assert alice.session.user == ALICE
+    assert alice.session.login.user == ALICE
 
 
 def test_no_login_in_time_closes_the_connection(client: Client) -> None:
-    client.session.auth_overdue()
+    client.is_overdue()
 
     assert client.port.close_code == 4401
-    client.session.auth_overdue()
+    client.is_overdue()
 
 
 def test_a_login_waits_for_a_worker_that_is_away_past_the_deadline(client: Client) -> None:
     """I9: the client has done its part."""
     client.says(auth())
-    client.session.auth_overdue()
+    client.is_overdue()
 
     assert client.port.close_code is None
 
 
 def test_a_login_in_time_does_not(alice: Client) -> None:
-    alice.session.auth_overdue()
+    alice.is_overdue()
     assert alice.port.closed is None
 
 
@@ -554,12 +639,12 @@ def test_a_receipt_in_the_queue_of_a_repeated_login_waits_for_its_ack_1(alice: C
     answer, q_frame = alice.frames()
     assert answer == AUTH_SUCCESS
     assert in_q(q_frame) == seen(message(3), receipt(4, "0"), message(6))
-    assert alice.session.receipts_written == 4
+    assert alice.session.deliveries.receipts_written == 4
 
     alice.hears(Stored(FIRST_REQUEST, SENT_AT))
 
     assert alice.frames() == [ack_1("1"), *seen(receipt(5, "1"))]
-    assert alice.session.receipts_written == 5
+    assert alice.session.deliveries.receipts_written == 5
 
 
 def test_no_receipt_counts_as_written_while_the_queue_is_being_packed(alice: Client) -> None:
@@ -569,7 +654,7 @@ def test_no_receipt_counts_as_written_while_the_queue_is_being_packed(alice: Cli
     )
 
     assert alice.frames() == [AUTH_SUCCESS]
-    assert alice.session.receipts_written == 0
+    assert alice.session.deliveries.receipts_written == 0
 
 
 def test_a_receipt_that_waited_before_a_repeated_login_may_be_gone_after_it(alice: Client) -> None:
@@ -577,7 +662,7 @@ def test_a_receipt_that_waited_before_a_repeated_login_may_be_gone_after_it(alic
     alice.hears(live(receipt(5, "1")))
     alice.says(auth())
     alice.hears(SessionOpened(NUMBER), last_page(receipt(6, "other")))
-    assert alice.session.receipts_written == 6
+    assert alice.session.deliveries.receipts_written == 6
     alice.frames()
     alice.hears(Stored(FIRST_REQUEST, SENT_AT))
 
@@ -589,7 +674,7 @@ def test_a_repeated_login_starts_from_the_first_entry_and_page(alice: Client) ->
     alice.says(auth())
     alice.hears(SessionOpened(NUMBER))
     alice.requests()
-    alice.session.announce()
+    alice.is_announced()
     assert alice.requests() == [announced(QUEUE, 0)]
     alice.says(auth())
     alice.hears(page(message(1), queue=True, more=True))
@@ -597,16 +682,16 @@ def test_a_repeated_login_starts_from_the_first_entry_and_page(alice: Client) ->
 
 
 def test_a_repeated_login_forgets_what_was_asked_before_it(alice: Client) -> None:
-    alice.session.blocked()
-    alice.session.drained()
+    alice.slows()
+    alice.drains()
     alice.says(auth())
     alice.requests()
     alice.hears(SessionOpened(NUMBER), last_page(), live(message(1)))
 
     assert alice.frames() == [AUTH_SUCCESS, EMPTY_Q, *seen(message(1))]
-    alice.session.blocked()
+    alice.slows()
     assert alice.requests() == [Pause(NUMBER, 1)]
-    alice.session.drained()
+    alice.drains()
     assert alice.requests() == [Ready(NUMBER, 1, 1)]
 
 
@@ -614,12 +699,12 @@ def test_receipts_of_before_a_repeated_login_must_be_written_again_to_be_confirm
     alice: Client,
 ) -> None:
     alice.hears(live(receipt(5)))
-    assert alice.session.receipts_written == 5
+    assert alice.session.deliveries.receipts_written == 5
     alice.says(auth())
     alice.hears(SessionOpened(NUMBER))
-    assert alice.session.receipts_written == 0
+    assert alice.session.deliveries.receipts_written == 0
     alice.hears(last_page(receipt(5)))
-    assert alice.session.receipts_written == 5
+    assert alice.session.deliveries.receipts_written == 5
 
 
 def test_a_refused_repeated_login_leaves_the_session_as_it_was(alice: Client) -> None:
@@ -636,8 +721,8 @@ def test_a_refused_repeated_login_leaves_the_session_as_it_was(alice: Client) ->
 def test_a_page_that_a_repeated_login_crossed_is_asked_for_again_if_that_is_refused(
     alice: Client,
 ) -> None:
-    alice.session.blocked()
-    alice.session.drained()
+    alice.slows()
+    alice.drains()
     alice.requests()
     alice.says(auth())
     alice.hears(page(message(1)), live(message(2)))
@@ -652,11 +737,11 @@ def test_a_page_that_a_repeated_login_crossed_is_asked_for_again_if_that_is_refu
 
 
 def test_a_client_that_reads_again_during_its_login_does_not_disturb_it(alice: Client) -> None:
-    alice.session.blocked()
+    alice.slows()
     alice.says(auth())
     alice.requests()
 
-    alice.session.drained()
+    alice.drains()
 
     assert alice.requests() == []
 
@@ -791,8 +876,8 @@ def test_a_receipt_of_a_refused_send_follows_the_error(alice: Client) -> None:
 
 @pytest.fixture
 def full_at_4(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_module, "MAX_PENDING_SENDS", 4)
-    monkeypatch.setattr(session_module, "MAX_HELD_BYTES", 1)
+    monkeypatch.setattr(answers, "MAX_PENDING_SENDS", 4)
+    monkeypatch.setattr(backlog, "MAX_HELD_BYTES", 1)
 
 
 def ids_of(requests: list[ToWorker]) -> list[str]:
@@ -840,8 +925,8 @@ def test_a_client_with_too_many_sends_is_read_until_too_much_is_held(
     alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that its pings are answered and its pongs taken while a worker is away."""
-    monkeypatch.setattr(session_module, "MAX_PENDING_SENDS", 4)
-    monkeypatch.setattr(session_module, "MAX_HELD_BYTES", 2000)
+    monkeypatch.setattr(answers, "MAX_PENDING_SENDS", 4)
+    monkeypatch.setattr(backlog, "MAX_HELD_BYTES", 2000)
     for number in range(1, 9):
         alice.says(action(str(number)))
     assert not alice.port.holds
@@ -862,7 +947,7 @@ def test_what_came_behind_too_many_sends_is_not_dropped_when_the_client_goes(
     for number in range(1, 9):
         alice.says(action(str(number)))
 
-    alice.session.lost()
+    alice.is_lost()
 
     *sends, last = alice.requests()
     assert ids_of(sends) == ["1", "2", "3", "4", "5", "6", "7", "8"]
@@ -882,7 +967,8 @@ def test_i7_a_fault_at_a_frame_that_waited_does_not_keep_the_session_from_ending
 
     monkeypatch.setattr(Codec, "decode", fail)
     with pytest.raises(RuntimeError):
-        alice.session.lost()
+        alice.is_lost()
+    alice.take()
 
     assert [type(request) for request in alice.requests()] == [CloseSession]
     assert not alice.session.is_read
@@ -895,7 +981,7 @@ def test_nothing_is_taken_any_more_from_a_client_that_is_sent_away_behind_too_ma
     for number in range(1, 9):
         alice.says(action(str(number)))
 
-    alice.session.end(1012, "shutdown")
+    alice.ends(1012, "shutdown")
 
     assert ids_of(alice.requests()) == ["1", "2", "3", "4"]
 
@@ -933,7 +1019,7 @@ def test_too_many_sends_behind_a_login_hold_the_client_too(alice: Client) -> Non
 
 def test_sessions_never_share_a_request_number() -> None:
     first, second = Client(), Client()
-    second.session = Session(NUMBER + 1, second.port, Codec(Settings().limits), Settings())
+    second.session = Session(NUMBER + 1, Codec(Settings().limits), Settings())
     for client in (first, second):
         client.says(auth())
         client.hears(SessionOpened(NUMBER), last_page())
@@ -998,11 +1084,11 @@ def test_r28_a_refused_message_is_no_strike(alice: Client) -> None:
 
 def test_a_fault_that_the_connection_found_is_a_strike_too() -> None:
     alice = logged_in(limits={"malformed_frames": 2})
-    alice.session.refuse(FrameError(400, "not UTF-8"), now_ms=alice.now_ms)
+    alice.refuses(Refusal(400, "not UTF-8"))
     assert error_codes(alice.frames()) == [(400, "", "")]
     alice.says(b"?")
     assert alice.port.close_code == 1008
-    alice.session.refuse(FrameError(400, "not UTF-8"), now_ms=alice.now_ms)
+    alice.refuses(Refusal(400, "not UTF-8"))
 
 
 def test_without_a_rate_any_number_of_frames_is_taken(alice: Client) -> None:
@@ -1114,23 +1200,23 @@ def test_a_refusal_for_the_rate_comes_in_its_turn() -> None:
 
 def test_a_session_that_no_worker_serves_any_more_is_closed(alice: Client) -> None:
     """Its worker died, and the next incarnation refuses it: it would hear of nothing any more."""
-    alice.session.announce()
+    alice.is_announced()
     alice.hears(SessionRefused(NUMBER, 500, "set aside", 0))
 
     assert alice.port.close_code == 1011
 
 
 def test_r27_a_session_that_is_replaced_is_told_and_closed(alice: Client) -> None:
-    alice.session.ended_elsewhere()
+    alice.is_taken_over()
 
     assert alice.frames() == [["Cmd", {"type": "disconnect", "kind": "replaced"}]]
     assert alice.port.close_code == 4409
-    alice.session.ended_elsewhere()
+    alice.is_taken_over()
 
 
 def test_nothing_is_taken_or_written_after_the_end(alice: Client) -> None:
     alice.says(action("1", "2"))
-    alice.session.end(1012, "shutdown", frames.DISCONNECT_SHUTDOWN)
+    alice.ends(1012, "shutdown", frames.DISCONNECT_SHUTDOWN)
     assert alice.frames() == [["Cmd", {"type": "disconnect", "kind": "shutdown"}]]
     assert alice.requests()[-1] == CloseSession(NUMBER)
     assert not alice.session.is_read
@@ -1140,7 +1226,7 @@ def test_nothing_is_taken_or_written_after_the_end(alice: Client) -> None:
 
 def test_nothing_is_taken_or_written_after_the_connection_is_gone(alice: Client) -> None:
     alice.says(action("1", "2"))
-    alice.session.lost()
+    alice.is_lost()
     assert alice.requests()[-1] == CloseSession(NUMBER)
 
     after_the_end(alice)
@@ -1158,29 +1244,29 @@ def after_the_end(client: Client) -> None:
         SessionOpened(NUMBER),
         SessionRefused(NUMBER, 503, "late", 1),
     )
-    client.session.refuse(FrameError(400, "late"), now_ms=client.now_ms)
-    client.session.blocked()
-    client.session.drained()
-    client.session.confirmed(9)
-    client.session.announce()
-    client.session.auth_overdue()
-    client.session.end(1000, "again")
-    client.session.lost()
+    client.refuses(Refusal(400, "late"))
+    client.slows()
+    client.drains()
+    client.pongs(9)
+    client.is_announced()
+    client.is_overdue()
+    client.ends(1000, "again")
+    client.is_lost()
 
     assert client.frames() == []
     assert client.requests() == []
-    assert not client.session.has_worker
+    assert not client.session.login.has_worker
 
 
 def test_an_end_before_the_login_asks_no_worker(client: Client) -> None:
-    client.session.lost()
+    client.is_lost()
 
     assert client.requests() == []
 
 
 def test_an_end_during_the_login_takes_the_session_back(client: Client) -> None:
     client.says(auth(), action("1"))
-    client.session.lost()
+    client.is_lost()
 
     assert client.requests()[-1] == CloseSession(NUMBER)
     after_the_end(client)
@@ -1190,11 +1276,11 @@ def test_an_end_during_the_login_takes_the_session_back(client: Client) -> None:
 def test_2_7_the_worker_hears_how_far_entries_were_written_when_the_connection_was_lost(
     alice: Client, written: int | None, told: int
 ) -> None:
-    alice.session.deliver(7, "", b"one")
-    alice.session.deliver(8, "", b"two")
-    assert alice.session.cursor == 8
+    alice.is_delivered(7, "", b"one")
+    alice.is_delivered(8, "", b"two")
+    assert alice.session.deliveries.cursor == 8
 
-    alice.session.lost(written=written)
+    alice.is_lost(written=written)
 
     assert alice.requests()[-1] == CloseSession(NUMBER, told)
 
@@ -1204,18 +1290,18 @@ def test_2_7_the_worker_hears_how_far_entries_were_written_when_the_connection_w
 
 def test_r7_a_ping_is_asked_for_after_a_receipt_but_not_after_a_message(alice: Client) -> None:
     alice.hears(live(message(3)))
-    assert (alice.port.receipts, alice.session.receipts_written) == (0, 0)
+    assert (alice.port.receipts, alice.session.deliveries.receipts_written) == (0, 0)
     alice.hears(live(receipt(4)))
-    assert (alice.port.receipts, alice.session.receipts_written) == (1, 4)
+    assert (alice.port.receipts, alice.session.deliveries.receipts_written) == (1, 4)
 
 
 def test_r7_receipts_in_the_queue_count_once_the_queue_is_written(client: Client) -> None:
     client.says(auth())
     client.hears(SessionOpened(NUMBER), page(receipt(1), receipt(2), queue=True, more=True))
-    assert (client.port.receipts, client.session.receipts_written) == (0, 0)
+    assert (client.port.receipts, client.session.deliveries.receipts_written) == (0, 0)
     client.hears(last_page(message(3)))
     assert client.port.receipts
-    assert client.session.receipts_written == 2
+    assert client.session.deliveries.receipts_written == 2
 
 
 def test_r7_a_receipt_that_waits_for_its_ack_1_is_not_confirmed_by_later_ones(
@@ -1223,9 +1309,9 @@ def test_r7_a_receipt_that_waits_for_its_ack_1_is_not_confirmed_by_later_ones(
 ) -> None:
     alice.says(action("1"))
     alice.hears(live(receipt(11, "1")), live(receipt(12, "other")))
-    assert alice.session.receipts_written == 10
+    assert alice.session.deliveries.receipts_written == 10
     alice.hears(Stored(FIRST_REQUEST, SENT_AT))
-    assert alice.session.receipts_written == 12
+    assert alice.session.deliveries.receipts_written == 12
 
 
 def test_r19_a_receipt_that_is_not_stored_is_never_confirmed(alice: Client) -> None:
@@ -1235,13 +1321,13 @@ def test_r19_a_receipt_that_is_not_stored_is_never_confirmed(alice: Client) -> N
     alice.hears(Stored(FIRST_REQUEST, SENT_AT))
 
     assert alice.frames() == [ack_1("1"), *seen(receipt(0, "1"))]
-    assert (alice.port.receipts, alice.session.receipts_written) == (0, 0)
+    assert (alice.port.receipts, alice.session.deliveries.receipts_written) == (0, 0)
 
 
 def test_r7_a_pong_is_passed_on_and_survives_the_worker(alice: Client) -> None:
-    alice.session.confirmed(0)
+    alice.pongs(0)
     assert alice.requests() == []
-    alice.session.confirmed(4)
+    alice.pongs(4)
     assert alice.requests() == alice.port.durable == [Confirmed(NUMBER, 4)]
 
 
@@ -1250,13 +1336,13 @@ def test_r7_a_pong_is_passed_on_and_survives_the_worker(alice: Client) -> None:
 
 def test_a_client_that_stops_reading_has_the_worker_pause(alice: Client) -> None:
     alice.hears(live(message(1)))
-    alice.session.blocked()
+    alice.slows()
     assert alice.requests() == [Pause(NUMBER, 1)]
     alice.hears(live(message(2)), live(receipt(3)))
     assert alice.frames() == seen(message(1))
-    assert alice.session.receipts_written == 0
+    assert alice.session.deliveries.receipts_written == 0
 
-    alice.session.drained()
+    alice.drains()
     assert alice.requests() == [Ready(NUMBER, 1, 1)]
     alice.hears(live(message(4)))
     assert alice.frames() == []
@@ -1267,28 +1353,28 @@ def test_a_client_that_stops_reading_has_the_worker_pause(alice: Client) -> None
 
 
 def test_a_page_for_a_client_that_does_not_read_is_the_last_for_now(alice: Client) -> None:
-    alice.session.blocked()
-    alice.session.drained()
+    alice.slows()
+    alice.drains()
     alice.requests()
-    alice.session.blocked()
+    alice.slows()
     assert alice.requests() == []
 
     alice.hears(page(message(1), more=True))
     assert alice.frames() == seen(message(1))
     assert alice.requests() == []
-    alice.session.drained()
+    alice.drains()
     assert alice.requests() == [Ready(NUMBER, 1, 2)]
 
 
 def test_after_the_last_page_a_client_that_does_not_read_pauses_the_worker(alice: Client) -> None:
-    alice.session.blocked()
-    alice.session.drained()
-    alice.session.blocked()
+    alice.slows()
+    alice.drains()
+    alice.slows()
     alice.requests()
 
     alice.hears(page(message(1)))
     assert alice.requests() == [Pause(NUMBER, 1)]
-    alice.session.drained()
+    alice.drains()
     assert alice.requests() == [Ready(NUMBER, 1, 2)]
 
 
@@ -1296,41 +1382,35 @@ def test_the_queue_waits_for_a_client_that_does_not_read(client: Client) -> None
     client.says(auth())
     client.hears(SessionOpened(NUMBER))
     client.requests()
-    client.session.blocked()
+    client.slows()
     client.hears(page(message(1), queue=True, more=True))
     assert client.requests() == []
-    client.session.drained()
+    client.drains()
     assert client.requests() == [Ready(NUMBER, 1, 1)]
 
-    client.session.blocked()
+    client.slows()
     client.hears(last_page(message(2)))
     assert client.requests() == [Pause(NUMBER, 2)]
-    client.session.drained()
+    client.drains()
     assert client.requests() == [Ready(NUMBER, 2, 2)]
 
 
 def test_a_page_that_crossed_the_pause_needs_no_other(alice: Client) -> None:
-    alice.session.blocked()
+    alice.slows()
     assert alice.requests() == [Pause(NUMBER, 0)]
     alice.hears(page(message(1)))
     assert alice.requests() == []
-    alice.session.drained()
+    alice.drains()
     assert alice.requests() == [Ready(NUMBER, 1, 2)]
 
 
 def test_a_client_that_reads_on_before_its_page_came_asks_once(alice: Client) -> None:
-    alice.session.blocked()
-    alice.session.drained()
-    alice.session.blocked()
-    alice.session.drained()
+    alice.slows()
+    alice.drains()
+    alice.slows()
+    alice.drains()
 
     assert alice.requests() == [Pause(NUMBER, 0), Ready(NUMBER, 0, 1)]
-
-
-def test_a_client_that_reads_on_without_a_pause_asks_nothing(alice: Client) -> None:
-    alice.session.drained()
-
-    assert alice.requests() == []
 
 
 # -------------------------------------------------------------------------- a worker's return
@@ -1339,7 +1419,7 @@ def test_a_client_that_reads_on_without_a_pause_asks_nothing(alice: Client) -> N
 def test_a_new_worker_is_told_of_a_login_that_is_not_answered(client: Client) -> None:
     client.says(auth())
     client.requests()
-    client.session.announce()
+    client.is_announced()
 
     assert client.requests() == [OpenSession(NUMBER, ALICE, LOGIN, 0)]
     client.hears(SessionOpened(NUMBER), last_page())
@@ -1350,7 +1430,7 @@ def test_a_new_worker_goes_on_with_the_queue(client: Client) -> None:
     client.says(auth())
     client.hears(SessionOpened(NUMBER), page(message(1), queue=True, more=True))
     client.requests()
-    client.session.announce()
+    client.is_announced()
 
     assert client.requests() == [OpenSession(NUMBER, ALICE, QUEUE, 1, NOW_MS)]
     client.hears(last_page(message(2), more=True))
@@ -1362,7 +1442,7 @@ def test_a_new_worker_goes_on_with_the_queue(client: Client) -> None:
 
 def test_a_new_worker_goes_on_behind_the_last_live_frame(alice: Client) -> None:
     alice.hears(live(message(1)), live(message(2)))
-    alice.session.announce()
+    alice.is_announced()
 
     assert alice.requests() == [OpenSession(NUMBER, ALICE, LIVE, 2, NOW_MS)]
     alice.hears(page(message(3), more=True))
@@ -1371,21 +1451,21 @@ def test_a_new_worker_goes_on_behind_the_last_live_frame(alice: Client) -> None:
 
 
 def test_a_new_worker_is_told_that_the_client_does_not_read(alice: Client) -> None:
-    alice.session.blocked()
+    alice.slows()
     alice.hears(live(message(1)))
     alice.requests()
-    alice.session.announce()
+    alice.is_announced()
     assert alice.requests() == [OpenSession(NUMBER, ALICE, LIVE, 0, NOW_MS), Pause(NUMBER, 0)]
 
-    alice.session.drained()
+    alice.drains()
     assert alice.requests() == [Ready(NUMBER, 0, 0)]
 
 
 def test_what_was_asked_of_the_old_worker_is_not_waited_for(alice: Client) -> None:
-    alice.session.blocked()
-    alice.session.drained()
+    alice.slows()
+    alice.drains()
     alice.requests()
-    alice.session.announce()
+    alice.is_announced()
     alice.hears(live(message(1)))
 
     assert alice.requests() == [OpenSession(NUMBER, ALICE, LIVE, 0, NOW_MS)]
@@ -1393,7 +1473,7 @@ def test_what_was_asked_of_the_old_worker_is_not_waited_for(alice: Client) -> No
 
 
 def test_before_a_login_there_is_nothing_to_announce(client: Client) -> None:
-    client.session.announce()
+    client.is_announced()
 
     assert client.requests() == []
 
@@ -1488,7 +1568,7 @@ class SessionMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         settings = settings_with(flow={"q_frame_bytes": 4096})
-        self.session = Session(NUMBER, self, Codec(settings.limits), settings)
+        self.session = Session(NUMBER, Codec(settings.limits), settings)
         self.mailbox: list[Entry] = []
         self.worker = ModelWorker(self.mailbox)
         self.to_worker: deque[ToWorker] = deque()
@@ -1508,9 +1588,25 @@ class SessionMachine(RuleBasedStateMachine):
         self.receipts: set[int] = set()
         self.ever: set[int] = set()
 
-    # ------------------------------------------------------------------------------ the port
+    # ------------------------------------------------------------------ what the session wants
 
-    def write(self, frame: bytes) -> None:
+    def _take(self) -> None:
+        """Do what the session wants done, as its connection does."""
+        out = self.session.out
+        for frame in out.frames:
+            self._write(frame)
+        out.frames.clear()
+        for envelope in out.envelopes:
+            self._request(envelope.content, durable=envelope.durable)
+        out.envelopes.clear()
+        assert out.closing is None
+        if out.notes:
+            out.notes.clear()
+            self.session.go_on(NOW_MS)
+            self._take()
+        self.holds = self.session.hold
+
+    def _write(self, frame: bytes) -> None:
         tag, *rest = json.loads(frame)
         match tag:
             case "auth":
@@ -1544,10 +1640,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.receipts.add(seq)
         self.ever.add(seq)
 
-    def close(self, code: int, reason: str) -> None:
-        raise AssertionError(f"closed with {code} {reason}")
-
-    def request(self, slot: int, envelope: ToWorker, *, durable: bool) -> None:
+    def _request(self, envelope: ToWorker, *, durable: bool) -> None:
         match envelope:
             case SendToUser():
                 self.answers[envelope.chat].append(Stored(envelope.request, envelope.time_s))
@@ -1567,18 +1660,6 @@ class SessionMachine(RuleBasedStateMachine):
         if durable:
             self.unconfirmed.append(envelope)
 
-    def hold(self, why: Hold) -> None:
-        self.holds |= why
-
-    def release(self, why: Hold) -> None:
-        self.holds &= ~why
-
-    def receipt_written(self) -> None:
-        pass
-
-    def count(self, what: str) -> None:
-        pass
-
     # ------------------------------------------------------------------------------- events
 
     @initialize(waiting=st.integers(0, 5), arrives=st.booleans())
@@ -1591,6 +1672,7 @@ class SessionMachine(RuleBasedStateMachine):
 
     def _say(self, frame: object) -> None:
         self.session.receive(json.dumps(frame).encode(), now_ms=NOW_MS)
+        self._take()
 
     def _log_in(self) -> None:
         self._say(auth())
@@ -1614,7 +1696,7 @@ class SessionMachine(RuleBasedStateMachine):
         self._carry()
 
     @rule(to=st.sampled_from([BOB, CAROL]))
-    @precondition(lambda self: self.session.is_logged_in and not self.holds)
+    @precondition(lambda self: self.session.login.user and not self.holds)
     def send(self, to: str) -> None:
         self.sends.append(f"s{len(self.sends)}")
         self._say(action(self.sends[-1], to=to))
@@ -1641,9 +1723,10 @@ class SessionMachine(RuleBasedStateMachine):
     def the_client_stops_reading_or_goes_on(self) -> None:
         self.is_blocked = not self.is_blocked
         if self.is_blocked:
-            self.session.blocked()
+            self.session.deliveries.slowed()
         else:
-            self.session.drained()
+            self.session.deliveries.drained()
+        self._take()
 
     @rule(what=st.sampled_from(["login", "restart", "pong"]))
     def something_rare_happens(self, what: str) -> None:
@@ -1656,7 +1739,9 @@ class SessionMachine(RuleBasedStateMachine):
             case "restart":
                 self._restart()
             case "pong":
-                self.session.confirmed(self.session.receipts_written)
+                deliveries = self.session.deliveries
+                deliveries.confirmed(deliveries.receipts_written)
+                self._take()
 
     def _restart(self) -> None:
         self.to_worker.clear()
@@ -1664,6 +1749,7 @@ class SessionMachine(RuleBasedStateMachine):
         self.worker = ModelWorker(self.mailbox)
         repeated, self.unconfirmed = self.unconfirmed, []
         self.session.announce()
+        self._take()
         self.to_worker.extend(repeated)
         self.unconfirmed += repeated
 
@@ -1675,16 +1761,17 @@ class SessionMachine(RuleBasedStateMachine):
         match envelope:
             case SessionOpened():
                 self.logins_held = 0
-                self.session.opened()
+                self.session.opened(now_ms=NOW_MS)
             case Page():
                 self.asked = None
                 self.session.page(envelope, now_ms=NOW_MS)
             case Deliver():
-                self.session.deliver(envelope.seq, envelope.receipt_for, envelope.frame)
+                self.session.deliveries.deliver(envelope.seq, envelope.receipt_for, envelope.frame)
             case Stored():
                 self.session.stored(envelope.request, envelope.time_s)
             case _:
                 raise AssertionError(envelope)
+        self._take()
 
     # ---------------------------------------------------------------------------- what holds
 
@@ -1702,7 +1789,7 @@ class SessionMachine(RuleBasedStateMachine):
         covered = {
             entry.seq
             for entry in self.mailbox
-            if entry.receipt_for and entry.seq <= self.session.receipts_written
+            if entry.receipt_for and entry.seq <= self.session.deliveries.receipts_written
         }
         assert covered <= self.ever
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from relay.bus.topology import Topology, WorkerAddress
-from relay.front.listener import Front
+from relay.front.front import Front
 from relay.process.channel import SupervisorEnd, child_end, supervisor_end
 from relay.process.control import ChildReady, Heartbeat, Stop, TopologyChanged
 from relay.process.place import Place

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Callable
 
 from relay.bus.topology import WorkerAddress
+from relay.front.front import main as serve
 from relay.front.links import WorkerLink
-from relay.front.listener import main as serve
 from relay.process.place import Place
 from relay.process.run import run
 

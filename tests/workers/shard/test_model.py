@@ -34,15 +34,15 @@ from relay.bus.envelopes import (
     SendToGroup,
     SendToUser,
     SessionOpened,
-    SessionRefused,
     Stored,
     StrayAck,
+    ToFront,
     ToWorker,
     WorkerBatch,
     encode,
 )
 from relay.bus.link import Incoming, Outgoing
-from relay.front.session import Hold, Session
+from relay.front.session import Session
 from relay.protocol.codec import Codec
 from relay.protocol.slots import SLOT_COUNT, shard_ranges, slot_of
 from tests.workers.shard.harness import NOW_S, ShardHarness, group_of, local_of, settings_with
@@ -94,7 +94,7 @@ class Client:
         self.is_open = True
         self.is_slow = False
         self.pinged = 0  # what a pong to the last ping confirms
-        self.session = Session(front.next_number(), self, Codec(SETTINGS.limits), SETTINGS)
+        self.session = Session(front.next_number(), Codec(SETTINGS.limits), SETTINGS)
         self.unanswered: deque[str] = deque()  # ids of sends, in order
         self.repeats: set[str] = set()
         self._begin_login()
@@ -106,39 +106,57 @@ class Client:
         self._order: dict[tuple[str, str], int] = {}
         self._levels: dict[tuple[Key, str], int] = {}
 
-    # ------------------------------------------------------------------ the port of its session
+    # ------------------------------------------------------------- what its session wants done
 
-    def write(self, frame: bytes) -> None:
+    def take(self) -> None:
+        """Do what the session wants done, as its connection does."""
+        out = self.session.out
+        for frame in out.frames:
+            self._write(frame)
+        out.frames.clear()
+        for slot, envelope, durable in out.envelopes:
+            if isinstance(envelope, SendToUser | SendToGroup):
+                self.world.requests[self.front.identity, envelope.request] = envelope
+            link = self.front.links[self.world.owner_of_slot[slot]]
+            link.request(envelope, durable=durable)
+        out.envelopes.clear()
+        if out.closing is not None:
+            self.is_open, out.closing = False, None
+        if out.notes:
+            out.notes.clear()
+            self.session.go_on(self.world.now_ms)
+            self.take()
+
+    def _write(self, frame: bytes) -> None:
         assert self.is_open, "a frame behind the close"
         tag, *rest = json.loads(frame)
         if tag not in ("auth", "q"):
             self.has_live = self.has_queue
         getattr(self, f"_on_{tag}")(*rest)
 
-    def close(self, code: int, reason: str) -> None:
-        self.is_open = False
-
-    def request(self, slot: int, envelope: ToWorker, *, durable: bool) -> None:
-        if isinstance(envelope, SendToUser | SendToGroup):
-            self.world.requests[self.front.identity, envelope.request] = envelope
-        self.front.links[self.world.owner_of_slot[slot]].request(envelope, durable=durable)
-
-    def hold(self, why: Hold) -> None:
-        pass
-
-    def release(self, why: Hold) -> None:
-        pass
-
-    def receipt_written(self) -> None:
-        pass
-
-    def count(self, what: str) -> None:
-        pass
-
     # ----------------------------------------------------------------------------- what it does
 
     def send(self, *stanza: object) -> None:
         self.session.receive(json.dumps(stanza).encode(), now_ms=self.world.now_ms)
+        self.take()
+
+    def stop_reading(self) -> None:
+        self.is_slow = True
+        self.session.deliveries.slowed()
+        self.take()
+
+    def read_on(self) -> None:
+        self.is_slow = False
+        self.session.deliveries.drained()
+        self.take()
+
+    def pong(self) -> None:
+        """Answer the last ping."""
+        self.session.deliveries.confirmed(self.pinged)
+        self.take()
+
+    def is_pinged(self) -> None:
+        self.pinged = self.session.deliveries.receipts_written
 
     def log_in(self) -> None:
         self.send("auth", {"type": "new"}, {"remoteJid": f"{self.user}@s.whatsapp.net"})
@@ -259,9 +277,10 @@ class Link:
         self.to_front.clear()
         self._incarnation = incarnation
         for client in self._front.clients.values():
-            session = client.session
-            if session.has_worker and self._world.owner_of_slot[session.slot] == self._worker:
-                session.announce()
+            login = client.session.login
+            if login.has_worker and self._world.owner_of_slot[login.slot] == self._worker:
+                client.session.announce()
+                client.take()
         self.flush()
         self._items, self._durable = repeated, list(repeated)
         self.flush()
@@ -315,33 +334,36 @@ class Front:
         return self._last_number
 
     def receive(self, batch: FrontBatch) -> None:
-        now_ms = self._world.now_ms
         for item in batch.items:
-            match item:
-                case Stored(request=request):
-                    if client := self.clients.get(request >> 32):
-                        client.session.stored(request, item.time_s)
-                case Refused(request=request):
-                    if client := self.clients.get(request >> 32):
-                        client.session.send_refused(request, item.code, item.reason)
-                case Deliver(session=number):
-                    if client := self.clients.get(number):
-                        client.session.deliver(item.seq, item.receipt_for, item.frame)
-                case DeliverToMany():
-                    for number in item.sessions:
-                        if client := self.clients.get(number):
-                            client.session.deliver(item.seq, "", item.frame)
-                case Page(session=number):
-                    if client := self.clients.get(number):
-                        client.session.page(item, now_ms=now_ms)
-                case SessionOpened(session=number):
-                    if client := self.clients.get(number):
-                        client.session.opened()
-                case EndSession(session=number):
-                    if client := self.clients.get(number):
-                        client.session.ended_elsewhere()
-                case SessionRefused():
-                    raise AssertionError(f"a login is refused: {item}")
+            if isinstance(item, DeliverToMany):
+                for number in item.sessions:
+                    self._tell(number, Deliver(number, item.seq, "", item.frame))
+            elif isinstance(item, Stored | Refused):
+                self._tell(item.request >> 32, item)
+            else:
+                self._tell(item.session, item)
+
+    def _tell(self, number: int, item: ToFront) -> None:
+        client = self.clients.get(number)
+        if client is None:
+            return
+        session, now_ms = client.session, self._world.now_ms
+        match item:
+            case Stored():
+                session.stored(item.request, item.time_s)
+            case Refused():
+                session.send_refused(item.request, item.code, item.reason)
+            case Deliver():
+                session.deliveries.deliver(item.seq, item.receipt_for, item.frame)
+            case Page():
+                session.page(item, now_ms=now_ms)
+            case SessionOpened():
+                session.opened(now_ms=now_ms)
+            case EndSession():
+                session.ended_elsewhere()
+            case _:
+                raise AssertionError(f"not for these sessions: {item}")
+        client.take()
 
     def flush(self) -> None:
         for number, client in list(self.clients.items()):
@@ -532,6 +554,7 @@ class World(RuleBasedStateMachine):
         client = self.clients[user]
         if client.is_open:
             client.session.lost()
+            client.take()
             client.is_open = False
         self._go_on(then)
 
@@ -539,19 +562,18 @@ class World(RuleBasedStateMachine):
     def stop_reading_or_read_on(self, user: str, then: str) -> None:
         client = self.clients[user]
         if client.is_open:
-            client.is_slow = not client.is_slow
             if client.is_slow:
-                client.session.blocked()
+                client.read_on()
             else:
-                client.session.drained()
+                client.stop_reading()
         self._go_on(then)
 
     @rule(user=user, then=then)
     def ping_and_take_the_last_pong(self, user: str, then: str) -> None:
         client = self.clients[user]
         if client.is_open:
-            client.session.confirmed(client.pinged)
-            client.pinged = client.session.receipts_written
+            client.pong()
+            client.is_pinged()
         self._go_on(then)
 
     @rule(user=user)
@@ -805,13 +827,14 @@ class World(RuleBasedStateMachine):
             if not client.is_open:
                 self._log_in(user, self.fronts[0])
                 continue
-            client.is_slow = False
-            client.session.drained()
+            if client.is_slow:
+                client.read_on()
             if client.is_live:
                 for key in client.seen:
                     if key not in client.acked:
                         self._ack(client, key, max(2, self.said[key, user]))
-                client.session.confirmed(client.session.receipts_written)
+                client.is_pinged()
+                client.pong()
         self._tick()
         for worker in range(len(self.places)):
             self._turn(worker, 100, "goes on")

@@ -26,7 +26,11 @@ class FakeConnection:
             if fails:
                 raise RuntimeError("a bug")
 
-        self.session = SimpleNamespace(stored=take, page=take, deliver=take)
+        deliveries = SimpleNamespace(deliver=take)
+        self.session = SimpleNamespace(stored=take, page=take, deliveries=deliveries)
+
+    def take(self) -> None:
+        pass
 
     def fail(self) -> None:
         self.failed = True
@@ -51,9 +55,9 @@ def test_i7_a_fault_at_what_a_worker_says_ends_one_connection(
         with front_on(asyncio.get_running_loop()) as front:
             faulty, sound = FakeConnection(fails=True), FakeConnection(fails=False)
             connections: Any = {1: faulty, 2: sound}
-            front._connections = connections
+            front.hub.clients = connections
 
-            front._receive(iter([item, next_item]), math.inf)
+            front.dispatch.receive(iter([item, next_item]), math.inf)
 
             assert faulty.failed
             assert (sound.told, sound.failed) == (1, False)
@@ -66,12 +70,13 @@ def test_envelopes_are_handed_out_until_the_time_is_over_and_then_from_there_on(
         with front_on(asyncio.get_running_loop()) as front:
             connection = FakeConnection(fails=False)
             connections: Any = {2: connection}
-            front._connections = connections
+            front.hub.clients = connections
             items: Iterator[ToFront] = iter([Deliver(2, number, "", b"") for number in range(1, 4)])
 
-            assert not front._receive(items, 0.0)  # it is over already: one is taken all the same
+            # The time is over already: one is taken all the same.
+            assert not front.dispatch.receive(items, 0.0)
             assert connection.told == 1
-            assert front._receive(items, math.inf)
+            assert front.dispatch.receive(items, math.inf)
             assert connection.told == 3
 
     asyncio.run(live())

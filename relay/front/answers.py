@@ -1,0 +1,168 @@
+"""The line of a session's sends: acks 1 and errors in the order of the sends (2.3.4).
+
+A receipt that comes before the ack 1 of its message waits here too, and goes behind it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from relay.bus.envelopes import Entry, SendToGroup, SendToUser
+from relay.errors import Refusal
+from relay.front.output import Envelope, Output
+from relay.protocol import frames
+from relay.protocol.slots import slot_of
+from relay.protocol.stanza import Send
+
+# Sends without an answer of one session before no more of its frames are taken. Everyone else's
+# wait behind them at the worker, so this is what a sender that floods costs the others (I7); and
+# one worker that is away must not let the answers of the others pile up behind its own (I6). Enough
+# to keep a worker busy during a commit: `python -m tests.trials flood` shows both sides.
+MAX_PENDING_SENDS: Final = 32
+_SENDS_PER_SESSION: Final = 1 << 32
+
+
+class Pending:
+    """A send that waits for its answer, or for the answers of those before it."""
+
+    __slots__ = ("answer", "chat", "is_group", "message_id", "receipts")
+
+    def __init__(self, message_id: str, chat: str, is_group: bool, answer: bytes | None) -> None:
+        self.message_id = message_id
+        self.chat = chat
+        self.is_group = is_group
+        self.answer = answer
+        self.receipts: list[Entry] = []  # came before the ack 1, and go after it
+
+
+class Answers:
+    """The sends of one session that have yet to be answered, and the receipts behind them."""
+
+    __slots__ = ("_answered", "_by_id", "_line", "_out", "_request", "_stashed", "is_full")
+
+    def __init__(self, session: int, out: Output) -> None:
+        """Begin with the requests of the session of that number, which no other session has."""
+        self._out = out
+        self._request = session * _SENDS_PER_SESSION  # the last one given out
+        self._answered = self._request  # the last of them that was answered
+        self._line: dict[int, Pending] = {}  # the sends behind it
+        self._by_id: dict[str, Pending] = {}
+        self._stashed: dict[int, None] = {}  # the seqs of the receipts that wait
+        # Too many wait: from here until half of them are answered, so that a flood goes on by the
+        # batch, not by the message.
+        self.is_full = False
+
+    def __bool__(self) -> bool:
+        return bool(self._line)
+
+    def take(self, element: Send | Refusal, author: str) -> None:
+        """Send a message on, or refuse it in its turn (R23)."""
+        if isinstance(element, Refusal):
+            # It goes nowhere, but sends before it may not be answered yet.
+            if self._line:
+                self._await(Pending("", "", False, frames.refusal(element)))
+            else:
+                self._out.frames.append(frames.refusal(element))
+            return
+        chat, message_id, is_group = element.chat, element.message_id, element.is_group
+        pending = self._by_id[message_id] = Pending(message_id, chat, is_group, None)
+        send = (SendToGroup if is_group else SendToUser)(
+            self._await(pending),
+            author,
+            chat,
+            message_id,
+            element.time_s,
+            element.digest,
+            element.frame,
+        )
+        self._out.envelopes.append(Envelope(slot_of(chat), send, True))
+
+    def _await(self, pending: Pending) -> int:
+        self._request += 1
+        self._line[self._request] = pending
+        if len(self._line) >= MAX_PENDING_SENDS and not self.is_full:
+            self.is_full = True
+        return self._request
+
+    def stored(self, request: int, author: str, time_s: int) -> bool:
+        """Answer a send with ack 1; False where it is not in the line."""
+        pending = self._line.get(request)
+        if pending is None:
+            return False
+        if pending.is_group:
+            pending.answer = frames.stored_for_group(
+                message_id=pending.message_id, author=author, group=pending.chat, time_s=time_s
+            )
+        else:
+            pending.answer = frames.stored_for_user(
+                message_id=pending.message_id,
+                author=author,
+                recipient=pending.chat,
+                time_s=time_s,
+            )
+        return True
+
+    def refused(self, request: int, code: int, reason: str) -> bool:
+        """Answer a send with an error (R29); False where it is not in the line."""
+        pending = self._line.get(request)
+        if pending is None:
+            return False
+        pending.answer = frames.refusal(
+            Refusal(
+                code,
+                reason,
+                tag="action",
+                message_id=pending.message_id,
+                retry_after_s=1 if code == 503 else None,
+            )
+        )
+        return True
+
+    def pop_answered(self) -> Pending | None:
+        """Remove and return the oldest send if it is answered; its receipts wait no longer."""
+        pending = self._line.get(self._answered + 1)
+        if pending is None or pending.answer is None:
+            return None
+        self._answered += 1
+        del self._line[self._answered]
+        if self._by_id.get(pending.message_id) is pending:
+            del self._by_id[pending.message_id]
+        for entry in pending.receipts:
+            self._stashed.pop(entry.seq, None)
+        return pending
+
+    def ease(self) -> bool:
+        """Tell whether the line was full, and is now short enough for more."""
+        if self.is_full and len(self._line) <= MAX_PENDING_SENDS // 2:
+            self.is_full = False
+            return True
+        return False
+
+    def stash(self, entry: Entry) -> bool:
+        """Keep a receipt whose message has yet to get its ack 1; False for any other entry."""
+        pending = self._by_id.get(entry.receipt_for) if entry.receipt_for else None
+        if pending is None:
+            return False
+        pending.receipts.append(entry)
+        if entry.seq:
+            self._stashed[entry.seq] = None
+        return True
+
+    def knows(self, message_id: str) -> bool:
+        """Tell whether a message of that id is in the line."""
+        return message_id in self._by_id
+
+    def first_stashed(self, default: int) -> int:
+        """Return the lowest seq of the receipts that wait, or `default`."""
+        return min(self._stashed, default=default)
+
+    def forget_receipts(self) -> None:
+        """Forget those that wait: they come again, in the pages of a login."""
+        for pending in self._line.values():
+            pending.receipts.clear()
+        self._stashed.clear()
+
+    def clear(self) -> None:
+        """Forget the line: its answers have no reader."""
+        self._line.clear()
+        self._by_id.clear()

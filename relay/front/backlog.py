@@ -1,0 +1,69 @@
+"""Frames of a client that have to wait: behind a login, or behind too many sends."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Final
+
+from relay.front.output import Hold, Output
+
+# What is held behind sends until the client is not read any more.
+MAX_HELD_BYTES: Final = 256 * 1024
+_OVERHEAD: Final = 64  # of a frame in memory, so that tiny ones count
+
+
+class Backlog:
+    """The frames in order, and why the client is not read meanwhile."""
+
+    __slots__ = ("_frames", "_out", "_size", "came_ms", "hold")
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+        # An empty deque takes 600 bytes, and few sessions need one.
+        self._frames: deque[bytes] | None = None
+        self._size = 0
+        self.came_ms = 0  # when the last frame did
+        self.hold = Hold(0)
+
+    def __bool__(self) -> bool:
+        return bool(self._frames)
+
+    def add(self, payload: bytes, now_ms: int) -> None:
+        """Keep a frame; too many stop the reading."""
+        if self._frames is None:
+            self._frames = deque()
+        self._frames.append(payload)
+        self.came_ms = now_ms
+        self._size += len(payload) + _OVERHEAD
+        # Until then it is read, so that its pings and pongs are. At a login reading is on hold
+        # already.
+        if self._size >= MAX_HELD_BYTES:
+            self.add_hold(Hold.PENDING)
+
+    def pop(self) -> bytes:
+        """Remove and return the oldest frame; there is one."""
+        assert self._frames
+        payload = self._frames.popleft()
+        self._size -= len(payload) + _OVERHEAD
+        return payload
+
+    def ease(self) -> None:
+        """Let the client be read again where little is left."""
+        if self._size <= MAX_HELD_BYTES // 2:
+            self.drop_hold(Hold.PENDING)
+
+    def add_hold(self, why: Hold) -> None:
+        """Have the client not read for now."""
+        self.hold |= why
+        self._out.has_news = True
+
+    def drop_hold(self, why: Hold) -> None:
+        """Have the client read again, as far as that goes."""
+        if self.hold & why:
+            self.hold &= ~why
+            self._out.has_news = True
+
+    def clear(self) -> None:
+        """Forget all frames."""
+        self._frames = None
+        self._size = 0

@@ -1,0 +1,83 @@
+"""What a connection must have done by when: log in, read what it was sent, answer a close.
+
+Times are those of one clock that never jumps, in ms; 0 is none.
+"""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+# How long a peer may take to answer a close frame before the connection is cut.
+CLOSE_TIMEOUT_MS: Final = 5_000
+
+
+class Overdue(enum.Enum):
+    """Which deadline has passed."""
+
+    CLOSE = enum.auto()  # our close frame was not answered
+    LOGIN = enum.auto()  # no login has succeeded (2.2.5)
+    READING = enum.auto()  # nothing was read of what waits (2.1)
+
+
+class Deadlines:
+    """The deadlines of one connection; once its close is awaited, that is the only one."""
+
+    __slots__ = ("_close_ms", "_login_ms", "_reading_ms", "_waiting_bytes")
+
+    def __init__(self) -> None:
+        self._login_ms = 0
+        self._reading_ms = 0
+        self._waiting_bytes = 0
+        self._close_ms = 0
+
+    @property
+    def awaits_close(self) -> bool:
+        """Whether only the end of the connection is awaited."""
+        return self._close_ms > 0
+
+    @property
+    def awaits_reading(self) -> bool:
+        """Whether the client does not read what waits for it."""
+        return self._reading_ms > 0
+
+    def expect_login(self, until_ms: int) -> None:
+        """Expect a login that succeeds until then."""
+        self._login_ms = until_ms
+
+    def expect_reading(self, until_ms: int, waiting_bytes: int) -> None:
+        """Expect the client to take some of the `waiting_bytes` until then."""
+        self._reading_ms = until_ms
+        self._waiting_bytes = waiting_bytes
+
+    def has_read(self) -> None:
+        """Take it that the client has read what waited."""
+        self._reading_ms = 0
+
+    def has_read_some(self, waiting_bytes: int) -> bool:
+        """Tell whether fewer bytes wait than when the time began: it is slow, but it reads."""
+        return waiting_bytes < self._waiting_bytes
+
+    def expect_close(self, clock_ms: int) -> None:
+        """Expect the end of the connection in a while; a second call changes nothing."""
+        if not self._close_ms:
+            self._close_ms = clock_ms + CLOSE_TIMEOUT_MS
+
+    def overdue(self, clock_ms: int, *, is_logged_in: bool) -> Overdue | None:
+        """Return the deadline that has passed, if one has."""
+        if self._close_ms:
+            return Overdue.CLOSE if clock_ms >= self._close_ms else None
+        if not is_logged_in and clock_ms >= self._login_ms:
+            return Overdue.LOGIN
+        if self._reading_ms and clock_ms >= self._reading_ms:
+            return Overdue.READING
+        return None
+
+    def due_ms(self, *, is_logged_in: bool) -> int:
+        """Return when `overdue` may next find something; 0 where nothing is expected."""
+        if self._close_ms:
+            return self._close_ms
+        login_ms = 0 if is_logged_in else self._login_ms
+        if login_ms and self._reading_ms:
+            return min(login_ms, self._reading_ms)
+        return login_ms or self._reading_ms

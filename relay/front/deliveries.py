@@ -1,0 +1,179 @@
+"""What a session's client is sent of its mailbox: its queue as `q` frames, then live frames.
+
+Entries come from the worker as pages or one by one. The cursor is the entry up to which everything
+was taken; a worker's successor, or a `Ready`, goes on behind it.
+"""
+
+from __future__ import annotations
+
+from relay.bus.envelopes import Confirmed, Entry, Page, Pause, Ready
+from relay.front import pace
+from relay.front.answers import Answers
+from relay.front.login import Login, Stage
+from relay.front.output import Envelope, Output
+from relay.front.pace import TAKES_LIVE, Pace
+from relay.protocol.queueframe import QueuePacker
+
+# Looked at for every frame; a member of an enum takes five times as long to find.
+_FLOWING = Pace.FLOWING
+_LIVE = Stage.LIVE
+
+
+class Deliveries:
+    """The entries of one session: taken from its worker, written to its client, confirmed."""
+
+    __slots__ = (
+        "_answers",
+        "_late",
+        "_login",
+        "_number",
+        "_out",
+        "_packer",
+        "_pages",
+        "_queue_receipts",
+        "_receipts",
+        "cursor",
+        "pace",
+    )
+
+    def __init__(self, number: int, login: Login, answers: Answers, out: Output) -> None:
+        self._number = number
+        self._login = login
+        self._answers = answers
+        self._out = out
+        self.pace = Pace.FLOWING
+        self.cursor = 0
+        self._pages = 0  # taken since the worker opened the session
+        self._receipts = 0  # the last receipt that was written
+        self._packer: QueuePacker | None = None  # while the queue is sent
+        self._queue_receipts = 0  # the last receipt in the `q` that is being packed
+        self._late: list[bytes] = []  # frames that go behind the last `q`
+
+    @property
+    def receipts_written(self) -> int:
+        """The entry up to which every receipt has been written; a ping sent now covers them."""
+        return min(self._receipts, self._answers.first_stashed(self._receipts + 1) - 1)
+
+    # ------------------------------------------------------------------------ from the worker
+
+    def begin_queue(self, q_frame_bytes: int) -> None:
+        """Take everything anew from the mailbox's start, as `q` frames of that size."""
+        self.cursor = 0
+        self.renew(awaits_page=True)
+        self._answers.forget_receipts()
+        self._receipts = 0
+        self._packer = QueuePacker(q_frame_bytes)
+        self._queue_receipts = 0
+
+    def renew(self, *, awaits_page: bool) -> None:
+        """Forget what was agreed with a worker about pages; it starts anew."""
+        self.pace = pace.renewed(self.pace, awaits_page=awaits_page)
+        self._pages = 0
+
+    def take_page(self, page: Page) -> bool:
+        """Take a stretch of the mailbox; return whether the queue ended with it.
+
+        While a login is being answered it is not taken: it comes again, in the `q` or after the
+        refusal.
+        """
+        self._pages += 1
+        if self._login.is_asked:
+            self.pace = pace.after(self.pace, pace.Event.PAGE_MISSED)
+            return False
+        if page.entries:
+            self.cursor = page.entries[-1].seq
+        packer = self._packer
+        if page.queue and packer is not None:
+            queue = [entry for entry in page.entries if not self._answers.stash(entry)]
+            self._out.frames += packer.add(entry.frame for entry in queue)
+            for entry in queue:
+                if entry.receipt_for:
+                    self._queue_receipts = entry.seq
+        else:
+            for entry in page.entries:
+                self.write(entry)
+        ends = page.last and packer is not None
+        if ends and packer is not None:
+            self._out.frames += packer.finish()
+            self._packer = None
+            if self._queue_receipts:
+                self._note_receipt(self._queue_receipts)
+        event = pace.Event.PAGE_OF_MORE if page.more else pace.Event.PAGE
+        self.pace = pace.after(self.pace, event)
+        return ends
+
+    def deliver(self, seq: int, receipt_for: str, frame: bytes) -> None:
+        """Take a live frame; while the client is slow it stays in the mailbox instead."""
+        if (self.pace is not _FLOWING and self.pace not in TAKES_LIVE) or (
+            self._login.stage is not _LIVE and not self._login.has_worker
+        ):
+            if not seq:
+                self._out.strays += 1
+                self._out.has_news = True
+            return
+        if seq:
+            self.cursor = seq
+        if receipt_for:
+            self.write(Entry(seq, receipt_for, frame))
+        else:
+            self._out.frames.append(frame)
+
+    def write(self, entry: Entry) -> None:
+        """Write an entry, a receipt behind the ack 1 of its message."""
+        if entry.receipt_for:
+            if self._answers.stash(entry):
+                return
+            if entry.seq:
+                self._note_receipt(entry.seq)
+        self._out.frames.append(entry.frame)
+
+    def answer(self, frame: bytes) -> None:
+        """Write the answer to a request, or another frame that waits nowhere for its client.
+
+        Behind the last `q`, where the queue is being sent (2.2.2).
+        """
+        if self._login.is_settled:
+            self._out.frames.append(frame)
+        elif self._login.stage is not Stage.ENDED:
+            self._late.append(frame)
+
+    def write_late(self) -> None:
+        """Write what had to wait for the last `q`, or for the answer to a login."""
+        self._out.frames += self._late
+        self._late.clear()
+
+    def _note_receipt(self, seq: int) -> None:
+        if seq > self._receipts:
+            self._receipts = seq
+        self._out.receipts += 1
+        self._out.has_news = True
+
+    # -------------------------------------------------------------------------- to the worker
+
+    def confirmed(self, seq: int) -> None:
+        """A pong confirmed every receipt up to `seq` (R7)."""
+        if self._login.stage is _LIVE and seq:
+            self._ask(Confirmed(self._number, seq), durable=True)
+
+    def slowed(self) -> None:
+        """The client does not read what was written: take nothing more for it."""
+        self.pace = pace.after(self.pace, pace.Event.SLOWED)
+        self.steer()
+
+    def drained(self) -> None:
+        """The client has read what was written."""
+        self.pace = pace.after(self.pace, pace.Event.DRAINED)
+        self.steer()
+
+    def steer(self) -> None:
+        """Tell the worker what the pace asks for, unless a login is being answered."""
+        if self._login.stage is not _LIVE and self._login.stage is not Stage.QUEUE:
+            return
+        word, self.pace = pace.said(self.pace)
+        if word is pace.Word.PAUSE:
+            self._ask(Pause(self._number, self.cursor))
+        elif word is pace.Word.READY:
+            self._ask(Ready(self._number, self.cursor, self._pages))
+
+    def _ask(self, content: Confirmed | Pause | Ready, *, durable: bool = False) -> None:
+        self._out.envelopes.append(Envelope(self._login.slot, content, durable))

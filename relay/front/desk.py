@@ -1,0 +1,113 @@
+"""The extensions' halves in a front: who gets which request, and what they may do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, assert_never
+
+import msgspec
+
+from relay import clock
+from relay.bus.envelopes import Ask
+from relay.extensions.contract import Asker, Extension, FrontHalf, Request
+from relay.front.hub import Hub
+from relay.front.output import Closed, Note, Opened
+from relay.front.session import Session
+from relay.protocol.slots import slot_of
+from relay.protocol.stanza import ExtensionRequest
+from relay.settings.tables import Settings
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class Desk:
+    """What one extension's half may do (`relay.extensions.contract.FrontDesk`)."""
+
+    def __init__(self, extension: Extension, hub: Hub) -> None:
+        self._extension = extension
+        self._hub = hub
+
+    @property
+    def settings(self) -> Settings:
+        """The relay's settings as they are now."""
+        return self._hub.settings
+
+    @property
+    def table(self) -> Any:
+        """The extension's own settings as they are now; None where it has none."""
+        return self._extension.table_of(self._hub.settings)
+
+    @property
+    def capabilities(self) -> Sequence[str]:
+        """What a login may be granted (E1)."""
+        return self._hub.registry.capabilities
+
+    def now_ms(self) -> int:
+        """Return the time since 1970 in ms."""
+        return clock.now_ms()
+
+    def answer(self, asker: Asker, frame: bytes) -> None:
+        """Write the answer to a request."""
+        self.write(asker.session, frame)
+
+    def refuse(self, asker: Asker, code: int, reason: str) -> None:
+        """Answer with an `error` frame."""
+        self.write(asker.session, asker.correlation.error(code, reason))
+
+    def write(self, session: int, frame: bytes) -> None:
+        """Write a frame to a session, behind its `q`; nothing happens where it has gone."""
+        client = self._hub.clients.get(session)
+        if client is not None:
+            client.session.deliveries.answer(frame)
+            client.take()
+
+    def ask(self, asker: Asker, owner: str, body: object) -> None:
+        """Have the half in the worker that owns `owner` asked."""
+        prefix, name = asker.correlation
+        ask = Ask(asker.session, asker.user, self._extension.name, _encode(body), prefix, name)
+        self._hub.links.link_of(slot_of(owner)).request(ask, durable=True)
+
+    def count(self, what: str, times: int = 1) -> None:
+        """Count something."""
+        self._hub.counters[f"{self._extension.name}.{what}"] += times
+
+
+class Extensions:
+    """The halves in one front, and what sessions have for them."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._requests = hub.registry.requests
+        self._desks: dict[str, Desk] = {}
+        self._halves: dict[str, FrontHalf] = {}
+        for name, extension in hub.registry.extensions.items():
+            desk = self._desks[name] = Desk(extension, hub)
+            if extension.front is not None:
+                self._halves[name] = extension.front(desk)
+
+    def take(self, session: Session, note: Note) -> None:
+        """Tell the extensions what a session notes."""
+        match note:
+            case ExtensionRequest():
+                self._request(session, note)
+            case Opened(user):
+                for half in self._halves.values():
+                    half.opened(session.number, user)
+            case Closed(user):
+                for half in self._halves.values():
+                    half.closed(session.number, user)
+            case _:
+                assert_never(note)
+
+    def _request(self, session: Session, stanza: ExtensionRequest) -> None:
+        asker = Asker(session.number, session.login.user, stanza.correlation)
+        request: Request = self._requests[stanza.key]
+        if request.worker_of is not None:
+            owner = request.worker_of(asker.user, stanza.body)
+            self._desks[stanza.owner].ask(asker, owner, stanza.body)
+        else:
+            self._halves[stanza.owner].requested(asker, stanza.body)
+
+    def told(self, extension: str, session: int, body: bytes) -> None:
+        """Hand on what a half in a worker said; without an extension it is a frame."""
+        if extension:
+            self._halves[extension].told(session, body)

@@ -1,0 +1,177 @@
+"""The front process: accepts clients on the shared port and joins them to the workers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, assert_never
+
+import uvloop
+
+from relay.bus.topology import Topology
+from relay.extensions import registry
+from relay.front.desk import Extensions
+from relay.front.dispatch import Dispatch
+from relay.front.flusher import Flusher
+from relay.front.hub import TICK_MS, Hub
+from relay.front.links import Links
+from relay.front.listener import Listener
+from relay.process.control import (
+    ChildReady,
+    GroupsChanged,
+    PeerGone,
+    SettingsChanged,
+    Stop,
+    TopologyChanged,
+)
+from relay.process.duties import Duties
+from relay.process.place import Place
+from relay.process.run import settle
+from relay.settings.tables import Settings
+
+# How fast to stop when nobody says: the supervisor is gone, and its successor wants the port.
+ORPHAN_STOP_S: Final = 2.0
+
+
+class Front:
+    """One front process."""
+
+    def __init__(self, place: Place, loop: asyncio.AbstractEventLoop) -> None:
+        self._place = place
+        self._loop = loop
+        settings = place.settings
+        self.hub = Hub(settings, registry.load(tuple(settings.server.extensions)), loop)
+        extensions = Extensions(self.hub)
+        self.dispatch = Dispatch(self.hub, extensions)
+        self.links = Links(
+            f"front-{place.index}-{place.incarnation}",
+            loop=loop,
+            max_link_bytes=settings.flow.link_bytes,
+            receive=self.dispatch.receive,
+            announce=self.dispatch.announce,
+            has_room=self.hub.has_room,
+        )
+        self.flusher = Flusher(loop, self._count_direct_messages)
+        self.hub.join(self.links, self.flusher, extensions)
+        self._listener = Listener(self.hub)
+        self._duties = Duties(
+            "front",
+            place.control,
+            self.hub.counters,
+            heartbeat_s=settings.supervisor.heartbeat_s,
+        )
+        self._next_duty: asyncio.TimerHandle | None = None  # once it serves
+        self._topology_complete = asyncio.Event()
+        self._stop = asyncio.Event()
+        self._stop_within_s = ORPHAN_STOP_S
+
+    def _count_direct_messages(self) -> int:
+        return self.links.direct_messages + self.dispatch.direct_messages
+
+    async def run(self) -> None:
+        """Serve until the supervisor says stop or is gone; raises BootError where it cannot."""
+        self._loop.add_reader(self._place.control.fileno(), self._read_control)
+        self._read_control()
+        waits = [
+            asyncio.create_task(event.wait()) for event in (self._topology_complete, self._stop)
+        ]
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        if not self._stop.is_set():
+            await self._serve()
+        # What the topology does from here on is none of this front's business.
+        self._loop.remove_reader(self._place.control.fileno())
+        self.links.close()
+        self.hub.log.info("front.stopped", **self.hub.counters)
+
+    async def _serve(self) -> None:
+        await self._listener.listen()
+        self._place.control.send(ChildReady())
+        settle()
+        self.tick()
+        self._do_duties()
+        self.hub.log.info("front.started")
+        await self._stop.wait()
+        await self._listener.drain(self._stop_within_s)
+
+    # -------------------------------------------------------------------------------- control
+
+    def _read_control(self) -> None:
+        for message in self._place.control.receive():
+            match message:
+                case TopologyChanged():
+                    self._follow(message.topology)
+                case SettingsChanged():
+                    self._adopt(self._place.read_settings())
+                case GroupsChanged():
+                    pass  # the workers' business
+                case Stop():
+                    self._stop_within_s = message.deadline_s
+                    self._stop.set()
+                case PeerGone():
+                    self._loop.remove_reader(self._place.control.fileno())
+                    if not self._stop.is_set():
+                        self._stop_within_s = ORPHAN_STOP_S
+                        self._stop.set()
+                case _:
+                    assert_never(message)
+
+    def _adopt(self, settings: Settings) -> None:
+        """Go by other settings, and the sessions that are open too."""
+        self.hub.adopt(settings)
+        self._duties.adopt(heartbeat_s=settings.supervisor.heartbeat_s)
+        if self._next_duty is not None:
+            self._next_duty.cancel()
+            self._do_duties()
+
+    def _follow(self, topology: Topology) -> None:
+        self.links.follow(topology)
+        if topology.is_complete:
+            self._topology_complete.set()
+
+    # ----------------------------------------------------------------------------------- time
+
+    def tick(self) -> None:
+        """Do what is due of flushing, pings and deadlines, and so on from here on."""
+        self.flusher.tick()
+        clock_ms = self.hub.clock_ms()
+        for client in self.hub.wheel.expire(clock_ms):
+            try:
+                client.on_timer(clock_ms)
+            except Exception:
+                client.fail()
+        self._loop.call_later(TICK_MS / 1000, self.tick)
+
+    def _do_duties(self) -> None:
+        clock_ms = self.hub.clock_ms()
+        self._duties.tick(clock_ms)
+        wait_s = (self._duties.due_ms - clock_ms) / 1000
+        self._next_duty = self._loop.call_later(wait_s, self._do_duties)
+
+
+def main(place: Place) -> None:
+    """Run a front until it is told to stop."""
+    failure: list[BaseException] = []
+
+    async def serve() -> None:
+        loop = asyncio.get_running_loop()
+
+        def crash(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+            # A callback failed: state may be half changed, so the process must not go on.
+            error = context.get("exception")
+            failure.append(
+                error if isinstance(error, BaseException) else RuntimeError(str(context["message"]))
+            )
+            serving.cancel()
+
+        loop.set_exception_handler(crash)
+        serving = asyncio.ensure_future(Front(place, loop).run())
+        try:
+            await serving
+        except asyncio.CancelledError:
+            if not failure:
+                raise
+
+    uvloop.run(serve())
+    if failure:
+        raise failure[0]

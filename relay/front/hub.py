@@ -1,0 +1,157 @@
+"""What the connections of a front share: settings, codec, links, timers, and who is there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Protocol
+
+from relay import clock, log
+from relay.extensions.registry import Registry
+from relay.front.flusher import Flusher
+from relay.front.links import Links, WorkerLink
+from relay.front.output import Hold, Note
+from relay.front.session import Session
+from relay.front.wheel import TimerWheel
+from relay.front.wire import text_frame
+from relay.protocol.codec import Codec
+from relay.settings.tables import Settings
+
+TICK_MS = 100  # how late a ping or deadline may be
+
+
+class Client(Protocol):
+    """A connection, as the rest of the front sees it."""
+
+    session: Session
+
+    def __hash__(self) -> int:
+        """Return what tells it from the others."""
+
+    def take(self) -> None:
+        """Do what the session wants done, after something was fed to it."""
+
+    def deliver_spread(self, seq: int, frame: bytes) -> None:
+        """Deliver a large group's frame."""
+
+    def hold(self, why: Hold) -> None:
+        """Stop reading."""
+
+    def release(self, why: Hold) -> None:
+        """Read on, if no other reason to wait is left."""
+
+    def read_on(self) -> None:
+        """Have the next turn of reading."""
+
+    def on_timer(self, clock_ms: int) -> None:
+        """Do what is due."""
+
+    def settings_changed(self) -> None:
+        """Go by the hub's settings."""
+
+    def flush(self) -> None:
+        """Hand what was written to the kernel."""
+
+    def leave(self, code: int, reason: str, notice: bytes) -> None:
+        """Send the client away."""
+
+    def cut(self) -> None:
+        """End the connection at once."""
+
+    def fail(self) -> None:
+        """End the connection after a fault, inside an except block."""
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether something that was read has yet to be taken, or to be answered."""
+
+
+class NoteTaker(Protocol):
+    """Whoever tells the extensions what sessions note."""
+
+    def take(self, session: Session, note: Note) -> None:
+        """Take a note of `session`."""
+
+
+class Hub:
+    """The one of a front; it is to be joined to its links before a connection is made."""
+
+    links: Links
+    flusher: Flusher
+    extensions: NoteTaker
+
+    def __init__(
+        self, settings: Settings, registry: Registry, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.settings = settings
+        self.registry = registry
+        self.loop = loop
+        self.log = log.get_logger()
+        self.codec = Codec(settings.limits, registry.rows)
+        self.wheel: TimerWheel[Client] = TimerWheel(TICK_MS)
+        self.counters: Counter[str] = Counter()
+        self.clients: dict[int, Client] = {}  # by session number
+        self._last_number = 0
+        self._last_frame = self._last_framed = b""
+        self._waiting: dict[int, set[Client]] = {}  # for room on a worker's link
+        self.empty = asyncio.Event()  # nobody is connected
+        self.empty.set()
+
+    def join(self, links: Links, flusher: Flusher, extensions: NoteTaker) -> None:
+        """Have connections use these."""
+        self.links = links
+        self.flusher = flusher
+        self.extensions = extensions
+
+    def clock_ms(self) -> int:
+        """Return the time that deadlines go by."""
+        return clock.clock_ms()
+
+    def make_session(self) -> Session:
+        """Return a session with a number that none of this front has had."""
+        self._last_number += 1
+        return Session(self._last_number, self.codec, self.settings, self.registry.capabilities)
+
+    def opened(self, client: Client) -> None:
+        """Take a new connection in; cut it where there are too many already."""
+        if len(self.clients) >= self.settings.limits.connections:
+            self.counters["connections_refused"] += 1
+            client.cut()
+        self.clients[client.session.number] = client
+        self.empty.clear()
+
+    def lost(self, client: Client) -> None:
+        """Forget a connection."""
+        del self.clients[client.session.number]
+        self.wheel.cancel(client)
+        for waiting in self._waiting.values():
+            waiting.discard(client)
+        if not self.clients:
+            self.empty.set()
+
+    def framed(self, frame: bytes) -> bytes:
+        """Return `frame` as a WebSocket text frame; one for many clients is made once."""
+        if frame is not self._last_frame:
+            self._last_frame, self._last_framed = frame, text_frame(frame)
+        return self._last_framed
+
+    def next_turn(self, client: Client) -> None:
+        """Have `client` read on in the next loop turn."""
+        self.loop.call_soon(client.read_on)
+
+    def wait_for_room(self, client: Client, link: WorkerLink) -> None:
+        """Do not read from `client` until the worker of `link` has caught up."""
+        client.hold(Hold.LINK)
+        self._waiting.setdefault(link.index, set()).add(client)
+
+    def has_room(self, link: WorkerLink) -> None:
+        """Read on from those who waited for the worker of `link`."""
+        for client in self._waiting.pop(link.index, ()):
+            client.release(Hold.LINK)
+
+    def adopt(self, settings: Settings) -> None:
+        """Go by other settings, and the sessions that are open too."""
+        self.settings = settings
+        self.codec.adopt(settings.limits)
+        for client in self.clients.values():
+            client.settings_changed()

@@ -1,0 +1,170 @@
+"""A session's way from its connection to live traffic, and what it is logged in as."""
+
+from __future__ import annotations
+
+import enum
+import secrets
+from collections.abc import Collection
+from typing import Final, assert_never
+
+from relay.bus.envelopes import LIVE, LOGIN, QUEUE, CloseSession, OpenSession
+from relay.front.output import Closed, Envelope, Opened, Output
+from relay.protocol import frames
+from relay.protocol.slots import slot_of
+from relay.protocol.stanza import Auth
+
+
+class Stage(enum.Enum):
+    """How far a session is."""
+
+    NEW = enum.auto()  # not logged in
+    ASKED = enum.auto()  # the worker was asked
+    QUEUE = enum.auto()  # logged in, `q` frames are on their way
+    LIVE = enum.auto()  # the queue was sent
+    ASKED_AGAIN = enum.auto()  # was live, and logs in again
+    ENDED = enum.auto()  # closing; nothing is taken or sent any more
+
+
+class Event(enum.Enum):
+    """What may happen to a login."""
+
+    ASK = enum.auto()  # the client logs in
+    OPEN = enum.auto()  # the worker serves it
+    REFUSE = enum.auto()  # the worker does not
+    QUEUE_SENT = enum.auto()  # the last `q` was written
+
+
+# A pair that is not here cannot be. From everywhere a session may end.
+TRANSITIONS: Final = {
+    (Stage.NEW, Event.ASK): Stage.ASKED,
+    (Stage.ASKED, Event.OPEN): Stage.QUEUE,
+    (Stage.ASKED, Event.REFUSE): Stage.NEW,
+    (Stage.QUEUE, Event.QUEUE_SENT): Stage.LIVE,
+    (Stage.LIVE, Event.ASK): Stage.ASKED_AGAIN,
+    (Stage.ASKED_AGAIN, Event.OPEN): Stage.QUEUE,
+    (Stage.ASKED_AGAIN, Event.REFUSE): Stage.LIVE,
+}
+_ASKED: Final = frozenset({Stage.ASKED, Stage.ASKED_AGAIN})
+_SETTLED: Final = frozenset({Stage.NEW, Stage.LIVE})
+_WITHOUT_WORKER: Final = frozenset({Stage.NEW, Stage.ENDED})
+
+
+# R27: the device of a client that names none; there is no other yet.
+_DEVICE: Final = "0"
+
+
+class Login:
+    """The stage of one session, its user, and the login that is being answered."""
+
+    __slots__ = (
+        "_auth",
+        "_failures",
+        "_number",
+        "_out",
+        "asked_ms",
+        "caps",
+        "slot",
+        "stage",
+        "user",
+    )
+
+    def __init__(self, number: int, out: Output) -> None:
+        self._number = number
+        self._out = out
+        self.stage = Stage.NEW
+        self.user = ""  # once a login has succeeded
+        self.caps: tuple[str, ...] = ()  # that it was granted
+        self.slot = 0  # whose worker serves it; meaningful once `has_worker`
+        self._auth: Auth | None = None  # the login that was asked for last
+        self.asked_ms = 0  # when it came
+        self._failures = 0  # since one succeeded
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a login is being answered."""
+        return self.stage in _ASKED
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether frames of the client are taken as they come: nothing is being answered."""
+        return self.stage in _SETTLED
+
+    @property
+    def has_worker(self) -> bool:
+        """Whether a worker was asked to serve the session."""
+        return self.stage not in _WITHOUT_WORKER
+
+    def ask(self, auth: Auth, now_ms: int) -> bool:
+        """Ask the user's worker for a login, the first or another; False if it is somebody else's.
+
+        `fail` is to be told of that (2.2.7).
+        """
+        if self.user and auth.user != self.user:
+            return False
+        self._go(Event.ASK)
+        self._auth, self.slot, self.asked_ms = auth, slot_of(auth.user), now_ms
+        self._send(OpenSession(self._number, auth.user, LOGIN, 0))
+        return True
+
+    def open(self, capabilities: Collection[str], now_ms: int) -> None:
+        """Say that the login has succeeded, and which of `capabilities` it is granted (E1)."""
+        self._go(Event.OPEN)
+        auth = self._auth
+        assert auth is not None, "a login is being answered"
+        self.user, self._failures = auth.user, 0
+        self.caps = tuple(name for name in capabilities if name in (auth.caps or ()))
+        self._out.frames.append(
+            frames.auth_success(
+                caps=None if auth.caps is None else self.caps,
+                resume=auth.resume,
+                device=_DEVICE,
+                session_id=secrets.token_hex(8),
+                time_s=now_ms // 1000,
+            )
+        )
+        self._out.note(Opened(self.user))
+
+    def refuse(self) -> None:
+        """Go back to where the login came from; `fail` is to say why it has failed."""
+        self._go(Event.REFUSE)
+
+    def fail(self, code: int, reason: str, retry_after_s: float | None = None) -> int:
+        """Say that a login has failed (2.2.4); return how many have in a row."""
+        self._out.frames.append(
+            frames.auth_failure(code=code, reason=reason, retry_after_s=retry_after_s)
+        )
+        self._failures += 1
+        return self._failures
+
+    def queue_sent(self) -> None:
+        """Go live."""
+        self._go(Event.QUEUE_SENT)
+
+    def announce(self, cursor: int) -> None:
+        """Tell a new incarnation of the worker where the session stands (I9); it has a worker."""
+        match self.stage:
+            case Stage.ASKED | Stage.ASKED_AGAIN:
+                assert self._auth is not None, "a login is being answered"
+                self._send(OpenSession(self._number, self._auth.user, LOGIN, 0))
+            case Stage.QUEUE:
+                self._send(OpenSession(self._number, self.user, QUEUE, cursor, self.asked_ms))
+            case Stage.LIVE:
+                self._send(OpenSession(self._number, self.user, LIVE, cursor, self.asked_ms))
+            case Stage.NEW | Stage.ENDED:
+                raise AssertionError("a session without a worker has nothing to announce")
+            case _:
+                assert_never(self.stage)
+
+    def end(self, cursor: int) -> None:
+        """End, from wherever it is; entries have reached the client up to `cursor`."""
+        if self.has_worker:
+            self._send(CloseSession(self._number, cursor))
+        if self.user and self.stage is not Stage.ENDED:
+            self._out.note(Closed(self.user))
+        self.stage = Stage.ENDED
+
+    def _send(self, content: OpenSession | CloseSession) -> None:
+        self._out.envelopes.append(Envelope(self.slot, content, False))
+
+    def _go(self, event: Event) -> None:
+        self.stage = TRANSITIONS[self.stage, event]

@@ -1,0 +1,76 @@
+"""What a session wants done: its connection takes it after each thing that it has fed."""
+
+from __future__ import annotations
+
+import enum
+from typing import NamedTuple
+
+from relay.bus.envelopes import ToWorker
+from relay.protocol.stanza import ExtensionRequest
+
+
+class Hold(enum.Flag):
+    """Why a connection is not read for now."""
+
+    LOGIN = enum.auto()  # its login is being answered; what follows counts only after that
+    WRITE = enum.auto()  # it does not read what it is sent
+    LINK = enum.auto()  # a worker is behind
+    PENDING = enum.auto()  # too much is held behind sends that wait for an answer
+    DRAIN = enum.auto()  # the front is about to stop
+
+
+class Envelope(NamedTuple):
+    """An envelope for the worker of `slot`; again for the next one if it is `durable`."""
+
+    slot: int
+    content: ToWorker
+    durable: bool
+
+
+class Closing(NamedTuple):
+    """How the connection is to be closed, behind all frames."""
+
+    code: int
+    reason: str
+
+
+class Opened(NamedTuple):
+    """A login has succeeded."""
+
+    user: str
+
+
+class Closed(NamedTuple):
+    """A session that was opened has ended."""
+
+    user: str
+
+
+# What is for extensions.
+Note = ExtensionRequest | Opened | Closed
+
+
+class Output:
+    """Lists that a session's machines fill, each in order, and the connection empties."""
+
+    __slots__ = ("closing", "envelopes", "frames", "has_news", "notes", "receipts", "strays")
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []  # texts for the client
+        self.envelopes: list[Envelope] = []
+        # Whether any of the following has something: looked at once, because they seldom have.
+        self.has_news = False
+        self.notes: list[Note] = []
+        self.closing: Closing | None = None
+        self.receipts = 0  # written since the connection looked: each needs a ping behind it
+        self.strays = 0  # receipts that were for a living session only, and were dropped
+
+    def note(self, note: Note) -> None:
+        """Have the extensions see something."""
+        self.notes.append(note)
+        self.has_news = True
+
+    def close(self, code: int, reason: str) -> None:
+        """Close the connection, behind all frames."""
+        self.closing = Closing(code, reason)
+        self.has_news = True

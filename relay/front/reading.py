@@ -1,0 +1,59 @@
+"""Whether a connection is read: not while something holds it, and not while it rests."""
+
+from __future__ import annotations
+
+import asyncio
+
+from relay.front.output import Hold
+
+
+class Reading:
+    """The reading side of one transport, which it pauses and resumes."""
+
+    __slots__ = ("_awaits_close", "_rests", "_transport", "holds")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self.holds = Hold(0)
+        self._rests = False  # until the next loop turn
+        self._awaits_close = False  # whatever holds, only the client's close is awaited now
+
+    @property
+    def rests(self) -> bool:
+        """Whether others have their turn first."""
+        return self._rests
+
+    def hold(self, holds: Hold, *, of: Hold) -> bool:
+        """Let those of the reasons `of` that are in `holds` hold, and the others of them not.
+
+        Return whether the client is read again with this: it was not, and nothing holds any more.
+        """
+        before, self.holds = self.holds, (self.holds & ~of) | holds
+        if bool(before) is bool(self.holds) or self._awaits_close or self._transport.is_closing():
+            return False
+        if self.holds:
+            if not self._rests:
+                self._transport.pause_reading()
+            return False
+        if not self._rests:
+            self._transport.resume_reading()
+        return True
+
+    def rest(self) -> None:
+        """Read no more until `rested`."""
+        self._rests = True
+        if not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def rested(self) -> None:
+        """Read on, unless something holds."""
+        self._rests = False
+        if (not self.holds or self._awaits_close) and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def await_close(self) -> None:
+        """Read whatever holds, because the client's close comes behind what it sends."""
+        self._awaits_close = True
+        self.holds = Hold(0)
+        if not self._rests and not self._transport.is_closing():
+            self._transport.resume_reading()

@@ -1,0 +1,179 @@
+"""The server's end of one WebSocket, without I/O: bytes of the client in, messages and bytes out.
+
+Whole texts are cut out by `FrameSplitter`; everything else (the handshake, control frames,
+fragments, faults) is the websockets library's.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final, NamedTuple
+
+from websockets.exceptions import InvalidState
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.protocol import SEND_EOF, State
+from websockets.server import ServerProtocol
+
+from relay.front.wire import FrameSplitter, Other
+
+# In `output`: the stream ends here.
+END: Final = SEND_EOF
+
+_LOGGER: Final = logging.getLogger("websockets.server")
+
+
+class Opened(NamedTuple):
+    """The handshake has succeeded."""
+
+
+class Message(NamedTuple):
+    """A whole message that did not come as one text frame; one that is a text may be no UTF-8."""
+
+    payload: bytes
+    is_text: bool
+
+
+class Pong(NamedTuple):
+    """The answer to a ping."""
+
+    payload: bytes
+
+
+class PeerClosed(NamedTuple):
+    """The client's close frame has come; it is answered in `output`."""
+
+
+Event = Opened | Message | Pong | PeerClosed
+
+
+class WebSocket:
+    """One connection; feed it in order and send its `output` after each call."""
+
+    __slots__ = (
+        "_fragments",
+        "_head_end",
+        "_is_text",
+        "_library",
+        "_max_size",
+        "_splitter",
+        "has_opened",
+    )
+
+    def __init__(self, max_size: int) -> None:
+        """Expect a handshake, then messages of up to `max_size` bytes."""
+        self._max_size = max_size
+        self._library = self._protocol(State.CONNECTING)
+        self._head_end = b""  # of the handshake, as far as it came: its last three bytes
+        # From the handshake on, until it finds what only the library can make something of.
+        self._splitter: FrameSplitter | None = None
+        self._fragments = bytearray()
+        self._is_text = False  # what is being put together of them
+        self.has_opened = False
+
+    def _protocol(self, state: State) -> ServerProtocol:
+        return ServerProtocol(max_size=self._max_size, logger=_LOGGER, state=state)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether `split` has something left of what it was fed."""
+        return self._splitter is not None and self._splitter.is_behind
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether either side has begun to close: nothing more may be sent."""
+        return self._library.state not in (State.OPEN, State.CONNECTING)
+
+    # ------------------------------------------------------------------------- from the client
+
+    def take_head(self, data: bytes) -> tuple[list[Event], bytes]:
+        """Take the handshake's part of `data`; return what came of it, and what is behind it."""
+        seen = self._head_end + data
+        at = seen.find(b"\r\n\r\n")
+        end = len(data) if at < 0 else at + 4 - len(self._head_end)
+        self._head_end = seen[-3:] if at < 0 else b""
+        return self.feed(data[:end]), data[end:]
+
+    def split(self, data: bytes, *, max_frames: int, max_bytes: int) -> list[bytes | Other]:
+        """Return whole texts in order, and what is to be given to `feed` in its place.
+
+        As many as one turn may take, see `FrameSplitter.feed`; the rest is kept for the next call.
+        """
+        splitter = self._splitter
+        if splitter is None:
+            return [Other(data)]
+        frames = splitter.feed(data, max_frames=max_frames, max_bytes=max_bytes)
+        if splitter.gave_up:
+            self._splitter = None
+        return frames
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Give the library what only it can read; return what came of it."""
+        self._library.receive_data(data)
+        events: list[Event] = []
+        for event in self._library.events_received():
+            if isinstance(event, Request):
+                self._shake_hands(event, events)
+            elif isinstance(event, Frame):
+                self._frame(event, events)
+        return events
+
+    def _shake_hands(self, request: Request, events: list[Event]) -> None:
+        self._library.send_response(self._library.accept(request))
+        if self._library.state is State.OPEN:
+            self.has_opened = True
+            self._splitter = FrameSplitter(self._max_size)
+            events.append(Opened())
+
+    def renew_library(self) -> None:
+        """Forget the handshake, which the library would keep: 2 KiB a client.
+
+        To be called once, when the output of the handshake has been taken.
+        """
+        self._library = self._protocol(State.OPEN)
+
+    def _frame(self, frame: Frame, events: list[Event]) -> None:
+        match frame.opcode:
+            case Opcode.TEXT | Opcode.BINARY:
+                self._is_text = frame.opcode is Opcode.TEXT
+                if frame.fin:
+                    events.append(Message(bytes(frame.data), self._is_text))
+                else:
+                    self._fragments = bytearray(frame.data)
+            case Opcode.CONT:
+                # The library bounds the sum of the fragments, not their number.
+                self._fragments += frame.data
+                if frame.fin:
+                    whole, self._fragments = bytes(self._fragments), bytearray()
+                    events.append(Message(whole, self._is_text))
+            case Opcode.PONG:
+                events.append(Pong(bytes(frame.data)))
+            case Opcode.CLOSE:
+                events.append(PeerClosed())
+            case Opcode.PING:
+                pass  # the library has answered
+
+    def end(self) -> None:
+        """The client has ended its stream."""
+        self._library.receive_eof()
+
+    # --------------------------------------------------------------------------- to the client
+
+    def ping(self, payload: bytes) -> None:
+        """Send a ping."""
+        self._library.send_ping(payload)
+
+    def close(self, code: int, reason: str) -> None:
+        """Send a close frame, unless the client was faster."""
+        try:
+            self._library.send_close(code, reason)
+        except InvalidState:
+            pass
+
+    def fail(self, code: int, reason: str) -> None:
+        """Send a close frame, because of what the client sent."""
+        self._library.fail(code, reason)
+
+    def output(self) -> list[bytes]:
+        """Return what is to be sent now, once; `END` ends the stream."""
+        return self._library.data_to_send()

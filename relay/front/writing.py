@@ -1,0 +1,96 @@
+"""What was written for a client and is not with the kernel yet: one write a socket and turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from relay.front.flusher import Flusher, Writer
+
+
+class Writing:
+    """The writing side of one transport; its `owner` is flushed when the flusher says."""
+
+    __slots__ = ("_flusher", "_framed", "_has_ended", "_is_dirty", "_out", "_owner", "_transport")
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        owner: Writer,
+        flusher: Flusher,
+        framed: Callable[[bytes], bytes],
+    ) -> None:
+        """Write texts as `framed` makes frames of them."""
+        self._transport = transport
+        self._owner = owner
+        self._flusher = flusher
+        self._framed = framed
+        self._out: list[bytes] = []
+        self._is_dirty = False  # it will be flushed
+        self._has_ended = False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the stream has ended: nothing can be sent any more."""
+        return self._has_ended
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How much the kernel has not taken."""
+        return self._transport.get_write_buffer_size()
+
+    def texts(self, texts: list[bytes]) -> None:
+        """Send these, and empty the list."""
+        framed = self._framed
+        for text in texts:
+            self._out.append(framed(text))
+        texts.clear()
+        if not self._is_dirty:
+            self._is_dirty = True
+            self._flusher.flush_soon(self._owner)
+
+    def spread_texts(self, texts: list[bytes]) -> None:
+        """Send these when the turn of large groups' members comes, and empty the list.
+
+        What is written for this client alone does not wait, and takes them along.
+        """
+        self._out += map(self._framed, texts)
+        texts.clear()
+        if self._out and not self._is_dirty:
+            self._flusher.flush_spread(self._owner)
+
+    def raw(self, data: bytes) -> None:
+        """Send bytes as they are."""
+        self._out.append(data)
+        if not self._is_dirty:
+            self._is_dirty = True
+            self._flusher.flush_soon(self._owner)
+
+    def end(self) -> None:
+        """End the stream behind what was written.
+
+        Half-closed: what the client still sends is read and discarded, or its kernel would throw
+        away the close frame with our reset.
+        """
+        self.flush()
+        if not self._transport.is_closing() and not self._has_ended:
+            self._transport.write_eof()
+        self._has_ended = True
+
+    def flushes(self) -> None:
+        """Note that the flusher's call has come."""
+        self._is_dirty = False
+
+    def flush(self) -> bool:
+        """Hand what was written to the kernel in one write; return whether there was something."""
+        if not self._out:
+            return False
+        out, self._out = self._out, []
+        if self._has_ended or self._transport.is_closing():
+            return False
+        self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        return True
+
+    def drop(self) -> None:
+        """Forget what is not with the kernel: nobody can be sent it."""
+        self._out.clear()

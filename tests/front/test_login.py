@@ -1,0 +1,158 @@
+"""A session's way from its connection to live traffic."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from relay.bus.envelopes import LIVE, LOGIN, QUEUE, CloseSession, OpenSession
+from relay.front.login import TRANSITIONS, Event, Login, Stage
+from relay.front.output import Closed, Opened, Output
+from relay.protocol.slots import slot_of
+from relay.protocol.stanza import Auth
+
+NUMBER = 7
+ALICE, BOB = "917069852821", "919428284313"
+
+
+def auth(user: str = ALICE, *, caps: tuple[str, ...] | None = None) -> Auth:
+    return Auth(user, resume=False, caps=caps)
+
+
+def login_at(stage: Stage) -> tuple[Login, Output]:
+    """Return a login that has come to `stage`, and its empty output."""
+    out = Output()
+    login = Login(NUMBER, out)
+    steps = {
+        Stage.NEW: 0,
+        Stage.ASKED: 1,
+        Stage.QUEUE: 2,
+        Stage.LIVE: 3,
+        Stage.ASKED_AGAIN: 4,
+        Stage.ENDED: 4,
+    }[stage]
+    if steps > 0:
+        assert login.ask(auth(), 1000)
+    if steps > 1:
+        login.open((), 1000)
+    if steps > 2:
+        login.queue_sent()
+    if stage is Stage.ASKED_AGAIN:
+        assert login.ask(auth(), 2000)
+    if stage is Stage.ENDED:
+        login.end(0)
+    out.envelopes.clear()
+    out.frames.clear()
+    out.notes.clear()
+    assert login.stage is stage
+    return login, out
+
+
+def do(login: Login, event: Event) -> None:
+    match event:
+        case Event.ASK:
+            login.ask(auth(), 3000)
+        case Event.OPEN:
+            login.open((), 3000)
+        case Event.REFUSE:
+            login.refuse()
+        case Event.QUEUE_SENT:
+            login.queue_sent()
+
+
+@pytest.mark.parametrize(("stage", "event"), TRANSITIONS)
+def test_a_known_event_leads_to_a_stage(stage: Stage, event: Event) -> None:
+    login, _ = login_at(stage)
+
+    do(login, event)
+
+    assert login.stage is TRANSITIONS[stage, event]
+
+
+@pytest.mark.parametrize(
+    ("stage", "event"),
+    [pair for pair in itertools.product(Stage, Event) if pair not in TRANSITIONS],
+)
+def test_every_other_event_is_a_bug_of_ours_and_changes_nothing(stage: Stage, event: Event) -> None:
+    login, out = login_at(stage)
+
+    with pytest.raises(KeyError):
+        do(login, event)
+
+    assert login.stage is stage
+    assert out.envelopes == out.frames == []
+
+
+def test_a_login_asks_the_worker_of_its_user() -> None:
+    login, out = login_at(Stage.NEW)
+
+    assert login.ask(auth(), 1000)
+
+    [envelope] = out.envelopes
+    assert envelope == (slot_of(ALICE), OpenSession(NUMBER, ALICE, LOGIN, 0), False)
+    assert login.has_worker
+    assert not login.user
+
+
+def test_2_2_7_another_user_on_the_same_connection_is_no_login() -> None:
+    login, out = login_at(Stage.LIVE)
+
+    assert not login.ask(auth(BOB), 1000)
+
+    assert login.stage is Stage.LIVE
+    assert not out.envelopes
+
+
+def test_e1_a_login_is_granted_what_it_asks_for_of_what_there_is() -> None:
+    login, out = login_at(Stage.NEW)
+    login.ask(auth(caps=("teleport", "chat", "acks")), 1000)
+
+    login.open(("acks", "nack", "chat"), 1_566_970_629_000)
+
+    assert login.caps == ("acks", "chat")
+    assert b'"caps":["acks","chat"],"device":"0","sessionId":"' in out.frames[0]
+    assert out.frames[0].endswith(b'"t":1566970629}]')
+    assert out.notes == [Opened(ALICE)]
+
+
+@pytest.mark.parametrize(
+    ("stage", "phase", "asked_ms"),
+    [
+        (Stage.ASKED, LOGIN, 0),
+        (Stage.ASKED_AGAIN, LOGIN, 0),
+        (Stage.QUEUE, QUEUE, 1000),
+        (Stage.LIVE, LIVE, 1000),
+    ],
+)
+def test_i9_a_new_incarnation_hears_where_the_session_stands(
+    stage: Stage, phase: int, asked_ms: int
+) -> None:
+    login, out = login_at(stage)
+    cursor = 0 if phase == LOGIN else 9
+
+    login.announce(cursor)
+
+    assert out.envelopes[0].content == OpenSession(NUMBER, ALICE, phase, cursor, asked_ms)
+
+
+def test_only_failures_in_a_row_count() -> None:
+    login, _ = login_at(Stage.NEW)
+    assert [login.fail(401, "no"), login.fail(401, "no")] == [1, 2]
+    login.ask(auth(), 1000)
+    login.open((), 1000)
+
+    assert login.fail(405, "another user") == 1
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_an_end_is_told_to_whoever_served_it_once(stage: Stage) -> None:
+    login, out = login_at(stage)
+    was_served, was_opened = login.has_worker, bool(login.user) and stage is not Stage.ENDED
+
+    login.end(5)
+    login.end(6)
+
+    told = [envelope.content for envelope in out.envelopes]
+    assert told == ([CloseSession(NUMBER, 5)] if was_served else [])
+    assert out.notes == ([Closed(ALICE)] if was_opened else [])
