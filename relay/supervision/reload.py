@@ -16,6 +16,7 @@ from relay import log
 from relay.disk.files import replace_file
 from relay.disk.groupfile import Group, dump_groups, load_groups
 from relay.errors import RelayError
+from relay.extensions.registry import tables_of
 from relay.protocol.jid import group_jid
 from relay.settings.commandline import Sources
 from relay.settings.reload import apply_live
@@ -67,7 +68,11 @@ class InForce:
             logger.info("settings.not_reloaded", reason="there is no settings file, see --config")
             return False
         try:
-            asked, changed, needs_restart = apply_live(self._asked, self._sources.load())
+            asked, changed, needs_restart = apply_live(
+                self._asked,
+                self._sources.load(tables_of),
+                tables_of(self._asked.server.extensions),
+            )
             server = self.settings.server
             settings = _at(asked, server.host, server.port)
             if changed and self._run_dir:

@@ -27,6 +27,7 @@ from relay import __version__, log
 from relay.disk.groupfile import load_groups
 from relay.disk.layout import is_settled, read_layout
 from relay.errors import RelayError, SettingsError
+from relay.extensions.registry import tables_of
 from relay.process.control import ChildReady, FromChild, Heartbeat, PeerGone
 from relay.settings.check import check_config, report
 from relay.settings.commandline import Sources, parse_arguments
@@ -332,8 +333,8 @@ def main(argv: list[str]) -> int:
     try:
         sources = parse_arguments(argv)
         if sources.check_only:
-            return check_config(sources, load_groups)
-        settings = sources.load()
+            return check_config(sources, load_groups, tables_of=tables_of)
+        settings = sources.load(tables_of)
         log.configure(settings.log.format, settings.log.level, process="supervisor")
         return asyncio.run(_supervise(sources, settings))
     except SettingsError as error:

@@ -81,7 +81,8 @@ def test_every_other_event_is_a_bug_of_ours_and_changes_nothing(stage: Stage, ev
         do(login, event)
 
     assert login.stage is stage
-    assert out.envelopes == out.frames == []
+    assert out.envelopes == []
+    assert out.frames == []
 
 
 def test_a_login_asks_the_worker_of_its_user() -> None:

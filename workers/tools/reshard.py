@@ -58,7 +58,7 @@ def reshard(data: Path, settings: Settings, *, reached: Reached = lambda step: N
         SettingsError: an extension cannot be loaded; the same.
     """
     workers = settings.server.workers
-    modules: Sequence[str] = getattr(settings.server, "extensions", ())
+    modules: Sequence[str] = settings.server.extensions
     owned = rows_of(load(tuple(modules)).extensions.values())
     with ExitStack() as held:
         try:
