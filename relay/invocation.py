@@ -1,0 +1,34 @@
+"""How every command line ends: with an exit code, and with one line where it was wrong."""
+
+import sys
+from typing import Final
+
+import click
+
+BAD_USAGE: Final = 2
+INTERRUPTED: Final = 130
+
+
+def invoke(command: click.Command, argv: list[str], *, name: str) -> int:
+    """Run `command`, called `name` by whoever runs it; return what its callback returns, or 0.
+
+    Bad usage is 2, an interrupt 130. What click would say of it in three lines is one on stderr:
+    the command, what is wrong, and where to read more.
+    """
+    try:
+        code = command.main(argv, prog_name=name, standalone_mode=False)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else name
+        _complain(path, f"{error.format_message()} ({path} --help shows more)")
+        return BAD_USAGE
+    except click.ClickException as error:
+        _complain(name, error.format_message())
+        return error.exit_code
+    except click.Abort:
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0
+
+
+def _complain(path: str, text: str) -> None:
+    line = " ".join(text.split())
+    sys.stderr.write(f"{path.removeprefix('python -m ')}: {line}\n")
