@@ -6,7 +6,7 @@ import pytest
 from relay.invocation import invoke
 
 
-@click.group()
+@click.group(no_args_is_help=False)
 def animals() -> None:
     pass
 
@@ -45,7 +45,7 @@ def test_help_is_no_failure(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("argv", "path", "what"),
     [
-        ([], "zoo", "ommand"),
+        ([], "zoo", "Missing command"),
         (["fed"], "zoo", "'fed'"),
         (["feed"], "zoo feed", "NAME"),
         (["feed", "cat", "--legs", "many"], "zoo feed", "'many'"),
