@@ -9,7 +9,7 @@ LOWEST := .venv-lowest
 .PHONY: lint types imports coverage lowest check setup clean
 
 help:  ## show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 13
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 15
 
 run: $(READY)  ## start the relay on ws://127.0.0.1:9011/
 	$(BIN)/relay serve --workers 8
