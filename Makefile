@@ -87,7 +87,7 @@ setup: $(READY)  ## create .venv and install the dependencies
 $(READY): pyproject.toml
 	@echo "setting up $(VENV), once: making it with $(PYTHON) ..."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "$(PYTHON) is older than Python 3.11: make PYTHON=python3.11 ..."; exit 1; }
+		{ echo "$(PYTHON) is no Python 3.11 or newer; name one: make PYTHON=python3.12 setup"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)
 	@echo "setting up $(VENV), once: installing the dependencies, which takes a minute ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --prefer-binary -e '.[dev]'
