@@ -20,7 +20,8 @@ def invoke(command: click.Command, argv: list[str], *, name: str) -> int:
         code = command.main(argv, prog_name=name, standalone_mode=False)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else name
-        _complain(path, f"{error.format_message()} ({path} --help shows more)")
+        text = error.format_message()
+        _complain(path, text if "--help" in text else f"{text} ({path} --help shows more)")
         return BAD_USAGE
     except click.ClickException as error:
         _complain(name, error.format_message())

@@ -17,6 +17,8 @@ def animals() -> None:
 def feed(name: str, legs: int) -> int:
     if name == "tiger":
         raise click.ClickException("the tiger\nis not hungry")
+    if name == "unicorn":
+        raise click.UsageError("there is none; zoo --help lists all", click.get_current_context())
     if name == "nobody":
         raise KeyboardInterrupt
     return legs
@@ -73,6 +75,14 @@ def test_a_module_is_named_without_the_interpreter(capsys: pytest.CaptureFixture
     said = capsys.readouterr().err
     assert said.startswith("zoo feed: ")
     assert said.endswith(" (python -m zoo feed --help shows more)\n")
+
+
+def test_a_line_that_names_the_help_itself_is_left_as_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert invoke(animals, ["feed", "unicorn"], name="zoo") == 2
+
+    assert capsys.readouterr().err == "zoo feed: there is none; zoo --help lists all\n"
 
 
 def test_what_a_command_refuses_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
