@@ -5,6 +5,9 @@ from typing import Final
 
 import click
 
+from relay.errors import RelayError, SettingsError
+
+FAILED: Final = 1
 BAD_USAGE: Final = 2
 INTERRUPTED: Final = 130
 
@@ -12,7 +15,7 @@ INTERRUPTED: Final = 130
 def invoke(command: click.Command, argv: list[str], *, name: str) -> int:
     """Run `command`, called `name` by whoever runs it; return what its callback returns, or 0.
 
-    Bad usage is 2, an interrupt 130. What click would say of it in three lines is one on stderr:
+    Bad usage and settings are 2, another error of ours 1, an interrupt 130. What click would say of it in three lines is one on stderr:
     the command, what is wrong, and where to read more. A group is to be made with
     `no_args_is_help=False`: versions of click differ in what they do then.
     """
@@ -26,6 +29,12 @@ def invoke(command: click.Command, argv: list[str], *, name: str) -> int:
     except click.ClickException as error:
         _complain(name, error.format_message())
         return error.exit_code
+    except SettingsError as error:
+        _complain(name, str(error))
+        return BAD_USAGE
+    except RelayError as error:
+        _complain(name, str(error))
+        return FAILED
     except click.Abort:
         return INTERRUPTED
     return code if isinstance(code, int) else 0

@@ -31,7 +31,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "relay.log": frozenset(),
     "relay.clock": frozenset(),
     "relay.interpreter": frozenset(),
-    "relay.invocation": frozenset(),
+    "relay.invocation": frozenset({"relay.errors"}),
     "relay.settings": GROUND,
     "relay.protocol": GROUND | {"relay.settings"},
     "relay.disk": GROUND | {"relay.settings", "relay.protocol"},

@@ -3,6 +3,7 @@
 import click
 import pytest
 
+from relay.errors import BootError, SettingsError
 from relay.invocation import invoke
 
 
@@ -19,6 +20,10 @@ def feed(name: str, legs: int) -> int:
         raise click.ClickException("the tiger\nis not hungry")
     if name == "unicorn":
         raise click.UsageError("there is none; zoo --help lists all", click.get_current_context())
+    if name == "ghost":
+        raise BootError("the cage is empty")
+    if name == "dragon":
+        raise SettingsError("zoo.toml: a dragon is not allowed")
     if name == "nobody":
         raise KeyboardInterrupt
     return legs
@@ -90,6 +95,21 @@ def test_what_a_command_refuses_is_one_line(capsys: pytest.CaptureFixture[str]) 
 
     assert code == 1
     assert capsys.readouterr().err == "zoo: the tiger is not hungry\n"
+
+
+@pytest.mark.parametrize(
+    ("animal", "code", "line"),
+    [
+        ("ghost", 1, "zoo: the cage is empty\n"),
+        ("dragon", 2, "zoo: zoo.toml: a dragon is not allowed\n"),
+    ],
+)
+def test_an_error_of_ours_is_its_line(
+    animal: str, code: int, line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke(animals, ["feed", animal], name="zoo") == code
+
+    assert capsys.readouterr().err == line
 
 
 def test_an_interrupt_is_130_without_a_traceback() -> None:
