@@ -15,9 +15,9 @@ INTERRUPTED: Final = 130
 def invoke(command: click.Command, argv: list[str], *, name: str) -> int:
     """Run `command`, called `name` by whoever runs it; return what its callback returns, or 0.
 
-    Bad usage and settings are 2, another error of ours 1, an interrupt 130. What click would say of it in three lines is one on stderr:
-    the command, what is wrong, and where to read more. A group is to be made with
-    `no_args_is_help=False`: versions of click differ in what they do then.
+    Bad usage and settings are 2, another error of ours 1, an interrupt 130. What click would say of
+    it in three lines is one on stderr: the command, what is wrong, and where to read more. A group
+    is to be made with `no_args_is_help=False`: versions of click differ in what they do then.
     """
     try:
         code = command.main(argv, prog_name=name, standalone_mode=False)
