@@ -6,6 +6,7 @@ from relay.interpreter import check_interpreter
 
 if __name__ == "__main__":
     check_interpreter()
-    from relay.client.chat import main
+    from relay.client.chat import command
+    from relay.invocation import invoke
 
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(invoke(command, sys.argv[1:], name="python -m relay.chat"))

@@ -26,13 +26,15 @@ class Program(NamedTuple):
 
 
 PROGRAMS: Final = {
-    "serve": Program("Serve", "run the relay until a signal", "relay.supervision.supervisor:main"),
+    "serve": Program("Serve", "run the relay until a signal", "relay.supervision.supervisor:serve"),
     "config": Program(
         "Serve", "show or write a settings file to start from", "relay.command:config"
     ),
-    "chat": Program("Try", "chat in a terminal, or from a script", "relay.client.chat:main"),
+    "chat": Program("Try", "chat in a terminal, or from a script", "relay.client.chat:command"),
     "load": Program(
-        "Try", "put a relay under load, check every message, measure", "relay.loadgen.main:main"
+        "Try",
+        "put a relay under load, check every message, measure",
+        "relay.loadgen.cli.commands:load",
     ),
     "check": Program(
         "Keep",

@@ -2,7 +2,8 @@
 
 import sys
 
-from relay.process.place import Place, run
+from relay.process.place import Place
+from relay.process.run import run
 from workers.loop import Worker
 
 

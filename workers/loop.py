@@ -34,17 +34,18 @@ from relay.bus.topology import Topology, WorkerAddress
 from relay.disk.files import replace_file
 from relay.disk.groupfile import load_groups
 from relay.disk.layout import read_layout
-from relay.errors import BootError, StoreWriteError
+from relay.errors import BootError, DiskError, StoreWriteError
 from relay.process.control import (
+    ChildReady,
     GroupsChanged,
     Heartbeat,
     PeerGone,
-    Ready,
     SettingsChanged,
     Stop,
     TopologyChanged,
 )
-from relay.process.place import Place, settle
+from relay.process.place import Place
+from relay.process.run import settle
 from relay.protocol.slots import shard_ranges
 from relay.settings.tables import Settings
 from workers.mishaps import Mishaps, fingerprint
@@ -165,7 +166,7 @@ class Worker:
     def run(self) -> None:
         """Serve until the supervisor says stop or is gone."""
         self._check_room()
-        self._place.control.send(Ready(self._endpoint))
+        self._place.control.send(ChildReady(self._endpoint))
         settle()
         self._log.info("worker.started", sessions=0)
         try:
@@ -188,7 +189,7 @@ class Worker:
     def _note_write_error(self, error: str) -> None:
         try:
             self._mishaps.note_write_error(error, now_ms=_now_ms())
-        except BootError as unnoted:
+        except DiskError as unnoted:
             self._log.error("mishap.not_noted", reason=str(unnoted))
 
     def _close(self) -> None:
@@ -361,7 +362,7 @@ class Worker:
         """Leave word for the next incarnation of what this one dies of."""
         try:
             self._mishaps.note_crash(stanza)
-        except BootError as error:
+        except DiskError as error:
             self._log.error("mishap.not_noted", reason=str(error))
 
     def _set_aside(self, origin: Identity, peer: int | None, stanza: ToWorker) -> None:
@@ -370,7 +371,7 @@ class Worker:
         try:
             path.parent.mkdir(mode=0o700, exist_ok=True)
             replace_file(path, msgspec.msgpack.encode(stanza))
-        except (BootError, OSError) as error:
+        except (DiskError, OSError) as error:
             self._log.error("stanza.not_kept", reason=str(error))
         self._log.error("stanza.set_aside", kind=type(stanza).__name__, file=str(path))
         self._shard.set_aside(origin, peer, stanza)

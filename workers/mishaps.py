@@ -56,7 +56,7 @@ class Mishaps:
         """Count a crash that `stanza` caused; durable for the next incarnation when this returns.
 
         Raises:
-            OSError: it cannot be written down.
+            DiskError: it cannot be written down.
         """
         crashes = self._record.crashes
         name = fingerprint(stanza)
@@ -74,7 +74,7 @@ class Mishaps:
         """Note that the disk refused a write.
 
         Raises:
-            OSError: it cannot be written down either.
+            DiskError: it cannot be written down either.
         """
         self._record.write_failed_ms = now_ms
         self._record.write_error = error

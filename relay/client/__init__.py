@@ -1,25 +1,27 @@
 """The asyncio client, its pure protocol, and the terminal chat that stands on them."""
 
 from relay.client.client import Client
-from relay.client.protocol import (
-    Accepted,
+from relay.client.errors import (
     ClientClosed,
-    ClientError,
+    LoginRefused,
+    Replaced,
+    SendRefused,
+    SendUnconfirmed,
+)
+from relay.client.events import (
+    Accepted,
     Connected,
     Disconnected,
     Event,
     Level,
-    Limits,
-    LoginRefused,
     Message,
     Receipt,
     Refused,
-    Replaced,
     SendFailed,
-    SendRefused,
-    SendUnconfirmed,
-    new_message_id,
 )
+from relay.client.limits import Limits
+from relay.client.wire import new_message_id
+from relay.errors import ClientError
 
 __all__ = [
     "Accepted",

@@ -16,19 +16,11 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.uri import parse_uri
 
-from relay.client.protocol import (
-    Accepted,
-    ClientClosed,
-    ClientProtocol,
-    Event,
-    Level,
-    Limits,
-    Message,
-    SendFailed,
-    SendRefused,
-    SendUnconfirmed,
-    new_message_id,
-)
+from relay.client.errors import ClientClosed, SendRefused, SendUnconfirmed
+from relay.client.events import Accepted, Event, Level, Message, SendFailed
+from relay.client.limits import Limits
+from relay.client.protocol import ClientProtocol
+from relay.client.wire import new_message_id
 
 # A `q` frame is split at 256 KiB, but a single message can need about seven times its size there.
 _MAX_INBOUND_FRAME: Final = 4 * 1024 * 1024

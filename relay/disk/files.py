@@ -5,14 +5,14 @@ import os
 import time
 from pathlib import Path
 
-from relay.errors import BootError
+from relay.errors import BootError, DiskError
 
 
 def replace_file(path: Path, content: bytes) -> None:
     """Put `content` at `path`, durably; a reader or a crash sees the old file or the new one whole.
 
     Raises:
-        BootError: the directory cannot be written; the old file stands.
+        DiskError: the directory cannot be written; the old file stands.
     """
     temporary = path.with_name(path.name + ".new")
     try:
@@ -27,7 +27,7 @@ def replace_file(path: Path, content: bytes) -> None:
         finally:
             os.close(directory)
     except OSError as error:
-        raise BootError(f"{path} cannot be written: {error.strerror}") from None
+        raise DiskError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def sync(path: Path) -> None:

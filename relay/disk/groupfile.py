@@ -12,13 +12,15 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 from unicodedata import category
 
 import msgspec
 
 from relay.errors import JidError, SettingsError
 from relay.protocol.jid import group_jid, parse_group, parse_user, user_cus
+from relay.settings.givenfile import read_given
+from relay.settings.words import one_line
 
 # Some 2,500 full groups. Reading takes about 0.15 s a MiB, during which a process does nothing
 # else: at this size still well under supervisor.hung_after_s.
@@ -46,15 +48,10 @@ def load_groups(path: Path, *, max_members: int) -> dict[str, Group]:
     """Return the groups of the file at `path` by local part, in the order of the file.
 
     Raises:
-        SettingsError: one line naming the file, the group and what is allowed.
+        SettingsError: a line a mistake, naming the file, the group and what is allowed.
     """
-    place = str(path) if str(path).isprintable() else json.dumps(str(path))
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise SettingsError(f"{place}: cannot read it: {error.strerror}") from None
-    return parse_groups(raw, place=place, max_members=max_members)
+    raw = read_given(path, max_bytes=MAX_FILE_BYTES)
+    return parse_groups(raw, place=one_line(str(path)), max_members=max_members)
 
 
 def parse_groups(raw: bytes, *, place: str, max_members: int) -> dict[str, Group]:
@@ -63,8 +60,6 @@ def parse_groups(raw: bytes, *, place: str, max_members: int) -> dict[str, Group
     Raises:
         SettingsError: as `load_groups`.
     """
-    if len(raw) > MAX_FILE_BYTES:
-        raise SettingsError(f"{place}: larger than {MAX_FILE_BYTES} bytes, the most allowed")
     try:
         document = json.loads(raw.decode(), object_pairs_hook=_Object)
     except json.JSONDecodeError as error:
@@ -78,15 +73,25 @@ def parse_groups(raw: bytes, *, place: str, max_members: int) -> dict[str, Group
         raise SettingsError(f"{place}: must be an object of groups by jid, not {_kind(document)}")
 
     groups: dict[str, Group] = {}
+    mistakes: list[str] = []
+    names: set[str] = set()
     for jid, content in document.pairs:
         at_group = f"{place}: group {_shown(jid)}"
         try:
             local = parse_group(jid)
         except JidError:
-            raise SettingsError(f'{at_group}: no group jid, such as "123-456@g.us"') from None
-        if local in groups:
-            raise SettingsError(f"{at_group}: given twice; a group is named once")
-        groups[local] = _Reader(at_group, max_members).group(local, content)
+            mistakes.append(f'{at_group}: no group jid, such as "123-456@g.us"')
+            continue
+        if local in names:
+            mistakes.append(f"{at_group}: given twice; a group is named once")
+            continue
+        names.add(local)
+        try:
+            groups[local] = _Reader(at_group, max_members).group(local, content)
+        except SettingsError as error:
+            mistakes += error.problems
+    if mistakes:
+        raise SettingsError(*mistakes)
     return groups
 
 
@@ -116,65 +121,80 @@ class _Reader:
     def __init__(self, place: str, max_members: int) -> None:
         self._place = place
         self._max_members = max_members
+        self._mistakes: list[str] = []
 
     def group(self, local: str, content: object) -> Group:
+        """Return the group.
+
+        Raises:
+            SettingsError: its `problems` are all that is wrong with it.
+        """
         entries = self._entries(content)
+        self._stop_at_mistakes()
         subject = self._subject(entries["subject"])
         participants = self._users("participants", entries["participants"])
         admins = self._users("admins", entries.get("admins", []))
+        self._stop_at_mistakes()
         if not 1 <= len(participants) <= self._max_members:
-            self._fail(
+            self._mistake(
                 f"has {len(participants)} participants; allowed are 1 to {self._max_members}"
             )
         members = set(participants)
         for admin in admins:
             if admin not in members:
-                self._fail(f"admin {_shown(user_cus(admin))} must be a participant too")
+                self._mistake(f"admin {_shown(user_cus(admin))} must be a participant too")
+        self._stop_at_mistakes()
         return Group(local=local, subject=subject, participants=participants, admins=admins)
 
     def _entries(self, content: object) -> dict[str, Any]:
         if not isinstance(content, _Object):
-            self._fail(f"must be an object with {', '.join(_KEYS)}, not {_kind(content)}")
+            self._mistake(f"must be an object with {', '.join(_KEYS)}, not {_kind(content)}")
+            return {}
         names = [name for name, _ in content.pairs]
         for name in names:
             if name not in _KEYS:
                 near = get_close_matches(name, _KEYS, n=1)
                 hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(_KEYS)}"
-                self._fail(f"unknown key {_shown(name)}; {hint}")
+                self._mistake(f"unknown key {_shown(name)}; {hint}")
         for name in _repeated(names):
-            self._fail(f"{name} is given twice; allowed is once")
+            self._mistake(f"{name} is given twice; allowed is once")
         for name in _REQUIRED:
             if name not in names:
-                self._fail(f"{name} is missing; needed are {' and '.join(_REQUIRED)}")
+                self._mistake(f"{name} is missing; needed are {' and '.join(_REQUIRED)}")
         return dict(content.pairs)
 
     def _subject(self, value: object) -> str:
-        fits = (
+        if (
             isinstance(value, str)
             and 1 <= len(value) <= MAX_SUBJECT
             # Control characters, and lone surrogates, which no client could be sent.
             and not any(category(c) in ("Cc", "Cs") for c in value)
-        )
-        if not isinstance(value, str) or not fits:
-            allowed = f"a string of 1 to {MAX_SUBJECT} characters without control characters"
-            self._fail(f"subject = {_shown(value)} is not allowed; it must be {allowed}")
-        return value
+        ):
+            return value
+        allowed = f"a string of 1 to {MAX_SUBJECT} characters without control characters"
+        self._mistake(f"subject = {_shown(value)} is not allowed; it must be {allowed}")
+        return ""
 
     def _users(self, key: str, value: object) -> tuple[str, ...]:
         if not isinstance(value, list):
-            self._fail(f"{key} must be an array of user jids, not {_kind(value)}")
+            self._mistake(f"{key} must be an array of user jids, not {_kind(value)}")
+            return ()
         users = []
         for jid in value:
             try:
                 users.append(parse_user(jid))
             except JidError:
-                self._fail(f'{key}: {_shown(jid)} is no user jid, such as "123@c.us"')
+                self._mistake(f'{key}: {_shown(jid)} is no user jid, such as "123@c.us"')
         for user in _repeated(users):
-            self._fail(f"{key}: {_shown(user_cus(user))} is given twice; allowed is once")
+            self._mistake(f"{key}: {_shown(user_cus(user))} is given twice; allowed is once")
         return tuple(users)
 
-    def _fail(self, problem: str) -> NoReturn:
-        raise SettingsError(f"{self._place}: {problem}")
+    def _mistake(self, problem: str) -> None:
+        self._mistakes.append(f"{self._place}: {problem}")
+
+    def _stop_at_mistakes(self) -> None:
+        if self._mistakes:
+            raise SettingsError(*self._mistakes)
 
 
 def _repeated(names: Iterable[str]) -> Iterator[str]:

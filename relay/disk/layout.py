@@ -88,7 +88,7 @@ def write_layout(data: Path, layout: Layout) -> None:
     """Make `layout` the one that counts, durably.
 
     Raises:
-        BootError: it cannot be written; the one of before stands.
+        DiskError: it cannot be written; the one of before stands.
     """
     replace_file(meta_path(data), msgspec.json.encode(layout))
 

@@ -3,7 +3,7 @@
 import sys
 
 from relay.front.listener import main
-from relay.process.place import run
+from relay.process.run import run
 
 if __name__ == "__main__":
     sys.exit(run("front", main))

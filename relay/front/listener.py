@@ -31,15 +31,16 @@ from relay.front.session import Hold
 from relay.front.wheel import TimerWheel
 from relay.front.wire import text_frame
 from relay.process.control import (
+    ChildReady,
     GroupsChanged,
     Heartbeat,
     PeerGone,
-    Ready,
     SettingsChanged,
     Stop,
     TopologyChanged,
 )
-from relay.process.place import Place, settle
+from relay.process.place import Place
+from relay.process.run import settle
 from relay.protocol import frames
 from relay.protocol.codec import Codec
 from relay.settings.tables import Settings
@@ -111,7 +112,7 @@ class Front:
 
     async def _serve(self) -> None:
         server = await self._listen()
-        self._place.control.send(Ready())
+        self._place.control.send(ChildReady())
         settle()
         self._tick()
         self._beat()

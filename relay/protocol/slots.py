@@ -18,6 +18,26 @@ def slot_of(local: str) -> int:
     return crc32(local.encode()) % SLOT_COUNT
 
 
+class ShardMap:
+    """Which worker owns which slot: contiguous shards in order, of nearly one size."""
+
+    def __init__(self, workers: int) -> None:
+        """Divide the slots among `workers`, at least 1 and at most as many as there are slots."""
+        self.shards = tuple(shard_ranges(workers))  # of each worker, by its index
+        self._owners = tuple(worker for worker, slots in enumerate(self.shards) for _ in slots)
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    def owner(self, slot: int) -> int:
+        """Return the index of the worker that owns `slot`, in [0, SLOT_COUNT)."""
+        return self._owners[slot]
+
+    def owner_of(self, local: str) -> int:
+        """Return the index of the worker that owns the user or group `local`."""
+        return self._owners[slot_of(local)]
+
+
 def shard_ranges(workers: int) -> list[range]:
     """Divide all slots among `workers`: contiguous, in order, sizes differing by at most one."""
     if not 1 <= workers <= SLOT_COUNT:

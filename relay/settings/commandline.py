@@ -1,20 +1,28 @@
-"""The command line of `supervisor.py`: its options, over the settings file, over the defaults."""
+"""The command line of the relay: an option for each row that has a flag, over the settings file."""
 
-import argparse
-import os
-from collections.abc import Mapping
-from functools import partial
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, NoReturn
+from typing import Final, get_args
+
+import click
 
 from relay import __version__
 from relay.errors import SettingsError
-from relay.settings.load import load_settings, override, resolve
-from relay.settings.tables import Settings
+from relay.settings.rows import Section, Setting
+from relay.settings.sources import Sources
+from relay.settings.tables import SETTINGS
+from relay.settings.words import one_line
 
-DEFAULTS: Final = Settings()
+__all__ = ["Sources", "parse_arguments", "serve_command"]
 
-EPILOG: Final = """\
+PROGRAM: Final = "supervisor.py"
+
+_DESCRIPTION: Final = """\
+Run the relay: fronts that speak WebSocket with the clients, and workers that keep
+their mailboxes. Prints one line to stdout when all of them serve; logs to stderr.
+"""
+_EPILOG: Final = """\
 signals:
   SIGTERM, SIGINT      stop in order: the fronts, then the workers; a second SIGINT hurries
   SIGHUP               read the settings and the groups again; a bad file is refused, the old stay
@@ -24,123 +32,143 @@ exit codes:
   0 stopped by a signal   1 cannot start (one line on stderr says why)   2 bad usage or settings
 
 examples:
-  python supervisor.py --workers 8
-  python supervisor.py --config config/relay.toml --groups groups.json
-  python supervisor.py --port 0 --data /tmp/trial --durability os
+  {start} --workers 8
+  {start} --config config/relay.toml --groups groups.json
+  {start} --port 0 --data /tmp/trial --durability os
 """
+_WIDTH: Final = 96
+_NEGATIVE_NUMBER: Final = re.compile(r"-\d+|-\d*\.\d+")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise SettingsError(f"{message} (--help shows all options)")
+class _Option(click.Option):
+    """An option under a heading of --help; with a `key` it sets that setting.
+
+    Its value stays the text that was typed: it is checked like the value of a file.
+    """
+
+    def __init__(
+        self,
+        section: Section,
+        names: Sequence[str],
+        metavar: str,
+        help: str,
+        *,
+        key: str = "",
+        answer: Callable[[click.Context], str] | None = None,
+    ) -> None:
+        """Without `metavar` it takes no value; with `answer` it prints that, and ends all."""
+
+        def show(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+            if wanted and answer:
+                click.echo(answer(context))
+                context.exit()
+
+        super().__init__(
+            names,
+            metavar=metavar or None,
+            help=help,
+            is_flag=None if metavar else True,
+            is_eager=answer is not None,
+            expose_value=answer is None,
+            callback=show if answer else None,
+        )
+        self.section: Section = section
+        self.key = key
 
 
-def _parser() -> argparse.ArgumentParser:
-    # The values are checked by relay.settings, as in a file; `dest` is the setting's key.
-    server = DEFAULTS.server
-    parser = _Parser(
-        prog="supervisor.py",
-        usage="%(prog)s [options]",
-        description="Run the relay: fronts that speak WebSocket with the clients, and workers that"
-        " keep\ntheir mailboxes. Prints one line to stdout when all of them serve; logs to stderr.",
-        epilog=EPILOG,
-        formatter_class=partial(
-            argparse.RawDescriptionHelpFormatter, max_help_position=23, width=96
-        ),
-        argument_default=argparse.SUPPRESS,
-        allow_abbrev=False,
-        add_help=False,
-    )
-    group = parser.add_argument_group("processes")
-    per_core = "one per two cores, at least 1"
-    group.add_argument(
-        "--workers",
-        dest="server.workers",
-        metavar="N",
-        help=f"workers, each owning a share of the users (default: {per_core}); with another number"
-        " than before the data are first laid out anew",
-    )
-    group.add_argument(
-        "--fronts",
-        dest="server.fronts",
-        metavar="N",
-        help=f"fronts, sharing the port (default: {per_core})",
-    )
-    group = parser.add_argument_group("network")
-    group.add_argument(
-        "--host",
-        dest="server.host",
-        metavar="ADDRESS",
-        help=f"address to listen on (default: {server.host})",
-    )
-    group.add_argument(
-        "--port",
-        dest="server.port",
-        metavar="N",
-        help=f"port to listen on; 0 takes a free one (default: {server.port})",
-    )
-    group.add_argument(
-        "--insecure-open",
-        dest="server.insecure_open",
-        action="store_true",
-        help="allow a host that other machines reach, though anyone there can be anyone",
-    )
-    group = parser.add_argument_group("data")
-    group.add_argument(
-        "--data",
-        dest="server.data",
-        metavar="DIR",
-        help=f"directory of the stores, made if missing (default: {server.data})",
-    )
-    group.add_argument(
-        "--durability",
-        dest="store.durability",
-        metavar="MODE",
-        help="fsync: ack 1 means on the disk; os: it survives a killed process, not a power cut"
-        f" (default: {DEFAULTS.store.durability})",
-    )
-    group.add_argument(
-        "--groups", dest="server.groups", metavar="FILE", help="groups and their members, JSON"
-    )
-    group = parser.add_argument_group("settings and log")
-    group.add_argument(
-        "--config",
-        metavar="FILE",
-        help="settings, TOML; an option beats the file (config/relay.toml shows every default)",
-    )
-    group.add_argument(
-        "--log-format",
-        dest="log.format",
-        metavar="FORMAT",
-        help=f"text or json, one line an event (default: {DEFAULTS.log.format})",
-    )
-    group.add_argument(
-        "--log-level",
-        dest="log.level",
-        metavar="LEVEL",
-        help=f"debug, info, warning or error (default: {DEFAULTS.log.level})",
-    )
-    group.add_argument(
-        "--version", help="show the version", action="version", version=f"relay {__version__}"
-    )
-    group.add_argument("--help", "-h", action="help", help="show this help")
-    return parser
+class _Command(click.Command):
+    """A command with one-line errors, and options under headings.
+
+    Errors are SettingsErrors, so that whoever runs it tells them like any other.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        try:
+            problem = self._without_value(args)
+            if not problem:
+                super().parse_args(ctx, args)
+                if ctx.args:
+                    problem = f"unrecognized arguments: {' '.join(ctx.args)}"
+        except click.NoSuchOption as error:
+            problem = f"unrecognized arguments: {error.option_name}"
+        except click.BadOptionUsage as error:  # all else that can be wrong: --insecure-open=1
+            problem = f"argument {error.option_name}: it takes no value"
+        if problem:
+            raise SettingsError(f"{one_line(problem)} (--help shows all options)")
+        return []
+
+    def _without_value(self, args: list[str]) -> str:
+        """Tell of `--data --port 0`, where click would take --port for the directory."""
+        takes_value = {
+            name
+            for option in self.params
+            if isinstance(option, click.Option) and not option.is_flag
+            for name in option.opts
+        }
+        rest = iter(args)
+        for name in rest:
+            if name == "--":
+                break
+            if name in takes_value:
+                value = next(rest, "--")
+                if value.startswith("-") and value != "-" and not _NEGATIVE_NUMBER.fullmatch(value):
+                    return f"argument {name}: expected one argument"
+        return ""
+
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write_usage(ctx.command_path, "[options]", prefix="usage: ")
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write(f"\n{self.help}")
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        options = [option for option in self.params if isinstance(option, _Option)]
+        # All in one column, whatever their heading.
+        width = max(len(_usage_of(option)) for option in options)
+        for section in get_args(Section):
+            rows = [
+                (_usage_of(option).ljust(width), option.help or "")
+                for option in options
+                if option.section == section
+            ]
+            if rows:
+                formatter.write(f"\n{section}:\n")
+                with formatter.indentation():
+                    formatter.write_dl(rows)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        formatter.write(f"\n{self.epilog}")
 
 
-class Sources(NamedTuple):
-    """Where the settings of one relay come from: a file, and the options that beat it, by key."""
+def serve_command(
+    run: Callable[[Sources], int],
+    *,
+    start: str = "relay serve",
+    settings: Mapping[str, Setting] = SETTINGS,
+) -> click.Command:
+    """Return the command that starts a relay: `run` is called with its sources.
 
-    config: Path | None
-    options: Mapping[str, object]
+    The exit code is what `run` returns. `start` is how the examples of its help begin. The options
+    are those of `settings`, by key.
 
-    def load(self) -> Settings:
-        """Return the settings that the file now asks for, resolved for this machine.
+    Raises, when it is invoked:
+        SettingsError: one line naming what is no option.
+    """
 
-        Raises:
-            SettingsError: one line naming the option, or the file and key, and what is allowed.
-        """
-        settings = override(load_settings(self.config), self.options)
-        return resolve(settings, cpu_count=len(os.sched_getaffinity(0)))
+    def serve(**_: object) -> None:
+        context = click.get_current_context()
+        context.exit(run(_sources(context)))
+
+    return _Command(
+        "serve",
+        callback=serve,
+        params=[*_options(settings), *_other_options()],
+        help=_DESCRIPTION,
+        epilog=_EPILOG.format(start=start),
+        short_help="run the relay until a signal",
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "terminal_width": _WIDTH},
+    )
 
 
 def parse_arguments(argv: list[str]) -> Sources:
@@ -150,6 +178,73 @@ def parse_arguments(argv: list[str]) -> Sources:
         SettingsError: one line naming what is no option.
         SystemExit: --help or --version, which have been answered.
     """
-    options = vars(_parser().parse_args(argv))
-    config = options.pop("config", None)
-    return Sources(Path(config) if config is not None else None, options)
+    command = serve_command(lambda sources: 0, start=f"python {PROGRAM}")
+    try:
+        with command.make_context(PROGRAM, list(argv)) as context:
+            return _sources(context)
+    except click.exceptions.Exit as answered:
+        raise SystemExit(answered.exit_code) from None
+
+
+def _options(settings: Mapping[str, Setting]) -> list[_Option]:
+    """Return the options of those of `settings` that have a flag."""
+    return [
+        _Option(flag.section, [flag.name], flag.metavar, _help_of(setting), key=key)
+        for key, setting in settings.items()
+        if (flag := setting.row.flag)
+    ]
+
+
+def _other_options() -> list[_Option]:
+    """Return the options that set nothing."""
+    section: Section = "settings and log"
+    return [
+        _Option(
+            section,
+            ["--config"],
+            "FILE",
+            "settings, TOML; an option beats the file (config/relay.toml shows every default)",
+        ),
+        _Option(
+            section,
+            ["--check-config"],
+            "",
+            "start nothing: read the settings and the groups, and tell every mistake; the exit"
+            " code is 0 if there is none, otherwise 2",
+        ),
+        _Option(
+            section,
+            ["--version"],
+            "",
+            "show the version",
+            answer=lambda context: f"relay {__version__}",
+        ),
+        _Option(section, ["--help", "-h"], "", "show this help", answer=click.Context.get_help),
+    ]
+
+
+def _sources(context: click.Context) -> Sources:
+    options = {
+        option.key: value
+        for option in context.command.params
+        if isinstance(option, _Option) and option.key
+        # None: not given; nor is a flag that is False.
+        if (value := context.params[option.name or ""]) not in (None, False)
+    }
+    config = context.params["config"]
+    return Sources(
+        Path(config) if config is not None else None, options, context.params["check_config"]
+    )
+
+
+def _help_of(setting: Setting) -> str:
+    row = setting.row
+    text = (row.flag and row.flag.help) or row.comment
+    if setting.default in (False, "") and not row.default_words:
+        return text
+    return f"{text} (default: {row.default_words or setting.default})"
+
+
+def _usage_of(option: _Option) -> str:
+    names = ", ".join(option.opts)
+    return names if option.is_flag else f"{names} {option.metavar}"

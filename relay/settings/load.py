@@ -1,123 +1,86 @@
-"""Where settings come from: a TOML file, then command-line flags, which beat it; and a reload.
+"""Where settings come from: a TOML file, then command-line flags, which beat it; all checked.
 
 Everything is checked here, once; past this module a setting is trusted. `resolve` fills in what
-depends on the machine. A relay that runs takes another file by `apply_live`, but for the settings
-of `NEEDS_RESTART`.
+depends on the machine.
 """
 
-import difflib
-import ipaddress
-import json
 import os
-import re
-import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple
 
 import msgspec
-from msgspec import inspect as types
 
 from relay.errors import SettingsError
-from relay.settings.tables import MAX_PROCESSES, NEEDS_RESTART, Settings
+from relay.settings.agreement import EXPOSING, exposure
+from relay.settings.catalogue import OWN, Catalogue, TablesOf, flag_of, no_tables
+from relay.settings.layer import Layer
+from relay.settings.rows import Setting, plain
+from relay.settings.tables import MAX_PROCESSES, SETTINGS, Settings
+from relay.settings.tomlfile import read_document
+from relay.settings.words import one_line
 
-# The type of each setting, by table and key.
-_TYPES: dict[str, dict[str, Any]] = {
-    table.name: {key.name: key.type for key in msgspec.structs.fields(table.type)}
-    for table in msgspec.structs.fields(Settings)
-}
-
-
-# (key, factor, other, why): key must be at least factor times other.
-_AT_LEAST: tuple[tuple[str, int, str, str], ...] = (
-    (
-        "dedupe.retention_days",
-        1,
-        "mailbox.ttl_days",
-        "a resend must be known while the first waits",
-    ),
-    ("limits.frame_bytes", 1, "limits.message_bytes", "a message travels in one frame"),
-    ("mailbox.max_bytes", 1, "limits.message_bytes", "every message must fit an empty mailbox"),
-    ("flow.session_max_bytes", 1, "flow.session_pause_bytes", "a session pauses before it closes"),
-    ("flow.session_max_bytes", 1, "flow.q_frame_bytes", "a q frame is written whole"),
-    # An element of a q frame is escaped twice, at worst to 7 times its size (PROTOCOL 2.2 rule
-    # 3); 8 leaves room for the frame around it.
-    ("flow.session_max_bytes", 8, "limits.message_bytes", "a message grows when escaped in a q"),
-    ("flow.link_bytes", 1, "limits.frame_bytes", "a frame crosses a link whole"),
-    ("flow.link_bytes", 1, "flow.page_bytes", "a page crosses a link whole"),
-    ("store.max_map_bytes", 1, "store.map_bytes", "it is the limit of a map that starts there"),
-    ("supervisor.restart_max_s", 1, "supervisor.restart_min_s", "waits grow from the first"),
-    ("supervisor.hung_after_s", 3, "supervisor.heartbeat_s", "one late heartbeat is no hang"),
-)
+_EXTENSIONS: Final[Setting] = SETTINGS["server.extensions"]
 
 
-# The flags with a name of their own; `flag_of` names the others after their key.
-_FLAGS = {
-    "server.host": "--host",
-    "server.port": "--port",
-    "server.fronts": "--fronts",
-    "server.workers": "--workers",
-    "server.data": "--data",
-    "server.groups": "--groups",
-    "server.insecure_open": "--insecure-open",
-    "store.durability": "--durability",
-    "log.format": "--log-format",
-    "log.level": "--log-level",
-}
+class Draft(NamedTuple):
+    """Settings as they were read, good only if there are no `mistakes`, one line each.
+
+    The settings of the keys in `refused` are not what was asked for: a mistake was made of them.
+    """
+
+    settings: Settings
+    mistakes: tuple[str, ...]
+    refused: frozenset[str]
+
+    def checked(self) -> Settings:
+        """Return the settings.
+
+        Raises:
+            SettingsError: there are mistakes; `problems` of it are all of them.
+        """
+        if self.mistakes:
+            raise SettingsError(*self.mistakes)
+        return self.settings
 
 
-def flag_of(key: str) -> str:
-    """Return the command-line flag that sets the setting `key`, such as "server.port"."""
-    return _FLAGS.get(key) or "--" + re.sub(r"[._]", "-", key)
-
-
-def load_settings(path: Path | None) -> Settings:
+def load_settings(path: Path | None, tables_of: TablesOf = no_tables) -> Settings:
     """Return the defaults with the TOML file at `path` over them; None is no file.
 
-    `resolve` has yet to be called on the result, after the flags.
+    `tables_of` tells the tables of the extensions that the file may load and set. `resolve` has
+    yet to be called on the result, after the flags.
 
     Raises:
-        SettingsError: one line naming the file, the key or line, and what is allowed.
+        SettingsError: a line a mistake, naming the file, the key or line, and what is allowed.
     """
-    if path is None:
-        return Settings()
-    name = _one_line(str(path))
-    try:
-        text = path.read_bytes().decode()
-    except OSError as error:
-        raise SettingsError(f"{name}: cannot read it: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{name}: not UTF-8 at byte {error.start}") from None
-    try:
-        document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        # tomllib names the line but for an error at the very end.
-        end = f"at line {len(text.splitlines()) or 1}, end of document"
-        reason = _one_line(str(error).replace("at end of document", end))
-        raise SettingsError(f"{name}: not TOML: {reason}") from None
-    return _Layer(f"{name}: ", lambda key: key, strict=True).over(Settings(), document)
+    return _draft(path, {}, tables_of).checked()
 
 
 def override(settings: Settings, flags: Mapping[str, object]) -> Settings:
     """Return `settings` with those of `flags` replaced, such as {"server.port": 9000}.
 
-    The values are as typed on a command line: "9000" is as good as 9000.
+    The values are as typed on a command line: "9000" is as good as 9000. The settings of
+    extensions have no flags.
 
     Raises:
         SettingsError: as for a file; the line names the flag (see `flag_of`).
     """
-    document: dict[str, Any] = {}
-    for key, value in flags.items():
-        table, dot, name = key.partition(".")
-        if dot:
-            document.setdefault(table, {})[name] = value
-        else:
-            document[key] = value
+    layer = _flag_layer(OWN, flags)
+    settings = layer.over(settings, _nested(flags))
+    layer.judge_together(settings)
+    return Draft(settings, tuple(layer.mistakes), frozenset(layer.refused)).checked()
 
-    def name_of(key: str) -> str:
-        return flag_of(key) if key in flags else key
 
-    return _Layer("", name_of, strict=False).over(settings, document)
+def draft_settings(
+    path: Path | None, flags: Mapping[str, object], tables_of: TablesOf = no_tables
+) -> Draft:
+    """Return the defaults with the file at `path` over them, and `flags` over that.
+
+    As `load_settings` and `override`, and judged as `resolve` does it, but all mistakes are told.
+    """
+    draft = _draft(path, flags, tables_of)
+    exposed = None if draft.refused & EXPOSING else exposure(draft.settings)
+    return draft._replace(mistakes=(*draft.mistakes, exposed)) if exposed else draft
 
 
 def resolve(settings: Settings, *, cpu_count: int) -> Settings:
@@ -129,13 +92,10 @@ def resolve(settings: Settings, *, cpu_count: int) -> Settings:
     Raises:
         SettingsError: open auth mode on a host that is not loopback, without insecure_open.
     """
+    exposed = exposure(settings)
+    if exposed:
+        raise SettingsError(exposed)
     server = settings.server
-    if settings.auth.mode == "open" and not server.insecure_open and not _is_loopback(server.host):
-        raise SettingsError(
-            f"server.host = {_quoted(server.host)} is not a loopback address, and with auth.mode ="
-            ' "open" everyone who reaches it can be anyone; allowed are 127.0.0.0/8, ::1 and'
-            " localhost, or any host with server.insecure_open = true (--insecure-open)"
-        )
     # Two cores a pair: one for a front, one for a worker.
     default = min(max(1, cpu_count // 2), MAX_PROCESSES)
     return msgspec.structs.replace(
@@ -150,167 +110,85 @@ def resolve(settings: Settings, *, cpu_count: int) -> Settings:
     )
 
 
-class Reload(NamedTuple):
-    """What becomes of settings that were read again: `changed` are (old, new) by key."""
-
-    settings: Settings
-    changed: dict[str, tuple[object, object]]
-    needs_restart: list[str]
-
-
-def apply_live(running: Settings, wanted: Settings) -> Reload:
-    """Return `running` with all of `wanted` that can change without a restart.
-
-    Raises:
-        SettingsError: what would change does not go together with what stays as it is.
-    """
-    tables: dict[str, Any] = {}
-    changed: dict[str, tuple[object, object]] = {}
-    needs_restart: list[str] = []
-    for table, keys in _TYPES.items():
-        old, new = getattr(running, table), getattr(wanted, table)
-        values: dict[str, Any] = {}
-        for key in keys:
-            name = f"{table}.{key}"
-            before, after = getattr(old, key), getattr(new, key)
-            if before == after:
-                continue
-            if name in NEEDS_RESTART:
-                needs_restart.append(name)
-            else:
-                values[key] = after
-                changed[name] = before, after
-        tables[table] = msgspec.structs.replace(old, **values)
-    settings = Settings(**tables)
-
-    def name_of(key: str) -> str:
-        return f"{key} (needs a restart to change)" if key in needs_restart else key
-
-    _Layer("", name_of, strict=True).check_together(settings)
-    return Reload(settings, changed, needs_restart)
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False  # a name may resolve to anything
-    if isinstance(address, ipaddress.IPv4Address):
-        return address in ipaddress.IPv4Network("127.0.0.0/8")
-    return address == ipaddress.IPv6Address("::1")
-
-
-class _Layer:
-    """One source of settings: checks its values and lays them over others.
-
-    `place` begins each error line; `name_of` gives the source's name of a dotted key. Not
-    `strict`: numbers and truth values may be spelled as strings.
-    """
-
-    def __init__(self, place: str, name_of: Callable[[str], str], *, strict: bool) -> None:
-        self._place = place
-        self._name_of = name_of
-        self._strict = strict
-
-    def over(self, base: Settings, document: Mapping[str, Any]) -> Settings:
-        tables: dict[str, Any] = {}
-        for table, content in document.items():
-            if table not in _TYPES:
-                self._fail(_unknown(table, is_table=isinstance(content, dict)))
-            if not isinstance(content, dict):
-                self._fail(f"{table} = {_shown(content)} must be a table: [{table}]")
-            changes = {key: self._checked(table, key, value) for key, value in content.items()}
-            tables[table] = msgspec.structs.replace(getattr(base, table), **changes)
-        settings = msgspec.structs.replace(base, **tables)
-        self.check_together(settings)
-        return settings
-
-    def _checked(self, table: str, key: str, value: object) -> object:
-        if key not in _TYPES[table]:
-            self._fail(_unknown(f"{table}.{_key(key)}", is_table=False))
-        kind = _TYPES[table][key]
+def _draft(path: Path | None, flags: Mapping[str, object], tables_of: TablesOf) -> Draft:
+    mistakes: list[str] = []
+    refused: set[str] = set()
+    document: Mapping[str, Any] = {}
+    place = f"{one_line(str(path))}: " if path else ""
+    if path:
         try:
-            return msgspec.convert(value, kind, strict=self._strict)
-        except msgspec.ValidationError:
-            name = self._name_of(f"{table}.{key}")
-            self._fail(f"{name} = {_shown(value)} is not allowed; it must be {_allowed(kind)}")
+            document = read_document(path)
+        except SettingsError as error:
+            mistakes += error.problems
+            refused.update(SETTINGS)  # whatever it was going to say of them
+    options = _nested(flags)
 
-    def check_together(self, settings: Settings) -> None:
-        """Check the settings that bound each other."""
-        for key, factor, other, why in _AT_LEAST:
-            value, least = _get(settings, key), factor * _get(settings, other)
-            if value < least:
-                times = f"{factor} times " if factor > 1 else ""
-                self._fail(
-                    f"{self._name_of(key)} = {value} must be at least {times}"
-                    f"{self._name_of(other)}, here {least}: {why}"
-                )
+    known = _known(tables_of, document, options)
+    mistakes += [f"{place}{_EXTENSIONS.key}: {problem}" for problem in known.problems]
+    catalogue = known.catalogue
+    if not known.is_complete:
+        document = {
+            name: said
+            for name, said in document.items()
+            if name in catalogue.tables or not isinstance(said, dict)
+        }
 
-    def _fail(self, problem: str) -> NoReturn:
-        raise SettingsError(self._place + problem)
-
-
-def _get(settings: Settings, key: str) -> float:
-    table, _, name = key.partition(".")
-    value: float = getattr(getattr(settings, table), name)
-    return value
-
-
-def _unknown(key: str, *, is_table: bool) -> str:
-    """Say that `key` is no setting or table, with the known ones nearest to it."""
-    if is_table:
-        name, known = f"table [{_key(key)}]", list(_TYPES)
-        near = difflib.get_close_matches(key, known, n=1)
-        hint = f"did you mean [{near[0]}]?" if near else f"known tables: {', '.join(known)}"
-        return f"unknown {name}; {hint}"
-    table, _, name = key.rpartition(".")
-    home = _TYPES.get(table, {})
-    # A key of the same table that is spelled alike, or the same key of another table.
-    near = [f"{table}.{k}" for k in difflib.get_close_matches(name, home, n=2)]
-    near += [f"{t}.{name}" for t, keys in _TYPES.items() if name in keys]
-    if not near:
-        near = difflib.get_close_matches(key, [f"{t}.{k}" for t in _TYPES for k in _TYPES[t]], n=2)
-    if near:
-        hint = f"did you mean {' or '.join(near)}?"
-    elif home:
-        hint = f"known in [{table}]: {', '.join(home)}"
-    else:
-        hint = f"known tables: {', '.join(_TYPES)}"
-    return f"unknown key {key if table else _key(key)}; {hint}"
+    settings = Settings(
+        extensions={name: plain(kind()) for name, kind in catalogue.extensions.items()}
+    )
+    file = Layer(catalogue, place, str, strict=True)
+    settings = file.over(settings, document)
+    file.judge_together(settings, but=frozenset(refused))
+    line = _flag_layer(catalogue, flags)
+    settings = line.over(settings, options)
+    refused |= file.refused
+    line.judge_together(settings, but=frozenset(refused))
+    mistakes += file.mistakes + line.mistakes
+    return Draft(settings, tuple(mistakes), frozenset(refused | line.refused))
 
 
-def _allowed(kind: Any) -> str:
-    """Say in words which values the type of a setting allows."""
-    match types.type_info(kind):
-        case types.BoolType():
-            return "true or false"
-        case types.IntType(ge=low, le=high):
-            return f"an integer from {low} to {high}"
-        case types.FloatType(ge=low, le=high):
-            return f"a number from {low} to {high}"
-        case types.LiteralType(values=values):
-            return " or ".join(_quoted(str(value)) for value in values)
-        case types.Metadata(extra_json_schema={"description": str(words)}):
-            return words
-    raise AssertionError(f"a setting of type {kind} that no one described")
+class _Known(NamedTuple):
+    """The tables that a file may have; not `is_complete`: others that nobody could tell too."""
+
+    catalogue: Catalogue
+    is_complete: bool
+    problems: tuple[str, ...] = ()
 
 
-def _quoted(text: str) -> str:
-    """Return `text` on one line, quoted and escaped as in TOML and JSON."""
-    return json.dumps(text)
+def _known(tables_of: TablesOf, *documents: Mapping[str, Any]) -> _Known:
+    """Return the tables there are with server.extensions as the last of `documents` has it."""
+    modules: Sequence[str] = _EXTENSIONS.default
+    is_complete = True
+    for document in documents:
+        server = document.get(_EXTENSIONS.table)
+        if isinstance(server, dict) and _EXTENSIONS.name in server:
+            try:
+                modules = msgspec.convert(server[_EXTENSIONS.name], _EXTENSIONS.type)
+            except msgspec.ValidationError:  # the layers tell that
+                is_complete = False
+    problems: tuple[str, ...] = ()
+    for loaded in (modules, ()):
+        try:
+            return _Known(Catalogue(tables_of(loaded)), is_complete and not problems, problems)
+        except SettingsError as error:
+            problems = problems or error.problems
+    return _Known(OWN, False, problems)
 
 
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_.-]+", name) else _quoted(name)
+def _flag_layer(catalogue: Catalogue, flags: Mapping[str, object]) -> Layer:
+    def name_of(key: str) -> str:
+        return flag_of(key) if key in flags else key
+
+    return Layer(catalogue, "", name_of, strict=False)
 
 
-def _one_line(text: str) -> str:
-    return text if text.isprintable() else _quoted(text)
-
-
-def _shown(value: object) -> str:
-    # A date or an array is as wrong as anything: it need not look its best.
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 80 else text[:77] + "..."
+def _nested(flags: Mapping[str, object]) -> dict[str, Any]:
+    """Return `flags`, which are by dotted key, as a file would have them."""
+    document: dict[str, Any] = {}
+    for key, value in flags.items():
+        table, dot, name = key.partition(".")
+        if dot:
+            document.setdefault(table, {})[name] = value
+        else:
+            document[key] = value
+    return document

@@ -6,12 +6,11 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from relay.errors import BootError
-from relay.process.control import Ready, SupervisorEnd, supervisor_end
-
-Role = Literal["worker", "front"]
+from relay.process.channel import SupervisorEnd, supervisor_end
+from relay.supervision.seats import Role
 
 MODULES: Final[dict[Role, str]] = {"worker": "workers", "front": "relay.front"}
 
@@ -31,19 +30,9 @@ class Child:
         OSError: the process cannot be started.
     """
 
-    def __init__(
-        self, role: Role, index: int, incarnation: int, *, run_dir: Path, now_s: float
-    ) -> None:
-        self.role = role
-        self.index = index
+    def __init__(self, role: Role, index: int, incarnation: int, *, run_dir: Path) -> None:
         self.incarnation = incarnation
-        self.started_s = now_s
-        self.heard_s = now_s  # its last sign of life
-        self.ready: Ready | None = None
         self.connected = True  # the channel is open
-        self.hung = False
-        self.we_killed = False
-        self.dismissed = False  # told to stop, for a successor
         ours, theirs = socket.socketpair()
         self.channel: SupervisorEnd = supervisor_end(ours)
         try:
@@ -68,10 +57,11 @@ class Child:
             theirs.close()
         self.pid = self._process.pid
 
-    @property
-    def identity(self) -> str:
-        """Its identity on the bus; never used twice."""
-        return f"{self.role}-{self.index}-{self.incarnation}"
+    def disconnect(self) -> None:
+        """Close the channel, from which a process learns that it is to stop."""
+        if self.connected:
+            self.connected = False
+            self.channel.close()
 
     def signal_group(self, number: signal.Signals) -> None:
         """Signal the process and all that it has started; not after `exit_code` returned one."""

@@ -20,6 +20,8 @@ from relay.errors import BootError
 RUN_DIR_PREFIX: Final = "relay-"
 # sun_path holds 107 bytes and a NUL; "/w255-9999999999.sock" is the longest name in the directory.
 MAX_RUN_DIR_BYTES: Final = 107 - 21
+# The children of a killed supervisor may hold the port this long while they stop.
+PREDECESSOR_S: Final = 15.0
 
 
 class _LockNote(msgspec.Struct, frozen=True):
@@ -27,6 +29,58 @@ class _LockNote(msgspec.Struct, frozen=True):
 
     pid: int
     run_dirs: tuple[str, ...] = ()
+
+
+class Claims:
+    """All that one supervisor holds: first the data, then the port, then a run directory.
+
+    Raises:
+        BootError: as `DataClaim`; nothing is held.
+    """
+
+    def __init__(self, data: Path, *, now_s: float) -> None:
+        """Claim the data; `now_s` is of a clock that only grows."""
+        self._data = DataClaim(data)
+        self._patient_until_s = now_s + PREDECESSOR_S
+        self._port: socket.socket | None = None
+        self._run_dir: Path | None = None
+
+    def claim_port(self, host: str, port: int, *, now_s: float) -> tuple[str, int] | None:
+        """Claim the port; return the host and port as they were found.
+
+        None: what a killed supervisor left behind may hold it yet; try again soon.
+
+        Raises:
+            BootError: as the function `claim_port`.
+        """
+        try:
+            self._port = claim_port(host, port)
+        except BootError:
+            if not self._data.left_behind or now_s > self._patient_until_s:
+                raise
+            return None
+        found: tuple[str, int] = self._port.getsockname()[:2]
+        return found
+
+    def make_run_dir(self) -> Path:
+        """Make the run directory and return it, which `release` removes.
+
+        Raises:
+            BootError: it cannot be made, or not be noted for whoever comes after a kill.
+        """
+        self._run_dir = make_run_dir()
+        self._data.note_run_dir(self._run_dir)
+        return self._run_dir
+
+    def release(self) -> None:
+        """Give all of it back; no child may live."""
+        if self._run_dir:
+            remove_run_dir(self._run_dir)
+        if self._port:
+            self._port.close()
+        for path in self._data.left_behind:
+            remove_run_dir(path)
+        self._data.release()
 
 
 class DataClaim:

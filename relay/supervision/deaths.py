@@ -1,7 +1,4 @@
-"""What the supervisor decides about its children, apart from the doing.
-
-When to start a dead child again, how to tell its death, whether it hangs.
-"""
+"""Deaths of children: how each is told in the log, and how long its restart waits."""
 
 import signal
 from random import Random

@@ -1,9 +1,9 @@
 """The supervisor: starts the relay's fronts and workers, watches them, stops them.
 
-It never sees a stanza. It holds the data directory, the port and the run directory
-(relay.supervision.claims), talks with each child over a control channel
-(relay.process.control), and leaves the arithmetic of deaths and restarts to
-relay.supervision.deaths.
+It never sees a stanza, and it decides little: it hands everything that happens to the fleet
+(relay.supervision.fleet) and does what the fleet wants done. What it holds is in
+relay.supervision.claims, what it reads again in relay.supervision.reload, what it says to a child
+in relay.process.control.
 
 Everything that happens (a signal, a death, a message, a timer) is queued as a call, and one loop
 makes the calls one after another. So nothing interleaves, and an exception in any of them is ours:
@@ -12,72 +12,64 @@ it ends the supervisor, which kills every child on its way out.
 
 import asyncio
 import faulthandler
-import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final, NoReturn, assert_never
 
-import msgspec
-
 from relay import __version__, log
-from relay.bus.topology import Topology, WorkerAddress
-from relay.disk.files import replace_file
-from relay.disk.groupfile import dump_groups, load_groups
+from relay.disk.groupfile import load_groups
 from relay.disk.layout import is_settled, read_layout
-from relay.errors import BootError, RelayError, SettingsError
-from relay.process.control import (
-    FromSupervisor,
-    GroupsChanged,
-    Heartbeat,
-    PeerGone,
-    Ready,
-    SettingsChanged,
-    Stop,
-    TopologyChanged,
-)
-from relay.process.exitcodes import CANNOT_BOOT
-from relay.protocol.slots import shard_ranges
-from relay.settings.commandline import Sources, parse_arguments
-from relay.settings.load import apply_live
+from relay.errors import RelayError, SettingsError
+from relay.process.control import ChildReady, FromChild, Heartbeat, PeerGone
+from relay.settings.check import check_config, report
+from relay.settings.commandline import PROGRAM, Sources, parse_arguments, serve_command
 from relay.settings.tables import Settings
-from relay.supervision.child import Child, Role, start_resharding
-from relay.supervision.claims import DataClaim, claim_port, make_run_dir, remove_run_dir
-from relay.supervision.deaths import Backoff, describe_exit, parse_oom_kills
+from relay.supervision.actions import (
+    Abort,
+    Action,
+    Announce,
+    Exit,
+    Instruct,
+    Kill,
+    KillResharding,
+    Log,
+    SetTimer,
+    Spawn,
+    StartResharding,
+)
+from relay.supervision.child import Child, start_resharding
+from relay.supervision.claims import Claims
+from relay.supervision.deaths import parse_oom_kills
+from relay.supervision.events import (
+    Beat,
+    ChannelClosed,
+    Claimed,
+    Event,
+    Exited,
+    GroupsTaken,
+    Resharded,
+    RollAsked,
+    Served,
+    SettingsTaken,
+    Spawned,
+    SpawnFailed,
+    StopAsked,
+    WentDeaf,
+)
+from relay.supervision.fleet import Fleet
+from relay.supervision.reload import InForce
 
-# From spawn to Ready. A store of many GiB opens in well under a second; a cold disk may be slow.
-BOOT_DEADLINE_S: Final = 60.0
-# Deaths of one child before the relay ever served, after which it is taken for broken.
-BOOT_ATTEMPTS: Final = 5
-# The children of a killed supervisor may hold the port this long while they stop.
-PREDECESSOR_S: Final = 15.0
-# For a stack dump, between SIGABRT and SIGKILL.
-ABORT_GRACE_S: Final = 2.0
-# The part of the stop deadline that is the fronts'; the workers, which outlast them, have the rest.
-FRONTS_SHARE: Final = 0.75
-# The patience that a second SIGINT leaves.
-HURRY_S: Final = 1.0
+# Between two tries to claim the port of a supervisor that was killed.
+CLAIM_AGAIN_S: Final = 0.1
 
 logger = log.get_logger()
-
-
-class Seat:
-    """A place that one child fills, and another one after its death."""
-
-    def __init__(self, role: Role, index: int, backoff: Backoff) -> None:
-        self.role = role
-        self.index = index
-        self.backoff = backoff
-        self.child: Child | None = None
-        self.waits = False  # for the end of its backoff
-        self.leaving: Child | None = None  # its predecessor, told to stop by a rolling restart
 
 
 class Supervisor:
@@ -85,40 +77,20 @@ class Supervisor:
 
     def __init__(self, sources: Sources, settings: Settings) -> None:
         """Run with `settings`, which were loaded from `sources`; SIGHUP loads them again."""
-        self.sources = sources
-        self.asked = settings  # as the sources had them
-        self.settings = settings  # the same, with the host and port that were found for them
-        self.loop = asyncio.get_running_loop()
-        self.todo: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
-        self.data: DataClaim | None = None
-        self.port: socket.socket | None = None
-        self.run_dir: Path | None = None
-        self.resharding: subprocess.Popen[bytes] | None = None
-        # Restarts need not be repeatable, only spread.
-        make_backoff = partial(
-            Backoff,
-            min_s=settings.supervisor.restart_min_s,
-            max_s=settings.supervisor.restart_max_s,
-            random=Random(),  # noqa: S311
+        self._loop = asyncio.get_running_loop()
+        self._todo: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
+        self._in_force = InForce(sources, settings)
+        self._claims: Claims | None = None
+        self._run_dir = Path()  # once all is claimed
+        self._resharding: subprocess.Popen[bytes] | None = None
+        self._children: dict[int, Child] = {}  # that live, by incarnation
+        self._fleet = Fleet(
+            settings,
+            random=Random(),  # noqa: S311  # restarts need not be repeatable, only spread
+            oom_kills=_oom_kills(),
+            now_s=self._loop.time(),
         )
-        self.seats = [
-            *(Seat("worker", i, make_backoff()) for i in range(settings.server.workers)),
-            *(Seat("front", i, make_backoff()) for i in range(settings.server.fronts)),
-        ]
-        self.shards = shard_ranges(settings.server.workers)
-        self.spawned = 0
-        self.topology = Topology(epoch=0)
-        self.served = False  # the ready line is out
-        self.to_roll: deque[Seat] = deque()  # seats that a rolling restart has yet to renew
-        self.rolled: Seat | None = None  # the one that it is renewing
-        self.stopping = False
-        self.workers_told_to_stop = False
-        self.stop_by_s = 0.0
-        self.exit_code = 0
-        self.done = False
-        self.checked_s = self.loop.time()
-        self.next_check: asyncio.TimerHandle | None = None
-        self.oom_kills = _oom_kills()
+        self._exit_code: int | None = None
 
     async def run(self) -> int:
         """Start, serve and stop; return the exit code.
@@ -127,462 +99,215 @@ class Supervisor:
             SettingsError: the groups file is unusable; nothing was started.
             BootError: something is in the way of starting; nothing was started.
         """
-        self.loop.set_exception_handler(self._on_loop_error)
+        self._loop.set_exception_handler(self._on_loop_error)
         calls: dict[signal.Signals, Callable[[], None]] = {
-            signal.SIGTERM: partial(self._on_stop_signal, "SIGTERM"),
-            signal.SIGINT: partial(self._on_stop_signal, "SIGINT"),
+            signal.SIGTERM: partial(self._happened, StopAsked("SIGTERM")),
+            signal.SIGINT: partial(self._happened, StopAsked("SIGINT")),
             signal.SIGHUP: self._reload,
-            signal.SIGUSR2: self._roll,
+            signal.SIGUSR2: partial(self._happened, RollAsked()),
             signal.SIGCHLD: self._collect_exits,
         }
         for number, call in calls.items():
-            self.loop.add_signal_handler(number, self.todo.put_nowait, call)
-        self.todo.put_nowait(self._claim)
-        while not self.done:
-            (await self.todo.get())()
-            if self.todo.empty():
-                self._settle()
-        return self.exit_code
+            self._loop.add_signal_handler(number, self._todo.put_nowait, call)
+        self._todo.put_nowait(self._claim)
+        while self._exit_code is None:
+            (await self._todo.get())()
+            if self._todo.empty():
+                self._carry_out(self._fleet.settle(now_s=self._loop.time()))
+        return self._exit_code
 
     def close(self) -> None:
         """Kill what still lives, however `run` ended, and give up all that is held."""
-        for child in self._children():
+        for child in self._children.values():
             child.signal_group(signal.SIGKILL)
-        for child in self._children():
+        for child in self._children.values():
             child.wait()
-        if self.resharding:
-            self.resharding.kill()
-            self.resharding.wait()
-        if self.run_dir:
-            remove_run_dir(self.run_dir)
-        if self.port:
-            self.port.close()
-        if self.data:
-            for path in self.data.left_behind:
-                remove_run_dir(path)
-            self.data.release()
+        if self._resharding:
+            self._resharding.kill()
+            self._resharding.wait()
+        if self._claims:
+            self._claims.release()
 
     # --- start ---
 
     def _claim(self) -> None:
-        groups = self._load_groups()
-        self.data = DataClaim(Path(self.settings.server.data))
-        self._claim_port_and_spawn(groups, self.loop.time() + PREDECESSOR_S)
+        groups = self._in_force.load_groups()
+        data = Path(self._in_force.settings.server.data)
+        self._claims = Claims(data, now_s=self._loop.time())
+        self._claim_port(self._claims, groups)
 
-    def _claim_port_and_spawn(self, groups: bytes, patient_until_s: float) -> None:
-        if self.stopping:
+    def _claim_port(self, claims: Claims, groups: bytes) -> None:
+        if self._fleet.is_stopping:
             return
-        server = self.settings.server
-        assert self.data
-        try:
-            self.port = claim_port(server.host, server.port)
-        except BootError:
-            if not self.data.left_behind or self.loop.time() > patient_until_s:
-                raise
-            self._later(0.1, partial(self._claim_port_and_spawn, groups, patient_until_s))
+        server = self._in_force.settings.server
+        found = claims.claim_port(server.host, server.port, now_s=self._loop.time())
+        if found is None:
+            self._later(CLAIM_AGAIN_S, partial(self._claim_port, claims, groups))
             return
-        layout = read_layout(self.data.path)
-        host, port = self.port.getsockname()[:2]
-        server = msgspec.structs.replace(server, host=host, port=port)
-        self.settings = msgspec.structs.replace(self.settings, server=server)
-        self.run_dir = make_run_dir()
-        self.data.note_run_dir(self.run_dir)
-        replace_file(self.run_dir / "settings.json", msgspec.json.encode(self.settings))
-        replace_file(self.run_dir / "groups.json", groups)
-        logger.info(
-            "supervisor.starting",
-            version=__version__,
-            pid=os.getpid(),
-            host=host,
-            port=port,
-            fronts=server.fronts,
-            workers=server.workers,
-            data=server.data,
-            durability=self.settings.store.durability,
-            auth=self.settings.auth.mode,
-        )
-        if is_settled(self.data.path, layout, workers=server.workers):
-            self._spawn_all()
-        else:
-            # Every store is made by this child, so that one that is missing later was lost.
-            self.resharding = start_resharding(self.run_dir)
+        data = Path(server.data)
+        layout = read_layout(data)
+        host, port = found
+        self._run_dir = claims.make_run_dir()
+        self._in_force.publish(self._run_dir, groups, host=host, port=port)
+        log_start(self._in_force.settings, cores=len(os.sched_getaffinity(0)))
+        self._happened(Claimed(laid_out=is_settled(data, layout, workers=server.workers)))
 
-    def _on_resharded(self, returncode: int) -> None:
-        assert self.resharding
-        self.resharding = None
-        if self.stopping:
-            return  # it was killed, which it is made for
-        if returncode == 0:
-            self._spawn_all()
-            return
-        fields = describe_exit(returncode, oom_kills=_oom_kills() - self.oom_kills, we_killed=False)
-        logger.error("reshard.exited", **fields)
-        self._stop(exit_code=1)
+    # --- what happens ---
 
-    def _spawn_all(self) -> None:
-        for seat in self.seats:
-            self._spawn(seat)
-        self._later(BOOT_DEADLINE_S, self._give_up_boot)
-        self.checked_s = self.loop.time()
-        self._check_heartbeats()
+    def _happened(self, event: Event) -> None:
+        self._carry_out(self._fleet.handle(event, now_s=self._loop.time()))
 
-    def _spawn(self, seat: Seat) -> None:
-        seat.waits = False
-        if self.stopping or seat.child:
-            return
-        assert self.run_dir
-        self.spawned += 1
-        try:
-            child = Child(
-                seat.role, seat.index, self.spawned, run_dir=self.run_dir, now_s=self.loop.time()
-            )
-        except OSError as error:
-            self._restart_later(seat, None, {"error": f"cannot start it: {error.strerror}"})
-            return
-        seat.child = child
-        fd = child.channel.fileno()
-        self.loop.add_reader(fd, self.todo.put_nowait, partial(self._read, child))
-        self._send(child, TopologyChanged(self.topology))
-
-    def _give_up_boot(self) -> None:
-        if not self.served and not self.stopping:
-            waiting = [
-                f"{s.role} {s.index}" for s in self.seats if not s.child or not s.child.ready
-            ]
-            logger.error("supervisor.boot_overdue", deadline_s=BOOT_DEADLINE_S, waiting_for=waiting)
-            self._stop(exit_code=1)
-
-    # --- talk with the children ---
-
-    def _children(self, role: Role | None = None) -> list[Child]:
-        """The living children, of one role or all."""
-        seats = [seat for seat in self.seats if role in (None, seat.role)]
-        return [child for seat in seats for child in (seat.child, seat.leaving) if child]
+    def _collect_exits(self) -> None:
+        if self._resharding and (returncode := self._resharding.poll()) is not None:
+            self._resharding = None
+            self._happened(Resharded(returncode, _oom_kills()))
+        for child in list(self._children.values()):
+            if (returncode := child.exit_code()) is not None:
+                del self._children[child.incarnation]
+                self._disconnect(child)
+                self._happened(Exited(child.incarnation, returncode, _oom_kills()))
 
     def _read(self, child: Child) -> None:
-        if not child.connected:
-            return
-        for message in child.channel.receive():
-            child.heard_s = self.loop.time()
-            match message:
-                case Ready():
-                    child.ready = message
-                case Heartbeat():
-                    pass
-                case PeerGone():
-                    self._disconnect(child)
-                case _:
-                    assert_never(message)
+        if child.connected:
+            for message in child.channel.receive():
+                self._happened(self._take(child, message))
 
-    def _send(self, child: Child, message: FromSupervisor) -> None:
-        if not child.connected:
-            return
-        if not child.channel.send(message):
-            logger.error(f"{child.role}.deaf", index=child.index, pid=child.pid)
-            self._kill(child)
-        elif child.channel.has_unsent:
+    def _take(self, child: Child, message: FromChild | PeerGone) -> Event:
+        match message:
+            case ChildReady(endpoint):
+                return Served(child.incarnation, endpoint)
+            case Heartbeat():
+                return Beat(child.incarnation)
+            case PeerGone():
+                self._disconnect(child)
+                return ChannelClosed(child.incarnation)
+            case _:
+                assert_never(message)
+
+    def _reload(self) -> None:
+        # Apart, so that neither file keeps the other from being taken. The limits come first: they
+        # hold for the groups of the same signal.
+        if self._in_force.reload_settings():
+            settings = self._in_force.settings
+            log.reconfigure(settings.log.format, settings.log.level)
+            self._happened(SettingsTaken(settings.supervisor))
+        if self._in_force.reload_groups():
+            self._happened(GroupsTaken())
+
+    # --- what the fleet wants done ---
+
+    def _carry_out(self, actions: list[Action]) -> None:
+        """Do all of it in order, then what the fleet makes of what came of it."""
+        to_do = deque(actions)
+        while to_do:
+            event = self._do(to_do.popleft())
+            if event:
+                to_do.extend(self._fleet.handle(event, now_s=self._loop.time()))
+
+    def _do(self, action: Action) -> Event | None:
+        match action:
+            case Spawn():
+                return self._spawn(action)
+            case Instruct():
+                return self._instruct(action)
+            case Abort(number):
+                self._children[number].signal_group(signal.SIGABRT)
+            case Kill(number):
+                self._children[number].signal_group(signal.SIGKILL)
+            case SetTimer(delay_s, due):
+                self._later(delay_s, partial(self._happened, due))
+            case Log(level, event, fields):
+                getattr(logger, level)(event, **fields)
+            case Announce():
+                _announce(self._in_force.settings)
+            case StartResharding():
+                # Every store is made by this child, so that one that is missing later was lost.
+                self._resharding = start_resharding(self._run_dir)
+            case KillResharding():
+                assert self._resharding
+                self._resharding.kill()
+            case Exit(exit_code):
+                self._exit_code = exit_code
+            case _:
+                assert_never(action)
+        return None
+
+    def _spawn(self, spawn: Spawn) -> Event:
+        number = spawn.incarnation
+        try:
+            child = Child(spawn.role, spawn.index, number, run_dir=self._run_dir)
+        except OSError as error:
+            return SpawnFailed(number, error.strerror or str(error))
+        self._children[number] = child
+        fd = child.channel.fileno()
+        self._loop.add_reader(fd, self._todo.put_nowait, partial(self._read, child))
+        return Spawned(number, child.pid)
+
+    def _instruct(self, action: Instruct) -> Event | None:
+        child = self._children[action.incarnation]
+        if not child.channel.send(action.message):
+            return WentDeaf(action.incarnation)
+        if child.channel.has_unsent:
             fd = child.channel.fileno()
-            self.loop.add_writer(fd, self.todo.put_nowait, partial(self._flush, child))
+            self._loop.add_writer(fd, self._todo.put_nowait, partial(self._flush, child))
+        return None
 
     def _flush(self, child: Child) -> None:
         if child.connected:
             child.channel.flush()
             if not child.channel.has_unsent:
-                self.loop.remove_writer(child.channel.fileno())
+                self._loop.remove_writer(child.channel.fileno())
 
     def _disconnect(self, child: Child) -> None:
         if child.connected:
-            child.connected = False
-            self.loop.remove_reader(child.channel.fileno())
-            self.loop.remove_writer(child.channel.fileno())
-            child.channel.close()
-
-    def _settle(self) -> None:
-        """Draw the consequences of all that has just happened."""
-        found = Topology(
-            epoch=self.topology.epoch,
-            workers=tuple(self._addresses()),
-            fronts=tuple(child.identity for child in self._children("front") if child.connected),
-        )
-        if found != self.topology:
-            self.topology = msgspec.structs.replace(found, epoch=found.epoch + 1)
-            for child in self._children():
-                self._send(child, TopologyChanged(self.topology))
-        if self.stopping:
-            self._stop_further()
-        elif not self.served and all(seat.child and seat.child.ready for seat in self.seats):
-            self._announce()
-        elif self.rolled:
-            self._roll_on(self.rolled)
-
-    def _addresses(self) -> Iterator[WorkerAddress]:
-        for child in self._children("worker"):
-            if child.connected and child.ready:
-                shard = self.shards[child.index]
-                yield WorkerAddress(
-                    index=child.index,
-                    first_slot=shard[0],
-                    last_slot=shard[-1],
-                    endpoint=child.ready.endpoint,
-                    incarnation=child.incarnation,
-                )
-
-    def _announce(self) -> None:
-        self.served = True
-        server = self.settings.server
-        host = f"[{server.host}]" if ":" in server.host else server.host
-        sys.stdout.write(
-            f"ready ws://{host}:{server.port}/ fronts={server.fronts} workers={server.workers}\n"
-        )
-        sys.stdout.flush()
-
-    # --- deaths and hangs ---
-
-    def _collect_exits(self) -> None:
-        if self.resharding and (returncode := self.resharding.poll()) is not None:
-            self._on_resharded(returncode)
-        for seat in self.seats:
-            for child in (seat.child, seat.leaving):
-                if child and (returncode := child.exit_code()) is not None:
-                    self._on_exit(seat, child, returncode)
-
-    def _on_exit(self, seat: Seat, child: Child, returncode: int) -> None:
-        was_leaving = child is seat.leaving
-        if was_leaving:
-            seat.leaving = None
-        else:
-            seat.child = None
-        self._disconnect(child)
-        oom_kills, self.oom_kills = self.oom_kills, _oom_kills()
-        fields = {
-            "pid": child.pid,
-            **describe_exit(
-                returncode, oom_kills=self.oom_kills - oom_kills, we_killed=child.we_killed
-            ),
-            "uptime_s": round(self.loop.time() - child.started_s, 1),
-        }
-        if self.stopping or was_leaving:
-            write = logger.info if returncode == 0 else logger.warning
-            write(f"{seat.role}.exited", index=seat.index, **fields)
-        else:
-            self._restart_later(seat, returncode if returncode >= 0 else None, fields)
-
-    def _restart_later(self, seat: Seat, exit_code: int | None, fields: dict[str, Any]) -> None:
-        delay_s = seat.backoff.restart_delay_s(
-            uptime_s=fields.get("uptime_s", 0.0), exit_code=exit_code
-        )
-        fields = {"index": seat.index, **fields, "attempt": seat.backoff.deaths}
-        hopeless = exit_code == CANNOT_BOOT or seat.backoff.deaths >= BOOT_ATTEMPTS
-        if not self.served and hopeless:
-            logger.error(f"{seat.role}.exited", **fields)
-            self._stop(exit_code=1)
-        else:
-            logger.warning(f"{seat.role}.exited", **fields, restart_in_ms=round(delay_s * 1000))
-            seat.waits = True
-            self._later(delay_s, partial(self._spawn, seat))
-
-    def _check_heartbeats(self) -> None:
-        now_s = self.loop.time()
-        hung_after_s = self.settings.supervisor.hung_after_s
-        # After a pause of our own (SIGSTOP, a suspended machine) the children may have been
-        # paused with us: their silence says nothing.
-        paused = now_s - self.checked_s > hung_after_s / 2
-        self.checked_s = now_s
-        if self.next_check:
-            self.next_check.cancel()
-        self.next_check = self._later(self.settings.supervisor.heartbeat_s, self._check_heartbeats)
-        if self.stopping:
-            return  # the stop has its own deadline
-        for child in self._children():
-            if paused:
-                child.heard_s = now_s
-            limit_s = hung_after_s if child.ready else BOOT_DEADLINE_S
-            silent_s = now_s - child.heard_s
-            if silent_s > limit_s and not child.hung:
-                child.hung = True
-                logger.error(
-                    f"{child.role}.hung",
-                    index=child.index,
-                    pid=child.pid,
-                    silent_s=round(silent_s, 1),
-                )
-                child.signal_group(signal.SIGABRT)  # faulthandler writes the stacks
-                self._later(ABORT_GRACE_S, partial(self._kill, child))
-
-    def _kill(self, child: Child) -> None:
-        if child in self._children():
-            child.we_killed = True
-            child.signal_group(signal.SIGKILL)
-
-    def _kill_role(self, role: Role) -> None:
-        for child in self._children(role):
-            logger.warning(f"{role}.stop_overdue", index=child.index, pid=child.pid)
-            self._kill(child)
-
-    # --- rolling restart ---
-
-    def _roll(self) -> None:
-        """Renew every child, one after another, while the others serve."""
-        if not self.served or self.stopping or self.rolled:
-            logger.warning("supervisor.not_rolled", reason="it starts, stops or rolls already")
-            return
-        logger.info("supervisor.rolling", children=len(self.seats))
-        self.to_roll = deque(self.seats)
-        self._roll_next()
-
-    def _roll_next(self) -> None:
-        self.rolled = self.to_roll.popleft() if self.to_roll else None
-        if self.rolled is None:
-            logger.info("supervisor.rolled")
-            return
-        seat = self.rolled
-        if seat.child is None:
-            return  # dead just now; its restart renews it
-        seat.leaving, seat.child = seat.child, None
-        if seat.role == "front":
-            # Its successor listens on the same port first, so that no client finds it closed.
-            self._spawn(seat)
-        else:
-            self._dismiss(seat)
-
-    def _roll_on(self, seat: Seat) -> None:
-        """Go a step further with the seat that is being renewed, if its children are so far."""
-        leaving = seat.leaving
-        if leaving is None and seat.child is None:
-            # A store has one holder, so a worker's successor starts when the worker is gone.
-            # A successor that died is the backoff's to start again.
-            if not seat.waits:
-                self._spawn(seat)
-        elif leaving is not None and seat.child is not None and seat.child.ready:
-            self._dismiss(seat)
-        elif leaving is None and seat.child is not None and seat.child.ready:
-            self._roll_next()
-
-    def _dismiss(self, seat: Seat) -> None:
-        child = seat.leaving
-        if child is None or child.dismissed:
-            return
-        child.dismissed = True
-        deadline_s = self.settings.supervisor.stop_deadline_s
-        self._send(child, Stop(deadline_s))
-        self._later(deadline_s, partial(self._kill, child))
-
-    # --- reload and stop ---
-
-    def _reload(self) -> None:
-        # Apart, so that neither file keeps the other from being taken. The limits come first: they
-        # hold for the groups of the same signal.
-        self._reload_settings()
-        self._reload_groups()
-
-    def _reload_settings(self) -> None:
-        path = self.sources.config
-        if path is None:
-            logger.info("settings.not_reloaded", reason="there is no settings file, see --config")
-            return
-        try:
-            asked, changed, needs_restart = apply_live(self.asked, self.sources.load())
-            settings = msgspec.structs.replace(asked, server=self.settings.server)
-            if changed and self.run_dir:
-                replace_file(self.run_dir / "settings.json", msgspec.json.encode(settings))
-        except RelayError as error:
-            logger.error("settings.refused", path=path, reason=str(error), kept="the old settings")
-            return
-        changes = [f"{key}: {_word(old)} -> {_word(new)}" for key, (old, new) in changed.items()]
-        logger.info("settings.reloaded", path=path, changed=changes)
-        if needs_restart:
-            logger.warning(
-                "settings.not_applied", path=path, keys=needs_restart, reason="they need a restart"
-            )
-        if changed:
-            self.asked, self.settings = asked, settings
-            self._adopt()
-
-    def _adopt(self) -> None:
-        """Go by the settings as they are now, and have the children do so."""
-        log.reconfigure(self.settings.log.format, self.settings.log.level)
-        supervisor = self.settings.supervisor
-        for seat in self.seats:
-            seat.backoff.adopt(min_s=supervisor.restart_min_s, max_s=supervisor.restart_max_s)
-        for child in self._children():
-            self._send(child, SettingsChanged())
-            child.heard_s = self.loop.time()  # its silence until now was by the old interval
-        if self.next_check:
-            self._check_heartbeats()
-
-    def _load_groups(self) -> bytes:
-        path = self.settings.server.groups
-        limit = self.settings.limits.group_members
-        return dump_groups(load_groups(Path(path), max_members=limit) if path else {})
-
-    def _reload_groups(self) -> None:
-        if not self.run_dir:
-            return  # the file has yet to be read for the first time
-        if not self.settings.server.groups:
-            logger.info("groups.not_reloaded", reason="there is no groups file, see --groups")
-            return
-        try:
-            replace_file(self.run_dir / "groups.json", self._load_groups())
-        except RelayError as error:
-            logger.error("groups.refused", reason=str(error), kept="the old groups")
-            return
-        for child in self._children("worker"):
-            self._send(child, GroupsChanged())
-        logger.info("groups.reloaded", path=self.settings.server.groups)
-
-    def _on_stop_signal(self, name: str) -> None:
-        if not self.stopping:
-            logger.info("supervisor.stopping", signal=name)
-            self._stop(exit_code=0)
-        elif name == "SIGINT":
-            logger.info("supervisor.hurrying", signal=name)
-            self.stop_by_s = min(self.stop_by_s, self.loop.time() + HURRY_S)
-            self._tell_workers_to_stop()
-            self._later(HURRY_S, partial(self._kill_role, "front"))
-            self._later(HURRY_S, partial(self._kill_role, "worker"))
-
-    def _stop(self, *, exit_code: int) -> None:
-        """Begin to stop; `_settle` carries on as the children go."""
-        self.stopping = True
-        self.exit_code = exit_code
-        deadline_s = self.settings.supervisor.stop_deadline_s
-        self.stop_by_s = self.loop.time() + deadline_s
-        if self.resharding:
-            self.resharding.kill()
-        for child in self._children("front"):
-            self._send(child, Stop(deadline_s * FRONTS_SHARE))
-        self._later(deadline_s * FRONTS_SHARE, partial(self._kill_role, "front"))
-        self._later(deadline_s, partial(self._kill_role, "worker"))
-
-    def _stop_further(self) -> None:
-        if self.resharding or self._children("front"):
-            return
-        self._tell_workers_to_stop()
-        self.done = not self._children("worker")
-
-    def _tell_workers_to_stop(self) -> None:
-        if not self.workers_told_to_stop:
-            self.workers_told_to_stop = True
-            left_s = max(0.0, self.stop_by_s - self.loop.time())
-            for child in self._children("worker"):
-                self._send(child, Stop(left_s))
+            self._loop.remove_reader(child.channel.fileno())
+            self._loop.remove_writer(child.channel.fileno())
+            child.disconnect()
 
     # --- the loop ---
 
-    def _later(self, delay_s: float, call: Callable[[], None]) -> asyncio.TimerHandle:
-        return self.loop.call_later(delay_s, self.todo.put_nowait, call)
+    def _later(self, delay_s: float, call: Callable[[], None]) -> None:
+        self._loop.call_later(delay_s, self._todo.put_nowait, call)
 
     def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        self.todo.put_nowait(partial(_raise, context))
+        self._todo.put_nowait(partial(_raise, context))
 
 
 def _raise(context: dict[str, Any]) -> NoReturn:
     raise RuntimeError(context["message"]) from context.get("exception")
 
 
-def _word(value: object) -> str:
-    """Spell a setting as in the file, a text without its quotes."""
-    return value if isinstance(value, str) else json.dumps(value)
+def log_start(settings: Settings, *, cores: int) -> None:
+    """Say what starts, and where it is more than the machine is made for."""
+    server = settings.server
+    logger.info(
+        "supervisor.starting",
+        version=__version__,
+        pid=os.getpid(),
+        host=server.host,
+        port=server.port,
+        fronts=server.fronts,
+        workers=server.workers,
+        data=server.data,
+        durability=settings.store.durability,
+        auth=settings.auth.mode,
+    )
+    if server.workers > cores:
+        logger.info(
+            "supervisor.many_workers",
+            workers=server.workers,
+            cores=cores,
+            hint="fewer cost less processor time a message; see --workers",
+        )
+
+
+def _announce(settings: Settings) -> None:
+    server = settings.server
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    sys.stdout.write(
+        f"ready ws://{host}:{server.port}/ fronts={server.fronts} workers={server.workers}\n"
+    )
+    sys.stdout.flush()
 
 
 def _oom_kills() -> int:
@@ -600,15 +325,35 @@ async def _supervise(sources: Sources, settings: Settings) -> int:
         supervisor.close()
 
 
-def main(argv: list[str]) -> int:
-    """Run the relay as the command line `argv` says, until a signal; return the exit code."""
+def run(sources: Sources, *, program: str) -> int:
+    """Run the relay that `sources` ask for, until a signal; return the exit code.
+
+    What keeps it from starting is told on stderr, by the name of the `program`.
+    """
     faulthandler.enable()
     os.umask(0o077)  # what is stored here is nobody else's business
     try:
-        sources = parse_arguments(argv)
+        if sources.check_only:
+            return check_config(sources, load_groups, program=program)
         settings = sources.load()
         log.configure(settings.log.format, settings.log.level, process="supervisor")
         return asyncio.run(_supervise(sources, settings))
+    except SettingsError as error:
+        report(error.problems, program)
+        return 2
     except RelayError as error:
-        sys.stderr.write(f"supervisor.py: {error}\n")
-        return 2 if isinstance(error, SettingsError) else 1
+        report([str(error)], program)
+        return 1
+
+
+serve: Final = serve_command(partial(run, program="relay serve"))
+
+
+def main(argv: list[str]) -> int:
+    """Run the relay as the command line of `supervisor.py` says; return the exit code."""
+    try:
+        sources = parse_arguments(argv)
+    except SettingsError as error:
+        report(error.problems, PROGRAM)
+        return 2
+    return run(sources, program=PROGRAM)

@@ -31,7 +31,8 @@ from relay.bus.envelopes import (
 from relay.bus.sockets import bind_router, connect_dealer
 from relay.bus.topology import Topology, WorkerAddress
 from relay.front.links import Bus
-from relay.process.control import Stop, child_end, supervisor_end
+from relay.process.channel import child_end, supervisor_end
+from relay.process.control import Stop
 from relay.process.place import Place
 from relay.protocol.slots import SLOT_COUNT, shard_ranges
 from relay.settings.tables import ServerSettings, Settings, StoreSettings

@@ -55,6 +55,13 @@ class Session:
         async with asyncio.timeout(DEADLINE_S):
             return json.loads(await self._connection.recv())
 
+    async def receive_text(self) -> str | bytes:
+        async with asyncio.timeout(DEADLINE_S):
+            return await self._connection.recv()
+
+    async def send_text(self, text: str) -> None:
+        await self._connection.send(text)
+
     async def send(self, *frames: list[Any]) -> None:
         for frame in frames:
             await self._connection.send(json.dumps(frame))

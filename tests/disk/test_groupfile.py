@@ -1,6 +1,7 @@
 """The provisioning file: accepted whole, or refused whole with one line that says why."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,43 @@ def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
         load_groups(tmp_path / "gone.json", max_members=257)
     with pytest.raises(SettingsError, match="cannot read it: Is a directory"):
         load_groups(tmp_path, max_members=257)
+
+
+@pytest.mark.timeout(10)
+def test_a_fifo_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+
+    with pytest.raises(SettingsError, match="fifo: cannot read it: Is a fifo"):
+        load_groups(tmp_path / "fifo", max_members=257)
+
+
+def test_all_mistakes_of_all_groups_are_told_in_their_order() -> None:
+    text = json.dumps(
+        {
+            "x": {},
+            "1-2@g.us": {"subject": "", "participants": ["1@c.us", "?", "1@c.us"], "admins": 1},
+            "1-2@G.US": {},
+            "3-4@g.us": {"subjcet": "Hike", "admins": []},
+            "5-6@g.us": {"subject": "Hike", "participants": ["1@c.us"], "admins": ["2@c.us"]},
+        }
+    )
+
+    with pytest.raises(SettingsError) as caught:
+        parse(text)
+
+    assert [line.removeprefix("groups.json: group ") for line in caught.value.problems] == [
+        '"x": no group jid, such as "123-456@g.us"',
+        '"1-2@g.us": subject = "" is not allowed; it must be a string of 1 to 100 characters'
+        " without control characters",
+        '"1-2@g.us": participants: "?" is no user jid, such as "123@c.us"',
+        '"1-2@g.us": participants: "1@c.us" is given twice; allowed is once',
+        '"1-2@g.us": admins must be an array of user jids, not 1',
+        '"1-2@G.US": given twice; a group is named once',
+        '"3-4@g.us": unknown key "subjcet"; did you mean subject?',
+        '"3-4@g.us": subject is missing; needed are subject and participants',
+        '"3-4@g.us": participants is missing; needed are subject and participants',
+        '"5-6@g.us": admin "2@c.us" must be a participant too',
+    ]
 
 
 def test_a_file_over_the_size_limit_is_refused(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import cast
 
 from relay.front.listener import Front
-from relay.process.control import child_end
+from relay.process.channel import child_end
 from relay.process.place import Place
 from relay.settings.tables import Settings
 

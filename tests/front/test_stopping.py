@@ -12,15 +12,8 @@ import pytest
 
 from relay.bus.topology import Topology, WorkerAddress
 from relay.front.listener import Front
-from relay.process.control import (
-    Heartbeat,
-    Ready,
-    Stop,
-    SupervisorEnd,
-    TopologyChanged,
-    child_end,
-    supervisor_end,
-)
+from relay.process.channel import SupervisorEnd, child_end, supervisor_end
+from relay.process.control import ChildReady, Heartbeat, Stop, TopologyChanged
 from relay.process.place import Place
 from relay.protocol.slots import SLOT_COUNT
 from relay.settings.tables import ServerSettings, Settings
@@ -45,7 +38,7 @@ async def wait_until_ready(end: SupervisorEnd) -> None:
     async with asyncio.timeout(10):
         while True:
             messages = end.receive()
-            if any(isinstance(message, Ready) for message in messages):
+            if any(isinstance(message, ChildReady) for message in messages):
                 return
             assert all(isinstance(message, Heartbeat) for message in messages)
             await asyncio.sleep(0.001)

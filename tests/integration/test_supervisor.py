@@ -285,6 +285,46 @@ def test_a_bad_setting_is_one_line_and_exit_2(launch: Launcher, tmp_path: Path) 
     assert_refused(launch("--config", str(config)), 2, "relay.toml.* server.prot.* server.port")
 
 
+def test_a_start_tells_every_mistake_of_the_settings(launch: Launcher, tmp_path: Path) -> None:
+    config = tmp_path / "relay.toml"
+    config.write_text("[server]\nprot = 9011\n[limits]\nnesting = 1\n")
+
+    command = launch("--config", str(config), "--log-level", "loud")
+
+    assert command.wait() == 2
+    lines = command.stderr.splitlines()
+    for line, part in zip(lines, ("server.prot", "limits.nesting", "--log-level"), strict=True):
+        assert line.startswith("supervisor.py: ")
+        assert part in line
+    assert command.stdout == ""
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_settings_and_groups_are_checked_without_a_start(
+    launch: Launcher, tmp_path: Path
+) -> None:
+    config, groups = tmp_path / "relay.toml", tmp_path / "groups.json"
+    config.write_text("[limits]\nnesting = 1\n")
+    groups.write_text('{"nonsense": {}}')
+    options = ("--check-config", "--config", str(config), "--groups", str(groups))
+
+    bad = launch(*options)
+    assert bad.wait() == 2
+    first, second = bad.stderr.splitlines()
+    assert re.search(r"relay\.toml: limits\.nesting = 1 .* from 4 to 100", first)
+    assert re.search(r"groups\.json: .*nonsense.*no group jid", second)
+    assert bad.stdout == ""
+
+    config.write_text("")
+    groups.write_text("{}")
+    good = launch(*options)
+    assert good.wait() == 0
+    assert good.stdout.startswith(f"ok settings of {config}, ")
+    assert good.stdout.endswith(f", 0 groups of {groups}\n")
+    assert good.stderr == ""
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_bad_groups_file_is_one_line_and_exit_2(launch: Launcher, tmp_path: Path) -> None:
     groups = tmp_path / "groups.json"
     groups.write_text('{"nonsense": {}}')
@@ -552,6 +592,9 @@ def test_sighup_takes_new_groups(relay: Relay) -> None:
 
     poll_for("the reload", lambda: bool(events(relay, "groups.reloaded")))
     assert len(run_dir_groups(relay)[GROUP]["participants"]) == 2
+    [line] = events(relay, "groups.reloaded")
+    assert (line["added"], line["removed"], line["changed"]) == (0, 0, 1)
+    assert line["names"] == [f"changed {GROUP}"]
 
 
 def test_sighup_refuses_bad_groups_whole_and_keeps_the_old(relay: Relay) -> None:

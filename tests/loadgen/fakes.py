@@ -1,25 +1,27 @@
 """A relay that can be told to misbehave, and a run against it within one event loop.
 
-The relay is the generator's own reference (`relay.loadgen.reference`), which is right, and one
+The relay is the generator's own reference (`relay.loadgen.run.reference`), which is right, and one
 subclass that gets between it and the recipients.
 """
 
 import asyncio
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from typing import ClassVar, NamedTuple
 
 import msgspec
 
-from relay.loadgen.faults import Faults
-from relay.loadgen.people import all_circles, groups_file
-from relay.loadgen.plan import Plan, phases_of, share_of, units_of
-from relay.loadgen.reference import Connection, Reflector
-from relay.loadgen.share import Share, Target
-from relay.loadgen.tally import Counts
-from relay.loadgen.traffic import traffic_for
+from relay.loadgen.run.reference import ReferenceConnection, Reflector
+from relay.loadgen.traffic.people import all_circles, groups_file
+from relay.loadgen.traffic.plan import Chat, Plan, phases_of, share_of, units_of
+from relay.loadgen.traffic.repertoire import traffic_for
+from relay.loadgen.traffic.share import Share
+from relay.loadgen.traffic.socketwire import Target
+from relay.loadgen.verify.faults import Faults
+from relay.loadgen.verify.tally import Counts
 
 RUN = "0abcde"
 _PATIENCE_S = 0.4
@@ -47,7 +49,7 @@ class Saboteur(Reflector):
         super().pass_on(user, payload, header + payload)
 
 
-class StallingConnection(Connection):
+class StallingConnection(ReferenceConnection):
     """Does nothing for a while, when told to; then everything."""
 
     is_stalled = False  # all of them
@@ -81,7 +83,7 @@ async def fake_relay(
     plan: Plan,
     sabotage: Sabotage | None = None,
     *,
-    connection: type[Connection] = Connection,
+    connection: type[ReferenceConnection] = ReferenceConnection,
 ) -> AsyncIterator[str]:
     """Serve, with the plan's groups, and yield the URL."""
     document = msgspec.json.decode(groups_file(all_circles(plan)))
@@ -94,6 +96,28 @@ async def fake_relay(
     server = await loop.create_server(lambda: connection(reflector), "127.0.0.1", 0)
     async with server:
         yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+
+
+@contextmanager
+def served(sabotage: Sabotage | None = None) -> Iterator[str]:
+    """Serve pairs in a thread of its own, as a whole call needs this one; yield the URL."""
+    url: list[str] = []
+    ready, over = threading.Event(), threading.Event()
+
+    async def body() -> None:
+        async with fake_relay(Plan(scenario=Chat()), sabotage) as here:
+            url.append(here)
+            ready.set()
+            await asyncio.to_thread(over.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(body(),))
+    thread.start()
+    try:
+        assert ready.wait(10)
+        yield url[0]
+    finally:
+        over.set()
+        thread.join()
 
 
 async def play(plan: Plan, url: str, *, on_phase: Callable[[str], None] | None = None) -> Outcome:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.protocol.slots import SLOT_COUNT, shard_ranges, slot_of
+from relay.protocol.slots import SLOT_COUNT, ShardMap, shard_ranges, slot_of
 
 
 @pytest.mark.parametrize(
@@ -40,3 +40,15 @@ def test_shards_cover_all_slots_in_order_and_nearly_equally(workers: int) -> Non
 def test_no_shard_may_be_without_slots(workers: int) -> None:
     with pytest.raises(ValueError, match=f"{workers} workers"):
         shard_ranges(workers)
+
+
+@given(st.integers(1, SLOT_COUNT), st.integers(0, SLOT_COUNT - 1))
+def test_the_owner_of_a_slot_is_the_worker_whose_shard_holds_it(workers: int, slot: int) -> None:
+    shard_map = ShardMap(workers)
+
+    assert len(shard_map) == workers
+    assert slot in shard_map.shards[shard_map.owner(slot)]
+
+
+def test_the_owner_of_a_user_is_that_of_its_slot() -> None:
+    assert ShardMap(2).owner_of("917069852821") == ShardMap(2).owner(4017) == 1

@@ -1,13 +1,15 @@
 """The command line: options over the file over the defaults."""
 
+from collections.abc import Callable
 from pathlib import Path
 
+import click
 import pytest
 
 from relay import __version__
 from relay.errors import SettingsError
-from relay.settings.commandline import parse_arguments
-from relay.settings.tables import Settings
+from relay.settings.commandline import Sources, parse_arguments, serve_command
+from relay.settings.tables import SETTINGS, Settings
 
 
 def parse_settings(argv: list[str]) -> Settings:
@@ -52,27 +54,25 @@ def test_an_option_beats_the_file(tmp_path: Path) -> None:
     assert settings.server.workers == 5
 
 
-def test_the_sources_read_the_file_again_with_the_same_options_over_it(tmp_path: Path) -> None:
-    config = tmp_path / "relay.toml"
-    config.write_text("[server]\nport = 1234\nworkers = 5\n")
-    sources = parse_arguments(["--config", str(config), "--port", "4321"])
-    assert sources.config == config
-    before = sources.load()
-
-    config.write_text("[server]\nport = 5678\nworkers = 6\n")
-    after = sources.load()
-
-    assert (before.server.port, before.server.workers) == (4321, 5)
-    assert (after.server.port, after.server.workers) == (4321, 6)
-
-
 @pytest.mark.parametrize(
     ("argv", "complaint"),
     [
         (["--wrokers", "3"], "--wrokers"),
         (["--work", "3"], "--work"),  # no abbreviations: a later option would change their meaning
         (["extra"], "extra"),
+        (["--", "extra"], "extra"),
+        (["-x"], "-x"),
+        (["--insecure-open", "1"], "1"),
+        (["--insecure-open=1"], "--insecure-open: it takes no value"),
+        (["--help=1"], "--help: it takes no value"),
+        (["--a\nb"], r'"unrecognized arguments: --a\\nb"'),
         (["--port"], "--port: expected one argument"),
+        # A value that was forgotten is not the next option.
+        (["--data", "--port", "0"], "--data: expected one argument"),
+        (["--config", "--check-config"], "--config: expected one argument"),
+        (["--data", "--", "x"], "--data: expected one argument"),
+        (["--port", "-1"], '--port = "-1" is not allowed'),
+        (["--port", ""], '--port = "" is not allowed'),
         (["--port", "http"], '--port = "http" .* integer from 0 to 65535'),
         (["--durability", "none"], '--durability = "none" .* "fsync" or "os"'),
         (["--config", "/nowhere.toml"], "/nowhere.toml: cannot read it"),
@@ -104,3 +104,71 @@ def test_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
     assert left.value.code == 0
     assert capsys.readouterr().out == f"relay {__version__}\n"
+
+
+def test_a_value_may_look_like_an_option_where_it_is_joined_to_its_own() -> None:
+    assert parse_arguments(["--data=--port"]).options == {"server.data": "--port"}
+    assert parse_arguments(["--data", "-"]).options == {"server.data": "-"}
+
+
+def test_of_an_option_that_is_given_twice_the_last_holds() -> None:
+    assert parse_arguments(["--port", "1", "--port", "2"]).options == {"server.port": "2"}
+
+
+def test_only_what_is_given_beats_the_file() -> None:
+    assert parse_arguments([]) == Sources(None, {}, check_only=False)
+    assert parse_arguments(["--check-config"]) == Sources(None, {}, check_only=True)
+    assert parse_arguments(["--insecure-open"]).options == {"server.insecure_open": True}
+
+
+def test_help_has_every_flag_of_a_setting_with_its_default(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        parse_arguments(["-h"])
+
+    words = " ".join(capsys.readouterr().out.split())
+    for setting in SETTINGS.values():
+        if setting.row.flag:
+            assert f"{setting.row.flag.name} {setting.row.flag.metavar}".strip() in words
+            default = setting.row.default_words or setting.default
+            assert not default or f"(default: {default})" in words
+
+
+# As a command among others
+
+
+def grouped(run: Callable[[Sources], int]) -> click.Group:
+    return click.Group("relay", commands={"serve": serve_command(run)})
+
+
+def test_the_command_runs_with_its_sources_and_exits_as_they_do() -> None:
+    seen: list[Sources] = []
+
+    def run(sources: Sources) -> int:
+        seen.append(sources)
+        return 7
+
+    with pytest.raises(SystemExit) as left:
+        grouped(run).main(["serve", "--port", "0", "--config", "f.toml"], prog_name="relay")
+
+    assert left.value.code == 7
+    assert seen == [Sources(Path("f.toml"), {"server.port": "0"})]
+
+
+def test_the_help_of_the_command_names_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        grouped(lambda sources: 0).main(["serve", "--help"], prog_name="relay")
+
+    text = capsys.readouterr().out
+    assert left.value.code == 0
+    assert text.startswith("usage: relay serve [options]\n")
+    assert "\n  relay serve --workers 8\n" in text
+
+
+def test_bad_usage_of_the_command_is_an_error_of_the_relay_and_runs_nothing() -> None:
+    def run(sources: Sources) -> int:
+        raise AssertionError(sources)
+
+    with pytest.raises(SettingsError, match="unrecognized arguments: --prot"):
+        grouped(run).main(["serve", "--prot", "0"], prog_name="relay")

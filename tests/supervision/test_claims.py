@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from relay.disk.files import replace_file
 from relay.errors import BootError
 from relay.supervision.claims import (
     MAX_RUN_DIR_BYTES,
+    PREDECESSOR_S,
     RUN_DIR_PREFIX,
+    Claims,
     DataClaim,
     claim_port,
     make_run_dir,
@@ -203,21 +204,61 @@ def test_a_run_directory_is_short_though_the_usual_place_is_long(
         remove_run_dir(path)
 
 
-# --- files ---
+# --- all of it ---
 
 
-def test_a_replaced_file_leaves_nothing_beside_it(tmp_path: Path) -> None:
-    replace_file(tmp_path / "file", b"old")
-    replace_file(tmp_path / "file", b"new")
+def left_behind_by_a_kill(tmp_path: Path) -> Path:
+    """Have the data directory as a killed supervisor leaves it; return its run directory."""
+    killed = tmp_path / f"{RUN_DIR_PREFIX}killed"
+    killed.mkdir()
+    (tmp_path / "lock").write_text(json.dumps({"pid": 1, "run_dirs": [str(killed)]}) + "\n")
+    return killed
 
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"new"}
+
+def test_all_that_is_held_is_given_back_at_once(tmp_path: Path) -> None:
+    killed = left_behind_by_a_kill(tmp_path)
+    claims = Claims(tmp_path, now_s=0.0)
+    found = claims.claim_port("127.0.0.1", 0, now_s=0.0)
+    assert found
+    run_dir = claims.make_run_dir()
+    note = json.loads((tmp_path / "lock").read_bytes())
+    assert note["run_dirs"] == [str(run_dir), str(killed)]
+
+    claims.release()
+
+    assert not run_dir.exists()
+    assert not killed.exists()
+    successor = Claims(tmp_path, now_s=0.0)
+    assert successor.claim_port(*found, now_s=0.0) == found
+    successor.release()
 
 
-def test_a_file_that_cannot_be_replaced_stands(tmp_path: Path) -> None:
-    replace_file(tmp_path / "file", b"old")
-    (tmp_path / "file.new").mkdir()
+@pytest.fixture
+def taken() -> Iterator[int]:
+    """A port that somebody else holds."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
 
-    with pytest.raises(BootError, match="file cannot be written"):
-        replace_file(tmp_path / "file", b"new")
 
-    assert (tmp_path / "file").read_bytes() == b"old"
+def test_a_port_in_use_is_refused_at_once(tmp_path: Path, taken: int) -> None:
+    claims = Claims(tmp_path, now_s=0.0)
+
+    with pytest.raises(BootError, match="in use"):
+        claims.claim_port("127.0.0.1", taken, now_s=0.0)
+
+    claims.release()
+
+
+def test_what_a_killed_supervisor_left_may_hold_the_port_for_a_while(
+    tmp_path: Path, taken: int
+) -> None:
+    left_behind_by_a_kill(tmp_path)
+    claims = Claims(tmp_path, now_s=100.0)
+
+    assert claims.claim_port("127.0.0.1", taken, now_s=100.0 + PREDECESSOR_S) is None
+    with pytest.raises(BootError, match="in use"):
+        claims.claim_port("127.0.0.1", taken, now_s=100.1 + PREDECESSOR_S)
+
+    claims.release()

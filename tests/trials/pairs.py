@@ -21,8 +21,8 @@ from typing import Final, Self
 import msgspec
 import uvloop
 
-from relay.loadgen.histogram import Histogram, Summary
-from relay.loadgen.timer import Timer
+from relay.loadgen.report.histogram import Histogram, Summary
+from relay.loadgen.traffic.timer import Timer
 from tests.integration.harness import REPOSITORY, users_of_shard
 
 from .people import Person, log_in, message_of

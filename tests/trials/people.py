@@ -14,8 +14,8 @@ from typing import Final
 
 from websockets.uri import parse_uri
 
-from relay.loadgen import frames
-from relay.loadgen.wire import Wire
+from relay.loadgen.traffic.socketwire import SocketWire
+from relay.loadgen.verify import clientframes as frames
 from tests.chaos.connection import open_socket
 
 LOGIN_S: Final = 60.0
@@ -36,7 +36,7 @@ def numbered(prefix: str) -> Iterator[str]:
         yield f"{prefix}-{number}"
 
 
-class Person(Wire):
+class Person(SocketWire):
     """One user's one connection.
 
     `stored` and `got` hold message ids: those that the relay acked with 1, and those that came,

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from relay.loadgen.histogram import Summary
+from relay.loadgen.report.histogram import Summary
 
 from .memory import MIB, Use
 from .pairs import Told

@@ -13,14 +13,8 @@ from relay.bus import envelopes
 from relay.bus.envelopes import LOGIN, FrontBatch, OpenSession, SessionOpened, ToWorker, WorkerBatch
 from relay.bus.sockets import connect_dealer
 from relay.bus.topology import Topology
-from relay.process.control import (
-    Ready,
-    Stop,
-    SupervisorEnd,
-    TopologyChanged,
-    child_end,
-    supervisor_end,
-)
+from relay.process.channel import SupervisorEnd, child_end, supervisor_end
+from relay.process.control import ChildReady, Stop, TopologyChanged
 from relay.process.place import Place
 from relay.settings.tables import ServerSettings, Settings, StoreSettings
 from workers import loop
@@ -66,7 +60,7 @@ class RunningWorker:
         self._sockets: list[zmq.Socket[bytes]] = []
         self._epoch = 0
         ready = None
-        while not isinstance(ready, Ready):
+        while not isinstance(ready, ChildReady):
             ready = next(iter(self.supervisor.receive()), None)
         self._endpoint = ready.endpoint
 

@@ -25,7 +25,8 @@ from relay.bus.envelopes import (
 )
 from relay.bus.sockets import bind_router, connect_dealer
 from relay.bus.topology import Topology, WorkerAddress
-from relay.process.control import Stop, TopologyChanged, child_end, supervisor_end
+from relay.process.channel import child_end, supervisor_end
+from relay.process.control import Stop, TopologyChanged
 from relay.process.place import Place
 from relay.protocol.slots import shard_ranges, slot_of
 from relay.settings.tables import ServerSettings, Settings, StoreSettings

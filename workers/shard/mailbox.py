@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from relay.bus.envelopes import Entry, Receipt
-from relay.errors import RelayError
+from relay.errors import MailboxFull
 from relay.protocol import frames
 from relay.settings.tables import MailboxSettings
 from workers.store.batch import Batch
@@ -38,10 +38,6 @@ _decode_receipt = msgspec.msgpack.Decoder(Receipt).decode
 
 # Looking for them reads the mailbox from its start, so they go by the thousand.
 MAX_RECEIPTS_EVICTED = 1000
-
-
-class MailboxFull(RelayError):
-    """The mailbox is at its limit and holds nothing that was ever sent; nothing was queued."""
 
 
 class Stretch(NamedTuple):

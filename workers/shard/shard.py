@@ -38,12 +38,13 @@ from relay.bus.envelopes import (
     ToWorker,
 )
 from relay.disk.groupfile import Group
+from relay.errors import MailboxFull
 from relay.protocol.slots import slot_of
 from relay.protocol.times import receipt_time
 from relay.settings.tables import Settings
 from workers.shard import messages
 from workers.shard.effects import Effects, Identity
-from workers.shard.mailbox import Mailbox, MailboxFull, receipt_frame
+from workers.shard.mailbox import Mailbox, receipt_frame
 from workers.shard.outbox import Outbox
 from workers.shard.readers import Session, Sessions, State
 from workers.store.batch import Batch

@@ -22,6 +22,7 @@ from typing import Any, Final
 import msgspec
 
 from relay.disk.files import sync
+from relay.errors import StoreDamaged
 from workers.store.journalfile import (
     IDENTITY_BYTES,
     JournalFile,
@@ -30,7 +31,6 @@ from workers.store.journalfile import (
     create_journal_file,
 )
 from workers.store.keys import pack_seq, unpack_seq
-from workers.store.storefile import StoreDamaged
 from workers.store.tree import Tree, Value
 
 FILE_NAMES: Final = ("journal-0", "journal-1")

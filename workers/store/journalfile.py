@@ -15,8 +15,7 @@ from struct import Struct
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from relay.errors import StoreWriteError
-from workers.store.storefile import StoreDamaged
+from relay.errors import StoreDamaged, StoreWriteError
 
 STEP: Final = 1024 * 1024
 # This much is kept ahead of the next record. When the disk refuses more, there is still room for

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 import lmdb
 import msgspec
 
+from relay.errors import StoreDamaged
 from workers.store.journal import FOLDED_NAME, IDENTITY_NAME, open_readers, records_behind, replay
 from workers.store.journalfile import JournalReader, Record
 from workers.store.keys import unpack_seq
@@ -33,7 +34,7 @@ from workers.store.schema import (
     decode_mark,
     make_trees,
 )
-from workers.store.storefile import StoreDamaged, inspect_store_file
+from workers.store.storefile import inspect_store_file
 from workers.store.tree import Tree
 
 # Snapshots of all workers take less than a millisecond together, an entry on its way through two

@@ -29,12 +29,12 @@ import lmdb
 import msgspec
 
 from relay.disk.files import take_lock
-from relay.errors import BootError
+from relay.errors import BootError, StoreDamaged
 from workers.store.batch import Batch
 from workers.store.journal import Journal
 from workers.store.keys import pack_seq
 from workers.store.schema import MARK_NAME, TREES, Mark, decode_mark, make_trees
-from workers.store.storefile import FILE_NAME, StoreDamaged, inspect_store_file
+from workers.store.storefile import FILE_NAME, inspect_store_file
 
 # A store may still be held by a process of a supervisor that was killed: as it stops, or even as it
 # starts, which on a busy machine and disk takes seconds before it looks whom it serves.

@@ -15,6 +15,8 @@ from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple
 
+from relay.errors import StoreDamaged
+
 FILE_NAME: Final = "data.mdb"
 
 _MAGIC: Final = 0xBEEFC0DE
@@ -40,10 +42,6 @@ _META_TAIL: Final = Struct("<QQ")
 _NODE: Final = Struct("<HHHH")
 _BIG_DATA, _SUB_TREE = 0x01, 0x02
 _NUMBER: Final = Struct("<Q")
-
-
-class StoreDamaged(Exception):
-    """The file is no whole store; `str(error)` says why, without naming the file."""
 
 
 class _Meta(NamedTuple):

@@ -17,14 +17,10 @@ from pathlib import Path
 
 from relay.disk.files import sync
 from relay.disk.layout import Layout, generation_directory, write_layout
-from relay.errors import RelayError
+from relay.errors import BackupFailed, StoreDamaged
 from workers.store.snapshot import Snapshot, pin
-from workers.store.storefile import FILE_NAME, StoreDamaged
+from workers.store.storefile import FILE_NAME
 from workers.tools.progress import Progress
-
-
-class BackupFailed(RelayError):
-    """There is no backup; what was written of it is no data directory."""
 
 
 def back_up(snapshots: dict[int, Snapshot], layout: Layout, to: Path) -> int:

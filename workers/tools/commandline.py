@@ -15,10 +15,10 @@ import click
 import msgspec
 
 from relay.disk.layout import Layout, meta_path, read_layout
-from relay.errors import BootError, RelayError
+from relay.errors import BootError, DiskError, RelayError, StoreDamaged
 from relay.invocation import INTERRUPTED, invoke
 from workers.store.snapshot import Snapshot, pin
-from workers.store.storefile import FILE_NAME, StoreDamaged
+from workers.store.storefile import FILE_NAME
 from workers.tools.backup import back_up, finish
 from workers.tools.check import Report, check_store, check_stores
 
@@ -311,7 +311,7 @@ def _be_child(writer: int, work: Callable[[_Say], _Ended]) -> None:
 def _child_end(work: Callable[[_Say], _Ended], began: _Say) -> _Ended:
     try:
         return work(began)
-    except (Refused, BootError) as error:
+    except (Refused, BootError, DiskError) as error:
         return _Ended(error=str(error), exit_code=UNUSABLE)
     except RelayError as error:
         return _Ended(error=str(error), exit_code=FAULTY)

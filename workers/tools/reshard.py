@@ -49,7 +49,7 @@ from relay.disk.layout import (
     read_layout,
     write_layout,
 )
-from relay.errors import BootError
+from relay.errors import BootError, DiskError, StoreDamaged
 from relay.process.exitcodes import CANNOT_BOOT
 from relay.protocol.slots import shard_ranges, slot_of
 from relay.settings.tables import Settings
@@ -72,7 +72,6 @@ from workers.store.schema import (
 )
 from workers.store.snapshot import Snapshot
 from workers.store.store import LOCK_WAIT_S, Store, lock_store, unusable
-from workers.store.storefile import StoreDamaged
 from workers.tools.progress import Progress
 
 # Uncommitted changes are in memory; a commit costs no fsync here.
@@ -97,7 +96,7 @@ def reshard(data: Path, settings: Settings, *, reached: Reached = lambda step: N
     `reached` is told each step that has been made durable, or could be lost.
 
     Raises:
-        BootError: one line says why it cannot be; the data are as they were.
+        BootError, DiskError: one line says why it cannot be; the data are as they were.
     """
     workers = settings.server.workers
     with ExitStack() as held:
@@ -513,7 +512,7 @@ def main() -> int:
     threading.Thread(target=_end_with_the_supervisor, daemon=True).start()
     try:
         reshard(Path(settings.server.data), settings)
-    except BootError as error:
+    except (BootError, DiskError) as error:
         logger.error("process.cannot_boot", reason=str(error))
         return CANNOT_BOOT
     return 0

@@ -2,16 +2,15 @@
 
 import time
 
-from relay.loadgen.ledger import Sent, Stream
-from relay.loadgen.people import circles_of, user_name
-from relay.loadgen.plan import LOGIN, SETTLE, WARM_UP, Chat, Group, Phase
-from relay.loadgen.schedule import intended_sends
-from relay.loadgen.session import Session
-from relay.loadgen.share import Logins, Share, Traffic
-from relay.loadgen.tally import LATE
-from relay.loadgen.timer import Timer
-
-LOGINS_AT_ONCE = 64
+from relay.loadgen.traffic.logins import LOGINS_AT_ONCE, Logins
+from relay.loadgen.traffic.people import circles_of, user_name
+from relay.loadgen.traffic.plan import LOGIN, SETTLE, WARM_UP, Chat, Group, Phase
+from relay.loadgen.traffic.sendtimes import intended_sends
+from relay.loadgen.traffic.share import Share
+from relay.loadgen.traffic.timer import Timer
+from relay.loadgen.traffic.visit import Traffic, Visit
+from relay.loadgen.verify.streams import Sent, Stream
+from relay.loadgen.verify.tally import LATE
 
 
 class OpenLoop:
@@ -45,18 +44,18 @@ class OpenLoop:
     def _post_due(self) -> None:
         now_ns = time.monotonic_ns()
         share = self._share
-        touched: list[Session] = []
+        touched: list[Visit] = []
         while self._due_ns <= now_ns:
             stream = self._streams[self._sender]
-            session = share.sessions.get(stream.author.user)
-            if session is not None:
+            visit = share.visits.get(stream.author.user)
+            if visit is not None:
                 share.post(stream, self._due_ns)
-                touched.append(session)
+                touched.append(visit)
             if share.is_measuring:
                 share.tally.latencies[LATE].append((now_ns - self._due_ns) // 1000)
             self._due_ns, self._sender = next(self._sends)
-        for session in touched:
-            session.flush()
+        for visit in touched:
+            visit.flush()
         if self._timer is not None:
             self._timer.at(self._due_ns)
 
@@ -93,9 +92,9 @@ class Exchange(Traffic):
             else not self._share.ledger.unfinished
         )
 
-    def logged_in(self, session: Session) -> None:
+    def logged_in(self, visit: Visit) -> None:
         """Let the next one in."""
-        if session.party.logins == 1:
+        if visit.party.logins == 1:
             self._logins.one_is_in()
 
     def completed(self, sent: Sent) -> None:
@@ -112,8 +111,8 @@ class Exchange(Traffic):
         for stream in self.streams:
             for _ in range(self._window):
                 self._share.post(stream, time.monotonic_ns())
-            if session := self._share.sessions.get(stream.author.user):
-                session.flush()
+            if visit := self._share.visits.get(stream.author.user):
+                visit.flush()
 
 
 class ChatTraffic(Exchange):

@@ -4,14 +4,15 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from relay.loadgen.frames import Delivered
-from relay.loadgen.ledger import READ, Sent, Stream
-from relay.loadgen.people import circles_of, community
-from relay.loadgen.plan import LOGIN, SETTLE, WARM_UP, Mixed, Phase
-from relay.loadgen.session import Session
-from relay.loadgen.share import Logins, Share, Traffic
-from relay.loadgen.timer import Timer
-from relay.loadgen.traffic.exchange import LOGINS_AT_ONCE
+from relay.loadgen.traffic.logins import LOGINS_AT_ONCE, Logins
+from relay.loadgen.traffic.people import circles_of, community
+from relay.loadgen.traffic.plan import LOGIN, SETTLE, WARM_UP, Mixed, Phase
+from relay.loadgen.traffic.share import Share
+from relay.loadgen.traffic.timer import Timer
+from relay.loadgen.traffic.visit import Traffic, Visit
+from relay.loadgen.verify.clientframes import Delivered
+from relay.loadgen.verify.ledger import READ
+from relay.loadgen.verify.streams import Sent, Stream
 
 FRIENDS = 5
 GROUP_AUTHORS = 2  # of each group; the others listen, and show its order
@@ -69,33 +70,33 @@ class MixedTraffic(Traffic):
         """Whether all are in, and everything has arrived."""
         if self._phase.name == LOGIN:
             return self._logins.are_done
-        everyone_is_in = len(self._share.sessions) == len(self._users)
+        everyone_is_in = len(self._share.visits) == len(self._users)
         return everyone_is_in and not self._share.ledger.unfinished
 
-    def logged_in(self, session: Session) -> None:
+    def logged_in(self, visit: Visit) -> None:
         """Let the next one in; or stay for a while."""
-        if session.party.logins == 1:
+        if visit.party.logins == 1:
             self._logins.one_is_in()
         elif self._is_going_on:
-            self._later(self._scenario.online_s, self._depart, session.party.user)
+            self._later(self._scenario.online_s, self._depart, visit.party.user)
 
-    def delivered(self, session: Session, element: Delivered, sent: Sent) -> None:
+    def delivered(self, visit: Visit, element: Delivered, sent: Sent) -> None:
         """Perhaps read it, after a while."""
         if self._random.random() < READ_SHARE:
             after_s = self._random.uniform(*READ_AFTER_S)
-            asyncio.get_running_loop().call_later(after_s, self._read, session, element)
+            asyncio.get_running_loop().call_later(after_s, self._read, visit, element)
 
-    def _read(self, session: Session, element: Delivered) -> None:
-        if session.is_open and session.is_logged_in and not session.is_leaving:
+    def _read(self, visit: Visit, element: Delivered) -> None:
+        if visit.is_open and visit.is_logged_in and not visit.is_leaving:
             self._share.tally.counts.reads_sent += 1
-            session.ack(element, READ)
-            session.flush()
+            visit.ack(element, READ)
+            visit.flush()
 
     def _depart(self, user: str) -> None:
-        session = self._share.sessions.get(user)
-        if session is None or not self._is_going_on:
+        visit = self._share.visits.get(user)
+        if visit is None or not self._is_going_on:
             return  # where the relay ended it: whoever comes back departs later
-        session.leave(goodbye=self._random.random() >= WITHOUT_GOODBYE)
+        visit.leave(goodbye=self._random.random() >= WITHOUT_GOODBYE)
         self._later(self._scenario.away_s, self._return, user)
 
     def _return(self, user: str) -> None:
@@ -108,7 +109,7 @@ class MixedTraffic(Traffic):
         while self._due_ns <= now_ns:
             stream = self._next_stream()
             if share.ledger.unfinished < MOST_UNFINISHED and share.post(stream, self._due_ns):
-                share.sessions[stream.author.user].flush()
+                share.visits[stream.author.user].flush()
             self._due_ns += int(random.expovariate(self._rate) * 1e9)
         self._timer.at(self._due_ns)
 
@@ -121,7 +122,7 @@ class MixedTraffic(Traffic):
                 stream = random.choice(self._groups)
             else:
                 stream = random.choice(self._chats[random.choice(self._users)])
-            if stream.author.user in self._share.sessions:
+            if stream.author.user in self._share.visits:
                 break
         return stream
 

@@ -3,14 +3,14 @@
 import time
 from collections import defaultdict
 
-from relay.loadgen.frames import Delivered
-from relay.loadgen.ledger import Sent, Stream
-from relay.loadgen.people import user_name
-from relay.loadgen.plan import DRAIN, FILL, LOGIN, Offline, Phase, share_of
-from relay.loadgen.session import Session
-from relay.loadgen.share import Logins, Share, Traffic
-from relay.loadgen.tally import DRAIN as DRAINED
-from relay.loadgen.traffic.exchange import LOGINS_AT_ONCE
+from relay.loadgen.traffic.logins import LOGINS_AT_ONCE, Logins
+from relay.loadgen.traffic.people import user_name
+from relay.loadgen.traffic.plan import DRAIN, FILL, LOGIN, Offline, Phase, share_of
+from relay.loadgen.traffic.share import Share
+from relay.loadgen.traffic.visit import Traffic, Visit
+from relay.loadgen.verify.clientframes import Delivered
+from relay.loadgen.verify.streams import Sent, Stream
+from relay.loadgen.verify.tally import DRAIN_TIME
 
 
 class OfflineTraffic(Traffic):
@@ -43,8 +43,8 @@ class OfflineTraffic(Traffic):
             for stream in self._to_send:
                 for _ in range(self._window):
                     self._post(stream)
-                if session := self._share.sessions.get(stream.author.user):
-                    session.flush()
+                if visit := self._share.visits.get(stream.author.user):
+                    visit.flush()
         elif phase.name == DRAIN:
             self._log_in(self._recipients)
 
@@ -58,9 +58,9 @@ class OfflineTraffic(Traffic):
             case _:
                 return self._logins.are_done and not self._share.ledger.unfinished
 
-    def logged_in(self, session: Session) -> None:
+    def logged_in(self, visit: Visit) -> None:
         """Let the next one in."""
-        if session.party.logins == 1:
+        if visit.party.logins == 1:
             self._logins.one_is_in()
 
     def stored(self, sent: Sent) -> None:
@@ -68,13 +68,13 @@ class OfflineTraffic(Traffic):
         self._unstored -= 1
         self._post(sent.stream)
 
-    def delivered(self, session: Session, element: Delivered, sent: Sent) -> None:
+    def delivered(self, visit: Visit, element: Delivered, sent: Sent) -> None:
         """Count down to the empty mailbox."""
-        user = session.party.user
+        user = visit.party.user
         self._to_come[user] -= 1
         if not self._to_come[user]:
-            micros = (time.monotonic_ns() - session.party.login_ns) // 1000
-            self._share.tally.latencies[DRAINED].append(micros)
+            micros = (time.monotonic_ns() - visit.party.login_ns) // 1000
+            self._share.tally.latencies[DRAIN_TIME].append(micros)
 
     def _post(self, stream: Stream) -> None:
         if self._to_send[stream] and self._share.post(stream, time.monotonic_ns()):

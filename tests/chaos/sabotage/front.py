@@ -8,7 +8,8 @@ from collections.abc import Callable
 from relay.bus.topology import WorkerAddress
 from relay.front.links import WorkerLink
 from relay.front.listener import main as serve
-from relay.process.place import Place, run
+from relay.process.place import Place
+from relay.process.run import run
 
 from . import Patch, serve_sabotaged
 

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable
 
 from relay.bus.envelopes import Durable, GroupCopy, Receipt, SendToGroup, SendToUser, ToWorker
-from relay.process.place import Place, run
+from relay.process.place import Place
+from relay.process.run import run
 from workers.__main__ import main as serve
 from workers.loop import Worker
 from workers.shard.effects import Effects, Identity

@@ -7,9 +7,10 @@ from typing import Any, cast
 import pytest
 
 from relay.bus.envelopes import Receipt
+from relay.errors import MailboxFull
 from relay.settings.tables import MailboxSettings
 from tests.workers.shard.harness import searches
-from workers.shard.mailbox import Mailbox, MailboxFull, Stretch, receipt_frame
+from workers.shard.mailbox import Mailbox, Stretch, receipt_frame
 from workers.store.batch import Batch
 from workers.store.keys import LAST_SEQ, box_of, receipt_key
 from workers.store.store import Store

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from relay.errors import BootError, StoreWriteError
+from relay.errors import BootError, StoreDamaged, StoreWriteError
 from workers.store import journal
 from workers.store.batch import Batch
 from workers.store.journal import FILE_NAMES
@@ -21,7 +21,6 @@ from workers.store.journalfile import IDENTITY_BYTES, JournalFile, JournalReader
 from workers.store.keys import box_of, pack_seq
 from workers.store.snapshot import Snapshot
 from workers.store.store import Store
-from workers.store.storefile import StoreDamaged
 
 MIB = 1024 * 1024
 BOB, CAROL = box_of("bob"), box_of("carol")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.errors import StoreWriteError
+from relay.errors import StoreDamaged, StoreWriteError
 from workers.store.journalfile import (
     IDENTITY_BYTES,
     RESERVE,
@@ -18,7 +18,6 @@ from workers.store.journalfile import (
     Record,
     create_journal_file,
 )
-from workers.store.storefile import StoreDamaged
 
 IDENTITY = bytes(range(IDENTITY_BYTES))
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from workers.store.storefile import StoreDamaged, inspect_store_file
+from relay.errors import StoreDamaged
+from workers.store.storefile import inspect_store_file
 
 PAGE = 4096
 

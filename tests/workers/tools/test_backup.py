@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from relay.disk.layout import read_layout
-from relay.errors import BootError
+from relay.errors import BackupFailed, BootError
 from tests.workers.shard.harness import to_user
 from tests.workers.tools.harness import (
     USERS,
@@ -27,7 +27,7 @@ from tests.workers.tools.harness import (
 from workers.store.keys import pack_seq
 from workers.store.schema import APPLIED_NAME, CONFIRMED_NAME, SEQ_NAME
 from workers.store.snapshot import Snapshot, find_gaps, pin
-from workers.tools.backup import BackupFailed, back_up
+from workers.tools.backup import back_up
 
 REPOSITORY = Path(__file__).parents[3]
 

@@ -1,0 +1,22 @@
+"""The bounds of one client."""
+
+import msgspec
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of one client, and the pace of its reconnects.
+
+    The defaults hold everything that a relay with default limits keeps for one user, so that
+    nothing has to be fetched twice.
+    """
+
+    unacked_sends: int = 1_000
+    held_messages: int = 10_000
+    held_bytes: int = 64 * 1024 * 1024
+    held_notices: int = 10_000
+    # Messages whose repeat is recognised, acks that wait for a connection, and receipts whose
+    # repeat is recognised: the oldest are forgotten first.
+    remembered: int = 20_000
+    frame_bytes: int = 256 * 1024  # the relay's own limit; a larger frame costs the connection
+    reconnect_min_s: float = 0.5
+    reconnect_max_s: float = 30.0

@@ -1,0 +1,128 @@
+"""The login: which phase the connection is in, and what follows when it is lost."""
+
+from enum import Enum, auto
+from typing import Final
+
+from relay.client.errors import LoginRefused, Replaced
+from relay.client.events import Disconnected
+from relay.client.limits import Limits
+from relay.client.wire import AuthReply, CloseNotice
+from relay.errors import ClientError
+
+# A login refused with one of these is tried again; every other refusal is final.
+_RETRYABLE_LOGINS: Final = frozenset({429, 500, 503})
+_CLOSED_AUTH: Final = 4401
+_CLOSED_REPLACED: Final = 4409
+_MAX_RETRY_AFTER_S: Final = 300.0  # however long the relay asks for
+_STABLE_S: Final = 10.0  # a login that held this long starts the backoff afresh
+
+
+class Phase(Enum):
+    """What the connection is good for."""
+
+    OFFLINE = auto()
+    LOGGING_IN = auto()
+    ONLINE = auto()
+    ENDING = auto()  # the login was refused; the connection is to be closed
+
+
+class Login:
+    """One user's login, over any number of connections.
+
+    After `failure` is set nothing more is to be done. Until then a lost connection is to be made
+    again after `retry_in_s`.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.phase = Phase.OFFLINE
+        self.request_due = False  # an `auth` frame is to be written
+        self.failure: ClientError | None = None
+        self.retry_in_s = 0.0
+        self._limits = limits
+        self._attempt = 0
+        self._opened_at_s = 0.0
+        self._refusal: AuthReply | None = None
+        self._notice: CloseNotice | None = None
+
+    def opened(self, *, uptime_s: float) -> None:
+        """A WebSocket is open: log in on it."""
+        self._opened_at_s = uptime_s
+        self._request()
+
+    def ask_again(self) -> None:
+        """Log in once more on a connection that is online, to have everything sent again."""
+        self._request()
+
+    def _request(self) -> None:
+        self.phase = Phase.LOGGING_IN
+        self.request_due = True
+
+    def written(self) -> None:
+        """The `auth` frame was written."""
+        self.request_due = False
+
+    def replied(self, reply: AuthReply) -> bool:
+        """Take the answer to the login; return whether it succeeded.
+
+        An answer that nobody waits for changes nothing and is no success.
+        """
+        if self.phase is not Phase.LOGGING_IN:
+            return False
+        if reply.status == "failure":
+            self._refusal = reply
+            self.phase = Phase.ENDING
+            return False
+        self.phase = Phase.ONLINE
+        return True
+
+    def noticed(self, notice: CloseNotice) -> None:
+        """Note why the relay is about to close the connection."""
+        self._notice = notice
+
+    def lost(
+        self, code: int | None, reason: str, *, uptime_s: float, jitter: float
+    ) -> Disconnected | None:
+        """The connection is gone, or could not be opened; None where `failure` is set by it."""
+        if self.phase is Phase.ONLINE and uptime_s - self._opened_at_s >= _STABLE_S:
+            self._attempt = 0
+        refusal, notice = self._refusal, self._notice
+        self.phase = Phase.OFFLINE
+        self.request_due = False
+        self._refusal = self._notice = None
+        if (failure := _final(code, reason, refusal, notice)) is not None:
+            self.failure = failure
+            return None
+        asked_s = max(
+            (part.retry_after or 0.0 for part in (refusal, notice) if part is not None), default=0.0
+        )
+        self.retry_in_s = max(
+            reconnect_delay_s(self._attempt, self._limits, jitter), min(asked_s, _MAX_RETRY_AFTER_S)
+        )
+        self._attempt += 1
+        if refusal is not None:
+            reason = f"login refused: {refusal.reason} ({refusal.code})"
+        return Disconnected(code, reason, self.retry_in_s)
+
+
+def _final(
+    code: int | None, reason: str, refusal: AuthReply | None, notice: CloseNotice | None
+) -> ClientError | None:
+    """Return why no further login can succeed, if none can."""
+    if code == _CLOSED_REPLACED or (notice is not None and notice.kind == "replaced"):
+        return Replaced()
+    if refusal is not None and refusal.code not in _RETRYABLE_LOGINS:
+        return LoginRefused(refusal.code, refusal.reason)
+    if code == _CLOSED_AUTH:
+        return LoginRefused(code, reason)
+    return None
+
+
+def reconnect_delay_s(attempt: int, limits: Limits, jitter: float) -> float:
+    """Return how long to wait before attempt number `attempt` (from 0).
+
+    Doubles up to `limits.reconnect_max_s`; `jitter` in [0, 1) spreads it over its upper half, so
+    that the clients of a relay that restarts do not all come back in the same moment.
+    """
+    # 2**20 times any sane minimum is above any sane maximum; more would overflow a float one day.
+    longest_s = min(limits.reconnect_max_s, limits.reconnect_min_s * 2.0 ** min(attempt, 20))
+    return longest_s * (0.5 + 0.5 * jitter)

@@ -1,0 +1,1 @@
+"""The report: the record of a run, its figures, and how they are shown."""

@@ -1,0 +1,25 @@
+"""What a run is asked for: the plan, the servers, and where everything runs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from relay.loadgen.traffic.plan import Plan
+
+DEFAULT_URL: Final = "ws://127.0.0.1:9011/"
+
+
+class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """A run that was asked for, checked. `spawn` None: the relay at `url` runs already."""
+
+    plan: Plan
+    url: str = DEFAULT_URL
+    spawn: str | None = None
+    reference: bool = False
+    rounds: int = 1
+    relay_cpus: tuple[int, ...] = ()
+    load_cpus: tuple[int, ...] = ()
+    ca_file: str = ""
+    tokens: dict[str, str] = {}

@@ -1,0 +1,152 @@
+"""The control channel between the supervisor and each of its children.
+
+One socketpair a child, carrying newline-delimited JSON (relay.process.control). A channel never
+blocks and knows no event loop: whoever owns it waits for `fileno()` to become readable in his own
+way (asyncio, uvloop or zmq.Poller) and then calls `receive`. The end of the channel is itself news:
+it is how a child learns that the supervisor is gone, and the supervisor that a child is.
+"""
+
+import socket
+from collections.abc import Iterator
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from relay.process.control import FromChild, FromSupervisor, PeerGone
+
+# The longest message is the topology: some 110 bytes a worker and 20 a front, at most 256 of each
+# (relay.settings.tables.MAX_PROCESSES).
+MAX_LINE_BYTES: Final = 1 << 20
+MAX_UNSENT_BYTES: Final = 1 << 20
+READ_BYTES: Final = 1 << 16
+
+Incoming = TypeVar("Incoming")
+Outgoing = TypeVar("Outgoing")
+
+_encoder = msgspec.json.Encoder()
+
+
+class LineBuffer:
+    """Cuts a byte stream into lines, however it arrives in pieces."""
+
+    def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
+        self._max_line_bytes = max_line_bytes
+        self._partial = bytearray()
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        """Return the lines that `chunk` completes, without their newline.
+
+        Raises:
+            ValueError: a line is longer than `max_line_bytes`.
+        """
+        *lines, rest = chunk.split(b"\n")
+        if lines:
+            lines[0] = bytes(self._partial) + lines[0]
+            self._partial.clear()
+        self._partial += rest
+        longest = max(map(len, [*lines, self._partial]))
+        if longest > self._max_line_bytes:
+            raise ValueError(
+                f"control line of {longest} bytes exceeds max_line_bytes={self._max_line_bytes}"
+            )
+        return iter(lines)
+
+
+class ControlChannel(Generic[Incoming, Outgoing]):
+    """One end of a control channel; owns its socket."""
+
+    def __init__(self, sock: socket.socket, decoder: msgspec.json.Decoder[Incoming]) -> None:
+        sock.setblocking(False)
+        self._sock = sock
+        self._decoder = decoder
+        self._lines = LineBuffer()
+        self._unsent = bytearray()
+        self._peer_gone = False
+
+    def fileno(self) -> int:
+        """The descriptor to wait on: always for reading, for writing too while `has_unsent`."""
+        return self._sock.fileno()
+
+    def receive(self) -> list[Incoming | PeerGone]:
+        """Return everything that has arrived, in order; empty where nothing has.
+
+        When the peer is gone, `PeerGone` is the last item, of this and of every later call.
+
+        Raises:
+            ValueError: the peer sent what is no message of this channel; a bug of ours.
+        """
+        messages: list[Incoming | PeerGone] = []
+        while not self._peer_gone:
+            try:
+                chunk = self._sock.recv(READ_BYTES)
+            except BlockingIOError:
+                return messages
+            except ConnectionError:  # it died with something of ours unread
+                chunk = b""
+            if not chunk:
+                self._peer_gone = True
+            messages.extend(map(self._decoder.decode, self._lines.feed(chunk)))
+        messages.append(PeerGone())
+        return messages
+
+    def send(self, message: Outgoing) -> bool:
+        """Send `message`, or keep what the socket does not take for the next `send` or `flush`.
+
+        Return False where the peer has read nothing for so long that MAX_UNSENT_BYTES are waiting:
+        `message` was not queued. A vanished peer is no error here, `receive` tells of it.
+        """
+        line = _encoder.encode(message) + b"\n"
+        if len(self._unsent) + len(line) > MAX_UNSENT_BYTES:
+            self.flush()
+            if len(self._unsent) + len(line) > MAX_UNSENT_BYTES:
+                return False
+        self._unsent += line
+        self.flush()
+        return True
+
+    def flush(self) -> None:
+        """Send what waits, as far as the socket takes it; ask `has_unsent` whether some is left."""
+        while self._unsent:
+            try:
+                sent = self._sock.send(self._unsent)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                self._unsent.clear()
+                return
+            del self._unsent[:sent]
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether something waits for the socket to become writable."""
+        return bool(self._unsent)
+
+    def close(self) -> None:
+        """Close this end; the peer receives `PeerGone`. What was not sent is dropped."""
+        self._sock.close()
+
+
+SupervisorEnd = ControlChannel[FromChild, FromSupervisor]
+ChildEnd = ControlChannel[FromSupervisor, FromChild]
+
+_from_child: msgspec.json.Decoder[FromChild] = msgspec.json.Decoder(FromChild)
+_from_supervisor: msgspec.json.Decoder[FromSupervisor] = msgspec.json.Decoder(FromSupervisor)
+
+
+def supervisor_end(sock: socket.socket) -> SupervisorEnd:
+    """Return the supervisor's channel over its half of a socketpair."""
+    return ControlChannel(sock, _from_child)
+
+
+def child_end(fd: int) -> ChildEnd:
+    """Return the child's channel over the inherited descriptor given as --control-fd.
+
+    The descriptor is owned by the channel from here on, and no longer inheritable: a grandchild
+    that held it would hide the child's death from the supervisor.
+
+    Raises:
+        OSError: `fd` is no open socket.
+    """
+    sock = socket.socket(fileno=fd)
+    sock.set_inheritable(False)
+    return ControlChannel(sock, _from_supervisor)

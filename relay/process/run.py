@@ -1,0 +1,70 @@
+"""How every child process begins and ends: from its command line to its exit code."""
+
+from __future__ import annotations
+
+import argparse
+import faulthandler
+import gc
+import os
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from relay import log
+from relay.errors import BootError, StoreWriteError
+from relay.process.channel import child_end
+from relay.process.exitcodes import CANNOT_BOOT, WRITE_FAILED
+from relay.process.place import Place, read_settings
+
+# The hot path makes many small objects and no cycles: the default of 700 would look for some at
+# every batch. After start-up nothing old needs to be looked at again (`settle`).
+_GC_THRESHOLD = 20_000
+
+
+def run(role: str, main: Callable[[Place], None]) -> int:
+    """Run `main` as the process of `role` ("front" or "worker") and return its exit code.
+
+    0: stopped in order. 3: cannot boot, 4: the disk refused a write, both said in one log line. A
+    bug escapes as its exception.
+    """
+    parser = argparse.ArgumentParser(description="Started by supervisor.py, not by hand.")
+    parser.add_argument("--run-dir", type=Path, required=True)
+    parser.add_argument("--index", type=int, required=True)
+    parser.add_argument("--incarnation", type=int, required=True)
+    parser.add_argument("--control-fd", type=int, required=True)
+    given = parser.parse_args()
+    os.umask(0o077)
+    # Each client is a descriptor, and the usual soft limit is 1024.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    faulthandler.enable()  # a hung process gets SIGABRT, and shows where it hangs
+    settings = read_settings(given.run_dir)
+    log.configure(
+        settings.log.format, settings.log.level, process=f"{role}-{given.index}", pid=os.getpid()
+    )
+    place = Place(
+        given.run_dir,
+        given.index,
+        given.incarnation,
+        settings,
+        child_end(given.control_fd),
+    )
+    try:
+        main(place)
+    except BootError as error:
+        log.get_logger().error("process.cannot_boot", reason=str(error))
+        return CANNOT_BOOT
+    except StoreWriteError as error:
+        log.get_logger().error("store.write_failed", reason=str(error))
+        return WRITE_FAILED
+    finally:
+        sys.stderr.flush()
+    return 0
+
+
+def settle() -> None:
+    """Tune the garbage collector, when everything long-lived is loaded."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_GC_THRESHOLD, 50, 50)

@@ -1,0 +1,110 @@
+"""Settings that bound each other: what must be at least what, and who may be served openly."""
+
+import ipaddress
+from collections.abc import Callable, Collection, Iterator
+from typing import Final, NamedTuple
+
+from relay.settings.tables import Settings
+from relay.settings.words import quoted
+
+
+class _AtLeast(NamedTuple):
+    """`key` must be at least `factor` times `other`."""
+
+    key: str
+    factor: int
+    other: str
+    why: str
+
+
+_AT_LEAST: Final = (
+    _AtLeast(
+        "dedupe.retention_days",
+        1,
+        "mailbox.ttl_days",
+        "a resend must be known while the first waits",
+    ),
+    _AtLeast("limits.frame_bytes", 1, "limits.message_bytes", "a message travels in one frame"),
+    _AtLeast(
+        "mailbox.max_bytes", 1, "limits.message_bytes", "every message must fit an empty mailbox"
+    ),
+    _AtLeast(
+        "flow.session_max_bytes",
+        1,
+        "flow.session_pause_bytes",
+        "a session pauses before it closes",
+    ),
+    _AtLeast("flow.session_max_bytes", 1, "flow.q_frame_bytes", "a q frame is written whole"),
+    # An element of a q frame is escaped twice, at worst to 7 times its size (PROTOCOL 2.2 rule
+    # 3); 8 leaves room for the frame around it.
+    _AtLeast(
+        "flow.session_max_bytes",
+        8,
+        "limits.message_bytes",
+        "a message grows when escaped in a q",
+    ),
+    _AtLeast("flow.link_bytes", 1, "limits.frame_bytes", "a frame crosses a link whole"),
+    _AtLeast("flow.link_bytes", 1, "flow.page_bytes", "a page crosses a link whole"),
+    _AtLeast(
+        "store.max_map_bytes", 1, "store.map_bytes", "it is the limit of a map that starts there"
+    ),
+    _AtLeast(
+        "supervisor.restart_max_s", 1, "supervisor.restart_min_s", "waits grow from the first"
+    ),
+    _AtLeast(
+        "supervisor.hung_after_s", 3, "supervisor.heartbeat_s", "one late heartbeat is no hang"
+    ),
+)
+
+# The settings that `exposure` looks at.
+EXPOSING: Final = frozenset(["server.host", "server.insecure_open", "auth.mode"])
+
+
+def disagreements(
+    settings: Settings, name_of: Callable[[str], str], *, but: Collection[str] = ()
+) -> Iterator[tuple[str, str]]:
+    """Yield the key of each setting that does not go with another, and a line that says why.
+
+    `name_of` gives the line's name of a key. Settings of the keys in `but` are not judged.
+    """
+    for key, factor, other, why in _AT_LEAST:
+        if key in but or other in but:
+            continue
+        value, least = _get(settings, key), factor * _get(settings, other)
+        if value < least:
+            times = f"{factor} times " if factor > 1 else ""
+            yield (
+                key,
+                f"{name_of(key)} = {value} must be at least {times}{name_of(other)}, here {least}:"
+                f" {why}",
+            )
+
+
+def exposure(settings: Settings) -> str | None:
+    """Say that everyone who reaches the host could be anyone, if nobody said that it is meant."""
+    server = settings.server
+    if settings.auth.mode != "open" or server.insecure_open or _is_loopback(server.host):
+        return None
+    return (
+        f"server.host = {quoted(server.host)} is not a loopback address, and with auth.mode ="
+        ' "open" everyone who reaches it can be anyone; allowed are 127.0.0.0/8, ::1 and'
+        " localhost, or any host with server.insecure_open = true (--insecure-open)"
+    )
+
+
+def _get(settings: Settings, key: str) -> float:
+    table, _, name = key.partition(".")
+    value: float = getattr(getattr(settings, table), name)
+    return value
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False  # a name may resolve to anything
+    if isinstance(address, ipaddress.IPv4Address):
+        return address in ipaddress.IPv4Network("127.0.0.0/8")
+    return address == ipaddress.IPv6Address("::1")

@@ -1,0 +1,219 @@
+"""What a client may do, and how it is served: [auth], [limits], [keepalive], [flow]."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+from relay.settings.rows import Row, Table
+from relay.settings.sizes import GIB, KIB, MIB
+
+
+class AuthSettings(Table, frozen=True):
+    """[auth]: how a connection becomes a session (PROTOCOL 2.2)."""
+
+    mode: Annotated[
+        Literal["open"],
+        # Sessions would go on that another mode would not have let in.
+        Row('"open": a client is who it says it is. The only mode so far.', restart=True),
+    ] = "open"
+    # Rule 5.
+    deadline_s: Annotated[
+        float,
+        Meta(ge=0.05, le=3600),
+        Row(
+            "Seconds from connecting to a successful auth, then the connection is closed (4401).",
+            unit="s",
+        ),
+    ] = 30.0
+    # Rule 4.
+    max_failures: Annotated[
+        int,
+        Meta(ge=1, le=1000),
+        Row("Failed auths on one connection, then it is closed (4401)."),
+    ] = 3
+    # Rule 8.
+    max_takeovers: Annotated[
+        int,
+        Meta(ge=1, le=100_000),
+        Row(
+            "Logins that throw out a living session of the same user within takeover_window_s,"
+            " then 429: stops two clients with one identity from throwing each other out for ever."
+        ),
+    ] = 5
+    takeover_window_s: Annotated[
+        float,
+        Meta(ge=0.05, le=3600),
+        Row("Seconds over which max_takeovers are counted.", unit="s"),
+    ] = 10.0
+
+
+class LimitSettings(Table, frozen=True):
+    """[limits]: what one client may send (PROTOCOL 2.1 and section 5)."""
+
+    frame_bytes: Annotated[
+        int,
+        Meta(ge=KIB, le=16 * MIB),
+        Row(
+            "Bytes of one frame from a client, then its connection is closed (1009). {default}. A"
+            " connection keeps the size that held when it was made.",
+            unit="bytes",
+        ),
+    ] = 256 * KIB
+    message_bytes: Annotated[
+        int,
+        Meta(ge=256, le=16 * MIB),
+        Row(
+            "Bytes of one message, then it is refused (413). {default}: text; media travel by"
+            " other means.",
+            unit="bytes",
+            readme="the largest message",
+        ),
+    ] = 64 * KIB
+    messages_per_action: Annotated[
+        int,
+        Meta(ge=1, le=100_000),
+        Row("Messages in one `action` frame, then it is refused (413)."),
+    ] = 256
+    ids_per_ack: Annotated[
+        int,
+        Meta(ge=1, le=100_000),
+        Row("Message ids in one ack frame, then it is refused (413)."),
+    ] = 1000
+    # Above about 100 some client libraries overflow their stack.
+    nesting: Annotated[
+        int,
+        Meta(ge=4, le=100),
+        Row(
+            "Levels of nested JSON, then it is refused (400): deep nesting is an attack on parsers."
+        ),
+    ] = 32
+    # R28.
+    malformed_frames: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000),
+        Row("Malformed frames within malformed_window_s, then the connection is closed (1008)."),
+    ] = 20
+    malformed_window_s: Annotated[
+        float,
+        Meta(ge=0.05, le=3600),
+        Row("Seconds over which malformed_frames are counted.", unit="s"),
+    ] = 60.0
+    frames_per_s: Annotated[
+        float,
+        Meta(ge=0, le=1_000_000),
+        Row(
+            "Frames a second that one session may send, then 429. 0.0: no limit, because the"
+            " protocol sheet knows none; a session that is faster than its workers is then read"
+            " more slowly.",
+            readme="what one session may send",
+            default_words="off",
+        ),
+    ] = 0.0
+    frames_burst: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000),
+        Row("Frames that a session may send at once before frames_per_s holds it back."),
+    ] = 100
+    connections: Annotated[
+        int,
+        Meta(ge=1, le=10_000_000),
+        Row("Connections of one front; further ones are cut at once. Some 5 KiB of memory each."),
+    ] = 100_000
+    group_members: Annotated[
+        int, Meta(ge=1, le=100_000), Row("Members of one group: 256 and its creator.")
+    ] = 257
+
+
+class KeepaliveSettings(Table, frozen=True):
+    """[keepalive]: WebSocket pings, which find dead connections and confirm receipts (R7)."""
+
+    ping_interval_s: Annotated[
+        float,
+        Meta(ge=0.05, le=3600),
+        Row(
+            "Seconds between WebSocket pings; under the 30 to 60 after which NATs and proxies drop"
+            " idle TCP.",
+            unit="s",
+        ),
+    ] = 20.0
+    pong_timeout_s: Annotated[
+        float,
+        Meta(ge=0.05, le=3600),
+        Row(
+            "Seconds without a pong until a connection counts as dead. Its messages stay queued.",
+            unit="s",
+        ),
+    ] = 20.0
+    # PROTOCOL 2.1 says within 1.
+    receipt_ping_s: Annotated[
+        float,
+        Meta(ge=0.01, le=0.8),
+        Row(
+            "Seconds from writing a receipt to the ping whose pong confirms it. The protocol"
+            " allows 1, and a ping may be late by two tenths.",
+            unit="s",
+        ),
+    ] = 0.5
+
+
+class FlowSettings(Table, frozen=True):
+    """[flow]: bytes in memory between a mailbox and a socket; beyond them, waiting is on disk."""
+
+    # Some tens of milliseconds of a fast link.
+    session_pause_bytes: Annotated[
+        int,
+        Meta(ge=4 * KIB, le=GIB),
+        Row(
+            "Bytes not yet taken by a session's socket at which deliveries to it pause; they wait"
+            " in its mailbox. {default}: a reader that keeps up never gets there.",
+            unit="bytes",
+        ),
+    ] = 256 * KIB
+    # PROTOCOL 2.1.
+    session_max_bytes: Annotated[
+        int,
+        Meta(ge=64 * KIB, le=GIB),
+        Row(
+            "Bytes not yet taken by a session's socket, then it is closed (1013); nothing is lost."
+            " {default}.",
+            unit="bytes",
+        ),
+    ] = 4 * MIB
+    # PROTOCOL 2.1.
+    write_blocked_s: Annotated[
+        float,
+        Meta(ge=0.05, le=3600),
+        Row(
+            "Seconds for which a session's socket takes nothing, then it is closed (1013).",
+            unit="s",
+        ),
+    ] = 30.0
+    link_bytes: Annotated[
+        int,
+        Meta(ge=64 * KIB, le=GIB),
+        Row(
+            "Bytes under way between two processes, then the sockets that feed them are not read."
+            " {default}: enough to keep a worker busy during an fsync.",
+            unit="bytes",
+            restart=True,  # both ends of a link count by it
+        ),
+    ] = 8 * MIB
+    page_bytes: Annotated[
+        int,
+        Meta(ge=4 * KIB, le=16 * MIB),
+        Row(
+            "Bytes that are read from a mailbox at once. {default}: as much as one `q` frame"
+            " holds.",
+            unit="bytes",
+        ),
+    ] = 256 * KIB
+    # PROTOCOL 2.2 rule 3; the libraries accept 1 MiB.
+    q_frame_bytes: Annotated[
+        int,
+        Meta(ge=4 * KIB, le=16 * MIB),
+        Row(
+            "Bytes of one `q` frame before the queue is split over several. {default}: a quarter"
+            " of what common client libraries accept.",
+            unit="bytes",
+        ),
+    ] = 256 * KIB

@@ -1,0 +1,153 @@
+"""What happens to the fleet, as the supervisor tells it; relay.supervision.fleet decides on it.
+
+`incarnation` is the number of a process (relay.supervision.seats). One that is dead is unknown to
+the fleet, which overlooks what is still said of it.
+"""
+
+import msgspec
+
+from relay.settings.tables import SupervisorSettings
+from relay.supervision.seats import Role
+
+# --- the start ---
+
+
+class Claimed(msgspec.Struct, frozen=True, tag=True):
+    """Data, port and run directory are ours. `laid_out`: the stores are for as many workers."""
+
+    laid_out: bool
+
+
+class Resharded(msgspec.Struct, frozen=True, tag=True):
+    """The re-sharding has ended; `returncode` and `oom_kills` as in `Exited`."""
+
+    returncode: int
+    oom_kills: int
+
+
+# --- the processes ---
+
+
+class Spawned(msgspec.Struct, frozen=True, tag=True):
+    """The process that `Spawn` asked for runs, and its channel is open."""
+
+    incarnation: int
+    pid: int
+
+
+class SpawnFailed(msgspec.Struct, frozen=True, tag=True):
+    """The process that `Spawn` asked for could not be started."""
+
+    incarnation: int
+    reason: str
+
+
+class Served(msgspec.Struct, frozen=True, tag=True):
+    """It is ready; a worker listens at `endpoint`, a front tells ""."""
+
+    incarnation: int
+    endpoint: str
+
+
+class Beat(msgspec.Struct, frozen=True, tag=True):
+    """A sign of life."""
+
+    incarnation: int
+
+
+class ChannelClosed(msgspec.Struct, frozen=True, tag=True):
+    """It has closed its channel, or its end has: it can neither be told anything nor be heard."""
+
+    incarnation: int
+
+
+class WentDeaf(msgspec.Struct, frozen=True, tag=True):
+    """It has read nothing for so long that a message of `Instruct` could not be queued."""
+
+    incarnation: int
+
+
+class Exited(msgspec.Struct, frozen=True, tag=True):
+    """It is dead, and its channel closed.
+
+    `returncode` is negative for a signal, as `subprocess` has it; `oom_kills` is how many processes
+    the kernel's OOM killer has killed on this machine so far.
+    """
+
+    incarnation: int
+    returncode: int
+    oom_kills: int
+
+
+# --- what an operator asks for ---
+
+
+class StopAsked(msgspec.Struct, frozen=True, tag=True):
+    """`signal` is SIGTERM or SIGINT; a second SIGINT asks to hurry."""
+
+    signal: str
+
+
+class RollAsked(msgspec.Struct, frozen=True, tag=True):
+    """Renew every process, one after another, while the others serve."""
+
+
+class SettingsTaken(msgspec.Struct, frozen=True, tag=True):
+    """Other settings hold, and the run directory has them; these are the fleet's own of them."""
+
+    supervisor: SupervisorSettings
+
+
+class GroupsTaken(msgspec.Struct, frozen=True, tag=True):
+    """The run directory has other groups."""
+
+
+# --- timers, as the fleet has set them ---
+
+
+class RestartDue(msgspec.Struct, frozen=True, tag=True):
+    """The backoff of a seat is over."""
+
+    role: Role
+    index: int
+
+
+class BootDue(msgspec.Struct, frozen=True, tag=True):
+    """By now everything must have served once."""
+
+
+class WatchDue(msgspec.Struct, frozen=True, tag=True):
+    """The next look at who gives signs of life; `turn` tells a timer that another one replaced."""
+
+    turn: int
+
+
+class KillDue(msgspec.Struct, frozen=True, tag=True):
+    """The patience with one process is over."""
+
+    incarnation: int
+
+
+class StopDue(msgspec.Struct, frozen=True, tag=True):
+    """The patience of a stop with all processes of a role is over."""
+
+    role: Role
+
+
+Due = RestartDue | BootDue | WatchDue | KillDue | StopDue
+
+OfChild = Spawned | SpawnFailed | Served | Beat | ChannelClosed | WentDeaf | Exited | KillDue
+
+Event = (
+    OfChild
+    | Claimed
+    | Resharded
+    | StopAsked
+    | RollAsked
+    | SettingsTaken
+    | GroupsTaken
+    | RestartDue
+    | BootDue
+    | WatchDue
+    | StopDue
+)

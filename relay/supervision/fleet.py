@@ -1,0 +1,374 @@
+"""The fleet: what is to be done about the fronts and workers when something happens to them.
+
+Pure: an event comes in (relay.supervision.events) with the time that it is, and actions go out
+(relay.supervision.actions). The supervisor does nothing to a process that was not asked for here.
+
+What a part decides on its own is in a module of its own: who hangs (hangs), whose turn it is in a
+rolling restart (rolling), the order of a stop (stop), when a dead one starts again (deaths).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from random import Random
+from typing import Any, Final, Literal, assert_never
+
+import msgspec
+
+from relay.bus.topology import Topology, WorkerAddress
+from relay.process.control import GroupsChanged, SettingsChanged, Stop, TopologyChanged
+from relay.process.exitcodes import CANNOT_BOOT
+from relay.protocol.slots import ShardMap
+from relay.settings.tables import Settings, SupervisorSettings
+from relay.supervision.actions import (
+    Abort,
+    Action,
+    Announce,
+    KillResharding,
+    Log,
+    SetTimer,
+    Spawn,
+    StartResharding,
+    instruct,
+    kill,
+)
+from relay.supervision.deaths import Backoff, describe_exit
+from relay.supervision.events import (
+    Beat,
+    BootDue,
+    ChannelClosed,
+    Claimed,
+    Event,
+    Exited,
+    GroupsTaken,
+    KillDue,
+    OfChild,
+    Resharded,
+    RestartDue,
+    RollAsked,
+    Served,
+    SettingsTaken,
+    Spawned,
+    SpawnFailed,
+    StopAsked,
+    StopDue,
+    WatchDue,
+    WentDeaf,
+)
+from relay.supervision.hangs import BOOT_DEADLINE_S, Watch
+from relay.supervision.rolling import Rolling, Step, step_of
+from relay.supervision.seats import Incarnation, Seat, Seats
+from relay.supervision.stop import Stopping
+
+# Deaths of one child before the relay ever served, after which it is taken for broken.
+BOOT_ATTEMPTS: Final = 5
+# For a stack dump, between SIGABRT and SIGKILL.
+ABORT_GRACE_S: Final = 2.0
+
+
+class Fleet:
+    """Every front and worker of one supervisor, from the first start to the last exit.
+
+    Call `handle` with each event, do what it returns, and hand in at once what came of it; when
+    nothing further has happened, call `settle` and do that too. `now_s` is of a clock that only
+    grows.
+    """
+
+    def __init__(self, settings: Settings, *, random: Random, oom_kills: int, now_s: float) -> None:
+        """`oom_kills` is how many processes the OOM killer has killed so far, as in `Exited`."""
+        self._settings = settings.supervisor
+        make_backoff = partial(
+            Backoff,
+            min_s=self._settings.restart_min_s,
+            max_s=self._settings.restart_max_s,
+            random=random,
+        )
+        self._seats = Seats(
+            [
+                *(Seat("worker", i, make_backoff()) for i in range(settings.server.workers)),
+                *(Seat("front", i, make_backoff()) for i in range(settings.server.fronts)),
+            ]
+        )
+        self._shard_map = ShardMap(settings.server.workers)
+        self._topology = Topology(epoch=0)
+        self._resharding = False
+        self._served = False  # the ready line is out
+        self._rolling: Rolling | None = None
+        self._stopping: Stopping | None = None
+        self._watch = Watch(now_s=now_s)
+        self._watch_turn = 0  # of the timer that counts; 0: there is none
+        self._oom_kills = oom_kills
+        self._actions: list[Action] = []
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether nothing is to be started any more."""
+        return self._stopping is not None
+
+    def handle(self, event: Event, *, now_s: float) -> list[Action]:
+        """Take in `event`; return what is to be done at once, in order."""
+        self._handle(event, now_s)
+        return self._take_actions()
+
+    def settle(self, *, now_s: float) -> list[Action]:
+        """Draw the consequences of all that has just happened; return what is to be done."""
+        self._update_topology()
+        if self._stopping:
+            if not self._resharding:
+                self._actions += self._stopping.go_on(now_s=now_s)
+        elif not self._served and all(seat.child and seat.child.ready for seat in self._seats):
+            self._served = True
+            self._actions.append(Announce())
+        elif self._rolling:
+            self._roll_on(self._rolling, now_s)
+        return self._take_actions()
+
+    def _take_actions(self) -> list[Action]:
+        actions, self._actions = self._actions, []
+        return actions
+
+    def _log(self, level: Literal["info", "warning", "error"], event: str, **fields: Any) -> None:
+        self._actions.append(Log(level, event, fields))
+
+    def _handle(self, event: Event, now_s: float) -> None:
+        match event:
+            case Claimed(laid_out):
+                self._on_claimed(laid_out, now_s)
+            case Resharded(returncode, oom_kills):
+                self._on_resharded(returncode, oom_kills, now_s)
+            case BootDue():
+                self._on_boot_due(now_s)
+            case RestartDue(role, index):
+                self._spawn(self._seats.seat(role, index), now_s)
+            case WatchDue(turn):
+                if turn == self._watch_turn:
+                    self._look(now_s)
+            case RollAsked():
+                self._roll()
+            case SettingsTaken(supervisor):
+                self._adopt(supervisor, now_s)
+            case GroupsTaken():
+                self._actions += instruct(self._seats.children("worker"), GroupsChanged())
+            case StopAsked(signal):
+                self._on_stop_asked(signal, now_s)
+            case StopDue(role):
+                if self._stopping:
+                    self._actions += self._stopping.overdue(role)
+            case _:
+                child = self._seats.find(event.incarnation)
+                if child:
+                    self._handle_of_child(child, event, now_s)
+
+    def _handle_of_child(self, child: Incarnation, event: OfChild, now_s: float) -> None:
+        match event:
+            case Spawned(_, pid):
+                child.pid = pid
+                child.connected = True
+                self._actions += instruct([child], TopologyChanged(self._topology))
+            case Served(_, endpoint):
+                child.heard_s = now_s
+                child.endpoint = endpoint
+            case Beat():
+                child.heard_s = now_s
+            case ChannelClosed():
+                child.connected = False
+            case WentDeaf():
+                self._log("error", f"{child.role}.deaf", index=child.index, pid=child.pid)
+                self._actions.append(kill(child))
+            case KillDue():
+                self._actions.append(kill(child))
+            case SpawnFailed(_, reason):
+                self._seats.vacate(child)
+                self._restart_later(child, None, {"error": f"cannot start it: {reason}"}, now_s)
+            case Exited(_, returncode, oom_kills):
+                self._on_exited(child, returncode, oom_kills, now_s)
+            case _:
+                assert_never(event)
+
+    # --- start ---
+
+    def _on_claimed(self, laid_out: bool, now_s: float) -> None:
+        if self._stopping:
+            return
+        if laid_out:
+            self._spawn_all(now_s)
+        else:
+            self._resharding = True
+            self._actions.append(StartResharding())
+
+    def _on_resharded(self, returncode: int, oom_kills: int, now_s: float) -> None:
+        self._resharding = False
+        if self._stopping:
+            return  # it was killed, which it is made for
+        if returncode == 0:
+            self._spawn_all(now_s)
+            return
+        struck = oom_kills - self._oom_kills
+        fields = describe_exit(returncode, oom_kills=struck, we_killed=False)
+        self._log("error", "reshard.exited", **fields)
+        self._stop(exit_code=1, now_s=now_s)
+
+    def _spawn_all(self, now_s: float) -> None:
+        for seat in self._seats:
+            self._spawn(seat, now_s)
+        self._actions.append(SetTimer(BOOT_DEADLINE_S, BootDue()))
+        self._look(now_s)
+
+    def _spawn(self, seat: Seat, now_s: float) -> None:
+        seat.waits = False
+        if not self._stopping and not seat.child:
+            child = self._seats.fill(seat, now_s=now_s)
+            self._actions.append(Spawn(seat.role, seat.index, child.number))
+
+    def _on_boot_due(self, now_s: float) -> None:
+        if not self._served and not self._stopping:
+            waiting = [str(s) for s in self._seats if not s.child or not s.child.ready]
+            self._log(
+                "error",
+                "supervisor.boot_overdue",
+                deadline_s=BOOT_DEADLINE_S,
+                waiting_for=waiting,
+            )
+            self._stop(exit_code=1, now_s=now_s)
+
+    def _update_topology(self) -> None:
+        found = Topology(
+            epoch=self._topology.epoch,
+            workers=tuple(self._addresses()),
+            fronts=tuple(c.identity for c in self._seats.children("front") if c.connected),
+        )
+        if found != self._topology:
+            self._topology = msgspec.structs.replace(found, epoch=found.epoch + 1)
+            self._actions += instruct(self._seats.children(), TopologyChanged(self._topology))
+
+    def _addresses(self) -> Iterator[WorkerAddress]:
+        for child in self._seats.children("worker"):
+            if child.connected and child.endpoint is not None:
+                shard = self._shard_map.shards[child.index]
+                yield WorkerAddress(
+                    index=child.index,
+                    first_slot=shard[0],
+                    last_slot=shard[-1],
+                    endpoint=child.endpoint,
+                    incarnation=child.number,
+                )
+
+    # --- deaths and hangs ---
+
+    def _on_exited(self, child: Incarnation, returncode: int, oom_kills: int, now_s: float) -> None:
+        was_leaving = self._seats.vacate(child)
+        struck, self._oom_kills = oom_kills - self._oom_kills, oom_kills
+        fields = {
+            "pid": child.pid,
+            **describe_exit(returncode, oom_kills=struck, we_killed=child.we_killed),
+            "uptime_s": round(now_s - child.started_s, 1),
+        }
+        if self._stopping or was_leaving:
+            level: Literal["info", "warning"] = "info" if returncode == 0 else "warning"
+            self._log(level, f"{child.role}.exited", index=child.index, **fields)
+        else:
+            self._restart_later(child, returncode if returncode >= 0 else None, fields, now_s)
+
+    def _restart_later(
+        self, dead: Incarnation, exit_code: int | None, fields: dict[str, Any], now_s: float
+    ) -> None:
+        seat = self._seats.seat(dead.role, dead.index)
+        delay_s = seat.backoff.restart_delay_s(
+            uptime_s=fields.get("uptime_s", 0.0), exit_code=exit_code
+        )
+        fields = {"index": seat.index, **fields, "attempt": seat.backoff.deaths}
+        hopeless = exit_code == CANNOT_BOOT or seat.backoff.deaths >= BOOT_ATTEMPTS
+        if not self._served and hopeless:
+            self._log("error", f"{seat.role}.exited", **fields)
+            self._stop(exit_code=1, now_s=now_s)
+        else:
+            fields["restart_in_ms"] = round(delay_s * 1000)
+            self._log("warning", f"{seat.role}.exited", **fields)
+            seat.waits = True
+            self._actions.append(SetTimer(delay_s, RestartDue(seat.role, seat.index)))
+
+    def _look(self, now_s: float) -> None:
+        """Look who hangs, and set the timer for the next look in place of the one of before."""
+        self._watch_turn += 1
+        self._actions.append(SetTimer(self._settings.heartbeat_s, WatchDue(self._watch_turn)))
+        if self._stopping:
+            return  # the stop has its own deadline
+        hung_after_s = self._settings.hung_after_s
+        children = self._seats.children()
+        for child in self._watch.look(children, hung_after_s=hung_after_s, now_s=now_s):
+            self._log(
+                "error",
+                f"{child.role}.hung",
+                index=child.index,
+                pid=child.pid,
+                silent_s=round(now_s - child.heard_s, 1),
+            )
+            self._actions.append(Abort(child.number))
+            self._actions.append(SetTimer(ABORT_GRACE_S, KillDue(child.number)))
+
+    # --- what an operator asks for ---
+
+    def _roll(self) -> None:
+        if not self._served or self._stopping or self._rolling:
+            self._log(
+                "warning", "supervisor.not_rolled", reason="it starts, stops or rolls already"
+            )
+            return
+        self._log("info", "supervisor.rolling", children=len(self._seats))
+        self._rolling = Rolling(self._seats)  # `settle` begins it
+
+    def _roll_on(self, rolling: Rolling, now_s: float) -> None:
+        seat = rolling.turn()
+        if seat is None:
+            self._rolling = None
+            self._log("info", "supervisor.rolled")
+            return
+        match step := step_of(seat):
+            case Step.WAIT:
+                pass
+            case Step.SPAWN:
+                self._spawn(seat, now_s)
+            case Step.DISMISS:
+                self._dismiss(seat)
+            case _:
+                assert_never(step)
+
+    def _dismiss(self, seat: Seat) -> None:
+        child = seat.leaving
+        assert child
+        child.dismissed = True
+        deadline_s = self._settings.stop_deadline_s
+        self._actions += instruct([child], Stop(deadline_s))
+        self._actions.append(SetTimer(deadline_s, KillDue(child.number)))
+
+    def _adopt(self, supervisor: SupervisorSettings, now_s: float) -> None:
+        self._settings = supervisor
+        for seat in self._seats:
+            seat.backoff.adopt(min_s=supervisor.restart_min_s, max_s=supervisor.restart_max_s)
+        children = self._seats.children()
+        self._actions += instruct(children, SettingsChanged())
+        for child in children:
+            child.heard_s = now_s  # its silence until now was by the old interval
+        if self._watch_turn:
+            self._look(now_s)
+
+    def _on_stop_asked(self, signal: str, now_s: float) -> None:
+        if not self._stopping:
+            self._log("info", "supervisor.stopping", signal=signal)
+            self._stop(exit_code=0, now_s=now_s)
+        elif signal == "SIGINT":
+            self._log("info", "supervisor.hurrying", signal=signal)
+            self._actions += self._stopping.hurry(now_s=now_s)
+
+    def _stop(self, *, exit_code: int, now_s: float) -> None:
+        """Begin to stop; `settle` carries on as the children go."""
+        self._stopping = Stopping(
+            self._seats,
+            exit_code=exit_code,
+            deadline_s=self._settings.stop_deadline_s,
+            now_s=now_s,
+        )
+        if self._resharding:
+            self._actions.append(KillResharding())
+        self._actions += self._stopping.begin()

@@ -1,0 +1,117 @@
+"""The seats of the fleet, and the processes that fill them: what is known of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import msgspec
+
+from relay.supervision.deaths import Backoff
+
+Role = Literal["worker", "front"]
+
+
+class Incarnation(msgspec.Struct, eq=False, kw_only=True):
+    """One life of a process, from the decision to start it until its exit is known.
+
+    `number` is never used twice. Times are seconds of a clock that only grows.
+    """
+
+    role: Role
+    index: int
+    number: int
+    started_s: float
+    heard_s: float  # its last sign of life
+    pid: int = 0  # until it is spawned
+    connected: bool = False  # its channel is open
+    endpoint: str | None = None  # what it listens at, "" for a front; None until it is ready
+    hung: bool = False
+    we_killed: bool = False
+    dismissed: bool = False  # told to stop, for a successor
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has said that it serves."""
+        return self.endpoint is not None
+
+    @property
+    def identity(self) -> str:
+        """Its identity on the bus; never used twice."""
+        return f"{self.role}-{self.index}-{self.number}"
+
+
+class Seat:
+    """A place that one incarnation fills, and another one after its death."""
+
+    def __init__(self, role: Role, index: int, backoff: Backoff) -> None:
+        self.role = role
+        self.index = index
+        self.backoff = backoff
+        self.child: Incarnation | None = None
+        self.waits = False  # for the end of its backoff
+        self.leaving: Incarnation | None = (
+            None  # its predecessor, told to stop by a rolling restart
+        )
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.index}"
+
+    @property
+    def children(self) -> list[Incarnation]:
+        """Who lives here: nobody, one, or in a rolling restart two."""
+        return [child for child in (self.child, self.leaving) if child]
+
+
+class Seats:
+    """All seats of the fleet in a fixed order, the workers' first, and who is in them."""
+
+    def __init__(self, seats: list[Seat]) -> None:
+        self._seats = seats
+        self._by_name = {(seat.role, seat.index): seat for seat in seats}
+        self._alive: dict[int, Incarnation] = {}
+        self._numbers = 0  # that were given out
+
+    def __iter__(self) -> Iterator[Seat]:
+        return iter(self._seats)
+
+    def __len__(self) -> int:
+        return len(self._seats)
+
+    def seat(self, role: Role, index: int) -> Seat:
+        """Return the seat of that name."""
+        return self._by_name[role, index]
+
+    def children(self, role: Role | None = None) -> list[Incarnation]:
+        """Return who lives, of one role or all, in the order of the seats."""
+        seats = [seat for seat in self._seats if role in (None, seat.role)]
+        return [child for seat in seats for child in (seat.child, seat.leaving) if child]
+
+    def find(self, number: int) -> Incarnation | None:
+        """Return the incarnation `number`, None where it is dead."""
+        return self._alive.get(number)
+
+    def fill(self, seat: Seat, *, now_s: float) -> Incarnation:
+        """Put a new incarnation on `seat`, where no child may be; return it."""
+        assert seat.child is None
+        self._numbers += 1
+        seat.child = Incarnation(
+            role=seat.role,
+            index=seat.index,
+            number=self._numbers,
+            started_s=now_s,
+            heard_s=now_s,
+        )
+        self._alive[self._numbers] = seat.child
+        return seat.child
+
+    def vacate(self, child: Incarnation) -> bool:
+        """Forget `child`, which is dead; tell whether it was leaving already."""
+        del self._alive[child.number]
+        seat = self.seat(child.role, child.index)
+        was_leaving = child is seat.leaving
+        if was_leaving:
+            seat.leaving = None
+        else:
+            seat.child = None
+        return was_leaving

@@ -1,0 +1,67 @@
+"""A stop in order: the fronts first, then the workers, which outlast them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from relay.process.control import Stop
+from relay.supervision.actions import Action, Exit, Log, SetTimer, instruct, kill
+from relay.supervision.events import StopDue
+from relay.supervision.seats import Role, Seats
+
+# The part of the stop deadline that is the fronts'; the workers have the rest.
+FRONTS_SHARE: Final = 0.75
+# The patience that a second SIGINT leaves.
+HURRY_S: Final = 1.0
+
+
+class Stopping:
+    """One stop under way; when all are gone, the supervisor exits with `exit_code`."""
+
+    def __init__(self, seats: Seats, *, exit_code: int, deadline_s: float, now_s: float) -> None:
+        self._seats = seats
+        self._exit_code = exit_code
+        self._deadline_s = deadline_s
+        self._stop_by_s = now_s + deadline_s
+        self._workers_told = False
+
+    def begin(self) -> list[Action]:
+        """Tell the fronts; `go_on` carries on as they go."""
+        share_s = self._deadline_s * FRONTS_SHARE
+        return [
+            *instruct(self._seats.children("front"), Stop(share_s)),
+            SetTimer(share_s, StopDue("front")),
+            SetTimer(self._deadline_s, StopDue("worker")),
+        ]
+
+    def hurry(self, *, now_s: float) -> list[Action]:
+        """Tell the workers too, at once, and wait for nobody longer than HURRY_S."""
+        self._stop_by_s = min(self._stop_by_s, now_s + HURRY_S)
+        return [
+            *self._tell_workers(now_s),
+            SetTimer(HURRY_S, StopDue("front")),
+            SetTimer(HURRY_S, StopDue("worker")),
+        ]
+
+    def overdue(self, role: Role) -> list[Action]:
+        """Kill who is still there of `role`."""
+        actions: list[Action] = []
+        for child in self._seats.children(role):
+            fields = {"index": child.index, "pid": child.pid}
+            actions += [Log("warning", f"{role}.stop_overdue", fields), kill(child)]
+        return actions
+
+    def go_on(self, *, now_s: float) -> list[Action]:
+        """Return what follows when no front is left; to be asked whenever somebody has gone."""
+        if self._seats.children("front"):
+            return []
+        if self._seats.children("worker"):
+            return self._tell_workers(now_s)
+        return [Exit(self._exit_code)]
+
+    def _tell_workers(self, now_s: float) -> list[Action]:
+        if self._workers_told:
+            return []
+        self._workers_told = True
+        left_s = max(0.0, self._stop_by_s - now_s)
+        return instruct(self._seats.children("worker"), Stop(left_s))

@@ -1,0 +1,303 @@
+"""The connection of the client: made again, given up, and closed, against a scripted relay."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import relay.client.client
+from relay.client.client import Client
+from relay.client.errors import ClientClosed, LoginRefused, Replaced
+from relay.client.events import Connected, Disconnected, Event, Message
+from relay.client.limits import Limits
+from tests.client.client_harness import (
+    ASHA,
+    AT_ONCE,
+    BEN,
+    free_port,
+    ids,
+    next_of,
+    run,
+    until_replaced,
+)
+from tests.client.fake_relay import FakeRelay, Session, ack, message, queue
+
+
+def test_a_send_whose_connection_breaks_before_ack_1_goes_out_again_with_its_id() -> None:
+    seen: list[Any] = []
+
+    async def first(session: Session) -> None:
+        await session.log_in()
+        seen.append(await session.receive())
+        await session.drop()
+
+    async def second(session: Session) -> None:
+        await session.log_in()
+        seen.append(await session.receive())
+        await session.send(ack(seen[1][2][0]["key"]["id"]))
+
+    async def test() -> None:
+        async with (
+            FakeRelay(first, second) as relay,
+            Client(relay.url, ASHA, limits=AT_ONCE) as client,
+        ):
+            message_id = await client.send(BEN, "hi")
+            assert seen[0] == seen[1]
+            assert seen[0][2][0]["key"]["id"] == message_id
+            events = client.events()
+            assert await next_of(events, Connected)
+            lost = await next_of(events, Disconnected)
+            assert (lost.code, lost.reason) == (None, "connection lost")
+            assert await next_of(events, Connected)
+            assert relay.connections == 2
+
+    run(test())
+
+
+def test_a_redelivered_message_is_given_once_and_acked_again() -> None:
+    acks = []
+
+    async def script(session: Session) -> None:
+        await session.log_in(queue(message("A")))
+        acks.append(await session.receive())
+        await session.drop()
+
+    async def again(session: Session) -> None:
+        await session.log_in(queue(message("A"), message("B")))
+        acks.append(await session.receive())
+        acks.append(await session.receive())
+        await session.close(4409)
+
+    async def test() -> list[Event]:
+        async with (
+            FakeRelay(script, again) as relay,
+            Client(relay.url, ASHA, limits=AT_ONCE) as client,
+        ):
+            return [event async for event in until_replaced(client)]
+
+    assert ids(run(test())) == ["A", "B"]
+    assert [body["id"] for _, body in acks] == ["A", "A", "B"]
+
+
+@pytest.mark.parametrize(
+    ("close_code", "kind"), [(None, LoginRefused), (4401, LoginRefused), (4409, Replaced)]
+)
+def test_a_login_that_cannot_succeed_ends_the_client(
+    close_code: int | None, kind: type[Exception]
+) -> None:
+    async def script(session: Session) -> None:
+        await session.receive()
+        if close_code is None:
+            await session.send(["auth", {"status": "failure", "code": 401, "reason": "no token"}])
+        else:
+            await session.close(close_code)
+        await session.wait_closed()
+
+    async def test() -> None:
+        async with FakeRelay(script) as relay, Client(relay.url, ASHA, limits=AT_ONCE) as client:
+            sending = asyncio.create_task(client.send(BEN, "hi"))
+            with pytest.raises(kind):
+                await anext(client.events())
+            with pytest.raises(kind):
+                await sending
+            with pytest.raises(kind):
+                await client.submit(BEN, "hi")
+            with pytest.raises(kind):
+                await anext(client.events())
+            assert relay.connections == 1
+
+    run(test())
+
+
+def test_a_client_waits_for_a_relay_that_is_not_there_yet() -> None:
+    async def test() -> None:
+        url = f"ws://127.0.0.1:{free_port()}/"
+        async with Client(url, ASHA, limits=AT_ONCE) as client:
+            events = client.events()
+            for _ in range(2):
+                lost = await anext(events)
+                assert lost == Disconnected(
+                    None, f"no relay answers at {url} (connection refused)", 0.0
+                )
+                assert not client.online
+
+    run(test())
+
+
+def test_a_server_that_is_no_relay_is_told_in_words() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+
+    async def test() -> None:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+            async with Client(url, ASHA) as client:
+                lost = await next_of(client.events(), Disconnected)
+                assert "HTTP 404" in lost.reason
+
+    run(test())
+
+
+@pytest.mark.parametrize("accepts", [False, True])
+def test_a_relay_that_does_not_answer_is_left_and_tried_again(accepts: bool) -> None:
+    async def never_answers(session: Session) -> None:
+        await session.receive()
+        await session.wait_closed()
+
+    async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+
+    async def test() -> None:
+        async with (
+            FakeRelay(*[never_answers] * 100) as relay,
+            await asyncio.start_server(hangs, "127.0.0.1", 0) as server,
+        ):
+            mute = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+            url = relay.url if accepts else mute
+            async with Client(url, ASHA, login_timeout_s=0.05) as client:
+                lost = await next_of(client.events(), Disconnected)
+                assert "answer" in lost.reason
+
+    run(test())
+
+
+def test_the_close_code_and_reason_of_the_relay_are_given() -> None:
+    async def script(session: Session) -> None:
+        await session.log_in()
+        await session.close(1012, "restart")
+
+    async def silent(session: Session) -> None:
+        await session.log_in()
+        await session.close(1013)
+
+    async def rest(session: Session) -> None:
+        await session.log_in()
+
+    async def test() -> None:
+        async with (
+            FakeRelay(script, silent, rest) as relay,
+            Client(relay.url, ASHA, limits=AT_ONCE) as client,
+        ):
+            events = client.events()
+            assert await next_of(events, Disconnected) == Disconnected(1012, "restart", 0.0)
+            assert await next_of(events, Disconnected) == Disconnected(
+                1013, "closed by the relay (1013)", 0.0
+            )
+            assert await next_of(events, Connected)
+
+    run(test())
+
+
+def test_a_frame_too_big_from_the_relay_is_not_held_against_a_send(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(relay.client.client, "_MAX_INBOUND_FRAME", 1000)
+
+    async def script(session: Session) -> None:
+        await session.log_in()
+        await session.receive_send()
+        await session.send(message("A", "x" * 2000))
+
+    async def again(session: Session) -> None:
+        await session.log_in()
+        message_id, _ = await session.receive_send()
+        await session.send(ack(message_id))
+
+    async def test() -> None:
+        async with (
+            FakeRelay(script, again) as relay,
+            Client(relay.url, ASHA, limits=AT_ONCE) as client,
+        ):
+            await client.send(BEN, "hi")
+            lost = await next_of(client.events(), Disconnected)
+            assert lost.code is None
+
+    run(test())
+
+
+def test_leaving_the_block_writes_what_is_due_and_closes_in_order() -> None:
+    codes = []
+
+    async def script(session: Session) -> None:
+        await session.log_in(queue(message("A")))
+        _, body = await session.receive()
+        assert (body["id"], body["ack"]) == ("A", 3)
+        codes.append(await session.wait_closed())
+
+    async def test() -> None:
+        async with FakeRelay(script) as relay:
+            async with Client(relay.url, ASHA) as client:
+                event = await next_of(client.events(), Message)
+                await client.mark_read(event)
+            with pytest.raises(ClientClosed):
+                await client.send(BEN, "too late")
+            with pytest.raises(StopAsyncIteration):
+                await anext(client.events())
+            await client.close()
+
+    run(test())
+    assert codes == [1000]
+
+
+def test_closing_ends_the_loop_and_every_wait() -> None:
+    async def script(session: Session) -> None:
+        await session.log_in()
+        await session.receive_send()
+
+    async def test() -> None:
+        limits = Limits(unacked_sends=1)
+        async with FakeRelay(script) as relay:
+            client = Client(relay.url, ASHA, limits=limits)
+            async with client:
+                events = client.events()
+                assert await anext(events) == Connected()
+                listening = asyncio.ensure_future(anext(events, None))
+                waiting = [asyncio.create_task(client.send(BEN, f"{n}")) for n in range(3)]
+                while not client.unacked:
+                    await asyncio.sleep(0)
+                await client.close()
+                assert await listening is None
+                ends = await asyncio.gather(*waiting, return_exceptions=True)
+                assert [type(end) for end in ends] == [ClientClosed] * 3
+
+    run(test())
+
+
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("http_proxy", "https_proxy", "ws_proxy", "all_proxy"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    async def script(session: Session) -> None:
+        await session.log_in()
+
+    async def test() -> None:
+        async with FakeRelay(script) as relay, Client(relay.url, ASHA) as client:
+            assert await anext(client.events()) == Connected()
+
+    run(test())
+
+
+def test_a_bug_of_the_client_reaches_the_application(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> list[Event]:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("relay.client.protocol.ClientProtocol.receive", broken)
+
+    async def script(session: Session) -> None:
+        await session.log_in()
+
+    async def test() -> None:
+        async with FakeRelay(script) as relay, Client(relay.url, ASHA) as client:
+            with pytest.raises(ExceptionGroup) as raised:
+                await anext(client.events())
+            assert raised.group_contains(ZeroDivisionError)
+
+    run(test())

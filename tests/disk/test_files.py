@@ -1,0 +1,23 @@
+from pathlib import Path
+
+import pytest
+
+from relay.disk.files import replace_file
+from relay.errors import DiskError
+
+
+def test_a_replaced_file_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    replace_file(tmp_path / "file", b"old")
+    replace_file(tmp_path / "file", b"new")
+
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"new"}
+
+
+def test_a_file_that_cannot_be_replaced_stands(tmp_path: Path) -> None:
+    replace_file(tmp_path / "file", b"old")
+    (tmp_path / "file.new").mkdir()
+
+    with pytest.raises(DiskError, match="file cannot be written"):
+        replace_file(tmp_path / "file", b"new")
+
+    assert (tmp_path / "file").read_bytes() == b"old"

@@ -1,0 +1,84 @@
+"""Settings that bound each other."""
+
+from pathlib import Path
+
+import pytest
+
+from relay.errors import SettingsError
+from relay.settings.load import override, resolve
+from relay.settings.tables import Settings
+from tests.settings.harness import mistakes
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "[dedupe]\nretention_days = 29",
+            "dedupe.retention_days = 29.0 must be at least mailbox.ttl_days, here 30.0",
+        ),
+        (
+            "[flow]\nsession_pause_bytes = 5000000",
+            "flow.session_max_bytes = 4194304 must be at least flow.session_pause_bytes",
+        ),
+        (
+            "[limits]\nmessage_bytes = 262145",
+            "limits.frame_bytes = 262144 must be at least limits.message_bytes, here 262145",
+        ),
+        (
+            "[flow]\nsession_max_bytes = 524287",
+            "must be at least 8 times limits.message_bytes, here 524288",
+        ),
+        ("[flow]\nlink_bytes = 262143", "must be at least limits.frame_bytes, here 262144"),
+        ("[mailbox]\nmax_bytes = 65535", "must be at least limits.message_bytes, here 65536"),
+        ("[store]\nmax_map_bytes = 67108864", "must be at least store.map_bytes"),
+        ("[supervisor]\nrestart_min_s = 11", "must be at least supervisor.restart_min_s"),
+        ("[supervisor]\nhung_after_s = 2.9", "must be at least 3 times supervisor.heartbeat_s"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    assert any(said in line for line in mistakes(tmp_path, text))
+
+
+def test_settings_that_agree_are_judged_together_not_one_by_one() -> None:
+    days = 60.0
+
+    settings = override(Settings(), {"mailbox.ttl_days": days, "dedupe.retention_days": days})
+
+    assert settings.mailbox.ttl_days == settings.dedupe.retention_days == days
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.255.0.9", "::1", "0:0::0:1", "localhost"])
+def test_open_mode_serves_a_loopback_host(host: str) -> None:
+    assert resolve(override(Settings(), {"server.host": host}), cpu_count=1).server.host == host
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "0.0.0.0",
+        "::",
+        "192.168.1.2",
+        "128.0.0.1",
+        "::ffff:10.0.0.1",
+        "localhost.example.org",
+        "127.1",
+    ],
+)
+def test_open_mode_is_refused_on_any_other_host_unless_asked_for(host: str) -> None:
+    settings = override(Settings(), {"server.host": host})
+
+    with pytest.raises(SettingsError, match=r"not a loopback address.*--insecure-open"):
+        resolve(settings, cpu_count=1)
+
+    asked_for = override(settings, {"server.insecure_open": True})
+    assert resolve(asked_for, cpu_count=1).server.host == host
+
+
+def test_a_value_that_is_wrong_by_itself_is_not_judged_with_others_too(tmp_path: Path) -> None:
+    said = mistakes(tmp_path, "[limits]\nframe_bytes = 1\nmessage_bytes = 300_000\n")
+
+    assert len(said) == 1
+    assert said[0].startswith("limits.frame_bytes = 1 is not allowed")

@@ -1,0 +1,22 @@
+"""What the supervisor says at its start; all else shows on real processes (tests/integration)."""
+
+import pytest
+from structlog.testing import capture_logs
+
+from relay.settings.tables import ServerSettings, Settings
+from relay.supervision.supervisor import log_start
+
+
+@pytest.mark.parametrize(("workers", "hinted"), [(2, False), (3, True)])
+def test_more_workers_than_cores_are_hinted_at(workers: int, hinted: bool) -> None:
+    settings = Settings(server=ServerSettings(workers=workers, fronts=1))
+
+    with capture_logs() as lines:
+        log_start(settings, cores=2)
+
+    assert lines[0]["event"] == "supervisor.starting"
+    hints = [line for line in lines if line["event"] == "supervisor.many_workers"]
+    assert len(hints) == hinted
+    if hinted:
+        assert (hints[0]["workers"], hints[0]["cores"]) == (3, 2)
+        assert "fewer cost less" in hints[0]["hint"]
