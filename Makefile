@@ -3,17 +3,22 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
+LOWEST := .venv-lowest
 
-.PHONY: help run test chaos trials bench bench-full bench-parts bench-history lint types check setup clean
+.PHONY: help run test quick chaos trials bench bench-full bench-parts bench-history
+.PHONY: lint types imports coverage lowest check setup clean
 
 help:  ## show the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 13
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /\1\t/' | expand -t 15
 
 run: $(READY)  ## start the relay on ws://127.0.0.1:9011/
-	$(BIN)/python supervisor.py --workers 8
+	$(BIN)/relay serve --workers 8
 
 test: $(READY)  ## run the tests on every core
 	$(BIN)/python -m pytest -n auto
+
+quick: $(READY)  ## run the tests that take no time, in under 30 seconds
+	$(BIN)/python -m pytest -n auto -m "not slow"
 
 chaos: $(READY)  ## kill a loaded relay at random for 20 minutes and check from outside
 	$(BIN)/python -m tests.chaos --seconds 1200 --kills-per-minute 8
@@ -58,14 +63,37 @@ lint: $(READY)  ## check style
 types: $(READY)  ## check types
 	$(BIN)/mypy
 
-check: lint types test  ## everything that CI checks
+imports: $(READY)  ## show which part imports which, and refuse an arrow that points up
+	$(BIN)/python -m tests.import_graph
+
+# TESTS=tests/protocol and the like: those alone.
+coverage: $(READY)  ## run the tests and show by module what they reach, with a floor for what decides
+	@mkdir -p build/coverage
+	$(BIN)/python -m pytest -n auto --cov --cov-report=term \
+		--cov-report=json:build/coverage/report.json $(TESTS)
+	$(BIN)/python -m tests.coverage_floor build/coverage/report.json
+
+lowest: $(READY)  ## run the quick tests with the lowest versions that pyproject.toml allows
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(LOWEST)
+	$(BIN)/uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct \
+		--only-binary :all: --requirements pyproject.toml --extra dev
+	$(LOWEST)/bin/python -m pytest -n auto -m "not slow"
+
+check: lint types imports coverage lowest  ## everything that CI checks
 
 setup: $(READY)  ## create .venv and install the dependencies
 
+# What takes long says so first: a newcomer's first `make run` ends up here.
 $(READY): pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --prefer-binary -e '.[dev]'
+	@echo "setting up $(VENV), once: making it with $(PYTHON) ..."
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is no Python 3.11 or newer; name one: make PYTHON=python3.12 setup"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@echo "setting up $(VENV), once: installing the dependencies, which takes a minute ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --prefer-binary -e '.[dev]'
 	@touch $@
+	@echo "setting up $(VENV): done"
 
 clean:  ## remove everything that was made here, but never data/
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(LOWEST) build *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,7 +2,10 @@
 
 import sys
 
-from relay.supervision.supervisor import main
+from relay.interpreter import check_interpreter
 
 if __name__ == "__main__":
+    check_interpreter()
+    from relay.supervision.supervisor import main
+
     sys.exit(main(sys.argv[1:]))

@@ -19,12 +19,19 @@ SOURCES = sorted(
 
 # What each room may import besides itself: a room is a package of `relay` or `workers`, a module
 # that stands alone in `relay`, or a program. Arrows point down this list, and no other way.
-GROUND = frozenset({"relay", "relay.errors", "relay.log", "relay.clock"})
+GROUND = frozenset(
+    {
+        *("relay", "relay.errors", "relay.log", "relay.clock"),
+        *("relay.interpreter", "relay.invocation"),
+    }
+)
 ARROWS: dict[str, frozenset[str]] = {
     "relay": frozenset(),
     "relay.errors": frozenset(),
     "relay.log": frozenset(),
     "relay.clock": frozenset(),
+    "relay.interpreter": frozenset(),
+    "relay.invocation": frozenset({"relay.errors"}),
     "relay.settings": GROUND,
     "relay.protocol": GROUND | {"relay.settings"},
     "relay.disk": GROUND | {"relay.settings", "relay.protocol"},
@@ -40,11 +47,14 @@ ARROWS |= {
     "workers.shard": _SERVING | {"workers.store"},
     "workers.tools": _SERVING | {"workers.store", "workers.shard"},
     "workers": _SERVING | {"workers.store", "workers.shard"},
-    "supervisor": frozenset({"relay.supervision"}),
-    "relay.client": frozenset({"relay", "relay.errors", "relay.protocol"}),
-    "relay.chat": frozenset({"relay.client"}),
-    "relay.loadgen": frozenset({"relay", "relay.errors"}),
+    "supervisor": frozenset({"relay.interpreter", "relay.supervision"}),
+    "relay.client": frozenset({"relay", "relay.errors", "relay.invocation", "relay.protocol"}),
+    "relay.chat": frozenset({"relay.interpreter", "relay.invocation", "relay.client"}),
+    "relay.loadgen": frozenset({"relay", "relay.errors", "relay.interpreter", "relay.invocation"}),
 }
+# The command `relay` is every program, and nothing imports it but the file that Python runs.
+ARROWS["relay.command"] = frozenset(ARROWS)
+ARROWS["relay.__main__"] = frozenset({"relay.interpreter", "relay.command"})
 # The tools of an operator, by the name that they have always had.
 ENTRIES = {"workers.store.__main__": frozenset({"workers.tools"})}
 
@@ -251,6 +261,9 @@ def test_nothing_is_unpickled_evaluated_or_given_to_a_shell(path: Path) -> None:
         ("relay.loadgen.main", "import relay.bus.link"),
         ("relay.loadgen.main", "import relay.chat"),
         ("workers.shard.shard", "import supervisor"),
+        ("relay.interpreter", "import relay.errors"),
+        ("relay.supervision.supervisor", "import relay.command"),
+        ("relay.chat", "from relay.command import main"),
         ("relay.bus.link", "import tests.fake_relay"),
         ("workers.shard.shard", "import relay.unheard_of"),
     ],

@@ -30,7 +30,7 @@ from relay.errors import RelayError, SettingsError
 from relay.extensions.registry import tables_of
 from relay.process.control import ChildReady, FromChild, Heartbeat, PeerGone
 from relay.settings.check import check_config, report
-from relay.settings.commandline import Sources, parse_arguments
+from relay.settings.commandline import PROGRAM, Sources, parse_arguments, serve_command
 from relay.settings.tables import Settings
 from relay.supervision.actions import (
     Abort,
@@ -326,20 +326,35 @@ async def _supervise(sources: Sources, settings: Settings) -> int:
         supervisor.close()
 
 
-def main(argv: list[str]) -> int:
-    """Run the relay as the command line `argv` says, until a signal; return the exit code."""
+def run(sources: Sources, *, program: str) -> int:
+    """Run the relay that `sources` ask for, until a signal; return the exit code.
+
+    What keeps it from starting is told on stderr, by the name of the `program`.
+    """
     faulthandler.enable()
     os.umask(0o077)  # what is stored here is nobody else's business
     try:
-        sources = parse_arguments(argv)
         if sources.check_only:
-            return check_config(sources, load_groups, tables_of=tables_of)
+            return check_config(sources, load_groups, tables_of=tables_of, program=program)
         settings = sources.load(tables_of)
         log.configure(settings.log.format, settings.log.level, process="supervisor")
         return asyncio.run(_supervise(sources, settings))
     except SettingsError as error:
-        report(error.problems, "supervisor.py")
+        report(error.problems, program)
         return 2
     except RelayError as error:
-        report([str(error)], "supervisor.py")
+        report([str(error)], program)
         return 1
+
+
+serve: Final = serve_command(partial(run, program="relay serve"))
+
+
+def main(argv: list[str]) -> int:
+    """Run the relay as the command line of `supervisor.py` says; return the exit code."""
+    try:
+        sources = parse_arguments(argv)
+    except SettingsError as error:
+        report(error.problems, PROGRAM)
+        return 2
+    return run(sources, program=PROGRAM)

@@ -2,7 +2,10 @@
 
 import sys
 
-from workers.tools.commandline import main
+from relay.interpreter import check_interpreter
 
 if __name__ == "__main__":
+    check_interpreter()
+    from workers.tools.commandline import main
+
     sys.exit(main(sys.argv[1:]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
@@ -12,10 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+import click
 import msgspec
 
 from relay.disk.layout import Layout, meta_path, read_layout
 from relay.errors import BootError, DiskError, RelayError, StoreDamaged
+from relay.invocation import INTERRUPTED, invoke
 from workers.store.moment import pin
 from workers.store.snapshot import Snapshot
 from workers.store.storefile import FILE_NAME
@@ -26,33 +27,20 @@ from workers.tools.report import Report
 CLEAN: Final = 0
 FAULTY: Final = 1
 UNUSABLE: Final = 2
-INTERRUPTED: Final = 130
 
 # What reading a damaged file may end with.
 _SIGNALS_OF_DAMAGE: Final = (signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE)
 
 EPILOG: Final = """\
+\b
 exit codes:
   0 done, nothing is wrong   1 something is wrong with the data   2 bad usage, or DIR or TO cannot
   be used
 """
 
-CHECK_HELP: Final = """\
-Verify that every index, count and reference in DIR agrees with every other. Nothing is changed.
-DIR is a data directory, or the directory of one worker's store in it. The relay may run: it is not
-held up, but what it frees meanwhile takes disk space until the check is over.
-"""
+HELP_OPTIONS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
-BACKUP_HELP: Final = """\
-Copy the data directory DIR to TO, which must be missing or empty, and check the copy. The relay may
-run: it is not held up, but what it frees meanwhile takes disk space until the copy is complete.
-
-The stores of all workers are copied as of one moment: whatever was acked before the backup began is
-in it. What the relay did later is not: messages that have been delivered since are delivered again,
-and whoever sends one again is not recognised. To restore: stop the relay, move DIR away whole, put
-a copy of TO in its place. Never restore the store of one worker alone: the others have forgotten
-what it had stored for them.
-"""
+_PATH: Final = click.Path(path_type=Path)
 
 
 class Refused(RelayError):
@@ -80,58 +68,86 @@ _decode: Final = msgspec.json.Decoder(_Began | _Ended).decode
 _Say = Callable[[str], None]
 
 
+@click.command(short_help="verify that every index agrees with every other", epilog=EPILOG)
+@click.argument("directory", metavar="DIR", type=_PATH)
+@click.option("--json", "as_json", is_flag=True, help="print one JSON object")
+@click.pass_context
+def check(context: click.Context, directory: Path, as_json: bool) -> int:
+    """Verify that every index, count and reference in DIR agrees with every other.
+
+    Nothing is changed. DIR is a data directory, or the directory of one worker's store in it. The
+    relay may run: it is not held up, but what it frees meanwhile takes disk space until the check
+    is over.
+    """
+
+    def tell(ended: _Ended) -> None:
+        lines = [_as_json(ended.report)] if as_json else _as_text(directory, ended.report)
+        sys.stdout.writelines(f"{line}\n" for line in lines)
+
+    return _run(context, directory, lambda began: _check(directory, began), tell)
+
+
+@click.command(short_help="copy a data directory consistently", epilog=EPILOG)
+@click.argument("directory", metavar="DIR", type=_PATH)
+@click.argument("to", metavar="TO", type=_PATH)
+@click.pass_context
+def backup(context: click.Context, directory: Path, to: Path) -> int:
+    """Copy the data directory DIR to TO, which must be missing or empty, and check the copy.
+
+    The relay may run: it is not held up, but what it frees meanwhile takes disk space until the
+    copy is complete.
+
+    The stores of all workers are copied as of one moment: whatever was acked before the backup
+    began is in it. What the relay did later is not: messages that have been delivered since are
+    delivered again, and whoever sends one again is not recognised. To restore: stop the relay, move
+    DIR away whole, put a copy of TO in its place. Never restore the store of one worker alone: the
+    others have forgotten what it had stored for them.
+    """
+
+    def tell(ended: _Ended) -> None:
+        lines = [*_as_text(to, ended.report), *([ended.note] if ended.note else [])]
+        sys.stdout.writelines(f"{line}\n" for line in lines)
+
+    return _run(context, directory, lambda began: _back_up(directory, to, began), tell)
+
+
+@click.group(
+    context_settings=HELP_OPTIONS,
+    epilog=EPILOG,
+    no_args_is_help=False,
+    subcommand_metavar="check | backup ...",
+)
+def tools() -> None:
+    """Verify or copy the data directory of a relay, be it up or down."""
+
+
+tools.add_command(check)
+tools.add_command(backup)
+
+
 def main(argv: list[str]) -> int:
     """Run the tool that `argv` names and return its exit code."""
-    given = _parser().parse_args(argv)
+    return invoke(tools, argv, name="python -m workers.store")
+
+
+def _run(
+    context: click.Context,
+    directory: Path,
+    work: Callable[[_Say], _Ended],
+    tell: Callable[[_Ended], None],
+) -> int:
+    """Do the work and tell how it ended; return the exit code."""
     os.umask(0o077)
     try:
-        if given.tool == "check":
-            ended = _apart(given.dir, lambda began: _check(given.dir, began))
-        else:
-            ended = _apart(given.dir, lambda began: _back_up(given.dir, given.to, began))
+        ended = _apart(directory, work)
     except KeyboardInterrupt:
         return INTERRUPTED
     if ended.error:
-        sys.stderr.write(f"workers.store: {ended.error}\n")
+        who = "workers.store" if context.find_root().command is tools else context.command_path
+        sys.stderr.write(f"{who}: {ended.error}\n")
         return ended.exit_code
-    report = ended.report
-    if given.tool == "check" and given.json:
-        sys.stdout.write(_as_json(report) + "\n")
-    else:
-        for line in _as_text(given.to if given.tool == "backup" else given.dir, report):
-            sys.stdout.write(line + "\n")
-        if ended.note:
-            sys.stdout.write(ended.note + "\n")
-    return FAULTY if report.total else CLEAN
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m workers.store",
-        description="Verify or copy the data directory of a relay, be it up or down.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    tools = parser.add_subparsers(dest="tool", required=True, metavar="check | backup")
-    check = tools.add_parser(
-        "check",
-        help="verify that every index agrees with every other",
-        description=CHECK_HELP,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    check.add_argument("dir", metavar="DIR", type=Path)
-    check.add_argument("--json", action="store_true", help="print one JSON object")
-    backup = tools.add_parser(
-        "backup",
-        help="copy a data directory consistently",
-        description=BACKUP_HELP,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    backup.add_argument("dir", metavar="DIR", type=Path)
-    backup.add_argument("to", metavar="TO", type=Path)
-    return parser
+    tell(ended)
+    return FAULTY if ended.report.total else CLEAN
 
 
 # --- the tools ---

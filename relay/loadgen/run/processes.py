@@ -16,7 +16,7 @@ _ROLES: Final = {
     "relay.loadgen.run.reference": "reference",
     "relay.front": "front",
     "workers": "worker",
-    "supervisor": "supervisor",
+    "relay serve": "supervisor",
     "supervisor.py": "supervisor",
 }
 
@@ -176,7 +176,10 @@ def _role_of(command: list[str]) -> str:
         rest = rest[1:]  # an option of the interpreter
     if rest and rest[0] == "-m":
         rest = rest[1:]
-    return _ROLES.get(Path(rest[0]).name, "") if rest else ""
+    if not rest:
+        return ""
+    program = Path(rest[0]).name
+    return _ROLES.get(program) or _ROLES.get(f"{program} {rest[1] if rest[1:] else ''}", "")
 
 
 def _threads(process: "psutil.Process") -> tuple[float, int, int]:

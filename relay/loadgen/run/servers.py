@@ -146,8 +146,8 @@ def _end_with(parent: int) -> None:
 
 
 def relay(arguments: str, *, groups: bytes, cpus: tuple[int, ...] = ()) -> Server:
-    """Return a relay with these options of supervisor.py, and a directory for its data."""
-    command = [sys.executable, "-m", "supervisor", "--port", "0", *shlex.split(arguments)]
+    """Return a relay with these options of `relay serve`, and a directory for its data."""
+    command = [sys.executable, "-m", "relay", "serve", "--port", "0", *shlex.split(arguments)]
     return Server("relay", command, data_option="--data", groups=groups, cpus=cpus)
 
 

@@ -58,7 +58,7 @@ def started_by(pid: int) -> list[psutil.Process]:
     """Return everything below a process; there is a supervisor, a front and a worker among it."""
     below: list[psutil.Process] = psutil.Process(pid).children(recursive=True)
     commands = [" ".join(each.cmdline()) for each in below]
-    for module in ("supervisor", "relay.front", "workers", "relay.loadgen.run.player"):
+    for module in ("relay serve", "relay.front", "workers", "relay.loadgen.run.player"):
         assert any(f"-m {module}" in command for command in commands), commands
     return below
 

@@ -565,7 +565,10 @@ def test_what_is_no_data_directory_is_refused(tmp_path: Path, name: str) -> None
 def test_bad_usage_is_refused() -> None:
     assert tool().returncode == 2
     assert tool("check").returncode == 2
-    assert tool("mend", "x").returncode == 2
+    mend = tool("mend", "x")
+    assert mend.returncode == 2
+    assert mend.stderr.startswith("workers.store: No such command 'mend'.")
+    assert mend.stderr.count("\n") == 1
     assert "exit codes" in tool("check", "--help").stdout
 
 
