@@ -1,0 +1,123 @@
+"""The line of a session's sends: answers in their order, receipts behind the ack 1 of theirs."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay.bus.envelopes import Entry, SendToGroup, SendToUser
+from relay.errors import Refusal
+from relay.front.answers import MAX_PENDING_SENDS, Answers
+from relay.front.output import Output
+from relay.protocol.slots import slot_of
+from relay.protocol.stanza import Send
+
+NUMBER = 7
+FIRST = (NUMBER << 32) + 1
+ALICE, BOB, GROUP = "917069852821", "919428284313", "917069852821-1566557065"
+
+
+def send(message_id: str, *, chat: str = BOB) -> Send:
+    return Send(chat, chat == GROUP, message_id, 1_566_970_629, b"12345678", b"{}")
+
+
+def line_of(*message_ids: str) -> tuple[Answers, Output]:
+    out = Output()
+    answers = Answers(NUMBER, out)
+    for message_id in message_ids:
+        answers.take(send(message_id), ALICE)
+    return answers, out
+
+
+def popped(answers: Answers) -> list[str]:
+    """Return the ids of the answers that may be written now."""
+    found = []
+    while pending := answers.pop_answered():
+        found.append(pending.message_id)
+    return found
+
+
+def test_a_send_goes_to_the_worker_of_its_chat_again_and_again_until_it_is_confirmed() -> None:
+    out = Output()
+    answers = Answers(NUMBER, out)
+
+    answers.take(send("1"), ALICE)
+    answers.take(send("2", chat=GROUP), ALICE)
+
+    one, two = out.envelopes
+    assert isinstance(one.content, SendToUser)
+    assert isinstance(two.content, SendToGroup)
+    assert (one.slot, two.slot) == (slot_of(BOB), slot_of(GROUP))
+    assert (one.content.request, two.content.request) == (FIRST, FIRST + 1)
+    assert one.durable
+    assert two.durable
+
+
+@given(st.permutations(range(6)))
+def test_2_3_4_answers_come_in_the_order_of_the_sends(order: list[int]) -> None:
+    answers, _ = line_of(*"012345")
+    seen: list[str] = []
+
+    for index in order:
+        assert answers.stored(FIRST + index, ALICE, 1)
+        seen += popped(answers)
+
+    assert seen == list("012345")
+    assert not answers
+
+
+def test_r23_a_refused_message_is_answered_in_its_turn() -> None:
+    answers, out = line_of("1")
+    refusal = Refusal(400, "no", tag="action", message_id="2")
+
+    answers.take(refusal, ALICE)
+    assert out.frames == []
+    answers.stored(FIRST, ALICE, 1)
+    assert popped(answers) == ["1", ""]
+
+    answers.take(refusal, ALICE)
+    assert json.loads(out.frames[0])[1]["id"] == "2"
+
+
+def test_a_receipt_waits_for_the_ack_1_of_its_message() -> None:
+    answers, _ = line_of("1", "2")
+    receipt = Entry(9, "2", b"[]")
+
+    assert answers.stash(receipt)
+    assert not answers.stash(Entry(10, "3", b"[]"))
+    assert not answers.stash(Entry(11, "", b"[]"))
+    assert answers.first_stashed(100) == 9
+
+    answers.stored(FIRST + 1, ALICE, 1)
+    assert answers.pop_answered() is None
+    answers.stored(FIRST, ALICE, 1)
+    assert answers.pop_answered() is not None
+    pending = answers.pop_answered()
+    assert pending is not None
+    assert pending.receipts == [receipt]
+    assert answers.first_stashed(100) == 100
+
+
+def test_i7_a_line_that_was_full_is_not_until_half_of_it_is_answered() -> None:
+    answers, _ = line_of(*map(str, range(MAX_PENDING_SENDS)))
+    assert answers.is_full
+
+    for index in range(MAX_PENDING_SENDS // 2 - 1):
+        answers.stored(FIRST + index, ALICE, 1)
+    popped(answers)
+    assert not answers.ease()
+    answers.stored(FIRST + MAX_PENDING_SENDS // 2 - 1, ALICE, 1)
+    popped(answers)
+
+    assert answers.ease()
+    assert not answers.is_full
+    assert not answers.ease()
+
+
+def test_an_answer_to_what_is_not_in_the_line_means_nothing() -> None:
+    answers, _ = line_of("1")
+
+    assert not answers.stored(FIRST + 5, ALICE, 1)
+    assert not answers.refused(FIRST - 1, 404, "unknown group")
