@@ -1,12 +1,14 @@
-"""The shape of the code: which part may import which, what is pure, what is banned.
+"""The shape of the code: which room may import which, what is pure, how large a class may be.
 
-Imports for type checking count like any other, but may go in circles within one package.
+Arrows point one way between rooms, and between the files of one: no circle, however it is hidden.
 """
 
 import ast
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatch
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,8 +80,16 @@ PURE = (
     "relay.client.transcript",
     "relay.client.typed",
     "relay.client.wire",
-    "relay.front.session",
+    "relay.front.answers",
+    "relay.front.backlog",
+    "relay.front.deadlines",
+    "relay.front.deliveries",
+    "relay.front.limits",
+    "relay.front.login",
+    "relay.front.output",
+    "relay.front.pace",
     "relay.front.pinger",
+    "relay.front.session",
     "relay.front.wheel",
     "relay.front.wire",
     "relay.process.control",
@@ -125,6 +135,13 @@ BANNED_MODULES = frozenset(["cloudpickle", "dill", "marshal", "pickle", "shelve"
 BANNED_NAMES = frozenset(["eval", "exec", "compile", "__import__"])
 # pyzmq's pyobj methods are pickle.
 BANNED_ATTRIBUTES = frozenset(["send_pyobj", "recv_pyobj"])
+
+
+# Beyond these a class says in its docstring why it has so many.
+MOST_FIELDS = 15
+MOST_METHODS = 25
+REASON_FOR_FIELDS = re.compile(r"(?i)over (15|fifteen) fields")
+REASON_FOR_METHODS = re.compile(r"(?i)over (25|twenty-five) methods")
 
 
 class Import(NamedTuple):
@@ -214,9 +231,87 @@ def banned_things(source: str, importer: str) -> list[str]:
     return found
 
 
+def circles_in(graph: Mapping[str, set[str]]) -> list[list[str]]:
+    """Return the modules that import each other, directly or by way of others, a list a circle."""
+    sorter = TopologicalSorter({node: targets & graph.keys() for node, targets in graph.items()})
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        return [error.args[1]]
+    return []
+
+
+def modules_imported(sources: Mapping[str, str]) -> dict[str, set[str]]:
+    """Return what each module imports; a package stands for its `__init__`."""
+    return {
+        module: {each.imported for each in imports_in(source, module)} - {module}
+        for module, source in sources.items()
+    }
+
+
+def hidden_imports(source: str, importer: str) -> list[str]:
+    """Return the imports that only a type checker would see."""
+    return [
+        f"{importer} line {node.lineno} hides imports under TYPE_CHECKING"
+        for node in ast.walk(parsed(source))
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
+    ]
+
+
+def crowded_classes(source: str, importer: str) -> list[str]:
+    """Return the classes with too many fields or methods and no reason for it."""
+    found = []
+    for node in ast.walk(parsed(source)):
+        if not isinstance(node, ast.ClassDef):
+            continue
+        methods = [
+            each for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
+        ]
+        doc = ast.get_docstring(node) or ""
+        if len(methods) > MOST_METHODS and not REASON_FOR_METHODS.search(doc):
+            found.append(f"{importer}.{node.name} has {len(methods)} methods")
+        fields = fields_of(node)
+        if len(fields) > MOST_FIELDS and not REASON_FOR_FIELDS.search(doc):
+            found.append(f"{importer}.{node.name} has {len(fields)} fields: {sorted(fields)}")
+    return found
+
+
+def fields_of(node: ast.ClassDef) -> set[str]:
+    """Return the names that the class declares, or its methods set on `self`."""
+    fields = {
+        each.target.id
+        for each in node.body
+        if isinstance(each, ast.AnnAssign) and isinstance(each.target, ast.Name)
+    }
+    for each in ast.walk(node):
+        targets = each.targets if isinstance(each, ast.Assign) else [getattr(each, "target", None)]
+        for target in targets if isinstance(each, ast.Assign | ast.AnnAssign) else []:
+            for name in ast.walk(target) if target is not None else []:
+                match name:
+                    case ast.Attribute(value=ast.Name(id="self"), attr=attr, ctx=ast.Store()):
+                        fields.add(attr)
+    return fields
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=module_of)
 def test_imports_point_one_way(path: Path) -> None:
     assert wrong_arrows(path.read_text(), module_of(path)) == []
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    sources = {module_of(path): path.read_text() for path in SOURCES}
+
+    assert circles_in(modules_imported(sources)) == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_nothing_is_hidden_from_the_running_program(path: Path) -> None:
+    assert hidden_imports(path.read_text(), module_of(path)) == []
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_of)
+def test_no_class_is_crowded_without_a_reason(path: Path) -> None:
+    assert crowded_classes(path.read_text(), module_of(path)) == []
 
 
 def pure_sources() -> list[Path]:
@@ -270,6 +365,38 @@ def test_nothing_is_unpickled_evaluated_or_given_to_a_shell(path: Path) -> None:
 )
 def test_a_wrong_arrow_would_be_found(importer: str, source: str) -> None:
     assert wrong_arrows(source, importer)
+
+
+def test_a_circle_would_be_found() -> None:
+    sources = {
+        "relay.front.session": "from relay.front.connection import Connection",
+        "relay.front.connection": "def f():\n    from relay.front.hub import Hub",
+        "relay.front.hub": "import relay.front.session",
+    }
+
+    assert circles_in(modules_imported(sources))
+    del sources["relay.front.hub"]
+    assert circles_in(modules_imported(sources)) == []
+
+
+def test_a_hidden_import_would_be_found() -> None:
+    for test in ("TYPE_CHECKING", "typing.TYPE_CHECKING", "not TYPE_CHECKING"):
+        assert hidden_imports(f"if {test}:\n    import relay", "relay.bus.link")
+    assert hidden_imports("if True:\n    import relay", "relay.bus.link") == []
+
+
+def test_a_crowded_class_would_be_found() -> None:
+    methods = "".join(f"    def m{n}(self): self.f{n % 3} = 1\n" for n in range(MOST_METHODS + 1))
+    fields = "".join(f"    f{n}: int\n" for n in range(MOST_FIELDS + 1))
+    set_late = "    def go(self):\n" + "".join(
+        f"        self.g{n}, self.h = 1, 2\n" for n in range(MOST_FIELDS)
+    )
+
+    for body in (methods, fields, set_late):
+        assert crowded_classes(f"class Many:\n{body}", "workers.shard")
+    doc = '    """Over 25 methods, because a library calls most of them."""\n'
+    assert crowded_classes(f"class Many:\n{doc}{methods}", "workers.shard") == []
+    assert crowded_classes(f"class Many:\n{doc}{fields}", "workers.shard")
 
 
 def test_a_right_arrow_is_not_one() -> None:

@@ -13,7 +13,7 @@ from relay.front.links import Links, WorkerLink
 from relay.front.output import Hold, Note
 from relay.front.session import Session
 from relay.front.wheel import TimerWheel
-from relay.front.wire import text_frame
+from relay.front.wire import SharedFrame
 from relay.protocol.codec import Codec
 from relay.settings.tables import Settings
 
@@ -92,7 +92,7 @@ class Hub:
         self.counters: Counter[str] = Counter()
         self.clients: dict[int, Client] = {}  # by session number
         self._last_number = 0
-        self._last_frame = self._last_framed = b""
+        self.framed = SharedFrame().framed
         self._waiting: dict[int, set[Client]] = {}  # for room on a worker's link
         self.empty = asyncio.Event()  # nobody is connected
         self.empty.set()
@@ -128,12 +128,6 @@ class Hub:
             waiting.discard(client)
         if not self.clients:
             self.empty.set()
-
-    def framed(self, frame: bytes) -> bytes:
-        """Return `frame` as a WebSocket text frame; one for many clients is made once."""
-        if frame is not self._last_frame:
-            self._last_frame, self._last_framed = frame, text_frame(frame)
-        return self._last_framed
 
     def next_turn(self, client: Client) -> None:
         """Have `client` read on in the next loop turn."""

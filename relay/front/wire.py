@@ -37,6 +37,21 @@ def text_frame(payload: bytes) -> bytes:
     return _LONG(_FINAL_TEXT, 127, length) + payload
 
 
+class SharedFrame:
+    """Makes text frames, one for many clients only once."""
+
+    __slots__ = ("_frame", "_payload")
+
+    def __init__(self) -> None:
+        self._payload = self._frame = b""
+
+    def framed(self, payload: bytes) -> bytes:
+        """Return `payload` as a text frame; the same object again costs nothing."""
+        if payload is not self._payload:
+            self._payload, self._frame = payload, text_frame(payload)
+        return self._frame
+
+
 class Other(NamedTuple):
     """Bytes that are for the library: a frame that is no whole text, or all that is left."""
 

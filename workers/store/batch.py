@@ -15,7 +15,7 @@ from workers.store.tree import Tree
 class Batch:
     """Changes that belong together: everything read in it sees them. Commit or abort it once.
 
-    It has many methods, a few for each tree, because one object for each family of trees would cost
+    Over 25 methods, a few for each tree: one object for each family of trees would cost
     every message some look-ups more. None of them does more than its tree.
     """
 

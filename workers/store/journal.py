@@ -118,7 +118,7 @@ def replay(
 class Journal:
     """The two files of one store, and the passes over them.
 
-    It has many fields because both are one state: a pass makes good what a file has, and which file
+    Over 15 fields, because both are one state: a pass makes good what a file has, and which file
     is written, and when the next pass begins, follows from how far the last one got.
     """
 
