@@ -5,11 +5,12 @@ A receipt that comes before the ack 1 of its message waits here too, and goes be
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from relay.bus.envelopes import Entry, SendToGroup, SendToUser
 from relay.errors import Refusal
-from relay.front.output import Envelope, Output
+from relay.front.output import Output
 from relay.protocol import frames
 from relay.protocol.slots import slot_of
 from relay.protocol.stanza import Send
@@ -75,7 +76,7 @@ class Answers:
             element.digest,
             element.frame,
         )
-        self._out.envelopes.append(Envelope(slot_of(chat), send, True))
+        self._out.envelopes.append((slot_of(chat), send, True))
 
     def _await(self, pending: Pending) -> int:
         self._request += 1
@@ -118,22 +119,24 @@ class Answers:
         )
         return True
 
-    def pop_answered(self) -> Pending | None:
-        """Remove and return the oldest send if it is answered; its receipts wait no longer."""
-        pending = self._line.get(self._answered + 1)
-        if pending is None or pending.answer is None:
-            return None
-        self._answered += 1
-        del self._line[self._answered]
-        if self._by_id.get(pending.message_id) is pending:
-            del self._by_id[pending.message_id]
-        for entry in pending.receipts:
-            self._stashed.pop(entry.seq, None)
-        return pending
+    def settle(self, write: Callable[[Entry], None]) -> bool:
+        """Write the answers that are complete from the oldest send on, receipts by `write`.
 
-    def ease(self) -> bool:
-        """Tell whether the line was full, and is now short enough for more."""
-        if self.is_full and len(self._line) <= MAX_PENDING_SENDS // 2:
+        Return whether the line was full and is now short enough for more.
+        """
+        line = self._line
+        while pending := line.get(self._answered + 1):
+            if pending.answer is None:
+                break
+            self._answered += 1
+            self._out.frames.append(pending.answer)
+            del line[self._answered]
+            if self._by_id.get(pending.message_id) is pending:
+                del self._by_id[pending.message_id]
+            for entry in pending.receipts:
+                self._stashed.pop(entry.seq, None)
+                write(entry)
+        if self.is_full and len(line) <= MAX_PENDING_SENDS // 2:
             self.is_full = False
             return True
         return False
@@ -147,10 +150,6 @@ class Answers:
         if entry.seq:
             self._stashed[entry.seq] = None
         return True
-
-    def knows(self, message_id: str) -> bool:
-        """Tell whether a message of that id is in the line."""
-        return message_id in self._by_id
 
     def first_stashed(self, default: int) -> int:
         """Return the lowest seq of the receipts that wait, or `default`."""

@@ -13,9 +13,9 @@ _OVERHEAD: Final = 64  # of a frame in memory, so that tiny ones count
 
 
 class Backlog:
-    """The frames in order, and why the client is not read meanwhile."""
+    """The frames in order; too many of them hold the reading."""
 
-    __slots__ = ("_frames", "_out", "_size", "came_ms", "hold")
+    __slots__ = ("_frames", "_out", "_size", "came_ms")
 
     def __init__(self, out: Output) -> None:
         self._out = out
@@ -23,7 +23,6 @@ class Backlog:
         self._frames: deque[bytes] | None = None
         self._size = 0
         self.came_ms = 0  # when the last frame did
-        self.hold = Hold(0)
 
     def __bool__(self) -> bool:
         return bool(self._frames)
@@ -38,7 +37,7 @@ class Backlog:
         # Until then it is read, so that its pings and pongs are. At a login reading is on hold
         # already.
         if self._size >= MAX_HELD_BYTES:
-            self.add_hold(Hold.PENDING)
+            self._out.add_hold(Hold.PENDING)
 
     def pop(self) -> bytes:
         """Remove and return the oldest frame; there is one."""
@@ -50,18 +49,7 @@ class Backlog:
     def ease(self) -> None:
         """Let the client be read again where little is left."""
         if self._size <= MAX_HELD_BYTES // 2:
-            self.drop_hold(Hold.PENDING)
-
-    def add_hold(self, why: Hold) -> None:
-        """Have the client not read for now."""
-        self.hold |= why
-        self._out.has_news = True
-
-    def drop_hold(self, why: Hold) -> None:
-        """Have the client read again, as far as that goes."""
-        if self.hold & why:
-            self.hold &= ~why
-            self._out.has_news = True
+            self._out.drop_hold(Hold.PENDING)
 
     def clear(self) -> None:
         """Forget all frames."""

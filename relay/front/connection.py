@@ -135,7 +135,7 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Close when the client has; what it does not take by then is cut off."""
-        self._flush()
+        self.flush()
         self._ws.end()
         if self.session.is_read:
             self._lose()
@@ -260,18 +260,21 @@ class Connection(asyncio.Protocol):
                 if link.is_full:
                     self._hub.wait_for_room(self, link)
             out.envelopes.clear()
+        if out.receipts:
+            self._plan_ping(out)
         if out.has_news:
             self._take_news(out)
 
+    def _plan_ping(self, out: Output) -> None:
+        """Ping behind the receipts that were written, so that the pong confirms them (R7)."""
+        receipts, out.receipts = out.receipts, 0
+        if self._pinger is not None and self._pinger.receipts_written(receipts):
+            self._pinger.ping_soon(self._hub.clock_ms())
+            self._reschedule()
+
     def _take_news(self, out: Output) -> None:
         out.has_news = False
-        self._hold(self.session.hold, of=_SESSION_HOLDS)
-        if out.receipts:
-            # Their ping must go behind them, so that its pong confirms them.
-            receipts, out.receipts = out.receipts, 0
-            if self._pinger is not None and self._pinger.receipts_written(receipts):
-                self._pinger.ping_soon(self._hub.clock_ms())
-                self._reschedule()
+        self._hold(out.hold, of=_SESSION_HOLDS)
         if out.strays:
             self._hub.counters["stray_receipts_dropped"] += out.strays
             out.strays = 0
@@ -330,10 +333,6 @@ class Connection(asyncio.Protocol):
 
     def flush(self) -> None:
         """Hand what was written to the kernel in one write."""
-        self._writing.flushes()
-        self._flush()
-
-    def _flush(self) -> None:
         if not self._writing.flush():
             return
         self._written = self.session.deliveries.cursor

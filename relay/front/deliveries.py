@@ -10,7 +10,7 @@ from relay.bus.envelopes import Confirmed, Entry, Page, Pause, Ready
 from relay.front import pace
 from relay.front.answers import Answers
 from relay.front.login import Login, Stage
-from relay.front.output import Envelope, Output
+from relay.front.output import Output
 from relay.front.pace import TAKES_LIVE, Pace
 from relay.protocol.queueframe import QueuePacker
 
@@ -114,9 +114,11 @@ class Deliveries:
         if seq:
             self.cursor = seq
         if receipt_for:
-            self.write(Entry(seq, receipt_for, frame))
-        else:
-            self._out.frames.append(frame)
+            if self._answers and self._answers.stash(Entry(seq, receipt_for, frame)):
+                return
+            if seq:
+                self._note_receipt(seq)
+        self._out.frames.append(frame)
 
     def write(self, entry: Entry) -> None:
         """Write an entry, a receipt behind the ack 1 of its message."""
@@ -146,7 +148,6 @@ class Deliveries:
         if seq > self._receipts:
             self._receipts = seq
         self._out.receipts += 1
-        self._out.has_news = True
 
     # -------------------------------------------------------------------------- to the worker
 
@@ -176,4 +177,4 @@ class Deliveries:
             self._ask(Ready(self._number, self.cursor, self._pages))
 
     def _ask(self, content: Confirmed | Pause | Ready, *, durable: bool = False) -> None:
-        self._out.envelopes.append(Envelope(self._login.slot, content, durable))
+        self._out.envelopes.append((self._login.slot, content, durable))

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from typing import Final, assert_never
 
 from relay.bus.envelopes import LIVE, LOGIN, QUEUE, CloseSession, OpenSession
-from relay.front.output import Closed, Envelope, Opened, Output
+from relay.front.output import Closed, Opened, Output
 from relay.protocol import frames
 from relay.protocol.slots import slot_of
 from relay.protocol.stanza import Auth
@@ -164,7 +164,7 @@ class Login:
         self.stage = Stage.ENDED
 
     def _send(self, content: OpenSession | CloseSession) -> None:
-        self._out.envelopes.append(Envelope(self.slot, content, False))
+        self._out.envelopes.append((self.slot, content, False))
 
     def _go(self, event: Event) -> None:
         self.stage = TRANSITIONS[self.stage, event]

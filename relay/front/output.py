@@ -19,12 +19,9 @@ class Hold(enum.Flag):
     DRAIN = enum.auto()  # the front is about to stop
 
 
-class Envelope(NamedTuple):
-    """An envelope for the worker of `slot`; again for the next one if it is `durable`."""
-
-    slot: int
-    content: ToWorker
-    durable: bool
+# An envelope for the worker of a slot, and whether the next one is to get it again, if need be. A
+# plain tuple, because there is one a message.
+Envelope = tuple[int, ToWorker, bool]
 
 
 class Closing(NamedTuple):
@@ -53,22 +50,43 @@ Note = ExtensionRequest | Opened | Closed
 class Output:
     """Lists that a session's machines fill, each in order, and the connection empties."""
 
-    __slots__ = ("closing", "envelopes", "frames", "has_news", "notes", "receipts", "strays")
+    __slots__ = (
+        "closing",
+        "envelopes",
+        "frames",
+        "has_news",
+        "hold",
+        "notes",
+        "receipts",
+        "strays",
+    )
 
     def __init__(self) -> None:
         self.frames: list[bytes] = []  # texts for the client
         self.envelopes: list[Envelope] = []
-        # Whether any of the following has something: looked at once, because they seldom have.
+        self.receipts = 0  # written since the connection looked: each needs a ping behind it
+        # Whether any of the following has changed: looked at once, because they seldom do.
         self.has_news = False
+        self.hold = Hold(0)  # why the client is not to be read, as far as the session knows
         self.notes: list[Note] = []
         self.closing: Closing | None = None
-        self.receipts = 0  # written since the connection looked: each needs a ping behind it
         self.strays = 0  # receipts that were for a living session only, and were dropped
 
     def note(self, note: Note) -> None:
         """Have the extensions see something."""
         self.notes.append(note)
         self.has_news = True
+
+    def add_hold(self, why: Hold) -> None:
+        """Have the client not read for now."""
+        self.hold |= why
+        self.has_news = True
+
+    def drop_hold(self, why: Hold) -> None:
+        """Have the client read again, as far as that goes."""
+        if self.hold & why:
+            self.hold &= ~why
+            self.has_news = True
 
     def close(self, code: int, reason: str) -> None:
         """Close the connection, behind all frames."""

@@ -10,18 +10,13 @@ from relay.front.output import Hold
 class Reading:
     """The reading side of one transport, which it pauses and resumes."""
 
-    __slots__ = ("_awaits_close", "_rests", "_transport", "holds")
+    __slots__ = ("_awaits_close", "_transport", "holds", "rests")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self.holds = Hold(0)
-        self._rests = False  # until the next loop turn
+        self.rests = False  # others have their turn first
         self._awaits_close = False  # whatever holds, only the client's close is awaited now
-
-    @property
-    def rests(self) -> bool:
-        """Whether others have their turn first."""
-        return self._rests
 
     def hold(self, holds: Hold, *, of: Hold) -> bool:
         """Let those of the reasons `of` that are in `holds` hold, and the others of them not.
@@ -32,22 +27,22 @@ class Reading:
         if bool(before) is bool(self.holds) or self._awaits_close or self._transport.is_closing():
             return False
         if self.holds:
-            if not self._rests:
+            if not self.rests:
                 self._transport.pause_reading()
             return False
-        if not self._rests:
+        if not self.rests:
             self._transport.resume_reading()
         return True
 
     def rest(self) -> None:
         """Read no more until `rested`."""
-        self._rests = True
+        self.rests = True
         if not self._transport.is_closing():
             self._transport.pause_reading()
 
     def rested(self) -> None:
         """Read on, unless something holds."""
-        self._rests = False
+        self.rests = False
         if (not self.holds or self._awaits_close) and not self._transport.is_closing():
             self._transport.resume_reading()
 
@@ -55,5 +50,5 @@ class Reading:
         """Read whatever holds, because the client's close comes behind what it sends."""
         self._awaits_close = True
         self.holds = Hold(0)
-        if not self._rests and not self._transport.is_closing():
+        if not self.rests and not self._transport.is_closing():
             self._transport.resume_reading()

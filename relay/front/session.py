@@ -21,7 +21,7 @@ from relay.front.backlog import Backlog
 from relay.front.deliveries import Deliveries
 from relay.front.limits import Limits
 from relay.front.login import Login, Stage
-from relay.front.output import Envelope, Hold, Output
+from relay.front.output import Hold, Output
 from relay.protocol import closecodes, frames
 from relay.protocol.codec import Codec
 from relay.protocol.stanza import Ack, Action, Auth, ExtensionRequest, InvalidAuth
@@ -71,11 +71,6 @@ class Session:
     def is_read(self) -> bool:
         """Whether the session takes frames from its client."""
         return self.login.stage is not Stage.ENDED
-
-    @property
-    def hold(self) -> Hold:
-        """Why the client is not to be read, as far as the session knows."""
-        return self._backlog.hold
 
     # ------------------------------------------------------------------------ from the client
 
@@ -179,7 +174,7 @@ class Session:
 
     def _log_in(self, auth: Auth, now_ms: int) -> None:
         if self.login.ask(auth, now_ms):
-            self._backlog.add_hold(Hold.LOGIN)
+            self.out.add_hold(Hold.LOGIN)
         else:
             self._fail_auth(405, "this connection is logged in as another user")
 
@@ -230,7 +225,7 @@ class Session:
             self.receive(backlog.pop(), now_ms=now_ms)
         backlog.ease()
         if (not backlog or answers.is_full) and login.is_settled:
-            backlog.drop_hold(Hold.LOGIN)
+            self.out.drop_hold(Hold.LOGIN)
 
     # ------------------------------------------------------------------------ from the worker
 
@@ -262,12 +257,7 @@ class Session:
         """Write the answers that are complete from the oldest send on (2.3.4)."""
         if self.login.stage is Stage.QUEUE:
             return  # they come behind the last `q` (2.2.2)
-        while pending := self.answers.pop_answered():
-            assert pending.answer is not None
-            self.out.frames.append(pending.answer)
-            for entry in pending.receipts:
-                self.deliveries.write(entry)
-        if self.answers.ease():
+        if self.answers.settle(self.deliveries.write):
             self.go_on(self._backlog.came_ms)
 
     def _acked(self, ack: Ack) -> None:
@@ -281,4 +271,4 @@ class Session:
             ack.chat_is_group,
             -1 if ack.time_s is None else ack.time_s,
         )
-        self.out.envelopes.append(Envelope(self.login.slot, acked, True))
+        self.out.envelopes.append((self.login.slot, acked, True))

@@ -11,7 +11,7 @@ from relay.front.flusher import Flusher, Writer
 class Writing:
     """The writing side of one transport; its `owner` is flushed when the flusher says."""
 
-    __slots__ = ("_flusher", "_framed", "_has_ended", "_is_dirty", "_out", "_owner", "_transport")
+    __slots__ = ("_flusher", "_framed", "_is_dirty", "_out", "_owner", "_transport", "has_ended")
 
     def __init__(
         self,
@@ -27,12 +27,7 @@ class Writing:
         self._framed = framed
         self._out: list[bytes] = []
         self._is_dirty = False  # it will be flushed
-        self._has_ended = False
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether the stream has ended: nothing can be sent any more."""
-        return self._has_ended
+        self.has_ended = False  # nothing can be sent any more
 
     @property
     def waiting_bytes(self) -> int:
@@ -41,9 +36,7 @@ class Writing:
 
     def texts(self, texts: list[bytes]) -> None:
         """Send these, and empty the list."""
-        framed = self._framed
-        for text in texts:
-            self._out.append(framed(text))
+        self._out += map(self._framed, texts)
         texts.clear()
         if not self._is_dirty:
             self._is_dirty = True
@@ -73,20 +66,17 @@ class Writing:
         away the close frame with our reset.
         """
         self.flush()
-        if not self._transport.is_closing() and not self._has_ended:
+        if not self._transport.is_closing() and not self.has_ended:
             self._transport.write_eof()
-        self._has_ended = True
-
-    def flushes(self) -> None:
-        """Note that the flusher's call has come."""
-        self._is_dirty = False
+        self.has_ended = True
 
     def flush(self) -> bool:
         """Hand what was written to the kernel in one write; return whether there was something."""
+        self._is_dirty = False
         if not self._out:
             return False
         out, self._out = self._out, []
-        if self._has_ended or self._transport.is_closing():
+        if self.has_ended or self._transport.is_closing():
             return False
         self._transport.write(out[0] if len(out) == 1 else b"".join(out))
         return True
