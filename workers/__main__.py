@@ -2,13 +2,15 @@
 
 import sys
 
+from relay.extensions.registry import load
 from relay.process.place import Place, run
 from workers.loop import Worker
 
 
 def main(place: Place) -> None:
     """Serve one shard until told to stop."""
-    Worker(place).run()
+    extensions = load(tuple(getattr(place.settings.server, "extensions", ())))
+    Worker(place, extensions).run()
 
 
 if __name__ == "__main__":

@@ -77,7 +77,7 @@ def events_until_all_are_told(run_dir: Path, monkeypatch: pytest.MonkeyPatch) ->
     sockets = [bind_router(context, peer_endpoint)]
 
     def send(identity: str, *items: ToWorker) -> None:
-        sockets.append(connect_dealer(context, worker._endpoint, identity=identity))
+        sockets.append(connect_dealer(context, worker._links.endpoint, identity=identity))
         sockets[-1].send(envelopes.encode(WorkerBatch(INCARNATION, 1, 0, 1, list(items))))
 
     try:

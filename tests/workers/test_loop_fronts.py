@@ -10,7 +10,7 @@ import pytest
 
 from relay.bus.envelopes import LOGIN, OpenSession, Refused, SendToUser, SessionRefused
 from tests.integration.harness import poll_for
-from workers.shard import shard
+from workers.shard import logins
 
 from .loop_harness import INCARNATION, RunningWorker
 
@@ -53,7 +53,7 @@ def test_a_front_that_died_before_its_first_word_is_not_listened_to(worker: Runn
 def test_all_sessions_of_a_lost_front_end_in_time(
     worker: RunningWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard, "MAX_ENDED", 1)
+    monkeypatch.setattr(logins, "MAX_ENDED", 1)
     dying = worker.connect("front-0-4")
     worker.list_fronts("front-0-4")
     for number in (1, 2, 3):
@@ -61,7 +61,7 @@ def test_all_sessions_of_a_lost_front_end_in_time(
 
     worker.list_fronts()
 
-    poll_for("the end of its sessions", lambda: not len(worker.worker._shard.sessions))
+    poll_for("the end of its sessions", lambda: not len(worker.worker._shard.readers))
 
 
 def test_a_front_that_is_not_listed_yet_is_listened_to(worker: RunningWorker) -> None:
@@ -90,4 +90,4 @@ def test_i8_a_batch_for_another_incarnation_is_refused_counted_and_answered(
 
     worker.incarnation = INCARNATION
     assert worker.log_in(front, 2)
-    assert worker.worker._shard.counters["stale_batches_refused"] == 1
+    assert worker.worker._counters["stale_batches_refused"] == 1

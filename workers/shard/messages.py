@@ -63,9 +63,17 @@ def find_only_author(batch: Batch, message_id: str, recipient: str) -> Message |
     return only
 
 
-def add(batch: Batch, key: bytes, *, seq: int, time_s: int, digest: bytes = NO_DIGEST) -> None:
+def add(
+    batch: Batch,
+    key: bytes,
+    *,
+    seq: int,
+    time_s: int,
+    digest: bytes = NO_DIGEST,
+    level: int = LEVEL_STORED,
+) -> None:
     """Remember the message of the key `key`, which is stored with this batch."""
-    batch.add_message(key, _pack(seq, time_s, LEVEL_STORED, digest))
+    batch.add_message(key, _pack(seq, time_s, level, digest))
 
 
 def raise_level(batch: Batch, message: Message, level: int) -> None:

@@ -51,7 +51,7 @@ from relay.disk.layout import (
 )
 from relay.errors import BootError, DiskError, StoreDamaged
 from relay.process.exitcodes import CANNOT_BOOT
-from relay.protocol.slots import shard_ranges, slot_of
+from relay.protocol.slots import ShardMap, shard_ranges, slot_of
 from relay.settings.tables import Settings
 from workers.shard import mailbox, outbox
 from workers.shard.shard import Shard
@@ -480,7 +480,8 @@ class _Shards:
                 max_map_bytes=self._map_bytes,
                 mark=Mark(self._layout.generation, self._layout.workers, worker),
             )
-            self._open[worker] = store, Shard(worker, self._ranges, self._settings)
+            shards = ShardMap(self._layout.workers)
+            self._open[worker] = store, Shard(worker, shards, self._settings)
         store, shard = self._open[worker]
         if worker not in self._batches:
             self._batches[worker] = store.begin()

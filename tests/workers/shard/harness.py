@@ -25,6 +25,7 @@ from relay.bus.envelopes import (
     QUEUE,
     Acked,
     Applied,
+    Ask,
     CloseSession,
     Confirmed,
     Deliver,
@@ -46,12 +47,13 @@ from relay.bus.envelopes import (
     ToWorker,
 )
 from relay.disk.groupfile import Group
-from relay.protocol.slots import shard_ranges, slot_of
+from relay.extensions.registry import Registry
+from relay.protocol.slots import ShardMap, shard_ranges, slot_of
 from relay.settings.tables import Settings, StoreSettings
 from workers.shard.effects import Effects, Identity
 from workers.shard.mailbox import receipt_frame
 from workers.shard.readers import State
-from workers.shard.shard import Shard
+from workers.shard.shard import NO_EXTENSIONS, Shard
 from workers.store.batch import Batch
 from workers.store.keys import box_of, receipt_key, unpack_seq
 from workers.store.store import Store
@@ -177,6 +179,7 @@ class ShardHarness:
         workers: int,
         settings: Settings,
         groups: Mapping[str, Group],
+        registry: Registry = NO_EXTENSIONS,
     ) -> None:
         self.directory = directory
         self.index = index
@@ -185,6 +188,8 @@ class ShardHarness:
         self.is_up = False
         self._workers = workers
         self._settings = settings
+        self._registry = registry
+        self.refusal = ""  # why its shard is told that no send can be stored
         # Users whose session ended with an incarnation: nothing has counted their mailbox since.
         self._uncounted: set[str] = set()
         self.start()
@@ -199,13 +204,15 @@ class ShardHarness:
             map_bytes=store.map_bytes,
             max_map_bytes=store.max_map_bytes,
         )
-        self.shard = Shard(self.index, shard_ranges(self._workers), self._settings)
+        self.shard = Shard(
+            self.index, ShardMap(self._workers), self._settings, registry=self._registry
+        )
         self.shard.provision(self.groups)
         self.is_up = True
 
     def stop(self) -> None:
         """End the incarnation as SIGKILL does; only what was committed is left of it."""
-        self._uncounted |= {session.user for session in self.shard.sessions}
+        self._uncounted |= {session.user for session in self.shard.readers}
         self.store._journal.close()
         self.store._env.close()
         os.close(self.store._lock_file)
@@ -220,10 +227,10 @@ class ShardHarness:
         self, decide: Callable[[Shard], object], *, now_ms: int, commit: bool = True
     ) -> Effects:
         """Run one batch; with `commit=False` everything of it is lost with the incarnation."""
-        present = {session.user for session in self.shard.sessions}
+        present = {session.user for session in self.shard.readers}
         batch = self.store.begin()
         try:
-            self.shard.begin(batch, now_ms=now_ms)
+            self.shard.begin(batch, now_ms=now_ms, refusal=self.refusal)
             decide(self.shard)
             effects = self.shard.end()
         except BaseException:
@@ -307,7 +314,7 @@ class ShardHarness:
         assert set(listed.values()) <= {1}, f"listed to expire twice: {listed.most_common(1)}"
 
         kept = self.tree("boxes")
-        present = {box_of(session.user): session for session in self.shard.sessions}
+        present = {box_of(session.user): session for session in self.shard.readers}
         for box, session in present.items():
             mailbox, cursor = session.mailbox, session.cursor
             count_ = [mailbox.messages, mailbox.size, mailbox.receipts]
@@ -363,6 +370,7 @@ class ClusterHarness:
         workers: int = 1,
         settings: Settings = SETTINGS,
         groups: Mapping[str, Group] | None = None,
+        registry: Registry = NO_EXTENSIONS,
     ) -> None:
         self.now_ms = NOW_S * 1000
         self.story: list[str] = []
@@ -373,7 +381,9 @@ class ClusterHarness:
         self._answers: deque[tuple[int, Identity, Applied]] = deque()
         self._cut: set[frozenset[int]] = set()
         self.shards = [
-            ShardHarness(directory / f"worker-{index}", index, workers, settings, groups or {})
+            ShardHarness(
+                directory / f"worker-{index}", index, workers, settings, groups or {}, registry
+            )
             for index in range(workers)
         ]
         for one in self.shards:
@@ -570,6 +580,8 @@ class ClusterHarness:
                 local = envelope.chat
             case Acked():
                 local = envelope.acker
+            case Ask():
+                local = envelope.user
             case CloseSession() | Pause() | Ready() | Confirmed():
                 client = self._clients[front, envelope.session]
                 local = client.user

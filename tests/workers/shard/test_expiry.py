@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-import workers.shard.shard
 from relay.bus.envelopes import Confirmed, Refused
 from tests.workers.shard.harness import (
     ALICE,
@@ -19,6 +18,7 @@ from tests.workers.shard.harness import (
     to_group,
     to_user,
 )
+from workers.shard import expiry
 from workers.shard.shard import Shard
 
 TTL_MS = RETENTION_MS = 30 * DAY_MS
@@ -138,7 +138,7 @@ def test_what_many_small_batches_brought_is_forgotten_as_fast_as_it_came(
 def test_a_sweep_forgets_a_bounded_number_of_messages(
     cluster: ClusterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers.shard.shard, "MAX_FORGOTTEN", 5)
+    monkeypatch.setattr(expiry, "MAX_FORGOTTEN", 5)
     for first in range(0, 12, 2):
         cluster.feed(*(to_user(ALICE, BOB, f"M{number}") for number in (first, first + 1)))
     cluster.now_ms += RETENTION_MS + 1
@@ -171,7 +171,7 @@ def test_a_sweep_looks_at_a_bounded_number_of_mailboxes_and_goes_on_there(
 def test_a_large_mailbox_is_swept_in_steps(
     cluster: ClusterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers.shard.shard, "MAX_SWEPT_ENTRIES", 2)
+    monkeypatch.setattr(expiry, "MAX_SWEPT_ENTRIES", 2)
     cluster.feed(*(to_user(ALICE, BOB, f"M{number}") for number in range(5)))
     cluster.now_ms += TTL_MS + 1
 

@@ -46,7 +46,7 @@ from relay.front.session import Hold, Session
 from relay.protocol.codec import Codec
 from relay.protocol.slots import SLOT_COUNT, shard_ranges, slot_of
 from tests.workers.shard.harness import NOW_S, ShardHarness, group_of, local_of, settings_with
-from workers.shard import messages, shard
+from workers.shard import logins, messages
 from workers.shard.effects import Effects, Identity
 from workers.shard.messages import Message
 from workers.shard.shard import Shard
@@ -377,7 +377,7 @@ class World(RuleBasedStateMachine):
         super().__init__()
         self.directory = Path(tempfile.mkdtemp(prefix="relay-model-"))
         self.patches = pytest.MonkeyPatch()
-        self.patches.setattr(shard, "MAX_ENDED", 1)  # so that a front's end takes several turns
+        self.patches.setattr(logins, "MAX_ENDED", 1)  # so that a front's end takes several turns
         self.now_ms = NOW_S * 1000
         self.accepted: dict[Key, Accepted] = {}
         self.delivered: defaultdict[str, set[Key]] = defaultdict(set)

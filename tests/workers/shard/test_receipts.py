@@ -39,7 +39,7 @@ from tests.workers.shard.harness import (
     to_user,
 )
 from workers.shard.mailbox import Mailbox
-from workers.shard.shard import MAX_STRAYS
+from workers.shard.strays import MAX_STRAYS
 
 A, B = 1, 2  # the sessions of Alice, who writes, and Bob
 

@@ -310,7 +310,7 @@ def test_2_3_2_a_store_without_room_refuses_new_sends_behind_every_other_check(
     small.feed(*stored)
     before = small.mail(BOB)
     for shard in small.shards:
-        shard.shard.refusal = "the disk is full"
+        shard.refusal = "the disk is full"
 
     sends = [
         to_user(ALICE, CAROL, "NEW"),

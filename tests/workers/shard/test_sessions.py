@@ -41,7 +41,7 @@ from tests.workers.shard.harness import (
     settings_with,
     to_user,
 )
-from workers.shard import shard
+from workers.shard import logins
 from workers.shard.mailbox import Mailbox
 from workers.shard.shard import Shard
 
@@ -561,12 +561,12 @@ def test_the_sessions_of_a_lost_front_end_a_few_a_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A front may have ten thousand, and others wait for the batch."""
-    monkeypatch.setattr(shard, "MAX_ENDED", 2)
+    monkeypatch.setattr(logins, "MAX_ENDED", 2)
     cluster = ClusterHarness(tmp_path)
     for number, user in enumerate((ALICE, BOB, CAROL), start=1):
         cluster.login(user, number)
     cluster.login(DAVE, 1, front=OTHER_FRONT)
-    sessions = cluster.owner(BOB).shard.sessions
+    sessions = cluster.owner(BOB).shard.readers
     were_last: list[bool] = []
 
     cluster.decide(lambda shard: were_last.append(shard.front_lost(FRONT)))
@@ -585,7 +585,7 @@ def test_a_login_takes_over_no_session_of_a_lost_front(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its turn to end has not come yet, but its user is away: receipts are merged (2.4.5)."""
-    monkeypatch.setattr(shard, "MAX_ENDED", 1)
+    monkeypatch.setattr(logins, "MAX_ENDED", 1)
     settings = settings_with(auth={"max_takeovers": 0})
     cluster = ClusterHarness(tmp_path, settings=settings)
     for number, user in enumerate((CAROL, ALICE), start=1):
@@ -600,7 +600,7 @@ def test_a_login_takes_over_no_session_of_a_lost_front(
     assert [entry.frame for entry in waited] == [receipt(ALICE, BOB, "M1", 3)]
     assert cluster.counters()["takeovers_refused"] == 0
     cluster.lose_front()
-    assert [session.front for session in cluster.owner(ALICE).shard.sessions] == [OTHER_FRONT]
+    assert [session.front for session in cluster.owner(ALICE).shard.readers] == [OTHER_FRONT]
     cluster.close()
 
 
