@@ -14,7 +14,7 @@ from functools import partial
 from hashlib import blake2b
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import pytest
@@ -665,6 +665,19 @@ class ClusterHarness:
 
     def _all_sent(self) -> list[ToFront]:
         return [item for items in self.sent.values() for item in items]
+
+
+class Clusters(Protocol):
+    """Starts one more relay, with the options of `ClusterHarness`."""
+
+    def __call__(
+        self,
+        *,
+        workers: int = 1,
+        settings: Settings = SETTINGS,
+        groups: Mapping[str, Group] | None = None,
+        registry: Registry = NO_EXTENSIONS,
+    ) -> ClusterHarness: ...
 
 
 def _handle(shard: Shard, front: Identity, items: Sequence[ToWorker]) -> None:

@@ -1,8 +1,5 @@
 """Expiry: entries past their TTL and messages past retention go, in bounded steps."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from relay.bus.envelopes import Confirmed, Refused
@@ -12,6 +9,7 @@ from tests.workers.shard.harness import (
     DAY_MS,
     HIKE,
     ClusterHarness,
+    Clusters,
     ack,
     frames_of,
     group_of,
@@ -25,10 +23,8 @@ TTL_MS = RETENTION_MS = 30 * DAY_MS
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[ClusterHarness]:
-    cluster = ClusterHarness(tmp_path, groups=group_of(HIKE, ALICE, BOB, "carol"))
-    yield cluster
-    cluster.close()
+def cluster(clusters: Clusters) -> ClusterHarness:
+    return clusters(groups=group_of(HIKE, ALICE, BOB, "carol"))
 
 
 def sweep_once(cluster: ClusterHarness, after: bytes = b"", *, max_boxes: int = 100) -> bytes:

@@ -1,8 +1,5 @@
 """What is known of messages: repeats are recognised, acks find the delivery they mean."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from msgspec.structs import replace
 
@@ -10,16 +7,6 @@ from workers.shard import messages
 from workers.shard.messages import NO_DIGEST, Message
 from workers.store.batch import Batch
 from workers.store.keys import message_key
-from workers.store.store import Store
-
-
-@pytest.fixture
-def batch(tmp_path: Path) -> Iterator[Batch]:
-    store = Store(tmp_path, durability="os", map_bytes=1 << 24, max_map_bytes=1 << 24)
-    batch = store.begin()
-    yield batch
-    batch.abort()
-    store.close()
 
 
 def add(

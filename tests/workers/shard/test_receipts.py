@@ -1,8 +1,5 @@
 """Receipts: only recipients speak, levels only rise, authors hear of it until a pong says so."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import msgspec
 import pytest
 
@@ -29,6 +26,7 @@ from tests.workers.shard.harness import (
     NOW_S,
     OTHER_FRONT,
     ClusterHarness,
+    Clusters,
     ack,
     frames_of,
     group_of,
@@ -45,19 +43,13 @@ A, B = 1, 2  # the sessions of Alice, who writes, and Bob
 
 
 @pytest.fixture(params=[1, 3], ids=["1 worker", "3 workers"])
-def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ClusterHarness]:
-    cluster = ClusterHarness(
-        tmp_path, workers=request.param, groups=group_of(HIKE, ALICE, BOB, CAROL)
-    )
-    yield cluster
-    cluster.close()
+def cluster(clusters: Clusters, request: pytest.FixtureRequest) -> ClusterHarness:
+    return clusters(workers=request.param, groups=group_of(HIKE, ALICE, BOB, CAROL))
 
 
 @pytest.fixture
-def single(tmp_path: Path) -> Iterator[ClusterHarness]:
-    cluster = ClusterHarness(tmp_path)
-    yield cluster
-    cluster.close()
+def single(clusters: Clusters) -> ClusterHarness:
+    return clusters()
 
 
 def heard(answer: list[ToFront]) -> list[bytes]:
@@ -494,18 +486,17 @@ def test_receipts_for_a_slow_author_wait_in_order(single: ClusterHarness) -> Non
     ]
 
 
-def test_receipts_beyond_the_limit_are_dropped_and_counted(tmp_path: Path) -> None:
-    cluster = ClusterHarness(tmp_path, settings=settings_with(mailbox={"max_receipts": 2}))
+def test_receipts_beyond_the_limit_are_dropped_and_counted(clusters: Clusters) -> None:
+    cluster = clusters(settings=settings_with(mailbox={"max_receipts": 2}))
     cluster.feed(*(to_user(ALICE, BOB, f"M{number}") for number in range(3)))
     cluster.feed(ack(BOB, ["M0", "M1", "M2"], author=ALICE))
 
     assert [entry.receipt_for for entry in cluster.login(ALICE, A)] == ["M0", "M1"]
     assert cluster.counters()["receipts_dropped"] == 1
-    cluster.close()
 
 
-def test_receipts_that_were_sent_make_room_for_new_ones_and_are_counted(tmp_path: Path) -> None:
-    cluster = ClusterHarness(tmp_path, settings=settings_with(mailbox={"max_receipts": 2}))
+def test_receipts_that_were_sent_make_room_for_new_ones_and_are_counted(clusters: Clusters) -> None:
+    cluster = clusters(settings=settings_with(mailbox={"max_receipts": 2}))
     cluster.feed(*(to_user(ALICE, BOB, f"M{number}") for number in range(3)))
     cluster.login(ALICE, A)
     cluster.feed(ack(BOB, ["M0", "M1"], author=ALICE))
@@ -516,15 +507,14 @@ def test_receipts_that_were_sent_make_room_for_new_ones_and_are_counted(tmp_path
 
     assert [entry.receipt_for for entry in cluster.login(ALICE, A)] == ["M2"]
     assert cluster.counters()["entries_evicted"] == 2
-    cluster.close()
 
 
 # ---------------------------------------------------------------------------- between workers
 
 
-def test_a_receipt_survives_the_death_of_either_worker(tmp_path: Path) -> None:
+def test_a_receipt_survives_the_death_of_either_worker(clusters: Clusters) -> None:
     """I1, I2: it is in the outbox when the message is out of the mailbox."""
-    cluster = ClusterHarness(tmp_path, workers=2)
+    cluster = clusters(workers=2)
     author, acker = local_of(0, workers=2), local_of(1, workers=2)
     cluster.feed(to_user(author, acker, "M1"))
 
@@ -536,12 +526,11 @@ def test_a_receipt_survives_the_death_of_either_worker(tmp_path: Path) -> None:
 
     assert [entry.receipt_for for entry in cluster.login(author, A)] == ["M1"]
     assert all(shard.tree("outbox") == {} for shard in cluster.shards)
-    cluster.close()
 
 
-def test_a_receipt_that_is_sent_again_is_stored_once(tmp_path: Path) -> None:
+def test_a_receipt_that_is_sent_again_is_stored_once(clusters: Clusters) -> None:
     """The peer's answer is lost with the connection, after the receipt was confirmed and gone."""
-    cluster = ClusterHarness(tmp_path, workers=2)
+    cluster = clusters(workers=2)
     author, acker = local_of(0, workers=2), local_of(1, workers=2)
     cluster.login(author, A)
     cluster.feed(to_user(author, acker, "M1"))
@@ -559,14 +548,13 @@ def test_a_receipt_that_is_sent_again_is_stored_once(tmp_path: Path) -> None:
     )
     assert answer == []
     assert cluster.mail(author) == []
-    cluster.close()
 
 
 def test_a_receipt_that_is_sent_again_to_the_next_incarnation_is_stored_once(
-    tmp_path: Path,
+    clusters: Clusters,
 ) -> None:
     """The author's worker dies when it has stored the receipt, before it could say so."""
-    cluster = ClusterHarness(tmp_path, workers=2)
+    cluster = clusters(workers=2)
     author, acker = local_of(0, workers=2), local_of(1, workers=2)
     cluster.login(author, A)
     cluster.feed(to_user(author, acker, "M1"))
@@ -583,11 +571,10 @@ def test_a_receipt_that_is_sent_again_to_the_next_incarnation_is_stored_once(
 
     assert len(cluster.mail(author)) == 1
     assert cluster.shards[1].tree("outbox") == {}
-    cluster.close()
 
 
-def test_receipts_to_a_worker_that_is_away_come_in_order(tmp_path: Path) -> None:
-    cluster = ClusterHarness(tmp_path, workers=2)
+def test_receipts_to_a_worker_that_is_away_come_in_order(clusters: Clusters) -> None:
+    cluster = clusters(workers=2)
     author, acker = local_of(0, workers=2), local_of(1, workers=2)
     cluster.login(author, A)
     cluster.feed(*(to_user(author, acker, f"M{number}") for number in range(5)))
@@ -598,7 +585,6 @@ def test_receipts_to_a_worker_that_is_away_come_in_order(tmp_path: Path) -> None
     answer = cluster.join(0, 1)
 
     assert heard(answer) == [receipt(author, acker, f"M{number}") for number in range(5)]
-    cluster.close()
 
 
 # ---------------------------------------------------------------------------- unknown messages
@@ -666,15 +652,12 @@ def test_an_unknown_group_ack_is_dropped_where_either_is_no_member(
     assert cluster.counters()["stray_acks_dropped"] == 1
 
 
-def test_unknown_acks_can_be_turned_off(tmp_path: Path) -> None:
-    cluster = ClusterHarness(
-        tmp_path, workers=3, settings=settings_with(acks={"relay_unknown_acks": False})
-    )
+def test_unknown_acks_can_be_turned_off(clusters: Clusters) -> None:
+    cluster = clusters(workers=3, settings=settings_with(acks={"relay_unknown_acks": False}))
     cluster.login(ALICE, A)
 
     assert cluster.feed(ack(BOB, "unknown", author=ALICE)) == []
     assert cluster.counters()["stray_acks_dropped"] == 1
-    cluster.close()
 
 
 def test_an_unknown_ack_does_not_jump_a_slow_author_s_queue(single: ClusterHarness) -> None:
@@ -684,9 +667,9 @@ def test_an_unknown_ack_does_not_jump_a_slow_author_s_queue(single: ClusterHarne
     assert single.feed(ack(BOB, "unknown", author=ALICE)) == []
 
 
-def test_an_unknown_ack_waits_for_no_worker(tmp_path: Path) -> None:
+def test_an_unknown_ack_waits_for_no_worker(clusters: Clusters) -> None:
     """Best effort: a worker on its way that is away loses it."""
-    cluster = ClusterHarness(tmp_path, workers=3)
+    cluster = clusters(workers=3)
     acker, author = local_of(0, workers=3), local_of(1, workers=3)
     cluster.login(author, A)
     cluster.kill(2)
@@ -695,7 +678,6 @@ def test_an_unknown_ack_waits_for_no_worker(tmp_path: Path) -> None:
 
     assert cluster.start(2) == []
     assert heard(cluster.feed(ack(acker, "unknown", author=author))) != []
-    cluster.close()
 
 
 def test_a_login_during_which_a_receipt_comes_gets_it_once(single: ClusterHarness) -> None:
@@ -706,13 +688,12 @@ def test_a_login_during_which_a_receipt_comes_gets_it_once(single: ClusterHarnes
     assert heard(answer) == [receipt(ALICE, BOB, "M1")]
 
 
-def test_acks_that_match_nothing_do_not_pile_up_between_workers(tmp_path: Path) -> None:
+def test_acks_that_match_nothing_do_not_pile_up_between_workers(clusters: Clusters) -> None:
     """I6: they are best effort and no credit bounds them, so a batch passes on only so many."""
-    cluster = ClusterHarness(tmp_path, workers=2)
+    cluster = clusters(workers=2)
     acker, author = local_of(0, workers=2), local_of(1, workers=2)
     ids = [f"unknown{number}" for number in range(MAX_STRAYS)]
 
     cluster.feed(*(Acked(acker, ids, 2, author, False, acker, False, -1) for _ in range(3)))
 
     assert cluster.counters()["stray_acks_dropped"] >= 2 * MAX_STRAYS
-    cluster.close()

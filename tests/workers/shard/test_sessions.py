@@ -1,8 +1,5 @@
 """Sessions: the queue up to a barrier, then live; slow readers, takeovers, lost fronts."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from relay.bus.envelopes import (
@@ -33,6 +30,7 @@ from tests.workers.shard.harness import (
     NOW_S,
     OTHER_FRONT,
     ClusterHarness,
+    Clusters,
     ack,
     frames_of,
     local_of,
@@ -50,18 +48,9 @@ LOG_IN = OpenSession(1, BOB, LOGIN, 0)
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[ClusterHarness]:
-    cluster = ClusterHarness(tmp_path)
-    yield cluster
-    cluster.close()
-
-
-@pytest.fixture
-def paged(tmp_path: Path) -> Iterator[ClusterHarness]:
+def paged(clusters: Clusters) -> ClusterHarness:
     """A relay whose pages hold one entry."""
-    cluster = ClusterHarness(tmp_path, settings=settings_with(flow={"page_bytes": 1}))
-    yield cluster
-    cluster.close()
+    return clusters(settings=settings_with(flow={"page_bytes": 1}))
 
 
 def sends_to_bob(*ids: str) -> list[SendToUser]:
@@ -153,8 +142,8 @@ def test_a_queue_that_is_acked_before_it_is_read_still_ends(paged: ClusterHarnes
     assert paged.feed(Ready(1, first, 1)) == [EMPTY_QUEUE]
 
 
-def test_a_login_to_a_worker_that_does_not_own_the_user_is_refused(tmp_path: Path) -> None:
-    cluster = ClusterHarness(tmp_path, workers=2)
+def test_a_login_to_a_worker_that_does_not_own_the_user_is_refused(clusters: Clusters) -> None:
+    cluster = clusters(workers=2)
     user = local_of(1, workers=2)
 
     def decide(shard: Shard) -> None:
@@ -164,7 +153,6 @@ def test_a_login_to_a_worker_that_does_not_own_the_user_is_refused(tmp_path: Pat
 
     assert isinstance(refused, SessionRefused)
     assert (refused.session, refused.code, refused.retry_after_s) == (1, 503, 1)
-    cluster.close()
 
 
 def test_a_repeated_login_on_one_connection_sends_everything_again(
@@ -282,9 +270,9 @@ def test_receipts_that_crossed_with_the_pause_are_not_confirmed_by_an_earlier_po
     assert frames_of([page], 1) == [receipt(BOB, ALICE, "M1")]
 
 
-def test_what_a_slow_reader_was_not_written_is_never_evicted(tmp_path: Path) -> None:
+def test_what_a_slow_reader_was_not_written_is_never_evicted(clusters: Clusters) -> None:
     """What was sent behind the pause's cursor the front has dropped (2.7)."""
-    cluster = ClusterHarness(tmp_path, settings=settings_with(mailbox={"max_entries": 3}))
+    cluster = clusters(settings=settings_with(mailbox={"max_entries": 3}))
     cluster.login(BOB, 1)
     sends = sends_to_bob("M1", "M2", "M3")
     cluster.feed(*sends)
@@ -299,14 +287,13 @@ def test_what_a_slow_reader_was_not_written_is_never_evicted(tmp_path: Path) -> 
     assert answer.code == 507
     (page,) = pages_of(cluster.feed(Ready(1, written, 1)))
     assert frames_of([page], 1) == [send.frame for send in (*sends[1:], evicting)]
-    cluster.close()
 
 
 def test_a_page_that_crosses_with_the_pause_is_evicted_only_when_it_was_written(
-    tmp_path: Path,
+    clusters: Clusters,
 ) -> None:
     settings = settings_with(mailbox={"max_entries": 2}, flow={"page_bytes": 1})
-    cluster = ClusterHarness(tmp_path, settings=settings)
+    cluster = clusters(settings=settings)
     cluster.feed(*sends_to_bob("M1", "M2"))
     (page,) = pages_of(cluster.feed(OpenSession(1, BOB, LIVE, 0)))
     assert page.more
@@ -318,7 +305,6 @@ def test_a_page_that_crosses_with_the_pause_is_evicted_only_when_it_was_written(
     cluster.feed(Ready(1, page.entries[-1].seq, 1))
 
     assert Stored(evicting.request, NOW_S) in cluster.feed(evicting)
-    cluster.close()
 
 
 def test_a_pause_that_crosses_with_a_page_of_more_waits_for_the_ready(
@@ -452,11 +438,9 @@ def test_what_a_pause_made_the_front_drop_comes_again_though_the_front_was_full_
     assert frames_of([page], 1) == [dropped.frame, waiting.frame]
 
 
-def test_pages_of_one_batch_fill_a_front_and_the_rest_waits_for_room(tmp_path: Path) -> None:
+def test_pages_of_one_batch_fill_a_front_and_the_rest_waits_for_room(clusters: Clusters) -> None:
     """I6: many logins at once, as after a restart, take no more than the link's credit."""
-    cluster = ClusterHarness(
-        tmp_path, settings=settings_with(flow={"link_bytes": 2500, "page_bytes": 1000})
-    )
+    cluster = clusters(settings=settings_with(flow={"link_bytes": 2500, "page_bytes": 1000}))
     users = [f"user{number}" for number in range(6)]
     sends = [to_user(ALICE, user, "M1", frame=bytes(1000)) for user in users]
     cluster.feed(*sends)
@@ -473,7 +457,6 @@ def test_pages_of_one_batch_fill_a_front_and_the_rest_waits_for_room(tmp_path: P
     more = [item for item in cluster.decide(has_room) if isinstance(item, Page)]
     assert len(more) == 3
     assert {page.session for page in pages + more} == set(range(6))
-    cluster.close()
 
 
 # ----------------------------------------------------------------------------------- takeovers
@@ -558,11 +541,11 @@ def test_the_sessions_of_a_lost_front_end_and_keep_what_they_did_not_ack(
 
 
 def test_the_sessions_of_a_lost_front_end_a_few_a_batch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clusters: Clusters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A front may have ten thousand, and others wait for the batch."""
     monkeypatch.setattr(logins, "MAX_ENDED", 2)
-    cluster = ClusterHarness(tmp_path)
+    cluster = clusters()
     for number, user in enumerate((ALICE, BOB, CAROL), start=1):
         cluster.login(user, number)
     cluster.login(DAVE, 1, front=OTHER_FRONT)
@@ -578,16 +561,15 @@ def test_the_sessions_of_a_lost_front_end_a_few_a_batch(
     cluster.login(BOB, 9)
     answer = cluster.feed(OpenSession(2, BOB, LOGIN, 0), front=OTHER_FRONT)
     assert EndSession(9) in answer, "a front that is lost for ever"
-    cluster.close()
 
 
 def test_a_login_takes_over_no_session_of_a_lost_front(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clusters: Clusters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its turn to end has not come yet, but its user is away: receipts are merged (2.4.5)."""
     monkeypatch.setattr(logins, "MAX_ENDED", 1)
     settings = settings_with(auth={"max_takeovers": 0})
-    cluster = ClusterHarness(tmp_path, settings=settings)
+    cluster = clusters(settings=settings)
     for number, user in enumerate((CAROL, ALICE), start=1):
         cluster.login(user, number)
     cluster.feed(to_user(ALICE, BOB, "M1"))
@@ -601,7 +583,6 @@ def test_a_login_takes_over_no_session_of_a_lost_front(
     assert cluster.counters()["takeovers_refused"] == 0
     cluster.lose_front()
     assert [session.front for session in cluster.owner(ALICE).shard.readers] == [OTHER_FRONT]
-    cluster.close()
 
 
 def test_a_front_that_was_full_when_it_died_leaves_nothing_behind(cluster: ClusterHarness) -> None:
@@ -616,10 +597,10 @@ def test_a_front_that_was_full_when_it_died_leaves_nothing_behind(cluster: Clust
 
 
 def test_a_new_worker_takes_its_sessions_back_without_counting_their_mailboxes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clusters: Clusters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What its users see is the time until it is through with all of them."""
-    cluster = ClusterHarness(tmp_path)
+    cluster = clusters()
     cluster.login(BOB, 1)
     cluster.feed(*sends_to_bob("M1", "M2"))
     ends = [seq for seq, _ in cluster.mail(BOB)]
@@ -631,20 +612,18 @@ def test_a_new_worker_takes_its_sessions_back_without_counting_their_mailboxes(
 
     assert searched == ends[-1:]
     monkeypatch.undo()
-    cluster.close()
 
 
 def test_a_login_searches_an_empty_mailbox_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clusters: Clusters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cluster = ClusterHarness(tmp_path)
+    cluster = clusters()
     searched = searches(monkeypatch)
 
     cluster.login(BOB, 1)
 
     assert searched == [0]
     monkeypatch.undo()
-    cluster.close()
 
 
 def test_a_live_session_goes_on_with_the_next_incarnation(cluster: ClusterHarness) -> None:
