@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,12 +15,10 @@ from .loop_harness import INCARNATION, RunningWorker
 
 
 @pytest.fixture
-def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningWorker]:
-    # The bus has a socket in its run directory, and the paths of sockets are bounded.
-    with tempfile.TemporaryDirectory(prefix="relay-test-") as run_dir:
-        running = RunningWorker(Path(run_dir), monkeypatch)
-        yield running
-        running.close()
+def worker(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningWorker]:
+    running = RunningWorker(run_dir, monkeypatch)
+    yield running
+    running.close()
 
 
 def test_the_death_of_a_successor_does_not_silence_the_front_that_it_was_to_renew(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -39,7 +37,7 @@ def send(request: int, message_id: str) -> SendToUser:
 
 
 @pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[partial[RunningWorker]]:
+def start(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> partial[RunningWorker]:
     """Start an incarnation of a worker that has a bug: it fails at the message POISON."""
     handle, apply_copy = Shard.handle, Copies.apply
 
@@ -55,9 +53,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[partial[RunningWorker]]:
 
     monkeypatch.setattr(Shard, "handle", buggy)
     monkeypatch.setattr(Copies, "apply", buggy_copy)
-    # The bus has a socket in its run directory, and the paths of sockets are bounded.
-    with tempfile.TemporaryDirectory(prefix="relay-test-") as run_dir:
-        yield partial(RunningWorker, Path(run_dir), monkeypatch)
+    return partial(RunningWorker, run_dir, monkeypatch)
 
 
 def test_a_stanza_that_crashed_two_incarnations_is_refused_by_the_third_and_kept(

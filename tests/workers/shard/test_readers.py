@@ -1,9 +1,12 @@
-"""Readers: found by connection and by user; how far each has read."""
+"""Readers: found by connection and by user; how far each has read, and what it waits for."""
+
+from itertools import product
 
 import pytest
 
+from relay.bus.envelopes import LIVE, LOGIN, QUEUE, OpenSession
 from workers.shard.mailbox import Mailbox
-from workers.shard.readers import Reader, Readers
+from workers.shard.readers import TRANSITIONS, Event, Reader, Readers, State
 from workers.store.keys import box_of
 
 FRONT, OTHER_FRONT = b"front-0-1", b"front-1-2"
@@ -125,3 +128,136 @@ def test_what_an_earlier_incarnation_sent_in_vain_awaits_no_confirmation() -> No
 
     reader.forget_receipts()
     assert reader.sent_before == 0
+
+
+# --------------------------------------------------------------------------------------- states
+
+LEGAL = sorted(TRANSITIONS, key=str)
+ILLEGAL = [pair for pair in product(State, Event) if pair not in TRANSITIONS]
+
+
+def in_state(state: State) -> Reader:
+    """A reader that came to `state` as readers do."""
+    reader = reader_of("bob")
+    ways = {
+        State.READING: (),
+        State.LIVE: (Event.CAUGHT_UP,),
+        State.PAUSED: (Event.CAUGHT_UP, Event.SLOWED),
+        State.STARVED: (Event.HELD_BACK,),
+    }
+    for event in ways[state]:
+        reader.undergo(event)
+    assert reader.state is state
+    return reader
+
+
+def named(pair: tuple[State, Event]) -> str:
+    return f"{pair[0].name} {pair[1].name}"
+
+
+@pytest.mark.parametrize("pair", LEGAL, ids=named)
+def test_a_reader_changes_as_the_table_says(pair: tuple[State, Event]) -> None:
+    state, event = pair
+    reader = in_state(state)
+
+    reader.undergo(event)
+
+    assert reader.state is TRANSITIONS[pair]
+
+
+@pytest.mark.parametrize("pair", ILLEGAL, ids=named)
+def test_what_the_table_does_not_have_is_an_error_and_changes_nothing(
+    pair: tuple[State, Event],
+) -> None:
+    state, event = pair
+    reader = in_state(state)
+
+    with pytest.raises(AssertionError, match=f"{state.name} was {event.name}"):
+        reader.undergo(event)
+    assert reader.state is state
+
+
+def test_the_table_allows_no_more_than_can_happen() -> None:
+    """Only a page that is made ends a wait, and only what was held back is given room."""
+    assert len(LEGAL) == 17
+    assert len(ILLEGAL) == len(State) * len(Event) - 17
+    for event, only in (
+        (Event.CAUGHT_UP, State.READING),
+        (Event.PAGED, State.READING),
+        (Event.HELD_BACK, State.READING),
+        (Event.GIVEN_ROOM, State.STARVED),
+        (Event.PASSED_BY, State.LIVE),
+    ):
+        assert [state for state, each in LEGAL if each is event] == [only]
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_slow_client_goes_on_behind_what_was_written_unless_a_page_is_on_its_way(
+    state: State,
+) -> None:
+    reader = in_state(state)
+    reader.sent(9)
+
+    reader.pause(5)
+
+    on_its_way = state is State.READING
+    assert reader.cursor == (9 if on_its_way else 5)
+    assert reader.state is (State.READING if on_its_way else State.PAUSED)
+    assert reader.mailbox.written == reader.mailbox.transmitted == 5
+
+
+# ---------------------------------------------------------------------------------------- logins
+
+
+def test_a_login_reads_the_queue_from_the_start_up_to_what_waits_now() -> None:
+    reader = in_state(State.LIVE)
+    reader.sent(7)
+    reader.add_receipt(7)
+
+    reader.open(OpenSession(1, "bob", LOGIN, 0), last_seq=9)
+
+    assert (reader.cursor, reader.barrier, reader.pages, list(reader.receipts)) == (0, 9, 0, [])
+    assert (reader.state, reader.is_announced) == (State.READING, False)
+
+
+@pytest.mark.parametrize(("phase", "barrier", "written"), [(QUEUE, 9, 0), (LIVE, 0, 5)])
+def test_an_announced_session_goes_on_behind_its_cursor(
+    phase: int, barrier: int, written: int
+) -> None:
+    """What is in a `q` that was not packed yet was not written."""
+    reader = reader_of("bob")
+
+    reader.open(OpenSession(1, "bob", phase, 5, asked_ms=77), last_seq=9)
+
+    assert (reader.cursor, reader.barrier, reader.sent_before) == (5, barrier, 5)
+    assert (reader.mailbox.transmitted, reader.mailbox.written) == (5, written)
+    assert (reader.is_announced, reader.asked_ms) == (True, 77)
+
+
+def test_a_queue_has_a_barrier_where_nothing_was_ever_stored() -> None:
+    reader = reader_of("bob")
+
+    reader.open(OpenSession(1, "bob", LOGIN, 0), last_seq=0)
+
+    assert reader.barrier == 1
+
+
+def test_a_successor_remembers_the_takeovers_within_the_window() -> None:
+    first, second, third = reader_of("bob"), reader_of("bob", number=2), reader_of("bob", number=3)
+    second.take_over(first, 1000)
+    third.take_over(second, 2000)
+
+    assert third.takeovers_since(0) == [1000, 2000]
+    assert third.takeovers_since(1000) == [2000]
+    reader_of("bob", number=4).take_over(third, None)
+    assert third.takeovers_since(0) == [2000]
+
+
+def test_what_was_sent_and_not_written_when_a_session_ends_was_never_sent() -> None:
+    reader = reader_of("bob")
+    reader.sent(9)
+    reader.wrote(5)
+
+    reader.end()
+
+    assert reader.mailbox.transmitted == 5
