@@ -61,6 +61,8 @@ PURE = (
     "relay.front.wire",
     "relay.supervision.deaths",
     "workers.store.keys",
+    "workers.fronts",
+    "workers.schedule",
     "workers.shard.*",
 )
 IMPURE_MODULES = frozenset(

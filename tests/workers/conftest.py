@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.workers.shard.harness import ClusterHarness, Clusters
+from tests.workers.shard.harness import ClusterHarness, Clusters, settings_with
 from workers.store.batch import Batch
 from workers.store.store import Store
 
@@ -49,3 +49,9 @@ def clusters(tmp_path: Path) -> Iterator[Clusters]:
 def cluster(clusters: Clusters) -> ClusterHarness:
     """The shard of a relay of one worker, without groups."""
     return clusters()
+
+
+@pytest.fixture
+def paged(clusters: Clusters) -> ClusterHarness:
+    """The shard of a relay whose pages hold one entry."""
+    return clusters(settings=settings_with(flow={"page_bytes": 1}))

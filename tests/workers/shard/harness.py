@@ -166,6 +166,11 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return begun
 
 
+def sends_to_bob(*ids: str) -> list[SendToUser]:
+    """A 1-1 send of Alice to Bob for each id."""
+    return [to_user(ALICE, BOB, message_id) for message_id in ids]
+
+
 # ---------------------------------------------------------------------------------- one shard
 
 
@@ -695,6 +700,11 @@ def _take(shard: Shard, peer: int, items: Sequence[tuple[Identity, Any]]) -> Non
             shard.apply(origin, peer, item)
         else:
             shard.handle(origin, item)
+
+
+def pages_of(answer: list[ToFront], session: int = 1) -> list[Page]:
+    """Return the pages that one session gets, in order."""
+    return [item for item in answer if isinstance(item, Page) and item.session == session]
 
 
 def frames_of(items: Iterable[ToFront], session: int) -> list[bytes]:
