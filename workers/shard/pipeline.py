@@ -1,4 +1,4 @@
-"""The order in which a send is judged (PROTOCOL 2.3.2), with the steps of extensions put in.
+"""The order in which a send is judged (PROTOCOL 2.3.2), and where extensions' steps come in it.
 
 A worker's steps begin where its front's end: shape, rate, id, jid and size are the front's.
 """
@@ -6,36 +6,32 @@ A worker's steps begin where its front's end: shape, rate, id, jid and size are 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple
 
-from relay.bus.envelopes import SendToGroup, SendToUser
 from relay.extensions.contract import Send, Verdict
-from workers.shard.effects import Identity
 
-# First failure wins: a repeat (R20), group 404 and 403, recipient 404, quota 507, store 500. A kind
-# of send has those that say something of it.
+# The core's. First failure wins: a repeat (R20), group 404 and 403, recipient 404, quota 507, store
+# 500. The two kinds of sends each have those that say something of them.
 STEPS: Final = ("known", "group", "recipient", "quota", "store")
-
-_Send = TypeVar("_Send", SendToUser, SendToGroup)
-
-# Given the front that sent it, the send and the key of its record. True: it is answered, and goes
-# no further.
-Work = Callable[[Identity, _Send, bytes], bool]
+OF_USER: Final = ("known", "quota", "store")
+OF_GROUP: Final = ("known", "group", "store")
 
 
 class Judge(NamedTuple):
-    """A step of an extension, ready to be asked."""
+    """A step of an extension, ready to be asked; it comes right behind the core's step `after`."""
 
     extension: str
     after: str
     ask: Callable[[Send], Verdict | None]
 
 
-def check_places(judges: Sequence[Judge]) -> None:
-    """Refuse a step that comes behind one that there is not, or behind the last.
+def arrange(judges: Sequence[Judge], core: Sequence[str]) -> Mapping[str, tuple[Judge, ...]]:
+    """Return who comes before each of the steps `core` that one kind of send has, in order.
+
+    Behind one step they keep their order, which is that in which extensions are loaded.
 
     Raises:
-        ValueError: names the extension, what it asked for and what there is.
+        ValueError: one comes behind a step that there is not, or behind the last.
     """
     places = ("", *STEPS[:-1])
     for judge in judges:
@@ -44,22 +40,11 @@ def check_places(judges: Sequence[Judge]) -> None:
             raise ValueError(
                 f"{judge.extension} has a step of sends after {judge.after!r}, not one of {allowed}"
             )
-
-
-def arrange(
-    core: Mapping[str, Work[_Send]],
-    judges: Sequence[Judge],
-    work_of: Callable[[Judge], Work[_Send]],
-) -> tuple[Work[_Send], ...]:
-    """Return the steps of one kind of send in order: the core's, each followed by what it drew.
-
-    Steps of extensions behind the same one keep the order in which the extensions are loaded.
-    "store" looks for itself whether there is room, so "quota" is left out where nothing follows it.
-    """
-    order = [work_of(judge) for judge in judges if not judge.after]
-    for name in STEPS:
-        drawn = [work_of(judge) for judge in judges if judge.after == name]
-        if name in core and (drawn or name != "quota"):
-            order.append(core[name])
-        order += drawn
-    return tuple(order)
+    before: dict[str, tuple[Judge, ...]] = {}
+    waiting: list[Judge] = []
+    for place, step in zip(places, STEPS, strict=True):
+        waiting += [judge for judge in judges if judge.after == place]
+        if step in core:
+            before[step] = tuple(waiting)
+            waiting = []
+    return before

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import assert_never
 
 from relay.bus.envelopes import Deliver, GroupCopy, Refused, SendToGroup, SendToUser, Stored
 from relay.errors import MailboxFull
 from relay.extensions.contract import Refuse, Send, Suppress
-from relay.protocol.stanza import LEVEL_PLAYED
 from workers.shard import messages
 from workers.shard.effects import Identity
 from workers.shard.groups import Groups
@@ -15,7 +15,7 @@ from workers.shard.halves import Halves
 from workers.shard.mailboxes import Mailboxes
 from workers.shard.pages import Pages
 from workers.shard.peers import Peers
-from workers.shard.pipeline import Judge, Work, arrange, check_places
+from workers.shard.pipeline import OF_GROUP, OF_USER, Judge, arrange
 from workers.shard.readers import Readers
 from workers.shard.turn import Turn
 from workers.store.keys import message_key
@@ -44,95 +44,42 @@ class Sends:
         self._takes_live = pages.takes_live
         self._peers = peers
         self._groups = groups
-        self._stored = halves.stored
-        check_places(halves.judges)
-        self._steps_to_user: tuple[Work[SendToUser], ...] = arrange(
-            {
-                "known": self._known,
-                "quota": self._quota_of_user,
-                "store": self._store_for_user,
-            },
-            halves.judges,
-            self._work_of,
-        )
-        self._steps_to_group: tuple[Work[SendToGroup], ...] = arrange(
-            {
-                "known": self._known,
-                "group": self._group,
-                "store": self._store_for_group,
-            },
-            halves.judges,
-            self._work_of,
-        )
+        self._on_stored = halves.stored
+        self._is_judged = bool(halves.judges)
+        self._before_of_user = arrange(halves.judges, OF_USER)
+        self._before_of_group = arrange(halves.judges, OF_GROUP)
 
     def to_user(self, front: Identity, send: SendToUser) -> None:
-        """Decide on a 1-1 message."""
-        chat = send.chat
-        if self._reader_of(chat) is None and not self._peers.owns(chat):
+        """Decide on a 1-1 message: is it known, is there room for it in the mailbox, store it."""
+        turn, chat = self._turn, send.chat
+        reader = self._reader_of(chat)
+        if reader is None and not self._peers.owns(chat):
             self.refuse(front, send, 503, "the recipient is served elsewhere, send again")
             return
+        judged, before = self._is_judged, self._before_of_user
         key = message_key(send.message_id, send.author, chat, "")
-        for step in self._steps_to_user:
-            if step(front, send, key):
-                return
-
-    def to_group(self, front: Identity, send: SendToGroup) -> None:
-        """Decide on a group message."""
-        if not self._peers.owns(send.chat):
-            self.refuse(front, send, 503, "the group is served elsewhere, send again")
+        if judged and self._stops(before["known"], front, send, key):
             return
-        key = message_key(send.message_id, send.author, "", send.chat)
-        for step in self._steps_to_group:
-            if step(front, send, key):
-                return
-
-    def refuse(self, front: Identity, send: Send, code: int, reason: str) -> bool:
-        """Answer a send that is not stored; True, as of a step that has answered."""
-        self._turn.counters[f"sends_refused_{code}"] += 1
-        self._turn.to_fronts[front].append(Refused(send.request, code, reason))
-        return True
-
-    # --------------------------------------------------------------------------- steps in order
-
-    def _known(self, front: Identity, send: Send, key: bytes) -> bool:
-        """Answer a send whose id this author used before in this chat (R20)."""
-        known = messages.read(self._turn.batch, key, send.author)
-        if known is None:
-            return False
-        if known.digest != send.digest:
-            reason = "this id was used for another message in this chat"
-            return self.refuse(front, send, 409, reason)
-        self._turn.counters["sends_repeated"] += 1
-        self._turn.to_fronts[front].append(Stored(send.request, known.time_s))
-        return True
-
-    def _group(self, front: Identity, send: SendToGroup, key: bytes) -> bool:
-        if send.chat not in self._groups:
-            return self.refuse(front, send, 404, "unknown group")
-        if not self._groups.has_member(send.chat, send.author):
-            return self.refuse(front, send, 403, "not a member of the group")
-        return False
-
-    def _quota_of_user(self, front: Identity, send: SendToUser, key: bytes) -> bool:
-        mailbox = self._mailboxes.of(send.chat)
+        known = messages.read(turn.batch, key, send.author)
+        if known is not None:
+            self._repeat(front, send, known)
+            return
+        if judged and self._stops(before["quota"], front, send, key):
+            return
+        mailbox = reader.mailbox if reader is not None else self._mailboxes.of_absent(chat)
         try:
-            mailbox.check_room(self._turn.batch, len(send.frame), self._turn.limits)
-        except MailboxFull as error:
-            return self.refuse(front, send, 507, str(error))
-        return False
-
-    def _store_for_user(self, front: Identity, send: SendToUser, key: bytes) -> bool:
-        turn = self._turn
-        reader = self._reader_of(send.chat)
-        mailbox = reader.mailbox if reader is not None else self._mailboxes.of_absent(send.chat)
-        try:
-            if turn.refusal:
+            if judged or turn.refusal:  # else it is asked when it is stored
                 mailbox.check_room(turn.batch, len(send.frame), turn.limits)
-                return self.refuse(front, send, 500, turn.refusal)
+                if self._stops(before["store"], front, send, key):
+                    return
+                if turn.refusal:
+                    self.refuse(front, send, 500, turn.refusal)
+                    return
             seq = turn.next_seq()
             mailbox.add_message(turn.batch, seq, send.frame, turn.limits)
         except MailboxFull as error:
-            return self.refuse(front, send, 507, str(error))
+            self.refuse(front, send, 507, str(error))
+            return
         messages.add(turn.batch, key, seq=seq, time_s=send.time_s, digest=send.digest)
         if mailbox.evicted:
             self._mailboxes.count_evicted(mailbox)
@@ -140,57 +87,85 @@ class Sends:
         if reader is not None and self._takes_live(reader):
             reader.sent(seq)
             turn.to_fronts[reader.front].append(Deliver(reader.number, seq, "", send.frame))
-        for stored in self._stored:
+        for stored in self._on_stored:
             stored(send)
-        return True
 
-    def _store_for_group(self, front: Identity, send: SendToGroup, key: bytes) -> bool:
-        turn = self._turn
+    def to_group(self, front: Identity, send: SendToGroup) -> None:
+        """Decide on a group message: is it known, may its author write there, store it."""
+        turn, chat = self._turn, send.chat
+        if not self._peers.owns(chat):
+            self.refuse(front, send, 503, "the group is served elsewhere, send again")
+            return
+        before = self._before_of_group
+        key = message_key(send.message_id, send.author, "", chat)
+        if self._stops(before["known"], front, send, key):
+            return
+        known = messages.read(turn.batch, key, send.author, chat)
+        if known is not None:
+            self._repeat(front, send, known)
+            return
+        if self._stops(before["group"], front, send, key):
+            return
+        if chat not in self._groups:
+            self.refuse(front, send, 404, "unknown group")
+            return
+        if not self._groups.has_member(chat, send.author):
+            self.refuse(front, send, 403, "not a member of the group")
+            return
+        if self._stops(before["store"], front, send, key):
+            return
         if turn.refusal:
-            return self.refuse(front, send, 500, turn.refusal)
+            self.refuse(front, send, 500, turn.refusal)
+            return
         by_worker: dict[int, list[str]] = {}
-        for member in self._groups.members(send.chat):
+        for member in self._groups.members(chat):
             if member != send.author:
                 by_worker.setdefault(self._peers.owner_of(member), []).append(member)
         for worker, members in by_worker.items():
-            copy = GroupCopy(
-                send.author, send.chat, send.message_id, send.time_s, members, send.frame
-            )
+            copy = GroupCopy(send.author, chat, send.message_id, send.time_s, members, send.frame)
             self._peers.pass_on(worker, copy)
         messages.add(turn.batch, key, seq=turn.next_seq(), time_s=send.time_s, digest=send.digest)
         turn.to_fronts[front].append(Stored(send.request, send.time_s))
-        for stored in self._stored:
+        for stored in self._on_stored:
             stored(send)
-        return True
 
-    # ---------------------------------------------------------------- steps of extensions
+    def refuse(self, front: Identity, send: Send, code: int, reason: str) -> None:
+        """Answer a send that is not stored."""
+        self._turn.counters[f"sends_refused_{code}"] += 1
+        self._turn.to_fronts[front].append(Refused(send.request, code, reason))
 
-    def _work_of(self, judge: Judge) -> Work[Any]:
-        def work(front: Identity, send: Send, key: bytes) -> bool:
-            match judge.ask(send):
+    def _repeat(self, front: Identity, send: Send, known: messages.Message) -> None:
+        """Answer a send whose id this author used before in this chat (R20)."""
+        if known.digest == send.digest:
+            self._turn.counters["sends_repeated"] += 1
+            self._turn.to_fronts[front].append(Stored(send.request, known.time_s))
+        else:
+            self.refuse(front, send, 409, "this id was used for another message in this chat")
+
+    def _stops(self, judges: Sequence[Judge], front: Identity, send: Send, key: bytes) -> bool:
+        """Tell whether one of the extensions' steps stops a send, which is then answered."""
+        for judge in judges:
+            verdict = judge.ask(send)
+            match verdict:
                 case None:
-                    return False
-                case Refuse(code, reason):
-                    return self.refuse(front, send, code, reason)
+                    continue
+                case Refuse():
+                    self.refuse(front, send, verdict.code, verdict.reason)
                 case Suppress():
-                    return self._suppress(front, send, key)
+                    self._suppress(front, send, key)
+                case _:
+                    assert_never(verdict)
+            return True
+        return False
 
-        return work
-
-    def _suppress(self, front: Identity, send: Send, key: bytes) -> bool:
+    def _suppress(self, front: Identity, send: Send, key: bytes) -> None:
         """Have the author see what it sees of every message that nobody has acked."""
         turn = self._turn
         if turn.refusal:
-            return self.refuse(front, send, 500, turn.refusal)
-        messages.add(
-            turn.batch,
-            key,
-            seq=turn.next_seq(),
-            time_s=send.time_s,
-            digest=send.digest,
-            # Who never got it cannot ack it: no level is above this one.
-            level=LEVEL_PLAYED,
+            self.refuse(front, send, 500, turn.refusal)
+            return
+        messages.add_unsent(
+            turn.batch, key, seq=turn.next_seq(), time_s=send.time_s, digest=send.digest
         )
         turn.counters["sends_suppressed"] += 1
         turn.to_fronts[front].append(Stored(send.request, send.time_s))
-        return True

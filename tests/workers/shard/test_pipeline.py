@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from relay.bus.envelopes import Refused, SendToGroup, SendToUser, Stored
+from relay.bus.envelopes import Refused, Stored
 from relay.extensions.contract import Extension, Refuse, Send, Step, Verdict, WorkerHalf
 from relay.extensions.registry import Registry
 from tests.workers.shard.harness import (
@@ -20,7 +21,7 @@ from tests.workers.shard.harness import (
     to_group,
     to_user,
 )
-from workers.shard.pipeline import STEPS, Judge, Work, arrange, check_places
+from workers.shard.pipeline import OF_GROUP, OF_USER, STEPS, Judge, arrange
 
 PLACES = ("", "known", "group", "recipient", "quota")
 UNKNOWN_GROUP = "917069852821-999"
@@ -78,46 +79,39 @@ def test_2_3_2_a_step_comes_right_behind_the_one_that_it_names(tmp_path: Path, a
     cluster.close()
 
 
-def test_without_extensions_a_send_takes_no_step_that_only_they_need() -> None:
-    def work(*of: object) -> bool:
-        return True
+def judge(extension: str, after: str) -> Judge:
+    return Judge(extension, after, lambda send: None)
 
-    def other(*of: object) -> bool:
-        return False
 
-    core: dict[str, Work[SendToUser]] = {"known": other, "quota": work, "store": work}
+def test_who_is_behind_a_step_that_a_kind_of_send_lacks_comes_before_its_next() -> None:
+    judges = [judge(f"behind {place}", place) for place in PLACES]
 
-    assert arrange(core, [], lambda judge: work) == (other, work)
+    def order(core: Sequence[str]) -> dict[str, list[str]]:
+        before = arrange(judges, core)
+        return {step: [each.extension for each in before[step]] for step in core}
+
+    assert order(OF_USER) == {
+        "known": ["behind "],
+        "quota": ["behind known", "behind group", "behind recipient"],
+        "store": ["behind quota"],
+    }
+    assert order(OF_GROUP) == {
+        "known": ["behind "],
+        "group": ["behind known"],
+        "store": ["behind group", "behind recipient", "behind quota"],
+    }
 
 
 def test_steps_behind_the_same_one_keep_their_order() -> None:
-    asked: list[str] = []
+    before = arrange(
+        [judge("two", "group"), judge("three", "group"), judge("one", "known")], OF_USER
+    )
 
-    def work_of(judge: Judge) -> Work[SendToGroup]:
-        def work(front: bytes, send: SendToGroup, key: bytes) -> bool:
-            asked.append(judge.extension)
-            return False
-
-        return work
-
-    def core(front: bytes, send: SendToGroup, key: bytes) -> bool:
-        asked.append("core")
-        return False
-
-    judges = [
-        Judge("late", "quota", lambda send: None),
-        Judge("one", "known", lambda send: None),
-        Judge("two", "known", lambda send: None),
-        Judge("early", "", lambda send: None),
-    ]
-
-    for step in arrange({"known": core, "store": core}, judges, work_of):
-        step(b"", to_group(ALICE, HIKE, "M1"), b"")
-
-    assert asked == ["early", "core", "one", "two", "late", "core"]
+    assert [each.extension for each in before["quota"]] == ["one", "two", "three"]
 
 
 def test_there_is_a_place_behind_every_step_but_the_last() -> None:
-    check_places([Judge("any", place, lambda send: None) for place in PLACES])
-
     assert ("", *STEPS[:-1]) == PLACES
+    for after in ("store", "sing"):
+        with pytest.raises(ValueError, match=f"two has a step of sends after '{after}'"):
+            arrange([judge("one", "known"), judge("two", after)], OF_USER)
