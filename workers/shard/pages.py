@@ -6,13 +6,13 @@ from collections import Counter
 
 from relay.bus.envelopes import Confirmed, Page, Pause, Ready
 from workers.shard.effects import Identity
-from workers.shard.readers import Event, Reader, Readers, State
+from workers.shard.readers import Reader, ReaderEvent, Readers, ReaderState
 from workers.shard.turn import Turn
 from workers.store.keys import LAST_SEQ
 
 MAX_PAGE_ENTRIES = 2000  # bounds the envelopes of a page of tiny frames
 
-_LIVE = State.LIVE  # looked at for every message
+_LIVE = ReaderState.LIVE  # looked at for every message
 
 
 class Pages:
@@ -39,9 +39,9 @@ class Pages:
             if not reader.barrier:  # a `q` is written when it is packed
                 reader.wrote(ready.cursor)
             reader.rewind(ready.cursor)
-        elif reader.state is State.READING:
+        elif reader.state is ReaderState.READING:
             return  # a page crossed with it that asks for a `Ready` too
-        reader.undergo(Event.ASKED)
+        reader.undergo(ReaderEvent.ASKED)
         self.send(reader, answer=True)
 
     def pause(self, front: Identity, pause: Pause) -> None:
@@ -71,7 +71,7 @@ class Pages:
         if self._full_fronts and reader.front in self._full_fronts:
             # Going on from here later would be wrong: if its client became slow, the front has
             # dropped the last that was sent live.
-            reader.undergo(Event.PASSED_BY)
+            reader.undergo(ReaderEvent.PASSED_BY)
             self._have_it_ask(reader)
             return False
         return True
@@ -83,7 +83,7 @@ class Pages:
         """
         in_queue = reader.barrier > 0
         if reader.front in self._full_fronts:
-            reader.undergo(Event.HELD_BACK)
+            reader.undergo(ReaderEvent.HELD_BACK)
             return
         turn = self._turn
         entries, ends = reader.mailbox.stretch(
@@ -109,7 +109,7 @@ class Pages:
             # Nobody asked for it, so it may cross a `Ready` of a client that was slow, before which
             # the front drops what comes: only a page that has it ask again hides no gap.
             more = True
-        reader.undergo(Event.PAGED if more else Event.CAUGHT_UP)
+        reader.undergo(ReaderEvent.PAGED if more else ReaderEvent.CAUGHT_UP)
         if entries or in_queue or answer:
             reader.count_page()
             turn.to_fronts[reader.front].append(
@@ -140,9 +140,9 @@ class Pages:
             return
         self._full_fronts.discard(front)
         for reader in self._readers.through(front):
-            if reader.state is not State.STARVED:
+            if reader.state is not ReaderState.STARVED:
                 continue
-            reader.undergo(Event.GIVEN_ROOM)
+            reader.undergo(ReaderEvent.GIVEN_ROOM)
             if reader.barrier:
                 self.send(reader, answer=True)
             else:

@@ -20,7 +20,7 @@ from workers.shard.effects import Identity
 from workers.shard.mailbox import Mailbox
 
 
-class State(enum.Enum):
+class ReaderState(enum.Enum):
     """What a reader waits for."""
 
     LIVE = enum.auto()  # nothing: the cursor is at the mailbox's end
@@ -29,7 +29,7 @@ class State(enum.Enum):
     STARVED = enum.auto()  # its front is slow; gets its page when the link has credit again
 
 
-class Event(enum.Enum):
+class ReaderEvent(enum.Enum):
     """What happens to a reader."""
 
     OPENED = enum.auto()  # its session logs in, or is announced, perhaps again
@@ -44,18 +44,18 @@ class Event(enum.Enum):
 
 # What is not here must not happen.
 TRANSITIONS: Final = {
-    **{(state, Event.OPENED): State.READING for state in State},
-    **{(state, Event.ASKED): State.READING for state in State},
-    (State.READING, Event.CAUGHT_UP): State.LIVE,
-    (State.READING, Event.PAGED): State.READING,
-    (State.READING, Event.HELD_BACK): State.STARVED,
-    (State.STARVED, Event.GIVEN_ROOM): State.READING,
-    (State.LIVE, Event.PASSED_BY): State.READING,
-    (State.LIVE, Event.SLOWED): State.PAUSED,
-    (State.PAUSED, Event.SLOWED): State.PAUSED,
-    (State.STARVED, Event.SLOWED): State.PAUSED,
+    **{(state, ReaderEvent.OPENED): ReaderState.READING for state in ReaderState},
+    **{(state, ReaderEvent.ASKED): ReaderState.READING for state in ReaderState},
+    (ReaderState.READING, ReaderEvent.CAUGHT_UP): ReaderState.LIVE,
+    (ReaderState.READING, ReaderEvent.PAGED): ReaderState.READING,
+    (ReaderState.READING, ReaderEvent.HELD_BACK): ReaderState.STARVED,
+    (ReaderState.STARVED, ReaderEvent.GIVEN_ROOM): ReaderState.READING,
+    (ReaderState.LIVE, ReaderEvent.PASSED_BY): ReaderState.READING,
+    (ReaderState.LIVE, ReaderEvent.SLOWED): ReaderState.PAUSED,
+    (ReaderState.PAUSED, ReaderEvent.SLOWED): ReaderState.PAUSED,
+    (ReaderState.STARVED, ReaderEvent.SLOWED): ReaderState.PAUSED,
     # Its front will say how far it is when it has written the page that is on its way.
-    (State.READING, Event.SLOWED): State.READING,
+    (ReaderState.READING, ReaderEvent.SLOWED): ReaderState.READING,
 }
 
 
@@ -85,7 +85,7 @@ class Reader:
         self.mailbox = mailbox
         self.is_announced = False  # logged in with an earlier incarnation of the worker
         self.asked_ms = 0  # when it logged in, if it is announced
-        self.state = State.READING
+        self.state = ReaderState.READING
         self.cursor = 0  # the last entry that was sent to the front
         self.barrier = 0  # while over 0: entries up to here go into `q` frames
         self.pages = 0  # sent to the front since the session was opened
@@ -97,7 +97,7 @@ class Reader:
         self.sent_before = 0
         self.takeovers: list[int] = []  # when this user's sessions were taken over, in ms
 
-    def undergo(self, event: Event) -> None:
+    def undergo(self, event: ReaderEvent) -> None:
         """Change the state as the table says.
 
         Raises:
@@ -111,7 +111,7 @@ class Reader:
 
     def open(self, request: envelopes.OpenSession, *, last_seq: int) -> None:
         """Read from behind the cursor of `request` on; what waits up to `last_seq` is the queue."""
-        self.undergo(Event.OPENED)
+        self.undergo(ReaderEvent.OPENED)
         self.forget_receipts()
         self.is_announced = request.phase != envelopes.LOGIN
         self.asked_ms = request.asked_ms
@@ -165,11 +165,11 @@ class Reader:
     def pause(self, cursor: int) -> None:
         """Take it that the front has written up to `cursor` and drops what was sent behind it."""
         self.wrote(cursor)
-        if self.state is State.READING:
+        if self.state is ReaderState.READING:
             self.mailbox.transmitted = max(self.mailbox.written, cursor)
         else:
             self.rewind(cursor)
-        self.undergo(Event.SLOWED)
+        self.undergo(ReaderEvent.SLOWED)
 
     def rewind(self, cursor: int) -> None:
         """Go on behind `cursor`; what was sent after it was not written and comes again."""

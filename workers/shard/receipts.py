@@ -57,7 +57,7 @@ class Receipts:
         mailbox = reader.mailbox if reader else self._mailboxes.of_absent(receipt.author)
         self._add(receipt, reader, mailbox)
 
-    def _message_of(self, acked: Acked, message_id: str) -> messages.Message | None:
+    def _message_of(self, acked: Acked, message_id: str) -> messages.Known | None:
         """Return the delivery that an ack means (R13, 2.4.1)."""
         batch, acker = self._turn.batch, acked.acker
         if acked.chat_is_group:
@@ -71,7 +71,7 @@ class Receipts:
         )
 
     def _raise_level(
-        self, acked: Acked, message_id: str, message: messages.Message, mailbox: Mailbox
+        self, acked: Acked, message_id: str, message: messages.Known, mailbox: Mailbox
     ) -> None:
         turn = self._turn
         messages.raise_level(turn.batch, message, acked.level)

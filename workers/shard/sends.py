@@ -134,7 +134,7 @@ class Sends:
         self._turn.counters[f"sends_refused_{code}"] += 1
         self._turn.to_fronts[front].append(Refused(send.request, code, reason))
 
-    def _repeat(self, front: Identity, send: Send, known: messages.Message) -> None:
+    def _repeat(self, front: Identity, send: Send, known: messages.Known) -> None:
         """Answer a send whose id this author used before in this chat (R20)."""
         if known.digest == send.digest:
             self._turn.counters["sends_repeated"] += 1

@@ -52,7 +52,7 @@ from relay.protocol.slots import ShardMap, shard_ranges, slot_of
 from relay.settings.tables import Settings, StoreSettings
 from workers.shard.effects import Effects, Identity
 from workers.shard.mailbox import receipt_frame
-from workers.shard.readers import State
+from workers.shard.readers import ReaderState
 from workers.shard.shard import NO_EXTENSIONS, Shard
 from workers.store.batch import Batch
 from workers.store.keys import box_of, receipt_key, unpack_seq
@@ -330,7 +330,7 @@ class ShardHarness:
             assert not session.receipts or session.receipts[-1] <= cursor, "receipts sent"
             assert session.sent_before <= cursor, "entries were sent before, yet come again"
             assert not session.receipts or session.receipts[0] > session.sent_before, "the later"
-            if session.state is State.LIVE:
+            if session.state is ReaderState.LIVE:
                 assert last.get(box, 0) <= cursor, f"{session.user} is live, yet mail waits"
             self._uncounted.discard(session.user)
         for box, total in totals.items():

@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from workers.shard import messages
-from workers.shard.messages import NO_DIGEST, Message
+from workers.shard.messages import NO_DIGEST, Known
 from workers.store.batch import Batch
 from workers.store.keys import message_key
 
@@ -26,7 +26,7 @@ def add(
 def test_a_message_is_found_by_all_of_its_key(batch: Batch) -> None:
     add(batch, "M1", author="alice", recipient="bob", seq=7, digest=b"12345678")
 
-    assert messages.find(batch, "M1", "alice", "bob") == Message(
+    assert messages.find(batch, "M1", "alice", "bob") == Known(
         message_key("M1", "alice", "bob", ""), "alice", "", 7, 1000, 1, b"12345678"
     )
     assert messages.find(batch, "M1", "alice", "carol") is None
@@ -46,7 +46,7 @@ def test_the_records_of_a_group_message_and_of_its_copies_are_apart(batch: Batch
     ]
 
     assert [message and message.seq for message in found] == [1, 2, 3]
-    assert found[1] == Message(
+    assert found[1] == Known(
         message_key("M1", "alice", "bob", "hike-1"), "alice", "hike-1", 2, 1000, 1, NO_DIGEST
     )
 

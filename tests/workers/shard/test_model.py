@@ -48,7 +48,7 @@ from relay.protocol.slots import SLOT_COUNT, shard_ranges, slot_of
 from tests.workers.shard.harness import NOW_S, ShardHarness, group_of, local_of, settings_with
 from workers.shard import logins, messages
 from workers.shard.effects import Effects, Identity
-from workers.shard.messages import Message
+from workers.shard.messages import Known
 from workers.shard.shard import Shard
 
 # Small enough that pages, full links and pauses happen all the time.
@@ -685,7 +685,7 @@ class World(RuleBasedStateMachine):
             peer, applied = place.answers.popleft()
             yield b"", peer, applied
 
-    def _record(self, key: Key, recipient: str = "") -> Message:
+    def _record(self, key: Key, recipient: str = "") -> Known:
         """Return what the store has of a message: towards its chat, or one recipient of it."""
         owner = self.owner_of_slot[slot_of(recipient or key.chat)]
         batch = self.places[owner].harness.store.begin()

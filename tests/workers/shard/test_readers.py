@@ -6,7 +6,7 @@ import pytest
 
 from relay.bus.envelopes import LIVE, LOGIN, QUEUE, OpenSession
 from workers.shard.mailbox import Mailbox
-from workers.shard.readers import TRANSITIONS, Event, Reader, Readers, State
+from workers.shard.readers import TRANSITIONS, Reader, ReaderEvent, Readers, ReaderState
 from workers.store.keys import box_of
 
 FRONT, OTHER_FRONT = b"front-0-1", b"front-1-2"
@@ -133,17 +133,17 @@ def test_what_an_earlier_incarnation_sent_in_vain_awaits_no_confirmation() -> No
 # --------------------------------------------------------------------------------------- states
 
 LEGAL = sorted(TRANSITIONS, key=str)
-ILLEGAL = [pair for pair in product(State, Event) if pair not in TRANSITIONS]
+ILLEGAL = [pair for pair in product(ReaderState, ReaderEvent) if pair not in TRANSITIONS]
 
 
-def in_state(state: State) -> Reader:
+def in_state(state: ReaderState) -> Reader:
     """A reader that came to `state` as readers do."""
     reader = reader_of("bob")
     ways = {
-        State.READING: (),
-        State.LIVE: (Event.CAUGHT_UP,),
-        State.PAUSED: (Event.CAUGHT_UP, Event.SLOWED),
-        State.STARVED: (Event.HELD_BACK,),
+        ReaderState.READING: (),
+        ReaderState.LIVE: (ReaderEvent.CAUGHT_UP,),
+        ReaderState.PAUSED: (ReaderEvent.CAUGHT_UP, ReaderEvent.SLOWED),
+        ReaderState.STARVED: (ReaderEvent.HELD_BACK,),
     }
     for event in ways[state]:
         reader.undergo(event)
@@ -151,12 +151,12 @@ def in_state(state: State) -> Reader:
     return reader
 
 
-def named(pair: tuple[State, Event]) -> str:
+def named(pair: tuple[ReaderState, ReaderEvent]) -> str:
     return f"{pair[0].name} {pair[1].name}"
 
 
 @pytest.mark.parametrize("pair", LEGAL, ids=named)
-def test_a_reader_changes_as_the_table_says(pair: tuple[State, Event]) -> None:
+def test_a_reader_changes_as_the_table_says(pair: tuple[ReaderState, ReaderEvent]) -> None:
     state, event = pair
     reader = in_state(state)
 
@@ -167,7 +167,7 @@ def test_a_reader_changes_as_the_table_says(pair: tuple[State, Event]) -> None:
 
 @pytest.mark.parametrize("pair", ILLEGAL, ids=named)
 def test_what_the_table_does_not_have_is_an_error_and_changes_nothing(
-    pair: tuple[State, Event],
+    pair: tuple[ReaderState, ReaderEvent],
 ) -> None:
     state, event = pair
     reader = in_state(state)
@@ -180,29 +180,29 @@ def test_what_the_table_does_not_have_is_an_error_and_changes_nothing(
 def test_the_table_allows_no_more_than_can_happen() -> None:
     """Only a page that is made ends a wait, and only what was held back is given room."""
     assert len(LEGAL) == 17
-    assert len(ILLEGAL) == len(State) * len(Event) - 17
+    assert len(ILLEGAL) == len(ReaderState) * len(ReaderEvent) - 17
     for event, only in (
-        (Event.CAUGHT_UP, State.READING),
-        (Event.PAGED, State.READING),
-        (Event.HELD_BACK, State.READING),
-        (Event.GIVEN_ROOM, State.STARVED),
-        (Event.PASSED_BY, State.LIVE),
+        (ReaderEvent.CAUGHT_UP, ReaderState.READING),
+        (ReaderEvent.PAGED, ReaderState.READING),
+        (ReaderEvent.HELD_BACK, ReaderState.READING),
+        (ReaderEvent.GIVEN_ROOM, ReaderState.STARVED),
+        (ReaderEvent.PASSED_BY, ReaderState.LIVE),
     ):
         assert [state for state, each in LEGAL if each is event] == [only]
 
 
-@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("state", ReaderState)
 def test_a_slow_client_goes_on_behind_what_was_written_unless_a_page_is_on_its_way(
-    state: State,
+    state: ReaderState,
 ) -> None:
     reader = in_state(state)
     reader.sent(9)
 
     reader.pause(5)
 
-    on_its_way = state is State.READING
+    on_its_way = state is ReaderState.READING
     assert reader.cursor == (9 if on_its_way else 5)
-    assert reader.state is (State.READING if on_its_way else State.PAUSED)
+    assert reader.state is (ReaderState.READING if on_its_way else ReaderState.PAUSED)
     assert reader.mailbox.written == reader.mailbox.transmitted == 5
 
 
@@ -210,14 +210,14 @@ def test_a_slow_client_goes_on_behind_what_was_written_unless_a_page_is_on_its_w
 
 
 def test_a_login_reads_the_queue_from_the_start_up_to_what_waits_now() -> None:
-    reader = in_state(State.LIVE)
+    reader = in_state(ReaderState.LIVE)
     reader.sent(7)
     reader.add_receipt(7)
 
     reader.open(OpenSession(1, "bob", LOGIN, 0), last_seq=9)
 
     assert (reader.cursor, reader.barrier, reader.pages, list(reader.receipts)) == (0, 9, 0, [])
-    assert (reader.state, reader.is_announced) == (State.READING, False)
+    assert (reader.state, reader.is_announced) == (ReaderState.READING, False)
 
 
 @pytest.mark.parametrize(("phase", "barrier", "written"), [(QUEUE, 9, 0), (LIVE, 0, 5)])
