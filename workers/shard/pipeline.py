@@ -18,7 +18,10 @@ OF_GROUP: Final = ("known", "group", "store")
 
 
 class Judge(NamedTuple):
-    """A step of an extension, ready to be asked; it comes right behind the core's step `after`."""
+    """A step of an extension, ready to be asked; it comes right behind the core's step `after`.
+
+    It only looks: what it writes is lost where sends are refused, which are judged all the same.
+    """
 
     extension: str
     after: str
