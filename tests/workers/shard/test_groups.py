@@ -410,3 +410,18 @@ def test_a_group_that_is_taken_off_the_file_is_unknown(cluster: ClusterHarness) 
 
     assert isinstance(refused, Refused)
     assert refused.code == 404
+
+
+def test_2_3_2_a_store_without_room_refuses_new_sends_behind_every_other_check(
+    cluster: ClusterHarness,
+) -> None:
+    stored = to_group(ALICE, HIKE, "M1")
+    cluster.feed(stored)
+    cluster.owner(HIKE).refusal = "the disk is full"
+    new = to_group(ALICE, HIKE, "M2")
+
+    assert cluster.feed(stored) == [Stored(stored.request, NOW_S)]
+    (no_member,) = cluster.feed(to_group(DAVE, HIKE, "M3"))
+    assert isinstance(no_member, Refused)
+    assert no_member.code == 403
+    assert cluster.feed(new) == [Refused(new.request, 500, "the disk is full")]

@@ -158,3 +158,14 @@ def test_acks_that_match_nothing_do_not_pile_up_between_workers(clusters: Cluste
     cluster.feed(*(Acked(acker, ids, 2, author, False, acker, False, -1) for _ in range(3)))
 
     assert cluster.counters()["stray_acks_dropped"] >= 2 * MAX_STRAYS
+
+
+def test_an_unknown_group_ack_in_the_swapped_form_reaches_the_author(
+    cluster: ClusterHarness,
+) -> None:
+    """R13: `from` is the group, `to` the author."""
+    cluster.login(ALICE, A)
+
+    answer = cluster.feed(Acked(BOB, ["unknown"], 2, HIKE, True, ALICE, False, -1))
+
+    assert heard(answer) == [receipt(ALICE, BOB, "unknown", group=HIKE)]
