@@ -103,6 +103,8 @@ PURE = (
     "relay.supervision.seats",
     "relay.supervision.stop",
     "workers.store.keys",
+    "workers.fronts",
+    "workers.schedule",
     "workers.shard.*",
 )
 IMPURE_MODULES = frozenset(

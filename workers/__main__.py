@@ -2,6 +2,7 @@
 
 import sys
 
+from relay.extensions.registry import load
 from relay.process.place import Place
 from relay.process.run import run
 from workers.loop import Worker
@@ -9,7 +10,8 @@ from workers.loop import Worker
 
 def main(place: Place) -> None:
     """Serve one shard until told to stop."""
-    Worker(place).run()
+    extensions = load(tuple(place.settings.server.extensions))
+    Worker(place, extensions).run()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 
 from relay.bus.envelopes import (
+    Ask,
     CloseSession,
     Confirmed,
     OpenSession,
@@ -23,6 +24,7 @@ from relay.bus.envelopes import (
     ToWorker,
 )
 from relay.disk.files import replace_file
+from relay.errors import DiskError
 
 # A stanza that crashed the worker this often is set aside. The first crash may have had another
 # cause that has passed.
@@ -93,6 +95,21 @@ class Mishaps:
         replace_file(self._path, msgspec.json.encode(self._record))
 
 
+def keep(directory: Path, stanza: ToWorker) -> Path:
+    """Write `stanza`, as it came, to a file of its own in `directory`, and return its path.
+
+    Raises:
+        DiskError: it cannot be written.
+    """
+    path = directory / f"{fingerprint(stanza)}.msgpack"
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise DiskError(f"{directory} cannot be made: {error.strerror}") from None
+    replace_file(path, _encode(stanza))
+    return path
+
+
 def fingerprint(stanza: ToWorker) -> str:
     """Return what a stanza is recognised by when it comes again, from whichever session."""
     match stanza:
@@ -100,6 +117,8 @@ def fingerprint(stanza: ToWorker) -> str:
             stanza = msgspec.structs.replace(stanza, request=0)
         case OpenSession():
             stanza = msgspec.structs.replace(stanza, session=0, cursor=0, asked_ms=0)
+        case Ask():
+            stanza = msgspec.structs.replace(stanza, session=0, prefix="", name="")
         case Confirmed() | CloseSession() | Ready() | Pause():
             stanza = msgspec.structs.replace(stanza, session=0)
         case _:

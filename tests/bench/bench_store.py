@@ -31,7 +31,7 @@ from relay.bus.envelopes import (
     WorkerBatch,
 )
 from relay.protocol import frames
-from relay.protocol.slots import shard_ranges
+from relay.protocol.slots import ShardMap
 from relay.settings.tables import Settings
 from workers.loop import SWEPT_BOXES
 from workers.shard.effects import Effects
@@ -64,7 +64,7 @@ class Worker:
             map_bytes=settings.store.map_bytes,
             max_map_bytes=settings.store.max_map_bytes,
         )
-        self._shard = Shard(0, shard_ranges(1), settings)
+        self._shard = Shard(0, ShardMap(1), settings)
         self._users = [str(917_000_000_000 + n) for n in range(2 * PAIRS)]
         self._ids = itertools.count()
         self._absent = itertools.count()

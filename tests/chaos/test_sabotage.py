@@ -34,7 +34,7 @@ from relay.front.links import Links
 from relay.process.channel import child_end, supervisor_end
 from relay.process.control import Stop
 from relay.process.place import Place
-from relay.protocol.slots import SLOT_COUNT, shard_ranges
+from relay.protocol.slots import SLOT_COUNT, ShardMap
 from relay.settings.tables import ServerSettings, Settings, StoreSettings
 from workers import loop
 from workers.shard.outbox import Outbox
@@ -98,7 +98,7 @@ def test_without_dedupe_a_repeat_is_stored_again(
     sabotage: Sabotage, times: int, batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sabotage(monkeypatch.setattr)
-    shard = Shard(0, shard_ranges(1), Settings())
+    shard = Shard(0, ShardMap(1), Settings())
     shard.begin(batch, now_ms=1)
     send = SendToUser(1, ALICE, BOB, "M", 1000, bytes(8), b"a frame")
     copy = GroupCopy(ALICE, GROUP, "M", 1000, [BOB], b"a frame")
@@ -179,7 +179,7 @@ def test_an_early_ack_leaves_before_the_commit(
     supervisor, control = supervisor_end(ours), child_end(theirs.detach())
     served = loop.Worker(Place(short_directory, 0, 1, settings, control))
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    dealer = connect_dealer(context, served._endpoint, identity=FRONT.decode())
+    dealer = connect_dealer(context, served._links.endpoint, identity=FRONT.decode())
     done: list[str] = []
     commit = Batch.commit
 
@@ -192,10 +192,10 @@ def test_an_early_ack_leaves_before_the_commit(
         return True
 
     monkeypatch.setattr(Batch, "commit", commit_and_note)
-    monkeypatch.setattr(served, "_route", send)
+    monkeypatch.setattr(served._links, "_route", send)
 
     dealer.send(envelopes.encode(WorkerBatch(1, 1, 0, 1, [OpenSession(1, ALICE, LOGIN, 0)])))
-    assert served._router.poll(DEADLINE_MS)
+    assert served._links._router.poll(DEADLINE_MS)
     supervisor.send(Stop(1.0))
     served.run()
 

@@ -13,11 +13,13 @@ from relay.bus import envelopes
 from relay.bus.envelopes import LOGIN, FrontBatch, OpenSession, SessionOpened, ToWorker, WorkerBatch
 from relay.bus.sockets import connect_dealer
 from relay.bus.topology import Topology
+from relay.extensions.registry import Registry
 from relay.process.channel import SupervisorEnd, child_end, supervisor_end
 from relay.process.control import ChildReady, Stop, TopologyChanged
 from relay.process.place import Place
 from relay.settings.tables import ServerSettings, Settings, StoreSettings
 from workers import loop
+from workers.shard.shard import NO_EXTENSIONS
 from workers.tools.reshard import reshard
 
 DEADLINE_MS = 10_000
@@ -37,6 +39,7 @@ class RunningWorker:
         *,
         incarnation: int = INCARNATION,
         workers: int = 1,
+        registry: Registry = NO_EXTENSIONS,
     ) -> None:
         self.incarnation = incarnation
         self._run_dir = run_dir
@@ -53,7 +56,8 @@ class RunningWorker:
         if not (run_dir / "data").exists():
             (run_dir / "data").mkdir()
             reshard(run_dir / "data", settings)
-        self.worker = loop.Worker(Place(run_dir, 0, incarnation, settings, self._control))
+        place = Place(run_dir, 0, incarnation, settings, self._control)
+        self.worker = loop.Worker(place, registry)
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import tempfile
 from collections.abc import Callable
 from itertools import count, pairwise
 from pathlib import Path
@@ -49,11 +48,9 @@ TOLD = {f"to {FRONT}", f"to {PEER}", "to the peer's router"}
 
 
 def test_a_batch_is_committed_before_anything_of_it_is_handed_to_a_socket(
-    monkeypatch: pytest.MonkeyPatch,
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # The bus has sockets in the run directory, and the paths of sockets are bounded.
-    with tempfile.TemporaryDirectory(prefix="relay-test-") as name:
-        events = events_until_all_are_told(Path(name), monkeypatch)
+    events = events_until_all_are_told(run_dir, monkeypatch)
 
     assert set(events) == {"begins", "committed", *TOLD}
     for before, event in pairwise(events):
@@ -78,7 +75,7 @@ def events_until_all_are_told(run_dir: Path, monkeypatch: pytest.MonkeyPatch) ->
     sockets = [bind_router(context, peer_endpoint)]
 
     def send(identity: str, *items: ToWorker) -> None:
-        sockets.append(connect_dealer(context, worker._endpoint, identity=identity))
+        sockets.append(connect_dealer(context, worker._links.endpoint, identity=identity))
         sockets[-1].send(envelopes.encode(WorkerBatch(INCARNATION, 1, 0, 1, list(items))))
 
     try:

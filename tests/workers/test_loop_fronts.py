@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,18 +9,16 @@ import pytest
 
 from relay.bus.envelopes import LOGIN, OpenSession, Refused, SendToUser, SessionRefused
 from tests.integration.harness import poll_for
-from workers.shard import shard
+from workers.shard import logins
 
 from .loop_harness import INCARNATION, RunningWorker
 
 
 @pytest.fixture
-def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningWorker]:
-    # The bus has a socket in its run directory, and the paths of sockets are bounded.
-    with tempfile.TemporaryDirectory(prefix="relay-test-") as run_dir:
-        running = RunningWorker(Path(run_dir), monkeypatch)
-        yield running
-        running.close()
+def worker(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningWorker]:
+    running = RunningWorker(run_dir, monkeypatch)
+    yield running
+    running.close()
 
 
 def test_the_death_of_a_successor_does_not_silence_the_front_that_it_was_to_renew(
@@ -53,7 +50,7 @@ def test_a_front_that_died_before_its_first_word_is_not_listened_to(worker: Runn
 def test_all_sessions_of_a_lost_front_end_in_time(
     worker: RunningWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shard, "MAX_ENDED", 1)
+    monkeypatch.setattr(logins, "MAX_ENDED", 1)
     dying = worker.connect("front-0-4")
     worker.list_fronts("front-0-4")
     for number in (1, 2, 3):
@@ -61,7 +58,7 @@ def test_all_sessions_of_a_lost_front_end_in_time(
 
     worker.list_fronts()
 
-    poll_for("the end of its sessions", lambda: not len(worker.worker._shard.sessions))
+    poll_for("the end of its sessions", lambda: not len(worker.worker._shard.readers))
 
 
 def test_a_front_that_is_not_listed_yet_is_listened_to(worker: RunningWorker) -> None:
@@ -90,4 +87,4 @@ def test_i8_a_batch_for_another_incarnation_is_refused_counted_and_answered(
 
     worker.incarnation = INCARNATION
     assert worker.log_in(front, 2)
-    assert worker.worker._shard.counters["stale_batches_refused"] == 1
+    assert worker.worker._counters["stale_batches_refused"] == 1

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +20,9 @@ from relay.bus.envelopes import (
     Stored,
     ToWorker,
 )
+from workers import gate
 from workers.shard.effects import Identity
+from workers.shard.groups import Copies
 from workers.shard.shard import Shard
 
 from .loop_harness import DEADLINE_MS, RunningWorker
@@ -37,25 +37,23 @@ def send(request: int, message_id: str) -> SendToUser:
 
 
 @pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[partial[RunningWorker]]:
+def start(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> partial[RunningWorker]:
     """Start an incarnation of a worker that has a bug: it fails at the message POISON."""
-    handle, apply_copy = Shard.handle, Shard._apply_copy
+    handle, apply_copy = Shard.handle, Copies.apply
 
     def buggy(self: Shard, origin: Identity, envelope: ToWorker) -> None:
         if isinstance(envelope, SendToUser) and envelope.message_id == "POISON":
             raise Bug
         handle(self, origin, envelope)
 
-    def buggy_copy(self: Shard, copy: GroupCopy) -> None:
+    def buggy_copy(self: Copies, copy: GroupCopy) -> None:
         if copy.message_id == "POISON":
             raise Bug
         apply_copy(self, copy)
 
     monkeypatch.setattr(Shard, "handle", buggy)
-    monkeypatch.setattr(Shard, "_apply_copy", buggy_copy)
-    # The bus has a socket in its run directory, and the paths of sockets are bounded.
-    with tempfile.TemporaryDirectory(prefix="relay-test-") as run_dir:
-        yield partial(RunningWorker, Path(run_dir), monkeypatch)
+    monkeypatch.setattr(Copies, "apply", buggy_copy)
+    return partial(RunningWorker, run_dir, monkeypatch)
 
 
 def test_a_stanza_that_crashed_two_incarnations_is_refused_by_the_third_and_kept(
@@ -119,10 +117,12 @@ def test_poison_from_a_peer_takes_nothing_with_it(start: partial[RunningWorker])
     worker.close()
 
 
-def test_poison_is_set_aside_too_while_sends_are_refused(start: partial[RunningWorker]) -> None:
+def test_poison_is_set_aside_too_while_sends_are_refused(
+    start: partial[RunningWorker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "lack_of_room", lambda *of: "the disk is full")
     for incarnation in (3, 4):
         worker = start(incarnation=incarnation)
-        worker.worker._shard.refusal = "the disk is full"
         worker.send(worker.connect("front-0-1"), 1, send(1, "POISON"))
         assert isinstance(worker.wait_for_crash(), Bug)
         worker.close()

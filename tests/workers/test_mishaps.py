@@ -2,10 +2,28 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from relay.bus.envelopes import LOGIN, Acked, Durable, OpenSession, Receipt, SendToUser, ToWorker
-from workers.mishaps import CRASHES_ALLOWED, MAX_SUSPECTS, REFUSE_AFTER_WRITE_ERROR_MS, Mishaps
+from relay.bus import envelopes
+from relay.bus.envelopes import (
+    LOGIN,
+    Acked,
+    Ask,
+    Durable,
+    OpenSession,
+    Receipt,
+    SendToUser,
+    ToWorker,
+)
+from relay.errors import DiskError
+from workers.mishaps import (
+    CRASHES_ALLOWED,
+    MAX_SUSPECTS,
+    REFUSE_AFTER_WRITE_ERROR_MS,
+    Mishaps,
+    keep,
+)
 
 NOW_MS = 1_566_970_629_000
 
@@ -19,6 +37,10 @@ def send(request: int = 1, message_id: str = "M1") -> SendToUser:
     [
         (send(1), send(77)),
         (OpenSession(1, "bob", LOGIN, 0), OpenSession(2, "bob", LOGIN, 9, 9)),
+        (
+            Ask(1, "bob", "notes", b"body", "7", "n1"),
+            Ask(2, "bob", "notes", b"body", "", "n9"),
+        ),
         (Acked("bob", ["M1"], 2, "alice", False, "bob", False, -1),) * 2,
         (Durable(5, Receipt("alice", "", "M1", "bob", 2, 1000)),) * 2,
     ],
@@ -60,3 +82,20 @@ def test_sends_are_refused_for_a_while_after_a_write_that_failed(tmp_path: Path)
     over_ms = NOW_MS + REFUSE_AFTER_WRITE_ERROR_MS
     assert Mishaps(tmp_path, 0).write_refusal(now_ms=over_ms) == ""
     assert Mishaps(tmp_path, 0).write_refusal(now_ms=NOW_MS - 1) == ""
+
+
+def test_what_is_set_aside_is_kept_as_it_came_in_a_file_of_its_own(tmp_path: Path) -> None:
+    directory = tmp_path / "set-aside"
+
+    first, again, other = (keep(directory, each) for each in (send(1), send(1), send(2, "M2")))
+
+    assert first == again != other
+    assert msgspec.msgpack.decode(first.read_bytes(), type=envelopes.SendToUser) == send(1)
+    assert directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_cannot_be_kept_is_an_error_that_says_where(tmp_path: Path) -> None:
+    (tmp_path / "set-aside").write_text("in the way")
+
+    with pytest.raises(DiskError, match="set-aside"):
+        keep(tmp_path / "set-aside", send(1))

@@ -6,7 +6,7 @@ from struct import Struct
 
 import msgspec
 
-from relay.protocol.stanza import LEVEL_STORED
+from relay.protocol.stanza import LEVEL_PLAYED, LEVEL_STORED
 from workers.store.batch import Batch
 from workers.store.keys import id_prefix, message_key, parse_message_key, split_message_key
 
@@ -18,7 +18,7 @@ NO_DIGEST = bytes(8)
 _MAX_SAME_ID = 64
 
 
-class Message(msgspec.Struct, frozen=True, gc=False):
+class Known(msgspec.Struct, frozen=True, gc=False):
     """One message towards one recipient, or (with an empty recipient) towards its group.
 
     `key` is its key in the store, `seq` its entry in the recipient's mailbox, `level` the highest
@@ -36,21 +36,21 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
 def find(
     batch: Batch, message_id: str, author: str, recipient: str, group: str = ""
-) -> Message | None:
+) -> Known | None:
     """Return the message of that id and author towards that recipient."""
     return read(batch, message_key(message_id, author, recipient, group), author, group)
 
 
-def read(batch: Batch, key: bytes, author: str, group: str = "") -> Message | None:
+def read(batch: Batch, key: bytes, author: str, group: str = "") -> Known | None:
     """Return the message of `author` that has the key `key`."""
     record = batch.get_message(key)
-    return None if record is None else Message(key, author, group, *_unpack(record))
+    return None if record is None else Known(key, author, group, *_unpack(record))
 
 
-def find_only_author(batch: Batch, message_id: str, recipient: str) -> Message | None:
+def find_only_author(batch: Batch, message_id: str, recipient: str) -> Known | None:
     """Return the 1-1 message of that id to `recipient` if exactly one author sent one (2.4.1)."""
     prefix = id_prefix(message_id)
-    only: Message | None = None
+    only: Known | None = None
     for looked_at, (key, record) in enumerate(batch.scan_messages(prefix)):
         if looked_at == _MAX_SAME_ID:
             return None
@@ -59,7 +59,7 @@ def find_only_author(batch: Batch, message_id: str, recipient: str) -> Message |
             continue
         if only is not None:
             return None
-        only = Message(key, author, "", *_unpack(record))
+        only = Known(key, author, "", *_unpack(record))
     return only
 
 
@@ -68,14 +68,19 @@ def add(batch: Batch, key: bytes, *, seq: int, time_s: int, digest: bytes = NO_D
     batch.add_message(key, _pack(seq, time_s, LEVEL_STORED, digest))
 
 
-def raise_level(batch: Batch, message: Message, level: int) -> None:
+def add_unsent(batch: Batch, key: bytes, *, seq: int, time_s: int, digest: bytes) -> None:
+    """Remember a message that nobody gets, so that nobody can ack it: no level is above its own."""
+    batch.add_message(key, _pack(seq, time_s, LEVEL_PLAYED, digest))
+
+
+def raise_level(batch: Batch, message: Known, level: int) -> None:
     """Note how far its recipient is with the message."""
     batch.update_message(message.key, _pack(message.seq, message.time_s, level, message.digest))
 
 
-def parse(key: bytes, record: bytes) -> tuple[str, Message]:
+def parse(key: bytes, record: bytes) -> tuple[str, Known]:
     """Return (recipient, message) of an item of the store; ValueError if it is none."""
     author, recipient, group = parse_message_key(key)
     if len(record) != _RECORD.size:
         raise ValueError(f"a record of {len(record)} bytes")
-    return recipient, Message(key, author, group, *_unpack(record))
+    return recipient, Known(key, author, group, *_unpack(record))

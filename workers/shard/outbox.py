@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from relay.bus.envelopes import Durable, GroupCopy, Receipt
+from relay.bus.envelopes import Content, Durable
 from workers.store.batch import Batch
 from workers.store.keys import LAST_SEQ, pack_slot
 
@@ -58,7 +58,7 @@ class Outbox:
         self,
         batch: Batch,
         seq: int,
-        content: GroupCopy | Receipt,
+        content: Content,
         send: Callable[[Durable], None],
     ) -> None:
         """Store an entry; `send` it with this batch if all before it were."""

@@ -1,9 +1,11 @@
-"""The sessions that a worker serves: who is logged in through which front, how far it has read.
+"""The sessions that a worker serves: who reads through which front, and how far each has got.
 
-A session is a cursor in its mailbox. While it is LIVE the cursor is at the end, and what is
+A reader is a cursor in its user's mailbox. While it is LIVE the cursor is at the end, and what is
 appended is sent at once. In every other state entries stay in the mailbox, and pages are read from
 behind the cursor when the front asks. So a live message cannot overtake a queued one, and nothing
 is buffered for a slow reader.
+
+Nothing outside of this module sets a field of a reader.
 """
 
 from __future__ import annotations
@@ -11,22 +13,54 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Iterator
+from typing import Final
 
+from relay.bus import envelopes
 from workers.shard.effects import Identity
 from workers.shard.mailbox import Mailbox
 
 
-class State(enum.Enum):
-    """What a session waits for."""
+class ReaderState(enum.Enum):
+    """What a reader waits for."""
 
     LIVE = enum.auto()  # nothing: the cursor is at the mailbox's end
     READING = enum.auto()  # a page is on its way; the front will ask for the next
-    PAUSED = enum.auto()  # its reader is slow; the front will say when it is ready
+    PAUSED = enum.auto()  # its client is slow; the front will say when it is ready
     STARVED = enum.auto()  # its front is slow; gets its page when the link has credit again
 
 
-class Session:
-    """One bound connection of `user`."""
+class ReaderEvent(enum.Enum):
+    """What happens to a reader."""
+
+    OPENED = enum.auto()  # its session logs in, or is announced, perhaps again
+    ASKED = enum.auto()  # the front asks for a page
+    CAUGHT_UP = enum.auto()  # a page goes out, with nothing behind it
+    PAGED = enum.auto()  # a page goes out, and the front is to ask for more
+    HELD_BACK = enum.auto()  # a page is due, but the front's link is full
+    GIVEN_ROOM = enum.auto()  # the front's link is full no more
+    PASSED_BY = enum.auto()  # something live is due, but the front's link is full
+    SLOWED = enum.auto()  # the front says that the client is slow
+
+
+# What is not here must not happen.
+TRANSITIONS: Final = {
+    **{(state, ReaderEvent.OPENED): ReaderState.READING for state in ReaderState},
+    **{(state, ReaderEvent.ASKED): ReaderState.READING for state in ReaderState},
+    (ReaderState.READING, ReaderEvent.CAUGHT_UP): ReaderState.LIVE,
+    (ReaderState.READING, ReaderEvent.PAGED): ReaderState.READING,
+    (ReaderState.READING, ReaderEvent.HELD_BACK): ReaderState.STARVED,
+    (ReaderState.STARVED, ReaderEvent.GIVEN_ROOM): ReaderState.READING,
+    (ReaderState.LIVE, ReaderEvent.PASSED_BY): ReaderState.READING,
+    (ReaderState.LIVE, ReaderEvent.SLOWED): ReaderState.PAUSED,
+    (ReaderState.PAUSED, ReaderEvent.SLOWED): ReaderState.PAUSED,
+    (ReaderState.STARVED, ReaderEvent.SLOWED): ReaderState.PAUSED,
+    # Its front will say how far it is when it has written the page that is on its way.
+    (ReaderState.READING, ReaderEvent.SLOWED): ReaderState.READING,
+}
+
+
+class Reader:
+    """One bound connection of `user`, by which `front` knows its `number`."""
 
     __slots__ = (
         "asked_ms",
@@ -46,22 +80,106 @@ class Session:
 
     def __init__(self, front: Identity, number: int, user: str, mailbox: Mailbox) -> None:
         self.front = front
-        self.number = number  # unique within its front
+        self.number = number
         self.user = user
         self.mailbox = mailbox
         self.is_announced = False  # logged in with an earlier incarnation of the worker
         self.asked_ms = 0  # when it logged in, if it is announced
-        self.state = State.READING
+        self.state = ReaderState.READING
         self.cursor = 0  # the last entry that was sent to the front
         self.barrier = 0  # while over 0: entries up to here go into `q` frames
         self.pages = 0  # sent to the front since the session was opened
         # Entries to remove when a pong confirms them, in order. An empty deque takes 600 bytes, and
-        # few sessions need one.
+        # few readers need one.
         self.receipts: deque[int] | tuple[()] = ()
         # An earlier incarnation of the worker sent entries up to here. Those of them that are
         # receipts are not among `receipts` until a pong confirms some.
         self.sent_before = 0
         self.takeovers: list[int] = []  # when this user's sessions were taken over, in ms
+
+    def undergo(self, event: ReaderEvent) -> None:
+        """Change the state as the table says.
+
+        Raises:
+            AssertionError: it says nothing of this; nothing changed.
+        """
+        state = TRANSITIONS.get((self.state, event))
+        assert state is not None, f"a reader that is {self.state.name} was {event.name}"
+        self.state = state
+
+    # ------------------------------------------------------------------------- login to end
+
+    def open(self, request: envelopes.OpenSession, *, last_seq: int) -> None:
+        """Read from behind the cursor of `request` on; what waits up to `last_seq` is the queue."""
+        self.undergo(ReaderEvent.OPENED)
+        self.forget_receipts()
+        self.is_announced = request.phase != envelopes.LOGIN
+        self.asked_ms = request.asked_ms
+        if self.is_announced:
+            # What it had from an earlier incarnation still waits for a pong, and may be evicted.
+            self.sent_before = request.cursor
+            if request.phase == envelopes.LIVE:  # a `q` is written when it is packed
+                self.wrote(request.cursor)
+            self.sent(request.cursor)
+        self.cursor = request.cursor
+        self.pages = 0
+        self.barrier = 0 if request.phase == envelopes.LIVE else max(last_seq, 1)
+
+    def end(self) -> None:
+        """Leave the mailbox as it is when nobody reads it: only what was written was sent."""
+        self.mailbox.transmitted = self.mailbox.written
+
+    def takeovers_since(self, since_ms: int) -> list[int]:
+        """Return when this user's sessions were taken over, after `since_ms`, in order."""
+        while self.takeovers and self.takeovers[0] <= since_ms:
+            del self.takeovers[0]
+        return self.takeovers
+
+    def take_over(self, other: Reader, now_ms: int | None) -> None:
+        """Remember the takeovers of `other`, which this one is the successor of, and this one's."""
+        self.takeovers = other.takeovers
+        if now_ms is not None:
+            self.takeovers.append(now_ms)
+
+    # ---------------------------------------------------------------------- how far it has got
+
+    def sent(self, seq: int) -> None:
+        """Note that the entry `seq` went to the front."""
+        self.cursor = seq
+        if seq > self.mailbox.transmitted:
+            self.mailbox.transmitted = seq
+
+    def wrote(self, seq: int) -> None:
+        """Note that the front has written everything up to `seq` to the client."""
+        if seq > self.mailbox.written:
+            self.mailbox.written = seq
+
+    def leave_queue(self) -> None:
+        """Note that all that goes into `q` frames was sent."""
+        self.barrier = 0
+
+    def count_page(self) -> None:
+        """Note that one more page goes to the front."""
+        self.pages += 1
+
+    def pause(self, cursor: int) -> None:
+        """Take it that the front has written up to `cursor` and drops what was sent behind it."""
+        self.wrote(cursor)
+        if self.state is ReaderState.READING:
+            self.mailbox.transmitted = max(self.mailbox.written, cursor)
+        else:
+            self.rewind(cursor)
+        self.undergo(ReaderEvent.SLOWED)
+
+    def rewind(self, cursor: int) -> None:
+        """Go on behind `cursor`; what was sent after it was not written and comes again."""
+        self.cursor = cursor
+        self.mailbox.transmitted = max(self.mailbox.written, cursor)
+        self.sent_before = min(self.sent_before, cursor)
+        while self.receipts and self.receipts[-1] > cursor:
+            self.receipts.pop()
+
+    # ------------------------------------------------------------------- receipts on their way
 
     def add_receipt(self, seq: int) -> None:
         """Note that the entry `seq`, higher than any before, is a receipt that was sent."""
@@ -90,66 +208,37 @@ class Session:
         if seqs:
             self.receipts = deque((*seqs, *self.receipts))
 
-    def sent(self, seq: int) -> None:
-        """Note that the entry `seq` went to the front."""
-        self.cursor = seq
-        if seq > self.mailbox.transmitted:
-            self.mailbox.transmitted = seq
 
-    def wrote(self, seq: int) -> None:
-        """Note that the front has written everything up to `seq` to the client."""
-        if seq > self.mailbox.written:
-            self.mailbox.written = seq
-
-    def pause(self, cursor: int) -> None:
-        """Take it that the front has written up to `cursor` and drops what was sent behind it."""
-        self.wrote(cursor)
-        if self.state is State.READING:
-            # Its front will say how far it is when it has written the page that is on its way.
-            self.mailbox.transmitted = max(self.mailbox.written, cursor)
-        else:
-            self.rewind(cursor)
-            self.state = State.PAUSED
-
-    def rewind(self, cursor: int) -> None:
-        """Go on behind `cursor`; what was sent after it was not written and comes again."""
-        self.cursor = cursor
-        self.mailbox.transmitted = max(self.mailbox.written, cursor)
-        self.sent_before = min(self.sent_before, cursor)
-        while self.receipts and self.receipts[-1] > cursor:
-            self.receipts.pop()
-
-
-class Sessions:
-    """All sessions of a worker, by connection and by user."""
+class Readers:
+    """All readers of a worker, by connection and by user."""
 
     def __init__(self) -> None:
-        self._by_connection: dict[tuple[Identity, int], Session] = {}
-        self._by_user: dict[str, Session] = {}
+        self._by_connection: dict[tuple[Identity, int], Reader] = {}
+        self._by_user: dict[str, Reader] = {}
         # Without a frame of Python's own: it is asked twice a message.
         self.of_user = self._by_user.get
 
     def __len__(self) -> int:
         return len(self._by_user)
 
-    def add(self, session: Session) -> None:
-        """Make `session` the one of its user, who must have no other."""
-        assert session.user not in self._by_user, "a user has one session a device"
-        self._by_connection[session.front, session.number] = session
-        self._by_user[session.user] = session
+    def add(self, reader: Reader) -> None:
+        """Make `reader` the one of its user, who must have no other."""
+        assert reader.user not in self._by_user, "a user has one session a device"
+        self._by_connection[reader.front, reader.number] = reader
+        self._by_user[reader.user] = reader
 
-    def discard(self, session: Session) -> None:
-        """Forget `session`."""
-        del self._by_connection[session.front, session.number]
-        del self._by_user[session.user]
+    def discard(self, reader: Reader) -> None:
+        """Forget `reader`."""
+        del self._by_connection[reader.front, reader.number]
+        del self._by_user[reader.user]
 
-    def at(self, front: Identity, number: int) -> Session | None:
-        """Return the session of a connection, or None if it was taken over or has ended."""
+    def at(self, front: Identity, number: int) -> Reader | None:
+        """Return the reader of a connection, or None if it was taken over or has ended."""
         return self._by_connection.get((front, number))
 
-    def through(self, front: Identity) -> list[Session]:
-        """Return the sessions whose connections `front` holds."""
-        return [session for session in self._by_user.values() if session.front == front]
+    def through(self, front: Identity) -> list[Reader]:
+        """Return the readers whose connections `front` holds."""
+        return [reader for reader in self._by_user.values() if reader.front == front]
 
-    def __iter__(self) -> Iterator[Session]:
+    def __iter__(self) -> Iterator[Reader]:
         return iter(self._by_user.values())

@@ -34,11 +34,11 @@ from relay import log
 from relay.disk.files import sync, take_lock
 from relay.disk.layout import Layout, discarded, leftovers, read_layout, write_layout
 from relay.errors import BootError, DiskError, SettingsError, StoreDamaged
-from relay.extensions.registry import load
+from relay.extensions.registry import Registry, load
 from relay.process.exitcodes import CANNOT_BOOT
 from relay.settings.tables import Settings
 from workers.store.meta import Mark
-from workers.store.schema import Row, rows_of
+from workers.store.schema import rows_of
 from workers.store.snapshot import Snapshot
 from workers.store.store import LOCK_WAIT_S, lock_store, unusable
 from workers.tools.copying import copy
@@ -59,7 +59,8 @@ def reshard(data: Path, settings: Settings, *, reached: Reached = lambda step: N
     """
     workers = settings.server.workers
     modules: Sequence[str] = settings.server.extensions
-    owned = rows_of(load(tuple(modules)).extensions.values())
+    registry = load(tuple(modules))
+    rows_of(registry.extensions.values())  # which refuses what no tree can be named
     with ExitStack() as held:
         try:
             held.callback(os.close, take_lock(data / "reshard.lock", wait_s=LOCK_WAIT_S))
@@ -96,7 +97,7 @@ def reshard(data: Path, settings: Settings, *, reached: Reached = lambda step: N
             map_bytes=settings.store.map_bytes,
         )
         try:
-            _build(plan, snapshots, settings, owned, reached)
+            _build(plan, snapshots, settings, registry, reached)
         except (lmdb.Error, OSError, BootError) as error:
             shutil.rmtree(plan.generation, ignore_errors=True)
             raise BootError(
@@ -141,12 +142,12 @@ def _build(
     plan: Plan,
     snapshots: Sequence[Snapshot],
     settings: Settings,
-    owned: Sequence[Row],
+    registry: Registry,
     reached: Reached,
 ) -> None:
     plan.generation.mkdir(mode=0o700)
     copy(plan, snapshots, reached)
-    take_over(plan, snapshots, settings, owned, reached)
+    take_over(plan, snapshots, settings, registry, reached)
     reached("taken over")
     for directory in plan.directories:
         sync(directory)

@@ -16,13 +16,14 @@ import msgspec
 from relay import log
 from relay.bus.envelopes import Carry, Content, GroupCopy, Receipt
 from relay.errors import BootError
+from relay.extensions.registry import Registry
 from relay.protocol.slots import ShardMap
 from relay.settings.tables import Settings
 from workers.shard import outbox
 from workers.shard.shard import Shard
 from workers.store.batch import Batch
 from workers.store.keys import split_outgoing
-from workers.store.schema import Row
+from workers.store.schema import rows_of
 from workers.store.snapshot import Snapshot
 from workers.store.store import Store
 from workers.tools.plan import Plan, Reached
@@ -37,18 +38,18 @@ def take_over(
     plan: Plan,
     snapshots: Sequence[Snapshot],
     settings: Settings,
-    owned: Sequence[Row],
+    registry: Registry,
     reached: Reached,
 ) -> None:
     """Apply what the outboxes of the `snapshots` have left, to the stores that `copy` has made.
 
-    `owned` are the trees of the extensions that are loaded.
+    `registry` has the extensions that are loaded, and do what others of their kind had them do.
 
     Raises:
         BootError: an outbox holds what it should not, or a store cannot be opened.
     """
     counters: Counter[str] = Counter()
-    with _Shards(plan, settings, owned) as shards:
+    with _Shards(plan, settings, registry) as shards:
         for number, content in enumerate(unapplied(snapshots), start=1):
             for owner, part in by_owner(content, plan.shards):
                 shards.of(owner).take_over(part)
@@ -97,11 +98,11 @@ def by_owner(content: Content, shards: ShardMap) -> Iterator[tuple[int, Content]
 class _Shards:
     """The new stores with the rules by which a worker changes them; opened when first needed."""
 
-    def __init__(self, plan: Plan, settings: Settings, owned: Sequence[Row]) -> None:
+    def __init__(self, plan: Plan, settings: Settings, registry: Registry) -> None:
         self.taken = 0
         self._plan = plan
         self._settings = settings
-        self._owned = owned
+        self._registry = registry
         self._open: dict[int, tuple[Store, Shard]] = {}
         self._batches: dict[int, Batch] = {}
 
@@ -124,10 +125,10 @@ class _Shards:
                 map_bytes=self._plan.map_bytes,
                 max_map_bytes=self._plan.map_bytes,
                 mark=self._plan.mark(worker),
-                owned=self._owned,
+                owned=rows_of(self._registry.extensions.values()),
             )
-            shards = list(self._plan.shards.shards)
-            self._open[worker] = store, Shard(worker, shards, self._settings)
+            shard = Shard(worker, self._plan.shards, self._settings, registry=self._registry)
+            self._open[worker] = store, shard
         store, shard = self._open[worker]
         if worker not in self._batches:
             self._batches[worker] = store.begin()

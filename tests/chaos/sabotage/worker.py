@@ -6,14 +6,16 @@ import sys
 import time
 from collections.abc import Callable
 
-from relay.bus.envelopes import Durable, GroupCopy, Receipt, SendToGroup, SendToUser, ToWorker
+from relay.bus.envelopes import Content, Durable, GroupCopy, SendToGroup, SendToUser, ToWorker
 from relay.process.place import Place
 from relay.process.run import run
 from workers.__main__ import main as serve
 from workers.loop import Worker
 from workers.shard.effects import Effects, Identity
+from workers.shard.groups import Copies
 from workers.shard.outbox import Outbox
 from workers.shard.shard import Shard
+from workers.shard.turn import Turn
 from workers.store.batch import Batch
 from workers.store.keys import message_key
 
@@ -44,27 +46,27 @@ def early_ack(patch: Patch) -> None:
 
 def no_dedupe(patch: Patch) -> None:
     """Take every send and every copy of a group message for a new one."""
-    handle, apply_copy = Shard.handle, Shard._apply_copy
+    handle, apply_copy = Shard.handle, Copies.apply
 
     def handle_as_new(shard: Shard, origin: Identity, envelope: ToWorker) -> None:
         match envelope:
             case SendToUser():
-                _forget(shard, envelope.message_id, envelope.author, envelope.chat, "")
+                _forget(shard.turn, envelope.message_id, envelope.author, envelope.chat, "")
             case SendToGroup():
-                _forget(shard, envelope.message_id, envelope.author, "", envelope.chat)
+                _forget(shard.turn, envelope.message_id, envelope.author, "", envelope.chat)
         handle(shard, origin, envelope)
 
-    def apply_as_new(shard: Shard, copy: GroupCopy) -> None:
+    def apply_as_new(copies: Copies, copy: GroupCopy) -> None:
         for member in copy.members:
-            _forget(shard, copy.message_id, copy.author, member, copy.group)
-        apply_copy(shard, copy)
+            _forget(copies._turn, copy.message_id, copy.author, member, copy.group)
+        apply_copy(copies, copy)
 
     patch(Shard, "handle", handle_as_new)
-    patch(Shard, "_apply_copy", apply_as_new)
+    patch(Copies, "apply", apply_as_new)
 
 
-def _forget(shard: Shard, message_id: str, author: str, recipient: str, group: str) -> None:
-    shard._batch._messages.pop(message_key(message_id, author, recipient, group))
+def _forget(turn: Turn, message_id: str, author: str, recipient: str, group: str) -> None:
+    turn.batch._messages.pop(message_key(message_id, author, recipient, group))
 
 
 def no_outbox(patch: Patch) -> None:
@@ -75,7 +77,7 @@ def no_outbox(patch: Patch) -> None:
         outbox: Outbox,
         batch: Batch,
         seq: int,
-        content: GroupCopy | Receipt,
+        content: Content,
         send: Callable[[Durable], None],
     ) -> None:
         put(outbox, batch, seq, content, send)

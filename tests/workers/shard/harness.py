@@ -14,7 +14,7 @@ from functools import partial
 from hashlib import blake2b
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import pytest
@@ -25,6 +25,7 @@ from relay.bus.envelopes import (
     QUEUE,
     Acked,
     Applied,
+    Ask,
     CloseSession,
     Confirmed,
     Deliver,
@@ -46,14 +47,16 @@ from relay.bus.envelopes import (
     ToWorker,
 )
 from relay.disk.groupfile import Group
-from relay.protocol.slots import shard_ranges, slot_of
+from relay.extensions.registry import Registry
+from relay.protocol.slots import ShardMap, shard_ranges, slot_of
 from relay.settings.tables import Settings, StoreSettings
 from workers.shard.effects import Effects, Identity
 from workers.shard.mailbox import receipt_frame
-from workers.shard.readers import State
-from workers.shard.shard import Shard
+from workers.shard.readers import ReaderState
+from workers.shard.shard import NO_EXTENSIONS, Shard
 from workers.store.batch import Batch
 from workers.store.keys import box_of, receipt_key, unpack_seq
+from workers.store.schema import rows_of
 from workers.store.store import Store
 
 FRONT = b"front-0-1"
@@ -164,6 +167,11 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return begun
 
 
+def sends_to_bob(*ids: str) -> list[SendToUser]:
+    """A 1-1 send of Alice to Bob for each id."""
+    return [to_user(ALICE, BOB, message_id) for message_id in ids]
+
+
 # ---------------------------------------------------------------------------------- one shard
 
 
@@ -177,6 +185,7 @@ class ShardHarness:
         workers: int,
         settings: Settings,
         groups: Mapping[str, Group],
+        registry: Registry = NO_EXTENSIONS,
     ) -> None:
         self.directory = directory
         self.index = index
@@ -185,6 +194,8 @@ class ShardHarness:
         self.is_up = False
         self._workers = workers
         self._settings = settings
+        self._registry = registry
+        self.refusal = ""  # why its shard is told that no send can be stored
         # Users whose session ended with an incarnation: nothing has counted their mailbox since.
         self._uncounted: set[str] = set()
         self.start()
@@ -198,14 +209,17 @@ class ShardHarness:
             durability=store.durability,
             map_bytes=store.map_bytes,
             max_map_bytes=store.max_map_bytes,
+            owned=rows_of(self._registry.extensions.values()),
         )
-        self.shard = Shard(self.index, shard_ranges(self._workers), self._settings)
+        self.shard = Shard(
+            self.index, ShardMap(self._workers), self._settings, registry=self._registry
+        )
         self.shard.provision(self.groups)
         self.is_up = True
 
     def stop(self) -> None:
         """End the incarnation as SIGKILL does; only what was committed is left of it."""
-        self._uncounted |= {session.user for session in self.shard.sessions}
+        self._uncounted |= {session.user for session in self.shard.readers}
         self.store._journal.close()
         self.store._env.close()
         os.close(self.store._lock_file)
@@ -220,10 +234,10 @@ class ShardHarness:
         self, decide: Callable[[Shard], object], *, now_ms: int, commit: bool = True
     ) -> Effects:
         """Run one batch; with `commit=False` everything of it is lost with the incarnation."""
-        present = {session.user for session in self.shard.sessions}
+        present = {session.user for session in self.shard.readers}
         batch = self.store.begin()
         try:
-            self.shard.begin(batch, now_ms=now_ms)
+            self.shard.begin(batch, now_ms=now_ms, refusal=self.refusal)
             decide(self.shard)
             effects = self.shard.end()
         except BaseException:
@@ -307,7 +321,7 @@ class ShardHarness:
         assert set(listed.values()) <= {1}, f"listed to expire twice: {listed.most_common(1)}"
 
         kept = self.tree("boxes")
-        present = {box_of(session.user): session for session in self.shard.sessions}
+        present = {box_of(session.user): session for session in self.shard.readers}
         for box, session in present.items():
             mailbox, cursor = session.mailbox, session.cursor
             count_ = [mailbox.messages, mailbox.size, mailbox.receipts]
@@ -318,7 +332,7 @@ class ShardHarness:
             assert not session.receipts or session.receipts[-1] <= cursor, "receipts sent"
             assert session.sent_before <= cursor, "entries were sent before, yet come again"
             assert not session.receipts or session.receipts[0] > session.sent_before, "the later"
-            if session.state is State.LIVE:
+            if session.state is ReaderState.LIVE:
                 assert last.get(box, 0) <= cursor, f"{session.user} is live, yet mail waits"
             self._uncounted.discard(session.user)
         for box, total in totals.items():
@@ -363,6 +377,7 @@ class ClusterHarness:
         workers: int = 1,
         settings: Settings = SETTINGS,
         groups: Mapping[str, Group] | None = None,
+        registry: Registry = NO_EXTENSIONS,
     ) -> None:
         self.now_ms = NOW_S * 1000
         self.story: list[str] = []
@@ -373,7 +388,9 @@ class ClusterHarness:
         self._answers: deque[tuple[int, Identity, Applied]] = deque()
         self._cut: set[frozenset[int]] = set()
         self.shards = [
-            ShardHarness(directory / f"worker-{index}", index, workers, settings, groups or {})
+            ShardHarness(
+                directory / f"worker-{index}", index, workers, settings, groups or {}, registry
+            )
             for index in range(workers)
         ]
         for one in self.shards:
@@ -570,6 +587,8 @@ class ClusterHarness:
                 local = envelope.chat
             case Acked():
                 local = envelope.acker
+            case Ask():
+                local = envelope.user
             case CloseSession() | Pause() | Ready() | Confirmed():
                 client = self._clients[front, envelope.session]
                 local = client.user
@@ -655,6 +674,19 @@ class ClusterHarness:
         return [item for items in self.sent.values() for item in items]
 
 
+class Clusters(Protocol):
+    """Starts one more relay, with the options of `ClusterHarness`."""
+
+    def __call__(
+        self,
+        *,
+        workers: int = 1,
+        settings: Settings = SETTINGS,
+        groups: Mapping[str, Group] | None = None,
+        registry: Registry = NO_EXTENSIONS,
+    ) -> ClusterHarness: ...
+
+
 def _handle(shard: Shard, front: Identity, items: Sequence[ToWorker]) -> None:
     for item in items:
         shard.handle(front, item)
@@ -670,6 +702,11 @@ def _take(shard: Shard, peer: int, items: Sequence[tuple[Identity, Any]]) -> Non
             shard.apply(origin, peer, item)
         else:
             shard.handle(origin, item)
+
+
+def pages_of(answer: list[ToFront], session: int = 1) -> list[Page]:
+    """Return the pages that one session gets, in order."""
+    return [item for item in answer if isinstance(item, Page) and item.session == session]
 
 
 def frames_of(items: Iterable[ToFront], session: int) -> list[bytes]:

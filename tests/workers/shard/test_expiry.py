@@ -1,11 +1,7 @@
 """Expiry: entries past their TTL and messages past retention go, in bounded steps."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
-import workers.shard.shard
 from relay.bus.envelopes import Confirmed, Refused
 from tests.workers.shard.harness import (
     ALICE,
@@ -13,22 +9,22 @@ from tests.workers.shard.harness import (
     DAY_MS,
     HIKE,
     ClusterHarness,
+    Clusters,
     ack,
     frames_of,
     group_of,
     to_group,
     to_user,
 )
+from workers.shard import expiry
 from workers.shard.shard import Shard
 
 TTL_MS = RETENTION_MS = 30 * DAY_MS
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[ClusterHarness]:
-    cluster = ClusterHarness(tmp_path, groups=group_of(HIKE, ALICE, BOB, "carol"))
-    yield cluster
-    cluster.close()
+def cluster(clusters: Clusters) -> ClusterHarness:
+    return clusters(groups=group_of(HIKE, ALICE, BOB, "carol"))
 
 
 def sweep_once(cluster: ClusterHarness, after: bytes = b"", *, max_boxes: int = 100) -> bytes:
@@ -138,7 +134,7 @@ def test_what_many_small_batches_brought_is_forgotten_as_fast_as_it_came(
 def test_a_sweep_forgets_a_bounded_number_of_messages(
     cluster: ClusterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers.shard.shard, "MAX_FORGOTTEN", 5)
+    monkeypatch.setattr(expiry, "MAX_FORGOTTEN", 5)
     for first in range(0, 12, 2):
         cluster.feed(*(to_user(ALICE, BOB, f"M{number}") for number in (first, first + 1)))
     cluster.now_ms += RETENTION_MS + 1
@@ -171,7 +167,7 @@ def test_a_sweep_looks_at_a_bounded_number_of_mailboxes_and_goes_on_there(
 def test_a_large_mailbox_is_swept_in_steps(
     cluster: ClusterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workers.shard.shard, "MAX_SWEPT_ENTRIES", 2)
+    monkeypatch.setattr(expiry, "MAX_SWEPT_ENTRIES", 2)
     cluster.feed(*(to_user(ALICE, BOB, f"M{number}") for number in range(5)))
     cluster.now_ms += TTL_MS + 1
 

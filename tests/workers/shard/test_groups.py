@@ -1,8 +1,5 @@
 """Groups: members only, one stored body a worker, one order for all."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from relay.bus.envelopes import (
@@ -26,6 +23,7 @@ from tests.workers.shard.harness import (
     NOW_S,
     OTHER_FRONT,
     ClusterHarness,
+    Clusters,
     ack,
     frames_of,
     group_of,
@@ -43,10 +41,8 @@ def workers(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def cluster(tmp_path: Path, workers: int) -> Iterator[ClusterHarness]:
-    cluster = ClusterHarness(tmp_path, workers=workers, groups=group_of(HIKE, ALICE, BOB, CAROL))
-    yield cluster
-    cluster.close()
+def cluster(clusters: Clusters, workers: int) -> ClusterHarness:
+    return clusters(workers=workers, groups=group_of(HIKE, ALICE, BOB, CAROL))
 
 
 def queued(cluster: ClusterHarness, user: str, session: int = 99) -> list[bytes]:
@@ -95,9 +91,9 @@ def test_live_members_get_it_at_once(cluster: ClusterHarness) -> None:
     assert frames_of(cluster.sent[OTHER_FRONT], 2) == [send.frame]
 
 
-def test_the_members_of_one_front_share_the_frame(tmp_path: Path) -> None:
+def test_the_members_of_one_front_share_the_frame(clusters: Clusters) -> None:
     members = [f"member{number}" for number in range(5)]
-    cluster = ClusterHarness(tmp_path, groups=group_of(HIKE, ALICE, *members))
+    cluster = clusters(groups=group_of(HIKE, ALICE, *members))
     for number, member in enumerate(members):
         cluster.login(member, number)
     send = to_group(ALICE, HIKE, "M1")
@@ -109,7 +105,6 @@ def test_the_members_of_one_front_share_the_frame(tmp_path: Path) -> None:
         DeliverToMany([0, 1, 2, 3, 4], seq, send.frame),
         Stored(send.request, NOW_S),
     ]
-    cluster.close()
 
 
 @pytest.mark.parametrize(
@@ -128,13 +123,12 @@ def test_only_members_send_and_only_to_groups_that_exist(
     assert queued(cluster, BOB) == []
 
 
-def test_a_group_of_one_takes_messages(tmp_path: Path) -> None:
-    cluster = ClusterHarness(tmp_path, groups=group_of(HIKE, ALICE))
+def test_a_group_of_one_takes_messages(clusters: Clusters) -> None:
+    cluster = clusters(groups=group_of(HIKE, ALICE))
     send = to_group(ALICE, HIKE, "M1")
 
     assert cluster.feed(send) == [Stored(send.request, NOW_S)]
     assert bodies(cluster) == [0]
-    cluster.close()
 
 
 def test_a_repeat_to_a_group_is_acked_again_and_delivered_once(cluster: ClusterHarness) -> None:
@@ -176,10 +170,10 @@ def test_one_id_may_be_used_in_the_group_and_to_a_member(cluster: ClusterHarness
 
 
 def test_the_body_is_stored_once_a_worker_until_the_last_member_has_it(
-    tmp_path: Path, workers: int
+    clusters: Clusters, workers: int
 ) -> None:
     members = members_on_every_worker(workers, 4)
-    cluster = ClusterHarness(tmp_path, workers=workers, groups=group_of(HIKE, ALICE, *members))
+    cluster = clusters(workers=workers, groups=group_of(HIKE, ALICE, *members))
     cluster.feed(to_group(ALICE, HIKE, "M1"))
     assert bodies(cluster) == [1] * workers
 
@@ -189,25 +183,23 @@ def test_the_body_is_stored_once_a_worker_until_the_last_member_has_it(
 
     cluster.feed(ack(members[-1], "M1", author=ALICE, group=HIKE))
     assert bodies(cluster) == [0] * workers
-    cluster.close()
 
 
-def test_a_worker_without_members_stores_nothing(tmp_path: Path) -> None:
+def test_a_worker_without_members_stores_nothing(clusters: Clusters) -> None:
     members = [local_of(1, workers=3, prefix=f"m{number}-") for number in range(3)]
-    cluster = ClusterHarness(tmp_path, workers=3, groups=group_of(HIKE, *members))
+    cluster = clusters(workers=3, groups=group_of(HIKE, *members))
 
     cluster.feed(to_group(members[0], HIKE, "M1"))
 
     assert bodies(cluster) == [0, 1, 0]
-    cluster.close()
 
 
 def test_members_of_a_worker_that_is_away_get_their_copies_later_and_in_order(
-    tmp_path: Path,
+    clusters: Clusters,
 ) -> None:
     """I2: the copy is in the outbox when ack 1 leaves."""
     members = members_on_every_worker(3, 1)
-    cluster = ClusterHarness(tmp_path, workers=3, groups=group_of(HIKE, ALICE, *members))
+    cluster = clusters(workers=3, groups=group_of(HIKE, ALICE, *members))
     owner = cluster.owner(HIKE).index
     away = (owner + 1) % 3
     sends = [to_group(ALICE, HIKE, f"M{number}") for number in range(5)]
@@ -221,14 +213,13 @@ def test_members_of_a_worker_that_is_away_get_their_copies_later_and_in_order(
     for member in members:
         assert queued(cluster, member) == [send.frame for send in sends]
     assert all(shard.tree("outbox") == {} for shard in cluster.shards)
-    cluster.close()
 
 
 def test_a_send_that_was_stored_but_not_told_is_delivered_once(
-    tmp_path: Path, workers: int
+    clusters: Clusters, workers: int
 ) -> None:
     members = members_on_every_worker(workers, 2)
-    cluster = ClusterHarness(tmp_path, workers=workers, groups=group_of(HIKE, ALICE, *members))
+    cluster = clusters(workers=workers, groups=group_of(HIKE, ALICE, *members))
     send = to_group(ALICE, HIKE, "M1")
 
     cluster.restart(cluster.owner(HIKE).index, send, committed=True)
@@ -236,14 +227,13 @@ def test_a_send_that_was_stored_but_not_told_is_delivered_once(
 
     for member in members:
         assert queued(cluster, member) == [send.frame]
-    cluster.close()
 
 
 def test_a_send_whose_batch_was_lost_reaches_nobody_until_it_is_repeated(
-    tmp_path: Path, workers: int
+    clusters: Clusters, workers: int
 ) -> None:
     members = members_on_every_worker(workers, 1)
-    cluster = ClusterHarness(tmp_path, workers=workers, groups=group_of(HIKE, ALICE, *members))
+    cluster = clusters(workers=workers, groups=group_of(HIKE, ALICE, *members))
     send = to_group(ALICE, HIKE, "M1")
 
     cluster.restart(cluster.owner(HIKE).index, send, committed=False)
@@ -251,15 +241,14 @@ def test_a_send_whose_batch_was_lost_reaches_nobody_until_it_is_repeated(
     cluster.feed(send)
 
     assert [queued(cluster, member) for member in members] == [[send.frame]] * workers
-    cluster.close()
 
 
 def test_a_copy_that_a_member_s_worker_still_knows_is_not_delivered_again(
-    tmp_path: Path,
+    clusters: Clusters,
 ) -> None:
     """The group's worker may forget a message some time before the others do."""
     members = members_on_every_worker(2, 1)
-    cluster = ClusterHarness(tmp_path, workers=2, groups=group_of(HIKE, ALICE, *members))
+    cluster = clusters(workers=2, groups=group_of(HIKE, ALICE, *members))
     owner = cluster.owner(HIKE).index
     elsewhere = members[1 - owner]
     send = to_group(ALICE, HIKE, "M1")
@@ -270,16 +259,15 @@ def test_a_copy_that_a_member_s_worker_still_knows_is_not_delivered_again(
     assert cluster.feed(send) == [Stored(send.request, NOW_S)]
 
     assert queued(cluster, elsewhere) == [send.frame]
-    cluster.close()
 
 
 # ---------------------------------------------------------------------------------------- order
 
 
-def test_all_members_see_one_order(tmp_path: Path, workers: int) -> None:
+def test_all_members_see_one_order(clusters: Clusters, workers: int) -> None:
     """2.5.3, I4: whether they are present, absent, or served by a worker that was away."""
     members = members_on_every_worker(workers, 2)
-    cluster = ClusterHarness(tmp_path, workers=workers, groups=group_of(HIKE, *members))
+    cluster = clusters(workers=workers, groups=group_of(HIKE, *members))
     owner = cluster.owner(HIKE).index
     seen: dict[str, list[bytes]] = {member: [] for member in members}
     for number, member in enumerate(members[::2]):
@@ -300,7 +288,6 @@ def test_all_members_see_one_order(tmp_path: Path, workers: int) -> None:
     for member in members:
         ids = [frame.split()[2].decode() for frame in seen[member]]
         assert ids == [each for each in accepted if not each.startswith(f"{member}/")]
-    cluster.close()
 
 
 def test_one_author_s_messages_to_the_group_and_to_a_member_keep_their_order_in_each_chat(
@@ -329,11 +316,10 @@ def settings_with_room_for(messages: int) -> Settings:
 
 
 def test_the_copy_of_a_member_whose_mailbox_is_full_is_skipped_and_counted(
-    tmp_path: Path, workers: int
+    clusters: Clusters, workers: int
 ) -> None:
     """2.5.4: the send succeeds, the others get it."""
-    cluster = ClusterHarness(
-        tmp_path,
+    cluster = clusters(
         workers=workers,
         settings=settings_with_room_for(2),
         groups=group_of(HIKE, ALICE, BOB, CAROL),
@@ -347,27 +333,21 @@ def test_the_copy_of_a_member_whose_mailbox_is_full_is_skipped_and_counted(
     assert cluster.counters()["group_copies_skipped"] == 1
     assert queued(cluster, BOB) == [each.frame for each in filling]
     assert queued(cluster, CAROL) == [send.frame]
-    cluster.close()
 
 
-def test_a_message_that_every_member_skips_leaves_no_body(tmp_path: Path) -> None:
-    cluster = ClusterHarness(
-        tmp_path, settings=settings_with_room_for(1), groups=group_of(HIKE, ALICE, BOB)
-    )
+def test_a_message_that_every_member_skips_leaves_no_body(clusters: Clusters) -> None:
+    cluster = clusters(settings=settings_with_room_for(1), groups=group_of(HIKE, ALICE, BOB))
     cluster.feed(to_user(ALICE, BOB, "F1"))
 
     cluster.feed(to_group(ALICE, HIKE, "M1"))
 
     assert bodies(cluster) == [0]
-    cluster.close()
 
 
 def test_a_member_that_never_acks_gets_the_newest_and_lets_go_of_old_bodies(
-    tmp_path: Path,
+    clusters: Clusters,
 ) -> None:
-    cluster = ClusterHarness(
-        tmp_path, settings=settings_with_room_for(2), groups=group_of(HIKE, ALICE, BOB, CAROL)
-    )
+    cluster = clusters(settings=settings_with_room_for(2), groups=group_of(HIKE, ALICE, BOB, CAROL))
     cluster.login(BOB, 1)
     cluster.login(CAROL, 2)
     sends = [to_group(ALICE, HIKE, f"M{number}") for number in range(5)]
@@ -377,7 +357,6 @@ def test_a_member_that_never_acks_gets_the_newest_and_lets_go_of_old_bodies(
     assert frames_of(answer, 1) == [send.frame for send in sends]
     assert bodies(cluster) == [2]
     assert cluster.counters()["entries_evicted"] == 6
-    cluster.close()
 
 
 # --------------------------------------------------------------------------------- provisioning
@@ -431,3 +410,18 @@ def test_a_group_that_is_taken_off_the_file_is_unknown(cluster: ClusterHarness) 
 
     assert isinstance(refused, Refused)
     assert refused.code == 404
+
+
+def test_2_3_2_a_store_without_room_refuses_new_sends_behind_every_other_check(
+    cluster: ClusterHarness,
+) -> None:
+    stored = to_group(ALICE, HIKE, "M1")
+    cluster.feed(stored)
+    cluster.owner(HIKE).refusal = "the disk is full"
+    new = to_group(ALICE, HIKE, "M2")
+
+    assert cluster.feed(stored) == [Stored(stored.request, NOW_S)]
+    (no_member,) = cluster.feed(to_group(DAVE, HIKE, "M3"))
+    assert isinstance(no_member, Refused)
+    assert no_member.code == 403
+    assert cluster.feed(new) == [Refused(new.request, 500, "the disk is full")]

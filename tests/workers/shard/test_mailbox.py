@@ -1,7 +1,6 @@
 """The mailbox: order, limits, eviction, and receipts that replace each other."""
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -13,19 +12,9 @@ from tests.workers.shard.harness import searches
 from workers.shard.mailbox import Mailbox, Stretch, receipt_frame
 from workers.store.batch import Batch
 from workers.store.keys import LAST_SEQ, box_of, receipt_key
-from workers.store.store import Store
 
 LIMITS = MailboxSettings()
 FEW = MailboxSettings(max_entries=3, max_bytes=1024, max_receipts=2)
-
-
-@pytest.fixture
-def batch(tmp_path: Path) -> Iterator[Batch]:
-    store = Store(tmp_path, durability="os", map_bytes=1 << 24, max_map_bytes=1 << 24)
-    batch = store.begin()
-    yield batch
-    batch.abort()
-    store.close()
 
 
 @pytest.fixture

@@ -1,25 +1,12 @@
 """What is known of messages: repeats are recognised, acks find the delivery they mean."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 from msgspec.structs import replace
 
 from workers.shard import messages
-from workers.shard.messages import NO_DIGEST, Message
+from workers.shard.messages import NO_DIGEST, Known
 from workers.store.batch import Batch
 from workers.store.keys import message_key
-from workers.store.store import Store
-
-
-@pytest.fixture
-def batch(tmp_path: Path) -> Iterator[Batch]:
-    store = Store(tmp_path, durability="os", map_bytes=1 << 24, max_map_bytes=1 << 24)
-    batch = store.begin()
-    yield batch
-    batch.abort()
-    store.close()
 
 
 def add(
@@ -39,7 +26,7 @@ def add(
 def test_a_message_is_found_by_all_of_its_key(batch: Batch) -> None:
     add(batch, "M1", author="alice", recipient="bob", seq=7, digest=b"12345678")
 
-    assert messages.find(batch, "M1", "alice", "bob") == Message(
+    assert messages.find(batch, "M1", "alice", "bob") == Known(
         message_key("M1", "alice", "bob", ""), "alice", "", 7, 1000, 1, b"12345678"
     )
     assert messages.find(batch, "M1", "alice", "carol") is None
@@ -59,7 +46,7 @@ def test_the_records_of_a_group_message_and_of_its_copies_are_apart(batch: Batch
     ]
 
     assert [message and message.seq for message in found] == [1, 2, 3]
-    assert found[1] == Message(
+    assert found[1] == Known(
         message_key("M1", "alice", "bob", "hike-1"), "alice", "hike-1", 2, 1000, 1, NO_DIGEST
     )
 

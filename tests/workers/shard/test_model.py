@@ -46,9 +46,9 @@ from relay.front.session import Session
 from relay.protocol.codec import Codec
 from relay.protocol.slots import SLOT_COUNT, shard_ranges, slot_of
 from tests.workers.shard.harness import NOW_S, ShardHarness, group_of, local_of, settings_with
-from workers.shard import messages, shard
+from workers.shard import logins, messages
 from workers.shard.effects import Effects, Identity
-from workers.shard.messages import Message
+from workers.shard.messages import Known
 from workers.shard.shard import Shard
 
 # Small enough that pages, full links and pauses happen all the time.
@@ -399,7 +399,7 @@ class World(RuleBasedStateMachine):
         super().__init__()
         self.directory = Path(tempfile.mkdtemp(prefix="relay-model-"))
         self.patches = pytest.MonkeyPatch()
-        self.patches.setattr(shard, "MAX_ENDED", 1)  # so that a front's end takes several turns
+        self.patches.setattr(logins, "MAX_ENDED", 1)  # so that a front's end takes several turns
         self.now_ms = NOW_S * 1000
         self.accepted: dict[Key, Accepted] = {}
         self.delivered: defaultdict[str, set[Key]] = defaultdict(set)
@@ -707,7 +707,7 @@ class World(RuleBasedStateMachine):
             peer, applied = place.answers.popleft()
             yield b"", peer, applied
 
-    def _record(self, key: Key, recipient: str = "") -> Message:
+    def _record(self, key: Key, recipient: str = "") -> Known:
         """Return what the store has of a message: towards its chat, or one recipient of it."""
         owner = self.owner_of_slot[slot_of(recipient or key.chat)]
         batch = self.places[owner].harness.store.begin()

@@ -1,30 +1,16 @@
 """The outbox: in order, within credit, again from the start for a peer's next incarnation."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import msgspec
-import pytest
 
 from relay.bus.envelopes import Durable, Receipt
 from workers.shard.outbox import Outbox
 from workers.store.batch import Batch
 from workers.store.keys import pack_slot
-from workers.store.store import Store
 
 PEER = 3
 CONTENT = Receipt("alice", "", "M1", "bob", 2, 1000)
 # What one entry takes of the credit.
 ENTRY_BYTES = len(msgspec.msgpack.encode(Durable(1, CONTENT)))
-
-
-@pytest.fixture
-def batch(tmp_path: Path) -> Iterator[Batch]:
-    store = Store(tmp_path, durability="os", map_bytes=1 << 24, max_map_bytes=1 << 24)
-    batch = store.begin()
-    yield batch
-    batch.abort()
-    store.close()
 
 
 class Link:

@@ -1,9 +1,5 @@
 """Receipts: only recipients speak, levels only rise, authors hear of it until a pong says so."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import msgspec
 import pytest
 
 from relay.bus.envelopes import (
@@ -13,7 +9,6 @@ from relay.bus.envelopes import (
     CloseSession,
     Confirmed,
     Deliver,
-    Durable,
     OpenSession,
     Page,
     Pause,
@@ -29,35 +24,28 @@ from tests.workers.shard.harness import (
     NOW_S,
     OTHER_FRONT,
     ClusterHarness,
+    Clusters,
     ack,
     frames_of,
     group_of,
-    local_of,
     receipt,
     settings_with,
     to_group,
     to_user,
 )
 from workers.shard.mailbox import Mailbox
-from workers.shard.shard import MAX_STRAYS
 
 A, B = 1, 2  # the sessions of Alice, who writes, and Bob
 
 
 @pytest.fixture(params=[1, 3], ids=["1 worker", "3 workers"])
-def cluster(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[ClusterHarness]:
-    cluster = ClusterHarness(
-        tmp_path, workers=request.param, groups=group_of(HIKE, ALICE, BOB, CAROL)
-    )
-    yield cluster
-    cluster.close()
+def cluster(clusters: Clusters, request: pytest.FixtureRequest) -> ClusterHarness:
+    return clusters(workers=request.param, groups=group_of(HIKE, ALICE, BOB, CAROL))
 
 
 @pytest.fixture
-def single(tmp_path: Path) -> Iterator[ClusterHarness]:
-    cluster = ClusterHarness(tmp_path)
-    yield cluster
-    cluster.close()
+def single(clusters: Clusters) -> ClusterHarness:
+    return clusters()
 
 
 def heard(answer: list[ToFront]) -> list[bytes]:
@@ -279,19 +267,6 @@ def test_the_time_of_an_ack_is_believed_within_bounds(
     assert heard(answer) == [receipt(ALICE, BOB, "M1", t=told)]
 
 
-@pytest.mark.parametrize(
-    ("claimed", "told"), [(0, 0), (NOW_S + 300, NOW_S + 300), (NOW_S + 301, NOW_S), (-1, NOW_S)]
-)
-def test_the_time_of_an_unknown_ack_has_no_lower_bound(
-    single: ClusterHarness, claimed: int, told: int
-) -> None:
-    single.login(ALICE, A)
-
-    answer = single.feed(ack(BOB, "unknown", author=ALICE, t=claimed))
-
-    assert heard(answer) == [receipt(ALICE, BOB, "unknown", t=told)]
-
-
 # ------------------------------------------------------------------------ absent and confirmed
 
 
@@ -494,18 +469,17 @@ def test_receipts_for_a_slow_author_wait_in_order(single: ClusterHarness) -> Non
     ]
 
 
-def test_receipts_beyond_the_limit_are_dropped_and_counted(tmp_path: Path) -> None:
-    cluster = ClusterHarness(tmp_path, settings=settings_with(mailbox={"max_receipts": 2}))
+def test_receipts_beyond_the_limit_are_dropped_and_counted(clusters: Clusters) -> None:
+    cluster = clusters(settings=settings_with(mailbox={"max_receipts": 2}))
     cluster.feed(*(to_user(ALICE, BOB, f"M{number}") for number in range(3)))
     cluster.feed(ack(BOB, ["M0", "M1", "M2"], author=ALICE))
 
     assert [entry.receipt_for for entry in cluster.login(ALICE, A)] == ["M0", "M1"]
     assert cluster.counters()["receipts_dropped"] == 1
-    cluster.close()
 
 
-def test_receipts_that_were_sent_make_room_for_new_ones_and_are_counted(tmp_path: Path) -> None:
-    cluster = ClusterHarness(tmp_path, settings=settings_with(mailbox={"max_receipts": 2}))
+def test_receipts_that_were_sent_make_room_for_new_ones_and_are_counted(clusters: Clusters) -> None:
+    cluster = clusters(settings=settings_with(mailbox={"max_receipts": 2}))
     cluster.feed(*(to_user(ALICE, BOB, f"M{number}") for number in range(3)))
     cluster.login(ALICE, A)
     cluster.feed(ack(BOB, ["M0", "M1"], author=ALICE))
@@ -516,186 +490,6 @@ def test_receipts_that_were_sent_make_room_for_new_ones_and_are_counted(tmp_path
 
     assert [entry.receipt_for for entry in cluster.login(ALICE, A)] == ["M2"]
     assert cluster.counters()["entries_evicted"] == 2
-    cluster.close()
-
-
-# ---------------------------------------------------------------------------- between workers
-
-
-def test_a_receipt_survives_the_death_of_either_worker(tmp_path: Path) -> None:
-    """I1, I2: it is in the outbox when the message is out of the mailbox."""
-    cluster = ClusterHarness(tmp_path, workers=2)
-    author, acker = local_of(0, workers=2), local_of(1, workers=2)
-    cluster.feed(to_user(author, acker, "M1"))
-
-    cluster.kill(0)
-    cluster.restart(1, ack(acker, "M1", author=author), committed=True)
-    assert cluster.mail(acker) == []
-    cluster.restart(1)
-    cluster.start(0)
-
-    assert [entry.receipt_for for entry in cluster.login(author, A)] == ["M1"]
-    assert all(shard.tree("outbox") == {} for shard in cluster.shards)
-    cluster.close()
-
-
-def test_a_receipt_that_is_sent_again_is_stored_once(tmp_path: Path) -> None:
-    """The peer's answer is lost with the connection, after the receipt was confirmed and gone."""
-    cluster = ClusterHarness(tmp_path, workers=2)
-    author, acker = local_of(0, workers=2), local_of(1, workers=2)
-    cluster.login(author, A)
-    cluster.feed(to_user(author, acker, "M1"))
-    cluster.cut(0, 1)
-    cluster.feed(ack(acker, "M1", author=author))
-    (entry,) = cluster.shards[1].tree("outbox").values()
-    again = msgspec.msgpack.decode(entry, type=Durable)
-
-    assert len(heard(cluster.join(0, 1))) == 1
-    ((seq, _),) = cluster.mail(author)
-    cluster.feed(Confirmed(A, seq))
-
-    answer = cluster.decide(
-        lambda shard: shard.apply(cluster.shards[1].identity, 1, again), worker=0
-    )
-    assert answer == []
-    assert cluster.mail(author) == []
-    cluster.close()
-
-
-def test_a_receipt_that_is_sent_again_to_the_next_incarnation_is_stored_once(
-    tmp_path: Path,
-) -> None:
-    """The author's worker dies when it has stored the receipt, before it could say so."""
-    cluster = ClusterHarness(tmp_path, workers=2)
-    author, acker = local_of(0, workers=2), local_of(1, workers=2)
-    cluster.login(author, A)
-    cluster.feed(to_user(author, acker, "M1"))
-    cluster.cut(0, 1)
-    cluster.feed(ack(acker, "M1", author=author))
-    ((seq, entry),) = cluster.shards[1].tree("outbox").items()
-    waiting = msgspec.msgpack.decode(entry, type=Durable)
-    cluster.decide(lambda shard: shard.apply(cluster.shards[1].identity, 1, waiting), worker=0)
-    assert seq[-8:] == waiting.seq.to_bytes(8, "big")
-    cluster.kill(0)
-
-    cluster.start(0)
-    assert cluster.join(0, 1) == []
-
-    assert len(cluster.mail(author)) == 1
-    assert cluster.shards[1].tree("outbox") == {}
-    cluster.close()
-
-
-def test_receipts_to_a_worker_that_is_away_come_in_order(tmp_path: Path) -> None:
-    cluster = ClusterHarness(tmp_path, workers=2)
-    author, acker = local_of(0, workers=2), local_of(1, workers=2)
-    cluster.login(author, A)
-    cluster.feed(*(to_user(author, acker, f"M{number}") for number in range(5)))
-    cluster.cut(0, 1)
-    for number in range(5):
-        cluster.feed(ack(acker, f"M{number}", author=author))
-
-    answer = cluster.join(0, 1)
-
-    assert heard(answer) == [receipt(author, acker, f"M{number}") for number in range(5)]
-    cluster.close()
-
-
-# ---------------------------------------------------------------------------- unknown messages
-
-
-def test_an_ack_of_an_unknown_message_is_relayed_live_and_once(cluster: ClusterHarness) -> None:
-    """R19 b: with the acker's own name, and not stored."""
-    cluster.login(ALICE, A)
-
-    answer = cluster.feed(ack(BOB, "unknown", 3, author=ALICE, to=CAROL))
-
-    assert answer == [Deliver(A, 0, "unknown", receipt(ALICE, BOB, "unknown", 3))]
-    assert cluster.mail(ALICE) == []
-
-
-def test_an_ack_of_an_unknown_message_of_an_absent_author_is_dropped(
-    cluster: ClusterHarness,
-) -> None:
-    assert cluster.feed(ack(BOB, "unknown", author=ALICE)) == []
-    assert cluster.login(ALICE, A) == []
-    assert cluster.counters()["stray_acks_dropped"] == 1
-
-
-def test_an_ack_of_a_known_message_by_a_stranger_is_dropped(cluster: ClusterHarness) -> None:
-    """R19 a: whoever of the workers knows it."""
-    cluster.login(ALICE, A)
-    for recipient in ("anna", "berta", "clara", "doris"):
-        cluster.feed(to_user(ALICE, recipient, f"to {recipient}"))
-    cluster.feed(to_group(ALICE, HIKE, "to all"))
-
-    for recipient in ("anna", "berta", "clara", "doris"):
-        assert cluster.feed(ack(DAVE, f"to {recipient}", author=ALICE)) == []
-    assert cluster.feed(ack(DAVE, "to all", author=ALICE, group=HIKE)) == []
-    assert cluster.feed(ack(DAVE, "to all", author=ALICE)) == []
-    assert cluster.counters()["stray_acks_dropped"] == 6
-
-
-def test_the_same_id_of_another_author_makes_no_message_known(cluster: ClusterHarness) -> None:
-    cluster.login(ALICE, A)
-    cluster.feed(to_user(CAROL, DAVE, "M1"))
-
-    assert heard(cluster.feed(ack(BOB, "M1", author=ALICE))) == [receipt(ALICE, BOB, "M1")]
-
-
-def test_an_unknown_group_ack_is_relayed_among_members(cluster: ClusterHarness) -> None:
-    cluster.login(ALICE, A)
-
-    answer = cluster.feed(ack(BOB, "unknown", author=ALICE, group=HIKE))
-
-    assert heard(answer) == [receipt(ALICE, BOB, "unknown", group=HIKE)]
-
-
-@pytest.mark.parametrize(
-    ("acker", "author", "group"),
-    [(DAVE, ALICE, HIKE), (BOB, DAVE, HIKE), (BOB, ALICE, "917069852821-999")],
-    ids=["acker is no member", "author is no member", "unknown group"],
-)
-def test_an_unknown_group_ack_is_dropped_where_either_is_no_member(
-    cluster: ClusterHarness, acker: str, author: str, group: str
-) -> None:
-    """R19 b."""
-    cluster.login(author, A)
-
-    assert cluster.feed(ack(acker, "unknown", author=author, group=group)) == []
-    assert cluster.counters()["stray_acks_dropped"] == 1
-
-
-def test_unknown_acks_can_be_turned_off(tmp_path: Path) -> None:
-    cluster = ClusterHarness(
-        tmp_path, workers=3, settings=settings_with(acks={"relay_unknown_acks": False})
-    )
-    cluster.login(ALICE, A)
-
-    assert cluster.feed(ack(BOB, "unknown", author=ALICE)) == []
-    assert cluster.counters()["stray_acks_dropped"] == 1
-    cluster.close()
-
-
-def test_an_unknown_ack_does_not_jump_a_slow_author_s_queue(single: ClusterHarness) -> None:
-    single.login(ALICE, A)
-    single.feed(Pause(A, 0))
-
-    assert single.feed(ack(BOB, "unknown", author=ALICE)) == []
-
-
-def test_an_unknown_ack_waits_for_no_worker(tmp_path: Path) -> None:
-    """Best effort: a worker on its way that is away loses it."""
-    cluster = ClusterHarness(tmp_path, workers=3)
-    acker, author = local_of(0, workers=3), local_of(1, workers=3)
-    cluster.login(author, A)
-    cluster.kill(2)
-
-    assert cluster.feed(ack(acker, "unknown", author=author)) == []
-
-    assert cluster.start(2) == []
-    assert heard(cluster.feed(ack(acker, "unknown", author=author))) != []
-    cluster.close()
 
 
 def test_a_login_during_which_a_receipt_comes_gets_it_once(single: ClusterHarness) -> None:
@@ -704,15 +498,3 @@ def test_a_login_during_which_a_receipt_comes_gets_it_once(single: ClusterHarnes
     answer = single.feed(OpenSession(A, ALICE, LOGIN, 0), ack(BOB, "M1", author=ALICE))
 
     assert heard(answer) == [receipt(ALICE, BOB, "M1")]
-
-
-def test_acks_that_match_nothing_do_not_pile_up_between_workers(tmp_path: Path) -> None:
-    """I6: they are best effort and no credit bounds them, so a batch passes on only so many."""
-    cluster = ClusterHarness(tmp_path, workers=2)
-    acker, author = local_of(0, workers=2), local_of(1, workers=2)
-    ids = [f"unknown{number}" for number in range(MAX_STRAYS)]
-
-    cluster.feed(*(Acked(acker, ids, 2, author, False, acker, False, -1) for _ in range(3)))
-
-    assert cluster.counters()["stray_acks_dropped"] >= 2 * MAX_STRAYS
-    cluster.close()

@@ -1,8 +1,5 @@
 """Sends to a user: stored before acked, delivered once, refused with a reason."""
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from relay.bus.envelopes import (
@@ -28,6 +25,7 @@ from tests.workers.shard.harness import (
     NOW_S,
     OTHER_FRONT,
     ClusterHarness,
+    Clusters,
     ack,
     frames_of,
     local_of,
@@ -39,18 +37,9 @@ from workers.shard.shard import Shard
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[ClusterHarness]:
-    cluster = ClusterHarness(tmp_path)
-    yield cluster
-    cluster.close()
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Iterator[ClusterHarness]:
+def small(clusters: Clusters) -> ClusterHarness:
     """A relay whose mailboxes hold three messages."""
-    cluster = ClusterHarness(tmp_path, settings=settings_with(mailbox={"max_entries": 3}))
-    yield cluster
-    cluster.close()
+    return clusters(settings=settings_with(mailbox={"max_entries": 3}))
 
 
 def frames(entries: list[Entry]) -> list[bytes]:
@@ -250,9 +239,9 @@ def test_an_id_is_only_taken_for_its_author_in_its_chat(
 
 
 def test_i8_what_is_for_a_slot_of_another_worker_is_refused_counted_and_answered(
-    tmp_path: Path,
+    clusters: Clusters,
 ) -> None:
-    cluster = ClusterHarness(tmp_path, workers=2)
+    cluster = clusters(workers=2)
     elsewhere = local_of(1, workers=2)
     send = to_user(ALICE, elsewhere, "M1")
     to_a_group = SendToGroup(77, ALICE, elsewhere, "M2", NOW_S, b"12345678", b"frame")
@@ -273,7 +262,6 @@ def test_i8_what_is_for_a_slot_of_another_worker_is_refused_counted_and_answered
     assert cluster.counters()["sends_refused_503"] == 2
     assert cluster.counters()["acks_misrouted"] == 1
     assert cluster.mail(elsewhere) == []
-    cluster.close()
 
 
 # -------------------------------------------------------------------------------------- limits
@@ -310,7 +298,7 @@ def test_2_3_2_a_store_without_room_refuses_new_sends_behind_every_other_check(
     small.feed(*stored)
     before = small.mail(BOB)
     for shard in small.shards:
-        shard.shard.refusal = "the disk is full"
+        shard.refusal = "the disk is full"
 
     sends = [
         to_user(ALICE, CAROL, "NEW"),
@@ -334,15 +322,14 @@ def test_another_mailbox_is_not_affected(small: ClusterHarness) -> None:
     assert small.feed(send) == [Stored(send.request, NOW_S)]
 
 
-def test_the_bytes_of_a_mailbox_are_bounded(tmp_path: Path) -> None:
-    cluster = ClusterHarness(tmp_path, settings=settings_with(mailbox={"max_bytes": 2500}))
+def test_the_bytes_of_a_mailbox_are_bounded(clusters: Clusters) -> None:
+    cluster = clusters(settings=settings_with(mailbox={"max_bytes": 2500}))
     sends = [to_user(ALICE, BOB, f"M{number}", frame=bytes(1000)) for number in range(3)]
 
     answer = cluster.feed(*sends)
 
     assert codes(list(answer)) == [507]
     assert len(cluster.mail(BOB)) == 2
-    cluster.close()
 
 
 def test_a_client_that_never_acks_gets_the_newest(small: ClusterHarness) -> None:
@@ -401,12 +388,10 @@ def test_what_a_front_took_with_it_in_its_death_was_never_sent(small: ClusterHar
 
 
 def test_a_queue_that_was_being_packed_when_the_connection_went_is_not_dropped_for_room(
-    tmp_path: Path,
+    clusters: Clusters,
 ) -> None:
     """Its front had taken a page of it, and announced that to the worker's next incarnation."""
-    cluster = ClusterHarness(
-        tmp_path, settings=settings_with(flow={"page_bytes": 1}, mailbox={"max_entries": 3})
-    )
+    cluster = clusters(settings=settings_with(flow={"page_bytes": 1}, mailbox={"max_entries": 3}))
     sends = [to_user(ALICE, BOB, f"M{number}") for number in range(3)]
     cluster.feed(*sends)
     cluster.feed(OpenSession(1, BOB, LOGIN, 0))
@@ -415,7 +400,6 @@ def test_a_queue_that_was_being_packed_when_the_connection_went_is_not_dropped_f
 
     assert codes(list(cluster.feed(to_user(ALICE, BOB, "L")))) == [507]
     assert frames(cluster.login(BOB, 2)) == [send.frame for send in sends]
-    cluster.close()
 
 
 def test_a_client_that_never_acks_stays_usable_when_its_worker_is_restarted(
@@ -446,9 +430,9 @@ def test_nothing_is_dropped_where_a_crash_took_the_knowledge_of_what_was_sent(
 # ------------------------------------------------------------------------------------- routing
 
 
-def test_what_another_worker_owns_is_refused_for_a_retry(tmp_path: Path) -> None:
+def test_what_another_worker_owns_is_refused_for_a_retry(clusters: Clusters) -> None:
     """I8: a front with an old topology."""
-    cluster = ClusterHarness(tmp_path, workers=2)
+    cluster = clusters(workers=2)
     local = local_of(1, workers=2)
     strays: list[SendToUser | SendToGroup] = [
         to_user(ALICE, local, "M1"),
@@ -465,11 +449,10 @@ def test_what_another_worker_owns_is_refused_for_a_retry(tmp_path: Path) -> None
         (send.request, 503) for send in strays
     ]
     assert cluster.mail(local) == []
-    cluster.close()
 
 
-def test_an_ack_for_another_worker_is_counted_and_does_nothing(tmp_path: Path) -> None:
-    cluster = ClusterHarness(tmp_path, workers=2)
+def test_an_ack_for_another_worker_is_counted_and_does_nothing(clusters: Clusters) -> None:
+    cluster = clusters(workers=2)
     acker = local_of(1, workers=2)
     misrouted: Acked = ack(acker, "M1", author=ALICE)
 
@@ -477,7 +460,6 @@ def test_an_ack_for_another_worker_is_counted_and_does_nothing(tmp_path: Path) -
 
     assert answer == []
     assert cluster.counters()["acks_misrouted"] == 1
-    cluster.close()
 
 
 # ----------------------------------------------------------------------------- other settings
@@ -521,9 +503,9 @@ def test_a_higher_limit_holds_for_a_mailbox_that_was_full(small: ClusterHarness)
 # ------------------------------------------------------------------------- queue and live order
 
 
-def test_a_live_message_does_not_overtake_the_queue(tmp_path: Path) -> None:
+def test_a_live_message_does_not_overtake_the_queue(clusters: Clusters) -> None:
     """I4: while pages are being read what comes stays in the mailbox."""
-    cluster = ClusterHarness(tmp_path, settings=settings_with(flow={"page_bytes": 1}))
+    cluster = clusters(settings=settings_with(flow={"page_bytes": 1}))
     queued = [to_user(ALICE, BOB, f"Q{number}") for number in range(3)]
     cluster.feed(*queued)
     first = cluster.feed(OpenSession(1, BOB, LOGIN, 0))
@@ -542,4 +524,3 @@ def test_a_live_message_does_not_overtake_the_queue(tmp_path: Path) -> None:
         (True, True),
         (False, False),
     ]
-    cluster.close()

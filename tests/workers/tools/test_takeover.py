@@ -1,6 +1,5 @@
 """What was on its way between workers: done once, by those that own it from now on."""
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 from relay.bus.envelopes import Carry, Content, Durable, GroupCopy, Receipt
 from relay.disk.layout import read_layout
 from relay.errors import BootError
-from relay.extensions.contract import Extension, TreeSpec
+from relay.extensions.contract import Extension, TreeSpec, WorkerHalf
 from relay.extensions.registry import Registry
 from relay.protocol.slots import ShardMap
 from tests.workers.tools.harness import (
@@ -25,11 +24,9 @@ from tests.workers.tools.harness import (
     waiting,
     write_owned,
 )
-from workers.store.batch import Batch
 from workers.store.keys import pack_seq, pack_slot
 from workers.store.meta import APPLIED_NAME, SEQ_NAME
 from workers.tools import reshard as reshard_module
-from workers.tools import takeover
 from workers.tools.takeover import by_owner, unapplied
 
 SHARDS = ShardMap(3)
@@ -98,6 +95,16 @@ def test_an_entry_for_nobody_is_refused(tmp_path: Path, peer: int) -> None:
         list(unapplied([snapshots[0], snapshots[1]]))
 
 
+class Half(WorkerHalf):
+    """Notes what is carried to it beside what its owner had."""
+
+    def carried(self, owner: str, body: bytes) -> None:
+        assert self.desk.owns(owner)
+        notes = self.desk.tree("notes")
+        assert notes.get(owner, b"a") == owner.encode()  # which was moved before
+        notes.put(owner, b"carried", body)
+
+
 def test_what_an_extension_has_to_do_is_done_in_its_trees_at_the_new_owner(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,34 +114,13 @@ def test_what_an_extension_has_to_do_is_done_in_its_trees_at_the_new_owner(
     owner = next(user for user in USERS if ShardMap(2).owner_of(user) == 1)
     put_outgoing(data, 0, 1, 7, Carry("diary", owner, b"body"))
     assert problems(data) == []
-    diary = Extension(name="diary", trees=(TreeSpec(name="notes"), TreeSpec(name="log")))
-
-    class CarryingShard:
-        """Does nothing but what the half of an extension would."""
-
-        def __init__(self, index: int, *_: object) -> None:
-            self.index = index
-            self.counters: Counter[str] = Counter()
-
-        def begin(self, batch: Batch, *, now_ms: int) -> None:
-            self.notes = batch.owned_tree("diary.notes")
-
-        def end(self) -> None:
-            pass
-
-        def take_over(self, content: Content) -> None:
-            assert isinstance(content, Carry)
-            # What the owner had was moved before.
-            assert self.notes.get(content.owner, b"a") == content.owner.encode()
-            self.notes.put(content.owner, b"carried to %d" % self.index, content.body)
-
-    monkeypatch.setattr(takeover, "Shard", CarryingShard)
+    trees = (TreeSpec(name="notes"), TreeSpec(name="log"))
+    diary = Extension(name="diary", trees=trees, worker=Half)
     monkeypatch.setattr(reshard_module, "load", lambda modules: Registry([diary]))
 
     lay_out(data, 3)
 
     assert read_layout(data).workers == 3
     assert waiting(data) == []
-    place = b"carried to %d" % ShardMap(3).owner_of(owner)
-    assert owned(data) == DIARY | {("diary.notes", owner, place): b"body"}
+    assert owned(data) == DIARY | {("diary.notes", owner, b"carried"): b"body"}
     assert problems(data) == []

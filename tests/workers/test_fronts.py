@@ -1,0 +1,102 @@
+"""Which fronts are dead, and what the shard has yet to hear of those that live."""
+
+from __future__ import annotations
+
+import pytest
+
+from workers.fronts import FrontLink, Fronts, Who, who_is
+
+OLD, NEW, OTHER = b"front-0-4", b"front-0-9", b"front-1-5"
+MAX_LINK_BYTES = 100
+
+
+@pytest.fixture
+def fronts() -> Fronts:
+    """Two are listed."""
+    fronts = Fronts(max_link_bytes=MAX_LINK_BYTES)
+    list_(fronts, OLD, OTHER)
+    return fronts
+
+
+def list_(fronts: Fronts, *listed: bytes) -> None:
+    fronts.follow([front.decode() for front in listed])
+
+
+def link(fronts: Fronts, front: bytes) -> FrontLink:
+    found = fronts.link_of(front)
+    assert found is not None
+    return found
+
+
+def test_an_identity_says_who_it_is() -> None:
+    assert who_is(b"front-12-345") == Who(b"front", 12, 345)
+    assert who_is(b"worker-0-1").role == b"worker"
+    with pytest.raises(ValueError, match="unpack"):
+        who_is(b"nobody")
+
+
+def test_a_front_keeps_its_link(fronts: Fronts) -> None:
+    assert link(fronts, OLD) is link(fronts, OLD)
+    assert link(fronts, OLD) is not link(fronts, OTHER)
+
+
+def test_a_front_that_is_not_listed_yet_is_new(fronts: Fronts) -> None:
+    assert fronts.link_of(NEW) is not None
+
+
+def test_a_front_that_is_no_longer_listed_is_dead_and_lost(fronts: Fronts) -> None:
+    link(fronts, OLD)
+
+    list_(fronts, OTHER)
+
+    assert fronts.lost == {OLD}
+    assert fronts.link_of(OLD) is None
+    assert OLD not in fronts.links
+
+
+def test_a_front_that_never_said_a_word_leaves_nothing_to_end(fronts: Fronts) -> None:
+    list_(fronts, OTHER)
+
+    assert fronts.lost == set()
+    assert fronts.link_of(OLD) is None
+
+
+def test_one_place_may_have_two_fronts_that_live(fronts: Fronts) -> None:
+    """During a rolling restart; and its end is no end of the one that it was to renew."""
+    list_(fronts, OLD, NEW, OTHER)
+    assert fronts.link_of(OLD) is not None
+    assert fronts.link_of(NEW) is not None
+
+    list_(fronts, OLD, OTHER)
+
+    assert fronts.lost == {NEW}
+    assert fronts.link_of(OLD) is not None
+    assert fronts.link_of(NEW) is None
+
+
+def test_a_listed_front_that_cannot_be_reached_is_dead_until_it_is_listed_anew(
+    fronts: Fronts,
+) -> None:
+    link(fronts, OLD)
+
+    fronts.cannot_be_reached(OLD)
+
+    assert fronts.lost == {OLD}
+    assert fronts.link_of(OLD) is None
+    list_(fronts, OTHER)
+    list_(fronts, OLD, OTHER)
+    assert fronts.link_of(OLD) is not None
+
+
+def test_a_front_is_roomy_when_it_was_full_and_is_no_more(fronts: Fronts) -> None:
+    outgoing = link(fronts, OLD).outgoing
+    outgoing.sent(60)
+    fronts.confirmed(OLD, 0)
+    assert fronts.roomy == set()
+
+    outgoing.sent(60)
+    assert outgoing.is_full
+    fronts.confirmed(OLD, 0)
+    assert fronts.roomy == set(), "nothing is confirmed yet"
+    fronts.confirmed(OLD, 1)
+    assert fronts.roomy == {OLD}

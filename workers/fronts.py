@@ -1,0 +1,89 @@
+"""The fronts that a worker talks with: the link with each, and which of them are dead."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from relay.bus.link import Incoming, Outgoing
+from workers.shard.effects import Identity
+
+
+class Who(NamedTuple):
+    """Whom an identity on the bus means: the `number`th b"front" or b"worker"."""
+
+    role: bytes
+    number: int
+    incarnation: int
+
+
+def who_is(identity: Identity) -> Who:
+    """Read an identity on the bus; ValueError if it is none."""
+    role, index, incarnation = identity.split(b"-")
+    return Who(role, int(index), int(incarnation))
+
+
+class FrontLink:
+    """Both directions of the link with one front."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self.incoming = Incoming()
+        self.outgoing: Outgoing[object] = Outgoing(max_bytes)
+
+
+class Fronts:
+    """The links with fronts, and what the shard has yet to hear of them.
+
+    A front is dead if it is no longer listed, or if it is but cannot be reached any more: what
+    still arrives from it is void. A front of a higher incarnation than any listed so far is new.
+    One index may have two fronts that live.
+    """
+
+    def __init__(self, *, max_link_bytes: int) -> None:
+        self.links: dict[Identity, FrontLink] = {}
+        self.heard: set[Identity] = set()  # are owed a batch, be it empty
+        self.lost: set[Identity] = set()  # may still have sessions
+        self.roomy: set[Identity] = set()  # had no credit, and have some again
+        self._max_link_bytes = max_link_bytes
+        self._listed: frozenset[Identity] = frozenset()
+        self._newest = -1  # incarnation of those listed so far
+        self._unreachable: set[Identity] = set()
+
+    def follow(self, listed: Iterable[str]) -> None:
+        """Take it that the fronts `listed` live, and let go of those that did."""
+        now = frozenset(front.encode() for front in listed)
+        for front in self._listed - now:
+            self._unreachable.discard(front)
+            self._lose(front)
+        for front in now:
+            self._newest = max(self._newest, who_is(front).incarnation)
+        self._listed = now
+
+    def link_of(self, front: Identity) -> FrontLink | None:
+        """Return the link with `front`, which has said something; None if it is dead."""
+        link = self.links.get(front)
+        if link is None and not self._is_dead(front):
+            link = self.links[front] = FrontLink(self._max_link_bytes)
+        return link
+
+    def confirmed(self, front: Identity, number: int) -> None:
+        """Take it that `front` has the batches up to `number`."""
+        outgoing = self.links[front].outgoing
+        was_full = outgoing.is_full
+        outgoing.confirm(number)
+        if was_full and not outgoing.is_full:
+            self.roomy.add(front)
+
+    def cannot_be_reached(self, front: Identity) -> None:
+        """Let go of a front that has no connection any more, whether it is listed or not."""
+        self._unreachable.add(front)
+        self._lose(front)
+
+    def _lose(self, front: Identity) -> None:
+        if self.links.pop(front, None) is not None:
+            self.lost.add(front)
+
+    def _is_dead(self, front: Identity) -> bool:
+        if front in self._unreachable:
+            return True
+        return who_is(front).incarnation <= self._newest and front not in self._listed

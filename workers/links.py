@@ -1,0 +1,238 @@
+"""A worker's links over ZeroMQ: what has come from fronts and peers, and what goes to them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import zmq
+
+from relay.bus import envelopes
+from relay.bus.envelopes import (
+    Applied,
+    Confirmed,
+    FrontBatch,
+    PeerBatch,
+    ToWorker,
+    WorkerBatch,
+)
+from relay.bus.sockets import bind_router, connect_dealer
+from relay.bus.topology import Topology, WorkerAddress
+from relay.process.place import Place
+from workers.fronts import Fronts, who_is
+from workers.shard.effects import Effects, Identity
+
+# One batch takes at most this much from the inbox, so that its commit stays short.
+MAX_BATCH_MESSAGES = 512
+# A group message is written once for each worker, so the bytes count up to as many times in the
+# store's reserve (workers.store.room).
+MAX_BATCH_BYTES = 1024 * 1024
+# Decisions: some 20 ms, so that what has gathered during a stop does not hold up a front for long.
+# Fewer spare others little and cost each message more (BENCHMARKS.md, fairness against speed).
+MAX_BATCH_WORK = 1_000
+
+
+class Received(NamedTuple):
+    """What one ZeroMQ message brought."""
+
+    origin: Identity
+    peer: int | None  # the worker that sent it, None for a front
+    items: Sequence[ToWorker]
+    applied: Sequence[Applied] = ()
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether all of it may ride with a later batch."""
+        return all(isinstance(item, Confirmed) for item in self.items)
+
+
+class _Peer:
+    """The DEALER to another worker's ROUTER."""
+
+    def __init__(self, address: WorkerAddress, socket: zmq.Socket[bytes]) -> None:
+        self.address = address
+        self.socket = socket
+        self.number = 0
+
+
+class Links:
+    """The ROUTER that everyone sends to, and the DEALERs to the other workers.
+
+    What the shard has yet to hear of stands in `fronts`, `new_peers` and `stale`; the caller takes
+    it from there.
+    """
+
+    def __init__(self, place: Place, counters: Counter[str]) -> None:
+        """Bind the ROUTER at `endpoint`, a path in the run directory that no one had before."""
+        self.fronts = Fronts(max_link_bytes=place.settings.flow.link_bytes)
+        self.new_peers: set[int] = set()
+        self.stale: list[tuple[Identity, Sequence[ToWorker]]] = []  # meant for another incarnation
+        self._index = place.index
+        self._incarnation = place.incarnation
+        self._counters = counters
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.endpoint = f"ipc://{place.run_dir}/w{place.index}-{place.incarnation}.sock"
+        self._router = bind_router(self._context, self.endpoint)
+        self._poller = zmq.Poller()
+        self._poller.register(self._router, zmq.POLLIN)
+        self._peers: dict[int, _Peer] = {}
+        self._drained_bytes = 0
+        self._drained_work = 0
+
+    def watch(self, descriptor: int) -> None:
+        """Have `wait` end when there is something to read from `descriptor`, too."""
+        self._poller.register(descriptor, zmq.POLLIN)
+
+    def wait(self, timeout_ms: int) -> Mapping[object, int]:
+        """Wait until something has come, at most that long; return what of it is `ready`."""
+        return dict(self._poller.poll(timeout_ms))
+
+    def close(self) -> None:
+        """Close every socket; what was sent and has not left is lost."""
+        for peer in self._peers.values():
+            peer.socket.close()
+        self._router.close()
+        self._context.term()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether the shard has yet to hear of something that no envelope says."""
+        return bool(self.new_peers or self.stale or self.fronts.lost or self.fronts.roomy)
+
+    def follow(self, topology: Topology) -> list[int]:
+        """Connect to new peers and let go of dead ones and of dead fronts.
+
+        Return the peers that are lost; each of them that is back is among `new_peers`.
+        """
+        self.fronts.follow(topology.fronts)
+        present = {address.index: address for address in topology.workers}
+        lost = [index for index, peer in self._peers.items() if present.get(index) != peer.address]
+        for index in lost:
+            socket = self._peers.pop(index).socket
+            self._poller.unregister(socket)
+            socket.close()
+            self.new_peers.discard(index)
+        identity = f"worker-{self._index}-{self._incarnation}"
+        for index, address in present.items():
+            if index != self._index and index not in self._peers:
+                socket = connect_dealer(self._context, address.endpoint, identity=identity)
+                self._poller.register(socket, zmq.POLLIN)
+                self._peers[index] = _Peer(address, socket)
+                self.new_peers.add(index)
+        return lost
+
+    # ----------------------------------------------------------------------------------- in
+
+    def drain(self, ready: Mapping[object, int]) -> tuple[list[Received], int]:
+        """Take what the `ready` sockets have, up to a batch's bounds; the rest waits in them.
+
+        Return it with the number of its bytes, as far as they may be stored.
+        """
+        received: list[Received] = []
+        self._drained_bytes = self._drained_work = 0
+        if self._router in ready:
+            self._drain_router(received)
+        for index, peer in self._peers.items():
+            while peer.socket in ready:
+                try:
+                    payload = peer.socket.recv(zmq.DONTWAIT)
+                except zmq.Again:
+                    break
+                batch = envelopes.decode_peer_batch(payload)
+                received.append(Received(b"", index, (), batch.items))
+        return received, self._drained_bytes
+
+    def _drain_router(self, received: list[Received]) -> None:
+        for _ in range(MAX_BATCH_MESSAGES):
+            try:
+                origin, payload = self._router.recv_multipart(zmq.DONTWAIT)
+            except zmq.Again:
+                break
+            self._drained_bytes += len(payload)
+            self._open(origin, payload, received)
+            if self._drained_bytes >= MAX_BATCH_BYTES or self._drained_work >= MAX_BATCH_WORK:
+                break
+
+    def _open(self, origin: Identity, payload: bytes, received: list[Received]) -> None:
+        batch = envelopes.decode_worker_batch(payload)
+        self._drained_work += batch.work
+        if batch.incarnation != self._incarnation:
+            # Meant for a worker that is no more (I8).
+            self._counters["stale_batches_refused"] += 1
+            self.stale.append((origin, batch.items))
+            return
+        link = self.fronts.links.get(origin)
+        if link is None:
+            sender = who_is(origin)
+            if sender.role == b"worker":
+                received.append(Received(origin, sender.number, batch.items))
+                return
+            link = self.fronts.link_of(origin)
+            if link is None:
+                self._counters["batches_of_dead_fronts_dropped"] += 1
+                return
+        if not link.incoming.accept(batch.number, len(payload)):
+            self._counters["repeated_batches_dropped"] += 1
+            return
+        self.fronts.confirmed(origin, batch.received)
+        if batch.items:
+            self.fronts.heard.add(origin)
+            received.append(Received(origin, None, batch.items))
+
+    # ---------------------------------------------------------------------------------- out
+
+    def send(self, effects: Effects, *, confirms: bool, answers_all: bool) -> list[Identity]:
+        """Send what a batch has to say, once it is committed; return the fronts that are full now.
+
+        `confirms` says that what was received is stored, `answers_all` that everyone who was heard
+        is to know, with an empty batch if need be.
+        """
+        if answers_all:
+            for origin in self.fronts.heard:
+                effects.to_fronts[origin]
+            self.fronts.heard.clear()
+        full = self._send_to_fronts(effects, confirms)
+        self._send_to_peers(effects)
+        for origin, applied in effects.applied.items():
+            # A peer that died meanwhile sends its entries again.
+            self._route(origin, envelopes.encode(PeerBatch([applied])))
+        return full
+
+    def _send_to_fronts(self, effects: Effects, confirms: bool) -> list[Identity]:
+        full: list[Identity] = []
+        for front, items in effects.to_fronts.items():
+            link = self.fronts.links.get(front)
+            if link is None:
+                continue  # it died in this very turn
+            received = link.incoming.report() if confirms else link.incoming.reported
+            payload = envelopes.encode(FrontBatch(link.outgoing.next_number, received, items))
+            if not self._route(front, payload):
+                self.fronts.cannot_be_reached(front)
+                continue
+            link.outgoing.sent(len(payload))
+            if link.outgoing.is_full:
+                full.append(front)
+        return full
+
+    def _send_to_peers(self, effects: Effects) -> None:
+        for index, entries in effects.to_peers.items():
+            peer = self._peers.get(index)
+            if peer is None:
+                self._counters["stray_acks_dropped"] += len(entries)
+                continue
+            peer.number += 1
+            batch = WorkerBatch(
+                peer.address.incarnation, peer.number, 0, len(entries), list(entries)
+            )
+            peer.socket.send(envelopes.encode(batch), zmq.DONTWAIT)
+
+    def _route(self, receiver: Identity, payload: bytes) -> bool:
+        """Send through the ROUTER; False where the receiver has no connection any more."""
+        try:
+            self._router.send_multipart((receiver, payload), zmq.DONTWAIT)
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EHOSTUNREACH:
+                raise
+            return False
+        return True

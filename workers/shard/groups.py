@@ -1,0 +1,81 @@
+"""The provisioned groups that a worker owns, and the copies of group messages for members here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from relay.bus.envelopes import GroupCopy
+from relay.disk.groupfile import Group
+from relay.errors import MailboxFull
+from workers.shard import messages
+from workers.shard.mailboxes import Mailboxes
+from workers.shard.pages import Pages
+from workers.shard.peers import Peers
+from workers.shard.readers import Readers
+from workers.shard.turn import Turn
+from workers.store.keys import message_key
+
+
+class Groups:
+    """Who is a member of what; other workers' groups are unknown here."""
+
+    def __init__(self, peers: Peers) -> None:
+        self._owns = peers.owns
+        self._groups: Mapping[str, Group] = {}
+        self._member_sets: dict[str, frozenset[str]] = {}
+
+    def provision(self, groups: Mapping[str, Group]) -> None:
+        """Replace the provisioned groups; those of other workers are left out."""
+        self._groups = {local: group for local, group in groups.items() if self._owns(local)}
+        self._member_sets = {
+            local: frozenset(group.participants) for local, group in self._groups.items()
+        }
+
+    def __contains__(self, local: str) -> bool:
+        return local in self._groups
+
+    def members(self, local: str) -> Sequence[str]:
+        """Return the members of a group in their order; none of one that is unknown."""
+        group = self._groups.get(local)
+        return () if group is None else group.participants
+
+    def has_member(self, local: str, user: str) -> bool:
+        """Tell whether the group is known and `user` in it."""
+        return user in self._member_sets.get(local, ())
+
+
+class Copies:
+    """Queues group messages for the members that are served here."""
+
+    def __init__(self, turn: Turn, readers: Readers, mailboxes: Mailboxes, pages: Pages) -> None:
+        self._turn = turn
+        self._reader_of = readers.of_user
+        self._mailboxes = mailboxes
+        self._takes_live = pages.takes_live
+
+    def apply(self, copy: GroupCopy) -> None:
+        """Queue a group message for the members that it names, its body stored once."""
+        turn = self._turn
+        batch = turn.batch
+        seq = turn.next_seq()
+        holders = 0
+        for member in copy.members:
+            key = message_key(copy.message_id, copy.author, member, copy.group)
+            if batch.get_message(key) is not None:
+                continue
+            reader = self._reader_of(member)
+            mailbox = reader.mailbox if reader is not None else self._mailboxes.of_absent(member)
+            try:
+                mailbox.add_group_message(batch, seq, len(copy.frame), turn.limits)
+            except MailboxFull:
+                turn.counters["group_copies_skipped"] += 1
+                continue
+            if mailbox.evicted:
+                self._mailboxes.count_evicted(mailbox)
+            holders += 1
+            messages.add(batch, key, seq=seq, time_s=copy.time_s)
+            if reader is not None and self._takes_live(reader):
+                reader.sent(seq)
+                turn.effects.deliver_shared(reader.front, reader.number, seq, copy.frame)
+        if holders:
+            batch.put_body(seq, copy.frame, holders)

@@ -1,0 +1,153 @@
+"""What waits in mailboxes, on its way to readers: a page at a time, as their fronts ask for it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from relay.bus.envelopes import Confirmed, Page, Pause, Ready
+from workers.shard.effects import Identity
+from workers.shard.readers import Reader, ReaderEvent, Readers, ReaderState
+from workers.shard.turn import Turn
+from workers.store.keys import LAST_SEQ
+
+MAX_PAGE_ENTRIES = 2000  # bounds the envelopes of a page of tiny frames
+
+_LIVE = ReaderState.LIVE  # looked at for every message
+
+
+class Pages:
+    """Sends pages, and knows which fronts can take nothing for now."""
+
+    def __init__(self, turn: Turn, readers: Readers) -> None:
+        self._turn = turn
+        self._readers = readers
+        self._full_fronts: set[Identity] = set()
+        self._paged: Counter[Identity] = Counter()  # bytes of this batch's pages
+
+    def begin(self) -> None:
+        """Start a batch: its pages are counted from nothing."""
+        self._paged.clear()
+
+    # ------------------------------------------------------------------------ what fronts say
+
+    def ready(self, front: Identity, ready: Ready) -> None:
+        """Send the page that a front asks for, from where it says that its session stands."""
+        reader = self._readers.at(front, ready.session)
+        if reader is None:
+            return
+        if ready.pages == reader.pages:
+            if not reader.barrier:  # a `q` is written when it is packed
+                reader.wrote(ready.cursor)
+            reader.rewind(ready.cursor)
+        elif reader.state is ReaderState.READING:
+            return  # a page crossed with it that asks for a `Ready` too
+        reader.undergo(ReaderEvent.ASKED)
+        self.send(reader, answer=True)
+
+    def pause(self, front: Identity, pause: Pause) -> None:
+        """Keep a slow client's entries in its mailbox."""
+        reader = self._readers.at(front, pause.session)
+        if reader is not None:
+            reader.pause(pause.cursor)
+
+    def confirmed(self, front: Identity, confirmed: Confirmed) -> None:
+        """Remove the receipts that a pong has confirmed (R7)."""
+        reader = self._readers.at(front, confirmed.session)
+        if reader is None:
+            return
+        reader.wrote(confirmed.seq)
+        batch = self._turn.batch
+        if reader.sent_before:
+            reader.recall_receipts(reader.mailbox.receipts_up_to(batch, reader.sent_before))
+        for seq in reader.confirm_receipts(confirmed.seq):
+            reader.mailbox.remove(batch, seq)
+
+    # -------------------------------------------------------------------------- to one reader
+
+    def takes_live(self, reader: Reader) -> bool:
+        """Tell whether what was appended to its mailbox just now may be sent at once."""
+        if reader.state is not _LIVE:
+            return False
+        if self._full_fronts and reader.front in self._full_fronts:
+            # Going on from here later would be wrong: if its client became slow, the front has
+            # dropped the last that was sent live.
+            reader.undergo(ReaderEvent.PASSED_BY)
+            self._have_it_ask(reader)
+            return False
+        return True
+
+    def send(self, reader: Reader, *, answer: bool = False) -> None:
+        """Send the next page, as `q` up to the barrier; at the end the reader goes live.
+
+        Without entries a page is sent only where `answer` says that the front waits for one.
+        """
+        in_queue = reader.barrier > 0
+        if reader.front in self._full_fronts:
+            reader.undergo(ReaderEvent.HELD_BACK)
+            return
+        turn = self._turn
+        entries, ends = reader.mailbox.stretch(
+            turn.batch,
+            after=reader.cursor,
+            up_to=reader.barrier if in_queue else LAST_SEQ,
+            max_bytes=turn.settings.flow.page_bytes,
+            max_entries=MAX_PAGE_ENTRIES,
+        )
+        if entries:
+            reader.sent(entries[-1].seq)
+            for entry in entries:
+                if entry.receipt_for:
+                    reader.add_receipt(entry.seq)
+        more = not ends
+        if in_queue and ends:
+            behind = reader.mailbox.stretch(
+                turn.batch, after=reader.barrier, up_to=LAST_SEQ, max_bytes=0, max_entries=1
+            )
+            more = bool(behind.entries)
+            reader.leave_queue()
+        if entries and not in_queue and not answer:
+            # Nobody asked for it, so it may cross a `Ready` of a client that was slow, before which
+            # the front drops what comes: only a page that has it ask again hides no gap.
+            more = True
+        reader.undergo(ReaderEvent.PAGED if more else ReaderEvent.CAUGHT_UP)
+        if entries or in_queue or answer:
+            reader.count_page()
+            turn.to_fronts[reader.front].append(
+                Page(reader.number, entries, in_queue, in_queue and ends, more)
+            )
+            self._paged[reader.front] += sum(len(entry.frame) for entry in entries)
+            if self._paged[reader.front] >= turn.settings.flow.link_bytes:
+                # As soon as this batch is sent the link is full; many pages must not exceed it by
+                # more than one.
+                self.front_full(reader.front)
+
+    def _have_it_ask(self, reader: Reader) -> None:
+        """Send an empty page, at which the front asks for what waits."""
+        reader.count_page()
+        self._turn.to_fronts[reader.front].append(
+            Page(reader.number, [], queue=False, last=False, more=True)
+        )
+
+    # --------------------------------------------------------------------- a front that is behind
+
+    def front_full(self, front: Identity) -> None:
+        """Stop sending entries to a front that is behind; they stay in the mailboxes."""
+        self._full_fronts.add(front)
+
+    def front_has_room(self, front: Identity) -> None:
+        """Go on with the readers of a front that was behind."""
+        if front not in self._full_fronts:
+            return
+        self._full_fronts.discard(front)
+        for reader in self._readers.through(front):
+            if reader.state is not ReaderState.STARVED:
+                continue
+            reader.undergo(ReaderEvent.GIVEN_ROOM)
+            if reader.barrier:
+                self.send(reader, answer=True)
+            else:
+                self._have_it_ask(reader)
+
+    def front_lost(self, front: Identity) -> None:
+        """Forget that a front that died was behind."""
+        self._full_fronts.discard(front)

@@ -1,0 +1,82 @@
+"""What holds while a batch is open: one object that every part of a shard looks at."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from relay.bus.envelopes import ToFront
+from relay.settings.tables import Settings
+from workers.shard.effects import Effects, Identity
+from workers.store.batch import Batch
+
+
+class Turn:
+    """The open batch, its time, what it has to say, and the numbers that it gives out.
+
+    One for the life of a shard, renewed by `begin`. `refusal` tells for people why no send can be
+    stored, empty while they can. What is counted goes into `counters`, which the caller owns.
+    """
+
+    __slots__ = (
+        "_least_seq",
+        "_stored_seq",
+        "batch",
+        "counters",
+        "effects",
+        "limits",
+        "now_ms",
+        "now_s",
+        "refusal",
+        "seq",
+        "settings",
+        "to_fronts",
+    )
+
+    batch: Batch
+    effects: Effects
+    to_fronts: dict[Identity, list[ToFront]]  # those of `effects`
+
+    def __init__(self, settings: Settings, counters: Counter[str]) -> None:
+        self.counters = counters
+        self.adopt(settings)
+        self.refusal = ""
+        self.now_ms = self.now_s = 0
+        self.seq = 0  # the last that was given out
+        self._stored_seq = 0
+        self._least_seq = 0
+
+    def adopt(self, settings: Settings) -> None:
+        """Go by other settings from here on."""
+        self.settings = settings
+        self.limits = settings.mailbox
+
+    def begin(self, batch: Batch, *, now_ms: int, refusal: str) -> None:
+        """Open `batch`; nothing is said yet."""
+        if self.seq == 0:
+            self.seq = self._stored_seq = batch.last_seq()
+        self.batch = batch
+        self.effects = Effects()
+        self.to_fronts = self.effects.to_fronts
+        self.refusal = refusal
+        self.now_ms = now_ms
+        self.now_s = now_ms // 1000
+        self._least_seq = now_ms * 1000
+
+    def end(self) -> Effects:
+        """Write the last number that was given out; return what the batch has to say."""
+        if self.seq != self._stored_seq:
+            self.batch.put_last_seq(self.seq)
+            self._stored_seq = self.seq
+        return self.effects
+
+    def next_seq(self) -> int:
+        """Return a number higher than any before.
+
+        The clock makes numbers comparable between workers and tells an entry's age; the last one
+        makes them grow even where the clock goes back.
+        """
+        seq = self.seq + 1
+        if seq < self._least_seq:
+            seq = self._least_seq
+        self.seq = seq
+        return seq
