@@ -26,7 +26,7 @@ class Phase(Enum):
     ENDING = auto()  # the login was refused; the connection is to be closed
 
 
-class Login:
+class ClientLogin:
     """One user's login, over any number of connections.
 
     After `failure` is set nothing more is to be done. Until then a lost connection is to be made

@@ -15,7 +15,7 @@ class _Send(msgspec.Struct, frozen=True):
     frame: str
 
 
-class Outbox:
+class ClientOutbox:
     """Sends in the order in which they were submitted, at most `limit` of them."""
 
     def __init__(self, limit: int) -> None:

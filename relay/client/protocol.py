@@ -27,9 +27,9 @@ from relay.client.errors import Unreadable
 from relay.client.events import Connected, Event, Level, Message, MessageKey, Receipt, Refused
 from relay.client.inbox import Inbox
 from relay.client.limits import Limits
-from relay.client.login import Login, Phase
+from relay.client.login import ClientLogin, Phase
 from relay.client.memory import Memory
-from relay.client.outbox import Outbox
+from relay.client.outbox import ClientOutbox
 from relay.errors import ClientError
 from relay.protocol.jid import parse_user
 
@@ -50,8 +50,8 @@ class ClientProtocol:
         self.user: Final = parse_user(jid)
         self.limits: Final = limits or Limits()
         self.ignored_frames = 0  # frames, or message elements, that made no sense
-        self._login = Login(self.limits)
-        self._outbox = Outbox(self.limits.unacked_sends)
+        self._login = ClientLogin(self.limits)
+        self._outbox = ClientOutbox(self.limits.unacked_sends)
         self._acks = Acks(self.limits.remembered)
         self._inbox = Inbox(self.limits)
         # The highest level told of each own message and recipient: (chat, recipient, id).
@@ -206,7 +206,7 @@ class ClientProtocol:
                 return self._on_auth(read)
             case wire.QueueFrame():
                 return self._on_queue(read, now_s)
-            case wire.Deliveries():
+            case wire.DeliveredFrames():
                 return self._on_deliveries(read, now_s)
             case wire.StoredAck() | wire.ReceiptAck():
                 return self._on_ack(read)
@@ -236,13 +236,13 @@ class ClientProtocol:
             except Unreadable:
                 self.ignored_frames += 1
                 continue
-            if isinstance(read, wire.Deliveries):
+            if isinstance(read, wire.DeliveredFrames):
                 events += self._on_deliveries(read, now_s)
             elif isinstance(read, wire.StoredAck | wire.ReceiptAck):
                 events += self._on_ack(read)
         return events
 
-    def _on_deliveries(self, action: wire.Deliveries, now_s: int) -> list[Event]:
+    def _on_deliveries(self, action: wire.DeliveredFrames, now_s: int) -> list[Event]:
         self.ignored_frames += action.unreadable
         events: list[Event] = []
         for delivery in action.deliveries:

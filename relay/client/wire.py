@@ -43,7 +43,7 @@ class Delivery(msgspec.Struct, frozen=True):
     size: int
 
 
-class Deliveries(msgspec.Struct, frozen=True):
+class DeliveredFrames(msgspec.Struct, frozen=True):
     """The elements of an `action` in order; copies of own sends are left out."""
 
     deliveries: list[Delivery]
@@ -88,7 +88,7 @@ class CloseNotice(msgspec.Struct, frozen=True, rename={"retry_after": "retryAfte
 
 
 RelayFrame = (
-    AuthReply | QueueFrame | Deliveries | StoredAck | ReceiptAck | ErrorReport | CloseNotice
+    AuthReply | QueueFrame | DeliveredFrames | StoredAck | ReceiptAck | ErrorReport | CloseNotice
 )
 
 
@@ -173,7 +173,7 @@ def _read(frame: list[msgspec.Raw]) -> RelayFrame | None:
     return None
 
 
-def _deliveries(elements: list[msgspec.Raw]) -> Deliveries:
+def _deliveries(elements: list[msgspec.Raw]) -> DeliveredFrames:
     deliveries: list[Delivery] = []
     unreadable = 0
     for raw in elements:
@@ -190,7 +190,7 @@ def _deliveries(elements: list[msgspec.Raw]) -> Deliveries:
         t = _seconds(element.messageTimestamp)
         message = Message(element.key.id, chat, sender, body, t)
         deliveries.append(Delivery(message, len(bytes(raw))))
-    return Deliveries(deliveries, unreadable)
+    return DeliveredFrames(deliveries, unreadable)
 
 
 def _ack(ack: _Ack) -> StoredAck | ReceiptAck | None:

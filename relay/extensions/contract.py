@@ -82,14 +82,15 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """A step of an extension in the pipeline of sends (PROTOCOL 2.3.2).
 
     It comes right behind the step `after` of the core, or before all of them where that is empty.
-    `judge` is given the worker half and the send, and returns None to let it go on.
+    `judge` is given the worker half and the send, and returns None to let it go on. It must only
+    look: while the store takes no sends they are judged all the same, and nothing of it is kept.
     """
 
     after: str
     judge: Callable[[Any, Send], Verdict | None]
 
 
-class OwnedTree(Protocol):
+class ExtensionTree(Protocol):
     """A tree, as its extension sees it: items of users and groups that this worker owns.
 
     What is written is part of the open batch: durable before anything that it says leaves (I1).
@@ -99,7 +100,12 @@ class OwnedTree(Protocol):
         """Return the value of `key` of `owner`, None where there is none."""
 
     def put(self, owner: str, key: bytes, value: bytes) -> None:
-        """Set it. An owner and a key may have 400 bytes together; ValueError for more."""
+        """Set it.
+
+        Raises:
+            ValueError: owner and key have over 508 bytes together, or the tree grows and the number
+                is none that this worker gave out (`ShardDesk.next_seq`).
+        """
 
     def pop(self, owner: str, key: bytes) -> bytes | None:
         """Remove it and return what it was."""
@@ -149,7 +155,10 @@ class FrontDesk(Protocol):
 
 
 class ShardDesk(Protocol):
-    """What the half of an extension in a worker may do, within the open batch."""
+    """What the half of an extension in a worker may do, within the open batch.
+
+    While a half is being made no batch is open: it has its settings then, and nothing else.
+    """
 
     @property
     def settings(self) -> Settings:
@@ -165,7 +174,7 @@ class ShardDesk(Protocol):
     def next_seq(self) -> int:
         """Return a number higher than any that this worker gave out before."""
 
-    def tree(self, name: str) -> OwnedTree:
+    def tree(self, name: str) -> ExtensionTree:
         """Return one of the trees that the extension has named."""
 
     def owns(self, local: str) -> bool:

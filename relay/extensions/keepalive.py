@@ -13,11 +13,11 @@ from relay.protocol.request import WHOLE_TEXT, Parts
 _PONG: Final = b'["Pong",true]'
 
 
-class Beat(msgspec.Struct, frozen=True, tag=True):
+class KeepaliveText(msgspec.Struct, frozen=True, tag=True):
     """`?,,`: answered with the server's time in ms, in no frame."""
 
 
-class Test(msgspec.Struct, frozen=True, tag=True):
+class Probe(msgspec.Struct, frozen=True, tag=True):
     """`["admin","test"]`."""
 
 
@@ -25,7 +25,7 @@ class Ping(msgspec.Struct, frozen=True, tag=True):
     """`["ping",{...}]`: answered with the server's time in seconds."""
 
 
-Body = Beat | Test | Ping
+Body = KeepaliveText | Probe | Ping
 
 
 def _ping(parts: Parts) -> Ping:
@@ -41,9 +41,9 @@ class Keepalive(FrontHalf):
         """Say that the relay is there."""
         now_ms = self.desk.now_ms()
         match body:
-            case Beat():
+            case KeepaliveText():
                 self.desk.answer(asker, b"!%d" % now_ms)
-            case Test():
+            case Probe():
                 self.desk.answer(asker, asker.correlation.prefixed(_PONG))
             case Ping():
                 attributes = {"from": "backend", "t": now_ms // 1000}
@@ -53,8 +53,8 @@ class Keepalive(FrontHalf):
 EXTENSION: Final = Extension(
     name="keepalive",
     requests={
-        ("?,,", WHOLE_TEXT): Request(decode=lambda _: Beat(), before_login=True),
-        ("admin", "test"): Request(decode=lambda _: Test(), before_login=True),
+        ("?,,", WHOLE_TEXT): Request(decode=lambda _: KeepaliveText(), before_login=True),
+        ("admin", "test"): Request(decode=lambda _: Probe(), before_login=True),
         ("ping", ""): Request(decode=_ping, before_login=True),
     },
     front=Keepalive,

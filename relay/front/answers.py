@@ -39,7 +39,7 @@ class Pending:
 class Answers:
     """The sends of one session that have yet to be answered, and the receipts behind them."""
 
-    __slots__ = ("_answered", "_by_id", "_line", "_out", "_request", "_stashed", "is_full")
+    __slots__ = ("_answered", "_line", "_out", "_request", "_stashed", "by_id", "is_full")
 
     def __init__(self, session: int, out: Output) -> None:
         """Begin with the requests of the session of that number, which no other session has."""
@@ -47,7 +47,7 @@ class Answers:
         self._request = session * _SENDS_PER_SESSION  # the last one given out
         self._answered = self._request  # the last of them that was answered
         self._line: dict[int, Pending] = {}  # the sends behind it
-        self._by_id: dict[str, Pending] = {}
+        self.by_id: dict[str, Pending] = {}  # the latest of each id; for reading only
         self._stashed: dict[int, None] = {}  # the seqs of the receipts that wait
         # Too many wait: from here until half of them are answered, so that a flood goes on by the
         # batch, not by the message.
@@ -66,7 +66,7 @@ class Answers:
                 self._out.frames.append(frames.refusal(element))
             return
         chat, message_id, is_group = element.chat, element.message_id, element.is_group
-        pending = self._by_id[message_id] = Pending(message_id, chat, is_group, None)
+        pending = self.by_id[message_id] = Pending(message_id, chat, is_group, None)
         send = (SendToGroup if is_group else SendToUser)(
             self._await(pending),
             author,
@@ -131,8 +131,8 @@ class Answers:
             self._answered += 1
             self._out.frames.append(pending.answer)
             del line[self._answered]
-            if self._by_id.get(pending.message_id) is pending:
-                del self._by_id[pending.message_id]
+            if self.by_id.get(pending.message_id) is pending:
+                del self.by_id[pending.message_id]
             for entry in pending.receipts:
                 self._stashed.pop(entry.seq, None)
                 write(entry)
@@ -143,7 +143,7 @@ class Answers:
 
     def stash(self, entry: Entry) -> bool:
         """Keep a receipt whose message has yet to get its ack 1; False for any other entry."""
-        pending = self._by_id.get(entry.receipt_for) if entry.receipt_for else None
+        pending = self.by_id.get(entry.receipt_for) if entry.receipt_for else None
         if pending is None:
             return False
         pending.receipts.append(entry)
@@ -164,4 +164,4 @@ class Answers:
     def clear(self) -> None:
         """Forget the line: its answers have no reader."""
         self._line.clear()
-        self._by_id.clear()
+        self.by_id.clear()

@@ -12,7 +12,7 @@ from relay.front.hub import Hub
 from relay.front.output import Hold, Output
 from relay.front.pinger import Pinger
 from relay.front.reading import Reading
-from relay.front.websocket import Message, Opened, PeerClosed, Pong, WebSocket
+from relay.front.websocket import HandshakeDone, PeerClosed, Pong, WebSocket, WholeMessage
 from relay.front.writing import Writing
 from relay.protocol import closecodes
 
@@ -189,7 +189,7 @@ class Connection(asyncio.Protocol):
         """Take what the WebSocket has made of other bytes than whole texts."""
         for event in events:
             match event:
-                case Message(payload, is_text):
+                case WholeMessage(payload, is_text):
                     if is_text:
                         self._text(payload, clock.now_ms())
                     else:
@@ -199,7 +199,7 @@ class Connection(asyncio.Protocol):
                         self.session.deliveries.confirmed(self._pinger.pong(payload))
                 case PeerClosed():
                     self.session.lost()
-                case Opened():
+                case HandshakeDone():
                     keepalive = self._hub.settings.keepalive
                     self._pinger = Pinger(keepalive, now_ms=self._hub.clock_ms())
                     self._send_output()

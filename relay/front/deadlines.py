@@ -23,23 +23,22 @@ class Overdue(enum.Enum):
 class Deadlines:
     """The deadlines of one connection; once its close is awaited, that is the only one."""
 
-    __slots__ = ("_close_ms", "_login_ms", "_reading_ms", "_waiting_bytes")
+    __slots__ = (
+        "_close_ms",
+        "_login_ms",
+        "_reading_ms",
+        "_waiting_bytes",
+        "awaits_close",
+        "awaits_reading",
+    )
 
     def __init__(self) -> None:
         self._login_ms = 0
         self._reading_ms = 0
         self._waiting_bytes = 0
         self._close_ms = 0
-
-    @property
-    def awaits_close(self) -> bool:
-        """Whether only the end of the connection is awaited."""
-        return self._close_ms > 0
-
-    @property
-    def awaits_reading(self) -> bool:
-        """Whether the client does not read what waits for it."""
-        return self._reading_ms > 0
+        self.awaits_close = False  # only the end of the connection is awaited
+        self.awaits_reading = False  # the client does not read what waits for it
 
     def expect_login(self, until_ms: int) -> None:
         """Expect a login that succeeds until then."""
@@ -47,11 +46,13 @@ class Deadlines:
 
     def expect_reading(self, until_ms: int, waiting_bytes: int) -> None:
         """Expect the client to take some of the `waiting_bytes` until then."""
+        self.awaits_reading = True
         self._reading_ms = until_ms
         self._waiting_bytes = waiting_bytes
 
     def has_read(self) -> None:
         """Take it that the client has read what waited."""
+        self.awaits_reading = False
         self._reading_ms = 0
 
     def has_read_some(self, waiting_bytes: int) -> bool:
@@ -60,12 +61,13 @@ class Deadlines:
 
     def expect_close(self, clock_ms: int) -> None:
         """Expect the end of the connection in a while; a second call changes nothing."""
-        if not self._close_ms:
+        if not self.awaits_close:
+            self.awaits_close = True
             self._close_ms = clock_ms + CLOSE_TIMEOUT_MS
 
     def overdue(self, clock_ms: int, *, is_logged_in: bool) -> Overdue | None:
         """Return the deadline that has passed, if one has."""
-        if self._close_ms:
+        if self.awaits_close:
             return Overdue.CLOSE if clock_ms >= self._close_ms else None
         if not is_logged_in and clock_ms >= self._login_ms:
             return Overdue.LOGIN
@@ -75,7 +77,7 @@ class Deadlines:
 
     def due_ms(self, *, is_logged_in: bool) -> int:
         """Return when `overdue` may next find something; 0 where nothing is expected."""
-        if self._close_ms:
+        if self.awaits_close:
             return self._close_ms
         login_ms = 0 if is_logged_in else self._login_ms
         if login_ms and self._reading_ms:

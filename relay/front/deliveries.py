@@ -78,7 +78,7 @@ class Deliveries:
         """
         self._pages += 1
         if self._login.is_asked:
-            self.pace = pace.after(self.pace, pace.Event.PAGE_MISSED)
+            self.pace = pace.after(self.pace, pace.PaceEvent.PAGE_MISSED)
             return False
         if page.entries:
             self.cursor = page.entries[-1].seq
@@ -98,7 +98,7 @@ class Deliveries:
             self._packer = None
             if self._queue_receipts:
                 self._note_receipt(self._queue_receipts)
-        event = pace.Event.PAGE_OF_MORE if page.more else pace.Event.PAGE
+        event = pace.PaceEvent.PAGE_OF_MORE if page.more else pace.PaceEvent.PAGE
         self.pace = pace.after(self.pace, event)
         return ends
 
@@ -114,7 +114,8 @@ class Deliveries:
         if seq:
             self.cursor = seq
         if receipt_for:
-            if self._answers and self._answers.stash(Entry(seq, receipt_for, frame)):
+            answers = self._answers
+            if receipt_for in answers.by_id and answers.stash(Entry(seq, receipt_for, frame)):
                 return
             if seq:
                 self._note_receipt(seq)
@@ -158,12 +159,12 @@ class Deliveries:
 
     def slowed(self) -> None:
         """The client does not read what was written: take nothing more for it."""
-        self.pace = pace.after(self.pace, pace.Event.SLOWED)
+        self.pace = pace.after(self.pace, pace.PaceEvent.SLOWED)
         self.steer()
 
     def drained(self) -> None:
         """The client has read what was written."""
-        self.pace = pace.after(self.pace, pace.Event.DRAINED)
+        self.pace = pace.after(self.pace, pace.PaceEvent.DRAINED)
         self.steer()
 
     def steer(self) -> None:

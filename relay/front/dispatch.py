@@ -19,7 +19,7 @@ from relay.bus.envelopes import (
     Tell,
 )
 from relay.front.desk import Extensions
-from relay.front.hub import Client, Hub
+from relay.front.hub import Endpoint, Hub
 from relay.front.links import DeliverToSome, FromWorker, WorkerLink
 
 _Told = Page | Refused | SessionOpened | SessionRefused | EndSession | Tell
@@ -92,7 +92,7 @@ class Dispatch:
         except Exception:
             client.fail()  # frames of its client may have been held until now
 
-    def _tell_client(self, client: Client, item: _Told) -> None:
+    def _tell_client(self, client: Endpoint, item: _Told) -> None:
         session = client.session
         match item:
             case Page():

@@ -20,7 +20,7 @@ from relay.settings.tables import Settings
 TICK_MS = 100  # how late a ping or deadline may be
 
 
-class Client(Protocol):
+class Endpoint(Protocol):
     """A connection, as the rest of the front sees it."""
 
     session: Session
@@ -88,12 +88,12 @@ class Hub:
         self.loop = loop
         self.log = log.get_logger()
         self.codec = Codec(settings.limits, registry.rows)
-        self.wheel: TimerWheel[Client] = TimerWheel(TICK_MS)
+        self.wheel: TimerWheel[Endpoint] = TimerWheel(TICK_MS)
         self.counters: Counter[str] = Counter()
-        self.clients: dict[int, Client] = {}  # by session number
+        self.clients: dict[int, Endpoint] = {}  # by session number
         self._last_number = 0
         self.framed = SharedFrame().framed
-        self._waiting: dict[int, set[Client]] = {}  # for room on a worker's link
+        self._waiting: dict[int, set[Endpoint]] = {}  # for room on a worker's link
         self.empty = asyncio.Event()  # nobody is connected
         self.empty.set()
 
@@ -112,7 +112,7 @@ class Hub:
         self._last_number += 1
         return Session(self._last_number, self.codec, self.settings, self.registry.capabilities)
 
-    def opened(self, client: Client) -> None:
+    def opened(self, client: Endpoint) -> None:
         """Take a new connection in; cut it where there are too many already."""
         if len(self.clients) >= self.settings.limits.connections:
             self.counters["connections_refused"] += 1
@@ -120,7 +120,7 @@ class Hub:
         self.clients[client.session.number] = client
         self.empty.clear()
 
-    def lost(self, client: Client) -> None:
+    def lost(self, client: Endpoint) -> None:
         """Forget a connection."""
         del self.clients[client.session.number]
         self.wheel.cancel(client)
@@ -129,11 +129,11 @@ class Hub:
         if not self.clients:
             self.empty.set()
 
-    def next_turn(self, client: Client) -> None:
+    def next_turn(self, client: Endpoint) -> None:
         """Have `client` read on in the next loop turn."""
         self.loop.call_soon(client.read_on)
 
-    def wait_for_room(self, client: Client, link: WorkerLink) -> None:
+    def wait_for_room(self, client: Endpoint, link: WorkerLink) -> None:
         """Do not read from `client` until the worker of `link` has caught up."""
         client.hold(Hold.LINK)
         self._waiting.setdefault(link.index, set()).add(client)

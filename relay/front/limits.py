@@ -7,7 +7,7 @@ from relay.protocol.stanza import Send
 from relay.settings.tables import LimitSettings
 
 
-class Limits:
+class SessionLimits:
     """Counts what one session does against the settings."""
 
     __slots__ = ("_settings", "_strikes", "_tokens", "_tokens_at_ms", "has_rate")

@@ -25,7 +25,7 @@ class Stage(enum.Enum):
     ENDED = enum.auto()  # closing; nothing is taken or sent any more
 
 
-class Event(enum.Enum):
+class LoginEvent(enum.Enum):
     """What may happen to a login."""
 
     ASK = enum.auto()  # the client logs in
@@ -36,13 +36,13 @@ class Event(enum.Enum):
 
 # A pair that is not here cannot be. From everywhere a session may end.
 TRANSITIONS: Final = {
-    (Stage.NEW, Event.ASK): Stage.ASKED,
-    (Stage.ASKED, Event.OPEN): Stage.QUEUE,
-    (Stage.ASKED, Event.REFUSE): Stage.NEW,
-    (Stage.QUEUE, Event.QUEUE_SENT): Stage.LIVE,
-    (Stage.LIVE, Event.ASK): Stage.ASKED_AGAIN,
-    (Stage.ASKED_AGAIN, Event.OPEN): Stage.QUEUE,
-    (Stage.ASKED_AGAIN, Event.REFUSE): Stage.LIVE,
+    (Stage.NEW, LoginEvent.ASK): Stage.ASKED,
+    (Stage.ASKED, LoginEvent.OPEN): Stage.QUEUE,
+    (Stage.ASKED, LoginEvent.REFUSE): Stage.NEW,
+    (Stage.QUEUE, LoginEvent.QUEUE_SENT): Stage.LIVE,
+    (Stage.LIVE, LoginEvent.ASK): Stage.ASKED_AGAIN,
+    (Stage.ASKED_AGAIN, LoginEvent.OPEN): Stage.QUEUE,
+    (Stage.ASKED_AGAIN, LoginEvent.REFUSE): Stage.LIVE,
 }
 _ASKED: Final = frozenset({Stage.ASKED, Stage.ASKED_AGAIN})
 _SETTLED: Final = frozenset({Stage.NEW, Stage.LIVE})
@@ -101,14 +101,14 @@ class Login:
         """
         if self.user and auth.user != self.user:
             return False
-        self._go(Event.ASK)
+        self._go(LoginEvent.ASK)
         self._auth, self.slot, self.asked_ms = auth, slot_of(auth.user), now_ms
         self._send(OpenSession(self._number, auth.user, LOGIN, 0))
         return True
 
     def open(self, capabilities: Collection[str], now_ms: int) -> None:
         """Say that the login has succeeded, and which of `capabilities` it is granted (E1)."""
-        self._go(Event.OPEN)
+        self._go(LoginEvent.OPEN)
         auth = self._auth
         assert auth is not None, "a login is being answered"
         self.user, self._failures = auth.user, 0
@@ -126,7 +126,7 @@ class Login:
 
     def refuse(self) -> None:
         """Go back to where the login came from; `fail` is to say why it has failed."""
-        self._go(Event.REFUSE)
+        self._go(LoginEvent.REFUSE)
 
     def fail(self, code: int, reason: str, retry_after_s: float | None = None) -> int:
         """Say that a login has failed (2.2.4); return how many have in a row."""
@@ -138,7 +138,7 @@ class Login:
 
     def queue_sent(self) -> None:
         """Go live."""
-        self._go(Event.QUEUE_SENT)
+        self._go(LoginEvent.QUEUE_SENT)
 
     def announce(self, cursor: int) -> None:
         """Tell a new incarnation of the worker where the session stands (I9); it has a worker."""
@@ -166,5 +166,5 @@ class Login:
     def _send(self, content: OpenSession | CloseSession) -> None:
         self._out.envelopes.append((self.slot, content, False))
 
-    def _go(self, event: Event) -> None:
+    def _go(self, event: LoginEvent) -> None:
         self.stage = TRANSITIONS[self.stage, event]

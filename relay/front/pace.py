@@ -23,7 +23,7 @@ class Pace(enum.Enum):
     CONGESTED = enum.auto()  # the same, and the client does not read
 
 
-class Event(enum.Enum):
+class PaceEvent(enum.Enum):
     """What may happen to the pace."""
 
     SLOWED = enum.auto()  # the client does not read what it is sent
@@ -45,32 +45,32 @@ TAKES_LIVE: Final = frozenset({Pace.FLOWING, Pace.SLOW})
 
 # A pair that is not here cannot be.
 TRANSITIONS: Final = {
-    (Pace.FLOWING, Event.SLOWED): Pace.SLOW,
-    (Pace.FLOWING, Event.PAGE): Pace.FLOWING,  # unasked, after a restart of the worker
-    (Pace.FLOWING, Event.PAGE_OF_MORE): Pace.OWING,
-    (Pace.FLOWING, Event.PAGE_MISSED): Pace.OWING,
-    (Pace.SLOW, Event.DRAINED): Pace.FLOWING,
-    (Pace.SLOW, Event.PAGE): Pace.SLOW,
-    (Pace.SLOW, Event.PAGE_OF_MORE): Pace.BLOCKED,
-    (Pace.SLOW, Event.PAGE_MISSED): Pace.BLOCKED,
-    (Pace.PAUSED, Event.DRAINED): Pace.OWING,
-    (Pace.PAUSED, Event.PAGE): Pace.PAUSED,  # it crossed with the `Pause`
-    (Pace.PAUSED, Event.PAGE_OF_MORE): Pace.BLOCKED,
-    (Pace.PAUSED, Event.PAGE_MISSED): Pace.BLOCKED,
-    (Pace.OWING, Event.SLOWED): Pace.BLOCKED,
-    (Pace.OWING, Event.PAGE_MISSED): Pace.OWING,
-    (Pace.BLOCKED, Event.DRAINED): Pace.OWING,
-    (Pace.BLOCKED, Event.PAGE): Pace.SLOW,
-    (Pace.BLOCKED, Event.PAGE_OF_MORE): Pace.BLOCKED,
-    (Pace.BLOCKED, Event.PAGE_MISSED): Pace.BLOCKED,
-    (Pace.AWAITING, Event.SLOWED): Pace.CONGESTED,
-    (Pace.AWAITING, Event.PAGE): Pace.FLOWING,
-    (Pace.AWAITING, Event.PAGE_OF_MORE): Pace.OWING,
-    (Pace.AWAITING, Event.PAGE_MISSED): Pace.OWING,
-    (Pace.CONGESTED, Event.DRAINED): Pace.AWAITING,
-    (Pace.CONGESTED, Event.PAGE): Pace.SLOW,
-    (Pace.CONGESTED, Event.PAGE_OF_MORE): Pace.BLOCKED,
-    (Pace.CONGESTED, Event.PAGE_MISSED): Pace.BLOCKED,
+    (Pace.FLOWING, PaceEvent.SLOWED): Pace.SLOW,
+    (Pace.FLOWING, PaceEvent.PAGE): Pace.FLOWING,  # unasked, after a restart of the worker
+    (Pace.FLOWING, PaceEvent.PAGE_OF_MORE): Pace.OWING,
+    (Pace.FLOWING, PaceEvent.PAGE_MISSED): Pace.OWING,
+    (Pace.SLOW, PaceEvent.DRAINED): Pace.FLOWING,
+    (Pace.SLOW, PaceEvent.PAGE): Pace.SLOW,
+    (Pace.SLOW, PaceEvent.PAGE_OF_MORE): Pace.BLOCKED,
+    (Pace.SLOW, PaceEvent.PAGE_MISSED): Pace.BLOCKED,
+    (Pace.PAUSED, PaceEvent.DRAINED): Pace.OWING,
+    (Pace.PAUSED, PaceEvent.PAGE): Pace.PAUSED,  # it crossed with the `Pause`
+    (Pace.PAUSED, PaceEvent.PAGE_OF_MORE): Pace.BLOCKED,
+    (Pace.PAUSED, PaceEvent.PAGE_MISSED): Pace.BLOCKED,
+    (Pace.OWING, PaceEvent.SLOWED): Pace.BLOCKED,
+    (Pace.OWING, PaceEvent.PAGE_MISSED): Pace.OWING,
+    (Pace.BLOCKED, PaceEvent.DRAINED): Pace.OWING,
+    (Pace.BLOCKED, PaceEvent.PAGE): Pace.SLOW,
+    (Pace.BLOCKED, PaceEvent.PAGE_OF_MORE): Pace.BLOCKED,
+    (Pace.BLOCKED, PaceEvent.PAGE_MISSED): Pace.BLOCKED,
+    (Pace.AWAITING, PaceEvent.SLOWED): Pace.CONGESTED,
+    (Pace.AWAITING, PaceEvent.PAGE): Pace.FLOWING,
+    (Pace.AWAITING, PaceEvent.PAGE_OF_MORE): Pace.OWING,
+    (Pace.AWAITING, PaceEvent.PAGE_MISSED): Pace.OWING,
+    (Pace.CONGESTED, PaceEvent.DRAINED): Pace.AWAITING,
+    (Pace.CONGESTED, PaceEvent.PAGE): Pace.SLOW,
+    (Pace.CONGESTED, PaceEvent.PAGE_OF_MORE): Pace.BLOCKED,
+    (Pace.CONGESTED, PaceEvent.PAGE_MISSED): Pace.BLOCKED,
 }
 
 # What must be told, and where that leads. While a login is being answered nothing is told: the
@@ -83,7 +83,7 @@ SAID: Final = {
 _SLOW: Final = frozenset({Pace.SLOW, Pace.PAUSED, Pace.BLOCKED, Pace.CONGESTED})
 
 
-def after(pace: Pace, event: Event) -> Pace:
+def after(pace: Pace, event: PaceEvent) -> Pace:
     """Return the pace behind `event`.
 
     Raises:

@@ -19,7 +19,7 @@ from relay.errors import FrameError, Refusal
 from relay.front.answers import Answers
 from relay.front.backlog import Backlog
 from relay.front.deliveries import Deliveries
-from relay.front.limits import Limits
+from relay.front.limits import SessionLimits
 from relay.front.login import Login, Stage
 from relay.front.output import Hold, Output
 from relay.protocol import closecodes, frames
@@ -29,6 +29,7 @@ from relay.settings.tables import Settings
 
 # Looked at for every frame; a member of an enum takes five times as long to find.
 _LIVE: Final = Stage.LIVE
+_QUEUE: Final = Stage.QUEUE
 
 
 class Session:
@@ -59,7 +60,7 @@ class Session:
         self.login = Login(number, self.out)
         self.answers = Answers(number, self.out)
         self.deliveries = Deliveries(number, self.login, self.answers, self.out)
-        self.limits = Limits(settings.limits)
+        self.limits = SessionLimits(settings.limits)
         self._backlog = Backlog(self.out)
 
     def adopt(self, settings: Settings) -> None:
@@ -255,9 +256,8 @@ class Session:
 
     def _answer(self) -> None:
         """Write the answers that are complete from the oldest send on (2.3.4)."""
-        if self.login.stage is Stage.QUEUE:
-            return  # they come behind the last `q` (2.2.2)
-        if self.answers.settle(self.deliveries.write):
+        # Behind the last `q`, where that is to come (2.2.2).
+        if self.login.stage is not _QUEUE and self.answers.settle(self.deliveries.write):
             self.go_on(self._backlog.came_ms)
 
     def _acked(self, ack: Ack) -> None:

@@ -23,11 +23,11 @@ END: Final = SEND_EOF
 _LOGGER: Final = logging.getLogger("websockets.server")
 
 
-class Opened(NamedTuple):
+class HandshakeDone(NamedTuple):
     """The handshake has succeeded."""
 
 
-class Message(NamedTuple):
+class WholeMessage(NamedTuple):
     """A whole message that did not come as one text frame; one that is a text may be no UTF-8."""
 
     payload: bytes
@@ -44,7 +44,7 @@ class PeerClosed(NamedTuple):
     """The client's close frame has come; it is answered in `output`."""
 
 
-Event = Opened | Message | Pong | PeerClosed
+Event = HandshakeDone | WholeMessage | Pong | PeerClosed
 
 
 class WebSocket:
@@ -58,6 +58,7 @@ class WebSocket:
         "_max_size",
         "_splitter",
         "has_opened",
+        "is_behind",
     )
 
     def __init__(self, max_size: int) -> None:
@@ -70,14 +71,10 @@ class WebSocket:
         self._fragments = bytearray()
         self._is_text = False  # what is being put together of them
         self.has_opened = False
+        self.is_behind = False  # `split` has something left of what it was fed
 
     def _protocol(self, state: State) -> ServerProtocol:
         return ServerProtocol(max_size=self._max_size, logger=_LOGGER, state=state)
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether `split` has something left of what it was fed."""
-        return self._splitter is not None and self._splitter.is_behind
 
     @property
     def is_closing(self) -> bool:
@@ -103,6 +100,7 @@ class WebSocket:
         if splitter is None:
             return [Other(data)]
         frames = splitter.feed(data, max_frames=max_frames, max_bytes=max_bytes)
+        self.is_behind = splitter.is_behind
         if splitter.gave_up:
             self._splitter = None
         return frames
@@ -123,7 +121,7 @@ class WebSocket:
         if self._library.state is State.OPEN:
             self.has_opened = True
             self._splitter = FrameSplitter(self._max_size)
-            events.append(Opened())
+            events.append(HandshakeDone())
 
     def renew_library(self) -> None:
         """Forget the handshake, which the library would keep: 2 KiB a client.
@@ -137,7 +135,7 @@ class WebSocket:
             case Opcode.TEXT | Opcode.BINARY:
                 self._is_text = frame.opcode is Opcode.TEXT
                 if frame.fin:
-                    events.append(Message(bytes(frame.data), self._is_text))
+                    events.append(WholeMessage(bytes(frame.data), self._is_text))
                 else:
                     self._fragments = bytearray(frame.data)
             case Opcode.CONT:
@@ -145,7 +143,7 @@ class WebSocket:
                 self._fragments += frame.data
                 if frame.fin:
                     whole, self._fragments = bytes(self._fragments), bytearray()
-                    events.append(Message(whole, self._is_text))
+                    events.append(WholeMessage(whole, self._is_text))
             case Opcode.PONG:
                 events.append(Pong(bytes(frame.data)))
             case Opcode.CLOSE:

@@ -74,6 +74,7 @@ class FrameSplitter:
         "_unread",
         "_wanted",
         "gave_up",
+        "is_behind",
     )
 
     def __init__(self, max_size: int) -> None:
@@ -84,11 +85,7 @@ class FrameSplitter:
         self._wanted = 0  # how long it must be for the next look at it
         self._in_fragments = False  # the library has the beginning of a fragmented message
         self.gave_up = False
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether there may be more frames in what it was fed."""
-        return bool(self._unread)
+        self.is_behind = False  # there may be more frames in what it was fed
 
     def feed(self, data: bytes, *, max_frames: int, max_bytes: int) -> list[bytes | Other]:
         """Return in order what is complete: the payloads of whole texts, and the other frames.
@@ -102,6 +99,7 @@ class FrameSplitter:
         if self._unread:
             data, at = (self._unread[self._at :] + data, 0) if data else (self._unread, self._at)
             self._unread = b""
+            self.is_behind = False
         elif self._buffer:
             # Bytes that trickle in are looked at once a header and once a frame, not each time.
             if len(self._buffer) + len(data) < self._wanted:
@@ -115,6 +113,7 @@ class FrameSplitter:
         while end - at >= 2:
             if len(frames) == max_frames or at >= enough:
                 self._unread, self._at = data, at
+                self.is_behind = True
                 return frames
             first, second = data[at], data[at + 1]
             length = second & 0x7F

@@ -12,7 +12,7 @@ from relay.settings.tables import TABLES, Settings
 from relay.settings.words import one_line, shown
 
 
-class Layer:
+class SourceLayer:
     """One source of settings: checks its values and lays them over others.
 
     It goes on after a mistake, so that all are told at once. `place` begins each line; `name_of`

@@ -14,7 +14,7 @@ import msgspec
 from relay.errors import SettingsError
 from relay.settings.agreement import EXPOSING, exposure
 from relay.settings.catalogue import OWN, Catalogue, TablesOf, flag_of, no_tables
-from relay.settings.layer import Layer
+from relay.settings.layer import SourceLayer
 from relay.settings.rows import Setting, plain
 from relay.settings.tables import MAX_PROCESSES, SETTINGS, Settings
 from relay.settings.tomlfile import read_document
@@ -136,7 +136,7 @@ def _draft(path: Path | None, flags: Mapping[str, object], tables_of: TablesOf) 
     settings = Settings(
         extensions={name: plain(kind()) for name, kind in catalogue.extensions.items()}
     )
-    file = Layer(catalogue, place, str, strict=True)
+    file = SourceLayer(catalogue, place, str, strict=True)
     settings = file.over(settings, document)
     file.judge_together(settings, but=frozenset(refused))
     line = _flag_layer(catalogue, flags)
@@ -175,11 +175,11 @@ def _known(tables_of: TablesOf, *documents: Mapping[str, Any]) -> _Known:
     return _Known(OWN, False, problems)
 
 
-def _flag_layer(catalogue: Catalogue, flags: Mapping[str, object]) -> Layer:
+def _flag_layer(catalogue: Catalogue, flags: Mapping[str, object]) -> SourceLayer:
     def name_of(key: str) -> str:
         return flag_of(key) if key in flags else key
 
-    return Layer(catalogue, "", name_of, strict=False)
+    return SourceLayer(catalogue, "", name_of, strict=False)
 
 
 def _nested(flags: Mapping[str, object]) -> dict[str, Any]:

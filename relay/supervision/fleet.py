@@ -57,7 +57,7 @@ from relay.supervision.events import (
     WentDeaf,
 )
 from relay.supervision.hangs import BOOT_DEADLINE_S, Watch
-from relay.supervision.rolling import Rolling, Step, step_of
+from relay.supervision.rolling import Rolling, RollStep, step_of
 from relay.supervision.seats import Incarnation, Seat, Seats
 from relay.supervision.stop import Stopping
 
@@ -325,11 +325,11 @@ class Fleet:
             self._log("info", "supervisor.rolled")
             return
         match step := step_of(seat):
-            case Step.WAIT:
+            case RollStep.WAIT:
                 pass
-            case Step.SPAWN:
+            case RollStep.SPAWN:
                 self._spawn(seat, now_s)
-            case Step.DISMISS:
+            case RollStep.DISMISS:
                 self._dismiss(seat)
             case _:
                 assert_never(step)

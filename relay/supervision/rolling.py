@@ -9,7 +9,7 @@ from enum import Enum, auto
 from relay.supervision.seats import Seat
 
 
-class Step(Enum):
+class RollStep(Enum):
     """What is to be done with the seat whose turn it is."""
 
     WAIT = auto()
@@ -38,18 +38,18 @@ class Rolling:
         return self._turn
 
 
-def step_of(seat: Seat) -> Step:
+def step_of(seat: Seat) -> RollStep:
     """Return what to do with `seat` while it is its turn."""
     leaving, child = seat.leaving, seat.child
     if child is not None:
         may_go = leaving is not None and child.ready and not leaving.dismissed
-        return Step.DISMISS if may_go else Step.WAIT
+        return RollStep.DISMISS if may_go else RollStep.WAIT
     if leaving is not None and seat.role == "worker":
         # A store has one holder, so a worker's successor starts when the worker is gone.
-        return Step.WAIT if leaving.dismissed else Step.DISMISS
+        return RollStep.WAIT if leaving.dismissed else RollStep.DISMISS
     # The successor of a front listens on the same port before the front goes, so that no client
     # finds it closed. A successor that died is the backoff's to start again.
-    return Step.WAIT if seat.waits else Step.SPAWN
+    return RollStep.WAIT if seat.waits else RollStep.SPAWN
 
 
 def _is_renewed(seat: Seat) -> bool:

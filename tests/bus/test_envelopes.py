@@ -9,6 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.bus.envelopes import (
+    Carry,
+    Content,
     Deliver,
     Entry,
     FrontBatch,
@@ -60,8 +62,8 @@ def _values(kind: Any) -> st.SearchStrategy[Any]:
         return st.lists(TEXT, max_size=5)
     if kind == list[Entry]:
         return st.lists(any_of(Entry), max_size=5)
-    if kind == GroupCopy | Receipt:
-        return any_of(GroupCopy) | any_of(Receipt)
+    if kind == Content:
+        return any_of(GroupCopy) | any_of(Receipt) | any_of(Carry)
     raise AssertionError(f"no strategy for a field of type {kind}")
 
 

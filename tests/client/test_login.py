@@ -6,7 +6,7 @@ import pytest
 
 from relay.client.errors import LoginRefused, Replaced
 from relay.client.limits import Limits
-from relay.client.login import Login, Phase, reconnect_delay_s
+from relay.client.login import ClientLogin, Phase, reconnect_delay_s
 from relay.client.wire import AuthReply, CloseNotice
 
 OFFLINE, LOGGING_IN, ONLINE, ENDING = Phase
@@ -14,9 +14,9 @@ SUCCESS = AuthReply("success")
 REFUSAL = AuthReply("failure", 401, "no token")
 
 
-def login_in(phase: Phase) -> Login:
+def login_in(phase: Phase) -> ClientLogin:
     """Return a login in that phase, whose request was written."""
-    login = Login(Limits())
+    login = ClientLogin(Limits())
     if phase is not OFFLINE:
         login.opened(uptime_s=0.0)
         login.written()
@@ -28,7 +28,7 @@ def login_in(phase: Phase) -> Login:
     return login
 
 
-def lose(login: Login) -> None:
+def lose(login: ClientLogin) -> None:
     login.lost(None, "", uptime_s=0.0, jitter=0.0)
 
 
@@ -52,7 +52,7 @@ def lose(login: Login) -> None:
     ],
 )
 def test_each_phase_is_left_by_what_leaves_it_and_by_nothing_else(
-    before: Phase, happens: Callable[[Login], object], after: Phase
+    before: Phase, happens: Callable[[ClientLogin], object], after: Phase
 ) -> None:
     login = login_in(before)
 
@@ -70,7 +70,7 @@ def test_only_an_awaited_success_is_one() -> None:
 
 
 def test_a_request_is_due_until_it_was_written_or_the_connection_is_gone() -> None:
-    login = Login(Limits())
+    login = ClientLogin(Limits())
     login.opened(uptime_s=0.0)
     assert login.request_due
     login.written()

@@ -3,22 +3,22 @@
 import pytest
 
 from relay.client.events import Accepted, SendFailed
-from relay.client.outbox import Outbox
+from relay.client.outbox import ClientOutbox
 
 BEN, CARL = "919428284313", "919354513536"
 HI = {"conversation": "hi"}
 
 
 @pytest.fixture
-def outbox() -> Outbox:
+def outbox() -> ClientOutbox:
     """Sends A, B and C to Ben, of which B is the longest."""
-    outbox = Outbox(limit=4)
+    outbox = ClientOutbox(limit=4)
     for message_id, frame in (("A", "frame a"), ("B", "a longer frame b"), ("C", "frame c")):
         outbox.add(message_id, BEN, HI, frame)
     return outbox
 
 
-def written(outbox: Outbox) -> list[str]:
+def written(outbox: ClientOutbox) -> list[str]:
     frames = []
     while (frame := outbox.next_frame()) is not None:
         frames.append(frame)
@@ -26,14 +26,14 @@ def written(outbox: Outbox) -> list[str]:
     return frames
 
 
-def test_frames_are_written_once_in_order(outbox: Outbox) -> None:
+def test_frames_are_written_once_in_order(outbox: ClientOutbox) -> None:
     assert outbox.next_frame() == outbox.next_frame() == "frame a"
     assert written(outbox) == ["frame a", "a longer frame b", "frame c"]
     assert written(outbox) == []
     assert len(outbox) == 3
 
 
-def test_starting_again_writes_what_is_not_answered(outbox: Outbox) -> None:
+def test_starting_again_writes_what_is_not_answered(outbox: ClientOutbox) -> None:
     written(outbox)
     outbox.accept("B", BEN, t=1)
 
@@ -42,14 +42,14 @@ def test_starting_again_writes_what_is_not_answered(outbox: Outbox) -> None:
     assert written(outbox) == ["frame a", "frame c"]
 
 
-def test_what_is_answered_before_it_was_written_is_not_written(outbox: Outbox) -> None:
+def test_what_is_answered_before_it_was_written_is_not_written(outbox: ClientOutbox) -> None:
     outbox.accept("A", BEN, t=1)
     outbox.fail("B", 404, "unknown group")
 
     assert written(outbox) == ["frame c"]
 
 
-def test_ack_1_ends_a_send_to_that_chat_once(outbox: Outbox) -> None:
+def test_ack_1_ends_a_send_to_that_chat_once(outbox: ClientOutbox) -> None:
     assert outbox.accept("A", CARL, t=7) is None
     assert "A" in outbox
     assert outbox.accept("A", BEN, t=7) == Accepted("A", BEN, 7)
@@ -57,18 +57,18 @@ def test_ack_1_ends_a_send_to_that_chat_once(outbox: Outbox) -> None:
     assert outbox.accept("A", BEN, t=7) is None
 
 
-def test_a_failure_ends_a_send_with_its_reason(outbox: Outbox) -> None:
+def test_a_failure_ends_a_send_with_its_reason(outbox: ClientOutbox) -> None:
     assert outbox.fail("A", 429, "slow down", 2.5) == SendFailed("A", BEN, 429, "slow down", 2.5)
     assert "A" not in outbox
 
 
-def test_the_largest_frame_is_given_up_first(outbox: Outbox) -> None:
+def test_the_largest_frame_is_given_up_first(outbox: ClientOutbox) -> None:
     failed = [outbox.fail_largest(413, "too big") for _ in range(4)]
 
     assert [each and each.id for each in failed] == ["B", "A", "C", None]
 
 
-def test_there_is_room_up_to_the_limit(outbox: Outbox) -> None:
+def test_there_is_room_up_to_the_limit(outbox: ClientOutbox) -> None:
     assert outbox.has_room
     outbox.add("D", BEN, HI, "frame d")
     assert not outbox.has_room
@@ -76,7 +76,7 @@ def test_there_is_room_up_to_the_limit(outbox: Outbox) -> None:
     assert outbox.has_room
 
 
-def test_a_repeat_is_the_same_message_to_the_same_chat(outbox: Outbox) -> None:
+def test_a_repeat_is_the_same_message_to_the_same_chat(outbox: ClientOutbox) -> None:
     assert outbox.repeats("A", BEN, dict(HI))
     assert not outbox.repeats("D", BEN, HI)
     for chat, message in ((CARL, HI), (BEN, {"conversation": "ho"})):

@@ -10,7 +10,7 @@ from relay.client.events import Level, Message
 from relay.client.wire import (
     AuthReply,
     CloseNotice,
-    Deliveries,
+    DeliveredFrames,
     ErrorReport,
     QueueFrame,
     ReceiptAck,
@@ -62,7 +62,7 @@ def test_an_action_holds_messages_without_copies_of_own_sends() -> None:
 
     actions = read(json.dumps(["action", {"add": "relay"}, elements]))
 
-    assert isinstance(actions, Deliveries)
+    assert isinstance(actions, DeliveredFrames)
     assert actions.unreadable == 1
     assert [delivery.message.id for delivery in actions.deliveries] == ["A", "B"]
     first = actions.deliveries[0]
@@ -75,7 +75,7 @@ def test_a_queue_holds_frames_that_are_read_one_by_one() -> None:
 
     assert isinstance(waited, QueueFrame)
     kinds = [type(read(entry)) for entry in waited.entries]
-    assert kinds == [Deliveries, ReceiptAck]
+    assert kinds == [DeliveredFrames, ReceiptAck]
 
 
 @pytest.mark.parametrize("frame", ["", "[]", "{}", '["q"]', '["Msg",{}]', b'["\xff"]', "[" * 99999])

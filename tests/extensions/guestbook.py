@@ -16,12 +16,12 @@ from relay.errors import FrameError, JidError
 from relay.extensions.contract import (
     Asker,
     Extension,
+    ExtensionTree,
     FrontDesk,
     FrontHalf,
     Refuse,
     Request,
     Send,
-    ShardDesk,
     Step,
     TreeSpec,
     WorkerHalf,
@@ -69,10 +69,15 @@ def _owner(parts: Parts) -> str:
 class GuestbookWorker(WorkerHalf):
     """Keeps the books of the users of one worker: who signed, and whether it is closed."""
 
-    def __init__(self, desk: ShardDesk) -> None:
-        super().__init__(desk)
-        self.guests = desk.tree("guests")
-        self.closed_books = desk.tree("closed")
+    @property
+    def guests(self) -> ExtensionTree:
+        """Who signed whose book."""
+        return self.desk.tree("guests")
+
+    @property
+    def closed_books(self) -> ExtensionTree:
+        """Whose book is closed."""
+        return self.desk.tree("closed")
 
     def asked(self, asker: Asker, body: bytes) -> None:
         """Sign, read or close a book of this worker."""

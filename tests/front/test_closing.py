@@ -190,13 +190,12 @@ def test_r7_a_client_that_is_not_read_for_now_is_pinged_but_not_given_up(
 ) -> None:
     """One that sends without pause is held again and again, and its receipts must be confirmed."""
     connection.session.login.user = "1"  # as if it were logged in
-    backlog = connection.session._backlog
+    out = connection.session.out
     if why is Hold.LINK:
         connection.hold(why)
     else:
-        backlog.add_hold(why)
-    connection.session.out.receipts = 1
-    connection.session.out.has_news = True
+        out.add_hold(why)
+    out.receipts = 1
     connection.take()
     transport.written.clear()
     keepalive = front.settings.keepalive
@@ -209,7 +208,7 @@ def test_r7_a_client_that_is_not_read_for_now_is_pinged_but_not_given_up(
     if why is Hold.LINK:
         connection.release(why)
     else:
-        backlog.drop_hold(why)
+        out.drop_hold(why)
         connection.take()
     front.pass_time(front.time_ms + int(keepalive.pong_timeout_s * 1000) + 200)
     assert transport.aborted

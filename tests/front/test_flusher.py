@@ -14,7 +14,7 @@ from relay.front.connection import Connection
 from relay.front.flusher import MAX_FLUSHED, SPREAD_EVERY_S, SPREAD_SOCKETS, SPREAD_WITHIN_S
 from relay.front.front import Front
 from relay.front.links import DeliverToSome, FromWorker
-from relay.front.output import Hold, Output
+from relay.front.output import Output
 from relay.front.wire import text_frame
 
 from .front_harness import FakeLoop, front_on
@@ -43,7 +43,6 @@ class FakeSession:
     def __init__(self, number: int) -> None:
         self.number = number
         self.out = Output()
-        self.hold = Hold(0)
         self.deliveries = self
         self.cursor = 0
         self.flows = True

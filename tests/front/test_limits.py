@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from relay.errors import Refusal
-from relay.front.limits import Limits
+from relay.front.limits import SessionLimits
 from relay.settings.tables import LimitSettings
 
 NOW_MS = 1_566_970_629_000
 
 
 def test_off_by_default() -> None:
-    assert not Limits(LimitSettings()).has_rate
+    assert not SessionLimits(LimitSettings()).has_rate
 
 
 def test_a_burst_then_the_rate() -> None:
-    limits = Limits(LimitSettings(frames_per_s=2.0, frames_burst=3))
+    limits = SessionLimits(LimitSettings(frames_per_s=2.0, frames_burst=3))
 
     assert [limits.is_too_fast(NOW_MS) for _ in range(4)] == [False, False, False, True]
     assert not limits.is_too_fast(NOW_MS + 500)
@@ -22,7 +22,7 @@ def test_a_burst_then_the_rate() -> None:
 
 
 def test_a_clock_that_goes_back_costs_nothing() -> None:
-    limits = Limits(LimitSettings(frames_per_s=2.0, frames_burst=2))
+    limits = SessionLimits(LimitSettings(frames_per_s=2.0, frames_burst=2))
     limits.is_too_fast(NOW_MS)
 
     assert not limits.is_too_fast(NOW_MS - 60_000)
@@ -30,7 +30,7 @@ def test_a_clock_that_goes_back_costs_nothing() -> None:
 
 
 def test_2_3_2_what_is_wrong_with_the_shape_comes_before_the_rate() -> None:
-    limits = Limits(LimitSettings(frames_per_s=0.1))
+    limits = SessionLimits(LimitSettings(frames_per_s=0.1))
     shape, content = Refusal(400, "shape"), Refusal(413, "size", message_id="1", of_content=True)
 
     assert limits.too_fast("action", shape) is shape
@@ -39,7 +39,7 @@ def test_2_3_2_what_is_wrong_with_the_shape_comes_before_the_rate() -> None:
 
 
 def test_r28_strikes_count_within_their_window() -> None:
-    limits = Limits(LimitSettings(malformed_frames=3, malformed_window_s=1.0))
+    limits = SessionLimits(LimitSettings(malformed_frames=3, malformed_window_s=1.0))
 
     assert not limits.strike(NOW_MS)
     assert not limits.strike(NOW_MS + 500)

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from relay.bus.envelopes import LIVE, LOGIN, QUEUE, CloseSession, OpenSession
-from relay.front.login import TRANSITIONS, Event, Login, Stage
+from relay.front.login import TRANSITIONS, Login, LoginEvent, Stage
 from relay.front.output import Closed, Opened, Output
 from relay.protocol.slots import slot_of
 from relay.protocol.stanza import Auth
@@ -49,20 +49,20 @@ def login_at(stage: Stage) -> tuple[Login, Output]:
     return login, out
 
 
-def do(login: Login, event: Event) -> None:
+def do(login: Login, event: LoginEvent) -> None:
     match event:
-        case Event.ASK:
+        case LoginEvent.ASK:
             login.ask(auth(), 3000)
-        case Event.OPEN:
+        case LoginEvent.OPEN:
             login.open((), 3000)
-        case Event.REFUSE:
+        case LoginEvent.REFUSE:
             login.refuse()
-        case Event.QUEUE_SENT:
+        case LoginEvent.QUEUE_SENT:
             login.queue_sent()
 
 
 @pytest.mark.parametrize(("stage", "event"), TRANSITIONS)
-def test_a_known_event_leads_to_a_stage(stage: Stage, event: Event) -> None:
+def test_a_known_event_leads_to_a_stage(stage: Stage, event: LoginEvent) -> None:
     login, _ = login_at(stage)
 
     do(login, event)
@@ -72,9 +72,11 @@ def test_a_known_event_leads_to_a_stage(stage: Stage, event: Event) -> None:
 
 @pytest.mark.parametrize(
     ("stage", "event"),
-    [pair for pair in itertools.product(Stage, Event) if pair not in TRANSITIONS],
+    [pair for pair in itertools.product(Stage, LoginEvent) if pair not in TRANSITIONS],
 )
-def test_every_other_event_is_a_bug_of_ours_and_changes_nothing(stage: Stage, event: Event) -> None:
+def test_every_other_event_is_a_bug_of_ours_and_changes_nothing(
+    stage: Stage, event: LoginEvent
+) -> None:
     login, out = login_at(stage)
 
     with pytest.raises(KeyError):
@@ -134,7 +136,7 @@ def test_i9_a_new_incarnation_hears_where_the_session_stands(
 
     login.announce(cursor)
 
-    assert out.envelopes[0].content == OpenSession(NUMBER, ALICE, phase, cursor, asked_ms)
+    assert out.envelopes[0][1] == OpenSession(NUMBER, ALICE, phase, cursor, asked_ms)
 
 
 def test_only_failures_in_a_row_count() -> None:
@@ -154,6 +156,6 @@ def test_an_end_is_told_to_whoever_served_it_once(stage: Stage) -> None:
     login.end(5)
     login.end(6)
 
-    told = [envelope.content for envelope in out.envelopes]
+    told = [content for _, content, _ in out.envelopes]
     assert told == ([CloseSession(NUMBER, 5)] if was_served else [])
     assert out.notes == ([Closed(ALICE)] if was_opened else [])

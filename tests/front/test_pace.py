@@ -6,33 +6,44 @@ import itertools
 
 import pytest
 
-from relay.front.pace import SAID, TAKES_LIVE, TRANSITIONS, Event, Pace, Word, after, renewed, said
+from relay.front.pace import (
+    SAID,
+    TAKES_LIVE,
+    TRANSITIONS,
+    Pace,
+    PaceEvent,
+    Word,
+    after,
+    renewed,
+    said,
+)
 
 SLOW = {Pace.SLOW, Pace.PAUSED, Pace.BLOCKED, Pace.CONGESTED}
 
 
 @pytest.mark.parametrize(("pace", "event"), TRANSITIONS)
-def test_a_known_event_leads_to_a_pace(pace: Pace, event: Event) -> None:
+def test_a_known_event_leads_to_a_pace(pace: Pace, event: PaceEvent) -> None:
     assert after(pace, event) is TRANSITIONS[pace, event]
 
 
 @pytest.mark.parametrize(
-    ("pace", "event"), [pair for pair in itertools.product(Pace, Event) if pair not in TRANSITIONS]
+    ("pace", "event"),
+    [pair for pair in itertools.product(Pace, PaceEvent) if pair not in TRANSITIONS],
 )
-def test_every_other_event_is_a_bug_of_ours(pace: Pace, event: Event) -> None:
+def test_every_other_event_is_a_bug_of_ours(pace: Pace, event: PaceEvent) -> None:
     with pytest.raises(KeyError):
         after(pace, event)
 
 
 def test_a_client_slows_once_and_drains_once() -> None:
     for pace in Pace:
-        assert ((pace, Event.SLOWED) in TRANSITIONS) is (pace not in SLOW)
-        assert ((pace, Event.DRAINED) in TRANSITIONS) is (pace in SLOW)
+        assert ((pace, PaceEvent.SLOWED) in TRANSITIONS) is (pace not in SLOW)
+        assert ((pace, PaceEvent.DRAINED) in TRANSITIONS) is (pace in SLOW)
 
 
 @pytest.mark.parametrize("pace", Pace)
 def test_whether_the_client_reads_is_changed_by_nothing_else(pace: Pace) -> None:
-    for event in (Event.PAGE, Event.PAGE_OF_MORE, Event.PAGE_MISSED):
+    for event in (PaceEvent.PAGE, PaceEvent.PAGE_OF_MORE, PaceEvent.PAGE_MISSED):
         following = TRANSITIONS.get((pace, event))
         assert following is None or (following in SLOW) is (pace in SLOW)
     assert (said(pace)[1] in SLOW) is (pace in SLOW)
@@ -48,13 +59,13 @@ def test_what_is_said_is_said_once() -> None:
 
 
 def test_a_slow_client_has_its_worker_pause_and_asks_when_it_has_read() -> None:
-    word, pace = said(after(Pace.FLOWING, Event.SLOWED))
+    word, pace = said(after(Pace.FLOWING, PaceEvent.SLOWED))
     assert (word, pace) == (Word.PAUSE, Pace.PAUSED)
 
-    word, pace = said(after(pace, Event.DRAINED))
+    word, pace = said(after(pace, PaceEvent.DRAINED))
     assert (word, pace) == (Word.READY, Pace.AWAITING)
 
-    assert after(pace, Event.PAGE) is Pace.FLOWING
+    assert after(pace, PaceEvent.PAGE) is Pace.FLOWING
 
 
 def test_live_frames_are_taken_where_no_page_has_them_too() -> None:

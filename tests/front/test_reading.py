@@ -80,7 +80,6 @@ class Client:
             login=SimpleNamespace(user="1"),
             answers=[],
             deliveries=SimpleNamespace(cursor=0),
-            hold=Hold(0),
             out=Output(),
             receive=self._receive,
             lost=self._lose,

@@ -8,7 +8,7 @@ from websockets.frames import Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
-from relay.front.websocket import END, Message, Opened, PeerClosed, Pong, WebSocket
+from relay.front.websocket import END, HandshakeDone, PeerClosed, Pong, WebSocket, WholeMessage
 from relay.front.wire import Other
 
 
@@ -25,7 +25,7 @@ class Ends:
 
     def open(self) -> None:
         events, rest = self.server.take_head(self.say())
-        assert events == [Opened()]
+        assert events == [HandshakeDone()]
         assert rest == b""
         for data in self.server.output():
             self.client.receive_data(data)
@@ -51,7 +51,7 @@ def test_a_handshake_may_come_byte_by_byte_and_with_frames_behind_it() -> None:
         assert ends.server.take_head(head[at : at + 1]) == ([], b"")
     assert not ends.server.has_opened
 
-    assert ends.server.take_head(head[-1:] + b"behind") == ([Opened()], b"behind")
+    assert ends.server.take_head(head[-1:] + b"behind") == ([HandshakeDone()], b"behind")
     assert ends.server.has_opened
 
 
@@ -75,7 +75,7 @@ def test_whole_texts_are_cut_and_the_rest_is_fed_in_its_place(ends: Ends) -> Non
 
     assert (first, third) == (b"one", b"three")
     assert isinstance(second, Other)
-    assert ends.server.feed(second.raw) == [Message(b"two", is_text=False)]
+    assert ends.server.feed(second.raw) == [WholeMessage(b"two", is_text=False)]
 
 
 def test_fragments_are_put_together(ends: Ends) -> None:
@@ -86,7 +86,7 @@ def test_fragments_are_put_together(ends: Ends) -> None:
 
     events = [event for part in ends.split() for event in ends.server.feed(part.raw)]  # type: ignore[union-attr]
 
-    assert events == [Message(b"one", is_text=True)]
+    assert events == [WholeMessage(b"one", is_text=True)]
     [pong] = ends.server.output()
     assert pong[0] & 0x0F == Opcode.PONG
 

@@ -35,7 +35,7 @@ def ask(client: SheetClient, kind: str, owner: str = "", tag: str = "t") -> dict
     attributes = {"type": kind, "tag": tag} | ({"jid": f"{owner}@c.us"} if owner else {})
     client.send(["guestbook", attributes])
     while (answer := client.recv())[0] != "guestbook":
-        assert answer[0] == "guest", answer
+        assert answer[0] in ("guest", "action"), answer
     assert answer[1].pop("tag") == tag
     return dict(answer[1])
 

@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "relay" / "loadgen"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 # Each imports only from those after it.
 ROOMS = ("cli", "run", "report", "traffic", "verify")
-OUTSIDE = {"relay.errors"}
+OUTSIDE = {"relay.errors", "relay.interpreter", "relay.invocation"}
 PROJECT = ("relay", "supervisor", "tests", "workers")
 
 

@@ -5,7 +5,7 @@ from random import Random
 import pytest
 
 from relay.supervision.deaths import Backoff
-from relay.supervision.rolling import Rolling, Step, step_of
+from relay.supervision.rolling import Rolling, RollStep, step_of
 from relay.supervision.seats import Role, Seat, Seats
 
 
@@ -23,22 +23,22 @@ def fill(seats: Seats, seat: Seat, *, ready: bool = True) -> None:
     ("role", "leaving", "child", "waits", "step"),
     [
         # A worker: its successor starts when it is gone.
-        ("worker", True, "none", False, Step.DISMISS),
-        ("worker", False, "none", False, Step.SPAWN),
-        ("worker", False, "none", True, Step.WAIT),
-        ("worker", False, "boots", False, Step.WAIT),
+        ("worker", True, "none", False, RollStep.DISMISS),
+        ("worker", False, "none", False, RollStep.SPAWN),
+        ("worker", False, "none", True, RollStep.WAIT),
+        ("worker", False, "boots", False, RollStep.WAIT),
         # A front: it goes when its successor serves.
-        ("front", True, "none", False, Step.SPAWN),
-        ("front", True, "none", True, Step.WAIT),
-        ("front", True, "boots", False, Step.WAIT),
-        ("front", True, "serves", False, Step.DISMISS),
-        ("front", False, "none", False, Step.SPAWN),
-        ("front", False, "none", True, Step.WAIT),
-        ("front", False, "boots", False, Step.WAIT),
+        ("front", True, "none", False, RollStep.SPAWN),
+        ("front", True, "none", True, RollStep.WAIT),
+        ("front", True, "boots", False, RollStep.WAIT),
+        ("front", True, "serves", False, RollStep.DISMISS),
+        ("front", False, "none", False, RollStep.SPAWN),
+        ("front", False, "none", True, RollStep.WAIT),
+        ("front", False, "boots", False, RollStep.WAIT),
     ],
 )
 def test_a_step_follows_from_who_is_there(
-    role: Role, leaving: bool, child: str, waits: bool, step: Step
+    role: Role, leaving: bool, child: str, waits: bool, step: RollStep
 ) -> None:
     seats = seats_of(role)
     [seat] = seats
@@ -63,7 +63,7 @@ def test_one_that_was_told_to_stop_is_waited_for(role: Role) -> None:
     if role == "front":
         fill(seats, seat)
 
-    assert step_of(seat) is Step.WAIT
+    assert step_of(seat) is RollStep.WAIT
 
 
 def test_a_turn_lasts_until_the_successor_serves_and_the_old_one_is_gone() -> None:
@@ -109,7 +109,7 @@ def test_one_that_is_dead_at_its_turn_is_renewed_by_its_restart() -> None:
     rolling = Rolling(seats)
 
     assert rolling.turn() is worker
-    assert step_of(worker) is Step.WAIT
+    assert step_of(worker) is RollStep.WAIT
     fill(seats, worker)
 
     assert rolling.turn() is None

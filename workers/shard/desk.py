@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from relay.bus.envelopes import Carry, Tell
-from relay.extensions.contract import Asker, Extension, OwnedTree
+from relay.extensions.contract import Asker, Extension, ExtensionTree
 from relay.settings.tables import Settings
 from workers.shard.groups import Groups
 from workers.shard.peers import Peers
@@ -55,7 +55,7 @@ class Desk:
         """Return a number higher than any that this worker gave out before."""
         return self._turn.next_seq()
 
-    def tree(self, name: str) -> OwnedTree:
+    def tree(self, name: str) -> ExtensionTree:
         """Return one of the trees that the extension has named, as the open batch has it.
 
         Raises:

@@ -1,7 +1,7 @@
 """A tree of an extension, whose items belong to users and groups: slot, owner, NUL, key.
 
 The owner is in the key, so that anybody can tell whose an item is, and move and check it, without
-the extension's code. It is what `relay.extensions.contract.OwnedTree` promises.
+the extension's code. It is what `relay.extensions.contract.ExtensionTree` promises.
 """
 
 from __future__ import annotations

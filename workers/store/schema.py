@@ -28,7 +28,7 @@ MAX_TREES: Final = 128
 _OWNED_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}\.[A-Za-z0-9_-]{1,64}")
 
 
-class Key(Enum):
+class KeyKind(Enum):
     """How the keys of a tree are made, and so whose they are."""
 
     SLOT = auto()  # slot, then anything: the owner of the slot's
@@ -50,7 +50,7 @@ class Move(Enum):
     LEFT = auto()  # it is of the worker, and its successor has its own
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class TreeRow(msgspec.Struct, frozen=True, kw_only=True):
     """All that is to be known of a tree.
 
     `keys` and `holds` say to people how its keys are made and what its values are. It `grows` with
@@ -59,7 +59,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    key: Key
+    key: KeyKind
     keys: str
     holds: str
     move: Move
@@ -80,77 +80,77 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
         return self.move in (Move.COPIED, Move.QUEUED)
 
 
-_SLOTS: Final[Mapping[Key, Callable[[bytes], int]]] = {
-    Key.SLOT: slot_at,
-    Key.MESSAGE: slot_of_message,
-    Key.OWNED: slot_at,
+_SLOTS: Final[Mapping[KeyKind, Callable[[bytes], int]]] = {
+    KeyKind.SLOT: slot_at,
+    KeyKind.MESSAGE: slot_of_message,
+    KeyKind.OWNED: slot_at,
 }
 
 ROWS: Final = (
-    Row(
+    TreeRow(
         name="mail",
-        key=Key.SLOT,
+        key=KeyKind.SLOT,
         keys="box + seq",
         holds="a queued entry (workers.shard.mailbox)",
         move=Move.QUEUED,
         grows=True,
     ),
-    Row(
+    TreeRow(
         name="boxes",
-        key=Key.SLOT,
+        key=KeyKind.SLOT,
         keys="box",
         holds="totals of an absent user's mailbox",
         move=Move.COPIED,
     ),
-    Row(
+    TreeRow(
         name="receipts",
-        key=Key.SLOT,
+        key=KeyKind.SLOT,
         keys="box + id, acker",
         holds="seq of an absent author's receipt, to replace it",
         move=Move.COPIED,
     ),
-    Row(
+    TreeRow(
         name="messages",
-        key=Key.MESSAGE,
+        key=KeyKind.MESSAGE,
         keys="id, author, ...",
         holds="what is known of a message towards one recipient",
         move=Move.COPIED,
     ),
-    Row(
+    TreeRow(
         name="expiry",
-        key=Key.SEQ,
+        key=KeyKind.SEQ,
         keys="seq",
         holds="the keys of `messages` that one batch added",
         move=Move.SPLIT,
         grows=True,
     ),
-    Row(
+    TreeRow(
         name="bodies",
-        key=Key.SEQ,
+        key=KeyKind.SEQ,
         keys="seq",
         holds="one group message, however many mailboxes hold it",
         move=Move.MADE_ANEW,
         grows=True,
     ),
-    Row(
+    TreeRow(
         name="holders",
-        key=Key.SEQ,
+        key=KeyKind.SEQ,
         keys="seq",
         holds="how many mailboxes do",
         move=Move.MADE_ANEW,
         grows=True,
     ),
-    Row(
+    TreeRow(
         name="outbox",
-        key=Key.PEER_SEQ,
+        key=KeyKind.PEER_SEQ,
         keys="worker + seq",
         holds="what a peer has not yet stored",
         move=Move.APPLIED,
         grows=True,
     ),
-    Row(
+    TreeRow(
         name="meta",
-        key=Key.NAME,
+        key=KeyKind.NAME,
         keys="name",
         holds="counters of the worker itself, and which store this is",
         move=Move.LEFT,
@@ -160,14 +160,14 @@ ROWS: Final = (
 _CORE: Final = {row.name: row for row in ROWS}
 
 
-def owned_row(name: str, *, grows: bool = False) -> Row:
+def owned_row(name: str, *, grows: bool = False) -> TreeRow:
     """Return the row of a tree of an extension, which is named EXTENSION.TREE.
 
     One that grows may be taken for one that does not, as where nobody knows: it is folded as well.
     """
-    return Row(
+    return TreeRow(
         name=name,
-        key=Key.OWNED,
+        key=KeyKind.OWNED,
         keys="slot, owner, ...",
         holds="what an extension keeps of users and groups",
         move=Move.COPIED,
@@ -175,13 +175,13 @@ def owned_row(name: str, *, grows: bool = False) -> Row:
     )
 
 
-def rows_of(extensions: Iterable[Extension]) -> tuple[Row, ...]:
+def rows_of(extensions: Iterable[Extension]) -> tuple[TreeRow, ...]:
     """Return the rows of the trees that extensions have named.
 
     Raises:
         SettingsError: one has a name that no tree can have, or they are too many for a store.
     """
-    rows: list[Row] = []
+    rows: list[TreeRow] = []
     for extension in extensions:
         for tree in extension.trees:
             name = f"{extension.name}.{tree.name}"
@@ -199,7 +199,7 @@ def rows_of(extensions: Iterable[Extension]) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def row_of(name: str) -> Row:
+def row_of(name: str) -> TreeRow:
     """Return the row of a tree that is found in a store; whether one of an extension grows is lost.
 
     Raises:

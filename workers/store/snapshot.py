@@ -28,7 +28,7 @@ from workers.store.meta import (
     Mark,
     decode_mark,
 )
-from workers.store.schema import MAX_TREES, ROWS, Row, names_in, row_of
+from workers.store.schema import MAX_TREES, ROWS, TreeRow, names_in, row_of
 from workers.store.storefile import inspect_store_file
 from workers.store.tree import Tree
 
@@ -224,7 +224,7 @@ class Snapshot:
             self._txn = None
 
     @property
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[TreeRow, ...]:
         """The trees that the store has: its own, then those of extensions, by name."""
         own = {row.name for row in ROWS}
         return (*ROWS, *(row_of(name) for name in sorted(self._trees.keys() - own)))

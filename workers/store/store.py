@@ -38,7 +38,7 @@ from workers.store.journal import Journal
 from workers.store.keys import pack_seq
 from workers.store.meta import MARK_NAME, Mark, decode_mark
 from workers.store.owned import OwnedTree
-from workers.store.schema import MAX_TREES, ROWS, Row, names_in, row_of
+from workers.store.schema import MAX_TREES, ROWS, TreeRow, names_in, row_of
 from workers.store.storefile import FILE_NAME, inspect_store_file
 from workers.store.tree import Tree
 
@@ -59,7 +59,7 @@ class Store:
         max_map_bytes: int,
         lock_wait_s: float = 0,
         mark: Mark | None = None,
-        owned: Iterable[Row] = (),
+        owned: Iterable[TreeRow] = (),
     ) -> None:
         """Open the store in `directory`, waiting that long for another's lock on it.
 
@@ -80,7 +80,7 @@ class Store:
             raise
 
     def _open(
-        self, directory: Path, map_bytes: int, mark: Mark | None, owned: Iterable[Row]
+        self, directory: Path, map_bytes: int, mark: Mark | None, owned: Iterable[TreeRow]
     ) -> None:
         try:
             try:
@@ -108,7 +108,7 @@ class Store:
             self._env.close()
             raise
 
-    def _open_trees(self, owned: Iterable[Row]) -> None:
+    def _open_trees(self, owned: Iterable[TreeRow]) -> None:
         """Open the trees that a store has, those of `owned`, and what else is in the pages."""
         self._dbs: dict[str, Any] = {}
         self._trees: dict[str, Tree] = {}
@@ -122,7 +122,7 @@ class Store:
             if name not in self._trees:
                 self._add_tree(row_of(name))
 
-    def _add_tree(self, row: Row) -> Tree:
+    def _add_tree(self, row: TreeRow) -> Tree:
         self._dbs[row.name] = self._env.open_db(row.name.encode())
         tree = self._trees[row.name] = Tree(self._dbs[row.name], grows=row.grows)
         return tree

@@ -9,7 +9,7 @@ import lmdb
 
 from workers.store.meta import Mark
 from workers.store.moment import find_gaps
-from workers.store.schema import Key
+from workers.store.schema import KeyKind
 from workers.store.snapshot import Snapshot
 from workers.tools.looks.bodies import look_at_body, look_at_holders, name_uneven_bodies
 from workers.tools.looks.inspection import Inspection
@@ -90,7 +90,7 @@ def _look(
     store = Inspection(name, snapshot, mark, report, progress)
     try:
         for row in snapshot.rows:
-            if row.key is Key.OWNED:
+            if row.key is KeyKind.OWNED:
                 look_at_owned(store, row.name)
             elif row.name in WHOLE:
                 WHOLE[row.name](store)

@@ -43,7 +43,7 @@ HELP_OPTIONS: Final = {"help_option_names": ["-h", "--help"], "max_content_width
 _PATH: Final = click.Path(path_type=Path)
 
 
-class Refused(RelayError):
+class ToolRefused(RelayError):
     """The tool cannot do what it is asked for here."""
 
 
@@ -180,11 +180,11 @@ def _check_all(data: Path, layout: Layout, report: Report, began: _Say) -> None:
 def _back_up(data: Path, to: Path, began: _Say) -> _Ended:
     layout = _layout(data)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise Refused(f"{to} is not an empty directory")
+        raise ToolRefused(f"{to} is not an empty directory")
     damage = Report()
     with _opened(_directories(data, layout), damage) as snapshots:
         if damage.total:
-            raise Refused(f"a store of {data} cannot be copied: {damage.findings[0]}")
+            raise ToolRefused(f"a store of {data} cannot be copied: {damage.findings[0]}")
         written = back_up(snapshots, layout, to)
     report = Report()
     _check_all_of_copy(to, layout, report, began)
@@ -201,7 +201,7 @@ def _check_all_of_copy(to: Path, layout: Layout, report: Report, began: _Say) ->
 
 def _layout(data: Path) -> Layout:
     if not meta_path(data).exists() and not any(data.glob("gen-*")):
-        raise Refused(f"{data} is no data directory: there is no meta.json in it")
+        raise ToolRefused(f"{data} is no data directory: there is no meta.json in it")
     return read_layout(data)
 
 
@@ -222,7 +222,7 @@ def _opened(directories: dict[int, Path], report: Report) -> Iterator[dict[int, 
             except FileNotFoundError:
                 report.add(directory.name, "", "", f"{FILE_NAME} is missing")
             except OSError as error:
-                raise Refused(f"{directory} cannot be read: {error.strerror}") from None
+                raise ToolRefused(f"{directory} cannot be read: {error.strerror}") from None
         yield snapshots
     finally:
         for snapshot in snapshots.values():
@@ -313,7 +313,7 @@ def _be_child(writer: int, work: Callable[[_Say], _Ended]) -> None:
 def _child_end(work: Callable[[_Say], _Ended], began: _Say) -> _Ended:
     try:
         return work(began)
-    except (Refused, BootError, DiskError) as error:
+    except (ToolRefused, BootError, DiskError) as error:
         return _Ended(error=str(error), exit_code=UNUSABLE)
     except RelayError as error:
         return _Ended(error=str(error), exit_code=FAULTY)

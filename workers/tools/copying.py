@@ -28,14 +28,14 @@ from workers.store.schema import (
     MAX_TREES,
     ROWS,
     Move,
-    Row,
+    TreeRow,
     decode_keys,
     encode_keys,
     pack_count,
     unpack_count,
 )
 from workers.store.snapshot import Snapshot
-from workers.tools.plan import Plan, Reached
+from workers.tools.plan import Reached, ReshardPlan
 from workers.tools.progress import Progress
 
 # Uncommitted changes are in memory; a commit costs no fsync here.
@@ -46,7 +46,7 @@ MOST_NUMBERS: Final = 50_000
 logger = log.get_logger()
 
 
-def copy(plan: Plan, snapshots: Sequence[Snapshot], reached: Reached) -> None:
+def copy(plan: ReshardPlan, snapshots: Sequence[Snapshot], reached: Reached) -> None:
     """Make the stores of the plan, with what is in the `snapshots`, but for what is on its way.
 
     Raises:
@@ -63,7 +63,7 @@ def copy(plan: Plan, snapshots: Sequence[Snapshot], reached: Reached) -> None:
 
 
 def _copy_all(
-    snapshots: Sequence[Snapshot], rows: Iterable[Row], stores: _Stores, reached: Reached
+    snapshots: Sequence[Snapshot], rows: Iterable[TreeRow], stores: _Stores, reached: Reached
 ) -> None:
     before: Counter[str] = Counter()
     for snapshot in snapshots:
@@ -100,7 +100,7 @@ def _copy_all(
 class _Stores:
     """The stores of the new generation while they are filled: their trees as they are, no index."""
 
-    def __init__(self, plan: Plan, trees: Iterable[str], reached: Reached) -> None:
+    def __init__(self, plan: ReshardPlan, trees: Iterable[str], reached: Reached) -> None:
         self.shards = plan.shards
         self._reached = reached
         self._environments: list[Any] = []
@@ -195,7 +195,7 @@ class _StoreCopy:
                     assert_never(row.move)
         return self._highest_body
 
-    def _items(self, row: Row) -> Iterator[tuple[bytes, bytes]]:
+    def _items(self, row: TreeRow) -> Iterator[tuple[bytes, bytes]]:
         for item in self._snapshot.items(row.name):
             self._progress.advance()
             self._stores.breathe()
@@ -206,7 +206,7 @@ class _StoreCopy:
             raise ValueError(f"an item of slot {slot}, which is not the worker's")
         return self._stores.shards.owner(slot)
 
-    def _copy_entry(self, row: Row, key: bytes, entry: bytes) -> None:
+    def _copy_entry(self, row: TreeRow, key: bytes, entry: bytes) -> None:
         worker = self._owner(row.slot(key))
         if entry[0] == mailbox.GROUP_MESSAGE:
             body, length = mailbox.body_of(entry)
@@ -239,7 +239,7 @@ class _StoreCopy:
         self._highest_body = max(self._highest_body, number)
         return number
 
-    def _split(self, row: Row, key: bytes, names: bytes) -> None:
+    def _split(self, row: TreeRow, key: bytes, names: bytes) -> None:
         by_worker: dict[int, list[bytes]] = {}
         for listed in decode_keys(names):
             by_worker.setdefault(self._owner(slot_of_message(listed)), []).append(listed)

@@ -26,7 +26,7 @@ STORE_BYTES: Final = 128 * 1024 + 2 * STEP
 Reached = Callable[[str], None]
 
 
-class Plan(msgspec.Struct, frozen=True):
+class ReshardPlan(msgspec.Struct, frozen=True):
     """The layout that a data directory is to get, and how large each store's map may be."""
 
     data: Path
@@ -54,11 +54,13 @@ class Plan(msgspec.Struct, frozen=True):
         return Mark(self.layout.generation, self.layout.workers, worker)
 
 
-def make_plan(data: Path, snapshots: Sequence[Snapshot], layout: Layout, *, map_bytes: int) -> Plan:
+def make_plan(
+    data: Path, snapshots: Sequence[Snapshot], layout: Layout, *, map_bytes: int
+) -> ReshardPlan:
     """Plan to divide what is in the stores; `map_bytes` is the map of one that is empty."""
     size = sum(snapshot.used_bytes() for snapshot in snapshots)
     # An upper bound, which takes address space only: a body in every store.
-    return Plan(data, layout, map_bytes + 2 * size * min(layout.workers, 8))
+    return ReshardPlan(data, layout, map_bytes + 2 * size * min(layout.workers, 8))
 
 
 def check_room(data: Path, snapshots: Sequence[Snapshot], workers: int, *, to_spare: int) -> None:

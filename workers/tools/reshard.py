@@ -42,7 +42,7 @@ from workers.store.schema import rows_of
 from workers.store.snapshot import Snapshot
 from workers.store.store import LOCK_WAIT_S, lock_store, unusable
 from workers.tools.copying import copy
-from workers.tools.plan import Plan, Reached, check_room, make_plan
+from workers.tools.plan import Reached, ReshardPlan, check_room, make_plan
 from workers.tools.takeover import take_over
 
 logger = log.get_logger()
@@ -139,7 +139,7 @@ def _remove(paths: list[Path], reached: Reached) -> None:
 
 
 def _build(
-    plan: Plan,
+    plan: ReshardPlan,
     snapshots: Sequence[Snapshot],
     settings: Settings,
     registry: Registry,

@@ -26,7 +26,7 @@ from workers.store.keys import split_outgoing
 from workers.store.schema import rows_of
 from workers.store.snapshot import Snapshot
 from workers.store.store import Store
-from workers.tools.plan import Plan, Reached
+from workers.tools.plan import Reached, ReshardPlan
 
 # Outbox entries that are applied in one transaction a worker.
 TAKEN_OVER_AT_ONCE: Final = 200
@@ -35,7 +35,7 @@ logger = log.get_logger()
 
 
 def take_over(
-    plan: Plan,
+    plan: ReshardPlan,
     snapshots: Sequence[Snapshot],
     settings: Settings,
     registry: Registry,
@@ -98,7 +98,7 @@ def by_owner(content: Content, shards: ShardMap) -> Iterator[tuple[int, Content]
 class _Shards:
     """The new stores with the rules by which a worker changes them; opened when first needed."""
 
-    def __init__(self, plan: Plan, settings: Settings, registry: Registry) -> None:
+    def __init__(self, plan: ReshardPlan, settings: Settings, registry: Registry) -> None:
         self.taken = 0
         self._plan = plan
         self._settings = settings

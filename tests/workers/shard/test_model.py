@@ -67,7 +67,7 @@ SHRINKING_S = 600  # a failure takes its time to become a small one
 Fate = Literal["goes on", "dies before the commit", "dies after the commit"]
 
 
-class Key(NamedTuple):
+class KeyKind(NamedTuple):
     """What a message is known by; `chat` is its recipient or its group."""
 
     author: str
@@ -101,10 +101,10 @@ class Client:
 
     def _begin_login(self) -> None:
         self.has_queue = self.has_live = False
-        self.seen: list[Key] = []  # since this login
-        self.acked: set[Key] = set()  # since this login
+        self.seen: list[KeyKind] = []  # since this login
+        self.acked: set[KeyKind] = set()  # since this login
         self._order: dict[tuple[str, str], int] = {}
-        self._levels: dict[tuple[Key, str], int] = {}
+        self._levels: dict[tuple[KeyKind, str], int] = {}
 
     # ------------------------------------------------------------- what its session wants done
 
@@ -169,7 +169,7 @@ class Client:
             self.unanswered.append(message_id)
             self.send("action", {"add": "relay"}, [element])
 
-    def ack(self, key: Key, level: int) -> None:
+    def ack(self, key: KeyKind, level: int) -> None:
         body = {"id": key.message_id, "ack": level, "cmd": "ack", "from": f"{key.author}@c.us"}
         if key.chat == GROUP:
             self.send("MsgInfo", body | {"to": f"{GROUP}@g.us", "participant": "x@c.us"})
@@ -201,7 +201,7 @@ class Client:
             author, chat = element["participant"].partition("@")[0], remote
         else:
             author, chat = remote, self.user
-        key = Key(author, chat, element["key"]["id"])
+        key = KeyKind(author, chat, element["key"]["id"])
         accepted = self.world.accepted.get(key)
         assert accepted is not None, f"{key} is delivered but was never committed"
         assert self.user in accepted.recipients, f"{key} is not for {self.user}"
@@ -217,7 +217,7 @@ class Client:
     def _on_Msg(self, body: dict[str, Any]) -> None:
         author = body["from"].partition("@")[0]
         assert author == self.user, "about someone else's message"
-        key = Key(self.user, body["to"].partition("@")[0], body["id"])
+        key = KeyKind(self.user, body["to"].partition("@")[0], body["id"])
         if body["ack"] > 1:
             self._told(key, key.chat, body["ack"])
             return
@@ -227,11 +227,11 @@ class Client:
         assert self.unanswered.popleft() == key.message_id, "answers out of order"
 
     def _on_MsgInfo(self, body: dict[str, Any]) -> None:
-        key = Key(self.user, body["to"].partition("@")[0], body["id"])
+        key = KeyKind(self.user, body["to"].partition("@")[0], body["id"])
         assert body["from"].partition("@")[0] == self.user
         self._told(key, body["participant"].partition("@")[0], body["ack"])
 
-    def _told(self, key: Key, acker: str, level: int) -> None:
+    def _told(self, key: KeyKind, acker: str, level: int) -> None:
         # A repeat may wait behind a login while the first send's receipts are in the queue.
         repeated = key.message_id in self.repeats
         assert repeated or key.message_id not in self.unanswered, "a receipt before the ack 1"
@@ -401,13 +401,13 @@ class World(RuleBasedStateMachine):
         self.patches = pytest.MonkeyPatch()
         self.patches.setattr(logins, "MAX_ENDED", 1)  # so that a front's end takes several turns
         self.now_ms = NOW_S * 1000
-        self.accepted: dict[Key, Accepted] = {}
-        self.delivered: defaultdict[str, set[Key]] = defaultdict(set)
+        self.accepted: dict[KeyKind, Accepted] = {}
+        self.delivered: defaultdict[str, set[KeyKind]] = defaultdict(set)
         # The highest level that an acker ever said of a message, and that its author was told.
-        self.said: defaultdict[tuple[Key, str], int] = defaultdict(int)
-        self.told: defaultdict[tuple[Key, str], int] = defaultdict(int)
+        self.said: defaultdict[tuple[KeyKind, str], int] = defaultdict(int)
+        self.told: defaultdict[tuple[KeyKind, str], int] = defaultdict(int)
         self.requests: dict[tuple[Identity, int], SendToUser | SendToGroup] = {}
-        self.sends: list[tuple[Key, str]] = []
+        self.sends: list[tuple[KeyKind, str]] = []
         self.clients: dict[str, Client] = {}  # the connection that each user uses
         self.members = frozenset(USERS[:3])
         self._last_request: dict[tuple[Identity, int, str], int] = {}
@@ -485,7 +485,7 @@ class World(RuleBasedStateMachine):
         client = self.clients[author]
         for _ in range(count if client.is_live else 0):
             self._last_id += 1
-            key, text = Key(author, chat, f"M{self._last_id}"), "x" * (self._last_id * 37 % 300)
+            key, text = KeyKind(author, chat, f"M{self._last_id}"), "x" * (self._last_id * 37 % 300)
             self.sends.append((key, text))
             client.send_message(chat, key.message_id, text)
         self._go_on(then)
@@ -522,7 +522,7 @@ class World(RuleBasedStateMachine):
             self._ack(client, key, level)
         self._go_on(then)
 
-    def _ack(self, client: Client, key: Key, level: int) -> None:
+    def _ack(self, client: Client, key: KeyKind, level: int) -> None:
         self.said[key, client.user] = max(self.said[key, client.user], level)
         client.acked.add(key)
         client.ack(key, level)
@@ -707,7 +707,7 @@ class World(RuleBasedStateMachine):
             peer, applied = place.answers.popleft()
             yield b"", peer, applied
 
-    def _record(self, key: Key, recipient: str = "") -> Known:
+    def _record(self, key: KeyKind, recipient: str = "") -> Known:
         """Return what the store has of a message: towards its chat, or one recipient of it."""
         owner = self.owner_of_slot[slot_of(recipient or key.chat)]
         batch = self.places[owner].harness.store.begin()
@@ -726,7 +726,7 @@ class World(RuleBasedStateMachine):
                 if not isinstance(item, Stored | Refused):
                     continue
                 send = self.requests[front, item.request]
-                key = Key(send.author, send.chat, send.message_id)
+                key = KeyKind(send.author, send.chat, send.message_id)
                 text = json.loads(send.frame)[2][0]["message"]["conversation"]
                 known = self.accepted.get(key)
                 if isinstance(item, Refused) and known is None:

@@ -19,7 +19,7 @@ from workers.store.batch import Batch
 from workers.store.journal import FILE_NAMES
 from workers.store.journalfile import IDENTITY_BYTES, JournalFile, JournalReader
 from workers.store.keys import box_of, owned_prefix, pack_seq
-from workers.store.schema import Row, owned_row
+from workers.store.schema import TreeRow, owned_row
 from workers.store.snapshot import Snapshot
 from workers.store.store import Store
 
@@ -31,7 +31,7 @@ BOB, CAROL = box_of("bob"), box_of("carol")
 NOTES, LOG = owned_row("diary.notes"), owned_row("diary.log", grows=True)
 
 
-def open_store(directory: Path, *owned: Row) -> Store:
+def open_store(directory: Path, *owned: TreeRow) -> Store:
     return Store(
         directory, durability="os", map_bytes=16 * MIB, max_map_bytes=64 * MIB, owned=owned
     )

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.errors import BootError, StoreDamaged
-from relay.extensions.contract import OwnedTree as Promised
+from relay.extensions.contract import ExtensionTree as Promised
 from relay.protocol.slots import slot_of
 from workers.store.keys import owned_prefix, pack_seq, slot_at, split_owned
 from workers.store.owned import OwnedTree
-from workers.store.schema import MAX_TREES, ROWS, Row, owned_row
+from workers.store.schema import MAX_TREES, ROWS, TreeRow, owned_row
 from workers.store.snapshot import Snapshot
 from workers.store.store import Store
 
@@ -24,7 +24,7 @@ NOTES, LOG = "diary.notes", "diary.log"
 OWNED = (owned_row(NOTES), owned_row(LOG, grows=True))
 
 
-def open_store(directory: Path, *owned: Row) -> Store:
+def open_store(directory: Path, *owned: TreeRow) -> Store:
     return Store(
         directory, durability="os", map_bytes=16 * MIB, max_map_bytes=64 * MIB, owned=owned
     )

@@ -17,12 +17,12 @@ from workers.store.keys import (
     pack_seq,
     receipt_key,
 )
-from workers.store.schema import MAX_TREES, ROWS, Key, Move, Row, owned_row, row_of, rows_of
+from workers.store.schema import MAX_TREES, ROWS, KeyKind, Move, TreeRow, owned_row, row_of, rows_of
 from workers.store.snapshot import Snapshot
 from workers.store.store import Store
 
 
-def row(name: str) -> Row:
+def row(name: str) -> TreeRow:
     return next(each for each in ROWS if each.name == name)
 
 
@@ -53,7 +53,7 @@ def test_what_a_key_belongs_to_follows_from_it() -> None:
 
 
 def test_no_other_key_has_a_slot() -> None:
-    without = {each.name for each in ROWS if each.key not in (Key.SLOT, Key.MESSAGE)}
+    without = {each.name for each in ROWS if each.key not in (KeyKind.SLOT, KeyKind.MESSAGE)}
 
     assert without == {"expiry", "bodies", "holders", "outbox", "meta"}
     assert all(row(name).slot(pack_seq(7)) is None for name in without)
@@ -67,7 +67,7 @@ def test_what_is_no_key_has_no_slot(name: str) -> None:
 
 def test_what_goes_by_slots_is_moved_by_slots_and_only_that_keeps_its_count() -> None:
     for each in [*ROWS, owned_row("a.b")]:
-        has_slot = each.key in (Key.SLOT, Key.MESSAGE, Key.OWNED)
+        has_slot = each.key in (KeyKind.SLOT, KeyKind.MESSAGE, KeyKind.OWNED)
         assert (each.move in (Move.COPIED, Move.QUEUED)) is has_slot is each.keeps_count
 
 

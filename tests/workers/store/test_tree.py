@@ -261,13 +261,13 @@ def test_a_key_that_is_forgotten_does_not_have_all_others_sorted_again() -> None
     layer = Layer()
     compared = 0
 
-    class Key(bytes):
+    class KeyKind(bytes):
         def __lt__(self, other: bytes) -> bool:
             nonlocal compared
             compared += 1
             return bytes.__lt__(self, other)
 
-    layer.update({Key(b"%06d" % n): b"" for n in range(5_000)})
+    layer.update({KeyKind(b"%06d" % n): b"" for n in range(5_000)})
     layer.between(b"", b"")
     compared = 0
 

@@ -29,7 +29,7 @@ from workers.shard import mailbox, outbox
 from workers.shard.shard import Shard
 from workers.store.keys import SEQ_BYTES, pack_seq, split_box, split_owned, unpack_seq
 from workers.store.moment import pin
-from workers.store.schema import MAX_TREES, Key, names_in, owned_row
+from workers.store.schema import MAX_TREES, KeyKind, names_in, owned_row
 from workers.store.snapshot import Snapshot
 from workers.store.store import Store
 from workers.tools.check import check_stores
@@ -197,7 +197,7 @@ def owned(data: Path) -> dict[Item, bytes]:
     with snapshots_of(data) as snapshots:
         for snapshot in snapshots.values():
             for row in snapshot.rows:
-                if row.key is Key.OWNED:
+                if row.key is KeyKind.OWNED:
                     for whole, value in snapshot.items(row.name):
                         owner, key = split_owned(whole)
                         assert (row.name, owner, key) not in found, "two workers have one item"

@@ -26,7 +26,7 @@ from tests.workers.tools.harness import (
     write_owned,
 )
 from workers.store.keys import owned_prefix, pack_seq, split_owned
-from workers.store.schema import Key
+from workers.store.schema import KeyKind
 
 OWNERS = st.sampled_from([*USERS, HIKE]) | st.text(
     st.characters(exclude_characters="\0", codec="utf-8"), min_size=1, max_size=20
@@ -76,7 +76,7 @@ def test_each_item_is_in_the_store_of_its_owner_s_worker(tmp_path: Path) -> None
             found = [
                 split_owned(key)[0]
                 for row in snapshot.rows
-                if row.key is Key.OWNED
+                if row.key is KeyKind.OWNED
                 for key, _ in snapshot.items(row.name)
             ]
             assert {shards.owner_of(owner) for owner in found} == {index}

@@ -10,11 +10,11 @@ from relay.errors import BootError
 from relay.protocol.slots import ShardMap
 from tests.workers.tools.harness import cluster_on, fill, lay_out, snapshots_of
 from workers.store.meta import Mark
-from workers.tools.plan import ROOM_FACTOR, STORE_BYTES, Plan, check_room, make_plan
+from workers.tools.plan import ROOM_FACTOR, STORE_BYTES, ReshardPlan, check_room, make_plan
 
 
 def test_it_names_the_stores_of_the_next_generation() -> None:
-    plan = Plan(Path("data"), Layout(generation=4, workers=3), 1 << 20)
+    plan = ReshardPlan(Path("data"), Layout(generation=4, workers=3), 1 << 20)
 
     assert plan.generation == Path("data/gen-4")
     assert plan.directories == [Path(f"data/gen-4/worker-{index}") for index in range(3)]
