@@ -8,8 +8,7 @@ from typing import Final
 import pytest
 
 from relay.command import PROGRAMS
-from relay.settings.catalogue import SETTINGS
-from relay.settings.tables import Settings
+from relay.settings.tables import SETTINGS, Settings
 
 from .documents import ROOT, SOURCES, TEXTS, amount, blocks_in, read, texts_of, without_blocks
 
