@@ -1,11 +1,8 @@
 """The documents say what is so: numbers that are cited exist, and examples are what they claim."""
 
 import ast
-import io
 import json
 import re
-import tokenize
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -18,17 +15,20 @@ from relay.protocol.sheet import to_json
 from relay.protocol.stanza import Action, Send
 from relay.settings.tables import Settings
 
-from .documents import ROOT, Block, blocks_in, read, without_blocks
+from .documents import (
+    ROOT,
+    SOURCES,
+    Block,
+    amount,
+    blocks_in,
+    read,
+    rows_of,
+    texts_of,
+    without_blocks,
+)
 
 PROTOCOL: Final = read("docs/protocol.md")
-DOCUMENTS: Final = ("docs/protocol.md", "docs/clients.md")
-MAX_COLUMNS: Final = 99
-
-SOURCES: Final = sorted(
-    path
-    for pattern in ("relay/**/*.py", "workers/**/*.py", "tests/**/*.py", "*.py", "config/*")
-    for path in ROOT.glob(pattern)
-)
+ARCHITECTURE: Final = read("ARCHITECTURE.md")
 
 # --- citations --------------------------------------------------------------------------------
 
@@ -51,43 +51,6 @@ _TEST_NAME: Final = re.compile(
 class Citation(NamedTuple):
     number: str
     place: str
-
-
-def comments_of(source: str) -> Iterator[tuple[int, str]]:
-    """Yield the line and text of each comment, those of lines that follow each other as one."""
-    lines: list[str] = []
-    begin = last = 0
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type != tokenize.COMMENT:
-            continue
-        line = token.start[0]
-        if lines and line != last + 1:
-            yield begin, " ".join(lines)
-            lines = []
-        begin, last = (begin if lines else line), line
-        lines.append(token.string.lstrip("# "))
-    if lines:
-        yield begin, " ".join(lines)
-
-
-def docstrings_of(source: str) -> Iterator[tuple[int, str]]:
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            text = ast.get_docstring(node)
-            if text:
-                yield getattr(node, "lineno", 1), text
-
-
-def texts_of(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield the line and text of whatever may cite the protocol."""
-    source = path.read_text()
-    if path.suffix == ".py":
-        yield from comments_of(source)
-        yield from docstrings_of(source)
-    else:
-        for line, text in enumerate(source.splitlines(), start=1):
-            if text.startswith("#"):
-                yield line, text
 
 
 def numbers_in(text: str) -> set[str]:
@@ -133,7 +96,7 @@ def all_citations() -> list[Citation]:
 
 
 _ANCHOR: Final = re.compile(
-    r"^(?:#+ (E\d+|\d(?:\.\d)?) |- \*\*(R\d+|\d\.\d\.\d+)\*\* )(.*?)(?=\n\n|\n- |\n#|\Z)",
+    r"^(?:#+ (E\d+|\d(?:\.\d)?) |- \*\*([RI]\d+|\d\.\d\.\d+)\*\* )(.*?)(?=\n\n|\n- |\n#|\Z)",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -149,12 +112,12 @@ def anchors_in(document: str) -> list[str]:
 
 def uncovered(citations: list[Citation], protocol: str, architecture: str) -> list[Citation]:
     """Return the citations of what is in neither document; invariants are in `architecture`."""
-    known = {*anchors_in(protocol), *re.findall(r"\bI\d\b", architecture)}
+    known = {*anchors_in(protocol), *anchors_in(architecture)}
     return [citation for citation in citations if citation.number not in known]
 
 
 def test_every_number_that_is_cited_is_in_the_documents() -> None:
-    assert uncovered(all_citations(), PROTOCOL, read("ARCHITECTURE.md")) == []
+    assert uncovered(all_citations(), PROTOCOL, ARCHITECTURE) == []
 
 
 def test_citations_of_every_kind_are_found_in_the_sources() -> None:
@@ -177,6 +140,10 @@ def test_the_protocol_defines_each_number_once() -> None:
     assert {f"{section}.{n}" for section, most in rules.items() for n in range(1, most + 1)} <= {
         *anchors
     }
+
+
+def test_the_architecture_defines_each_invariant_once_and_nothing_else() -> None:
+    assert anchors_in(ARCHITECTURE) == [f"I{number}" for number in range(1, 10)]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +187,7 @@ def test_a_number_that_is_nowhere_would_be_found(text: str) -> None:
     document = PROTOCOL.replace("(b)", "b")
     citations = [Citation(number, "here") for number in numbers_in(text)]
 
-    assert uncovered(citations, document, "I1 to I9")
+    assert uncovered(citations, document, ARCHITECTURE)
 
 
 # --- examples ---------------------------------------------------------------------------------
@@ -359,24 +326,7 @@ def test_a_q_is_shown_to_the_byte() -> None:
 # --- tables -----------------------------------------------------------------------------------
 
 
-def rows_of(heading: str) -> list[list[str]]:
-    """Return the cells of the first table behind a heading of the protocol, without its head."""
-    _, _, behind = PROTOCOL.partition(f"\n## {heading}\n")
-    table = re.search(r"(?:^\|.*\n)+", behind, re.MULTILINE)
-    assert table is not None, heading
-    _, _, *rows = table[0].splitlines()
-    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
-
-
-UNITS: Final = {"": 1, "KiB": 1024, "MiB": 1024 * 1024, "s": 1, "d": 1}
-
-
-def amount(text: str) -> float:
-    number, _, unit = text.partition(" ")
-    return 0 if text == "off" else float(number.replace(",", "")) * UNITS[unit]
-
-
-@pytest.mark.parametrize(("what", "default", "setting"), rows_of("Limits"))
+@pytest.mark.parametrize(("what", "default", "setting"), rows_of(PROTOCOL, "Limits"))
 def test_a_limit_is_the_default_of_its_setting(what: str, default: str, setting: str) -> None:
     table, key = setting.strip("`").split(".")
 
@@ -384,7 +334,7 @@ def test_a_limit_is_the_default_of_its_setting(what: str, default: str, setting:
 
 
 def test_every_setting_that_limits_what_clients_send_is_in_the_table() -> None:
-    listed = {setting.strip("`") for _, _, setting in rows_of("Limits")}
+    listed = {setting.strip("`") for _, _, setting in rows_of(PROTOCOL, "Limits")}
 
     assert {f"limits.{key}" for key in Settings().limits.__struct_fields__} <= listed
 
@@ -415,29 +365,13 @@ def codes_in(source: str) -> set[int]:
 def test_the_table_of_errors_has_every_code_that_is_used_and_no_other() -> None:
     used = set().union(*(codes_in(path.read_text()) for path in SERVING))
 
-    assert {int(code) for code, _, _ in rows_of("Errors")} == used
+    assert {int(code) for code, _, _ in rows_of(PROTOCOL, "Errors")} == used
 
 
 def test_the_table_of_close_codes_has_every_code_that_is_used() -> None:
-    listed = {int(code) for codes, _, _ in rows_of("Close codes") for code in codes.split(", ")}
+    listed = {
+        int(code) for codes, _, _ in rows_of(PROTOCOL, "Close codes") for code in codes.split(", ")
+    }
     used = {code for code in vars(closecodes).values() if isinstance(code, int)}
 
     assert {1008, 1012, 4409} <= used <= listed
-
-
-# --- form -------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("name", DOCUMENTS)
-def test_a_line_of_prose_fits_its_columns(name: str) -> None:
-    long = [line for line in without_blocks(read(name)).splitlines() if len(line) > MAX_COLUMNS]
-
-    assert long == []
-
-
-@pytest.mark.parametrize("name", DOCUMENTS)
-def test_a_link_to_a_file_leads_to_one(name: str) -> None:
-    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", read(name))
-
-    assert links
-    assert [link for link in links if not (ROOT / name).parent.joinpath(link).exists()] == []

@@ -413,7 +413,7 @@ def move_away(file: Path) -> None:
     file.parent.rename(file.parent.with_name("aside"))
 
 
-# What else can be wrong with a file: tests/workers/test_storefile.py.
+# What else can be wrong with a file: tests/workers/store/test_storefile.py.
 @pytest.mark.parametrize(
     ("break_it", "workers", "complaint"),
     [

@@ -255,7 +255,7 @@ async def _serve(port: int, groups: dict[str, list[str]]) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    # What the relay's own processes do (relay/process.py), so that the collector costs both alike.
+    # What the relay's own processes do (relay.process.run): the collector costs both alike.
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 50, 50)

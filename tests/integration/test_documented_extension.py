@@ -1,0 +1,60 @@
+"""The extension of docs/extensions.md, run as it is printed there."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..documents import only_block, read
+from .conftest import RelayStarter
+from .harness import ABSENT, ALICE, BOB, CAROL, Relay, SheetClient, check_error, user_jid
+
+EXTENSION = only_block(read("docs/extensions.md"), "python", containing="EXTENSION: Final")
+SETTINGS = only_block(read("docs/extensions.md"), "toml", containing="drafts")
+
+
+@pytest.fixture
+def relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start_relay: RelayStarter) -> Relay:
+    """A relay that has loaded it, with the settings that are printed there."""
+    (tmp_path / "drafts.py").write_text(EXTENSION)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    return start_relay(config=SETTINGS)
+
+
+def put(client: SheetClient, to: str, text: str) -> Any:
+    client.send(["draft", {"type": "put", "to": user_jid(to), "text": text, "tag": "d1"}])
+    return client.recv()
+
+
+def get(client: SheetClient, to: str) -> Any:
+    client.send(["draft", {"type": "get", "to": user_jid(to), "tag": "d2"}])
+    tag, attributes = client.recv()
+    assert (tag, attributes["tag"], attributes["status"]) == ("response", "d2", 200)
+    return attributes["text"]
+
+
+def test_a_draft_is_kept_for_each_user_and_peer_and_survives_the_relay(relay: Relay) -> None:
+    alice, bob = relay.login(ALICE), relay.login(BOB)
+
+    kept = put(alice, BOB, "dear")
+
+    assert kept == ["response", {"from": "backend", "type": "draft", "status": 200, "tag": "d1"}]
+    assert (get(alice, BOB), get(alice, CAROL), get(bob, BOB)) == ("dear", "", "")
+    relay.kill_everything()
+    relay.start()
+    alice = relay.login(ALICE)
+    assert get(alice, BOB) == "dear"
+    put(alice, BOB, "")
+    assert get(alice, BOB) == ""
+
+
+def test_a_draft_that_cannot_be_kept_is_refused_under_the_name_of_its_request(
+    relay: Relay,
+) -> None:
+    alice = relay.login(ALICE)
+
+    check_error(put(alice, BOB, "x" * 2049), 413, tag="d1", message_id=ABSENT)
+    check_error(put(alice, "no one", "hi"), 400, tag="d1", message_id=ABSENT)
+    assert get(alice, BOB) == ""
+    alice.send(["draft", {"type": "burn"}])
+    alice.expect_error(400)
