@@ -50,8 +50,11 @@ class Registry:
                 raise ValueError(f"{name} claims the request {key}, which is the core's")
             if key in self.rows:
                 raise ValueError(f"{name} and {self.rows[key].owner} claim the request {key}")
+            half = "front" if request.worker_of is None else "worker"
+            if getattr(extension, half) is None:
+                raise ValueError(f"{name} has no half in the {half} that answers {key}")
             self.requests[key] = request
-            self.rows[key] = RequestRow(name, request.decode, request.before_login)
+            self.rows[key] = RequestRow(name, key, request.decode, request.before_login)
         trees = [tree.name for tree in extension.trees]
         if len(set(trees)) < len(trees):
             raise ValueError(f"{name} names a tree twice")

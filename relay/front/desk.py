@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, assert_never
 
 import msgspec
@@ -65,7 +65,11 @@ class Desk:
         """Have the half in the worker that owns `owner` asked."""
         prefix, name = asker.correlation
         ask = Ask(asker.session, asker.user, self._extension.name, _encode(body), prefix, name)
-        self._hub.links.link_of(slot_of(owner)).request(ask, durable=True)
+        link = self._hub.links.link_of(slot_of(owner))
+        link.request(ask, durable=True)
+        client = self._hub.clients.get(asker.session)
+        if link.is_full and client is not None:
+            self._hub.wait_for_room(client, link)
 
     def count(self, what: str, times: int = 1) -> None:
         """Count something."""
@@ -76,6 +80,7 @@ class Extensions:
     """The halves in one front, and what sessions have for them."""
 
     def __init__(self, hub: Hub) -> None:
+        self._log = hub.log
         self._requests = hub.registry.requests
         self._desks: dict[str, Desk] = {}
         self._halves: dict[str, FrontHalf] = {}
@@ -83,6 +88,9 @@ class Extensions:
             desk = self._desks[name] = Desk(extension, hub)
             if extension.front is not None:
                 self._halves[name] = extension.front(desk)
+        # Most halves take no note of sessions, and there may be a storm of logins.
+        self._opening = _those_with(self._halves, "opened")
+        self._closing = _those_with(self._halves, "closed")
 
     def take(self, session: Session, note: Note) -> None:
         """Tell the extensions what a session notes."""
@@ -90,13 +98,20 @@ class Extensions:
             case ExtensionRequest():
                 self._request(session, note)
             case Opened(user):
-                for half in self._halves.values():
-                    half.opened(session.number, user)
+                for name, half in self._opening:
+                    self._call(name, half.opened, session.number, user)
             case Closed(user):
-                for half in self._halves.values():
-                    half.closed(session.number, user)
+                for name, half in self._closing:
+                    self._call(name, half.closed, session.number, user)
             case _:
                 assert_never(note)
+
+    def _call(self, name: str, hook: Callable[[int, str], None], session: int, user: str) -> None:
+        """Call a hook; a fault in it is not its session's, which may be ending for one."""
+        try:
+            hook(session, user)
+        except Exception:
+            self._log.exception("extension.failed", extension=name, session=session)
 
     def _request(self, session: Session, stanza: ExtensionRequest) -> None:
         asker = Asker(session.number, session.login.user, stanza.correlation)
@@ -111,3 +126,12 @@ class Extensions:
         """Hand on what a half in a worker said; without an extension it is a frame."""
         if extension:
             self._halves[extension].told(session, body)
+
+
+def _those_with(halves: Mapping[str, FrontHalf], hook: str) -> list[tuple[str, FrontHalf]]:
+    """Return the halves that have made something of `hook`, by name."""
+    return [
+        (name, half)
+        for name, half in halves.items()
+        if getattr(type(half), hook) is not getattr(FrontHalf, hook)
+    ]

@@ -229,10 +229,9 @@ class Codec:
             raise FrameError(400, "a binary message must be UTF-8")
         text = self._texts.get(payload)
         if text is not None:
-            key = (payload.decode(), WHOLE_TEXT)
             body = text.decode(())
             return ExtensionRequest(
-                text.owner, key, body, NO_CORRELATION, text.before_login, is_json=False
+                text.owner, text.key, body, NO_CORRELATION, text.before_login, is_json=False
             )
         found = _CORRELATION.match(payload)
         if not found:
@@ -267,10 +266,9 @@ class Codec:
         if tag == "auth":
             return _auth(parts)
         if tag in self._request_tags:
-            key = (tag, kind_of(parts))
-            row = find_row(self._requests, *key)
+            row = find_row(self._requests, tag, kind_of(parts))
             if row is not None:
-                return _request(row, key, parts, prefix)
+                return _request(row, parts, prefix)
         try:
             if tag == "action":
                 return self._action(parts, user, now_s)
@@ -440,17 +438,15 @@ def _auth(parts: list[msgspec.Raw]) -> Auth | InvalidAuth:
     )
 
 
-def _request(
-    row: RequestRow, key: RequestKey, parts: list[msgspec.Raw], prefix: str
-) -> ExtensionRequest:
+def _request(row: RequestRow, parts: list[msgspec.Raw], prefix: str) -> ExtensionRequest:
     correlation = Correlation(prefix)
     try:
         correlation = Correlation(prefix, tag_of(parts))
         body = row.decode(parts)
     except FrameError as error:
-        named = correlation.tag or prefix or key[0]
+        named = correlation.tag or prefix or row.key[0]
         raise FrameError.of(error.refusal._replace(tag=named, prefix=prefix)) from None
-    return ExtensionRequest(row.owner, key, body, correlation, row.before_login, is_json=True)
+    return ExtensionRequest(row.owner, row.key, body, correlation, row.before_login, is_json=True)
 
 
 def _value(raw: msgspec.Raw) -> object:

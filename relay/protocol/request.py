@@ -26,9 +26,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 class RequestRow(NamedTuple):
-    """What the codec must know of a request. `owner` is the extension's name."""
+    """What the codec must know of a request. `owner` is the extension's name, `key` its own."""
 
     owner: str
+    key: RequestKey
     decode: Decode
     before_login: bool
 

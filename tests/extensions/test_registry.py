@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from relay.errors import SettingsError
-from relay.extensions.contract import Extension, Request, TreeSpec
+from relay.extensions.contract import Extension, FrontHalf, Request, TreeSpec
 from relay.extensions.registry import Registry, load, tables_of
 from relay.protocol.request import RequestKey
 from relay.settings.rows import Table
@@ -19,9 +19,13 @@ class NoteTable(Table, frozen=True):
     pass
 
 
+TO_WORKER = Request(decode=lambda _: None, worker_of=lambda user, _: user)
+
+
 def extension(name: str, *keys: RequestKey, **more: object) -> Extension:
     requests = {key: Request(decode=lambda _: None) for key in keys}
-    return Extension(name=name, requests=requests, **more)  # type: ignore[arg-type]
+    given = {"front": FrontHalf, "requests": requests, **more}
+    return Extension(name=name, **given)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -87,6 +91,11 @@ def test_a_module_that_claims_what_is_anothers_is_the_operators_mistake(
         ([extension("a", ("Msg", ""))], "is the core's"),
         ([extension("a", ("action", ""))], "is the core's"),
         ([extension("a", ("action", "relay"))], "is the core's"),
+        ([extension("a", ("q", "x"), front=None)], "a has no half in the front that answers"),
+        (
+            [extension("a", requests={("q", "x"): TO_WORKER})],
+            "a has no half in the worker that answers",
+        ),
         ([extension("A b")], "an extension is named 'A b'"),
         ([extension("a", trees=(TreeSpec(name="t"), TreeSpec(name="t")))], "a names a tree twice"),
     ],

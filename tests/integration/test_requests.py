@@ -37,6 +37,7 @@ def test_e13_signs_of_life_are_answered_before_and_after_the_login(
     assert abs(body.pop("t") - time.time()) < 60
     assert body == {"from": "backend", "tag": "x"}
     assert ask(client, 'a2,["ping"]')[1].keys() == {"from", "t"}
+    assert ask(client, '["ping",{"type":"any","tag":"x"}]')[0] == "pong"
     client.send("?,,")
     assert client.recv_text().startswith("!")
 

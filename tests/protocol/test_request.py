@@ -31,10 +31,10 @@ def no_more(parts: Parts) -> int:
 
 
 ROWS = {
-    ("query", "server"): RequestRow("info", no_more, before_login=True),
-    ("query", ""): RequestRow("other", no_more, before_login=False),
-    ("action", "read"): RequestRow("reads", no_more, before_login=False),
-    ("?,,", WHOLE_TEXT): RequestRow("beat", no_more, before_login=True),
+    ("query", "server"): RequestRow("info", ("query", "server"), no_more, before_login=True),
+    ("query", ""): RequestRow("other", ("query", ""), no_more, before_login=False),
+    ("action", "read"): RequestRow("reads", ("action", "read"), no_more, before_login=False),
+    ("?,,", WHOLE_TEXT): RequestRow("beat", ("?,,", WHOLE_TEXT), no_more, before_login=True),
 }
 CODEC = Codec(LimitSettings(), ROWS)
 
@@ -81,7 +81,7 @@ def test_a_request_goes_to_the_owner_of_its_tag_and_kind() -> None:
 
 def test_a_row_without_a_kind_takes_every_kind_that_no_other_does() -> None:
     assert request('["query", "GroupMetadata", "1-2@g.us"]').owner == "other"
-    assert request('["query"]').owner == "other"
+    assert request('["query", {"type": "unheard of"}]').key == ("query", "")
 
 
 def test_kinds_of_an_action_are_not_the_cores() -> None:
