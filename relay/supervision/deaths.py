@@ -1,4 +1,9 @@
-"""Deaths of children: how each is told in the log, and how long its restart waits."""
+"""Deaths of children: how each is told in the log, and how long its restart waits.
+
+What a death means to the others: the topology no longer lists the dead. So fronts gather what is
+for a worker until its successor is ready (relay.front.links), and workers end the sessions of a
+front (workers.fronts, then `Logins.front_lost`); docs/links-and-recovery.md draws both.
+"""
 
 import signal
 from random import Random

@@ -1,4 +1,8 @@
-"""Acks of recipients, and the receipts that authors get for them (PROTOCOL 2.4, 2.6)."""
+"""Acks of recipients, and the receipts that authors get for them (PROTOCOL 2.4, 2.6).
+
+While an author is away his receipts are coalesced: one a message and acker, of the highest level
+(2.4.5). `Mailbox.add_receipt` does that, and is told here whether he is.
+"""
 
 from __future__ import annotations
 
