@@ -48,7 +48,8 @@ class Answers:
         self._answered = self._request  # the last of them that was answered
         self._line: dict[int, Pending] = {}  # the sends behind it
         self.by_id: dict[str, Pending] = {}  # the latest of each id; for reading only
-        self._stashed: dict[int, None] = {}  # the seqs of the receipts that wait
+        # The seqs of the receipts that wait. Few sessions need them.
+        self._stashed: dict[int, None] | None = None
         # Too many wait: from here until half of them are answered, so that a flood goes on by the
         # batch, not by the message.
         self.is_full = False
@@ -134,7 +135,8 @@ class Answers:
             if self.by_id.get(pending.message_id) is pending:
                 del self.by_id[pending.message_id]
             for entry in pending.receipts:
-                self._stashed.pop(entry.seq, None)
+                if self._stashed is not None:
+                    self._stashed.pop(entry.seq, None)
                 write(entry)
         if self.is_full and len(line) <= MAX_PENDING_SENDS // 2:
             self.is_full = False
@@ -148,18 +150,20 @@ class Answers:
             return False
         pending.receipts.append(entry)
         if entry.seq:
+            if self._stashed is None:
+                self._stashed = {}
             self._stashed[entry.seq] = None
         return True
 
     def first_stashed(self, default: int) -> int:
         """Return the lowest seq of the receipts that wait, or `default`."""
-        return min(self._stashed, default=default)
+        return min(self._stashed or (), default=default)
 
     def forget_receipts(self) -> None:
         """Forget those that wait: they come again, in the pages of a login."""
         for pending in self._line.values():
             pending.receipts.clear()
-        self._stashed.clear()
+        self._stashed = None
 
     def clear(self) -> None:
         """Forget the line: its answers have no reader."""

@@ -279,8 +279,7 @@ class Connection(asyncio.Protocol):
             self._hub.counters["stray_receipts_dropped"] += out.strays
             out.strays = 0
         if out.notes:
-            notes, out.notes = out.notes, []
-            for note in notes:
+            for note in out.take_notes():
                 self._hub.extensions.take(self.session, note)
             self.session.go_on(clock.now_ms())
             self.take()

@@ -47,7 +47,7 @@ class Deliveries:
         self._receipts = 0  # the last receipt that was written
         self._packer: QueuePacker | None = None  # while the queue is sent
         self._queue_receipts = 0  # the last receipt in the `q` that is being packed
-        self._late: list[bytes] = []  # frames that go behind the last `q`
+        self._late: list[bytes] | None = None  # frames that go behind the last `q`
 
     @property
     def receipts_written(self) -> int:
@@ -138,12 +138,15 @@ class Deliveries:
         if self._login.is_settled:
             self._out.frames.append(frame)
         elif self._login.stage is not Stage.ENDED:
+            if self._late is None:
+                self._late = []
             self._late.append(frame)
 
     def write_late(self) -> None:
         """Write what had to wait for the last `q`, or for the answer to a login."""
-        self._out.frames += self._late
-        self._late.clear()
+        if self._late is not None:
+            self._out.frames += self._late
+            self._late = None
 
     def _note_receipt(self, seq: int) -> None:
         if seq > self._receipts:

@@ -68,7 +68,7 @@ class WebSocket:
         self._head_end = b""  # of the handshake, as far as it came: its last three bytes
         # From the handshake on, until it finds what only the library can make something of.
         self._splitter: FrameSplitter | None = None
-        self._fragments = bytearray()
+        self._fragments: bytearray | None = None  # of a message, while there are some
         self._is_text = False  # what is being put together of them
         self.has_opened = False
         self.is_behind = False  # `split` has something left of what it was fed
@@ -140,9 +140,10 @@ class WebSocket:
                     self._fragments = bytearray(frame.data)
             case Opcode.CONT:
                 # The library bounds the sum of the fragments, not their number.
+                assert self._fragments is not None, "the library refuses one that continues nothing"
                 self._fragments += frame.data
                 if frame.fin:
-                    whole, self._fragments = bytes(self._fragments), bytearray()
+                    whole, self._fragments = bytes(self._fragments), None
                     events.append(WholeMessage(whole, self._is_text))
             case Opcode.PONG:
                 events.append(Pong(bytes(frame.data)))

@@ -97,15 +97,15 @@ class RecordingPort:
         if not out.has_news:
             self.receipts += out.receipts
             out.receipts = 0
-            assert (out.strays, out.notes, out.closing) == (0, [], None)
+            assert (out.strays, out.notes, out.closing) == (0, None, None)
             return
         out.has_news = False
         self.receipts += out.receipts
         self.strays += out.strays
-        notes = list(out.notes)
+        notes = list(out.take_notes())
         self.notes += notes
         out.receipts = out.strays = 0
-        out.notes.clear()
+        out.take_notes()
         if out.closing is not None:
             assert self.closed is None, "closed twice"
             self.closed, out.closing = (out.closing.code, out.closing.reason), None
@@ -1603,7 +1603,7 @@ class SessionMachine(RuleBasedStateMachine):
         out.envelopes.clear()
         assert out.closing is None
         if out.notes:
-            out.notes.clear()
+            out.take_notes()
             self.session.go_on(NOW_MS)
             self._take()
         self.holds = out.hold

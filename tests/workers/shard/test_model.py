@@ -123,7 +123,7 @@ class Client:
         if out.closing is not None:
             self.is_open, out.closing = False, None
         if out.notes:
-            out.notes.clear()
+            out.take_notes()
             self.session.go_on(self.world.now_ms)
             self.take()
 
