@@ -31,7 +31,7 @@ from relay.bus.envelopes import (
 from relay.bus.link import Incoming, Outgoing
 from relay.bus.sockets import connect_dealer
 from relay.bus.topology import Topology, WorkerAddress
-from relay.protocol.slots import SLOT_COUNT
+from relay.protocol.slots import SLOT_COUNT, Slot
 
 # How long the envelopes of one link may take before other work gets its turn. By time and not by
 # number, because an envelope is work for 5 us or for 5 ms: an answer may set 16 held frames free.
@@ -287,7 +287,7 @@ class Links:
                     self._by_slot[slot] = link
                 link.connect(address, self._announce)
 
-    def link_of(self, slot: int) -> WorkerLink:
+    def link_of(self, slot: Slot) -> WorkerLink:
         """Return the link with the owner of `slot`; known once a complete topology was seen."""
         link = self._by_slot[slot]
         assert link is not None, f"slot {slot} never had an owner"

@@ -10,7 +10,7 @@ from typing import Final, assert_never
 from relay.bus.envelopes import LIVE, LOGIN, QUEUE, CloseSession, OpenSession
 from relay.front.output import Closed, Opened, Output
 from relay.protocol import frames
-from relay.protocol.slots import slot_of
+from relay.protocol.slots import Slot, slot_of
 from relay.protocol.stanza import Auth
 
 
@@ -74,7 +74,7 @@ class Login:
         self.stage = Stage.NEW
         self.user = ""  # once a login has succeeded
         self.caps: tuple[str, ...] = ()  # that it was granted
-        self.slot = 0  # whose worker serves it; meaningful once `has_worker`
+        self.slot = Slot(0)  # whose worker serves it; meaningful once `has_worker`
         self._auth: Auth | None = None  # the login that was asked for last
         self.asked_ms = 0  # when it came
         self._failures = 0  # since one succeeded

@@ -34,13 +34,13 @@ from relay.front.links import Links
 from relay.process.channel import child_end, supervisor_end
 from relay.process.control import Stop
 from relay.process.place import Place
-from relay.protocol.slots import SLOT_COUNT, ShardMap
+from relay.protocol.slots import SLOT_COUNT, ShardMap, Slot
 from relay.settings.tables import ServerSettings, Settings, StoreSettings
 from workers import loop
 from workers.shard.outbox import Outbox
 from workers.shard.shard import Shard
 from workers.store.batch import Batch
-from workers.store.keys import box_of, pack_slot
+from workers.store.keys import box_of, pack_peer
 from workers.store.store import Store
 from workers.tools.reshard import reshard
 
@@ -90,7 +90,7 @@ def test_without_an_outbox_an_entry_is_sent_but_not_kept(
     outbox.put(batch, 7, Receipt(ALICE, "", "M", BOB, 2, 1000), sent.append)
 
     assert [entry.seq for entry in sent] == [7]
-    assert [seq for seq, _ in batch.scan_outgoing(pack_slot(PEER), after=0)] == kept
+    assert [seq for seq, _ in batch.scan_outgoing(pack_peer(PEER), after=0)] == kept
 
 
 @pytest.mark.parametrize(("sabotage", "times"), [(nothing, 1), (worker.no_dedupe, 2)])
@@ -137,11 +137,11 @@ def test_without_replay_a_successor_does_not_get_what_was_unconfirmed(
         )
         try:
             bus.follow(topology(0))
-            bus.link_of(0).request(lost, durable=True)
-            bus.link_of(0).flush()
+            bus.link_of(Slot(0)).request(lost, durable=True)
+            bus.link_of(Slot(0)).flush()
             bus.follow(topology(1))
-            bus.link_of(0).request(new, durable=True)
-            bus.link_of(0).flush()
+            bus.link_of(Slot(0)).request(new, durable=True)
+            bus.link_of(Slot(0)).flush()
             while new not in got:
                 assert routers[1].poll(DEADLINE_MS), f"only {got} came"
                 _, payload = routers[1].recv_multipart()

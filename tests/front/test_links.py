@@ -28,8 +28,9 @@ from relay.bus.envelopes import (
 from relay.bus.sockets import bind_router
 from relay.bus.topology import Topology, WorkerAddress
 from relay.front.links import DeliverToSome, FromWorker, Links
-from relay.protocol.slots import SLOT_COUNT
+from relay.protocol.slots import SLOT_COUNT, Slot
 
+SLOT = Slot(0)  # any: one worker owns them all
 WITHIN_S = 5.0
 MOST_A_TURN = 50
 MOST_S_A_TURN = 0.001
@@ -128,7 +129,7 @@ def test_a_groups_envelope_is_taken_in_pieces_and_nothing_of_it_twice() -> None:
     async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
         sessions = list(range(200))
         links.follow(worker.next())
-        links.link_of(0).request(send(1), durable=True)
+        links.link_of(SLOT).request(send(1), durable=True)
         assert await worker.receive() == [send(1)]
         worker.answer(
             DeliverToMany(sessions, 7, b"to all"),
@@ -154,15 +155,15 @@ def test_a_groups_envelope_is_taken_in_pieces_and_nothing_of_it_twice() -> None:
 def test_what_is_unconfirmed_goes_to_the_next_incarnation_once() -> None:
     async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
         links.follow(worker.next())
-        links.link_of(0).request(send(1), durable=True)
+        links.link_of(SLOT).request(send(1), durable=True)
         assert await worker.receive() == [send(1)]
         worker.answer(Stored(1, 1000), confirms=True)
         await until(lambda: heard)
-        links.link_of(0).request(send(2), durable=True)
+        links.link_of(SLOT).request(send(2), durable=True)
         assert await worker.receive() == [send(2)]
 
         links.follow(worker.die())
-        links.link_of(0).request(send(3), durable=True)
+        links.link_of(SLOT).request(send(3), durable=True)
         await asyncio.sleep(0)
         links.follow(worker.next())
 
@@ -176,8 +177,8 @@ def test_r29_a_send_that_was_refused_is_not_repeated_though_its_batch_is_unconfi
 
     async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
         links.follow(worker.next())
-        links.link_of(0).request(send(1), durable=True)
-        links.link_of(0).request(send(2), durable=True)
+        links.link_of(SLOT).request(send(1), durable=True)
+        links.link_of(SLOT).request(send(2), durable=True)
         assert await worker.receive() == [send(1), send(2)]
         worker.answer(Refused(1, 500, "the disk is full"), confirms=False)
         await until(lambda: heard)
@@ -193,7 +194,7 @@ def test_r29_a_send_that_was_refused_is_not_repeated_though_its_batch_is_unconfi
 def test_a_refusal_is_forgotten_with_the_confirmation_of_its_batch() -> None:
     async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
         links.follow(worker.next())
-        link = links.link_of(0)
+        link = links.link_of(SLOT)
         link.request(send(1), durable=True)
         await worker.receive()
         worker.answer(Refused(1, 500, "the disk is full"), confirms=False)
@@ -209,7 +210,7 @@ def test_other_work_gets_its_turn_while_a_worker_says_much() -> None:
     async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
         loop = asyncio.get_running_loop()
         links.follow(worker.next())
-        links.link_of(0).request(send(1), durable=True)
+        links.link_of(SLOT).request(send(1), durable=True)
         await worker.receive()
         turns: list[int] = []
 
@@ -232,7 +233,7 @@ def test_other_work_gets_its_turn_while_a_worker_says_much() -> None:
 def test_what_a_worker_said_before_it_died_is_read_to_the_end() -> None:
     async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
         links.follow(worker.next())
-        links.link_of(0).request(send(1), durable=True)
+        links.link_of(SLOT).request(send(1), durable=True)
         await worker.receive()
         said: list[ToFront] = [Stored(request, 1000) for request in range(3 * MOST_A_TURN)]
         worker.answer(*said, confirms=True)
@@ -252,7 +253,7 @@ def test_a_large_batch_to_a_worker_is_sent_in_parts() -> None:
     async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
         links.follow(worker.next())
         for request in range(1_200):
-            links.link_of(0).request(send(request), durable=True)
+            links.link_of(SLOT).request(send(request), durable=True)
 
         received = [await worker.receive() for _ in range(3)]
 
@@ -273,7 +274,7 @@ def test_a_batch_of_large_frames_to_a_worker_is_sent_in_parts(
             for number in range(4)
         ]
         for envelope in sends:
-            links.link_of(0).request(envelope, durable=True)
+            links.link_of(SLOT).request(envelope, durable=True)
 
         assert [await worker.receive() for _ in range(2)] == [sends[:2], sends[2:]]
 
@@ -285,7 +286,7 @@ def test_messages_to_users_are_counted_and_those_to_groups_not() -> None:
         links.follow(worker.next())
         to_group = SendToGroup(1, "alice", "hike", "M1", 1000, b"12345678", b"frame")
         for envelope in (send(2), to_group, send(3)):
-            links.link_of(0).request(envelope, durable=True)
+            links.link_of(SLOT).request(envelope, durable=True)
 
         assert links.direct_messages == 2
 

@@ -13,7 +13,7 @@ import msgspec
 
 from relay.bus.envelopes import Content, Durable
 from workers.store.batch import Batch
-from workers.store.keys import LAST_SEQ, pack_slot
+from workers.store.keys import LAST_SEQ, pack_peer
 
 _encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Durable).decode
@@ -24,7 +24,7 @@ class Outbox:
 
     def __init__(self, peer: int, *, max_bytes: int) -> None:
         self.peer = peer
-        self._key = pack_slot(peer)  # two bytes, like a slot
+        self._key = pack_peer(peer)
         self._max_bytes = max_bytes
         self._unconfirmed: deque[tuple[int, int]] = deque()  # (seq, bytes) of what was sent
         self._unconfirmed_bytes = 0

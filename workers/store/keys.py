@@ -8,10 +8,11 @@ end in NUL, which neither a jid nor a message id can hold.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import blake2b
 from struct import Struct
 
-from relay.protocol.slots import slot_of
+from relay.protocol.slots import Slot, slot_of
 
 DEFAULT_DEVICE = "0"  # R27: clients that name no device share it
 SEQ_BYTES = 8
@@ -23,9 +24,11 @@ _MAX_PLAIN_ID_BYTES = 64
 _HASHED_ID = b"\x01"
 
 _SLOT = Struct(">H")
+_PEER = Struct(">H")
 _SEQ = Struct(">Q")
 
-pack_slot = _SLOT.pack
+pack_slot: Callable[[Slot], bytes] = _SLOT.pack
+pack_peer: Callable[[int], bytes] = _PEER.pack  # a worker's index
 pack_seq = _SEQ.pack
 
 
@@ -34,9 +37,9 @@ def unpack_seq(key: bytes) -> int:
     return int.from_bytes(key[-SEQ_BYTES:], "big")
 
 
-def slot_at(key: bytes) -> int:
+def slot_at(key: bytes) -> Slot:
     """Return the slot that a key of a mailbox, its totals, its receipts or an owner begins with."""
-    slot: int
+    slot: Slot
     (slot,) = _SLOT.unpack_from(key)
     return slot
 
@@ -97,7 +100,7 @@ def parse_message_key(key: bytes) -> tuple[str, str, str]:
     return author, recipient, group
 
 
-def slot_of_message(key: bytes) -> int:
+def slot_of_message(key: bytes) -> Slot:
     """Return the slot whose owner keeps a message's record: its recipient's, or its group's."""
     _, recipient, group = parse_message_key(key)
     return slot_of(recipient or group)
@@ -116,7 +119,9 @@ def box_of_receipt(key: bytes) -> bytes:
 
 def split_outgoing(key: bytes) -> tuple[int, int]:
     """Return (peer, seq) of an outbox entry's key."""
-    return slot_at(key), unpack_seq(key)
+    peer: int
+    (peer,) = _PEER.unpack_from(key)
+    return peer, unpack_seq(key)
 
 
 def owned_prefix(owner: str) -> bytes:

@@ -20,7 +20,7 @@ import msgspec
 
 from relay import log
 from relay.errors import BootError
-from relay.protocol.slots import ShardMap
+from relay.protocol.slots import ShardMap, Slot
 from workers.shard import mailbox
 from workers.store.keys import pack_seq, slot_of_message
 from workers.store.meta import FORGOTTEN_NAME, MARK_NAME, SEQ_NAME, encode_mark
@@ -201,7 +201,7 @@ class _StoreCopy:
             self._stores.breathe()
             yield item
 
-    def _owner(self, slot: int | None) -> int:
+    def _owner(self, slot: Slot | None) -> int:
         if slot not in self._slots or slot is None:
             raise ValueError(f"an item of slot {slot}, which is not the worker's")
         return self._stores.shards.owner(slot)

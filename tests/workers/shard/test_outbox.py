@@ -5,7 +5,7 @@ import msgspec
 from relay.bus.envelopes import Durable, Receipt
 from workers.shard.outbox import Outbox
 from workers.store.batch import Batch
-from workers.store.keys import pack_slot
+from workers.store.keys import pack_peer
 
 PEER = 3
 CONTENT = Receipt("alice", "", "M1", "bob", 2, 1000)
@@ -37,7 +37,7 @@ class Link:
         self.end_batch()
 
     def stored(self) -> list[int]:
-        return [seq for seq, _ in self.batch.scan_outgoing(pack_slot(PEER), after=0)]
+        return [seq for seq, _ in self.batch.scan_outgoing(pack_peer(PEER), after=0)]
 
     def _send(self, entry: Durable) -> None:
         assert entry.content == CONTENT

@@ -11,7 +11,7 @@ import pytest
 
 from relay.errors import BootError
 from workers.store.batch import Batch
-from workers.store.keys import LAST_SEQ, box_of, pack_slot
+from workers.store.keys import LAST_SEQ, box_of, pack_peer
 from workers.store.meta import MARK_NAME, Mark, encode_mark
 from workers.store.schema import MAX_TREES
 from workers.store.store import Store
@@ -425,15 +425,15 @@ def test_a_scan_of_messages_keeps_to_its_prefix(batch: Batch) -> None:
 def test_what_waits_for_one_peer_is_not_seen_by_another(batch: Batch) -> None:
     for peer in (0, 1, 255, 256):
         for seq in (1, 2):
-            batch.put_outgoing(pack_slot(peer), seq, b"%d:%d" % (peer, seq))
+            batch.put_outgoing(pack_peer(peer), seq, b"%d:%d" % (peer, seq))
 
-    assert list(batch.scan_outgoing(pack_slot(1), after=0)) == [(1, b"1:1"), (2, b"1:2")]
-    assert list(batch.scan_outgoing(pack_slot(255), after=1)) == [(2, b"255:2")]
+    assert list(batch.scan_outgoing(pack_peer(1), after=0)) == [(1, b"1:1"), (2, b"1:2")]
+    assert list(batch.scan_outgoing(pack_peer(255), after=1)) == [(2, b"255:2")]
 
-    batch.delete_outgoing(pack_slot(1), 1)
+    batch.delete_outgoing(pack_peer(1), 1)
 
-    assert list(batch.scan_outgoing(pack_slot(1), after=0)) == [(2, b"1:2")]
-    assert len(list(batch.scan_outgoing(pack_slot(0), after=0))) == 2
+    assert list(batch.scan_outgoing(pack_peer(1), after=0)) == [(2, b"1:2")]
+    assert len(list(batch.scan_outgoing(pack_peer(0), after=0))) == 2
 
 
 def test_each_peer_has_its_own_mark_of_what_is_applied(batch: Batch) -> None:

@@ -13,7 +13,7 @@ from msgspec.msgpack import encode
 
 from relay.bus.envelopes import Carry, Durable, Receipt
 from relay.disk.layout import Layout, write_layout
-from relay.protocol.slots import shard_ranges, slot_of
+from relay.protocol.slots import Slot, shard_ranges, slot_of
 from tests.workers.shard.harness import to_user
 from tests.workers.tools.harness import (
     DIARY,
@@ -36,6 +36,7 @@ from workers.store.keys import (
     box_of,
     message_key,
     owned_prefix,
+    pack_peer,
     pack_seq,
     pack_slot,
     unpack_seq,
@@ -277,7 +278,7 @@ FAULTS: dict[str, tuple[Edit, str, str]] = {
         "which this worker does not own",
     ),
     "a mailbox in a wrong slot": (
-        put("mail", pack_slot(3) + box_of(OWN)[2:] + pack_seq(1), b"mx"),
+        put("mail", pack_slot(Slot(3)) + box_of(OWN)[2:] + pack_seq(1), b"mx"),
         "mail",
         "not in that of its user",
     ),
@@ -362,12 +363,12 @@ FAULTS: dict[str, tuple[Edit, str, str]] = {
         "is missing, but mailboxes refer to it",
     ),
     "an outbox for nobody": (
-        put("outbox", pack_slot(7) + pack_seq(7), encode(Durable(7, RECEIPT))),
+        put("outbox", pack_peer(7) + pack_seq(7), encode(Durable(7, RECEIPT))),
         "outbox",
         "is for worker 7 of 2",
     ),
     "an outbox entry with another number": (
-        put("outbox", pack_slot(1) + pack_seq(7), encode(Durable(8, RECEIPT))),
+        put("outbox", pack_peer(1) + pack_seq(7), encode(Durable(8, RECEIPT))),
         "outbox",
         "holds entry 8",
     ),
@@ -384,7 +385,7 @@ FAULTS: dict[str, tuple[Edit, str, str]] = {
     ),
     "a last seq that is too low": (put("meta", SEQ_NAME, pack_seq(1)), "mail", "last one given"),
     "an outbox entry of an extension for a user of this worker": (
-        put("outbox", pack_slot(1) + pack_seq(7), encode(Durable(7, Carry("diary", OWN, b"x")))),
+        put("outbox", pack_peer(1) + pack_seq(7), encode(Durable(7, Carry("diary", OWN, b"x")))),
         "outbox",
         f"is for {OWN}, whom worker 1 does not serve",
     ),
@@ -394,7 +395,7 @@ FAULTS: dict[str, tuple[Edit, str, str]] = {
         "which this worker does not own",
     ),
     "an extension's item in a wrong slot": (
-        put(NOTES.name, pack_slot(3) + OWN.encode() + b"\0key", b"x"),
+        put(NOTES.name, pack_slot(Slot(3)) + OWN.encode() + b"\0key", b"x"),
         NOTES.name,
         "is in slot 3, not in that of its owner",
     ),

@@ -24,7 +24,7 @@ from tests.workers.tools.harness import (
     waiting,
     write_owned,
 )
-from workers.store.keys import pack_seq, pack_slot
+from workers.store.keys import pack_peer, pack_seq
 from workers.store.meta import APPLIED_NAME, SEQ_NAME
 from workers.tools import reshard as reshard_module
 from workers.tools.takeover import by_owner, unapplied
@@ -57,7 +57,7 @@ def test_a_group_message_is_divided_among_the_owners_of_its_members() -> None:
 
 
 def put_outgoing(data: Path, sender: int, peer: int, seq: int, content: Content) -> None:
-    key = pack_slot(peer) + pack_seq(seq)
+    key = pack_peer(peer) + pack_seq(seq)
     value = msgspec.msgpack.encode(Durable(seq, content))
 
     def edit(txn: Any, trees: dict[str, Any]) -> None:
