@@ -22,8 +22,10 @@ from relay.bus.envelopes import (
     DeliverToMany,
     FrontBatch,
     Refused,
+    RequestNumber,
     SendToGroup,
     SendToUser,
+    Seq,
     ToFront,
     ToWorker,
     WorkerBatch,
@@ -50,7 +52,7 @@ class DeliverToSome(NamedTuple):
     """Some of the sessions of a large group's `DeliverToMany`; the rest come next."""
 
     sessions: list[int]
-    seq: int
+    seq: Seq
     frame: bytes
 
 
@@ -82,7 +84,7 @@ class WorkerLink:
         self._frame_bytes = 0
         self._is_dirty = False
         # Sends that were refused ahead of the confirmation of their batch: not to be repeated.
-        self._refused: set[int] = set()
+        self._refused: set[RequestNumber] = set()
         # Whether the worker is behind, so that what feeds it should not be read (I6).
         self.is_full = False
 

@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from hashlib import blake2b
 from struct import Struct
+from typing import Final, cast
 
+from relay.bus.envelopes import Seq
 from relay.protocol.slots import Slot, slot_of
 
 DEFAULT_DEVICE = "0"  # R27: clients that name no device share it
 SEQ_BYTES = 8
-LAST_SEQ = 2**64 - 1
+LAST_SEQ: Final = Seq(2**64 - 1)
 
 # LMDB allows 511 bytes a key. A longer id (128 characters may be 512 bytes) is hashed; the
 # marker cannot begin a real id, since ids hold no control characters (R21).
@@ -29,12 +31,15 @@ _SEQ = Struct(">Q")
 
 pack_slot: Callable[[Slot], bytes] = _SLOT.pack
 pack_peer: Callable[[int], bytes] = _PEER.pack  # a worker's index
-pack_seq = _SEQ.pack
+pack_seq: Callable[[int], bytes] = _SEQ.pack  # the numbers of records too
+# `int.from_bytes` as it is. To call `Seq` on what it returns makes `unpack_seq` half as dear again
+# (timeit: 0.7 us, 1.05 us), for every entry that is scanned.
+_seq_from_bytes = cast("Callable[[bytes, str], Seq]", int.from_bytes)
 
 
-def unpack_seq(key: bytes) -> int:
+def unpack_seq(key: bytes) -> Seq:
     """Return the sequence number that `key` ends in."""
-    return int.from_bytes(key[-SEQ_BYTES:], "big")
+    return _seq_from_bytes(key[-SEQ_BYTES:], "big")
 
 
 def slot_at(key: bytes) -> Slot:
@@ -117,7 +122,7 @@ def box_of_receipt(key: bytes) -> bytes:
     return key[: key.index(b"\0", user_end + 1) + 1]
 
 
-def split_outgoing(key: bytes) -> tuple[int, int]:
+def split_outgoing(key: bytes) -> tuple[int, Seq]:
     """Return (peer, seq) of an outbox entry's key."""
     peer: int
     (peer,) = _PEER.unpack_from(key)

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from msgspec.msgpack import encode
 
-from relay.bus.envelopes import Carry, Durable, Receipt
+from relay.bus.envelopes import Carry, Durable, Receipt, Seq
 from relay.disk.layout import Layout, write_layout
 from relay.protocol.slots import Slot, shard_ranges, slot_of
+from tests import plain
 from tests.workers.shard.harness import to_user
 from tests.workers.tools.harness import (
     DIARY,
@@ -358,17 +359,17 @@ FAULTS: dict[str, tuple[Edit, str, str]] = {
         "refer to it",
     ),
     "a reference to another body": (
-        change_entry(b"g", lambda raw: refer_to_body(7, 7)),
+        change_entry(b"g", lambda raw: refer_to_body(Seq(7), 7)),
         "bodies",
         "is missing, but mailboxes refer to it",
     ),
     "an outbox for nobody": (
-        put("outbox", pack_peer(7) + pack_seq(7), encode(Durable(7, RECEIPT))),
+        put("outbox", pack_peer(7) + pack_seq(7), encode(plain.durable(7, RECEIPT))),
         "outbox",
         "is for worker 7 of 2",
     ),
     "an outbox entry with another number": (
-        put("outbox", pack_peer(1) + pack_seq(7), encode(Durable(8, RECEIPT))),
+        put("outbox", pack_peer(1) + pack_seq(7), encode(plain.durable(8, RECEIPT))),
         "outbox",
         "holds entry 8",
     ),
@@ -385,7 +386,11 @@ FAULTS: dict[str, tuple[Edit, str, str]] = {
     ),
     "a last seq that is too low": (put("meta", SEQ_NAME, pack_seq(1)), "mail", "last one given"),
     "an outbox entry of an extension for a user of this worker": (
-        put("outbox", pack_peer(1) + pack_seq(7), encode(Durable(7, Carry("diary", OWN, b"x")))),
+        put(
+            "outbox",
+            pack_peer(1) + pack_seq(7),
+            encode(plain.durable(7, Carry("diary", OWN, b"x"))),
+        ),
         "outbox",
         f"is for {OWN}, whom worker 1 does not serve",
     ),
