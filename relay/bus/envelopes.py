@@ -11,9 +11,15 @@ increasing, so it also tells when an entry was stored.
 
 from __future__ import annotations
 
-from typing import final
+from typing import Final, NewType, final
 
 import msgspec
+
+# Plain integers on the wire, told apart by mypy alone.
+Seq = NewType("Seq", int)
+RequestNumber = NewType("RequestNumber", int)
+
+NO_SEQ: Final = Seq(0)  # before every entry, and in place of one
 
 # ----------------------------------------------------------------------------- front -> worker
 
@@ -33,7 +39,7 @@ class OpenSession(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1)
     session: int
     user: str
     phase: int
-    cursor: int
+    cursor: Seq
     asked_ms: int = 0
 
 
@@ -44,7 +50,7 @@ class CloseSession(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2
     """
 
     session: int
-    cursor: int = 0
+    cursor: Seq = NO_SEQ
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3):
@@ -55,7 +61,7 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3):
     """
 
     session: int
-    cursor: int
+    cursor: Seq
     pages: int
 
 
@@ -66,14 +72,14 @@ class Pause(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=4):
     """
 
     session: int
-    cursor: int
+    cursor: Seq
 
 
 @final
 class SendToUser(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5):
     """A 1-1 message, for the worker that owns `chat`."""
 
-    request: int
+    request: RequestNumber
     author: str
     chat: str
     message_id: str
@@ -86,7 +92,7 @@ class SendToUser(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=5):
 class SendToGroup(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=6):
     """A group message, for the worker that owns the group `chat`."""
 
-    request: int
+    request: RequestNumber
     author: str
     chat: str
     message_id: str
@@ -116,7 +122,7 @@ class Confirmed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=8):
     """A pong confirmed the session's receipts up to `seq` (R7)."""
 
     session: int
-    seq: int
+    seq: Seq
 
 
 @final
@@ -155,7 +161,7 @@ class SessionRefused(msgspec.Struct, frozen=True, array_like=True, gc=False, tag
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One queued frame. `receipt_for` is the message id of a receipt, empty for a message."""
 
-    seq: int
+    seq: Seq
     receipt_for: str
     frame: bytes
 
@@ -179,7 +185,7 @@ class Deliver(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=23):
     """A live frame for one session. `seq` 0: not stored, lost if it cannot be written (R19 b)."""
 
     session: int
-    seq: int
+    seq: Seq
     receipt_for: str
     frame: bytes
 
@@ -189,7 +195,7 @@ class DeliverToMany(msgspec.Struct, frozen=True, array_like=True, tag=24):
     """The same live frame for many sessions; it is entry `seq` of each one's mailbox."""
 
     sessions: list[int]
-    seq: int
+    seq: Seq
     frame: bytes
 
 
@@ -197,14 +203,14 @@ class DeliverToMany(msgspec.Struct, frozen=True, array_like=True, tag=24):
 class Stored(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=25):
     """The send `request` is on stable storage; its ack 1 carries `time_s`."""
 
-    request: int
+    request: RequestNumber
     time_s: int
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=26):
     """The send `request` is not stored, and why."""
 
-    request: int
+    request: RequestNumber
     code: int
     reason: str
 
@@ -288,14 +294,14 @@ Content = GroupCopy | Receipt | Carry
 class Durable(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=43):
     """What is to be stored, from the sender's outbox, where it is entry `seq`."""
 
-    seq: int
+    seq: Seq
     content: Content
 
 
 class Applied(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=44):
     """Every outbox entry up to `seq` is on this peer's stable storage: remove it."""
 
-    seq: int
+    seq: Seq
 
 
 ToWorker = (

@@ -4,7 +4,7 @@ from functools import cached_property
 
 import msgspec
 
-from relay.protocol.slots import SLOT_COUNT
+from relay.protocol.slots import SLOT_COUNT, Slot
 
 
 class WorkerAddress(msgspec.Struct, frozen=True):
@@ -55,8 +55,8 @@ class Topology(msgspec.Struct, frozen=True, dict=True):  # dict: room for the ca
                 owners[slot] = worker
         return tuple(owners)
 
-    def worker_for(self, slot: int) -> WorkerAddress | None:
-        """Return the worker that owns `slot`, in [0, SLOT_COUNT), or None while it is away."""
+    def worker_for(self, slot: Slot) -> WorkerAddress | None:
+        """Return the worker that owns `slot`, or None while it is away."""
         return self.owners[slot]
 
     @property

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
-from relay.bus.envelopes import SendToGroup, SendToUser
+from relay.bus.envelopes import SendToGroup, SendToUser, Seq
 from relay.protocol.request import Correlation, Decode, RequestKey
 from relay.settings.rows import Table
 from relay.settings.tables import Settings, extension_settings
@@ -171,7 +171,7 @@ class ShardDesk(Protocol):
     def now_ms(self) -> int:
         """Return the batch's time since 1970 in ms."""
 
-    def next_seq(self) -> int:
+    def next_seq(self) -> Seq:
         """Return a number higher than any that this worker gave out before."""
 
     def tree(self, name: str) -> ExtensionTree:

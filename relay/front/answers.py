@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from relay.bus.envelopes import Entry, SendToGroup, SendToUser
+from relay.bus.envelopes import Entry, RequestNumber, SendToGroup, SendToUser, Seq
 from relay.errors import Refusal
 from relay.front.output import Output
 from relay.protocol import frames
@@ -49,7 +49,7 @@ class Answers:
         self._line: dict[int, Pending] = {}  # the sends behind it
         self.by_id: dict[str, Pending] = {}  # the latest of each id; for reading only
         # The seqs of the receipts that wait. Few sessions need them.
-        self._stashed: dict[int, None] | None = None
+        self._stashed: dict[Seq, None] | None = None
         # Too many wait: from here until half of them are answered, so that a flood goes on by the
         # batch, not by the message.
         self.is_full = False
@@ -79,14 +79,14 @@ class Answers:
         )
         self._out.envelopes.append((slot_of(chat), send, True))
 
-    def _await(self, pending: Pending) -> int:
+    def _await(self, pending: Pending) -> RequestNumber:
         self._request += 1
         self._line[self._request] = pending
         if len(self._line) >= MAX_PENDING_SENDS and not self.is_full:
             self.is_full = True
-        return self._request
+        return RequestNumber(self._request)
 
-    def stored(self, request: int, author: str, time_s: int) -> bool:
+    def stored(self, request: RequestNumber, author: str, time_s: int) -> bool:
         """Answer a send with ack 1; False where it is not in the line."""
         pending = self._line.get(request)
         if pending is None:
@@ -104,7 +104,7 @@ class Answers:
             )
         return True
 
-    def refused(self, request: int, code: int, reason: str) -> bool:
+    def refused(self, request: RequestNumber, code: int, reason: str) -> bool:
         """Answer a send with an error (R29); False where it is not in the line."""
         pending = self._line.get(request)
         if pending is None:

@@ -6,6 +6,7 @@ import asyncio
 from typing import Final, assert_never, cast
 
 from relay import clock
+from relay.bus.envelopes import NO_SEQ, Seq
 from relay.front import websocket
 from relay.front.deadlines import Deadlines, Overdue
 from relay.front.hub import Hub
@@ -57,7 +58,7 @@ class Connection(asyncio.Protocol):
         self._ws = WebSocket(hub.settings.limits.frame_bytes)
         self._deadlines = Deadlines()
         self._pinger: Pinger | None = None  # from the handshake on
-        self._written = 0  # the session's cursor as of the last write
+        self._written = NO_SEQ  # the session's cursor as of the last write
 
     # ------------------------------------------------------------------------------ transport
 
@@ -290,7 +291,7 @@ class Connection(asyncio.Protocol):
 
     # --------------------------------------------------------------------------- for the front
 
-    def deliver_spread(self, seq: int, frame: bytes) -> None:
+    def deliver_spread(self, seq: Seq, frame: bytes) -> None:
         """Deliver a large group's frame; it may wait for its turn to be sent."""
         self.session.deliveries.deliver(seq, "", frame)
         self._writing.spread_texts(self.session.out.frames)

@@ -6,7 +6,7 @@ was taken; a worker's successor, or a `Ready`, goes on behind it.
 
 from __future__ import annotations
 
-from relay.bus.envelopes import Confirmed, Entry, Page, Pause, Ready
+from relay.bus.envelopes import NO_SEQ, Confirmed, Entry, Page, Pause, Ready, Seq
 from relay.front import pace
 from relay.front.answers import Answers
 from relay.front.login import Login, Stage
@@ -42,28 +42,28 @@ class Deliveries:
         self._answers = answers
         self._out = out
         self.pace = Pace.FLOWING
-        self.cursor = 0
+        self.cursor = NO_SEQ
         self._pages = 0  # taken since the worker opened the session
-        self._receipts = 0  # the last receipt that was written
+        self._receipts = NO_SEQ  # the last receipt that was written
         self._packer: QueuePacker | None = None  # while the queue is sent
-        self._queue_receipts = 0  # the last receipt in the `q` that is being packed
+        self._queue_receipts = NO_SEQ  # the last receipt in the `q` that is being packed
         self._late: list[bytes] | None = None  # frames that go behind the last `q`
 
     @property
-    def receipts_written(self) -> int:
+    def receipts_written(self) -> Seq:
         """The entry up to which every receipt has been written; a ping sent now covers them."""
-        return min(self._receipts, self._answers.first_stashed(self._receipts + 1) - 1)
+        return Seq(min(self._receipts, self._answers.first_stashed(self._receipts + 1) - 1))
 
     # ------------------------------------------------------------------------ from the worker
 
     def begin_queue(self, q_frame_bytes: int) -> None:
         """Take everything anew from the mailbox's start, as `q` frames of that size."""
-        self.cursor = 0
+        self.cursor = NO_SEQ
         self.renew(awaits_page=True)
         self._answers.forget_receipts()
-        self._receipts = 0
+        self._receipts = NO_SEQ
         self._packer = QueuePacker(q_frame_bytes)
-        self._queue_receipts = 0
+        self._queue_receipts = NO_SEQ
 
     def renew(self, *, awaits_page: bool) -> None:
         """Forget what was agreed with a worker about pages; it starts anew."""
@@ -102,7 +102,7 @@ class Deliveries:
         self.pace = pace.after(self.pace, event)
         return ends
 
-    def deliver(self, seq: int, receipt_for: str, frame: bytes) -> None:
+    def deliver(self, seq: Seq, receipt_for: str, frame: bytes) -> None:
         """Take a live frame; while the client is slow it stays in the mailbox instead."""
         if (self.pace is not _FLOWING and self.pace not in TAKES_LIVE) or (
             self._login.stage is not _LIVE and not self._login.has_worker
@@ -148,14 +148,14 @@ class Deliveries:
             self._out.frames += self._late
             self._late = None
 
-    def _note_receipt(self, seq: int) -> None:
+    def _note_receipt(self, seq: Seq) -> None:
         if seq > self._receipts:
             self._receipts = seq
         self._out.receipts += 1
 
     # -------------------------------------------------------------------------- to the worker
 
-    def confirmed(self, seq: int) -> None:
+    def confirmed(self, seq: Seq) -> None:
         """A pong confirmed every receipt up to `seq` (R7)."""
         if self._login.stage is _LIVE and seq:
             self._ask(Confirmed(self._number, seq), durable=True)

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Protocol
 
 from relay import clock, log
+from relay.bus.envelopes import Seq
 from relay.extensions.registry import Registry
 from relay.front.flusher import Flusher
 from relay.front.links import Links, WorkerLink
@@ -31,7 +32,7 @@ class Endpoint(Protocol):
     def take(self) -> None:
         """Do what the session wants done, after something was fed to it."""
 
-    def deliver_spread(self, seq: int, frame: bytes) -> None:
+    def deliver_spread(self, seq: Seq, frame: bytes) -> None:
         """Deliver a large group's frame."""
 
     def hold(self, why: Hold) -> None:

@@ -22,8 +22,10 @@ from relay.bus.envelopes import (
     DeliverToMany,
     FrontBatch,
     Refused,
+    RequestNumber,
     SendToGroup,
     SendToUser,
+    Seq,
     ToFront,
     ToWorker,
     WorkerBatch,
@@ -31,7 +33,7 @@ from relay.bus.envelopes import (
 from relay.bus.link import Incoming, Outgoing
 from relay.bus.sockets import connect_dealer
 from relay.bus.topology import Topology, WorkerAddress
-from relay.protocol.slots import SLOT_COUNT
+from relay.protocol.slots import SLOT_COUNT, Slot
 
 # How long the envelopes of one link may take before other work gets its turn. By time and not by
 # number, because an envelope is work for 5 us or for 5 ms: an answer may set 16 held frames free.
@@ -50,7 +52,7 @@ class DeliverToSome(NamedTuple):
     """Some of the sessions of a large group's `DeliverToMany`; the rest come next."""
 
     sessions: list[int]
-    seq: int
+    seq: Seq
     frame: bytes
 
 
@@ -82,7 +84,7 @@ class WorkerLink:
         self._frame_bytes = 0
         self._is_dirty = False
         # Sends that were refused ahead of the confirmation of their batch: not to be repeated.
-        self._refused: set[int] = set()
+        self._refused: set[RequestNumber] = set()
         # Whether the worker is behind, so that what feeds it should not be read (I6).
         self.is_full = False
 
@@ -287,7 +289,7 @@ class Links:
                     self._by_slot[slot] = link
                 link.connect(address, self._announce)
 
-    def link_of(self, slot: int) -> WorkerLink:
+    def link_of(self, slot: Slot) -> WorkerLink:
         """Return the link with the owner of `slot`; known once a complete topology was seen."""
         link = self._by_slot[slot]
         assert link is not None, f"slot {slot} never had an owner"

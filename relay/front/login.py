@@ -7,10 +7,10 @@ import secrets
 from collections.abc import Collection
 from typing import Final, assert_never
 
-from relay.bus.envelopes import LIVE, LOGIN, QUEUE, CloseSession, OpenSession
+from relay.bus.envelopes import LIVE, LOGIN, NO_SEQ, QUEUE, CloseSession, OpenSession, Seq
 from relay.front.output import Closed, Opened, Output
 from relay.protocol import frames
-from relay.protocol.slots import slot_of
+from relay.protocol.slots import Slot, slot_of
 from relay.protocol.stanza import Auth
 
 
@@ -74,7 +74,7 @@ class Login:
         self.stage = Stage.NEW
         self.user = ""  # once a login has succeeded
         self.caps: tuple[str, ...] = ()  # that it was granted
-        self.slot = 0  # whose worker serves it; meaningful once `has_worker`
+        self.slot = Slot(0)  # whose worker serves it; meaningful once `has_worker`
         self._auth: Auth | None = None  # the login that was asked for last
         self.asked_ms = 0  # when it came
         self._failures = 0  # since one succeeded
@@ -103,7 +103,7 @@ class Login:
             return False
         self._go(LoginEvent.ASK)
         self._auth, self.slot, self.asked_ms = auth, slot_of(auth.user), now_ms
-        self._send(OpenSession(self._number, auth.user, LOGIN, 0))
+        self._send(OpenSession(self._number, auth.user, LOGIN, NO_SEQ))
         return True
 
     def open(self, capabilities: Collection[str], now_ms: int) -> None:
@@ -140,12 +140,12 @@ class Login:
         """Go live."""
         self._go(LoginEvent.QUEUE_SENT)
 
-    def announce(self, cursor: int) -> None:
+    def announce(self, cursor: Seq) -> None:
         """Tell a new incarnation of the worker where the session stands (I9); it has a worker."""
         match self.stage:
             case Stage.ASKED | Stage.ASKED_AGAIN:
                 assert self._auth is not None, "a login is being answered"
-                self._send(OpenSession(self._number, self._auth.user, LOGIN, 0))
+                self._send(OpenSession(self._number, self._auth.user, LOGIN, NO_SEQ))
             case Stage.QUEUE:
                 self._send(OpenSession(self._number, self.user, QUEUE, cursor, self.asked_ms))
             case Stage.LIVE:
@@ -155,7 +155,7 @@ class Login:
             case _:
                 assert_never(self.stage)
 
-    def end(self, cursor: int) -> None:
+    def end(self, cursor: Seq) -> None:
         """End, from wherever it is; entries have reached the client up to `cursor`."""
         if self.has_worker:
             self._send(CloseSession(self._number, cursor))

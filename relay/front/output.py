@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from relay.bus.envelopes import ToWorker
+from relay.protocol.slots import Slot
 from relay.protocol.stanza import ExtensionRequest
 
 
@@ -22,7 +23,7 @@ class Hold(enum.Flag):
 
 # An envelope for the worker of a slot, and whether the next one is to get it again, if need be. A
 # plain tuple, because there is one a message.
-Envelope = tuple[int, ToWorker, bool]
+Envelope = tuple[Slot, ToWorker, bool]
 
 
 class Closing(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from relay.bus.envelopes import NO_SEQ, Seq
 from relay.settings.tables import KeepaliveSettings
 
 # Receipts wait in the mailbox for a pong, and only so many may: the writer of a large group gets
@@ -28,7 +29,7 @@ class Pinger:
         self._receipts_due_ms: int | None = None
         self._receipts = 0  # written since the last ping
         # (number, when it counts as unanswered, the receipts that its pong confirms)
-        self._waiting: list[tuple[int, int, int]] = []
+        self._waiting: list[tuple[int, int, Seq]] = []
 
     def adopt(self, settings: KeepaliveSettings, *, now_ms: int) -> None:
         """Go by other settings; pings that are out keep the time that they had for their pong.
@@ -71,7 +72,7 @@ class Pinger:
         receipts_due = self._receipts_due_ms is not None and self._receipts_due_ms <= now_ms
         return receipts_due or self._regular_due_ms <= now_ms
 
-    def ping(self, now_ms: int, *, receipts_up_to: int) -> bytes:
+    def ping(self, now_ms: int, *, receipts_up_to: Seq) -> bytes:
         """Return the payload of a ping to send now, behind the receipts up to that seq."""
         self._number += 1
         self._regular_due_ms = now_ms + int(self._settings.ping_interval_s * 1000)
@@ -81,17 +82,17 @@ class Pinger:
         self._waiting.append((self._number, now_ms + timeout_ms, receipts_up_to))
         return b"%d" % self._number
 
-    def pong(self, payload: bytes) -> int:
+    def pong(self, payload: bytes) -> Seq:
         """Take a pong; return up to which receipts are confirmed, 0 where none newly are.
 
         A pong also answers the pings before its own (RFC 6455, 5.5.3). Others are ignored.
         """
         if not (0 < len(payload) < 20 and payload.isdigit()):
-            return 0
+            return NO_SEQ
         number = int(payload)
         if not self._waiting or not self._waiting[0][0] <= number <= self._waiting[-1][0]:
-            return 0
-        confirmed = 0
+            return NO_SEQ
+        confirmed = NO_SEQ
         while self._waiting and self._waiting[0][0] <= number:
             confirmed = self._waiting.pop(0)[2]
         return confirmed

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final, assert_never
 
-from relay.bus.envelopes import Acked, Page
+from relay.bus.envelopes import NO_SEQ, Acked, Page, RequestNumber, Seq
 from relay.errors import FrameError, Refusal
 from relay.front.answers import Answers
 from relay.front.backlog import Backlog
@@ -143,7 +143,7 @@ class Session:
         if self.login.stage is Stage.NEW:
             self.end(closecodes.AUTH, "no successful auth in time")
 
-    def lost(self, *, written: int | None = None) -> None:
+    def lost(self, *, written: Seq | None = None) -> None:
         """The connection is gone; entries reached it up to `written`, or all where that is None."""
         login = self.login
         try:
@@ -154,7 +154,7 @@ class Session:
                 self.answers.is_full = True
         finally:
             # Of a queue that is being packed only some is written; it counts when all is.
-            cursor = 0
+            cursor = NO_SEQ
             if login.stage is _LIVE:
                 cursor = self.deliveries.cursor if written is None else written
             login.end(cursor)
@@ -244,12 +244,12 @@ class Session:
 
     # -------------------------------------------------------------------------------- sending
 
-    def stored(self, request: int, time_s: int) -> None:
+    def stored(self, request: RequestNumber, time_s: int) -> None:
         """A send is on stable storage: ack 1, in its turn."""
         if self.answers.stored(request, self.login.user, time_s):
             self._answer()
 
-    def send_refused(self, request: int, code: int, reason: str) -> None:
+    def send_refused(self, request: RequestNumber, code: int, reason: str) -> None:
         """A send was not stored: an error, in its turn (R29)."""
         if self.answers.refused(request, code, reason):
             self._answer()

@@ -2,20 +2,21 @@
 
 from functools import lru_cache
 from itertools import pairwise
-from typing import Final
+from typing import Final, NewType
 from zlib import crc32
 
+Slot = NewType("Slot", int)  # in [0, SLOT_COUNT)
 SLOT_COUNT: Final = 4096
 
 
 @lru_cache(maxsize=4096)
-def slot_of(local: str) -> int:
-    """Return the slot, in [0, SLOT_COUNT), that owns the user or group `local`.
+def slot_of(local: str) -> Slot:
+    """Return the slot that owns the user or group `local`.
 
     CRC-32, because `hash()` differs between processes. The mapping is part of the store's format:
     another one would look for a mailbox where it is not.
     """
-    return crc32(local.encode()) % SLOT_COUNT
+    return Slot(crc32(local.encode()) % SLOT_COUNT)
 
 
 class ShardMap:
@@ -29,8 +30,8 @@ class ShardMap:
     def __len__(self) -> int:
         return len(self.shards)
 
-    def owner(self, slot: int) -> int:
-        """Return the index of the worker that owns `slot`, in [0, SLOT_COUNT)."""
+    def owner(self, slot: Slot) -> int:
+        """Return the index of the worker that owns `slot`."""
         return self._owners[slot]
 
     def owner_of(self, local: str) -> int:

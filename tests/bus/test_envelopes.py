@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from relay.bus.envelopes import (
     Carry,
     Content,
-    Deliver,
     Entry,
     FrontBatch,
     GroupCopy,
-    OpenSession,
     Page,
     PeerBatch,
     Receipt,
+    RequestNumber,
+    Seq,
     StrayAck,
     ToFront,
     ToPeer,
@@ -29,6 +29,7 @@ from relay.bus.envelopes import (
     decode_worker_batch,
     encode,
 )
+from tests import plain
 
 # What msgpack holds; seqs are the largest of ours, at most 2**64 - 1.
 INTEGERS = st.integers(-(2**63), 2**64 - 1)
@@ -48,7 +49,7 @@ def any_of(envelope: type[msgspec.Struct]) -> st.SearchStrategy[Any]:
 
 
 def _values(kind: Any) -> st.SearchStrategy[Any]:
-    if kind is int:
+    if kind in (int, Seq, RequestNumber):
         return INTEGERS
     if kind is str:
         return TEXT
@@ -116,22 +117,39 @@ def test_every_envelope_is_a_frozen_array(envelope: type[msgspec.Struct]) -> Non
 def test_a_frame_travels_as_the_bytes_it_is() -> None:
     frame = b'["action", \xff\x00 not even JSON]'
 
-    assert frame in encode(FrontBatch(1, 0, [Deliver(1, 2, "", frame)]))
+    assert frame in encode(FrontBatch(1, 0, [plain.deliver(1, 2, "", frame)]))
 
 
 def test_only_the_entries_of_a_page_cost_it_more_than_a_few_bytes() -> None:
-    entry = Entry(1_566_970_629_000_000, "", b"frame")
+    entry = plain.entry(1_566_970_629_000_000, "", b"frame")
     one, two = (len(encode(Page(1, [entry] * n, True, True, False))) for n in (1, 2))
 
     assert two - one < len(entry.frame) + 16
 
 
+def test_the_numbers_of_entries_and_requests_are_plain_on_the_wire() -> None:
+    batch = FrontBatch(1, 0, [plain.stored(7, 1000), plain.deliver(2, 9, "", b"")])
+    wire = [1, 0, [[25, 7, 1000], [23, 2, 9, "", b""]]]
+
+    assert msgspec.msgpack.decode(encode(batch)) == wire
+    assert decode_front_batch(msgspec.msgpack.encode(wire)) == batch
+
+
+@pytest.mark.parametrize("item", [[25, "7", 1000], [23, 2, 9.5, "", b""], [24, [2], None, b""]])
+def test_what_is_no_number_is_refused_where_an_entry_or_a_request_is_named(item: list[Any]) -> None:
+    with pytest.raises(msgspec.ValidationError, match="Expected `int`"):
+        decode_front_batch(msgspec.msgpack.encode([1, 0, [item]]))
+
+
 @pytest.mark.parametrize(
     ("decode", "foreign"),
     [
-        (decode_worker_batch, encode(FrontBatch(1, 0, [Deliver(1, 2, "", b"")]))),
-        (decode_front_batch, encode(FrontBatch(1, 0, [OpenSession(1, "bob", 0, 0)]))),  # type: ignore[list-item]
-        (decode_worker_batch, encode(WorkerBatch(1, 1, 0, 1, [OpenSession(1, "bob", 0, 0)]))[:-1]),
+        (decode_worker_batch, encode(FrontBatch(1, 0, [plain.deliver(1, 2, "", b"")]))),
+        (decode_front_batch, encode(FrontBatch(1, 0, [plain.open_session(1, "bob", 0, 0)]))),  # type: ignore[list-item]
+        (
+            decode_worker_batch,
+            encode(WorkerBatch(1, 1, 0, 1, [plain.open_session(1, "bob", 0, 0)]))[:-1],
+        ),
         (decode_worker_batch, b""),
         (decode_peer_batch, b"\xc1"),
     ],

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from relay.bus.topology import Topology, WorkerAddress
-from relay.protocol.slots import SLOT_COUNT, shard_ranges
+from relay.protocol.slots import SLOT_COUNT, Slot, shard_ranges
 
 
 def address(index: int, slots: range, *, incarnation: int = 1) -> WorkerAddress:
@@ -30,7 +30,7 @@ def test_each_slot_belongs_to_the_worker_whose_shard_holds_it(workers: int) -> N
 
     for index, slots in enumerate(shard_ranges(workers)):
         for slot in (slots[0], slots[-1]):
-            owner = topology.worker_for(slot)
+            owner = topology.worker_for(Slot(slot))
             assert owner is not None
             assert owner.index == index
     assert topology.is_complete
@@ -39,7 +39,7 @@ def test_each_slot_belongs_to_the_worker_whose_shard_holds_it(workers: int) -> N
 def test_slots_of_an_absent_worker_have_no_owner() -> None:
     topology = topology_of(4, without=2)
 
-    owners = [topology.worker_for(slot) for slot in range(SLOT_COUNT)]
+    owners = [topology.worker_for(Slot(slot)) for slot in range(SLOT_COUNT)]
 
     orphaned = shard_ranges(4)[2]
     assert [slot for slot, owner in enumerate(owners) if owner is None] == list(orphaned)
@@ -49,7 +49,7 @@ def test_slots_of_an_absent_worker_have_no_owner() -> None:
 def test_no_workers_own_nothing() -> None:
     topology = Topology(epoch=0)
 
-    assert topology.worker_for(0) is None
+    assert topology.worker_for(Slot(0)) is None
     assert not topology.is_complete
 
 
@@ -59,7 +59,7 @@ def test_two_workers_for_one_slot_are_refused() -> None:
     )
 
     with pytest.raises(ValueError, match="workers 0 and 1 claim slot 100"):
-        overlapping.worker_for(0)
+        overlapping.worker_for(Slot(0))
 
 
 @pytest.mark.parametrize("slots", [range(-1, 10), range(4000, SLOT_COUNT + 1)])
@@ -67,7 +67,7 @@ def test_slots_that_do_not_exist_are_refused(slots: range) -> None:
     topology = Topology(epoch=1, workers=(address(0, slots),))
 
     with pytest.raises(ValueError, match="claims slots"):
-        topology.worker_for(0)
+        topology.worker_for(Slot(0))
 
 
 def test_a_topology_survives_json_also_after_it_was_asked() -> None:
@@ -78,4 +78,4 @@ def test_a_topology_survives_json_also_after_it_was_asked() -> None:
 
     assert copy == topology
     assert hash(copy) == hash(topology)
-    assert copy.worker_for(5) == topology.worker_for(5)
+    assert copy.worker_for(Slot(5)) == topology.worker_for(Slot(5))

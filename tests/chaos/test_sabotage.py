@@ -20,11 +20,13 @@ import zmq
 from relay.bus import envelopes
 from relay.bus.envelopes import (
     LOGIN,
+    NO_SEQ,
     Durable,
     GroupCopy,
-    OpenSession,
     Receipt,
+    RequestNumber,
     SendToUser,
+    Seq,
     ToWorker,
     WorkerBatch,
 )
@@ -34,13 +36,14 @@ from relay.front.links import Links
 from relay.process.channel import child_end, supervisor_end
 from relay.process.control import Stop
 from relay.process.place import Place
-from relay.protocol.slots import SLOT_COUNT, ShardMap
+from relay.protocol.slots import SLOT_COUNT, ShardMap, Slot
 from relay.settings.tables import ServerSettings, Settings, StoreSettings
+from tests import plain
 from workers import loop
 from workers.shard.outbox import Outbox
 from workers.shard.shard import Shard
 from workers.store.batch import Batch
-from workers.store.keys import box_of, pack_slot
+from workers.store.keys import box_of, pack_peer
 from workers.store.store import Store
 from workers.tools.reshard import reshard
 
@@ -87,10 +90,10 @@ def test_without_an_outbox_an_entry_is_sent_but_not_kept(
     outbox.send_more(batch, lambda entry: None)
 
     sent: list[Durable] = []
-    outbox.put(batch, 7, Receipt(ALICE, "", "M", BOB, 2, 1000), sent.append)
+    outbox.put(batch, Seq(7), Receipt(ALICE, "", "M", BOB, 2, 1000), sent.append)
 
     assert [entry.seq for entry in sent] == [7]
-    assert [seq for seq, _ in batch.scan_outgoing(pack_slot(PEER), after=0)] == kept
+    assert [seq for seq, _ in batch.scan_outgoing(pack_peer(PEER), after=NO_SEQ)] == kept
 
 
 @pytest.mark.parametrize(("sabotage", "times"), [(nothing, 1), (worker.no_dedupe, 2)])
@@ -100,7 +103,7 @@ def test_without_dedupe_a_repeat_is_stored_again(
     sabotage(monkeypatch.setattr)
     shard = Shard(0, ShardMap(1), Settings())
     shard.begin(batch, now_ms=1)
-    send = SendToUser(1, ALICE, BOB, "M", 1000, bytes(8), b"a frame")
+    send = SendToUser(RequestNumber(1), ALICE, BOB, "M", 1000, bytes(8), b"a frame")
     copy = GroupCopy(ALICE, GROUP, "M", 1000, [BOB], b"a frame")
 
     for _ in range(2):
@@ -115,8 +118,8 @@ def test_without_replay_a_successor_does_not_get_what_was_unconfirmed(
     sabotage: Sabotage, repeated: bool, short_directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sabotage(monkeypatch.setattr)
-    lost = SendToUser(1, ALICE, BOB, "LOST", 1000, bytes(8), b"a frame")
-    new = SendToUser(2, ALICE, BOB, "NEW", 1000, bytes(8), b"a frame")
+    lost = SendToUser(RequestNumber(1), ALICE, BOB, "LOST", 1000, bytes(8), b"a frame")
+    new = SendToUser(RequestNumber(2), ALICE, BOB, "NEW", 1000, bytes(8), b"a frame")
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     endpoints = [f"ipc://{short_directory}/{name}" for name in ("first", "second")]
     routers = [bind_router(context, endpoint) for endpoint in endpoints]
@@ -137,11 +140,11 @@ def test_without_replay_a_successor_does_not_get_what_was_unconfirmed(
         )
         try:
             bus.follow(topology(0))
-            bus.link_of(0).request(lost, durable=True)
-            bus.link_of(0).flush()
+            bus.link_of(Slot(0)).request(lost, durable=True)
+            bus.link_of(Slot(0)).flush()
             bus.follow(topology(1))
-            bus.link_of(0).request(new, durable=True)
-            bus.link_of(0).flush()
+            bus.link_of(Slot(0)).request(new, durable=True)
+            bus.link_of(Slot(0)).flush()
             while new not in got:
                 assert routers[1].poll(DEADLINE_MS), f"only {got} came"
                 _, payload = routers[1].recv_multipart()
@@ -194,7 +197,7 @@ def test_an_early_ack_leaves_before_the_commit(
     monkeypatch.setattr(Batch, "commit", commit_and_note)
     monkeypatch.setattr(served._links, "_route", send)
 
-    dealer.send(envelopes.encode(WorkerBatch(1, 1, 0, 1, [OpenSession(1, ALICE, LOGIN, 0)])))
+    dealer.send(envelopes.encode(WorkerBatch(1, 1, 0, 1, [plain.open_session(1, ALICE, LOGIN, 0)])))
     assert served._links._router.poll(DEADLINE_MS)
     supervisor.send(Stop(1.0))
     served.run()

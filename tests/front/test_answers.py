@@ -7,12 +7,13 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.bus.envelopes import Entry, SendToGroup, SendToUser
+from relay.bus.envelopes import RequestNumber, SendToGroup, SendToUser
 from relay.errors import Refusal
 from relay.front.answers import MAX_PENDING_SENDS, Answers
 from relay.front.output import Output
 from relay.protocol.slots import slot_of
 from relay.protocol.stanza import Send
+from tests import plain
 
 NUMBER = 7
 FIRST = (NUMBER << 32) + 1
@@ -59,7 +60,7 @@ def test_2_3_4_answers_come_in_the_order_of_the_sends(order: list[int]) -> None:
     seen: list[str] = []
 
     for index in order:
-        assert answers.stored(FIRST + index, ALICE, 1)
+        assert answers.stored(RequestNumber(FIRST + index), ALICE, 1)
         seen += settled(answers, out)
 
     assert seen == list("012345")
@@ -72,7 +73,7 @@ def test_r23_a_refused_message_is_answered_in_its_turn() -> None:
 
     answers.take(refusal, ALICE)
     assert out.frames == []
-    answers.stored(FIRST, ALICE, 1)
+    answers.stored(RequestNumber(FIRST), ALICE, 1)
     assert settled(answers, out) == ["1", "2"]
 
     answers.take(refusal, ALICE)
@@ -81,16 +82,16 @@ def test_r23_a_refused_message_is_answered_in_its_turn() -> None:
 
 def test_a_receipt_waits_for_the_ack_1_of_its_message() -> None:
     answers, out = line_of("1", "2")
-    receipt = Entry(9, "2", b'["Msg", {"id": "receipt"}]')
+    receipt = plain.entry(9, "2", b'["Msg", {"id": "receipt"}]')
 
     assert answers.stash(receipt)
-    assert not answers.stash(Entry(10, "3", b"[]"))
-    assert not answers.stash(Entry(11, "", b"[]"))
+    assert not answers.stash(plain.entry(10, "3", b"[]"))
+    assert not answers.stash(plain.entry(11, "", b"[]"))
     assert answers.first_stashed(100) == 9
 
-    answers.stored(FIRST + 1, ALICE, 1)
+    answers.stored(RequestNumber(FIRST + 1), ALICE, 1)
     assert settled(answers, out) == []
-    answers.stored(FIRST, ALICE, 1)
+    answers.stored(RequestNumber(FIRST), ALICE, 1)
     assert settled(answers, out) == ["1", "2", "receipt"]
     assert answers.first_stashed(100) == 100
 
@@ -101,7 +102,7 @@ def test_i7_a_line_that_was_full_is_not_until_half_of_it_is_answered() -> None:
 
     eased = []
     for index in range(MAX_PENDING_SENDS // 2 + 1):
-        answers.stored(FIRST + index, ALICE, 1)
+        answers.stored(RequestNumber(FIRST + index), ALICE, 1)
         eased.append(answers.settle(lambda _: None))
 
     assert eased == [False] * (MAX_PENDING_SENDS // 2 - 1) + [True, False]
@@ -111,5 +112,5 @@ def test_i7_a_line_that_was_full_is_not_until_half_of_it_is_answered() -> None:
 def test_an_answer_to_what_is_not_in_the_line_means_nothing() -> None:
     answers, _ = line_of("1")
 
-    assert not answers.stored(FIRST + 5, ALICE, 1)
-    assert not answers.refused(FIRST - 1, 404, "unknown group")
+    assert not answers.stored(RequestNumber(FIRST + 5), ALICE, 1)
+    assert not answers.refused(RequestNumber(FIRST - 1), 404, "unknown group")

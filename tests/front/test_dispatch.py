@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from relay.bus.envelopes import Deliver, Page, Stored, ToFront
+from relay.bus.envelopes import Page, ToFront
+from tests import plain
 from tests.front.front_harness import front_on
 
 
@@ -39,7 +40,7 @@ class FakeConnection:
 @pytest.mark.parametrize(
     ("item", "next_item"),
     [
-        (Stored(1 << 32, 1000), Stored(2 << 32, 1000)),
+        (plain.stored(1 << 32, 1000), plain.stored(2 << 32, 1000)),
         (
             Page(1, [], queue=False, last=False, more=False),
             Page(2, [], queue=False, last=False, more=False),
@@ -71,7 +72,9 @@ def test_envelopes_are_handed_out_until_the_time_is_over_and_then_from_there_on(
             connection = FakeConnection(fails=False)
             connections: Any = {2: connection}
             front.hub.clients = connections
-            items: Iterator[ToFront] = iter([Deliver(2, number, "", b"") for number in range(1, 4)])
+            items: Iterator[ToFront] = iter(
+                [plain.deliver(2, number, "", b"") for number in range(1, 4)]
+            )
 
             # The time is over already: one is taken all the same.
             assert not front.dispatch.receive(items, 0.0)

@@ -9,15 +9,20 @@ from typing import Any, cast
 
 import pytest
 
-from relay.bus.envelopes import Deliver, DeliverToMany
+from relay.bus.envelopes import Seq
 from relay.front.connection import Connection
 from relay.front.flusher import MAX_FLUSHED, SPREAD_EVERY_S, SPREAD_SOCKETS, SPREAD_WITHIN_S
 from relay.front.front import Front
 from relay.front.links import DeliverToSome, FromWorker
 from relay.front.output import Output
 from relay.front.wire import text_frame
+from tests import plain
 
 from .front_harness import FakeLoop, front_on
+
+
+def to_some(sessions: list[int], seq: int, frame: bytes) -> DeliverToSome:
+    return DeliverToSome(sessions, Seq(seq), frame)
 
 
 class FakeTransport:
@@ -85,7 +90,7 @@ class Scene:
     def somebody_chats(self) -> None:
         """Have a 1-1 message go by, and be written."""
         [number] = self.connect(1)
-        self.receive(Deliver(number, 1, "", b"hello"))
+        self.receive(plain.deliver(number, 1, "", b"hello"))
         self.loop.turn()
         self.written.clear()
 
@@ -105,7 +110,7 @@ def scene() -> Iterator[Scene]:
 
 def test_i7_of_very_many_sockets_a_turn_writes_some(scene: Scene) -> None:
     numbers = scene.connect(3 * MAX_FLUSHED + 1)
-    scene.receive(*(Deliver(number, 1, "", b"hello") for number in numbers))
+    scene.receive(*(plain.deliver(number, 1, "", b"hello") for number in numbers))
 
     for turns in (1, 2, 3):
         scene.loop.turn()
@@ -118,7 +123,7 @@ def test_i7_a_large_groups_frame_goes_to_a_few_at_a_time_and_to_all_in_order(sce
     scene.somebody_chats()
     members = scene.connect(100)
 
-    scene.receive(DeliverToSome(members, 2, b"to all"))
+    scene.receive(to_some(members, 2, b"to all"))
     scene.loop.turn()
 
     assert scene.written == [(number, text_frame(b"to all")) for number in members[:SPREAD_SOCKETS]]
@@ -136,7 +141,7 @@ def test_i7_a_frame_for_one_client_is_not_behind_those_of_a_large_group(scene: S
     scene.somebody_chats()
     members, [other] = scene.connect(500), scene.connect(1)
 
-    scene.receive(DeliverToSome(members, 2, b"to all"), Deliver(other, 3, "", b"to one"))
+    scene.receive(to_some(members, 2, b"to all"), plain.deliver(other, 3, "", b"to one"))
     scene.loop.turn()
 
     assert (other, text_frame(b"to one")) in scene.written
@@ -147,7 +152,7 @@ def test_a_small_groups_frame_is_written_with_its_turn(scene: Scene) -> None:
     scene.somebody_chats()
     members = scene.connect(MAX_FLUSHED)
 
-    scene.receive(DeliverToMany(members, 2, b"to all"))
+    scene.receive(plain.deliver_to_many(members, 2, b"to all"))
     scene.loop.turn()
 
     assert scene.numbers() == members
@@ -160,9 +165,9 @@ def test_i4_what_a_member_gets_for_itself_takes_the_groups_frame_along_in_order(
     *members, last = scene.connect(100)
 
     scene.receive(
-        DeliverToSome([*members, last], 2, b"to all"),
-        Deliver(last, 3, "", b"to one"),
-        DeliverToSome([last], 4, b"again"),
+        to_some([*members, last], 2, b"to all"),
+        plain.deliver(last, 3, "", b"to one"),
+        to_some([last], 4, b"again"),
     )
     scene.loop.turn()
 
@@ -178,7 +183,7 @@ def test_frames_of_a_large_group_that_wait_for_one_member_are_written_at_once(sc
     scene.somebody_chats()
     members = scene.connect(100)
 
-    scene.receive(DeliverToSome(members, 2, b"first"), DeliverToSome(members, 3, b"second"))
+    scene.receive(to_some(members, 2, b"first"), to_some(members, 3, b"second"))
     scene.loop.turn()
     while len(scene.written) < 100:
         scene.loop.wait()
@@ -191,7 +196,7 @@ def test_frames_of_a_large_group_that_wait_for_one_member_are_written_at_once(sc
 def test_members_who_left_meanwhile_cost_the_others_nothing(scene: Scene) -> None:
     scene.somebody_chats()
     members = scene.connect(100)
-    scene.receive(DeliverToSome(members, 2, b"to all"))
+    scene.receive(to_some(members, 2, b"to all"))
     left = scene.front.hub.clients[members[50]]
     assert isinstance(left, Connection)
 
@@ -208,7 +213,7 @@ def test_members_who_left_meanwhile_cost_the_others_nothing(scene: Scene) -> Non
 def test_very_many_members_do_not_wait_longer_than_many(scene: Scene, count: int) -> None:
     scene.somebody_chats()
     members = scene.connect(count)
-    scene.receive(DeliverToSome(members, 2, b"to all"))
+    scene.receive(to_some(members, 2, b"to all"))
     scene.loop.turn()
     began_s = scene.loop.now_s
 
@@ -220,7 +225,7 @@ def test_very_many_members_do_not_wait_longer_than_many(scene: Scene, count: int
     assert scene.numbers() == members
     # The next one, for fewer, is not hurried by it.
     scene.written.clear()
-    scene.receive(DeliverToSome(members[:100], 3, b"to some"))
+    scene.receive(to_some(members[:100], 3, b"to some"))
     scene.loop.turn()
     assert len(scene.written) == SPREAD_SOCKETS
 
@@ -231,7 +236,7 @@ def test_a_member_whose_session_takes_no_frame_now_takes_nobodys_turn(scene: Sce
     for number in members[:50]:
         scene.sessions[number].flows = False
 
-    scene.receive(DeliverToSome(members, 2, b"to all"))
+    scene.receive(to_some(members, 2, b"to all"))
     scene.loop.turn()
 
     assert scene.numbers() == members[50 : 50 + SPREAD_SOCKETS]
@@ -241,7 +246,7 @@ def test_receipts_are_no_messages_of_others(scene: Scene) -> None:
     """A group's author gets one of each member, and may be the only one who writes."""
     members, [author] = scene.connect(200), scene.connect(1)
 
-    scene.receive(Deliver(author, 1, "M", b"receipt"), DeliverToSome(members, 2, b"to all"))
+    scene.receive(plain.deliver(author, 1, "M", b"receipt"), to_some(members, 2, b"to all"))
     scene.loop.turn()
 
     assert len(scene.written) == 1 + MAX_FLUSHED
@@ -250,7 +255,7 @@ def test_receipts_are_no_messages_of_others(scene: Scene) -> None:
 def test_a_large_groups_frame_is_not_held_back_where_nobody_else_chats(scene: Scene) -> None:
     members = scene.connect(200)
 
-    scene.receive(DeliverToSome(members, 2, b"to all"))
+    scene.receive(to_some(members, 2, b"to all"))
     for _ in range(200 // MAX_FLUSHED + 1):
         scene.loop.turn()
 
@@ -265,7 +270,7 @@ def test_a_large_groups_frame_is_held_back_until_others_have_been_silent_for_a_t
 
     def written_at_once() -> int:
         scene.written.clear()
-        scene.receive(DeliverToSome(members, 2, b"to all"))
+        scene.receive(to_some(members, 2, b"to all"))
         scene.loop.turn()
         return len(scene.written)
 

@@ -16,20 +16,20 @@ import zmq
 
 from relay.bus import envelopes
 from relay.bus.envelopes import (
-    DeliverToMany,
     FrontBatch,
-    Refused,
+    RequestNumber,
     SendToGroup,
     SendToUser,
-    Stored,
     ToFront,
     ToWorker,
 )
 from relay.bus.sockets import bind_router
 from relay.bus.topology import Topology, WorkerAddress
 from relay.front.links import DeliverToSome, FromWorker, Links
-from relay.protocol.slots import SLOT_COUNT
+from relay.protocol.slots import SLOT_COUNT, Slot
+from tests import plain
 
+SLOT = Slot(0)  # any: one worker owns them all
 WITHIN_S = 5.0
 MOST_A_TURN = 50
 MOST_S_A_TURN = 0.001
@@ -84,7 +84,9 @@ class Incarnations:
 
 
 def send(request: int) -> SendToUser:
-    return SendToUser(request, "alice", "bob", f"M{request}", 1000, b"12345678", b"frame")
+    return SendToUser(
+        RequestNumber(request), "alice", "bob", f"M{request}", 1000, b"12345678", b"frame"
+    )
 
 
 def run(
@@ -128,18 +130,18 @@ def test_a_groups_envelope_is_taken_in_pieces_and_nothing_of_it_twice() -> None:
     async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
         sessions = list(range(200))
         links.follow(worker.next())
-        links.link_of(0).request(send(1), durable=True)
+        links.link_of(SLOT).request(send(1), durable=True)
         assert await worker.receive() == [send(1)]
         worker.answer(
-            DeliverToMany(sessions, 7, b"to all"),
-            Stored(1, 1000),
-            DeliverToMany([5], 8, b"the next"),
+            plain.deliver_to_many(sessions, 7, b"to all"),
+            plain.stored(1, 1000),
+            plain.deliver_to_many([5], 8, b"the next"),
             confirms=True,
         )
-        await until(lambda: heard and heard[-1] == DeliverToMany([5], 8, b"the next"))
+        await until(lambda: heard and heard[-1] == plain.deliver_to_many([5], 8, b"the next"))
 
         *pieces, stored, _ = heard
-        assert stored == Stored(1, 1000)
+        assert stored == plain.stored(1, 1000)
         taken: list[int] = []
         for piece in pieces:
             assert isinstance(piece, DeliverToSome)
@@ -154,15 +156,15 @@ def test_a_groups_envelope_is_taken_in_pieces_and_nothing_of_it_twice() -> None:
 def test_what_is_unconfirmed_goes_to_the_next_incarnation_once() -> None:
     async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
         links.follow(worker.next())
-        links.link_of(0).request(send(1), durable=True)
+        links.link_of(SLOT).request(send(1), durable=True)
         assert await worker.receive() == [send(1)]
-        worker.answer(Stored(1, 1000), confirms=True)
+        worker.answer(plain.stored(1, 1000), confirms=True)
         await until(lambda: heard)
-        links.link_of(0).request(send(2), durable=True)
+        links.link_of(SLOT).request(send(2), durable=True)
         assert await worker.receive() == [send(2)]
 
         links.follow(worker.die())
-        links.link_of(0).request(send(3), durable=True)
+        links.link_of(SLOT).request(send(3), durable=True)
         await asyncio.sleep(0)
         links.follow(worker.next())
 
@@ -176,10 +178,10 @@ def test_r29_a_send_that_was_refused_is_not_repeated_though_its_batch_is_unconfi
 
     async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
         links.follow(worker.next())
-        links.link_of(0).request(send(1), durable=True)
-        links.link_of(0).request(send(2), durable=True)
+        links.link_of(SLOT).request(send(1), durable=True)
+        links.link_of(SLOT).request(send(2), durable=True)
         assert await worker.receive() == [send(1), send(2)]
-        worker.answer(Refused(1, 500, "the disk is full"), confirms=False)
+        worker.answer(plain.refused(1, 500, "the disk is full"), confirms=False)
         await until(lambda: heard)
 
         links.follow(worker.die())
@@ -193,11 +195,11 @@ def test_r29_a_send_that_was_refused_is_not_repeated_though_its_batch_is_unconfi
 def test_a_refusal_is_forgotten_with_the_confirmation_of_its_batch() -> None:
     async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
         links.follow(worker.next())
-        link = links.link_of(0)
+        link = links.link_of(SLOT)
         link.request(send(1), durable=True)
         await worker.receive()
-        worker.answer(Refused(1, 500, "the disk is full"), confirms=False)
-        worker.answer(Refused(9, 500, "marker"), confirms=True)
+        worker.answer(plain.refused(1, 500, "the disk is full"), confirms=False)
+        worker.answer(plain.refused(9, 500, "marker"), confirms=True)
         await until(lambda: len(heard) == 2)
 
         assert not link._refused
@@ -209,7 +211,7 @@ def test_other_work_gets_its_turn_while_a_worker_says_much() -> None:
     async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
         loop = asyncio.get_running_loop()
         links.follow(worker.next())
-        links.link_of(0).request(send(1), durable=True)
+        links.link_of(SLOT).request(send(1), durable=True)
         await worker.receive()
         turns: list[int] = []
 
@@ -218,7 +220,7 @@ def test_other_work_gets_its_turn_while_a_worker_says_much() -> None:
             loop.call_soon(other_work)
 
         other_work()
-        said: list[ToFront] = [Stored(request, 1000) for request in range(40 * MOST_A_TURN)]
+        said: list[ToFront] = [plain.stored(request, 1000) for request in range(40 * MOST_A_TURN)]
         worker.answer(*said[:1000], confirms=True)
         worker.answer(*said[1000:], confirms=True)
         await until(lambda: len(heard) >= len(said))
@@ -232,9 +234,9 @@ def test_other_work_gets_its_turn_while_a_worker_says_much() -> None:
 def test_what_a_worker_said_before_it_died_is_read_to_the_end() -> None:
     async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
         links.follow(worker.next())
-        links.link_of(0).request(send(1), durable=True)
+        links.link_of(SLOT).request(send(1), durable=True)
         await worker.receive()
-        said: list[ToFront] = [Stored(request, 1000) for request in range(3 * MOST_A_TURN)]
+        said: list[ToFront] = [plain.stored(request, 1000) for request in range(3 * MOST_A_TURN)]
         worker.answer(*said, confirms=True)
         async with asyncio.timeout(WITHIN_S):
             while not heard:
@@ -252,7 +254,7 @@ def test_a_large_batch_to_a_worker_is_sent_in_parts() -> None:
     async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
         links.follow(worker.next())
         for request in range(1_200):
-            links.link_of(0).request(send(request), durable=True)
+            links.link_of(SLOT).request(send(request), durable=True)
 
         received = [await worker.receive() for _ in range(3)]
 
@@ -269,11 +271,19 @@ def test_a_batch_of_large_frames_to_a_worker_is_sent_in_parts(
     async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
         links.follow(worker.next())
         sends = [
-            kind(number, "alice", "bob", f"M{number}", 1000, b"12345678", b"x" * 600_000)
+            kind(
+                RequestNumber(number),
+                "alice",
+                "bob",
+                f"M{number}",
+                1000,
+                b"12345678",
+                b"x" * 600_000,
+            )
             for number in range(4)
         ]
         for envelope in sends:
-            links.link_of(0).request(envelope, durable=True)
+            links.link_of(SLOT).request(envelope, durable=True)
 
         assert [await worker.receive() for _ in range(2)] == [sends[:2], sends[2:]]
 
@@ -283,9 +293,9 @@ def test_a_batch_of_large_frames_to_a_worker_is_sent_in_parts(
 def test_messages_to_users_are_counted_and_those_to_groups_not() -> None:
     async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
         links.follow(worker.next())
-        to_group = SendToGroup(1, "alice", "hike", "M1", 1000, b"12345678", b"frame")
+        to_group = SendToGroup(RequestNumber(1), "alice", "hike", "M1", 1000, b"12345678", b"frame")
         for envelope in (send(2), to_group, send(3)):
-            links.link_of(0).request(envelope, durable=True)
+            links.link_of(SLOT).request(envelope, durable=True)
 
         assert links.direct_messages == 2
 

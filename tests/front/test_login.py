@@ -6,11 +6,12 @@ import itertools
 
 import pytest
 
-from relay.bus.envelopes import LIVE, LOGIN, QUEUE, CloseSession, OpenSession
+from relay.bus.envelopes import LIVE, LOGIN, NO_SEQ, QUEUE, Seq
 from relay.front.login import TRANSITIONS, Login, LoginEvent, Stage
 from relay.front.output import Closed, Opened, Output
 from relay.protocol.slots import slot_of
 from relay.protocol.stanza import Auth
+from tests import plain
 
 NUMBER = 7
 ALICE, BOB = "917069852821", "919428284313"
@@ -41,7 +42,7 @@ def login_at(stage: Stage) -> tuple[Login, Output]:
     if stage is Stage.ASKED_AGAIN:
         assert login.ask(auth(), 2000)
     if stage is Stage.ENDED:
-        login.end(0)
+        login.end(NO_SEQ)
     out.envelopes.clear()
     out.frames.clear()
     out.take_notes()
@@ -93,7 +94,7 @@ def test_a_login_asks_the_worker_of_its_user() -> None:
     assert login.ask(auth(), 1000)
 
     [envelope] = out.envelopes
-    assert envelope == (slot_of(ALICE), OpenSession(NUMBER, ALICE, LOGIN, 0), False)
+    assert envelope == (slot_of(ALICE), plain.open_session(NUMBER, ALICE, LOGIN, 0), False)
     assert login.has_worker
     assert not login.user
 
@@ -134,9 +135,9 @@ def test_i9_a_new_incarnation_hears_where_the_session_stands(
     login, out = login_at(stage)
     cursor = 0 if phase == LOGIN else 9
 
-    login.announce(cursor)
+    login.announce(Seq(cursor))
 
-    assert out.envelopes[0][1] == OpenSession(NUMBER, ALICE, phase, cursor, asked_ms)
+    assert out.envelopes[0][1] == plain.open_session(NUMBER, ALICE, phase, cursor, asked_ms)
 
 
 def test_only_failures_in_a_row_count() -> None:
@@ -153,9 +154,9 @@ def test_an_end_is_told_to_whoever_served_it_once(stage: Stage) -> None:
     login, out = login_at(stage)
     was_served, was_opened = login.has_worker, bool(login.user) and stage is not Stage.ENDED
 
-    login.end(5)
-    login.end(6)
+    login.end(Seq(5))
+    login.end(Seq(6))
 
     told = [content for _, content, _ in out.envelopes]
-    assert told == ([CloseSession(NUMBER, 5)] if was_served else [])
+    assert told == ([plain.close_session(NUMBER, 5)] if was_served else [])
     assert list(out.take_notes()) == ([Closed(ALICE)] if was_opened else [])

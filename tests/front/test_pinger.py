@@ -2,6 +2,7 @@
 
 import pytest
 
+from relay.bus.envelopes import Seq
 from relay.front.pinger import MAX_RECEIPTS_BEFORE_PING, Pinger
 from relay.settings.tables import KeepaliveSettings
 
@@ -16,6 +17,10 @@ def pinger() -> Pinger:
 
 def at(seconds: float) -> int:
     return START_MS + int(seconds * 1000)
+
+
+def ping(pinger: Pinger, now_ms: int, *, receipts_up_to: int = 0) -> bytes:
+    return pinger.ping(now_ms, receipts_up_to=Seq(receipts_up_to))
 
 
 def receipt_written(pinger: Pinger, now_ms: int) -> bool:
@@ -33,7 +38,7 @@ def test_the_first_ping_is_due_after_the_interval(pinger: Pinger) -> None:
 
 
 def test_pings_follow_each_other_at_the_interval(pinger: Pinger) -> None:
-    pinger.pong(pinger.ping(at(21), receipts_up_to=0))
+    pinger.pong(ping(pinger, at(21)))
 
     assert pinger.due_ms == at(41)
     assert not pinger.is_due(at(40.9))
@@ -41,7 +46,7 @@ def test_pings_follow_each_other_at_the_interval(pinger: Pinger) -> None:
 
 
 def test_every_ping_has_a_payload_of_its_own_that_a_control_frame_holds(pinger: Pinger) -> None:
-    payloads = [pinger.ping(at(second), receipts_up_to=0) for second in range(50)]
+    payloads = [ping(pinger, at(second)) for second in range(50)]
 
     assert len(set(payloads)) == 50
     assert all(0 < len(payload) <= 125 for payload in payloads)
@@ -71,7 +76,7 @@ def test_a_receipt_does_not_put_the_regular_ping_off(pinger: Pinger) -> None:
 
 def test_a_ping_covers_the_receipts_before_it(pinger: Pinger) -> None:
     receipt_written(pinger, at(3))
-    pinger.pong(pinger.ping(at(3.5), receipts_up_to=7))
+    pinger.pong(ping(pinger, at(3.5), receipts_up_to=7))
 
     assert not pinger.is_due(at(4.5))
     assert pinger.due_ms == at(23.5)
@@ -80,17 +85,17 @@ def test_a_ping_covers_the_receipts_before_it(pinger: Pinger) -> None:
 
 
 def test_r7_a_pong_confirms_the_receipts_before_its_ping(pinger: Pinger) -> None:
-    first = pinger.ping(at(1), receipts_up_to=7)
-    second = pinger.ping(at(2), receipts_up_to=9)
+    first = ping(pinger, at(1), receipts_up_to=7)
+    second = ping(pinger, at(2), receipts_up_to=9)
 
     assert pinger.pong(first) == 7
     assert pinger.pong(second) == 9
 
 
 def test_a_pong_answers_the_pings_before_its_own_too(pinger: Pinger) -> None:
-    pinger.ping(at(1), receipts_up_to=7)
-    second = pinger.ping(at(2), receipts_up_to=9)
-    third = pinger.ping(at(3), receipts_up_to=11)
+    ping(pinger, at(1), receipts_up_to=7)
+    second = ping(pinger, at(2), receipts_up_to=9)
+    third = ping(pinger, at(3), receipts_up_to=11)
 
     assert pinger.pong(second) == 9
     assert not pinger.is_dead(at(32))
@@ -105,7 +110,7 @@ def test_a_pong_answers_the_pings_before_its_own_too(pinger: Pinger) -> None:
 )
 def test_a_pong_without_its_ping_confirms_nothing(pinger: Pinger, payload: bytes) -> None:
     for second in range(1, 4):
-        pinger.ping(at(second), receipts_up_to=second)
+        ping(pinger, at(second), receipts_up_to=second)
 
     assert pinger.pong(payload) == 0
     assert pinger.is_dead(at(31))
@@ -113,7 +118,7 @@ def test_a_pong_without_its_ping_confirms_nothing(pinger: Pinger, payload: bytes
 
 
 def test_a_pong_counts_once(pinger: Pinger) -> None:
-    payload = pinger.ping(at(1), receipts_up_to=7)
+    payload = ping(pinger, at(1), receipts_up_to=7)
 
     assert pinger.pong(payload) == 7
     assert pinger.pong(payload) == 0
@@ -125,8 +130,8 @@ def test_an_unasked_pong_confirms_nothing(pinger: Pinger) -> None:
 
 def test_a_peer_is_dead_when_a_ping_has_waited_too_long(pinger: Pinger) -> None:
     assert not pinger.is_dead(at(10_000))
-    pinger.ping(at(20), receipts_up_to=0)
-    pinger.ping(at(40), receipts_up_to=0)
+    ping(pinger, at(20))
+    ping(pinger, at(40))
 
     assert pinger.due_ms == at(50)
     assert not pinger.is_dead(at(50) - 1)
@@ -134,8 +139,8 @@ def test_a_peer_is_dead_when_a_ping_has_waited_too_long(pinger: Pinger) -> None:
 
 
 def test_the_wait_starts_again_for_a_connection_that_was_not_read(pinger: Pinger) -> None:
-    first = pinger.ping(at(20), receipts_up_to=5)
-    pinger.ping(at(40), receipts_up_to=6)
+    first = ping(pinger, at(20), receipts_up_to=5)
+    ping(pinger, at(40), receipts_up_to=6)
 
     pinger.excuse(at(49))
 
@@ -153,7 +158,7 @@ def test_whenever_something_is_to_be_done_it_is_due(pinger: Pinger) -> None:
         acts = pinger.is_due(now_ms) or pinger.is_dead(now_ms)
         assert acts == (pinger.due_ms <= now_ms)
         if pinger.is_due(now_ms):
-            payload = pinger.ping(now_ms, receipts_up_to=second)
+            payload = ping(pinger, now_ms, receipts_up_to=second)
             if second < 150:
                 pinger.pong(payload)
     assert pinger.is_dead(at(200))
@@ -167,7 +172,7 @@ def test_many_receipts_do_not_wait_for_their_ping(pinger: Pinger) -> None:
     assert reschedules[-1]
     assert pinger.is_due(at(0))
 
-    pinger.ping(at(0), receipts_up_to=9)
+    ping(pinger, at(0), receipts_up_to=9)
     assert not pinger.is_due(at(0))
 
 
@@ -176,7 +181,7 @@ def test_another_interval_scales_the_wait_for_the_next_ping(pinger: Pinger) -> N
 
     # 15 of 20 s were left, so 7.5 of 10 s are.
     assert pinger.due_ms == at(12.5)
-    pinger.pong(pinger.ping(at(12.5), receipts_up_to=0))
+    pinger.pong(ping(pinger, at(12.5)))
     assert pinger.due_ms == at(22.5)
 
 
@@ -189,14 +194,14 @@ def test_a_ping_that_is_overdue_stays_due_under_another_interval(pinger: Pinger)
 def test_a_ping_that_is_out_keeps_its_time_for_a_pong_and_the_next_has_the_new(
     pinger: Pinger,
 ) -> None:
-    pinger.ping(at(0), receipts_up_to=0)
+    ping(pinger, at(0))
 
     pinger.adopt(KeepaliveSettings(ping_interval_s=20, pong_timeout_s=5), now_ms=at(1))
 
     assert not pinger.is_dead(at(30) - 1)
     assert pinger.is_dead(at(30))
-    pinger.pong(pinger.ping(at(20), receipts_up_to=0))
-    pinger.ping(at(40), receipts_up_to=0)
+    pinger.pong(ping(pinger, at(20)))
+    ping(pinger, at(40))
     assert pinger.is_dead(at(45))
 
 

@@ -11,6 +11,7 @@ from websockets.client import ClientProtocol
 from websockets.protocol import State
 from websockets.uri import parse_uri
 
+from relay.bus.envelopes import Seq
 from relay.front.connection import LARGE_READ_BYTES, MAX_FRAME_BYTES, MAX_FRAMES, Connection
 from relay.front.output import Hold, Output
 from relay.front.wire import text_frame
@@ -69,7 +70,7 @@ class Client:
         self.loop = loop
         self.got: list[bytes] = []
         self.lost = False
-        self.written: int | None = None
+        self.written: Seq | None = None
         self.fails = False
         self._protocol = ClientProtocol(parse_uri("ws://127.0.0.1:9011/"))
         self._protocol.send_request(self._protocol.connect())
@@ -94,7 +95,7 @@ class Client:
         if self.fails:
             raise RuntimeError("a bug")
 
-    def _lose(self, *, written: int | None = None) -> None:
+    def _lose(self, *, written: Seq | None = None) -> None:
         self.lost = True
         self.written = written
         self.connection.session.is_read = False  # type: ignore[misc]
@@ -329,7 +330,7 @@ def test_a_refused_handshake_has_no_frames_taken(stranger: Client) -> None:
 
 def write_entry(client: Client, seq: int, text: bytes) -> None:
     """Have its session write an entry, as it does."""
-    client.connection.session.deliveries.cursor = seq
+    client.connection.session.deliveries.cursor = Seq(seq)
     client.connection.session.out.frames.append(text)
     client.connection.take()
 

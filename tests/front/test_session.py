@@ -33,6 +33,7 @@ from relay.bus.envelopes import (
     Refused,
     SendToGroup,
     SendToUser,
+    Seq,
     SessionOpened,
     SessionRefused,
     Stored,
@@ -49,6 +50,7 @@ from relay.protocol import frames
 from relay.protocol.codec import Codec
 from relay.protocol.slots import slot_of
 from relay.settings.tables import Settings
+from tests import plain
 
 ALICE, BOB, CAROL = "917069852821", "919428284313", "919354513536"
 GROUP = "917069852821-1566557065"
@@ -200,7 +202,7 @@ class Client:
 
     def pongs(self, seq: int) -> None:
         """Answer a ping that was sent behind the receipts up to `seq`."""
-        self.deliveries.confirmed(seq)
+        self.deliveries.confirmed(Seq(seq))
         self.take()
 
     def is_announced(self) -> None:
@@ -210,7 +212,7 @@ class Client:
 
     def is_lost(self, *, written: int | None = None) -> None:
         """Lose the connection."""
-        self.session.lost(written=written)
+        self.session.lost(written=None if written is None else Seq(written))
         self.take()
 
     def is_taken_over(self) -> None:
@@ -230,7 +232,7 @@ class Client:
 
     def is_delivered(self, seq: int, receipt_for: str, frame: bytes) -> None:
         """Be sent a live frame."""
-        self.deliveries.deliver(seq, receipt_for, frame)
+        self.deliveries.deliver(Seq(seq), receipt_for, frame)
         self.take()
 
     def ends(self, code: int = 1001, reason: str = "", notice: bytes | None = None) -> None:
@@ -264,7 +266,7 @@ def logged_in(**tables: Mapping[str, object]) -> Client:
     client.says(auth())
     client.hears(SessionOpened(NUMBER), last_page())
     assert client.frames() == [AUTH_SUCCESS, EMPTY_Q]
-    assert client.requests() == [OpenSession(NUMBER, ALICE, LOGIN, 0)]
+    assert client.requests() == [plain.open_session(NUMBER, ALICE, LOGIN, 0)]
     assert not client.port.holds
     return client
 
@@ -298,18 +300,18 @@ def message(seq: int) -> Entry:
         key_extra=b"",
         extra=b"",
     )
-    return Entry(seq, "", frame)
+    return plain.entry(seq, "", frame)
 
 
 def receipt(seq: int, message_id: str = "1", level: int = 2) -> Entry:
     frame = frames.receipt(
         message_id=message_id, level=level, author=ALICE, acker=BOB, group="", time_s=SENT_AT
     )
-    return Entry(seq, message_id, frame)
+    return plain.entry(seq, message_id, frame)
 
 
 def announced(phase: int, cursor: int) -> OpenSession:
-    return OpenSession(NUMBER, ALICE, phase, cursor, asked_ms=NOW_MS)
+    return plain.open_session(NUMBER, ALICE, phase, cursor, asked_ms=NOW_MS)
 
 
 def live(entry: Entry) -> Deliver:
@@ -355,7 +357,7 @@ def error_codes(written: list[Any]) -> list[tuple[int, str, str]]:
 def test_a_login_asks_the_worker_of_the_user_and_waits(client: Client) -> None:
     client.says(auth())
 
-    assert client.requests() == [OpenSession(NUMBER, ALICE, LOGIN, 0)]
+    assert client.requests() == [plain.open_session(NUMBER, ALICE, LOGIN, 0)]
     assert client.port.slots == {client.session.login.slot} == {slot_of(ALICE)}
     assert not client.port.durable
     assert client.port.holds is Hold.LOGIN
@@ -414,11 +416,11 @@ def test_the_next_page_is_asked_for_behind_the_last_entry(client: Client) -> Non
     client.says(auth())
     client.requests()
     client.hears(SessionOpened(NUMBER), page(message(1), message(5), queue=True, more=True))
-    assert client.requests() == [Ready(NUMBER, 5, 1)]
+    assert client.requests() == [plain.ready(NUMBER, 5, 1)]
     client.hears(last_page(message(6), more=True))
-    assert client.requests() == [Ready(NUMBER, 6, 2)]
+    assert client.requests() == [plain.ready(NUMBER, 6, 2)]
     client.hears(page(message(7), more=True))
-    assert client.requests() == [Ready(NUMBER, 7, 3)]
+    assert client.requests() == [plain.ready(NUMBER, 7, 3)]
     client.hears(page())
     assert client.requests() == []
 
@@ -428,7 +430,7 @@ def test_frames_behind_a_login_are_taken_after_the_queue_in_their_order(client: 
     client.hears(SessionOpened(NUMBER))
     client.requests()
     client.hears(page(message(1), queue=True, more=True))
-    assert client.requests() == [Ready(NUMBER, 1, 1)]
+    assert client.requests() == [plain.ready(NUMBER, 1, 1)]
     assert client.port.holds is Hold.LOGIN
 
     client.hears(last_page())
@@ -458,7 +460,7 @@ def test_logins_in_a_row_are_answered_one_after_the_other(client: Client) -> Non
     client.hears(SessionOpened(NUMBER), last_page())
     assert client.frames() == [AUTH_SUCCESS, EMPTY_Q]
     first_login, send, second_login = client.requests()
-    assert first_login == second_login == OpenSession(NUMBER, ALICE, LOGIN, 0)
+    assert first_login == second_login == plain.open_session(NUMBER, ALICE, LOGIN, 0)
     assert isinstance(send, SendToUser)
     assert client.port.holds is Hold.LOGIN
 
@@ -612,7 +614,7 @@ def test_a_late_answer_to_a_login_is_ignored(alice: Client) -> None:
 def test_a_repeated_login_gets_the_queue_again(alice: Client) -> None:
     alice.hears(live(message(1)))
     alice.says(auth())
-    assert alice.requests() == [OpenSession(NUMBER, ALICE, LOGIN, 0)]
+    assert alice.requests() == [plain.open_session(NUMBER, ALICE, LOGIN, 0)]
     alice.hears(live(message(2)), SessionOpened(NUMBER), last_page(message(1), message(2)))
 
     first, second, answer, q_frame = alice.frames()
@@ -623,10 +625,10 @@ def test_a_repeated_login_gets_the_queue_again(alice: Client) -> None:
 
 def test_acks_1_come_behind_the_queue_of_a_repeated_login(alice: Client) -> None:
     alice.says(action("1", "2"), auth())
-    alice.hears(Stored(FIRST_REQUEST, SENT_AT), SessionOpened(NUMBER))
+    alice.hears(plain.stored(FIRST_REQUEST, SENT_AT), SessionOpened(NUMBER))
     assert alice.frames() == [ack_1("1"), AUTH_SUCCESS]
 
-    alice.hears(Stored(FIRST_REQUEST + 1, SENT_AT))
+    alice.hears(plain.stored(FIRST_REQUEST + 1, SENT_AT))
     assert alice.frames() == []
     alice.hears(last_page())
     assert alice.frames() == [EMPTY_Q, ack_1("2")]
@@ -643,7 +645,7 @@ def test_a_receipt_in_the_queue_of_a_repeated_login_waits_for_its_ack_1(alice: C
     assert in_q(q_frame) == seen(message(3), receipt(4, "0"), message(6))
     assert alice.session.deliveries.receipts_written == 4
 
-    alice.hears(Stored(FIRST_REQUEST, SENT_AT))
+    alice.hears(plain.stored(FIRST_REQUEST, SENT_AT))
 
     assert alice.frames() == [ack_1("1"), *seen(receipt(5, "1"))]
     assert alice.session.deliveries.receipts_written == 5
@@ -666,7 +668,7 @@ def test_a_receipt_that_waited_before_a_repeated_login_may_be_gone_after_it(alic
     alice.hears(SessionOpened(NUMBER), last_page(receipt(6, "other")))
     assert alice.session.deliveries.receipts_written == 6
     alice.frames()
-    alice.hears(Stored(FIRST_REQUEST, SENT_AT))
+    alice.hears(plain.stored(FIRST_REQUEST, SENT_AT))
 
     assert alice.frames() == [ack_1("1")]
 
@@ -680,7 +682,7 @@ def test_a_repeated_login_starts_from_the_first_entry_and_page(alice: Client) ->
     assert alice.requests() == [announced(QUEUE, 0)]
     alice.says(auth())
     alice.hears(page(message(1), queue=True, more=True))
-    assert alice.requests() == [Ready(NUMBER, 1, 1)]
+    assert alice.requests() == [plain.ready(NUMBER, 1, 1)]
 
 
 def test_a_repeated_login_forgets_what_was_asked_before_it(alice: Client) -> None:
@@ -692,9 +694,9 @@ def test_a_repeated_login_forgets_what_was_asked_before_it(alice: Client) -> Non
 
     assert alice.frames() == [AUTH_SUCCESS, EMPTY_Q, *seen(message(1))]
     alice.slows()
-    assert alice.requests() == [Pause(NUMBER, 1)]
+    assert alice.requests() == [plain.pause(NUMBER, 1)]
     alice.drains()
-    assert alice.requests() == [Ready(NUMBER, 1, 1)]
+    assert alice.requests() == [plain.ready(NUMBER, 1, 1)]
 
 
 def test_receipts_of_before_a_repeated_login_must_be_written_again_to_be_confirmed(
@@ -732,7 +734,7 @@ def test_a_page_that_a_repeated_login_crossed_is_asked_for_again_if_that_is_refu
     alice.requests()
 
     alice.hears(SessionRefused(NUMBER, 503, "later", 1))
-    assert alice.requests() == [Ready(NUMBER, 0, 2)]
+    assert alice.requests() == [plain.ready(NUMBER, 0, 2)]
     alice.frames()
     alice.hears(page(message(1), message(2)))
     assert alice.frames() == seen(message(1), message(2))
@@ -780,7 +782,7 @@ def test_a_send_to_a_group_goes_to_the_worker_of_the_group(alice: Client) -> Non
 
 def test_ack_1_says_what_was_stored(alice: Client) -> None:
     alice.says(action("1"), action("2", to=f"{GROUP}@g.us"))
-    alice.hears(Stored(FIRST_REQUEST, 42), Stored(FIRST_REQUEST + 1, 43))
+    alice.hears(plain.stored(FIRST_REQUEST, 42), plain.stored(FIRST_REQUEST + 1, 43))
 
     in_group = frames.stored_for_group(message_id="2", author=ALICE, group=GROUP, time_s=43)
     assert alice.frames() == [ack_1("1", time_s=42), json.loads(in_group)]
@@ -788,9 +790,9 @@ def test_ack_1_says_what_was_stored(alice: Client) -> None:
 
 def test_acks_1_are_in_the_order_of_the_sends_whatever_answers_first(alice: Client) -> None:
     alice.says(action("1", "2"), action("3", to=CAROL))
-    alice.hears(Stored(FIRST_REQUEST + 2, SENT_AT), Stored(FIRST_REQUEST + 1, SENT_AT))
+    alice.hears(plain.stored(FIRST_REQUEST + 2, SENT_AT), plain.stored(FIRST_REQUEST + 1, SENT_AT))
     assert alice.frames() == []
-    alice.hears(Stored(FIRST_REQUEST, SENT_AT))
+    alice.hears(plain.stored(FIRST_REQUEST, SENT_AT))
 
     assert alice.frames() == [ack_1("1"), ack_1("2"), ack_1("3", CAROL)]
 
@@ -798,9 +800,11 @@ def test_acks_1_are_in_the_order_of_the_sends_whatever_answers_first(alice: Clie
 def test_errors_come_in_their_turn(alice: Client) -> None:
     faulty = action("2", to="?")[2][0]
     alice.says(["action", {"add": "relay"}, [*action("1")[2], faulty, *action("3", "4")[2]]])
-    alice.hears(Refused(FIRST_REQUEST + 2, 507, "full"), Stored(FIRST_REQUEST + 3, SENT_AT))
+    alice.hears(
+        plain.refused(FIRST_REQUEST + 2, 507, "full"), plain.stored(FIRST_REQUEST + 3, SENT_AT)
+    )
     assert alice.frames() == []
-    alice.hears(Stored(FIRST_REQUEST, SENT_AT))
+    alice.hears(plain.stored(FIRST_REQUEST, SENT_AT))
 
     first, *errors, fourth = alice.frames()
     assert (first, fourth) == (ack_1("1"), ack_1("4"))
@@ -816,7 +820,9 @@ def test_an_error_with_nothing_before_it_comes_at_once(alice: Client) -> None:
 
 def test_only_a_refusal_for_now_says_when_to_try_again(alice: Client) -> None:
     alice.says(action("1", "2"))
-    alice.hears(Refused(FIRST_REQUEST, 503, "moved"), Refused(FIRST_REQUEST + 1, 404, "unknown"))
+    alice.hears(
+        plain.refused(FIRST_REQUEST, 503, "moved"), plain.refused(FIRST_REQUEST + 1, 404, "unknown")
+    )
 
     (_, moved), (_, unknown) = alice.frames()
     assert moved["retryAfter"] >= 1
@@ -825,9 +831,13 @@ def test_only_a_refusal_for_now_says_when_to_try_again(alice: Client) -> None:
 
 def test_answers_that_nobody_waits_for_are_ignored(alice: Client) -> None:
     alice.says(action("1"))
-    alice.hears(Stored(FIRST_REQUEST, SENT_AT))
+    alice.hears(plain.stored(FIRST_REQUEST, SENT_AT))
     alice.frames()
-    alice.hears(Stored(FIRST_REQUEST, SENT_AT), Refused(FIRST_REQUEST, 404, "x"), Stored(1, 1))
+    alice.hears(
+        plain.stored(FIRST_REQUEST, SENT_AT),
+        plain.refused(FIRST_REQUEST, 404, "x"),
+        plain.stored(1, 1),
+    )
 
     assert alice.frames() == []
 
@@ -836,10 +846,10 @@ def test_a_receipt_never_comes_before_the_ack_1_of_its_message(alice: Client) ->
     alice.says(action("1", "2"))
     alice.hears(live(receipt(11, "2")), live(receipt(12, "other")), live(message(13)))
     assert alice.frames() == seen(receipt(12, "other"), message(13))
-    alice.hears(Stored(FIRST_REQUEST + 1, SENT_AT), live(receipt(14, "2", level=3)))
+    alice.hears(plain.stored(FIRST_REQUEST + 1, SENT_AT), live(receipt(14, "2", level=3)))
     assert alice.frames() == []
 
-    alice.hears(Stored(FIRST_REQUEST, SENT_AT))
+    alice.hears(plain.stored(FIRST_REQUEST, SENT_AT))
 
     assert alice.frames() == [
         ack_1("1"),
@@ -852,16 +862,16 @@ def test_a_receipt_that_came_in_a_page_waits_for_the_ack_1_too(alice: Client) ->
     alice.says(action("1"))
     alice.hears(page(receipt(11, "1"), message(12)))
     assert alice.frames() == seen(message(12))
-    alice.hears(Stored(FIRST_REQUEST, SENT_AT))
+    alice.hears(plain.stored(FIRST_REQUEST, SENT_AT))
 
     assert alice.frames() == [ack_1("1"), *seen(receipt(11, "1"))]
 
 
 def test_with_one_id_in_two_chats_a_receipt_waits_for_both(alice: Client) -> None:
     alice.says(action("1", to=BOB), action("1", to=CAROL))
-    alice.hears(live(receipt(11, "1")), Stored(FIRST_REQUEST, SENT_AT))
+    alice.hears(live(receipt(11, "1")), plain.stored(FIRST_REQUEST, SENT_AT))
     assert alice.frames() == [ack_1("1")]
-    alice.hears(live(receipt(12, "1", level=3)), Stored(FIRST_REQUEST + 1, SENT_AT))
+    alice.hears(live(receipt(12, "1", level=3)), plain.stored(FIRST_REQUEST + 1, SENT_AT))
 
     receipts = seen(receipt(11, "1"), receipt(12, "1", level=3))
     assert alice.frames() == [ack_1("1", CAROL), *receipts]
@@ -869,7 +879,7 @@ def test_with_one_id_in_two_chats_a_receipt_waits_for_both(alice: Client) -> Non
 
 def test_a_receipt_of_a_refused_send_follows_the_error(alice: Client) -> None:
     alice.says(action("1"))
-    alice.hears(live(receipt(11, "1")), Refused(FIRST_REQUEST, 409, "used"))
+    alice.hears(live(receipt(11, "1")), plain.refused(FIRST_REQUEST, 409, "used"))
 
     error, *rest = alice.frames()
     assert error_codes([error]) == [(409, "action", "1")]
@@ -898,9 +908,9 @@ def test_too_many_sends_without_an_answer_hold_the_client_until_half_are_answere
     alice.says(action("5"))
     assert alice.port.holds is Hold.PENDING
 
-    alice.hears(Stored(FIRST_REQUEST, SENT_AT))
+    alice.hears(plain.stored(FIRST_REQUEST, SENT_AT))
     assert alice.port.holds is Hold.PENDING
-    alice.hears(Stored(FIRST_REQUEST + 1, SENT_AT))
+    alice.hears(plain.stored(FIRST_REQUEST + 1, SENT_AT))
     assert not alice.port.holds
 
 
@@ -912,13 +922,13 @@ def test_what_came_behind_too_many_sends_is_taken_in_order_as_they_are_answered(
         alice.says(action(str(number)))
     assert ids_of(alice.requests()) == ["1", "2", "3", "4"]
 
-    alice.hears(*(Stored(FIRST_REQUEST + n, SENT_AT) for n in range(2)))
+    alice.hears(*(plain.stored(FIRST_REQUEST + n, SENT_AT) for n in range(2)))
     assert ids_of(alice.requests()) == ["5", "6"]
     assert alice.port.holds is Hold.PENDING
-    alice.hears(*(Stored(FIRST_REQUEST + n, SENT_AT) for n in range(2, 4)))
+    alice.hears(*(plain.stored(FIRST_REQUEST + n, SENT_AT) for n in range(2, 4)))
     assert ids_of(alice.requests()) == ["7", "8"]
     assert not alice.port.holds
-    alice.hears(*(Stored(FIRST_REQUEST + n, SENT_AT) for n in range(4, 8)))
+    alice.hears(*(plain.stored(FIRST_REQUEST + n, SENT_AT) for n in range(4, 8)))
     assert not alice.port.holds
     assert alice.frames() == [ack_1(str(number), BOB) for number in range(1, 9)]
 
@@ -937,7 +947,7 @@ def test_a_client_with_too_many_sends_is_read_until_too_much_is_held(
         alice.says(action(str(number)))
     assert alice.port.holds is Hold.PENDING
 
-    alice.hears(*(Stored(FIRST_REQUEST + n, SENT_AT) for n in range(18)))
+    alice.hears(*(plain.stored(FIRST_REQUEST + n, SENT_AT) for n in range(18)))
     assert not alice.port.holds
     assert alice.frames() == [ack_1(str(number), BOB) for number in range(1, 19)]
 
@@ -994,7 +1004,7 @@ def test_a_login_behind_too_many_sends_holds_what_follows_it(alice: Client) -> N
     alice.says(auth())
     alice.says(action("5"))
 
-    alice.hears(*(Stored(FIRST_REQUEST + n, SENT_AT) for n in range(4)))
+    alice.hears(*(plain.stored(FIRST_REQUEST + n, SENT_AT) for n in range(4)))
     assert Hold.LOGIN in alice.port.holds
     assert isinstance(alice.requests()[-1], OpenSession)
     alice.hears(SessionOpened(NUMBER), last_page())
@@ -1013,7 +1023,7 @@ def test_too_many_sends_behind_a_login_hold_the_client_too(alice: Client) -> Non
     alice.hears(SessionOpened(NUMBER), last_page())
     assert ids_of(alice.requests()) == ["1", "2", "3", "4"]
     assert alice.port.holds is Hold.PENDING
-    alice.hears(*(Stored(FIRST_REQUEST + n, SENT_AT) for n in range(4)))
+    alice.hears(*(plain.stored(FIRST_REQUEST + n, SENT_AT) for n in range(4)))
 
     assert ids_of(alice.requests()) == ["5", "6"]
     assert not alice.port.holds
@@ -1096,7 +1106,7 @@ def test_a_fault_that_the_connection_found_is_a_strike_too() -> None:
 def test_without_a_rate_any_number_of_frames_is_taken(alice: Client) -> None:
     for number in range(500):
         alice.says(action(str(number)))
-        alice.hears(Stored(FIRST_REQUEST + number, SENT_AT))
+        alice.hears(plain.stored(FIRST_REQUEST + number, SENT_AT))
 
     assert alice.frames() == [ack_1(str(number), BOB) for number in range(500)]
     assert len(alice.requests()) == 500
@@ -1105,7 +1115,7 @@ def test_without_a_rate_any_number_of_frames_is_taken(alice: Client) -> None:
 def test_beyond_the_burst_sends_and_acks_get_429() -> None:
     alice = logged_in(limits={"frames_per_s": 2.0, "frames_burst": 3})
     alice.says(action("1"), ack_frame(), action("2"))
-    alice.hears(Stored(FIRST_REQUEST, SENT_AT), Stored(FIRST_REQUEST + 1, SENT_AT))
+    alice.hears(plain.stored(FIRST_REQUEST, SENT_AT), plain.stored(FIRST_REQUEST + 1, SENT_AT))
     alice.frames()
     alice.requests()
 
@@ -1126,7 +1136,7 @@ def test_beyond_the_burst_sends_and_acks_get_429() -> None:
 def test_2_3_2_the_rate_comes_behind_the_shape_and_before_what_it_holds() -> None:
     alice = logged_in(limits={"frames_per_s": 0.1, "frames_burst": 1})
     alice.says(action("1"))
-    alice.hears(Stored(FIRST_REQUEST, SENT_AT))
+    alice.hears(plain.stored(FIRST_REQUEST, SENT_AT))
     alice.frames()
     no_message, no_jid = action("2"), action("3")
     del no_message[2][0]["message"]
@@ -1189,7 +1199,7 @@ def test_a_refusal_for_the_rate_comes_in_its_turn() -> None:
     alice = logged_in(limits={"frames_per_s": 0.1, "frames_burst": 1})
     alice.says(action("1"), action("2"))
     assert alice.frames() == []
-    alice.hears(Stored(FIRST_REQUEST, SENT_AT))
+    alice.hears(plain.stored(FIRST_REQUEST, SENT_AT))
 
     first, second = alice.frames()
     assert first == ack_1("1")
@@ -1238,8 +1248,8 @@ def test_nothing_is_taken_or_written_after_the_connection_is_gone(alice: Client)
 def after_the_end(client: Client) -> None:
     client.says(action("3"), auth(), b"?,,", b"?")
     client.hears(
-        Stored(FIRST_REQUEST, SENT_AT),
-        Refused(FIRST_REQUEST + 1, 404, "x"),
+        plain.stored(FIRST_REQUEST, SENT_AT),
+        plain.refused(FIRST_REQUEST + 1, 404, "x"),
         live(message(1)),
         page(message(2), more=True),
         last_page(message(3)),
@@ -1284,7 +1294,7 @@ def test_2_7_the_worker_hears_how_far_entries_were_written_when_the_connection_w
 
     alice.is_lost(written=written)
 
-    assert alice.requests()[-1] == CloseSession(NUMBER, told)
+    assert alice.requests()[-1] == plain.close_session(NUMBER, told)
 
 
 # ---------------------------------------------------------------------------------- receipts
@@ -1312,7 +1322,7 @@ def test_r7_a_receipt_that_waits_for_its_ack_1_is_not_confirmed_by_later_ones(
     alice.says(action("1"))
     alice.hears(live(receipt(11, "1")), live(receipt(12, "other")))
     assert alice.session.deliveries.receipts_written == 10
-    alice.hears(Stored(FIRST_REQUEST, SENT_AT))
+    alice.hears(plain.stored(FIRST_REQUEST, SENT_AT))
     assert alice.session.deliveries.receipts_written == 12
 
 
@@ -1320,7 +1330,7 @@ def test_r19_a_receipt_that_is_not_stored_is_never_confirmed(alice: Client) -> N
     alice.says(action("1"))
     alice.hears(live(receipt(0, "1")), live(receipt(0, "other")))
     assert alice.frames() == seen(receipt(0, "other"))
-    alice.hears(Stored(FIRST_REQUEST, SENT_AT))
+    alice.hears(plain.stored(FIRST_REQUEST, SENT_AT))
 
     assert alice.frames() == [ack_1("1"), *seen(receipt(0, "1"))]
     assert (alice.port.receipts, alice.session.deliveries.receipts_written) == (0, 0)
@@ -1330,7 +1340,7 @@ def test_r7_a_pong_is_passed_on_and_survives_the_worker(alice: Client) -> None:
     alice.pongs(0)
     assert alice.requests() == []
     alice.pongs(4)
-    assert alice.requests() == alice.port.durable == [Confirmed(NUMBER, 4)]
+    assert alice.requests() == alice.port.durable == [plain.confirmed(NUMBER, 4)]
 
 
 # ------------------------------------------------------------------------------ flow control
@@ -1339,13 +1349,13 @@ def test_r7_a_pong_is_passed_on_and_survives_the_worker(alice: Client) -> None:
 def test_a_client_that_stops_reading_has_the_worker_pause(alice: Client) -> None:
     alice.hears(live(message(1)))
     alice.slows()
-    assert alice.requests() == [Pause(NUMBER, 1)]
+    assert alice.requests() == [plain.pause(NUMBER, 1)]
     alice.hears(live(message(2)), live(receipt(3)))
     assert alice.frames() == seen(message(1))
     assert alice.session.deliveries.receipts_written == 0
 
     alice.drains()
-    assert alice.requests() == [Ready(NUMBER, 1, 1)]
+    assert alice.requests() == [plain.ready(NUMBER, 1, 1)]
     alice.hears(live(message(4)))
     assert alice.frames() == []
 
@@ -1365,7 +1375,7 @@ def test_a_page_for_a_client_that_does_not_read_is_the_last_for_now(alice: Clien
     assert alice.frames() == seen(message(1))
     assert alice.requests() == []
     alice.drains()
-    assert alice.requests() == [Ready(NUMBER, 1, 2)]
+    assert alice.requests() == [plain.ready(NUMBER, 1, 2)]
 
 
 def test_after_the_last_page_a_client_that_does_not_read_pauses_the_worker(alice: Client) -> None:
@@ -1375,9 +1385,9 @@ def test_after_the_last_page_a_client_that_does_not_read_pauses_the_worker(alice
     alice.requests()
 
     alice.hears(page(message(1)))
-    assert alice.requests() == [Pause(NUMBER, 1)]
+    assert alice.requests() == [plain.pause(NUMBER, 1)]
     alice.drains()
-    assert alice.requests() == [Ready(NUMBER, 1, 2)]
+    assert alice.requests() == [plain.ready(NUMBER, 1, 2)]
 
 
 def test_the_queue_waits_for_a_client_that_does_not_read(client: Client) -> None:
@@ -1388,22 +1398,22 @@ def test_the_queue_waits_for_a_client_that_does_not_read(client: Client) -> None
     client.hears(page(message(1), queue=True, more=True))
     assert client.requests() == []
     client.drains()
-    assert client.requests() == [Ready(NUMBER, 1, 1)]
+    assert client.requests() == [plain.ready(NUMBER, 1, 1)]
 
     client.slows()
     client.hears(last_page(message(2)))
-    assert client.requests() == [Pause(NUMBER, 2)]
+    assert client.requests() == [plain.pause(NUMBER, 2)]
     client.drains()
-    assert client.requests() == [Ready(NUMBER, 2, 2)]
+    assert client.requests() == [plain.ready(NUMBER, 2, 2)]
 
 
 def test_a_page_that_crossed_the_pause_needs_no_other(alice: Client) -> None:
     alice.slows()
-    assert alice.requests() == [Pause(NUMBER, 0)]
+    assert alice.requests() == [plain.pause(NUMBER, 0)]
     alice.hears(page(message(1)))
     assert alice.requests() == []
     alice.drains()
-    assert alice.requests() == [Ready(NUMBER, 1, 2)]
+    assert alice.requests() == [plain.ready(NUMBER, 1, 2)]
 
 
 def test_a_client_that_reads_on_before_its_page_came_asks_once(alice: Client) -> None:
@@ -1412,7 +1422,7 @@ def test_a_client_that_reads_on_before_its_page_came_asks_once(alice: Client) ->
     alice.slows()
     alice.drains()
 
-    assert alice.requests() == [Pause(NUMBER, 0), Ready(NUMBER, 0, 1)]
+    assert alice.requests() == [plain.pause(NUMBER, 0), plain.ready(NUMBER, 0, 1)]
 
 
 # -------------------------------------------------------------------------- a worker's return
@@ -1423,7 +1433,7 @@ def test_a_new_worker_is_told_of_a_login_that_is_not_answered(client: Client) ->
     client.requests()
     client.is_announced()
 
-    assert client.requests() == [OpenSession(NUMBER, ALICE, LOGIN, 0)]
+    assert client.requests() == [plain.open_session(NUMBER, ALICE, LOGIN, 0)]
     client.hears(SessionOpened(NUMBER), last_page())
     assert client.frames() == [AUTH_SUCCESS, EMPTY_Q]
 
@@ -1434,9 +1444,9 @@ def test_a_new_worker_goes_on_with_the_queue(client: Client) -> None:
     client.requests()
     client.is_announced()
 
-    assert client.requests() == [OpenSession(NUMBER, ALICE, QUEUE, 1, NOW_MS)]
+    assert client.requests() == [plain.open_session(NUMBER, ALICE, QUEUE, 1, NOW_MS)]
     client.hears(last_page(message(2), more=True))
-    assert client.requests() == [Ready(NUMBER, 2, 1)]
+    assert client.requests() == [plain.ready(NUMBER, 2, 1)]
     answer, q_frame = client.frames()
     assert answer == AUTH_SUCCESS
     assert in_q(q_frame) == seen(message(1), message(2))
@@ -1446,9 +1456,9 @@ def test_a_new_worker_goes_on_behind_the_last_live_frame(alice: Client) -> None:
     alice.hears(live(message(1)), live(message(2)))
     alice.is_announced()
 
-    assert alice.requests() == [OpenSession(NUMBER, ALICE, LIVE, 2, NOW_MS)]
+    assert alice.requests() == [plain.open_session(NUMBER, ALICE, LIVE, 2, NOW_MS)]
     alice.hears(page(message(3), more=True))
-    assert alice.requests() == [Ready(NUMBER, 3, 1)]
+    assert alice.requests() == [plain.ready(NUMBER, 3, 1)]
     assert alice.frames() == seen(message(1), message(2), message(3))
 
 
@@ -1457,10 +1467,13 @@ def test_a_new_worker_is_told_that_the_client_does_not_read(alice: Client) -> No
     alice.hears(live(message(1)))
     alice.requests()
     alice.is_announced()
-    assert alice.requests() == [OpenSession(NUMBER, ALICE, LIVE, 0, NOW_MS), Pause(NUMBER, 0)]
+    assert alice.requests() == [
+        plain.open_session(NUMBER, ALICE, LIVE, 0, NOW_MS),
+        plain.pause(NUMBER, 0),
+    ]
 
     alice.drains()
-    assert alice.requests() == [Ready(NUMBER, 0, 0)]
+    assert alice.requests() == [plain.ready(NUMBER, 0, 0)]
 
 
 def test_what_was_asked_of_the_old_worker_is_not_waited_for(alice: Client) -> None:
@@ -1470,7 +1483,7 @@ def test_what_was_asked_of_the_old_worker_is_not_waited_for(alice: Client) -> No
     alice.is_announced()
     alice.hears(live(message(1)))
 
-    assert alice.requests() == [OpenSession(NUMBER, ALICE, LIVE, 0, NOW_MS)]
+    assert alice.requests() == [plain.open_session(NUMBER, ALICE, LIVE, 0, NOW_MS)]
     assert alice.frames() == seen(message(1))
 
 
@@ -1694,7 +1707,7 @@ class SessionMachine(RuleBasedStateMachine):
         frame = frames.receipt(
             message_id=message_id, level=2, author=ALICE, acker=BOB, group="", time_s=self.seq
         )
-        self.worker.add(Entry(self.seq, message_id, frame), link_is_full=False)
+        self.worker.add(plain.entry(self.seq, message_id, frame), link_is_full=False)
         self._carry()
 
     @rule(to=st.sampled_from([BOB, CAROL]))

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.protocol.slots import SLOT_COUNT, ShardMap, shard_ranges, slot_of
+from relay.protocol.slots import SLOT_COUNT, ShardMap, Slot, shard_ranges, slot_of
 
 
 @pytest.mark.parametrize(
@@ -47,8 +47,8 @@ def test_the_owner_of_a_slot_is_the_worker_whose_shard_holds_it(workers: int, sl
     shard_map = ShardMap(workers)
 
     assert len(shard_map) == workers
-    assert slot in shard_map.shards[shard_map.owner(slot)]
+    assert slot in shard_map.shards[shard_map.owner(Slot(slot))]
 
 
 def test_the_owner_of_a_user_is_that_of_its_slot() -> None:
-    assert ShardMap(2).owner_of("917069852821") == ShardMap(2).owner(4017) == 1
+    assert ShardMap(2).owner_of("917069852821") == ShardMap(2).owner(Slot(4017)) == 1

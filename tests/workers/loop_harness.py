@@ -10,7 +10,7 @@ import pytest
 import zmq
 
 from relay.bus import envelopes
-from relay.bus.envelopes import LOGIN, FrontBatch, OpenSession, SessionOpened, ToWorker, WorkerBatch
+from relay.bus.envelopes import LOGIN, FrontBatch, SessionOpened, ToWorker, WorkerBatch
 from relay.bus.sockets import connect_dealer
 from relay.bus.topology import Topology
 from relay.extensions.registry import Registry
@@ -18,6 +18,7 @@ from relay.process.channel import SupervisorEnd, child_end, supervisor_end
 from relay.process.control import ChildReady, Stop, TopologyChanged
 from relay.process.place import Place
 from relay.settings.tables import ServerSettings, Settings, StoreSettings
+from tests import plain
 from workers import loop
 from workers.shard.shard import NO_EXTENSIONS
 from workers.tools.reshard import reshard
@@ -80,7 +81,7 @@ class RunningWorker:
 
     def ask(self, front: zmq.Socket[bytes], number: int) -> None:
         """Send the `number`th batch of a front, a login."""
-        self.send(front, number, OpenSession(number, f"user{number}", LOGIN, 0))
+        self.send(front, number, plain.open_session(number, f"user{number}", LOGIN, 0))
 
     def send(self, front: zmq.Socket[bytes], number: int, *items: ToWorker) -> None:
         """Send the `number`th batch of a front."""

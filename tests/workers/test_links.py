@@ -13,13 +13,10 @@ import zmq
 from relay.bus import envelopes
 from relay.bus.envelopes import (
     LOGIN,
-    Applied,
     CloseSession,
-    Confirmed,
-    Durable,
-    OpenSession,
     PeerBatch,
     Receipt,
+    Seq,
     SessionOpened,
     StrayAck,
     ToWorker,
@@ -30,6 +27,7 @@ from relay.bus.topology import Topology, WorkerAddress
 from relay.process.channel import child_end
 from relay.process.place import Place
 from relay.settings.tables import FlowSettings, Settings
+from tests import plain
 from workers import links as links_module
 from workers.links import Links, Received
 from workers.shard.effects import Effects
@@ -38,7 +36,7 @@ DEADLINE_MS = 10_000
 FRONT = b"front-0-4"
 INCARNATION = 3
 LINK_BYTES = 64 * 1024
-ENTRY = Durable(7, Receipt("alice", "", "M1", "bob", 2, 1000))
+ENTRY = plain.durable(7, Receipt("alice", "", "M1", "bob", 2, 1000))
 STRAY = StrayAck([1], "alice", "", "M1", "bob", 2, 1000)
 
 
@@ -106,18 +104,18 @@ def effects() -> Effects:
 
 def test_what_fronts_and_peers_send_says_whom_it_is_from(bus: Bus) -> None:
     front, peer = bus.connect(FRONT), bus.connect(b"worker-1-2")
-    send(front, 1, Confirmed(1, 5))
-    assert bus.take() == [Received(FRONT, None, [Confirmed(1, 5)])]
+    send(front, 1, plain.confirmed(1, 5))
+    assert bus.take() == [Received(FRONT, None, [plain.confirmed(1, 5)])]
     send(peer, 1, ENTRY)
     assert bus.take() == [Received(b"worker-1-2", 1, [ENTRY])]
 
 
 def test_a_batch_that_comes_twice_is_dropped_and_counted(bus: Bus) -> None:
     front = bus.connect(FRONT)
-    send(front, 1, Confirmed(1, 5))
+    send(front, 1, plain.confirmed(1, 5))
     bus.take()
 
-    send(front, 1, Confirmed(1, 5))
+    send(front, 1, plain.confirmed(1, 5))
 
     assert bus.take() == []
     assert bus.counters["repeated_batches_dropped"] == 1
@@ -151,7 +149,7 @@ def test_a_drain_stops_where_a_batch_is_large_enough(
     monkeypatch.setattr(links_module, "MAX_BATCH_WORK", 2)
     front = bus.connect(FRONT)
     for number in range(1, 5):
-        send(front, number, Confirmed(1, number))
+        send(front, number, plain.confirmed(1, number))
     received: list[Received] = []
     sizes: list[int] = []
     while len(received) < 4:
@@ -162,7 +160,7 @@ def test_a_drain_stops_where_a_batch_is_large_enough(
         sizes.append(size)
         received += some
 
-    assert [each.items for each in received] == [[Confirmed(1, n)] for n in range(1, 5)]
+    assert [each.items for each in received] == [[plain.confirmed(1, n)] for n in range(1, 5)]
     assert all(sizes)
 
 
@@ -170,7 +168,7 @@ def test_everyone_who_was_heard_is_told_that_it_is_stored_with_an_empty_batch_if
     bus: Bus,
 ) -> None:
     front = bus.connect(FRONT)
-    send(front, 1, Confirmed(1, 5))
+    send(front, 1, plain.confirmed(1, 5))
     bus.take()
 
     assert bus.links.send(Effects(), confirms=True, answers_all=True) == []
@@ -182,7 +180,7 @@ def test_everyone_who_was_heard_is_told_that_it_is_stored_with_an_empty_batch_if
 
 def test_what_is_said_before_a_commit_confirms_nothing(bus: Bus) -> None:
     front = bus.connect(FRONT)
-    send(front, 1, OpenSession(1, "bob", LOGIN, 0))
+    send(front, 1, plain.open_session(1, "bob", LOGIN, 0))
     bus.take()
 
     bus.links.send(effects(), confirms=False, answers_all=False)
@@ -194,10 +192,10 @@ def test_what_is_said_before_a_commit_confirms_nothing(bus: Bus) -> None:
 
 def test_a_front_whose_credit_is_used_up_is_full(bus: Bus) -> None:
     front = bus.connect(FRONT)
-    send(front, 1, Confirmed(1, 5))
+    send(front, 1, plain.confirmed(1, 5))
     bus.take()
     large = Effects()
-    large.deliver_shared(FRONT, 1, 1, bytes(LINK_BYTES))
+    large.deliver_shared(FRONT, 1, Seq(1), bytes(LINK_BYTES))
 
     assert bus.links.send(large, confirms=True, answers_all=True) == [FRONT]
 
@@ -241,9 +239,9 @@ def test_what_a_peer_has_applied_comes_by_its_own_socket(bus: Bus) -> None:
     bus.links.send(said, confirms=True, answers_all=True)
     origin, _ = router.recv_multipart()
 
-    router.send_multipart((origin, envelopes.encode(PeerBatch([Applied(7)]))))
+    router.send_multipart((origin, envelopes.encode(PeerBatch([plain.applied(7)]))))
 
-    assert bus.take() == [Received(b"", 1, (), [Applied(7)])]
+    assert bus.take() == [Received(b"", 1, (), [plain.applied(7)])]
 
 
 def test_a_peer_is_told_what_was_applied_of_its_outbox(bus: Bus) -> None:
@@ -251,12 +249,12 @@ def test_a_peer_is_told_what_was_applied_of_its_outbox(bus: Bus) -> None:
     send(peer, 1, ENTRY)
     bus.take()
     said = Effects()
-    said.applied[b"worker-1-2"] = Applied(7)
-    said.applied[b"worker-1-1"] = Applied(7)  # is gone, and its successor sends it again
+    said.applied[b"worker-1-2"] = plain.applied(7)
+    said.applied[b"worker-1-1"] = plain.applied(7)  # is gone, and its successor sends it again
 
     bus.links.send(said, confirms=True, answers_all=True)
 
-    assert envelopes.decode_peer_batch(peer.recv()).items == [Applied(7)]
+    assert envelopes.decode_peer_batch(peer.recv()).items == [plain.applied(7)]
 
 
 def test_acks_that_match_nothing_are_dropped_and_counted_for_a_peer_that_is_away(bus: Bus) -> None:
@@ -272,8 +270,8 @@ def test_acks_that_match_nothing_are_dropped_and_counted_for_a_peer_that_is_away
     ("items", "can_wait"),
     [
         ([], True),
-        ([Confirmed(1, 5), Confirmed(2, 6)], True),
-        ([Confirmed(1, 5), CloseSession(1)], False),
+        ([plain.confirmed(1, 5), plain.confirmed(2, 6)], True),
+        ([plain.confirmed(1, 5), CloseSession(1)], False),
     ],
 )
 def test_only_confirmations_can_wait(items: list[ToWorker], can_wait: bool) -> None:

@@ -15,9 +15,8 @@ from relay.bus import envelopes
 from relay.bus.envelopes import (
     LOGIN,
     Acked,
-    Durable,
-    OpenSession,
     Receipt,
+    RequestNumber,
     SendToUser,
     ToWorker,
     WorkerBatch,
@@ -29,6 +28,7 @@ from relay.process.control import Stop, TopologyChanged
 from relay.process.place import Place
 from relay.protocol.slots import shard_ranges, slot_of
 from relay.settings.tables import ServerSettings, Settings, StoreSettings
+from tests import plain
 from workers import loop
 from workers.store.batch import Batch
 from workers.store.store import Store
@@ -80,11 +80,11 @@ def events_until_all_are_told(run_dir: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     try:
         # The peer is told that its entry is stored, ...
-        send(PEER, Durable(1, Receipt(HERE, "", "OLD", THERE, 2, 1000)))
+        send(PEER, plain.durable(1, Receipt(HERE, "", "OLD", THERE, 2, 1000)))
         send(
             FRONT,
-            OpenSession(1, HERE, LOGIN, 0),
-            SendToUser(1, THERE, HERE, "M", 1000, bytes(8), b"a frame"),
+            plain.open_session(1, HERE, LOGIN, 0),
+            SendToUser(RequestNumber(1), THERE, HERE, "M", 1000, bytes(8), b"a frame"),
             # ... and is to store the receipt of this.
             Acked(HERE, ["M"], 2, THERE, False, HERE, False, 1000),
         )

@@ -16,6 +16,7 @@ from relay.extensions.registry import Registry
 from relay.process.channel import child_end
 from relay.process.place import Place
 from relay.settings.tables import ServerSettings, Settings, StoreSettings
+from tests import plain
 from workers import loop
 from workers.tools.reshard import reshard
 
@@ -95,7 +96,7 @@ def test_i7_a_request_that_crashed_two_incarnations_is_refused_by_the_third(
 def test_i7_what_is_carried_for_an_extension_that_is_not_loaded_is_set_aside_and_kept(
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = Durable(7, Carry("unheard_of", "bob", b"body"))
+    entry = plain.durable(7, Carry("unheard_of", "bob", b"body"))
     for incarnation in (3, 4):
         worker = RunningWorker(run_dir, monkeypatch, incarnation=incarnation, workers=2)
         worker.send(worker.connect("worker-1-2"), 1, entry)

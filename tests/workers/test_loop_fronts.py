@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from relay.bus.envelopes import LOGIN, OpenSession, Refused, SendToUser, SessionRefused
+from relay.bus.envelopes import (
+    LOGIN,
+    Refused,
+    RequestNumber,
+    SendToUser,
+    SessionRefused,
+)
+from tests import plain
 from tests.integration.harness import poll_for
 from workers.shard import logins
 
@@ -73,8 +80,8 @@ def test_i8_a_batch_for_another_incarnation_is_refused_counted_and_answered(
     front = worker.connect("front-0-4")
     assert worker.log_in(front, 1)
     worker.incarnation = INCARNATION - 1
-    send = SendToUser(7, "alice", "bob", "M1", 1000, b"12345678", b"frame")
-    worker.send(front, 2, send, OpenSession(8, "bob", LOGIN, 0))
+    send = SendToUser(RequestNumber(7), "alice", "bob", "M1", 1000, b"12345678", b"frame")
+    worker.send(front, 2, send, plain.open_session(8, "bob", LOGIN, 0))
 
     batch = worker.receive(front)
     assert batch is not None

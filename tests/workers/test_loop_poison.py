@@ -11,15 +11,15 @@ import pytest
 from relay.bus import envelopes
 from relay.bus.envelopes import (
     LOGIN,
-    Durable,
     GroupCopy,
-    OpenSession,
     Page,
     Refused,
+    RequestNumber,
     SendToUser,
     Stored,
     ToWorker,
 )
+from tests import plain
 from workers import gate
 from workers.shard.effects import Identity
 from workers.shard.groups import Copies
@@ -33,7 +33,9 @@ class Bug(Exception):
 
 
 def send(request: int, message_id: str) -> SendToUser:
-    return SendToUser(request, "alice", "bob", message_id, 1000, b"12345678", b"frame")
+    return SendToUser(
+        RequestNumber(request), "alice", "bob", message_id, 1000, b"12345678", b"frame"
+    )
 
 
 @pytest.fixture
@@ -72,7 +74,9 @@ def test_a_stanza_that_crashed_two_incarnations_is_refused_by_the_third_and_kept
     batch = worker.receive(front)
 
     assert batch is not None
-    answers = {item.request: item for item in batch.items if isinstance(item, Refused | Stored)}
+    answers: dict[int, Refused | Stored] = {
+        item.request: item for item in batch.items if isinstance(item, Refused | Stored)
+    }
     assert isinstance(answers[1], Stored)
     assert isinstance(answers[3], Stored)
     assert isinstance(answers[2], Refused)
@@ -91,7 +95,9 @@ def test_a_stanza_that_crashed_two_incarnations_is_refused_by_the_third_and_kept
 def test_poison_from_a_peer_takes_nothing_with_it(start: partial[RunningWorker]) -> None:
     """Its neighbours in the outbox come again in the same batch, and count as ever."""
     entries = [
-        Durable(seq, GroupCopy("alice", "hike-1", message_id, 1000, ["bob"], message_id.encode()))
+        plain.durable(
+            seq, GroupCopy("alice", "hike-1", message_id, 1000, ["bob"], message_id.encode())
+        )
         for seq, message_id in enumerate(("BEFORE", "POISON", "BEHIND"), 1)
     ]
     for incarnation in (3, 4):
@@ -108,7 +114,7 @@ def test_poison_from_a_peer_takes_nothing_with_it(start: partial[RunningWorker])
     assert applied.seq == 3
 
     front = worker.connect("front-0-1")
-    worker.send(front, 1, OpenSession(1, "bob", LOGIN, 0))
+    worker.send(front, 1, plain.open_session(1, "bob", LOGIN, 0))
     batch = worker.receive(front)
     assert batch is not None
     (page,) = [item for item in batch.items if isinstance(item, Page)]

@@ -10,13 +10,13 @@ from relay.bus.envelopes import (
     LOGIN,
     Acked,
     Ask,
-    Durable,
-    OpenSession,
     Receipt,
+    RequestNumber,
     SendToUser,
     ToWorker,
 )
 from relay.errors import DiskError
+from tests import plain
 from workers.mishaps import (
     CRASHES_ALLOWED,
     MAX_SUSPECTS,
@@ -29,20 +29,22 @@ NOW_MS = 1_566_970_629_000
 
 
 def send(request: int = 1, message_id: str = "M1") -> SendToUser:
-    return SendToUser(request, "alice", "bob", message_id, 1000, b"12345678", b"frame")
+    return SendToUser(
+        RequestNumber(request), "alice", "bob", message_id, 1000, b"12345678", b"frame"
+    )
 
 
 @pytest.mark.parametrize(
     ("first", "again"),
     [
         (send(1), send(77)),
-        (OpenSession(1, "bob", LOGIN, 0), OpenSession(2, "bob", LOGIN, 9, 9)),
+        (plain.open_session(1, "bob", LOGIN, 0), plain.open_session(2, "bob", LOGIN, 9, 9)),
         (
             Ask(1, "bob", "notes", b"body", "7", "n1"),
             Ask(2, "bob", "notes", b"body", "", "n9"),
         ),
         (Acked("bob", ["M1"], 2, "alice", False, "bob", False, -1),) * 2,
-        (Durable(5, Receipt("alice", "", "M1", "bob", 2, 1000)),) * 2,
+        (plain.durable(5, Receipt("alice", "", "M1", "bob", 2, 1000)),) * 2,
     ],
 )
 def test_a_stanza_is_poison_once_it_has_crashed_the_worker_twice(

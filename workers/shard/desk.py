@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from relay.bus.envelopes import Carry, Tell
+from relay.bus.envelopes import Carry, Seq, Tell
 from relay.extensions.contract import Asker, Extension, ExtensionTree
 from relay.settings.tables import Settings
 from workers.shard.groups import Groups
@@ -51,7 +51,7 @@ class Desk:
         """Return the batch's time since 1970 in ms."""
         return self._turn.now_ms
 
-    def next_seq(self) -> int:
+    def next_seq(self) -> Seq:
         """Return a number higher than any that this worker gave out before."""
         return self._turn.next_seq()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from relay.bus.envelopes import Applied, DeliverToMany, Durable, StrayAck, ToFront
+from relay.bus.envelopes import Applied, DeliverToMany, Durable, Seq, StrayAck, ToFront
 
 # The ROUTER identity of a front or a peer, as it came with its batch.
 Identity = bytes
@@ -17,9 +17,9 @@ class Effects:
         self.to_fronts: defaultdict[Identity, list[ToFront]] = defaultdict(list)
         self.to_peers: defaultdict[int, list[Durable | StrayAck]] = defaultdict(list)
         self.applied: dict[Identity, Applied] = {}
-        self._shared: dict[tuple[Identity, int], DeliverToMany] = {}
+        self._shared: dict[tuple[Identity, Seq], DeliverToMany] = {}
 
-    def deliver_shared(self, front: Identity, session: int, seq: int, frame: bytes) -> None:
+    def deliver_shared(self, front: Identity, session: int, seq: Seq, frame: bytes) -> None:
         """Send a group message live; sessions of one front share one envelope."""
         shared = self._shared.get((front, seq))
         if shared is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from relay.bus.envelopes import Seq
 from workers.shard.halves import Halves
 from workers.shard.mailboxes import Mailboxes
 from workers.shard.turn import Turn
@@ -33,7 +34,7 @@ class Expiry:
         for swept in self._swept:
             swept()
         turn = self._turn
-        oldest = turn.now_ms * 1000 - int(turn.limits.ttl_days * _DAY_US)
+        oldest = Seq(turn.now_ms * 1000 - int(turn.limits.ttl_days * _DAY_US))
         for _ in range(max_boxes):
             found = turn.batch.next_box(after)
             if found is None:
@@ -51,7 +52,7 @@ class Expiry:
 
     def _forget_messages(self) -> None:
         turn = self._turn
-        oldest = turn.now_ms * 1000 - int(turn.settings.dedupe.retention_days * _DAY_US)
+        oldest = Seq(turn.now_ms * 1000 - int(turn.settings.dedupe.retention_days * _DAY_US))
         forgotten = turn.batch.expire_messages(oldest, at_least=MAX_FORGOTTEN)
         if forgotten:
             turn.counters["messages_forgotten"] += forgotten

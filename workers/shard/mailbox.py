@@ -13,11 +13,11 @@ found by message and acker too, because its author was absent.
 from __future__ import annotations
 
 from struct import Struct
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 import msgspec
 
-from relay.bus.envelopes import Entry, Receipt
+from relay.bus.envelopes import NO_SEQ, Entry, Receipt, Seq
 from relay.errors import MailboxFull
 from relay.protocol import frames
 from relay.settings.tables import MailboxSettings
@@ -74,16 +74,16 @@ class Mailbox:
         self.messages = 0
         self.size = 0  # bytes of the messages' frames
         self.receipts = 0
-        self.transmitted = 0
-        self.written = 0
+        self.transmitted = NO_SEQ
+        self.written = NO_SEQ
         self.evicted = 0  # since someone last counted them
         # Up to here nothing is left to evict, so that the next search need not look there: what was
         # removed lies in its way until the journal is folded.
-        self.no_messages_up_to = 0
-        self.no_receipts_up_to = 0
+        self.no_messages_up_to = NO_SEQ
+        self.no_receipts_up_to = NO_SEQ
 
     @classmethod
-    def load(cls, batch: Batch, user: str) -> Mailbox:
+    def load(cls, batch: Batch, user: str) -> Self:
         """Return the mailbox of `user`; it is counted if its totals are kept."""
         mailbox = cls(box_of(user))
         totals = batch.get_totals(mailbox.box)
@@ -112,7 +112,7 @@ class Mailbox:
         else:
             batch.delete_totals(self.box)
 
-    def add_message(self, batch: Batch, seq: int, frame: bytes, limits: MailboxSettings) -> None:
+    def add_message(self, batch: Batch, seq: Seq, frame: bytes, limits: MailboxSettings) -> None:
         """Queue a 1-1 message as entry `seq`, which must be higher than any before.
 
         Raises:
@@ -127,7 +127,7 @@ class Mailbox:
         self.size += length
 
     def add_group_message(
-        self, batch: Batch, seq: int, length: int, limits: MailboxSettings
+        self, batch: Batch, seq: Seq, length: int, limits: MailboxSettings
     ) -> None:
         """Queue a reference to the group message stored as body `seq`, of `length` bytes.
 
@@ -144,7 +144,7 @@ class Mailbox:
     def add_receipt(
         self,
         batch: Batch,
-        seq: int,
+        seq: Seq,
         receipt: Receipt,
         limits: MailboxSettings,
         *,
@@ -191,7 +191,7 @@ class Mailbox:
             self._add_findable(batch, seq, receipt, None)
 
     def _add_findable(
-        self, batch: Batch, seq: int, receipt: Receipt, max_receipts: int | None
+        self, batch: Batch, seq: Seq, receipt: Receipt, max_receipts: int | None
     ) -> bool:
         key = receipt_key(self.box, receipt.message_id, receipt.acker, receipt.group)
         earlier_seq = batch.get_receipt(key)
@@ -210,7 +210,7 @@ class Mailbox:
         return True
 
     def stretch(
-        self, batch: Batch, *, after: int, up_to: int, max_bytes: int, max_entries: int
+        self, batch: Batch, *, after: Seq, up_to: Seq, max_bytes: int, max_entries: int
     ) -> Stretch:
         """Return the entries in (after, up_to], as many as fit; at least one where there is one."""
         entries: list[Entry] = []
@@ -227,12 +227,12 @@ class Mailbox:
             entries.append(entry)
         return Stretch(entries, ends=True)
 
-    def receipts_up_to(self, batch: Batch, seq: int) -> list[int]:
+    def receipts_up_to(self, batch: Batch, seq: Seq) -> list[Seq]:
         """Return the receipts among the entries up to `seq`, in order."""
         self.count(batch)
         if not self.receipts:
             return []
-        found: list[int] = []
+        found: list[Seq] = []
         for entry_seq, raw in batch.scan_mail(self.box):
             if entry_seq > seq:
                 break
@@ -240,9 +240,9 @@ class Mailbox:
                 found.append(entry_seq)
         return found
 
-    def expire(self, batch: Batch, before: int, max_entries: int) -> int:
+    def expire(self, batch: Batch, before: Seq, max_entries: int) -> int:
         """Remove up to `max_entries` entries that are older than seq `before`; return how many."""
-        due: list[int] = []
+        due: list[Seq] = []
         for seq, _ in batch.scan_mail(self.box):
             if seq >= before or len(due) >= max_entries:
                 break
@@ -269,9 +269,9 @@ class Mailbox:
             self.no_messages_up_to = due[-1]
         self.evicted += len(due)
 
-    def _evictable(self, batch: Batch, length: int, limits: MailboxSettings) -> list[int]:
+    def _evictable(self, batch: Batch, length: int, limits: MailboxSettings) -> list[Seq]:
         """Return the oldest messages that were transmitted, as many as make enough room."""
-        due: list[int] = []
+        due: list[Seq] = []
         messages, size = self.messages, self.size
         for seq, raw in batch.scan_mail(self.box, after=self.no_messages_up_to):
             if messages < limits.max_entries and size + length <= limits.max_bytes:
@@ -279,7 +279,7 @@ class Mailbox:
             if seq > self.transmitted:
                 if not due:
                     # Not `transmitted`, which may be lower than what was let go since.
-                    self.no_messages_up_to = seq - 1
+                    self.no_messages_up_to = Seq(seq - 1)
                 raise MailboxFull(
                     f"{self.messages} messages of {self.size} bytes wait for the recipient, "
                     f"who has taken none of them; at most {limits.max_entries} "
@@ -291,7 +291,7 @@ class Mailbox:
                 size -= _length(raw)
         return due
 
-    def remove(self, batch: Batch, seq: int) -> bool:
+    def remove(self, batch: Batch, seq: Seq) -> bool:
         """Remove entry `seq`; False if it was gone already."""
         self.count(batch)
         raw = batch.pop_mail(self.box, seq)
@@ -320,12 +320,12 @@ class Mailbox:
             self.receipts += sign
 
 
-def refer_to_body(seq: int, length: int) -> bytes:
+def refer_to_body(seq: Seq, length: int) -> bytes:
     """Return the entry of a group message that is stored as body `seq`."""
     return _REFERENCE.pack(b"g", seq, length)
 
 
-def body_of(raw: bytes) -> tuple[int, int]:
+def body_of(raw: bytes) -> tuple[Seq, int]:
     """Return the seq and length of the body that a group message's entry refers to."""
     _, seq, length = _REFERENCE.unpack(raw)
     return seq, length
@@ -336,7 +336,7 @@ def receipt_of(raw: bytes) -> Receipt:
     return _decode_receipt(raw[1:])
 
 
-def unpack_totals(raw: bytes) -> tuple[int, int, int, int]:
+def unpack_totals(raw: bytes) -> tuple[int, int, int, Seq]:
     """Return (messages, bytes, receipts, transmitted) as they are kept for an absent user."""
     messages, size, receipts, transmitted = _TOTALS.unpack(raw)
     return messages, size, receipts, transmitted
@@ -347,7 +347,7 @@ def _length(raw: bytes) -> int:
     return len(raw) - 1 if raw[0] == MESSAGE else body_of(raw)[1]
 
 
-def _open(batch: Batch, seq: int, raw: bytes) -> Entry:
+def _open(batch: Batch, seq: Seq, raw: bytes) -> Entry:
     kind = raw[0]
     if kind == MESSAGE:
         return Entry(seq, "", raw[1:])

@@ -6,6 +6,7 @@ from struct import Struct
 
 import msgspec
 
+from relay.bus.envelopes import Seq
 from relay.protocol.stanza import LEVEL_PLAYED, LEVEL_STORED
 from workers.store.batch import Batch
 from workers.store.keys import id_prefix, message_key, parse_message_key, split_message_key
@@ -28,7 +29,7 @@ class Known(msgspec.Struct, frozen=True, gc=False):
     key: bytes
     author: str
     group: str
-    seq: int
+    seq: Seq
     time_s: int
     level: int
     digest: bytes
@@ -63,12 +64,12 @@ def find_only_author(batch: Batch, message_id: str, recipient: str) -> Known | N
     return only
 
 
-def add(batch: Batch, key: bytes, *, seq: int, time_s: int, digest: bytes = NO_DIGEST) -> None:
+def add(batch: Batch, key: bytes, *, seq: Seq, time_s: int, digest: bytes = NO_DIGEST) -> None:
     """Remember the message of the key `key`, which is stored with this batch."""
     batch.add_message(key, _pack(seq, time_s, LEVEL_STORED, digest))
 
 
-def add_unsent(batch: Batch, key: bytes, *, seq: int, time_s: int, digest: bytes) -> None:
+def add_unsent(batch: Batch, key: bytes, *, seq: Seq, time_s: int, digest: bytes) -> None:
     """Remember a message that nobody gets, so that nobody can ack it: no level is above its own."""
     batch.add_message(key, _pack(seq, time_s, LEVEL_PLAYED, digest))
 

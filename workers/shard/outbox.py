@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from relay.bus.envelopes import Content, Durable
+from relay.bus.envelopes import NO_SEQ, Content, Durable, Seq
 from workers.store.batch import Batch
-from workers.store.keys import LAST_SEQ, pack_slot
+from workers.store.keys import LAST_SEQ, pack_peer
 
 _encode = msgspec.msgpack.Encoder().encode
 decode = msgspec.msgpack.Decoder(Durable).decode
@@ -24,11 +24,11 @@ class Outbox:
 
     def __init__(self, peer: int, *, max_bytes: int) -> None:
         self.peer = peer
-        self._key = pack_slot(peer)  # two bytes, like a slot
+        self._key = pack_peer(peer)
         self._max_bytes = max_bytes
-        self._unconfirmed: deque[tuple[int, int]] = deque()  # (seq, bytes) of what was sent
+        self._unconfirmed: deque[tuple[Seq, int]] = deque()  # (seq, bytes) of what was sent
         self._unconfirmed_bytes = 0
-        self._sent = 0
+        self._sent = NO_SEQ
         # Whether everything in the store was sent. A fresh worker does not know, so it looks.
         self._caught_up = False
         self._connected = False
@@ -37,7 +37,7 @@ class Outbox:
         """Begin again from the first entry, with the peer's new incarnation."""
         self._connected = True
         self._caught_up = False
-        self._sent = 0
+        self._sent = NO_SEQ
         self._unconfirmed.clear()
         self._unconfirmed_bytes = 0
 
@@ -57,7 +57,7 @@ class Outbox:
     def put(
         self,
         batch: Batch,
-        seq: int,
+        seq: Seq,
         content: Content,
         send: Callable[[Durable], None],
     ) -> None:
@@ -80,10 +80,10 @@ class Outbox:
             send(decode(encoded))
         self._caught_up = True
 
-    def confirm(self, batch: Batch, seq: int) -> None:
+    def confirm(self, batch: Batch, seq: Seq) -> None:
         """Remove the entries up to `seq`: the peer has stored them."""
         assert seq <= LAST_SEQ
-        confirmed = 0
+        confirmed = NO_SEQ
         while self._unconfirmed and self._unconfirmed[0][0] <= seq:
             confirmed, size = self._unconfirmed.popleft()
             self._unconfirmed_bytes -= size
@@ -91,7 +91,7 @@ class Outbox:
         if confirmed:
             batch.put_confirmed(self.peer, confirmed)
 
-    def _note_sent(self, seq: int, size: int) -> None:
+    def _note_sent(self, seq: Seq, size: int) -> None:
         self._sent = seq
         self._unconfirmed.append((seq, size))
         self._unconfirmed_bytes += size

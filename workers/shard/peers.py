@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from relay.bus.envelopes import Applied, Content, Durable
+from relay.bus.envelopes import Applied, Content, Durable, Seq
 from relay.protocol.slots import ShardMap, slot_of
 from workers.shard.effects import Identity
 from workers.shard.outbox import Outbox
@@ -32,7 +32,7 @@ class Peers:
             for peer in range(len(workers))
             if peer != index
         }
-        self._applied: dict[int, int] | None = None  # of each peer's outbox, once it was looked up
+        self._applied: dict[int, Seq] | None = None  # of each peer's outbox, once it was looked up
         self._newly_applied: set[int] = set()
 
     @property
@@ -93,7 +93,7 @@ class Peers:
             self.take(entry.content)
         self.confirm(origin, peer, entry.seq)
 
-    def confirm(self, origin: Identity, peer: int, seq: int) -> None:
+    def confirm(self, origin: Identity, peer: int, seq: Seq) -> None:
         """Say that everything up to `seq` of a peer's outbox is stored, or set aside."""
         applied = self._last_applied
         if seq > applied[peer]:
@@ -106,6 +106,6 @@ class Peers:
         self._appliers[type(content)](content)
 
     @property
-    def _last_applied(self) -> dict[int, int]:
+    def _last_applied(self) -> dict[int, Seq]:
         assert self._applied is not None, "no batch was ever begun"
         return self._applied

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from relay.bus import envelopes
+from relay.bus.envelopes import NO_SEQ, Seq
 from workers.shard.effects import Identity
 from workers.shard.mailbox import Mailbox
 
@@ -86,15 +87,15 @@ class Reader:
         self.is_announced = False  # logged in with an earlier incarnation of the worker
         self.asked_ms = 0  # when it logged in, if it is announced
         self.state = ReaderState.READING
-        self.cursor = 0  # the last entry that was sent to the front
-        self.barrier = 0  # while over 0: entries up to here go into `q` frames
+        self.cursor = NO_SEQ  # the last entry that was sent to the front
+        self.barrier = NO_SEQ  # while over 0: entries up to here go into `q` frames
         self.pages = 0  # sent to the front since the session was opened
         # Entries to remove when a pong confirms them, in order. An empty deque takes 600 bytes, and
         # few readers need one.
-        self.receipts: deque[int] | tuple[()] = ()
+        self.receipts: deque[Seq] | tuple[()] = ()
         # An earlier incarnation of the worker sent entries up to here. Those of them that are
         # receipts are not among `receipts` until a pong confirms some.
-        self.sent_before = 0
+        self.sent_before = NO_SEQ
         self.takeovers: list[int] = []  # when this user's sessions were taken over, in ms
 
     def undergo(self, event: ReaderEvent) -> None:
@@ -109,7 +110,7 @@ class Reader:
 
     # ------------------------------------------------------------------------- login to end
 
-    def open(self, request: envelopes.OpenSession, *, last_seq: int) -> None:
+    def open(self, request: envelopes.OpenSession, *, last_seq: Seq) -> None:
         """Read from behind the cursor of `request` on; what waits up to `last_seq` is the queue."""
         self.undergo(ReaderEvent.OPENED)
         self.forget_receipts()
@@ -123,7 +124,7 @@ class Reader:
             self.sent(request.cursor)
         self.cursor = request.cursor
         self.pages = 0
-        self.barrier = 0 if request.phase == envelopes.LIVE else max(last_seq, 1)
+        self.barrier = NO_SEQ if request.phase == envelopes.LIVE else max(last_seq, Seq(1))
 
     def end(self) -> None:
         """Leave the mailbox as it is when nobody reads it: only what was written was sent."""
@@ -143,26 +144,26 @@ class Reader:
 
     # ---------------------------------------------------------------------- how far it has got
 
-    def sent(self, seq: int) -> None:
+    def sent(self, seq: Seq) -> None:
         """Note that the entry `seq` went to the front."""
         self.cursor = seq
         if seq > self.mailbox.transmitted:
             self.mailbox.transmitted = seq
 
-    def wrote(self, seq: int) -> None:
+    def wrote(self, seq: Seq) -> None:
         """Note that the front has written everything up to `seq` to the client."""
         if seq > self.mailbox.written:
             self.mailbox.written = seq
 
     def leave_queue(self) -> None:
         """Note that all that goes into `q` frames was sent."""
-        self.barrier = 0
+        self.barrier = NO_SEQ
 
     def count_page(self) -> None:
         """Note that one more page goes to the front."""
         self.pages += 1
 
-    def pause(self, cursor: int) -> None:
+    def pause(self, cursor: Seq) -> None:
         """Take it that the front has written up to `cursor` and drops what was sent behind it."""
         self.wrote(cursor)
         if self.state is ReaderState.READING:
@@ -171,7 +172,7 @@ class Reader:
             self.rewind(cursor)
         self.undergo(ReaderEvent.SLOWED)
 
-    def rewind(self, cursor: int) -> None:
+    def rewind(self, cursor: Seq) -> None:
         """Go on behind `cursor`; what was sent after it was not written and comes again."""
         self.cursor = cursor
         self.mailbox.transmitted = max(self.mailbox.written, cursor)
@@ -181,16 +182,16 @@ class Reader:
 
     # ------------------------------------------------------------------- receipts on their way
 
-    def add_receipt(self, seq: int) -> None:
+    def add_receipt(self, seq: Seq) -> None:
         """Note that the entry `seq`, higher than any before, is a receipt that was sent."""
         if isinstance(self.receipts, deque):
             self.receipts.append(seq)
         else:
             self.receipts = deque((seq,))
 
-    def confirm_receipts(self, seq: int) -> list[int]:
+    def confirm_receipts(self, seq: Seq) -> list[Seq]:
         """Forget the receipts up to `seq` and return them."""
-        confirmed = []
+        confirmed: list[Seq] = []
         while self.receipts and self.receipts[0] <= seq:
             confirmed.append(self.receipts.popleft())
         if not self.receipts:
@@ -200,11 +201,11 @@ class Reader:
     def forget_receipts(self) -> None:
         """Forget all of them; they stay in the mailbox."""
         self.receipts = ()
-        self.sent_before = 0
+        self.sent_before = NO_SEQ
 
-    def recall_receipts(self, seqs: list[int]) -> None:
+    def recall_receipts(self, seqs: list[Seq]) -> None:
         """Note which of the entries that were `sent_before` are receipts, in order."""
-        self.sent_before = 0
+        self.sent_before = NO_SEQ
         if seqs:
             self.receipts = deque((*seqs, *self.receipts))
 

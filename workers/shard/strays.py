@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from relay.bus.envelopes import Acked, Deliver, Receipt, StrayAck
+from relay.bus.envelopes import NO_SEQ, Acked, Deliver, Receipt, StrayAck
 from relay.protocol.times import receipt_time
 from workers.shard.effects import Identity
 from workers.shard.groups import Groups
@@ -89,7 +89,7 @@ class Strays:
             stray.author, stray.group, stray.message_id, stray.acker, stray.level, stray.time_s
         )
         self._turn.to_fronts[reader.front].append(
-            Deliver(reader.number, 0, stray.message_id, receipt_frame(receipt))
+            Deliver(reader.number, NO_SEQ, stray.message_id, receipt_frame(receipt))
         )
 
     def _drop(self) -> None:

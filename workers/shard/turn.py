@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from relay.bus.envelopes import ToFront
+from relay.bus.envelopes import NO_SEQ, Seq, ToFront
 from relay.settings.tables import Settings
 from workers.shard.effects import Effects, Identity
 from workers.store.batch import Batch
@@ -41,9 +41,9 @@ class Turn:
         self.adopt(settings)
         self.refusal = ""
         self.now_ms = self.now_s = 0
-        self.seq = 0  # the last that was given out
-        self._stored_seq = 0
-        self._least_seq = 0
+        self.seq = NO_SEQ  # the last that was given out
+        self._stored_seq = NO_SEQ
+        self._least_seq = NO_SEQ
 
     def adopt(self, settings: Settings) -> None:
         """Go by other settings from here on."""
@@ -60,7 +60,7 @@ class Turn:
         self.refusal = refusal
         self.now_ms = now_ms
         self.now_s = now_ms // 1000
-        self._least_seq = now_ms * 1000
+        self._least_seq = Seq(now_ms * 1000)
 
     def end(self) -> Effects:
         """Write the last number that was given out; return what the batch has to say."""
@@ -69,13 +69,13 @@ class Turn:
             self._stored_seq = self.seq
         return self.effects
 
-    def next_seq(self) -> int:
+    def next_seq(self) -> Seq:
         """Return a number higher than any before.
 
         The clock makes numbers comparable between workers and tells an entry's age; the last one
         makes them grow even where the clock goes back.
         """
-        seq = self.seq + 1
+        seq = Seq(self.seq + 1)
         if seq < self._least_seq:
             seq = self._least_seq
         self.seq = seq

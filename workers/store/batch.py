@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from relay.bus.envelopes import NO_SEQ, Seq
 from workers.store.journal import Journal
 from workers.store.keys import LAST_SEQ, SEQ_BYTES, pack_seq, unpack_seq
 from workers.store.meta import APPLIED_NAME, CONFIRMED_NAME, FORGOTTEN_NAME, SEQ_NAME
@@ -51,15 +52,15 @@ class Batch:
 
     # ------------------------------------------------------------------------------- mailboxes
 
-    def put_mail(self, box: bytes, seq: int, entry: bytes) -> None:
+    def put_mail(self, box: bytes, seq: Seq, entry: bytes) -> None:
         """Add or replace the entry `seq` of a mailbox."""
         self._mail.put(box + pack_seq(seq), entry)
 
-    def pop_mail(self, box: bytes, seq: int) -> bytes | None:
+    def pop_mail(self, box: bytes, seq: Seq) -> bytes | None:
         """Remove and return an entry, or None where there is none."""
         return self._mail.pop(box + pack_seq(seq))
 
-    def scan_mail(self, box: bytes, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+    def scan_mail(self, box: bytes, *, after: Seq = NO_SEQ) -> Iterator[tuple[Seq, bytes]]:
         """Yield (seq, entry) of a mailbox in order, behind `after`.
 
         Do not write to the mailbox while iterating.
@@ -68,7 +69,7 @@ class Batch:
             for key, entry in self._mail.scan(box + pack_seq(after + 1), box):
                 yield unpack_seq(key), entry
 
-    def next_box(self, after: bytes) -> tuple[bytes, int] | None:
+    def next_box(self, after: bytes) -> tuple[bytes, Seq] | None:
         """Return the first mailbox behind the key `after` and the seq of its oldest entry, or None.
 
         As the pages have it: the entry may be gone by now. What only the journal knows of is
@@ -89,12 +90,12 @@ class Batch:
         """Forget the totals of a mailbox."""
         self._boxes.pop(box)
 
-    def get_receipt(self, key: bytes) -> int | None:
+    def get_receipt(self, key: bytes) -> Seq | None:
         """Return the seq of an absent author's receipt."""
         value = self._receipts.get(key)
         return None if value is None else unpack_seq(value)
 
-    def put_receipt(self, key: bytes, seq: int) -> None:
+    def put_receipt(self, key: bytes, seq: Seq) -> None:
         """Remember where an absent author's receipt is."""
         self._receipts.put(key, pack_seq(seq))
 
@@ -104,19 +105,19 @@ class Batch:
 
     # --------------------------------------------------------------------------- group bodies
 
-    def put_body(self, seq: int, frame: bytes, holders: int) -> None:
+    def put_body(self, seq: Seq, frame: bytes, holders: int) -> None:
         """Store a group message that `holders` mailboxes refer to."""
         key = pack_seq(seq)
         self._bodies.put(key, frame)
         self._holders.put(key, pack_count(holders))
 
-    def get_body(self, seq: int) -> bytes:
+    def get_body(self, seq: Seq) -> bytes:
         """Return a group message that some mailbox refers to."""
         body = self._bodies.get(pack_seq(seq))
         assert body is not None, f"body {seq} is missing though a mailbox refers to it"
         return body
 
-    def release_body(self, seq: int) -> None:
+    def release_body(self, seq: Seq) -> None:
         """Note that one mailbox less refers to a body; the last one removes it."""
         key = pack_seq(seq)
         value = self._holders.get(key)
@@ -151,7 +152,7 @@ class Batch:
         """Tell whether any message's key begins with `prefix`."""
         return next(self.scan_messages(prefix), None) is not None
 
-    def expire_messages(self, before: int, *, at_least: int = 1) -> int:
+    def expire_messages(self, before: Seq, *, at_least: int = 1) -> int:
         """Forget what batches of before seq `before` added, the oldest first; return how many.
 
         What one batch added goes together: it is `at_least` that many or a few more, or all that
@@ -170,22 +171,22 @@ class Batch:
             self._messages.pop(key)
         if lists:
             # A message that waits may outlive what is known of it: up to here that is no fault.
-            up_to = max(self._get_number(FORGOTTEN_NAME), unpack_seq(lists[-1]))
+            up_to = max(self._get_seq(FORGOTTEN_NAME), unpack_seq(lists[-1]))
             self._meta.put(FORGOTTEN_NAME, pack_seq(up_to))
         return len(due)
 
     # --------------------------------------------------------------------------------- outbox
 
-    def put_outgoing(self, peer: bytes, seq: int, content: bytes) -> None:
+    def put_outgoing(self, peer: bytes, seq: Seq, content: bytes) -> None:
         """Keep `content` for a peer until it has stored it."""
         self._outbox.put(peer + pack_seq(seq), content)
 
-    def scan_outgoing(self, peer: bytes, *, after: int) -> Iterator[tuple[int, bytes]]:
+    def scan_outgoing(self, peer: bytes, *, after: Seq) -> Iterator[tuple[Seq, bytes]]:
         """Yield (seq, content) of what waits for a peer, in order, behind `after`."""
         for key, content in self._outbox.scan(peer + pack_seq(after + 1), peer):
             yield unpack_seq(key), content
 
-    def delete_outgoing(self, peer: bytes, seq: int) -> None:
+    def delete_outgoing(self, peer: bytes, seq: Seq) -> None:
         """Forget what a peer has stored."""
         self._outbox.pop(peer + pack_seq(seq))
 
@@ -197,23 +198,23 @@ class Batch:
 
     # --------------------------------------------------------------------------------- counters
 
-    def last_seq(self) -> int:
+    def last_seq(self) -> Seq:
         """Return the highest sequence number that was ever given out here."""
-        return self._get_number(SEQ_NAME)
+        return self._get_seq(SEQ_NAME)
 
-    def put_last_seq(self, seq: int) -> None:
+    def put_last_seq(self, seq: Seq) -> None:
         """Note the highest sequence number given out."""
         self._meta.put(SEQ_NAME, pack_seq(seq))
 
-    def applied(self, peer: int) -> int:
+    def applied(self, peer: int) -> Seq:
         """Return up to which entry of a peer's outbox everything is stored here."""
-        return self._get_number(APPLIED_NAME % peer)
+        return self._get_seq(APPLIED_NAME % peer)
 
-    def put_applied(self, peer: int, seq: int) -> None:
+    def put_applied(self, peer: int, seq: Seq) -> None:
         """Note up to which entry a peer's outbox is stored here."""
         self._meta.put(APPLIED_NAME % peer, pack_seq(seq))
 
-    def put_confirmed(self, peer: int, seq: int) -> None:
+    def put_confirmed(self, peer: int, seq: Seq) -> None:
         """Note up to which entry a peer has stored the outbox for it.
 
         Nothing here needs it: it lets `snapshot` tell whether what left this store is in
@@ -221,6 +222,6 @@ class Batch:
         """
         self._meta.put(CONFIRMED_NAME % peer, pack_seq(seq))
 
-    def _get_number(self, name: bytes) -> int:
+    def _get_seq(self, name: bytes) -> Seq:
         value = self._meta.get(name)
-        return 0 if value is None else unpack_seq(value)
+        return NO_SEQ if value is None else unpack_seq(value)

@@ -8,14 +8,17 @@ end in NUL, which neither a jid nor a message id can hold.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from hashlib import blake2b
 from struct import Struct
+from typing import Final, cast
 
-from relay.protocol.slots import slot_of
+from relay.bus.envelopes import Seq
+from relay.protocol.slots import Slot, slot_of
 
 DEFAULT_DEVICE = "0"  # R27: clients that name no device share it
 SEQ_BYTES = 8
-LAST_SEQ = 2**64 - 1
+LAST_SEQ: Final = Seq(2**64 - 1)
 
 # LMDB allows 511 bytes a key. A longer id (128 characters may be 512 bytes) is hashed; the
 # marker cannot begin a real id, since ids hold no control characters (R21).
@@ -23,20 +26,25 @@ _MAX_PLAIN_ID_BYTES = 64
 _HASHED_ID = b"\x01"
 
 _SLOT = Struct(">H")
+_PEER = Struct(">H")
 _SEQ = Struct(">Q")
 
-pack_slot = _SLOT.pack
-pack_seq = _SEQ.pack
+pack_slot: Callable[[Slot], bytes] = _SLOT.pack
+pack_peer: Callable[[int], bytes] = _PEER.pack  # a worker's index
+pack_seq: Callable[[int], bytes] = _SEQ.pack  # the numbers of records too
+# `int.from_bytes` as it is. To call `Seq` on what it returns makes `unpack_seq` half as dear again
+# (timeit: 0.7 us, 1.05 us), for every entry that is scanned.
+_seq_from_bytes = cast("Callable[[bytes, str], Seq]", int.from_bytes)
 
 
-def unpack_seq(key: bytes) -> int:
+def unpack_seq(key: bytes) -> Seq:
     """Return the sequence number that `key` ends in."""
-    return int.from_bytes(key[-SEQ_BYTES:], "big")
+    return _seq_from_bytes(key[-SEQ_BYTES:], "big")
 
 
-def slot_at(key: bytes) -> int:
+def slot_at(key: bytes) -> Slot:
     """Return the slot that a key of a mailbox, its totals, its receipts or an owner begins with."""
-    slot: int
+    slot: Slot
     (slot,) = _SLOT.unpack_from(key)
     return slot
 
@@ -97,7 +105,7 @@ def parse_message_key(key: bytes) -> tuple[str, str, str]:
     return author, recipient, group
 
 
-def slot_of_message(key: bytes) -> int:
+def slot_of_message(key: bytes) -> Slot:
     """Return the slot whose owner keeps a message's record: its recipient's, or its group's."""
     _, recipient, group = parse_message_key(key)
     return slot_of(recipient or group)
@@ -114,9 +122,11 @@ def box_of_receipt(key: bytes) -> bytes:
     return key[: key.index(b"\0", user_end + 1) + 1]
 
 
-def split_outgoing(key: bytes) -> tuple[int, int]:
+def split_outgoing(key: bytes) -> tuple[int, Seq]:
     """Return (peer, seq) of an outbox entry's key."""
-    return slot_at(key), unpack_seq(key)
+    peer: int
+    (peer,) = _PEER.unpack_from(key)
+    return peer, unpack_seq(key)
 
 
 def owned_prefix(owner: str) -> bytes:

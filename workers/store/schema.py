@@ -19,6 +19,7 @@ import msgspec
 
 from relay.errors import SettingsError, StoreDamaged
 from relay.extensions.contract import Extension
+from relay.protocol.slots import Slot
 from workers.store.keys import slot_at, slot_of_message
 
 # The most that LMDB is to open of a store, trees of extensions included. For each that may come it
@@ -65,7 +66,7 @@ class TreeRow(msgspec.Struct, frozen=True, kw_only=True):
     move: Move
     grows: bool = False
 
-    def slot(self, key: bytes) -> int | None:
+    def slot(self, key: bytes) -> Slot | None:
         """Return the slot whose owner keeps `key`; None where that does not follow from it.
 
         Raises:
@@ -80,7 +81,7 @@ class TreeRow(msgspec.Struct, frozen=True, kw_only=True):
         return self.move in (Move.COPIED, Move.QUEUED)
 
 
-_SLOTS: Final[Mapping[KeyKind, Callable[[bytes], int]]] = {
+_SLOTS: Final[Mapping[KeyKind, Callable[[bytes], Slot]]] = {
     KeyKind.SLOT: slot_at,
     KeyKind.MESSAGE: slot_of_message,
     KeyKind.OWNED: slot_at,

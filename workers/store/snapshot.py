@@ -15,6 +15,7 @@ from typing import Any, Final
 import lmdb
 import msgspec
 
+from relay.bus.envelopes import NO_SEQ, Seq
 from relay.errors import StoreDamaged
 from workers.store.journal import FOLDED_NAME, IDENTITY_NAME, open_readers, records_behind, replay
 from workers.store.journalfile import JournalReader, Record
@@ -292,25 +293,25 @@ class Snapshot:
         except msgspec.DecodeError:
             return None
 
-    def last_seq(self) -> int:
+    def last_seq(self) -> Seq:
         """Return the highest sequence number that was given out."""
-        return self._number(SEQ_NAME)
+        return self._seq(SEQ_NAME)
 
-    def forgotten(self) -> int:
+    def forgotten(self) -> Seq:
         """Return up to which seq messages have been forgotten."""
-        return self._number(FORGOTTEN_NAME)
+        return self._seq(FORGOTTEN_NAME)
 
-    def applied(self, peer: int) -> int:
+    def applied(self, peer: int) -> Seq:
         """Return up to which entry of a peer's outbox everything is stored here."""
-        return self._number(APPLIED_NAME % peer)
+        return self._seq(APPLIED_NAME % peer)
 
-    def confirmed(self, peer: int) -> int:
+    def confirmed(self, peer: int) -> Seq:
         """Return up to which entry of the outbox for a peer that peer has confirmed."""
-        return self._number(CONFIRMED_NAME % peer)
+        return self._seq(CONFIRMED_NAME % peer)
 
-    def _number(self, name: bytes) -> int:
+    def _seq(self, name: bytes) -> Seq:
         value = self.get("meta", name)
-        return 0 if value is None else unpack_seq(value)
+        return NO_SEQ if value is None else unpack_seq(value)
 
 
 def _as_ours(error: lmdb.Error) -> Exception:

@@ -19,8 +19,9 @@ import lmdb
 import msgspec
 
 from relay import log
+from relay.bus.envelopes import NO_SEQ, Seq
 from relay.errors import BootError
-from relay.protocol.slots import ShardMap
+from relay.protocol.slots import ShardMap, Slot
 from workers.shard import mailbox
 from workers.store.keys import pack_seq, slot_of_message
 from workers.store.meta import FORGOTTEN_NAME, MARK_NAME, SEQ_NAME, encode_mark
@@ -172,11 +173,11 @@ class _StoreCopy:
         self._slots = slots
         self._stores = stores
         self._progress = progress
-        self._highest_body = 0
+        self._highest_body = NO_SEQ
         # The numbers that bodies got at their new owners: members of a group share them.
-        self._numbers: dict[tuple[int, int], int] = {}
+        self._numbers: dict[tuple[int, Seq], Seq] = {}
 
-    def copy(self) -> int:
+    def copy(self) -> Seq:
         """Copy everything; return the highest number that a body has got."""
         for row in self._snapshot.rows:
             match row.move:
@@ -201,7 +202,7 @@ class _StoreCopy:
             self._stores.breathe()
             yield item
 
-    def _owner(self, slot: int | None) -> int:
+    def _owner(self, slot: Slot | None) -> int:
         if slot not in self._slots or slot is None:
             raise ValueError(f"an item of slot {slot}, which is not the worker's")
         return self._stores.shards.owner(slot)
@@ -213,7 +214,7 @@ class _StoreCopy:
             entry = mailbox.refer_to_body(self._hold_body(worker, body), length)
         self._stores.put(worker, row.name, key, entry)
 
-    def _hold_body(self, worker: int, body: int) -> int:
+    def _hold_body(self, worker: int, body: Seq) -> Seq:
         """Count one holder more of a body at its new owner; return its number there."""
         number = self._numbers.get((worker, body))
         if number is None:
@@ -226,14 +227,14 @@ class _StoreCopy:
         self._stores.put(worker, "holders", key, pack_count(count))
         return number
 
-    def _put_body(self, worker: int, body: int) -> int:
+    def _put_body(self, worker: int, body: Seq) -> Seq:
         frame = self._snapshot.get("bodies", pack_seq(body))
         if frame is None:
             raise ValueError(f"body {body} is missing though a mailbox refers to it")
         # Its own number, or the next that is free; it is found there again by its content.
         number = body
         while (there := self._stores.get(worker, "bodies", pack_seq(number))) not in (None, frame):
-            number += 1
+            number = Seq(number + 1)
         if there is None:
             self._stores.put(worker, "bodies", pack_seq(number), frame)
         self._highest_body = max(self._highest_body, number)

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from relay.bus.envelopes import Content, Durable, GroupCopy, SendToGroup, SendToUser, ToWorker
+from relay.bus.envelopes import Content, Durable, GroupCopy, SendToGroup, SendToUser, Seq, ToWorker
 from relay.process.place import Place
 from relay.process.run import run
 from workers.__main__ import main as serve
@@ -76,7 +76,7 @@ def no_outbox(patch: Patch) -> None:
     def put_and_forget(
         outbox: Outbox,
         batch: Batch,
-        seq: int,
+        seq: Seq,
         content: Content,
         send: Callable[[Durable], None],
     ) -> None:

@@ -38,8 +38,10 @@ from relay.bus.envelopes import (
     Pause,
     Ready,
     Receipt,
+    RequestNumber,
     SendToGroup,
     SendToUser,
+    Seq,
     SessionOpened,
     SessionRefused,
     StrayAck,
@@ -50,6 +52,7 @@ from relay.disk.groupfile import Group
 from relay.extensions.registry import Registry
 from relay.protocol.slots import ShardMap, shard_ranges, slot_of
 from relay.settings.tables import Settings, StoreSettings
+from tests import plain
 from workers.shard.effects import Effects, Identity
 from workers.shard.mailbox import receipt_frame
 from workers.shard.readers import ReaderState
@@ -108,7 +111,7 @@ def to_user(
 ) -> SendToUser:
     """A 1-1 send. Its frame is no JSON: behind the front nobody reads it."""
     return SendToUser(
-        request or next(_requests),
+        RequestNumber(request or next(_requests)),
         author,
         chat,
         message_id,
@@ -122,7 +125,7 @@ def to_group(
     author: str, group: str, message_id: str, text: str = "hi", *, request: int = 0
 ) -> SendToGroup:
     return SendToGroup(
-        request or next(_requests),
+        RequestNumber(request or next(_requests)),
         author,
         group,
         message_id,
@@ -161,7 +164,7 @@ def searches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def watched(batch: Batch, box: bytes, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
         begun.append(after)
-        return scan_mail(batch, box, after=after)
+        return scan_mail(batch, box, after=Seq(after))
 
     monkeypatch.setattr(Batch, "scan_mail", watched)
     return begun
@@ -434,7 +437,7 @@ class ClusterHarness:
 
     def login(self, user: str, session: int, *, front: Identity = FRONT) -> list[Entry]:
         """Log in and read the queue to its end; return its entries."""
-        answer = self.feed(OpenSession(session, user, LOGIN, 0), front=front)
+        answer = self.feed(plain.open_session(session, user, LOGIN, 0), front=front)
         assert SessionOpened(session) in answer, f"no login: {answer}"
         entries: list[Entry] = []
         pages = 0
@@ -447,7 +450,7 @@ class ClusterHarness:
             if not page.more:
                 return entries
             answer = self.feed(
-                Ready(session, self._clients[front, session].cursor, pages), front=front
+                plain.ready(session, self._clients[front, session].cursor, pages), front=front
             )
 
     def sweep(self, *, max_boxes: int = 100) -> None:
@@ -506,10 +509,10 @@ class ClusterHarness:
         if announce:
             for (front, number), client in list(self._clients.items()):
                 if self.owner(client.user) is harness:
-                    opened = OpenSession(number, client.user, client.phase, client.cursor)
+                    opened = plain.open_session(number, client.user, client.phase, client.cursor)
                     items: list[ToWorker] = [opened]
                     if client.is_paused:
-                        items.append(Pause(number, client.cursor))
+                        items.append(plain.pause(number, client.cursor))
                     self._turn(harness, partial(_handle, front=front, items=items))
         else:
             for key, client in list(self._clients.items()):

@@ -8,10 +8,10 @@ import pytest
 from relay.bus.envelopes import (
     Carry,
     Deliver,
-    Durable,
     GroupCopy,
     Tell,
 )
+from tests import plain
 from tests.workers.shard.diary import (
     FIRST,
     REGISTRY,
@@ -75,7 +75,7 @@ def test_what_is_carried_is_done_once_and_in_order_though_both_workers_die(
 
 
 def test_what_was_applied_is_not_applied_again_when_it_comes_again(pair: ClusterHarness) -> None:
-    entry = Durable(5, Carry("diary", SECOND, pack([FIRST, "hi"])))
+    entry = plain.durable(5, Carry("diary", SECOND, pack([FIRST, "hi"])))
 
     for _ in range(2):
         pair.decide(lambda shard: shard.apply(b"worker-0-1", 0, entry), worker=1)
@@ -97,7 +97,7 @@ def test_what_is_carried_for_an_extension_that_is_not_loaded_is_an_error(
     pair: ClusterHarness,
 ) -> None:
     """So that nothing is lost without a word: what fails twice is set aside, and kept in a file."""
-    entry = Durable(5, Carry("unheard_of", SECOND, b""))
+    entry = plain.durable(5, Carry("unheard_of", SECOND, b""))
 
     with pytest.raises(LookupError, match=f"for {SECOND} is of the extension unheard_of"):
         pair.decide(lambda shard: shard.apply(b"worker-0-1", 0, entry), worker=1)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from relay.bus.envelopes import Confirmed, Refused
+from relay.bus.envelopes import Refused
+from tests import plain
 from tests.workers.shard.harness import (
     ALICE,
     BOB,
@@ -79,7 +80,7 @@ def test_entries_of_a_present_user_go_too_and_the_session_lives_on(
     cluster.sweep()
 
     assert cluster.mail(BOB) == []
-    assert cluster.feed(Confirmed(1, receipt_seq)) == []
+    assert cluster.feed(plain.confirmed(1, receipt_seq)) == []
     send = to_user(ALICE, BOB, "M4")
     assert frames_of(cluster.feed(send), 1) == [send.frame]
 

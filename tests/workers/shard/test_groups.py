@@ -4,7 +4,6 @@ import pytest
 
 from relay.bus.envelopes import (
     CloseSession,
-    DeliverToMany,
     Refused,
     SendToGroup,
     SendToUser,
@@ -12,6 +11,7 @@ from relay.bus.envelopes import (
     ToFront,
 )
 from relay.settings.tables import Settings
+from tests import plain
 from tests.workers.shard.harness import (
     ALICE,
     BOB,
@@ -102,7 +102,7 @@ def test_the_members_of_one_front_share_the_frame(clusters: Clusters) -> None:
 
     ((seq, _),) = cluster.mail(members[0])
     assert answer == [
-        DeliverToMany([0, 1, 2, 3, 4], seq, send.frame),
+        plain.deliver_to_many([0, 1, 2, 3, 4], seq, send.frame),
         Stored(send.request, NOW_S),
     ]
 

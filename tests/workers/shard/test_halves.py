@@ -10,7 +10,6 @@ from relay.bus.envelopes import (
     LOGIN,
     Ask,
     CloseSession,
-    OpenSession,
     Page,
     Refused,
     SendToGroup,
@@ -26,6 +25,7 @@ from relay.extensions.contract import (
 )
 from relay.extensions.registry import Registry
 from relay.protocol.slots import ShardMap
+from tests import plain
 from tests.workers.shard.diary import (
     Deaf,
     ask,
@@ -125,7 +125,7 @@ def test_a_request_for_an_earlier_incarnation_is_left_to_its_repeat(
 def test_a_half_hears_of_sessions_that_begin_and_end(diaries: ClusterHarness) -> None:
     diaries.login(BOB, 1)
     assert heard(diaries, BOB) == [("opened", BOB)]
-    diaries.feed(OpenSession(1, BOB, LOGIN, 0))
+    diaries.feed(plain.open_session(1, BOB, LOGIN, 0))
     assert heard(diaries, BOB) == [], "the same session"
     diaries.login(BOB, 2)
     assert heard(diaries, BOB) == [("opened", BOB)], "he has one, though another"
@@ -149,7 +149,7 @@ def test_what_a_half_says_when_a_session_opens_comes_behind_its_queue(
     registry = Registry([Extension(name="greeter", worker=Greeter)])
     diaries = clusters(registry=registry)
 
-    answer: list[ToFront] = diaries.feed(OpenSession(1, BOB, LOGIN, 0))
+    answer: list[ToFront] = diaries.feed(plain.open_session(1, BOB, LOGIN, 0))
 
     assert [type(item) for item in answer] == [SessionOpened, Page, Tell]
 

@@ -7,16 +7,13 @@ from relay.bus.envelopes import (
     LOGIN,
     QUEUE,
     CloseSession,
-    Confirmed,
     EndSession,
-    OpenSession,
     Page,
-    Pause,
-    Ready,
     SessionOpened,
     SessionRefused,
     Stored,
 )
+from tests import plain
 from tests.workers.shard.harness import (
     ALICE,
     BOB,
@@ -42,7 +39,7 @@ from workers.shard.mailbox import Mailbox
 from workers.shard.shard import Shard
 
 EMPTY_QUEUE = Page(1, [], queue=True, last=True, more=False)
-LOG_IN = OpenSession(1, BOB, LOGIN, 0)
+LOG_IN = plain.open_session(1, BOB, LOGIN, 0)
 
 
 def seqs(cluster: ClusterHarness, user: str = BOB) -> list[int]:
@@ -75,7 +72,7 @@ def test_a_login_to_a_worker_that_does_not_own_the_user_is_refused(clusters: Clu
     user = local_of(1, workers=2)
 
     def decide(shard: Shard) -> None:
-        shard.handle(FRONT, OpenSession(1, user, LOGIN, 0))
+        shard.handle(FRONT, plain.open_session(1, user, LOGIN, 0))
 
     (refused,) = cluster.decide(decide, worker=0)
 
@@ -106,7 +103,12 @@ def test_a_closed_session_gets_nothing_and_its_late_words_mean_nothing(
     (send,) = sends_to_bob("M1")
 
     def late(shard: Shard) -> None:
-        for envelope in (Ready(1, 0, 1), Pause(1, 0), Confirmed(1, 1 << 60), CloseSession(1)):
+        for envelope in (
+            plain.ready(1, 0, 1),
+            plain.pause(1, 0),
+            plain.confirmed(1, 1 << 60),
+            CloseSession(1),
+        ):
             shard.handle(FRONT, envelope)
 
     assert cluster.feed(send) == [Stored(send.request, NOW_S)]
@@ -123,7 +125,7 @@ def test_the_newest_login_wins_and_gets_what_was_not_acked(cluster: ClusterHarne
     first, second = sends_to_bob("M1", "M2")
     cluster.feed(first)
 
-    cluster.feed(OpenSession(7, BOB, LOGIN, 0), front=OTHER_FRONT)
+    cluster.feed(plain.open_session(7, BOB, LOGIN, 0), front=OTHER_FRONT)
 
     assert cluster.sent[FRONT] == [EndSession(1)]
     assert cluster.sent[OTHER_FRONT][0] == SessionOpened(7)
@@ -139,7 +141,7 @@ def test_a_session_that_was_taken_over_ends_nothing_any_more(cluster: ClusterHar
     (send,) = sends_to_bob("M1")
 
     def late(shard: Shard) -> None:
-        for envelope in (Pause(1, 0), CloseSession(1)):
+        for envelope in (plain.pause(1, 0), CloseSession(1)):
             shard.handle(FRONT, envelope)
 
     cluster.decide(late)
@@ -155,7 +157,7 @@ def test_too_many_takeovers_are_refused_and_the_session_stays(cluster: ClusterHa
         cluster.login(BOB, number)
 
     cluster.now_ms += 500
-    (refused,) = cluster.feed(OpenSession(6, BOB, LOGIN, 0))
+    (refused,) = cluster.feed(plain.open_session(6, BOB, LOGIN, 0))
     assert isinstance(refused, SessionRefused)
     assert (refused.session, refused.code, refused.retry_after_s) == (6, 429, 6)
     assert cluster.counters()["takeovers_refused"] == 1
@@ -163,7 +165,10 @@ def test_too_many_takeovers_are_refused_and_the_session_stays(cluster: ClusterHa
     assert frames_of(cluster.feed(send), 5) == [send.frame]
 
     cluster.now_ms += refused.retry_after_s * 1000
-    assert cluster.feed(OpenSession(7, BOB, LOGIN, 0))[:2] == [EndSession(5), SessionOpened(7)]
+    assert cluster.feed(plain.open_session(7, BOB, LOGIN, 0))[:2] == [
+        EndSession(5),
+        SessionOpened(7),
+    ]
 
 
 def test_a_login_without_a_live_session_is_no_takeover(cluster: ClusterHarness) -> None:
@@ -214,7 +219,7 @@ def test_the_sessions_of_a_lost_front_end_a_few_a_batch(
     assert [session.user for session in sessions] == [DAVE]
     assert were_last == [False, True]
     cluster.login(BOB, 9)
-    answer = cluster.feed(OpenSession(2, BOB, LOGIN, 0), front=OTHER_FRONT)
+    answer = cluster.feed(plain.open_session(2, BOB, LOGIN, 0), front=OTHER_FRONT)
     assert EndSession(9) in answer, "a front that is lost for ever"
 
 
@@ -296,7 +301,7 @@ def test_a_live_session_gets_what_came_before_it_was_announced(cluster: ClusterH
     (send,) = sends_to_bob("M1")
     cluster.restart(0, send, committed=True, announce=False)
 
-    (page,) = cluster.feed(OpenSession(1, BOB, LIVE, 0))
+    (page,) = cluster.feed(plain.open_session(1, BOB, LIVE, 0))
 
     assert isinstance(page, Page)
     # Nobody asked for it, so it has the front ask: then no gap can hide behind it.
@@ -311,7 +316,7 @@ def test_a_queue_that_was_being_read_goes_on_where_it_was(paged: ClusterHarness)
     pages = pages_of(paged.feed(LOG_IN))
 
     pages += pages_of(paged.restart())
-    pages += pages_of(paged.feed(Ready(1, second, 1)))
+    pages += pages_of(paged.feed(plain.ready(1, second, 1)))
 
     assert frames_of(list(pages), 1) == [send.frame for send in sends]
     assert [page.last for page in pages] == [False, False, True]
@@ -326,12 +331,12 @@ def test_a_login_that_was_not_answered_is_answered_by_the_next_incarnation(
 
 def test_an_announced_session_keeps_its_pause(cluster: ClusterHarness) -> None:
     cluster.login(BOB, 1)
-    cluster.feed(Pause(1, 0))
+    cluster.feed(plain.pause(1, 0))
     cluster.restart()
     (send,) = sends_to_bob("M1")
 
     assert frames_of(cluster.feed(send), 1) == []
-    assert frames_of(cluster.feed(Ready(1, 0, 0)), 1) == [send.frame]
+    assert frames_of(cluster.feed(plain.ready(1, 0, 0)), 1) == [send.frame]
 
 
 @pytest.mark.parametrize("phase", [QUEUE, LIVE])
@@ -341,15 +346,15 @@ def test_an_announced_session_does_not_take_over_a_newer_login(
     """R27: its front does not know yet of the login, which the restart made come first."""
     cluster.login(BOB, 7, front=OTHER_FRONT)
 
-    assert cluster.feed(OpenSession(1, BOB, phase, 0)) == [EndSession(1)]
+    assert cluster.feed(plain.open_session(1, BOB, phase, 0)) == [EndSession(1)]
     (send,) = sends_to_bob("M1")
     assert frames_of(cluster.feed(send), 7) == [send.frame]
 
 
 def test_a_login_takes_over_an_announced_session(cluster: ClusterHarness) -> None:
-    cluster.feed(OpenSession(1, BOB, LIVE, 0))
+    cluster.feed(plain.open_session(1, BOB, LIVE, 0))
 
-    answer = cluster.feed(OpenSession(7, BOB, LOGIN, 0), front=OTHER_FRONT)
+    answer = cluster.feed(plain.open_session(7, BOB, LOGIN, 0), front=OTHER_FRONT)
 
     assert answer[:2] == [EndSession(1), SessionOpened(7)]
 
@@ -359,7 +364,10 @@ def test_of_two_announced_sessions_the_newer_login_stays(
     cluster: ClusterHarness, newer_first: bool
 ) -> None:
     """R27: the worker died before the older one's front heard of the takeover."""
-    older, newer = OpenSession(1, BOB, LIVE, 0, 1000), OpenSession(2, BOB, LIVE, 0, 2000)
+    older, newer = (
+        plain.open_session(1, BOB, LIVE, 0, 1000),
+        plain.open_session(2, BOB, LIVE, 0, 2000),
+    )
 
     answer = cluster.feed(newer, older) if newer_first else cluster.feed(older, newer)
 
@@ -369,9 +377,9 @@ def test_of_two_announced_sessions_the_newer_login_stays(
 
 
 def test_of_two_announced_sessions_one_is_ended(cluster: ClusterHarness) -> None:
-    cluster.feed(OpenSession(1, BOB, LIVE, 0))
+    cluster.feed(plain.open_session(1, BOB, LIVE, 0))
 
-    assert cluster.feed(OpenSession(2, BOB, LIVE, 0)) == [EndSession(1)]
+    assert cluster.feed(plain.open_session(2, BOB, LIVE, 0)) == [EndSession(1)]
     (send,) = sends_to_bob("M1")
     assert frames_of(cluster.feed(send), 2) == [send.frame]
 

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import pytest
 
-from relay.bus.envelopes import Receipt
+from relay.bus.envelopes import Receipt, Seq
 from relay.errors import MailboxFull
 from relay.settings.tables import MailboxSettings
 from tests.workers.shard.harness import searches
@@ -17,20 +17,62 @@ LIMITS = MailboxSettings()
 FEW = MailboxSettings(max_entries=3, max_bytes=1024, max_receipts=2)
 
 
+class PlainMailbox(Mailbox):
+    """A mailbox whose entries have plain numbers."""
+
+    def add_message(self, batch: Batch, seq: int, frame: bytes, limits: MailboxSettings) -> None:
+        super().add_message(batch, Seq(seq), frame, limits)
+
+    def add_group_message(
+        self, batch: Batch, seq: int, length: int, limits: MailboxSettings
+    ) -> None:
+        super().add_group_message(batch, Seq(seq), length, limits)
+
+    def add_receipt(
+        self,
+        batch: Batch,
+        seq: int,
+        receipt: Receipt,
+        limits: MailboxSettings,
+        *,
+        author_is_absent: bool,
+    ) -> bool:
+        return super().add_receipt(
+            batch, Seq(seq), receipt, limits, author_is_absent=author_is_absent
+        )
+
+    def stretch(
+        self, batch: Batch, *, after: int, up_to: int, max_bytes: int, max_entries: int
+    ) -> Stretch:
+        return super().stretch(
+            batch,
+            after=Seq(after),
+            up_to=Seq(up_to),
+            max_bytes=max_bytes,
+            max_entries=max_entries,
+        )
+
+    def expire(self, batch: Batch, before: int, max_entries: int) -> int:
+        return super().expire(batch, Seq(before), max_entries)
+
+    def remove(self, batch: Batch, seq: int) -> bool:
+        return super().remove(batch, Seq(seq))
+
+
 @pytest.fixture
-def mailbox(batch: Batch) -> Mailbox:
-    return Mailbox.load(batch, "bob")
+def mailbox(batch: Batch) -> PlainMailbox:
+    return PlainMailbox.load(batch, "bob")
 
 
-def seqs(mailbox: Mailbox, batch: Batch) -> list[int]:
+def seqs(mailbox: PlainMailbox, batch: Batch) -> list[int]:
     return [entry.seq for entry in everything(mailbox, batch).entries]
 
 
-def everything(mailbox: Mailbox, batch: Batch) -> Stretch:
+def everything(mailbox: PlainMailbox, batch: Batch) -> Stretch:
     return mailbox.stretch(batch, after=0, up_to=LAST_SEQ, max_bytes=1 << 30, max_entries=1 << 30)
 
 
-def counts(mailbox: Mailbox) -> tuple[int, int, int]:
+def counts(mailbox: PlainMailbox) -> tuple[int, int, int]:
     return mailbox.messages, mailbox.size, mailbox.receipts
 
 
@@ -42,10 +84,10 @@ def delivered(message_id: str = "M1", level: int = 2, *, acker: str = "carol") -
 
 
 def test_entries_are_read_in_order_as_the_frames_they_stand_for(
-    mailbox: Mailbox, batch: Batch
+    mailbox: PlainMailbox, batch: Batch
 ) -> None:
     receipt = delivered()
-    batch.put_body(2, b"to all", 1)
+    batch.put_body(Seq(2), b"to all", 1)
     mailbox.add_message(batch, 1, b"to bob", LIMITS)
     mailbox.add_group_message(batch, 2, len(b"to all"), LIMITS)
     mailbox.add_receipt(batch, 3, receipt, LIMITS, author_is_absent=False)
@@ -62,7 +104,7 @@ def test_entries_are_read_in_order_as_the_frames_they_stand_for(
 
 
 def test_a_removed_entry_is_gone_and_removing_it_again_changes_nothing(
-    mailbox: Mailbox, batch: Batch
+    mailbox: PlainMailbox, batch: Batch
 ) -> None:
     mailbox.add_message(batch, 1, b"first", LIMITS)
     mailbox.add_message(batch, 2, b"second", LIMITS)
@@ -74,23 +116,23 @@ def test_a_removed_entry_is_gone_and_removing_it_again_changes_nothing(
     assert counts(mailbox) == (1, 6, 0)
 
 
-def test_removing_a_group_message_lets_go_of_its_body(mailbox: Mailbox, batch: Batch) -> None:
-    batch.put_body(5, b"to all", 2)
+def test_removing_a_group_message_lets_go_of_its_body(mailbox: PlainMailbox, batch: Batch) -> None:
+    batch.put_body(Seq(5), b"to all", 2)
     mailbox.add_group_message(batch, 5, 6, LIMITS)
 
     mailbox.remove(batch, 5)
 
-    assert batch.get_body(5) == b"to all"
-    batch.release_body(5)
+    assert batch.get_body(Seq(5)) == b"to all"
+    batch.release_body(Seq(5))
     with pytest.raises(AssertionError):
-        batch.get_body(5)
+        batch.get_body(Seq(5))
 
 
 # ------------------------------------------------------------------------------------ reading
 
 
 def test_a_stretch_begins_behind_the_cursor_and_ends_at_the_barrier(
-    mailbox: Mailbox, batch: Batch
+    mailbox: PlainMailbox, batch: Batch
 ) -> None:
     for seq in (10, 20, 30, 40):
         mailbox.add_message(batch, seq, b"frame", LIMITS)
@@ -112,7 +154,7 @@ def test_a_stretch_begins_behind_the_cursor_and_ends_at_the_barrier(
     ],
 )
 def test_a_stretch_is_as_long_as_fits_and_says_whether_more_follows(
-    mailbox: Mailbox, batch: Batch, max_bytes: int, max_entries: int, expected: list[int]
+    mailbox: PlainMailbox, batch: Batch, max_bytes: int, max_entries: int, expected: list[int]
 ) -> None:
     for seq in (1, 2, 3, 4):
         mailbox.add_message(batch, seq, bytes(100), LIMITS)
@@ -125,14 +167,16 @@ def test_a_stretch_is_as_long_as_fits_and_says_whether_more_follows(
     assert read.ends == (expected == [1, 2, 3, 4])
 
 
-def test_a_stretch_without_entries_ends(mailbox: Mailbox, batch: Batch) -> None:
+def test_a_stretch_without_entries_ends(mailbox: PlainMailbox, batch: Batch) -> None:
     assert everything(mailbox, batch) == Stretch([], ends=True)
 
 
 # ------------------------------------------------------------------------------------- limits
 
 
-def test_a_full_mailbox_refuses_when_nothing_in_it_was_sent(mailbox: Mailbox, batch: Batch) -> None:
+def test_a_full_mailbox_refuses_when_nothing_in_it_was_sent(
+    mailbox: PlainMailbox, batch: Batch
+) -> None:
     for seq in (1, 2, 3):
         mailbox.add_message(batch, seq, b"frame", FEW)
 
@@ -145,10 +189,12 @@ def test_a_full_mailbox_refuses_when_nothing_in_it_was_sent(mailbox: Mailbox, ba
     assert counts(mailbox) == (3, 15, 0)
 
 
-def test_a_full_mailbox_lets_go_of_the_oldest_that_was_sent(mailbox: Mailbox, batch: Batch) -> None:
+def test_a_full_mailbox_lets_go_of_the_oldest_that_was_sent(
+    mailbox: PlainMailbox, batch: Batch
+) -> None:
     for seq in (1, 2, 3):
         mailbox.add_message(batch, seq, b"frame", FEW)
-    mailbox.transmitted = 2
+    mailbox.transmitted = Seq(2)
 
     mailbox.add_message(batch, 4, b"frame", FEW)
     mailbox.add_message(batch, 5, b"frame", FEW)
@@ -160,7 +206,7 @@ def test_a_full_mailbox_lets_go_of_the_oldest_that_was_sent(mailbox: Mailbox, ba
 
 
 def test_a_search_for_what_to_let_go_does_not_pass_what_was_let_go_before(
-    mailbox: Mailbox, batch: Batch, monkeypatch: pytest.MonkeyPatch
+    mailbox: PlainMailbox, batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It lies in the store until the journal is folded: thousands of entries, each time."""
     for seq in range(1, 4):
@@ -168,7 +214,7 @@ def test_a_search_for_what_to_let_go_does_not_pass_what_was_let_go_before(
     begun = searches(monkeypatch)
 
     for seq in range(4, 8):
-        mailbox.transmitted = seq - 1
+        mailbox.transmitted = Seq(seq - 1)
         mailbox.add_message(batch, seq, b"frame", FEW)
 
     assert begun == [0, 1, 2, 3]
@@ -176,15 +222,15 @@ def test_a_search_for_what_to_let_go_does_not_pass_what_was_let_go_before(
 
 
 def test_a_vain_search_does_not_lead_the_next_back_to_what_was_let_go(
-    mailbox: Mailbox, batch: Batch, monkeypatch: pytest.MonkeyPatch
+    mailbox: PlainMailbox, batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was sent may sink below what was let go: its connection went before it was written."""
     for seq in range(1, 4):
         mailbox.add_message(batch, seq, b"frame", FEW)
-    mailbox.transmitted = 2
+    mailbox.transmitted = Seq(2)
     mailbox.add_message(batch, 4, b"frame", FEW)
     mailbox.add_message(batch, 5, b"frame", FEW)
-    mailbox.transmitted = 1
+    mailbox.transmitted = Seq(1)
     begun = searches(monkeypatch)
 
     for _ in range(3):
@@ -194,10 +240,10 @@ def test_a_vain_search_does_not_lead_the_next_back_to_what_was_let_go(
     assert begun == [2, 2, 2]
 
 
-def test_as_many_are_let_go_as_the_new_one_needs_bytes(mailbox: Mailbox, batch: Batch) -> None:
+def test_as_many_are_let_go_as_the_new_one_needs_bytes(mailbox: PlainMailbox, batch: Batch) -> None:
     for seq in (1, 2, 3):
         mailbox.add_message(batch, seq, bytes(300), FEW)
-    mailbox.transmitted = 3
+    mailbox.transmitted = Seq(3)
 
     mailbox.add_message(batch, 4, bytes(700), FEW)
 
@@ -205,10 +251,12 @@ def test_as_many_are_let_go_as_the_new_one_needs_bytes(mailbox: Mailbox, batch: 
     assert counts(mailbox) == (2, 1000, 0)
 
 
-def test_nothing_is_let_go_where_that_would_not_be_enough(mailbox: Mailbox, batch: Batch) -> None:
+def test_nothing_is_let_go_where_that_would_not_be_enough(
+    mailbox: PlainMailbox, batch: Batch
+) -> None:
     for seq in (1, 2, 3):
         mailbox.add_message(batch, seq, bytes(300), FEW)
-    mailbox.transmitted = 1
+    mailbox.transmitted = Seq(1)
 
     with pytest.raises(MailboxFull):
         mailbox.add_message(batch, 4, bytes(700), FEW)
@@ -218,12 +266,12 @@ def test_nothing_is_let_go_where_that_would_not_be_enough(mailbox: Mailbox, batc
 
 
 def test_receipts_take_no_room_of_messages_and_are_not_let_go_for_them(
-    mailbox: Mailbox, batch: Batch
+    mailbox: PlainMailbox, batch: Batch
 ) -> None:
     mailbox.add_receipt(batch, 1, delivered(), FEW, author_is_absent=True)
     for seq in (2, 3, 4):
         mailbox.add_message(batch, seq, b"frame", FEW)
-    mailbox.transmitted = 2
+    mailbox.transmitted = Seq(2)
 
     mailbox.add_message(batch, 5, b"frame", FEW)
 
@@ -231,20 +279,22 @@ def test_receipts_take_no_room_of_messages_and_are_not_let_go_for_them(
     assert counts(mailbox) == (3, 15, 1)
 
 
-def test_letting_go_of_a_group_message_lets_go_of_its_body(mailbox: Mailbox, batch: Batch) -> None:
-    batch.put_body(1, b"to all", 1)
+def test_letting_go_of_a_group_message_lets_go_of_its_body(
+    mailbox: PlainMailbox, batch: Batch
+) -> None:
+    batch.put_body(Seq(1), b"to all", 1)
     mailbox.add_group_message(batch, 1, 6, FEW)
     for seq in (2, 3):
         mailbox.add_message(batch, seq, b"frame", FEW)
-    mailbox.transmitted = 3
+    mailbox.transmitted = Seq(3)
 
     mailbox.add_message(batch, 4, b"frame", FEW)
 
     with pytest.raises(AssertionError, match="missing"):
-        batch.get_body(1)
+        batch.get_body(Seq(1))
 
 
-def test_an_empty_mailbox_takes_a_message_of_any_size(mailbox: Mailbox, batch: Batch) -> None:
+def test_an_empty_mailbox_takes_a_message_of_any_size(mailbox: PlainMailbox, batch: Batch) -> None:
     """A frame is somewhat longer than the message element that the settings bound."""
     mailbox.add_message(batch, 1, bytes(1500), FEW)
 
@@ -254,44 +304,44 @@ def test_an_empty_mailbox_takes_a_message_of_any_size(mailbox: Mailbox, batch: B
 # ------------------------------------------------------------------------------------- totals
 
 
-def test_saved_totals_are_loaded_without_counting(mailbox: Mailbox, batch: Batch) -> None:
+def test_saved_totals_are_loaded_without_counting(mailbox: PlainMailbox, batch: Batch) -> None:
     mailbox.add_message(batch, 1, b"frame", LIMITS)
     mailbox.add_receipt(batch, 2, delivered(), LIMITS, author_is_absent=True)
-    mailbox.transmitted = 1
+    mailbox.transmitted = Seq(1)
     mailbox.save(batch)
 
-    loaded = Mailbox.load(batch, "bob")
+    loaded = PlainMailbox.load(batch, "bob")
 
     assert counts(loaded) == (1, 5, 1)
     assert loaded.transmitted == 1
 
 
-def test_without_totals_they_are_counted(mailbox: Mailbox, batch: Batch) -> None:
-    batch.put_body(2, bytes(70), 1)
+def test_without_totals_they_are_counted(mailbox: PlainMailbox, batch: Batch) -> None:
+    batch.put_body(Seq(2), bytes(70), 1)
     mailbox.add_message(batch, 1, bytes(30), LIMITS)
     mailbox.add_group_message(batch, 2, 70, LIMITS)
     mailbox.add_receipt(batch, 3, delivered("M1"), LIMITS, author_is_absent=True)
     mailbox.add_receipt(batch, 4, delivered("M2"), LIMITS, author_is_absent=False)
 
-    counted = Mailbox.load(batch, "bob")
+    counted = PlainMailbox.load(batch, "bob")
     counted.count(batch)
 
     assert counts(counted) == (2, 100, 2)
 
 
-def waiting(batch: Batch) -> Mailbox:
+def waiting(batch: Batch) -> PlainMailbox:
     """Return a mailbox that nobody has counted: a message, a group's and a receipt wait in it."""
-    mailbox = Mailbox.load(batch, "bob")
-    batch.put_body(2, bytes(70), 1)
+    mailbox = PlainMailbox.load(batch, "bob")
+    batch.put_body(Seq(2), bytes(70), 1)
     mailbox.add_message(batch, 1, bytes(30), LIMITS)
     mailbox.add_group_message(batch, 2, 70, LIMITS)
     mailbox.add_receipt(batch, 3, delivered("M1"), LIMITS, author_is_absent=False)
-    uncounted = Mailbox.load(batch, "bob")
+    uncounted = PlainMailbox.load(batch, "bob")
     assert not uncounted.is_counted
     return uncounted
 
 
-CHANGES: dict[str, tuple[Callable[[Mailbox, Batch], object], tuple[int, int, int]]] = {
+CHANGES: dict[str, tuple[Callable[[PlainMailbox, Batch], object], tuple[int, int, int]]] = {
     "a message": (lambda m, b: m.add_message(b, 9, bytes(5), LIMITS), (3, 105, 1)),
     "a group message": (lambda m, b: m.add_group_message(b, 9, 70, LIMITS), (3, 170, 1)),
     "a receipt": (
@@ -306,7 +356,7 @@ CHANGES: dict[str, tuple[Callable[[Mailbox, Batch], object], tuple[int, int, int
 
 @pytest.mark.parametrize(("change", "expected"), CHANGES.values(), ids=CHANGES)
 def test_the_first_change_counts_what_was_there(
-    batch: Batch, change: Callable[[Mailbox, Batch], object], expected: tuple[int, int, int]
+    batch: Batch, change: Callable[[PlainMailbox, Batch], object], expected: tuple[int, int, int]
 ) -> None:
     mailbox = waiting(batch)
 
@@ -334,11 +384,13 @@ def test_a_mailbox_that_is_full_is_so_before_it_is_counted(batch: Batch) -> None
         waiting(batch).add_message(batch, 9, b"x", MailboxSettings(max_entries=2))
 
 
-def test_receipts_that_a_lost_session_left_become_findable(mailbox: Mailbox, batch: Batch) -> None:
+def test_receipts_that_a_lost_session_left_become_findable(
+    mailbox: PlainMailbox, batch: Batch
+) -> None:
     for seq, level in ((1, 2), (2, 3)):
         mailbox.add_receipt(batch, seq, delivered(level=level), LIMITS, author_is_absent=False)
 
-    counted = Mailbox.load(batch, "bob")
+    counted = PlainMailbox.load(batch, "bob")
     counted.make_receipts_findable(batch)
     counted.add_receipt(batch, 3, delivered(level=4), LIMITS, author_is_absent=True)
 
@@ -346,7 +398,7 @@ def test_receipts_that_a_lost_session_left_become_findable(mailbox: Mailbox, bat
     assert counts(counted) == (0, 0, 1)
 
 
-def test_an_empty_mailbox_leaves_no_totals(mailbox: Mailbox, batch: Batch) -> None:
+def test_an_empty_mailbox_leaves_no_totals(mailbox: PlainMailbox, batch: Batch) -> None:
     mailbox.add_message(batch, 1, b"frame", LIMITS)
     mailbox.save(batch)
     mailbox.remove(batch, 1)
@@ -359,7 +411,7 @@ def test_an_empty_mailbox_leaves_no_totals(mailbox: Mailbox, batch: Batch) -> No
 
 
 def test_an_absent_author_keeps_one_receipt_a_message_and_acker(
-    mailbox: Mailbox, batch: Batch
+    mailbox: PlainMailbox, batch: Batch
 ) -> None:
     """The highest level, in the place of the latest (2.4.5)."""
     for seq, level in ((1, 2), (2, 3)):
@@ -378,7 +430,7 @@ def test_an_absent_author_keeps_one_receipt_a_message_and_acker(
 
 
 def test_a_higher_level_that_waits_is_not_replaced_by_a_lower_one(
-    mailbox: Mailbox, batch: Batch
+    mailbox: PlainMailbox, batch: Batch
 ) -> None:
     for seq, level in ((1, 4), (2, 2)):
         mailbox.add_receipt(batch, seq, delivered(level=level), LIMITS, author_is_absent=True)
@@ -389,7 +441,7 @@ def test_a_higher_level_that_waits_is_not_replaced_by_a_lower_one(
 
 
 def test_receipts_of_a_group_message_and_a_1_1_message_do_not_replace_each_other(
-    mailbox: Mailbox, batch: Batch
+    mailbox: PlainMailbox, batch: Batch
 ) -> None:
     in_group = Receipt("bob", "hike-1", "M1", "carol", 3, 1000)
     mailbox.add_receipt(batch, 1, delivered(), LIMITS, author_is_absent=True)
@@ -398,14 +450,16 @@ def test_receipts_of_a_group_message_and_a_1_1_message_do_not_replace_each_other
     assert seqs(mailbox, batch) == [1, 2]
 
 
-def test_a_present_author_gets_each_level(mailbox: Mailbox, batch: Batch) -> None:
+def test_a_present_author_gets_each_level(mailbox: PlainMailbox, batch: Batch) -> None:
     for seq, level in ((1, 2), (2, 3)):
         mailbox.add_receipt(batch, seq, delivered(level=level), LIMITS, author_is_absent=False)
 
     assert seqs(mailbox, batch) == [1, 2]
 
 
-def test_when_the_session_ends_only_the_highest_level_stays(mailbox: Mailbox, batch: Batch) -> None:
+def test_when_the_session_ends_only_the_highest_level_stays(
+    mailbox: PlainMailbox, batch: Batch
+) -> None:
     mailbox.add_receipt(batch, 1, delivered("M0"), LIMITS, author_is_absent=True)
     mailbox.add_receipt(batch, 2, delivered("M1"), LIMITS, author_is_absent=True)
     for seq, level in ((3, 3), (4, 4)):
@@ -422,7 +476,7 @@ def test_when_the_session_ends_only_the_highest_level_stays(mailbox: Mailbox, ba
     assert batch.get_receipt(receipt_key(mailbox.box, "M1", "carol", "")) == 4
 
 
-def test_a_removed_receipt_is_not_found_any_more(mailbox: Mailbox, batch: Batch) -> None:
+def test_a_removed_receipt_is_not_found_any_more(mailbox: PlainMailbox, batch: Batch) -> None:
     mailbox.add_receipt(batch, 1, delivered(), LIMITS, author_is_absent=True)
     mailbox.remove(batch, 1)
     mailbox.add_receipt(batch, 2, delivered(level=2), LIMITS, author_is_absent=True)
@@ -431,7 +485,7 @@ def test_a_removed_receipt_is_not_found_any_more(mailbox: Mailbox, batch: Batch)
 
 
 def test_receipts_beyond_the_limit_are_dropped_but_a_level_still_rises(
-    mailbox: Mailbox, batch: Batch
+    mailbox: PlainMailbox, batch: Batch
 ) -> None:
     def add(seq: int, receipt: Receipt, *, absent: bool) -> bool:
         return mailbox.add_receipt(batch, seq, receipt, FEW, author_is_absent=absent)
@@ -450,9 +504,9 @@ def test_receipts_beyond_the_limit_are_dropped_but_a_level_still_rises(
 
 
 def test_only_entries_older_than_the_limit_expire_and_only_so_many_at_once(
-    mailbox: Mailbox, batch: Batch
+    mailbox: PlainMailbox, batch: Batch
 ) -> None:
-    batch.put_body(2, b"to all", 1)
+    batch.put_body(Seq(2), b"to all", 1)
     mailbox.add_message(batch, 1, b"frame", LIMITS)
     mailbox.add_group_message(batch, 2, 6, LIMITS)
     mailbox.add_receipt(batch, 3, delivered(), LIMITS, author_is_absent=True)
@@ -469,12 +523,12 @@ def test_only_entries_older_than_the_limit_expire_and_only_so_many_at_once(
 
 
 def test_at_the_limit_the_oldest_receipts_that_were_sent_go_first(
-    mailbox: Mailbox, batch: Batch
+    mailbox: PlainMailbox, batch: Batch
 ) -> None:
     for seq in (1, 2):
         assert mailbox.add_receipt(batch, seq, delivered(f"M{seq}"), FEW, author_is_absent=False)
     assert not mailbox.add_receipt(batch, 3, delivered("M3"), FEW, author_is_absent=False)
-    mailbox.transmitted = 1
+    mailbox.transmitted = Seq(1)
 
     assert mailbox.add_receipt(batch, 4, delivered("M4"), FEW, author_is_absent=False)
 
@@ -483,11 +537,11 @@ def test_at_the_limit_the_oldest_receipts_that_were_sent_go_first(
 
 
 def test_a_receipt_that_takes_the_place_of_a_lower_one_needs_no_room(
-    mailbox: Mailbox, batch: Batch
+    mailbox: PlainMailbox, batch: Batch
 ) -> None:
     for seq in (1, 2):
         mailbox.add_receipt(batch, seq, delivered(f"M{seq}"), FEW, author_is_absent=True)
-    mailbox.transmitted = 2
+    mailbox.transmitted = Seq(2)
 
     assert mailbox.add_receipt(batch, 3, delivered("M2", 3), FEW, author_is_absent=True)
 
@@ -506,17 +560,19 @@ class CountingBatch:
         return getattr(self._batch, name)
 
     def scan_mail(self, box: bytes, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
-        for item in self._batch.scan_mail(box, after=after):
+        for item in self._batch.scan_mail(box, after=Seq(after)):
             self.read += 1
             yield item
 
 
-def test_a_full_mailbox_is_not_searched_again_and_again(mailbox: Mailbox, batch: Batch) -> None:
+def test_a_full_mailbox_is_not_searched_again_and_again(
+    mailbox: PlainMailbox, batch: Batch
+) -> None:
     """I7: each refusal would cost as much as there are receipts in front, and the reverse."""
     limits = MailboxSettings(max_entries=50, max_bytes=1 << 20, max_receipts=50)
     for seq in range(1, 51):
         mailbox.add_receipt(batch, seq, delivered(f"M{seq}"), limits, author_is_absent=True)
-    mailbox.transmitted = 50
+    mailbox.transmitted = Seq(50)
     for seq in range(51, 101):
         mailbox.add_message(batch, seq, b"frame", limits)
     counting = cast(Batch, counter := CountingBatch(batch))
@@ -529,7 +585,7 @@ def test_a_full_mailbox_is_not_searched_again_and_again(mailbox: Mailbox, batch:
     counter.read = 0
     for seq in range(1, 51):
         mailbox.remove(batch, seq)
-    mailbox.transmitted = 100
+    mailbox.transmitted = Seq(100)
     for seq in range(201, 251):
         mailbox.add_receipt(batch, seq, delivered(f"M{seq}"), limits, author_is_absent=True)
     for _ in range(20):
@@ -539,7 +595,7 @@ def test_a_full_mailbox_is_not_searched_again_and_again(mailbox: Mailbox, batch:
     assert counter.read < 51 + 20 * 2
 
 
-def test_what_was_sent_since_a_vain_search_is_found(mailbox: Mailbox, batch: Batch) -> None:
+def test_what_was_sent_since_a_vain_search_is_found(mailbox: PlainMailbox, batch: Batch) -> None:
     for seq in (1, 2, 3):
         mailbox.add_message(batch, seq, b"frame", FEW)
     for seq in (4, 5):
@@ -547,7 +603,7 @@ def test_what_was_sent_since_a_vain_search_is_found(mailbox: Mailbox, batch: Bat
     with pytest.raises(MailboxFull):
         mailbox.add_message(batch, 6, b"frame", FEW)
     assert not mailbox.add_receipt(batch, 6, delivered("M6"), FEW, author_is_absent=True)
-    mailbox.transmitted = 4
+    mailbox.transmitted = Seq(4)
 
     mailbox.add_message(batch, 6, b"frame", FEW)
     assert mailbox.add_receipt(batch, 7, delivered("M7"), FEW, author_is_absent=True)

@@ -3,6 +3,7 @@
 import pytest
 from msgspec.structs import replace
 
+from relay.bus.envelopes import Seq
 from workers.shard import messages
 from workers.shard.messages import NO_DIGEST, Known
 from workers.store.batch import Batch
@@ -20,14 +21,14 @@ def add(
     digest: bytes = NO_DIGEST,
 ) -> None:
     key = message_key(message_id, author, recipient, group)
-    messages.add(batch, key, seq=seq, time_s=1000, digest=digest)
+    messages.add(batch, key, seq=Seq(seq), time_s=1000, digest=digest)
 
 
 def test_a_message_is_found_by_all_of_its_key(batch: Batch) -> None:
     add(batch, "M1", author="alice", recipient="bob", seq=7, digest=b"12345678")
 
     assert messages.find(batch, "M1", "alice", "bob") == Known(
-        message_key("M1", "alice", "bob", ""), "alice", "", 7, 1000, 1, b"12345678"
+        message_key("M1", "alice", "bob", ""), "alice", "", Seq(7), 1000, 1, b"12345678"
     )
     assert messages.find(batch, "M1", "alice", "carol") is None
     assert messages.find(batch, "M1", "bob", "alice") is None
@@ -47,7 +48,7 @@ def test_the_records_of_a_group_message_and_of_its_copies_are_apart(batch: Batch
 
     assert [message and message.seq for message in found] == [1, 2, 3]
     assert found[1] == Known(
-        message_key("M1", "alice", "bob", "hike-1"), "alice", "hike-1", 2, 1000, 1, NO_DIGEST
+        message_key("M1", "alice", "bob", "hike-1"), "alice", "hike-1", Seq(2), 1000, 1, NO_DIGEST
     )
 
 

@@ -33,6 +33,7 @@ from relay.bus.envelopes import (
     Refused,
     SendToGroup,
     SendToUser,
+    Seq,
     SessionOpened,
     Stored,
     StrayAck,
@@ -152,7 +153,7 @@ class Client:
 
     def pong(self) -> None:
         """Answer the last ping."""
-        self.session.deliveries.confirmed(self.pinged)
+        self.session.deliveries.confirmed(Seq(self.pinged))
         self.take()
 
     def is_pinged(self) -> None:

@@ -2,15 +2,16 @@
 
 import msgspec
 
-from relay.bus.envelopes import Durable, Receipt
+from relay.bus.envelopes import NO_SEQ, Durable, Receipt, Seq
+from tests import plain
 from workers.shard.outbox import Outbox
 from workers.store.batch import Batch
-from workers.store.keys import pack_slot
+from workers.store.keys import pack_peer
 
 PEER = 3
 CONTENT = Receipt("alice", "", "M1", "bob", 2, 1000)
 # What one entry takes of the credit.
-ENTRY_BYTES = len(msgspec.msgpack.encode(Durable(1, CONTENT)))
+ENTRY_BYTES = len(msgspec.msgpack.encode(plain.durable(1, CONTENT)))
 
 
 class Link:
@@ -23,21 +24,21 @@ class Link:
 
     def put(self, *seqs: int) -> None:
         for seq in seqs:
-            self.outbox.put(self.batch, seq, CONTENT, self._send)
+            self.outbox.put(self.batch, Seq(seq), CONTENT, self._send)
 
     def end_batch(self) -> None:
         if self.outbox.has_more:
             self.outbox.send_more(self.batch, self._send)
 
     def confirm(self, seq: int) -> None:
-        self.outbox.confirm(self.batch, seq)
+        self.outbox.confirm(self.batch, Seq(seq))
 
     def connect(self) -> None:
         self.outbox.connected()
         self.end_batch()
 
     def stored(self) -> list[int]:
-        return [seq for seq, _ in self.batch.scan_outgoing(pack_slot(PEER), after=0)]
+        return [seq for seq, _ in self.batch.scan_outgoing(pack_peer(PEER), after=NO_SEQ)]
 
     def _send(self, entry: Durable) -> None:
         assert entry.content == CONTENT

@@ -3,16 +3,13 @@
 from relay.bus.envelopes import (
     LIVE,
     LOGIN,
-    Confirmed,
-    Deliver,
-    OpenSession,
     Page,
-    Pause,
     Ready,
     Refused,
     SessionOpened,
     Stored,
 )
+from tests import plain
 from tests.workers.shard.harness import (
     ALICE,
     BOB,
@@ -33,7 +30,7 @@ from tests.workers.shard.harness import (
 from workers.shard.shard import Shard
 
 EMPTY_QUEUE = Page(1, [], queue=True, last=True, more=False)
-LOG_IN = OpenSession(1, BOB, LOGIN, 0)
+LOG_IN = plain.open_session(1, BOB, LOGIN, 0)
 
 
 def seqs(cluster: ClusterHarness, user: str = BOB) -> list[int]:
@@ -49,8 +46,8 @@ def test_the_queue_is_read_page_by_page(paged: ClusterHarness) -> None:
     first, second, third = seqs(paged)
 
     pages = pages_of(paged.feed(LOG_IN))
-    pages += pages_of(paged.feed(Ready(1, first, 1)))
-    pages += pages_of(paged.feed(Ready(1, second, 2)))
+    pages += pages_of(paged.feed(plain.ready(1, first, 1)))
+    pages += pages_of(paged.feed(plain.ready(1, second, 2)))
 
     assert frames_of(list(pages), 1) == [send.frame for send in sends]
     assert [(page.queue, page.last, page.more) for page in pages] == [
@@ -69,8 +66,8 @@ def test_what_comes_while_the_queue_is_read_follows_behind_its_end(paged: Cluste
     (late,) = sends_to_bob("M3")
 
     assert paged.feed(late) == [Stored(late.request, NOW_S)]
-    (last,) = paged.feed(Ready(1, first, 1))
-    (behind,) = paged.feed(Ready(1, second, 2))
+    (last,) = paged.feed(plain.ready(1, first, 1))
+    (behind,) = paged.feed(plain.ready(1, second, 2))
 
     assert isinstance(last, Page)
     assert (last.queue, last.last, last.more) == (True, True, True)
@@ -85,7 +82,7 @@ def test_what_is_acked_while_the_queue_is_read_does_not_come(paged: ClusterHarne
     paged.feed(LOG_IN)
     paged.feed(ack(BOB, "M2", author=ALICE))
 
-    (page,) = pages_of(paged.feed(Ready(1, first, 1)))
+    (page,) = pages_of(paged.feed(plain.ready(1, first, 1)))
 
     assert [entry.seq for entry in page.entries] == [third]
 
@@ -96,7 +93,7 @@ def test_a_queue_that_is_acked_before_it_is_read_still_ends(paged: ClusterHarnes
     paged.feed(LOG_IN)
     paged.feed(ack(BOB, ["M1", "M2"], author=ALICE))
 
-    assert paged.feed(Ready(1, first, 1)) == [EMPTY_QUEUE]
+    assert paged.feed(plain.ready(1, first, 1)) == [EMPTY_QUEUE]
 
 
 def test_live_frames_name_their_entry(cluster: ClusterHarness) -> None:
@@ -106,7 +103,7 @@ def test_live_frames_name_their_entry(cluster: ClusterHarness) -> None:
 
     answer = cluster.feed(send)
 
-    assert answer[1] == Deliver(1, seqs(cluster)[0], "", send.frame)
+    assert answer[1] == plain.deliver(1, seqs(cluster)[0], "", send.frame)
 
 
 # -------------------------------------------------------------------------------- slow readers
@@ -114,13 +111,13 @@ def test_live_frames_name_their_entry(cluster: ClusterHarness) -> None:
 
 def test_a_paused_session_gets_nothing_until_it_is_ready(cluster: ClusterHarness) -> None:
     cluster.login(BOB, 1)
-    cluster.feed(Pause(1, 0))
+    cluster.feed(plain.pause(1, 0))
     sends = sends_to_bob("M1", "M2")
 
     answer = cluster.feed(*sends)
     assert frames_of(answer, 1) == []
 
-    (page,) = cluster.feed(Ready(1, 0, 1))
+    (page,) = cluster.feed(plain.ready(1, 0, 1))
     assert frames_of([page], 1) == [send.frame for send in sends]
 
 
@@ -131,10 +128,10 @@ def test_what_crossed_with_the_pause_comes_again(cluster: ClusterHarness) -> Non
     cluster.feed(written)
     (cursor,) = seqs(cluster)
     cluster.feed(crossed)
-    cluster.feed(Pause(1, 0))
+    cluster.feed(plain.pause(1, 0))
     cluster.feed(waiting)
 
-    (page,) = pages_of(cluster.feed(Ready(1, cursor, 1)))
+    (page,) = pages_of(cluster.feed(plain.ready(1, cursor, 1)))
 
     assert frames_of([page], 1) == [crossed.frame, waiting.frame]
     assert (page.queue, page.more) == (False, False)
@@ -142,25 +139,25 @@ def test_what_crossed_with_the_pause_comes_again(cluster: ClusterHarness) -> Non
 
 def test_a_session_that_is_ready_is_live_again(cluster: ClusterHarness) -> None:
     cluster.login(BOB, 1)
-    cluster.feed(Pause(1, 0))
+    cluster.feed(plain.pause(1, 0))
 
-    assert cluster.feed(Ready(1, 0, 1)) == [Page(1, [], queue=False, last=False, more=False)]
+    assert cluster.feed(plain.ready(1, 0, 1)) == [Page(1, [], queue=False, last=False, more=False)]
     (send,) = sends_to_bob("M1")
     assert frames_of(cluster.feed(send), 1) == [send.frame]
 
 
 def test_a_slow_session_reads_its_backlog_page_by_page(paged: ClusterHarness) -> None:
     paged.login(BOB, 1)
-    paged.feed(Pause(1, 0))
+    paged.feed(plain.pause(1, 0))
     sends = sends_to_bob("M1", "M2")
     paged.feed(*sends)
     first, _ = seqs(paged)
 
-    pages = pages_of(paged.feed(Ready(1, 0, 1)))
+    pages = pages_of(paged.feed(plain.ready(1, 0, 1)))
     (late,) = sends_to_bob("M3")
     paged.feed(late)
-    pages += pages_of(paged.feed(Ready(1, first, 2)))
-    pages += pages_of(paged.feed(Ready(1, seqs(paged)[1], 3)))
+    pages += pages_of(paged.feed(plain.ready(1, first, 2)))
+    pages += pages_of(paged.feed(plain.ready(1, seqs(paged)[1], 3)))
 
     assert frames_of(list(pages), 1) == [send.frame for send in [*sends, late]]
     assert [page.more for page in pages] == [True, True, False]
@@ -170,7 +167,7 @@ def test_a_slow_session_slows_nobody_else(cluster: ClusterHarness) -> None:
     """I7."""
     cluster.login(BOB, 1)
     cluster.login(CAROL, 2)
-    cluster.feed(Pause(1, 0))
+    cluster.feed(plain.pause(1, 0))
     send = to_user(ALICE, CAROL, "M1")
 
     assert frames_of(cluster.feed(send), 2) == [send.frame]
@@ -184,11 +181,11 @@ def test_receipts_that_crossed_with_the_pause_are_not_confirmed_by_an_earlier_po
     cluster.feed(ack(ALICE, "M0", author=BOB))
     cluster.feed(ack(ALICE, "M1", author=BOB))
     written, crossed = seqs(cluster)
-    cluster.feed(Pause(1, written))
+    cluster.feed(plain.pause(1, written))
 
-    cluster.feed(Confirmed(1, written))
+    cluster.feed(plain.confirmed(1, written))
     assert seqs(cluster) == [crossed]
-    (page,) = pages_of(cluster.feed(Ready(1, written, 1)))
+    (page,) = pages_of(cluster.feed(plain.ready(1, written, 1)))
 
     assert frames_of([page], 1) == [receipt(BOB, ALICE, "M1")]
 
@@ -200,7 +197,7 @@ def test_what_a_slow_reader_was_not_written_is_never_evicted(clusters: Clusters)
     sends = sends_to_bob("M1", "M2", "M3")
     cluster.feed(*sends)
     written = seqs(cluster)[0]
-    cluster.feed(Pause(1, written))
+    cluster.feed(plain.pause(1, written))
 
     evicting, refused = sends_to_bob("M4", "M5")
     assert cluster.feed(evicting) == [Stored(evicting.request, NOW_S)]  # in place of M1
@@ -208,7 +205,7 @@ def test_what_a_slow_reader_was_not_written_is_never_evicted(clusters: Clusters)
 
     assert isinstance(answer, Refused)
     assert answer.code == 507
-    (page,) = pages_of(cluster.feed(Ready(1, written, 1)))
+    (page,) = pages_of(cluster.feed(plain.ready(1, written, 1)))
     assert frames_of([page], 1) == [send.frame for send in (*sends[1:], evicting)]
 
 
@@ -218,9 +215,9 @@ def test_a_page_that_crosses_with_the_pause_is_evicted_only_when_it_was_written(
     settings = settings_with(mailbox={"max_entries": 2}, flow={"page_bytes": 1})
     cluster = clusters(settings=settings)
     cluster.feed(*sends_to_bob("M1", "M2"))
-    (page,) = pages_of(cluster.feed(OpenSession(1, BOB, LIVE, 0)))
+    (page,) = pages_of(cluster.feed(plain.open_session(1, BOB, LIVE, 0)))
     assert page.more
-    cluster.feed(Pause(1, 0))
+    cluster.feed(plain.pause(1, 0))
     refused, evicting = sends_to_bob("M3", "M4")
 
     (answer,) = cluster.feed(refused)
@@ -237,11 +234,11 @@ def test_a_pause_that_crosses_with_a_page_of_more_waits_for_the_ready(
     sends = sends_to_bob("M1", "M2")
     paged.feed(*sends)
     first, second = seqs(paged)
-    (page,) = pages_of(paged.feed(OpenSession(1, BOB, LIVE, 0)))
+    (page,) = pages_of(paged.feed(plain.open_session(1, BOB, LIVE, 0)))
     assert page.more
 
-    paged.feed(Pause(1, 0))
-    (next_page,) = pages_of(paged.feed(Ready(1, first, 1)))
+    paged.feed(plain.pause(1, 0))
+    (next_page,) = pages_of(paged.feed(plain.ready(1, first, 1)))
 
     assert [entry.seq for entry in next_page.entries] == [second]
 
@@ -252,10 +249,10 @@ def test_an_outdated_ready_is_not_answered_where_a_new_one_follows(
     """The page that crossed with it asks for the next itself; two answers would be one too many."""
     paged.feed(*sends_to_bob("M1", "M2", "M3"))
     first, second, _ = seqs(paged)
-    paged.feed(OpenSession(1, BOB, LIVE, 0))
+    paged.feed(plain.open_session(1, BOB, LIVE, 0))
 
-    assert paged.feed(Ready(1, 0, 0)) == []
-    (page,) = pages_of(paged.feed(Ready(1, first, 1)))
+    assert paged.feed(plain.ready(1, 0, 0)) == []
+    (page,) = pages_of(paged.feed(plain.ready(1, first, 1)))
 
     assert [entry.seq for entry in page.entries] == [second]
 
@@ -267,11 +264,11 @@ def test_an_outdated_ready_is_left_to_the_page_that_crossed_it(cluster: ClusterH
     """
     sends = sends_to_bob("M1", "M2")
     cluster.feed(sends[0])
-    (page,) = pages_of(cluster.feed(OpenSession(1, BOB, LIVE, 0), Pause(1, 0)))
+    (page,) = pages_of(cluster.feed(plain.open_session(1, BOB, LIVE, 0), plain.pause(1, 0)))
     assert page.more
     cluster.feed(sends[1])
 
-    assert pages_of(cluster.feed(Ready(1, 0, 0))) == []
+    assert pages_of(cluster.feed(plain.ready(1, 0, 0))) == []
 
     answer = cluster.feed(Ready(1, page.entries[-1].seq, 1))
     assert frames_of(answer, 1) == [sends[1].frame]
@@ -299,13 +296,13 @@ def test_a_full_front_gets_no_entries_until_it_has_room(cluster: ClusterHarness)
         Page(1, [], queue=False, last=False, more=True),  # asks where the session stands
         Stored(sends[1].request, NOW_S),
     ]
-    assert cluster.feed(Ready(1, 0, 2)) == []
+    assert cluster.feed(plain.ready(1, 0, 2)) == []
 
     answer = cluster.decide(has_room)
     assert answer == [Page(1, [], queue=False, last=False, more=True)]
     assert cluster.decide(has_room) == []
 
-    answer = cluster.feed(Ready(1, 0, 3))
+    answer = cluster.feed(plain.ready(1, 0, 3))
     assert frames_of(answer, 1) == [send.frame for send in sends]
 
 
@@ -352,11 +349,11 @@ def test_what_a_pause_made_the_front_drop_comes_again_though_the_front_was_full_
     cluster.decide(full)
     cluster.feed(waiting)
     cluster.decide(has_room)
-    cluster.feed(Pause(1, 0))
+    cluster.feed(plain.pause(1, 0))
 
     # The first of these crossed with the question where the session stands, and is out of date.
-    assert cluster.feed(Ready(1, 0, 1)) == []
-    (page,) = pages_of(cluster.feed(Ready(1, 0, 2)))
+    assert cluster.feed(plain.ready(1, 0, 1)) == []
+    (page,) = pages_of(cluster.feed(plain.ready(1, 0, 2)))
 
     assert frames_of([page], 1) == [dropped.frame, waiting.frame]
 
@@ -369,7 +366,7 @@ def test_pages_of_one_batch_fill_a_front_and_the_rest_waits_for_room(clusters: C
     cluster.feed(*sends)
 
     answer = cluster.feed(
-        *(OpenSession(number, user, LOGIN, 0) for number, user in enumerate(users))
+        *(plain.open_session(number, user, LOGIN, 0) for number, user in enumerate(users))
     )
     assert [item for item in answer if isinstance(item, SessionOpened)] == [
         SessionOpened(number) for number in range(6)

@@ -3,10 +3,10 @@
 import msgspec
 
 from relay.bus.envelopes import (
-    Confirmed,
     Durable,
     ToFront,
 )
+from tests import plain
 from tests.workers.shard.harness import (
     Clusters,
     ack,
@@ -53,7 +53,7 @@ def test_a_receipt_that_is_sent_again_is_stored_once(clusters: Clusters) -> None
 
     assert len(heard(cluster.join(0, 1))) == 1
     ((seq, _),) = cluster.mail(author)
-    cluster.feed(Confirmed(A, seq))
+    cluster.feed(plain.confirmed(A, seq))
 
     answer = cluster.decide(
         lambda shard: shard.apply(cluster.shards[1].identity, 1, again), worker=0

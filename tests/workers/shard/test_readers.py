@@ -4,7 +4,8 @@ from itertools import product
 
 import pytest
 
-from relay.bus.envelopes import LIVE, LOGIN, QUEUE, OpenSession
+from relay.bus.envelopes import LIVE, LOGIN, NO_SEQ, QUEUE, Seq
+from tests import plain
 from workers.shard.mailbox import Mailbox
 from workers.shard.readers import TRANSITIONS, Reader, ReaderEvent, Readers, ReaderState
 from workers.store.keys import box_of
@@ -64,7 +65,7 @@ def test_numbers_are_those_of_each_front() -> None:
 def test_what_was_sent_moves_the_cursor_and_counts_as_transmitted() -> None:
     reader = reader_of("bob")
 
-    reader.sent(5)
+    reader.sent(Seq(5))
 
     assert reader.cursor == 5
     assert reader.mailbox.transmitted == 5
@@ -72,9 +73,9 @@ def test_what_was_sent_moves_the_cursor_and_counts_as_transmitted() -> None:
 
 def test_what_a_new_session_reads_again_was_transmitted_before() -> None:
     reader = reader_of("bob")
-    reader.mailbox.transmitted = 9
+    reader.mailbox.transmitted = Seq(9)
 
-    reader.sent(5)
+    reader.sent(Seq(5))
 
     assert reader.cursor == 5
     assert reader.mailbox.transmitted == 9
@@ -82,11 +83,11 @@ def test_what_a_new_session_reads_again_was_transmitted_before() -> None:
 
 def test_receipts_that_come_again_await_no_confirmation_before() -> None:
     reader = reader_of("bob")
-    reader.sent(9)
+    reader.sent(Seq(9))
     for seq in (3, 5, 9):
-        reader.add_receipt(seq)
+        reader.add_receipt(Seq(seq))
 
-    reader.rewind(5)
+    reader.rewind(Seq(5))
 
     assert reader.cursor == 5
     assert list(reader.receipts) == [3, 5]
@@ -94,36 +95,36 @@ def test_receipts_that_come_again_await_no_confirmation_before() -> None:
 
 def test_a_pong_confirms_the_receipts_up_to_its_own() -> None:
     reader = reader_of("bob")
-    assert reader.confirm_receipts(9) == []
+    assert reader.confirm_receipts(Seq(9)) == []
     for seq in (3, 5, 9):
-        reader.add_receipt(seq)
+        reader.add_receipt(Seq(seq))
 
-    assert reader.confirm_receipts(5) == [3, 5]
-    assert reader.confirm_receipts(9) == [9]
+    assert reader.confirm_receipts(Seq(5)) == [3, 5]
+    assert reader.confirm_receipts(Seq(9)) == [9]
     assert not reader.receipts
-    reader.add_receipt(11)
-    assert reader.confirm_receipts(11) == [11]
+    reader.add_receipt(Seq(11))
+    assert reader.confirm_receipts(Seq(11)) == [11]
 
 
 def test_receipts_of_an_earlier_incarnation_come_before_later_ones() -> None:
     reader = reader_of("bob")
-    reader.sent_before = 5
-    reader.add_receipt(9)
+    reader.sent_before = Seq(5)
+    reader.add_receipt(Seq(9))
 
-    reader.recall_receipts([3, 5])
+    reader.recall_receipts([Seq(3), Seq(5)])
 
-    assert reader.confirm_receipts(4) == [3]
-    assert reader.confirm_receipts(9) == [5, 9]
+    assert reader.confirm_receipts(Seq(4)) == [3]
+    assert reader.confirm_receipts(Seq(9)) == [5, 9]
     assert reader.sent_before == 0
 
 
 def test_what_an_earlier_incarnation_sent_in_vain_awaits_no_confirmation() -> None:
     reader = reader_of("bob")
-    reader.sent_before = 9
+    reader.sent_before = Seq(9)
 
-    reader.rewind(5)
+    reader.rewind(Seq(5))
     assert reader.sent_before == 5
-    reader.rewind(7)
+    reader.rewind(Seq(7))
     assert reader.sent_before == 5
 
     reader.forget_receipts()
@@ -196,9 +197,9 @@ def test_a_slow_client_goes_on_behind_what_was_written_unless_a_page_is_on_its_w
     state: ReaderState,
 ) -> None:
     reader = in_state(state)
-    reader.sent(9)
+    reader.sent(Seq(9))
 
-    reader.pause(5)
+    reader.pause(Seq(5))
 
     on_its_way = state is ReaderState.READING
     assert reader.cursor == (9 if on_its_way else 5)
@@ -211,10 +212,10 @@ def test_a_slow_client_goes_on_behind_what_was_written_unless_a_page_is_on_its_w
 
 def test_a_login_reads_the_queue_from_the_start_up_to_what_waits_now() -> None:
     reader = in_state(ReaderState.LIVE)
-    reader.sent(7)
-    reader.add_receipt(7)
+    reader.sent(Seq(7))
+    reader.add_receipt(Seq(7))
 
-    reader.open(OpenSession(1, "bob", LOGIN, 0), last_seq=9)
+    reader.open(plain.open_session(1, "bob", LOGIN, 0), last_seq=Seq(9))
 
     assert (reader.cursor, reader.barrier, reader.pages, list(reader.receipts)) == (0, 9, 0, [])
     assert (reader.state, reader.is_announced) == (ReaderState.READING, False)
@@ -227,7 +228,7 @@ def test_an_announced_session_goes_on_behind_its_cursor(
     """What is in a `q` that was not packed yet was not written."""
     reader = reader_of("bob")
 
-    reader.open(OpenSession(1, "bob", phase, 5, asked_ms=77), last_seq=9)
+    reader.open(plain.open_session(1, "bob", phase, 5, asked_ms=77), last_seq=Seq(9))
 
     assert (reader.cursor, reader.barrier, reader.sent_before) == (5, barrier, 5)
     assert (reader.mailbox.transmitted, reader.mailbox.written) == (5, written)
@@ -237,7 +238,7 @@ def test_an_announced_session_goes_on_behind_its_cursor(
 def test_a_queue_has_a_barrier_where_nothing_was_ever_stored() -> None:
     reader = reader_of("bob")
 
-    reader.open(OpenSession(1, "bob", LOGIN, 0), last_seq=0)
+    reader.open(plain.open_session(1, "bob", LOGIN, 0), last_seq=NO_SEQ)
 
     assert reader.barrier == 1
 
@@ -255,8 +256,8 @@ def test_a_successor_remembers_the_takeovers_within_the_window() -> None:
 
 def test_what_was_sent_and_not_written_when_a_session_ends_was_never_sent() -> None:
     reader = reader_of("bob")
-    reader.sent(9)
-    reader.wrote(5)
+    reader.sent(Seq(9))
+    reader.wrote(Seq(5))
 
     reader.end()
 

@@ -8,13 +8,10 @@ from relay.bus.envelopes import (
     Acked,
     CloseSession,
     Confirmed,
-    Deliver,
-    OpenSession,
     Page,
-    Pause,
-    Ready,
     ToFront,
 )
+from tests import plain
 from tests.workers.shard.harness import (
     ALICE,
     BOB,
@@ -78,7 +75,7 @@ def test_a_receipt_names_its_message_so_that_the_ack_1_goes_first(single: Cluste
     (delivered,) = single.feed(ack(BOB, "M1", author=ALICE))
 
     ((seq, _),) = single.mail(ALICE)
-    assert delivered == Deliver(A, seq, "M1", receipt(ALICE, BOB, "M1"))
+    assert delivered == plain.deliver(A, seq, "M1", receipt(ALICE, BOB, "M1"))
 
 
 def test_a_group_ack_reaches_the_author_and_nobody_else(cluster: ClusterHarness) -> None:
@@ -338,7 +335,7 @@ def test_a_receipt_comes_again_until_a_pong_confirms_it(cluster: ClusterHarness)
 
     (again,) = cluster.login(ALICE, A)
     assert (again.receipt_for, again.frame) == ("M1", receipt(ALICE, BOB, "M1"))
-    assert cluster.feed(Confirmed(A, seq)) == []
+    assert cluster.feed(plain.confirmed(A, seq)) == []
 
     assert cluster.mail(ALICE) == []
     assert cluster.login(ALICE, A) == []
@@ -351,7 +348,7 @@ def test_a_pong_confirms_only_what_was_written_before_its_ping(single: ClusterHa
         single.feed(ack(BOB, "M1", level, author=ALICE))
     seqs = [seq for seq, _ in single.mail(ALICE)]
 
-    single.feed(Confirmed(A, seqs[1]))
+    single.feed(plain.confirmed(A, seqs[1]))
 
     assert [seq for seq, _ in single.mail(ALICE)] == seqs[2:]
 
@@ -360,7 +357,7 @@ def test_a_pong_confirms_no_message(single: ClusterHarness) -> None:
     single.login(BOB, B)
     single.feed(to_user(ALICE, BOB, "M1"))
 
-    single.feed(Confirmed(B, 1 << 62))
+    single.feed(plain.confirmed(B, 1 << 62))
 
     assert len(single.mail(BOB)) == 1
 
@@ -384,7 +381,7 @@ def test_a_pong_that_reaches_the_next_incarnation_still_confirms(single: Cluster
     single.restart()
     single.feed(ack(BOB, "M2", author=ALICE))
 
-    single.feed(Confirmed(A, seq))
+    single.feed(plain.confirmed(A, seq))
 
     assert [entry.receipt_for for entry in single.login(ALICE, A)] == ["M2"]
 
@@ -399,10 +396,10 @@ def test_an_incarnation_confirms_nothing_that_its_session_did_not_have(
     single.feed(ack(BOB, "M2", author=ALICE))
     single.restart(announce=False)
 
-    (page,) = single.feed(OpenSession(A, ALICE, LIVE, seq), Pause(A, 0))
+    (page,) = single.feed(plain.open_session(A, ALICE, LIVE, seq), plain.pause(A, 0))
     assert isinstance(page, Page)
     assert [entry.receipt_for for entry in page.entries] == ["M2"]
-    single.feed(Confirmed(A, seq))
+    single.feed(plain.confirmed(A, seq))
 
     assert len(single.mail(ALICE)) == 1
 
@@ -420,11 +417,11 @@ def test_an_incarnation_confirms_what_an_earlier_one_sent(
     single.feed(ack(BOB, "M3", author=ALICE))
     first, second, third = [seq for seq, _ in single.mail(ALICE)]
 
-    single.feed(Confirmed(A, first))
+    single.feed(plain.confirmed(A, first))
     assert [seq for seq, _ in single.mail(ALICE)] == [second, third]
 
     monkeypatch.setattr(Mailbox, "receipts_up_to", None)
-    single.feed(Confirmed(A, third))
+    single.feed(plain.confirmed(A, third))
     assert single.mail(ALICE) == []
 
 
@@ -437,8 +434,8 @@ def test_an_incarnation_does_not_confirm_what_goes_out_once_more(single: Cluster
     first, second = [seq for seq, _ in single.mail(ALICE)]
     single.restart()
 
-    single.feed(Pause(A, first))
-    single.feed(Confirmed(A, second))
+    single.feed(plain.pause(A, first))
+    single.feed(plain.confirmed(A, second))
 
     assert [seq for seq, _ in single.mail(ALICE)] == [second]
 
@@ -450,20 +447,20 @@ def test_a_session_that_took_over_has_its_own_receipts_confirmed(single: Cluster
     ((seq, _),) = single.mail(ALICE)
     single.login(ALICE, 9, front=OTHER_FRONT)
 
-    single.decide(lambda shard: shard.handle(b"front-0-1", Confirmed(A, seq)))
+    single.decide(lambda shard: shard.handle(b"front-0-1", plain.confirmed(A, seq)))
     assert len(single.mail(ALICE)) == 1
 
-    single.feed(Confirmed(9, seq), front=OTHER_FRONT)
+    single.feed(plain.confirmed(9, seq), front=OTHER_FRONT)
     assert single.mail(ALICE) == []
 
 
 def test_receipts_for_a_slow_author_wait_in_order(single: ClusterHarness) -> None:
     single.login(ALICE, A)
-    single.feed(to_user(ALICE, BOB, "M1"), Pause(A, 0))
+    single.feed(to_user(ALICE, BOB, "M1"), plain.pause(A, 0))
 
     assert [single.feed(ack(BOB, "M1", level, author=ALICE)) for level in (2, 3)] == [[], []]
 
-    assert heard(single.feed(Ready(A, 0, 1))) == [
+    assert heard(single.feed(plain.ready(A, 0, 1))) == [
         receipt(ALICE, BOB, "M1", 2),
         receipt(ALICE, BOB, "M1", 3),
     ]
@@ -484,7 +481,7 @@ def test_receipts_that_were_sent_make_room_for_new_ones_and_are_counted(clusters
     cluster.login(ALICE, A)
     cluster.feed(ack(BOB, ["M0", "M1"], author=ALICE))
     cursor, _ = cluster.mail(ALICE)[-1]
-    cluster.feed(CloseSession(A, cursor))
+    cluster.feed(plain.close_session(A, cursor))
 
     cluster.feed(ack(BOB, "M2", author=ALICE))
 
@@ -495,6 +492,6 @@ def test_receipts_that_were_sent_make_room_for_new_ones_and_are_counted(clusters
 def test_a_login_during_which_a_receipt_comes_gets_it_once(single: ClusterHarness) -> None:
     single.feed(to_user(ALICE, BOB, "M1"))
 
-    answer = single.feed(OpenSession(A, ALICE, LOGIN, 0), ack(BOB, "M1", author=ALICE))
+    answer = single.feed(plain.open_session(A, ALICE, LOGIN, 0), ack(BOB, "M1", author=ALICE))
 
     assert heard(answer) == [receipt(ALICE, BOB, "M1")]

@@ -6,17 +6,17 @@ from relay.bus.envelopes import (
     LOGIN,
     Acked,
     CloseSession,
-    Deliver,
     Entry,
-    OpenSession,
     Page,
     Ready,
     Refused,
+    RequestNumber,
     SendToGroup,
     SendToUser,
     SessionRefused,
     Stored,
 )
+from tests import plain
 from tests.workers.shard.harness import (
     ALICE,
     BOB,
@@ -71,7 +71,7 @@ def test_a_message_to_a_live_session_is_acked_and_delivered_at_once(
     ((seq, _),) = cluster.mail(BOB)
     assert cluster.sent == {
         FRONT: [Stored(send.request, NOW_S)],
-        OTHER_FRONT: [Deliver(1, seq, "", send.frame)],
+        OTHER_FRONT: [plain.deliver(1, seq, "", send.frame)],
     }
 
 
@@ -244,12 +244,14 @@ def test_i8_what_is_for_a_slot_of_another_worker_is_refused_counted_and_answered
     cluster = clusters(workers=2)
     elsewhere = local_of(1, workers=2)
     send = to_user(ALICE, elsewhere, "M1")
-    to_a_group = SendToGroup(77, ALICE, elsewhere, "M2", NOW_S, b"12345678", b"frame")
+    to_a_group = SendToGroup(
+        RequestNumber(77), ALICE, elsewhere, "M2", NOW_S, b"12345678", b"frame"
+    )
 
     def misrouted(shard: Shard) -> None:
         shard.handle(FRONT, send)
         shard.handle(FRONT, to_a_group)
-        shard.handle(FRONT, OpenSession(5, elsewhere, LOGIN, 0))
+        shard.handle(FRONT, plain.open_session(5, elsewhere, LOGIN, 0))
         shard.handle(FRONT, Acked(elsewhere, ["M1"], 2, ALICE, False, elsewhere, False, -1))
 
     first, second, login = cluster.decide(misrouted, worker=0)
@@ -348,7 +350,7 @@ def test_a_client_that_never_acks_gets_the_newest_while_it_is_away(small: Cluste
     small.login(BOB, 1)
     small.feed(*(to_user(ALICE, BOB, f"M{number}") for number in range(3)))
     cursor, _ = small.mail(BOB)[-1]
-    small.feed(CloseSession(1, cursor))
+    small.feed(plain.close_session(1, cursor))
     late = [to_user(ALICE, BOB, f"L{number}") for number in range(4)]
 
     answer = small.feed(*late)
@@ -365,7 +367,7 @@ def test_what_was_not_written_before_the_connection_went_is_not_dropped_for_room
     sends = [to_user(ALICE, BOB, f"M{number}") for number in range(3)]
     small.feed(*sends)
     cursor, _ = small.mail(BOB)[0]
-    small.feed(CloseSession(1, cursor))
+    small.feed(plain.close_session(1, cursor))
     late = [to_user(ALICE, BOB, f"L{number}") for number in range(2)]
 
     answer = small.feed(*late)
@@ -394,9 +396,9 @@ def test_a_queue_that_was_being_packed_when_the_connection_went_is_not_dropped_f
     cluster = clusters(settings=settings_with(flow={"page_bytes": 1}, mailbox={"max_entries": 3}))
     sends = [to_user(ALICE, BOB, f"M{number}") for number in range(3)]
     cluster.feed(*sends)
-    cluster.feed(OpenSession(1, BOB, LOGIN, 0))
+    cluster.feed(plain.open_session(1, BOB, LOGIN, 0))
     cluster.restart()
-    cluster.feed(CloseSession(1, 0))
+    cluster.feed(plain.close_session(1, 0))
 
     assert codes(list(cluster.feed(to_user(ALICE, BOB, "L")))) == [507]
     assert frames(cluster.login(BOB, 2)) == [send.frame for send in sends]
@@ -508,7 +510,7 @@ def test_a_live_message_does_not_overtake_the_queue(clusters: Clusters) -> None:
     cluster = clusters(settings=settings_with(flow={"page_bytes": 1}))
     queued = [to_user(ALICE, BOB, f"Q{number}") for number in range(3)]
     cluster.feed(*queued)
-    first = cluster.feed(OpenSession(1, BOB, LOGIN, 0))
+    first = cluster.feed(plain.open_session(1, BOB, LOGIN, 0))
     live = to_user(ALICE, BOB, "L1")
 
     assert frames_of(cluster.feed(live), 1) == []

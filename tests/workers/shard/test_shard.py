@@ -8,10 +8,8 @@ import pytest
 
 from relay.bus.envelopes import (
     LOGIN,
-    Confirmed,
     Content,
     Durable,
-    OpenSession,
     Receipt,
     Refused,
     SendToGroup,
@@ -20,6 +18,7 @@ from relay.bus.envelopes import (
     ToWorker,
 )
 from relay.protocol.slots import ShardMap
+from tests import plain
 from tests.workers.shard.harness import (
     ALICE,
     BOB,
@@ -65,7 +64,7 @@ def test_a_send_that_is_stale_or_set_aside_is_refused(
 def test_a_login_that_is_stale_may_be_repeated_at_once_and_one_that_is_set_aside_not(
     cluster: ClusterHarness,
 ) -> None:
-    login = OpenSession(4, BOB, LOGIN, 0)
+    login = plain.open_session(4, BOB, LOGIN, 0)
 
     (stale,) = cluster.decide(lambda shard: shard.refuse_stale(FRONT, login))
     (set_aside,) = cluster.decide(lambda shard: shard.set_aside(FRONT, None, login))
@@ -78,8 +77,8 @@ def test_a_login_that_is_stale_may_be_repeated_at_once_and_one_that_is_set_aside
 
 def test_what_nobody_waits_for_is_set_aside_without_a_word(cluster: ClusterHarness) -> None:
     for decide in (
-        lambda shard: shard.set_aside(FRONT, None, Confirmed(1, 5)),
-        lambda shard: shard.refuse_stale(FRONT, Confirmed(1, 5)),
+        lambda shard: shard.set_aside(FRONT, None, plain.confirmed(1, 5)),
+        lambda shard: shard.refuse_stale(FRONT, plain.confirmed(1, 5)),
     ):
         assert cluster.decide(decide) == []
 
@@ -88,7 +87,7 @@ def test_an_entry_that_is_set_aside_is_confirmed_so_that_its_peer_forgets_it(
     clusters: Clusters,
 ) -> None:
     cluster = clusters(workers=2)
-    entry = Durable(5, Receipt(ALICE, "", "M1", BOB, 2, 1000))
+    entry = plain.durable(5, Receipt(ALICE, "", "M1", BOB, 2, 1000))
 
     effects = cluster.shards[0].turn(
         lambda shard: shard.set_aside(b"worker-1-1", 1, entry), now_ms=cluster.now_ms

@@ -4,10 +4,9 @@ import pytest
 
 from relay.bus.envelopes import (
     Acked,
-    Deliver,
-    Pause,
     ToFront,
 )
+from tests import plain
 from tests.workers.shard.harness import (
     ALICE,
     BOB,
@@ -65,7 +64,7 @@ def test_an_ack_of_an_unknown_message_is_relayed_live_and_once(cluster: ClusterH
 
     answer = cluster.feed(ack(BOB, "unknown", 3, author=ALICE, to=CAROL))
 
-    assert answer == [Deliver(A, 0, "unknown", receipt(ALICE, BOB, "unknown", 3))]
+    assert answer == [plain.deliver(A, 0, "unknown", receipt(ALICE, BOB, "unknown", 3))]
     assert cluster.mail(ALICE) == []
 
 
@@ -131,7 +130,7 @@ def test_unknown_acks_can_be_turned_off(clusters: Clusters) -> None:
 
 def test_an_unknown_ack_does_not_jump_a_slow_author_s_queue(single: ClusterHarness) -> None:
     single.login(ALICE, A)
-    single.feed(Pause(A, 0))
+    single.feed(plain.pause(A, 0))
 
     assert single.feed(ack(BOB, "unknown", author=ALICE)) == []
 

@@ -13,6 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
+from relay.bus.envelopes import Seq
 from relay.errors import BootError, StoreDamaged, StoreWriteError
 from workers.store import journal
 from workers.store.batch import Batch
@@ -70,8 +71,8 @@ def fold_in(store: Store) -> None:
 
 def put(store: Store, seq: int, entry: bytes = b"entry") -> None:
     with store.writing() as batch:
-        batch.put_mail(BOB, seq, entry)
-        batch.put_last_seq(seq)
+        batch.put_mail(BOB, Seq(seq), entry)
+        batch.put_last_seq(Seq(seq))
 
 
 def mail(store: Store) -> list[tuple[int, bytes]]:
@@ -81,7 +82,7 @@ def mail(store: Store) -> list[tuple[int, bytes]]:
 
 def test_a_commit_writes_a_record_and_no_page(store: Store, tmp_path: Path) -> None:
     with store.writing() as batch:
-        batch.put_mail(BOB, 1, b"entry")
+        batch.put_mail(BOB, Seq(1), b"entry")
         batch.add_message(b"key", b"record")
 
     assert records(tmp_path) == [1]
@@ -104,7 +105,7 @@ def test_what_was_committed_is_there_when_opened_again(tmp_path: Path) -> None:
 
 def test_a_batch_that_changes_nothing_leaves_no_record(store: Store, tmp_path: Path) -> None:
     with store.writing() as batch:
-        batch.pop_mail(BOB, 1)
+        batch.pop_mail(BOB, Seq(1))
         batch.delete_totals(BOB)
 
     assert records(tmp_path) == []
@@ -132,9 +133,9 @@ def test_a_batch_that_could_not_be_synced_is_not_in_memory(
 def test_a_pass_brings_the_pages_up_to_date(store: Store) -> None:
     for seq in range(1, 6):
         with store.writing() as batch:
-            batch.put_mail(BOB, seq, b"%d" % seq)
-            batch.pop_mail(BOB, seq - 1)
-            batch.put_last_seq(seq)
+            batch.put_mail(BOB, Seq(seq), b"%d" % seq)
+            batch.pop_mail(BOB, Seq(seq - 1))
+            batch.put_last_seq(Seq(seq))
     fold_in(store)
 
     assert mail(store) == [(5, b"5")]
@@ -144,7 +145,7 @@ def test_a_pass_brings_the_pages_up_to_date(store: Store) -> None:
 def test_what_was_never_in_a_page_leaves_none(store: Store) -> None:
     put(store, 1)
     with store.writing() as batch:
-        batch.pop_mail(BOB, 1)
+        batch.pop_mail(BOB, Seq(1))
     fold_in(store)
 
     assert stored(store, "mail") == []
@@ -203,8 +204,8 @@ def test_a_pass_keeps_up_however_much_a_batch_changes(
         with store.writing() as batch:
             for _ in range(keys):
                 seq += 1
-                batch.put_mail(BOB, seq, b"x")
-            batch.put_last_seq(seq)
+                batch.put_mail(BOB, Seq(seq), b"x")
+            batch.put_last_seq(Seq(seq))
         store.fold()
         most = max(most, len(store._trees["mail"].recent))
 
@@ -222,8 +223,8 @@ def test_a_map_that_is_nearly_full_is_folded_into_by_smaller_stretches(tmp_path:
         with store.writing() as batch:
             for box in boxes:
                 seq += 1
-                batch.put_mail(box, seq, b"x" * 400)
-            batch.put_last_seq(seq)
+                batch.put_mail(box, Seq(seq), b"x" * 400)
+            batch.put_last_seq(Seq(seq))
         store.fold()
     removed = 0
     with store.reading() as batch:
@@ -427,7 +428,7 @@ def test_a_crash_amid_a_pass_loses_nothing(tmp_path: Path, monkeypatch: pytest.M
     put(store, 8)
     with store.writing() as batch:
         for seq in (1, 2, 3, 6):
-            batch.pop_mail(BOB, seq)
+            batch.pop_mail(BOB, Seq(seq))
     store.close()
 
     store = open_store(tmp_path)
@@ -466,13 +467,13 @@ def test_what_came_during_a_pass_is_left_for_the_next(
 def test_a_snapshot_has_what_is_only_in_the_journal(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     with store.writing() as batch:
-        batch.put_mail(BOB, 1, b"one")
-        batch.put_mail(BOB, 2, b"two")
+        batch.put_mail(BOB, Seq(1), b"one")
+        batch.put_mail(BOB, Seq(2), b"two")
     fold_in(store)
     with store.writing() as batch:
-        batch.pop_mail(BOB, 1)
-        batch.put_mail(BOB, 3, b"three")
-        batch.put_last_seq(3)
+        batch.pop_mail(BOB, Seq(1))
+        batch.put_mail(BOB, Seq(3), b"three")
+        batch.put_last_seq(Seq(3))
     store.close()
 
     snapshot = Snapshot(tmp_path)
@@ -509,8 +510,8 @@ class JournalMachine(RuleBasedStateMachine):
     @rule(box=st.sampled_from([BOB, CAROL]), entry=st.binary(max_size=3))
     def put_mail(self, box: bytes, entry: bytes) -> None:
         self.seq += 1
-        self.batch.put_mail(box, self.seq, entry)
-        self.batch.put_last_seq(self.seq)
+        self.batch.put_mail(box, Seq(self.seq), entry)
+        self.batch.put_last_seq(Seq(self.seq))
         self.new_mail[box, self.seq] = entry
 
     @precondition(lambda self: self.new_mail)
@@ -518,9 +519,9 @@ class JournalMachine(RuleBasedStateMachine):
     def pop_mail(self, data: st.DataObject, again: bool) -> None:
         box, seq = data.draw(st.sampled_from(sorted(self.new_mail)))
         entry = self.new_mail.pop((box, seq))
-        assert self.batch.pop_mail(box, seq) == entry
+        assert self.batch.pop_mail(box, Seq(seq)) == entry
         if again:  # as receipts are when their author leaves
-            self.batch.put_mail(box, seq, b"again")
+            self.batch.put_mail(box, Seq(seq), b"again")
             self.new_mail[box, seq] = b"again"
 
     @rule(key=st.binary(min_size=1, max_size=2), record=st.binary(max_size=2))
@@ -539,7 +540,7 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(box=st.sampled_from([BOB, CAROL]), after=st.integers(min_value=0, max_value=40))
     def scan_mail(self, box: bytes, after: int) -> None:
-        assert list(self.batch.scan_mail(box, after=after)) == [
+        assert list(self.batch.scan_mail(box, after=Seq(after))) == [
             (seq, entry)
             for (its_box, seq), entry in sorted(self.new_mail.items())
             if its_box == box and seq > after
@@ -561,7 +562,7 @@ class JournalMachine(RuleBasedStateMachine):
     def add_to_log(self, value: bytes) -> None:
         self.seq += 1
         self.batch.owned_tree(LOG.name).put("bob", pack_seq(self.seq), value)
-        self.batch.put_last_seq(self.seq)
+        self.batch.put_last_seq(Seq(self.seq))
         self.new_log[pack_seq(self.seq)] = value
 
     @precondition(lambda self: self.is_loaded and self.new_log)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.bus.envelopes import Seq
 from relay.errors import BootError, StoreDamaged
 from relay.extensions.contract import ExtensionTree as Promised
 from relay.protocol.slots import slot_of
@@ -136,7 +137,7 @@ def test_what_names_no_owner_is_told(key: bytes) -> None:
 
 def write(store: Store, seq: int = 1) -> None:
     with store.writing() as batch:
-        batch.put_last_seq(seq)
+        batch.put_last_seq(Seq(seq))
         batch.owned_tree(NOTES).put("bob", b"key", b"%d" % seq)
         batch.owned_tree(LOG).put("bob", pack_seq(seq), b"entry")
 
@@ -191,7 +192,7 @@ def test_a_tree_is_kept_replayed_and_folded_while_its_extension_is_not_loaded(
     if folded == 2:
         fold_in(store)
     with store.writing() as batch:
-        batch.put_last_seq(3)
+        batch.put_last_seq(Seq(3))
     store.close()
 
     snapshot = Snapshot(tmp_path)

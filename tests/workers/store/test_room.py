@@ -4,6 +4,7 @@ from pathlib import Path
 
 import msgspec
 
+from relay.bus.envelopes import Seq
 from relay.settings.tables import StoreSettings
 from workers.store.keys import box_of
 from workers.store.room import lack_of_room
@@ -38,7 +39,7 @@ def test_a_full_map_lacks_room_until_something_is_removed(tmp_path: Path) -> Non
     box, entry = box_of("bob"), bytes(MIB)
     for seq in range(1, 58):
         batch = store.begin()
-        batch.put_mail(box, seq, entry)
+        batch.put_mail(box, Seq(seq), entry)
         batch.commit()
         store.fold(at_once=True)
 
@@ -46,7 +47,7 @@ def test_a_full_map_lacks_room_until_something_is_removed(tmp_path: Path) -> Non
 
     batch = store.begin()
     for seq in range(1, 10):
-        batch.pop_mail(box, seq)
+        batch.pop_mail(box, Seq(seq))
     batch.commit()
     store.fold(at_once=True)
     assert lack_of_room(store, tmp_path, settings) == ""

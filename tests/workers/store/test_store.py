@@ -9,9 +9,10 @@ from pathlib import Path
 import lmdb
 import pytest
 
+from relay.bus.envelopes import NO_SEQ, Seq
 from relay.errors import BootError
 from workers.store.batch import Batch
-from workers.store.keys import LAST_SEQ, box_of, pack_slot
+from workers.store.keys import LAST_SEQ, box_of, pack_peer
 from workers.store.meta import MARK_NAME, Mark, encode_mark
 from workers.store.schema import MAX_TREES
 from workers.store.store import Store
@@ -55,8 +56,8 @@ def batch(store: Store) -> Iterator[Batch]:
 def test_what_was_committed_is_there_when_opened_again(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     batch = store.begin()
-    batch.put_mail(box_of("bob"), 7, b"entry")
-    batch.put_last_seq(7)
+    batch.put_mail(box_of("bob"), Seq(7), b"entry")
+    batch.put_last_seq(Seq(7))
     batch.commit()
     store.close()
 
@@ -71,8 +72,8 @@ def test_what_was_committed_is_there_when_opened_again(tmp_path: Path) -> None:
 
 def test_an_aborted_batch_leaves_nothing(store: Store) -> None:
     batch = store.begin()
-    batch.put_mail(box_of("bob"), 7, b"entry")
-    batch.put_last_seq(7)
+    batch.put_mail(box_of("bob"), Seq(7), b"entry")
+    batch.put_last_seq(Seq(7))
     batch.add_message(b"key", b"record")
     batch.abort()
 
@@ -86,10 +87,10 @@ def test_an_aborted_batch_leaves_nothing(store: Store) -> None:
 
 
 def test_a_batch_reads_what_it_wrote(batch: Batch) -> None:
-    batch.put_mail(box_of("bob"), 1, b"one")
+    batch.put_mail(box_of("bob"), Seq(1), b"one")
 
-    assert batch.pop_mail(box_of("bob"), 1) == b"one"
-    assert batch.pop_mail(box_of("bob"), 1) is None
+    assert batch.pop_mail(box_of("bob"), Seq(1)) == b"one"
+    assert batch.pop_mail(box_of("bob"), Seq(1)) is None
 
 
 def test_a_fresh_store_knows_nothing(batch: Batch) -> None:
@@ -108,7 +109,7 @@ def test_a_store_in_use_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
         open_store(tmp_path)
 
     batch = store.begin()
-    batch.put_last_seq(1)
+    batch.put_last_seq(Seq(1))
     batch.commit()
     store.close()
 
@@ -199,7 +200,7 @@ def test_the_directory_is_private(tmp_path: Path) -> None:
 def fill(store: Store, count: int, *, first: int = 1) -> None:
     batch = store.begin()
     for seq in range(first, first + count):
-        batch.put_mail(box_of("bob"), seq, bytes(10 * KIB))
+        batch.put_mail(box_of("bob"), Seq(seq), bytes(10 * KIB))
     batch.commit()
     fold_in(store)
 
@@ -240,7 +241,7 @@ def test_a_full_map_at_its_limit_takes_no_more_and_nothing_is_lost(tmp_path: Pat
     store = open_store(tmp_path, map_bytes=MIB, max_map_bytes=MIB)
     with store.writing() as batch:
         for seq in range(1, 201):
-            batch.put_mail(box_of("bob"), seq, bytes(10 * KIB))
+            batch.put_mail(box_of("bob"), Seq(seq), bytes(10 * KIB))
 
     while store.has_unfolded and not store.refusal:
         store.fold(at_once=True)
@@ -250,7 +251,7 @@ def test_a_full_map_at_its_limit_takes_no_more_and_nothing_is_lost(tmp_path: Pat
         assert len(list(batch.scan_mail(box_of("bob")))) == 200
     with store.writing() as batch:
         for seq in range(1, 181):
-            batch.pop_mail(box_of("bob"), seq)
+            batch.pop_mail(box_of("bob"), Seq(seq))
     fold_in(store)
     assert store.refusal == ""
     with store.reading() as batch:
@@ -300,26 +301,26 @@ def readers(store: Store) -> list[str]:
 def test_entries_come_in_the_order_of_their_numbers_behind_the_cursor(batch: Batch) -> None:
     box = box_of("bob")
     for seq in (1 << 40, 2, 255, 256, 1):
-        batch.put_mail(box, seq, b"%d" % seq)
+        batch.put_mail(box, Seq(seq), b"%d" % seq)
 
     assert [seq for seq, _ in batch.scan_mail(box)] == [1, 2, 255, 256, 1 << 40]
-    assert [seq for seq, _ in batch.scan_mail(box, after=2)] == [255, 256, 1 << 40]
-    assert [seq for seq, _ in batch.scan_mail(box, after=1 << 40)] == []
+    assert [seq for seq, _ in batch.scan_mail(box, after=Seq(2))] == [255, 256, 1 << 40]
+    assert [seq for seq, _ in batch.scan_mail(box, after=Seq(1 << 40))] == []
     assert [seq for seq, _ in batch.scan_mail(box, after=LAST_SEQ)] == []
 
 
 def test_the_last_mailbox_of_the_tree_ends_too(batch: Batch) -> None:
-    batch.put_mail(b"\xff\xff" + b"z\0" + b"0\0", LAST_SEQ - 1, b"entry")
+    batch.put_mail(b"\xff\xff" + b"z\0" + b"0\0", Seq(LAST_SEQ - 1), b"entry")
 
     assert list(batch.scan_mail(b"\xff\xffz\x000\0")) == [(LAST_SEQ - 1, b"entry")]
-    assert list(batch.scan_mail(b"\xff\xffz\x000\0", after=LAST_SEQ - 1)) == []
+    assert list(batch.scan_mail(b"\xff\xffz\x000\0", after=Seq(LAST_SEQ - 1))) == []
 
 
 def test_mailboxes_whose_names_begin_alike_keep_apart(batch: Batch) -> None:
     # The same slot for all, so that only the names tell them apart.
     boxes = [b"\0\1" + name + b"\x000\0" for name in (b"b", b"bo", b"bob")]
     for number, box in enumerate(boxes, start=1):
-        batch.put_mail(box, number, b"entry")
+        batch.put_mail(box, Seq(number), b"entry")
 
     for number, box in enumerate(boxes, start=1):
         assert list(batch.scan_mail(box)) == [(number, b"entry")]
@@ -330,7 +331,7 @@ def test_each_mailbox_is_visited_once(store: Store) -> None:
     with store.writing() as batch:
         for box in boxes:
             for seq in (1, 2, 1 << 62):
-                batch.put_mail(box, seq, b"entry")
+                batch.put_mail(box, Seq(seq), b"entry")
     fold_in(store)
 
     visited = []
@@ -358,16 +359,16 @@ def test_totals_are_kept_apart_from_entries(batch: Batch) -> None:
 
 
 def test_a_body_lives_as_long_as_someone_holds_it(batch: Batch) -> None:
-    batch.put_body(7, b"frame", 2)
+    batch.put_body(Seq(7), b"frame", 2)
 
-    batch.release_body(7)
-    assert batch.get_body(7) == b"frame"
+    batch.release_body(Seq(7))
+    assert batch.get_body(Seq(7)) == b"frame"
 
-    batch.release_body(7)
+    batch.release_body(Seq(7))
     with pytest.raises(AssertionError, match="body 7 is missing"):
-        batch.get_body(7)
+        batch.get_body(Seq(7))
     with pytest.raises(AssertionError, match="body 7 has no holders"):
-        batch.release_body(7)
+        batch.release_body(Seq(7))
 
 
 # --------------------------------------------------------------------------------- messages
@@ -377,7 +378,7 @@ def commit_messages(store: Store, seq: int, *keys: bytes) -> None:
     batch = store.begin()
     for key in keys:
         batch.add_message(key, b"record")
-    batch.put_last_seq(seq)
+    batch.put_last_seq(Seq(seq))
     batch.commit()
 
 
@@ -386,11 +387,11 @@ def test_messages_are_forgotten_batch_by_batch_oldest_first(store: Store) -> Non
     commit_messages(store, 20, b"c")
 
     batch = store.begin()
-    assert batch.expire_messages(10) == 0
-    assert batch.expire_messages(11) == 2
-    assert batch.expire_messages(11) == 0
+    assert batch.expire_messages(Seq(10)) == 0
+    assert batch.expire_messages(Seq(11)) == 2
+    assert batch.expire_messages(Seq(11)) == 0
     assert [batch.get_message(key) for key in (b"a", b"b", b"c")] == [None, None, b"record"]
-    assert batch.expire_messages(21) == 1
+    assert batch.expire_messages(Seq(21)) == 1
     assert batch.expire_messages(LAST_SEQ) == 0
     batch.abort()
 
@@ -399,12 +400,12 @@ def test_a_message_that_was_updated_is_still_forgotten_in_its_time(store: Store)
     commit_messages(store, 10, b"a")
     batch = store.begin()
     batch.update_message(b"a", b"another record")
-    batch.put_last_seq(20)
+    batch.put_last_seq(Seq(20))
     batch.commit()
 
     batch = store.begin()
     assert batch.get_message(b"a") == b"another record"
-    assert batch.expire_messages(11) == 1
+    assert batch.expire_messages(Seq(11)) == 1
     assert batch.get_message(b"a") is None
     batch.abort()
 
@@ -425,19 +426,19 @@ def test_a_scan_of_messages_keeps_to_its_prefix(batch: Batch) -> None:
 def test_what_waits_for_one_peer_is_not_seen_by_another(batch: Batch) -> None:
     for peer in (0, 1, 255, 256):
         for seq in (1, 2):
-            batch.put_outgoing(pack_slot(peer), seq, b"%d:%d" % (peer, seq))
+            batch.put_outgoing(pack_peer(peer), Seq(seq), b"%d:%d" % (peer, seq))
 
-    assert list(batch.scan_outgoing(pack_slot(1), after=0)) == [(1, b"1:1"), (2, b"1:2")]
-    assert list(batch.scan_outgoing(pack_slot(255), after=1)) == [(2, b"255:2")]
+    assert list(batch.scan_outgoing(pack_peer(1), after=NO_SEQ)) == [(1, b"1:1"), (2, b"1:2")]
+    assert list(batch.scan_outgoing(pack_peer(255), after=Seq(1))) == [(2, b"255:2")]
 
-    batch.delete_outgoing(pack_slot(1), 1)
+    batch.delete_outgoing(pack_peer(1), Seq(1))
 
-    assert list(batch.scan_outgoing(pack_slot(1), after=0)) == [(2, b"1:2")]
-    assert len(list(batch.scan_outgoing(pack_slot(0), after=0))) == 2
+    assert list(batch.scan_outgoing(pack_peer(1), after=NO_SEQ)) == [(2, b"1:2")]
+    assert len(list(batch.scan_outgoing(pack_peer(0), after=NO_SEQ))) == 2
 
 
 def test_each_peer_has_its_own_mark_of_what_is_applied(batch: Batch) -> None:
-    batch.put_applied(1, 100)
-    batch.put_applied(11, 7)
+    batch.put_applied(1, Seq(100))
+    batch.put_applied(11, Seq(7))
 
     assert [batch.applied(peer) for peer in (0, 1, 11)] == [0, 100, 7]

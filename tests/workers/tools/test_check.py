@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from msgspec.msgpack import encode
 
-from relay.bus.envelopes import Carry, Durable, Receipt
+from relay.bus.envelopes import Carry, Durable, Receipt, Seq
 from relay.disk.layout import Layout, write_layout
-from relay.protocol.slots import shard_ranges, slot_of
+from relay.protocol.slots import Slot, shard_ranges, slot_of
+from tests import plain
 from tests.workers.shard.harness import to_user
 from tests.workers.tools.harness import (
     DIARY,
@@ -36,6 +37,7 @@ from workers.store.keys import (
     box_of,
     message_key,
     owned_prefix,
+    pack_peer,
     pack_seq,
     pack_slot,
     unpack_seq,
@@ -277,7 +279,7 @@ FAULTS: dict[str, tuple[Edit, str, str]] = {
         "which this worker does not own",
     ),
     "a mailbox in a wrong slot": (
-        put("mail", pack_slot(3) + box_of(OWN)[2:] + pack_seq(1), b"mx"),
+        put("mail", pack_slot(Slot(3)) + box_of(OWN)[2:] + pack_seq(1), b"mx"),
         "mail",
         "not in that of its user",
     ),
@@ -357,17 +359,17 @@ FAULTS: dict[str, tuple[Edit, str, str]] = {
         "refer to it",
     ),
     "a reference to another body": (
-        change_entry(b"g", lambda raw: refer_to_body(7, 7)),
+        change_entry(b"g", lambda raw: refer_to_body(Seq(7), 7)),
         "bodies",
         "is missing, but mailboxes refer to it",
     ),
     "an outbox for nobody": (
-        put("outbox", pack_slot(7) + pack_seq(7), encode(Durable(7, RECEIPT))),
+        put("outbox", pack_peer(7) + pack_seq(7), encode(plain.durable(7, RECEIPT))),
         "outbox",
         "is for worker 7 of 2",
     ),
     "an outbox entry with another number": (
-        put("outbox", pack_slot(1) + pack_seq(7), encode(Durable(8, RECEIPT))),
+        put("outbox", pack_peer(1) + pack_seq(7), encode(plain.durable(8, RECEIPT))),
         "outbox",
         "holds entry 8",
     ),
@@ -384,7 +386,11 @@ FAULTS: dict[str, tuple[Edit, str, str]] = {
     ),
     "a last seq that is too low": (put("meta", SEQ_NAME, pack_seq(1)), "mail", "last one given"),
     "an outbox entry of an extension for a user of this worker": (
-        put("outbox", pack_slot(1) + pack_seq(7), encode(Durable(7, Carry("diary", OWN, b"x")))),
+        put(
+            "outbox",
+            pack_peer(1) + pack_seq(7),
+            encode(plain.durable(7, Carry("diary", OWN, b"x"))),
+        ),
         "outbox",
         f"is for {OWN}, whom worker 1 does not serve",
     ),
@@ -394,7 +400,7 @@ FAULTS: dict[str, tuple[Edit, str, str]] = {
         "which this worker does not own",
     ),
     "an extension's item in a wrong slot": (
-        put(NOTES.name, pack_slot(3) + OWN.encode() + b"\0key", b"x"),
+        put(NOTES.name, pack_slot(Slot(3)) + OWN.encode() + b"\0key", b"x"),
         NOTES.name,
         "is in slot 3, not in that of its owner",
     ),

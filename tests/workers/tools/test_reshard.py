@@ -38,7 +38,7 @@ from tests.workers.tools.harness import (
     snapshots_of,
     waiting,
 )
-from workers.store.keys import box_of, pack_seq, pack_slot
+from workers.store.keys import box_of, pack_peer, pack_seq
 from workers.tools import copying, takeover
 from workers.tools import reshard as reshard_module
 
@@ -437,7 +437,7 @@ def test_an_outbox_entry_for_nobody_is_refused(tmp_path: Path) -> None:
     change(
         data,
         0,
-        lambda txn, trees: txn.put(pack_slot(9) + pack_seq(7), b"x", db=trees["outbox"]),
+        lambda txn, trees: txn.put(pack_peer(9) + pack_seq(7), b"x", db=trees["outbox"]),
     )
 
     refuse(data, 3, "worker 0 has an entry for worker 9")

@@ -6,12 +6,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from relay.bus.envelopes import Carry, Content, Durable, GroupCopy, Receipt
+from relay.bus.envelopes import Carry, Content, GroupCopy, Receipt
 from relay.disk.layout import read_layout
 from relay.errors import BootError
 from relay.extensions.contract import Extension, TreeSpec, WorkerHalf
 from relay.extensions.registry import Registry
 from relay.protocol.slots import ShardMap
+from tests import plain
 from tests.workers.tools.harness import (
     DIARY,
     HIKE,
@@ -24,7 +25,7 @@ from tests.workers.tools.harness import (
     waiting,
     write_owned,
 )
-from workers.store.keys import pack_seq, pack_slot
+from workers.store.keys import pack_peer, pack_seq
 from workers.store.meta import APPLIED_NAME, SEQ_NAME
 from workers.tools import reshard as reshard_module
 from workers.tools.takeover import by_owner, unapplied
@@ -57,8 +58,8 @@ def test_a_group_message_is_divided_among_the_owners_of_its_members() -> None:
 
 
 def put_outgoing(data: Path, sender: int, peer: int, seq: int, content: Content) -> None:
-    key = pack_slot(peer) + pack_seq(seq)
-    value = msgspec.msgpack.encode(Durable(seq, content))
+    key = pack_peer(peer) + pack_seq(seq)
+    value = msgspec.msgpack.encode(plain.durable(seq, content))
 
     def edit(txn: Any, trees: dict[str, Any]) -> None:
         txn.put(key, value, db=trees["outbox"])

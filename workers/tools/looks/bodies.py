@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+from relay.bus.envelopes import Seq
 from relay.protocol.slots import SLOT_COUNT
 from workers.shard import mailbox
 from workers.store.keys import pack_seq, unpack_seq
@@ -34,7 +35,7 @@ def name_uneven_bodies(store: Inspection) -> None:
     buckets = store.held.uneven()
     if not buckets:
         return
-    held: Counter[tuple[int, int]] = Counter()
+    held: Counter[tuple[Seq, int]] = Counter()
     for _, raw in store.snapshot.items("mail"):
         if raw[:1] != b"g":
             continue
@@ -44,7 +45,7 @@ def name_uneven_bodies(store: Inspection) -> None:
             continue
         if body % SLOT_COUNT in buckets:
             held[body, length] += 1
-    lengths: dict[int, set[int]] = {}
+    lengths: dict[Seq, set[int]] = {}
     for body, length in held:
         lengths.setdefault(body, set()).add(length)
     for key, value in store.snapshot.items("bodies"):

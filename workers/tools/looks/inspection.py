@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from relay.protocol.slots import SLOT_COUNT, ShardMap
+from relay.bus.envelopes import Seq
+from relay.protocol.slots import SLOT_COUNT, ShardMap, Slot
 from workers.store.meta import Mark
 from workers.store.snapshot import Snapshot
 from workers.tools.looks.readable import readable
@@ -75,12 +76,12 @@ class Inspection:
         """Note what is wrong at a key."""
         self._report.add(self._name, tree, readable(tree, key), problem)
 
-    def check_seq(self, tree: str, key: bytes, seq: int) -> None:
+    def check_seq(self, tree: str, key: bytes, seq: Seq) -> None:
         """Note a number that was never given out."""
         if not 0 < seq <= self.last_seq:
             self.found(tree, key, f"has the seq {seq}, but the last one given is {self.last_seq}")
 
-    def check_slot(self, tree: str, key: bytes, slot: int) -> None:
+    def check_slot(self, tree: str, key: bytes, slot: Slot) -> None:
         """Note what belongs to another worker."""
         if slot not in self._slots:
             self.found(tree, key, f"is in slot {slot}, which this worker does not own")

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Final
 from zlib import crc32
 
-from relay.protocol.slots import SLOT_COUNT
+from relay.protocol.slots import SLOT_COUNT, Slot
 from relay.protocol.stanza import LEVEL_STORED
 from workers.shard import mailbox, messages
 from workers.store.keys import (
@@ -70,7 +70,7 @@ def name_uneven_mail(store: Inspection) -> None:
         return
     waiting: Counter[bytes] = Counter()
     for slot in slots:
-        for key, raw in store.snapshot.items("mail", pack_slot(slot)):
+        for key, raw in store.snapshot.items("mail", pack_slot(Slot(slot))):
             if slot_at(key) != slot:
                 break
             if raw[:1] in (b"m", b"g") and unpack_seq(key) > store.forgotten:

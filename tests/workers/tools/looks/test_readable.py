@@ -6,8 +6,8 @@ from workers.store.keys import (
     box_of,
     message_key,
     owned_prefix,
+    pack_peer,
     pack_seq,
-    pack_slot,
     receipt_key,
 )
 from workers.store.schema import ROWS
@@ -32,7 +32,7 @@ def test_the_keys_of_every_tree_can_be_read() -> None:
         ("expiry", pack_seq(7), "7"),
         ("bodies", pack_seq(7), "7"),
         ("holders", pack_seq(7), "7"),
-        ("outbox", pack_slot(3) + pack_seq(7), "for worker 3 7"),
+        ("outbox", pack_peer(3) + pack_seq(7), "for worker 3 7"),
         ("meta", b"seq", "seq"),
         ("diary.notes", owned_prefix("bob") + b"monday", "bob monday"),
         ("diary.notes", owned_prefix("bob"), "bob "),
