@@ -3,7 +3,10 @@
 import os
 import sys
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+pytest.register_assert_rewrite("tests.outside")
 
 # Who asks Python to write no bytecode wants a clean tree, and git ignores where it goes. A relay
 # under test is four processes, and there are a hundred such relays: each would compile the project.

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from .fleet import REPOSITORY
+from tests.outside.processes import REPOSITORY
+
 from .run import Options, banner
 
 DEADLINE_S = 150.0  # on a busy machine; some 30 s on an idle one

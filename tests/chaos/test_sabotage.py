@@ -36,6 +36,7 @@ from relay.process.control import Stop
 from relay.process.place import Place
 from relay.protocol.slots import SLOT_COUNT, shard_ranges
 from relay.settings.tables import ServerSettings, Settings, StoreSettings
+from tests.outside.processes import REPOSITORY
 from workers import loop
 from workers.shard.outbox import Outbox
 from workers.shard.shard import Shard
@@ -45,7 +46,7 @@ from workers.store.store import Store
 from workers.tools.reshard import reshard
 
 from . import run as chaos_run
-from .fleet import REPOSITORY, Fleet
+from .fleet import Fleet
 from .run import Options, Run
 from .sabotage import NAMES, VARIABLE, Patch, front, worker
 

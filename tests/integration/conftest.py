@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-assert __package__ is not None
-pytest.register_assert_rewrite(f"{__package__}.harness")
-
-from .harness import ALICE, BOB, CAROL, GROUP, Cast, Relay, casts  # noqa: E402
+from tests.outside.frames import ALICE, BOB, CAROL, GROUP
+from tests.outside.people import Cast, casts
+from tests.outside.relay import Relay
 
 RelayStarter = Callable[..., Relay]
 RelaySharer = Callable[..., Relay]

@@ -3,28 +3,29 @@
 import json
 import socket
 
-from .conftest import RelayStarter
-from .harness import (
+from tests.outside.client import exchange_marker
+from tests.outside.frames import (
     ALICE,
     AUTH_SUCCESS,
     BOB,
-    DEADLINE_S,
     EMPTY_Q,
     SENT_AT,
-    Cast,
     Frame,
-    Relay,
     ack_1,
     action,
     auth_frame,
     delivery,
     element,
-    exchange_marker,
     message_id_of,
     near,
     queued_in,
     receipt,
 )
+from tests.outside.people import Cast
+from tests.outside.relay import Relay
+from tests.outside.waiting import DEADLINE_S
+
+from .conftest import RelayStarter
 
 REPLACED: Frame = ["Cmd", {"type": "disconnect", "kind": "replaced"}]
 

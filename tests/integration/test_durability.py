@@ -2,25 +2,26 @@
 
 import pytest
 
-from .conftest import RelayStarter
-from .harness import (
+from tests.outside.client import exchange_marker
+from tests.outside.frames import (
     ALICE,
     BOB,
     CAROL,
     GROUP,
     SENT_AT,
-    ConnectionOver,
-    Relay,
     ack_1,
     delivery,
-    exchange_marker,
     group_delivery,
     group_receipt,
     message_id_of,
-    poll_for,
     receipt,
-    shard_of,
 )
+from tests.outside.people import shard_of
+from tests.outside.relay import Relay
+from tests.outside.waiting import poll_for
+from tests.outside.websocket import ConnectionOver
+
+from .conftest import RelayStarter
 
 
 def restart_after_kill(relay: Relay) -> None:

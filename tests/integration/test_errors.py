@@ -13,28 +13,28 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from .conftest import RelaySharer, RelayStarter
-from .harness import (
+from tests.outside.client import SheetClient, exchange_marker
+from tests.outside.frames import (
     ABSENT,
     ALICE,
     BOB,
     EVE,
     SENT_AT,
-    Cast,
     Frame,
-    Relay,
-    SheetClient,
     ack_1,
     action,
     auth_frame,
     check_error,
     delivery,
     element,
-    exchange_marker,
     group_receipt,
     receipt,
     strict_json,
 )
+from tests.outside.people import Cast
+from tests.outside.relay import Relay
+
+from .conftest import RelaySharer, RelayStarter
 
 # Bad frames are what these tests are made of, so the 20th does not close the connection.
 PATIENT = "[limits]\nmalformed_frames = 1_000_000"

@@ -14,30 +14,29 @@ from pathlib import Path
 import pytest
 from websockets.frames import Opcode
 
-from .conftest import RelaySharer, RelayStarter
-from .harness import (
+from tests.outside.client import SheetClient, exchange_marker
+from tests.outside.frames import (
     ALICE,
     AUTH_SUCCESS,
     BOB,
     CAROL,
     SENT_AT,
     TEXT,
-    Cast,
     Frame,
-    SheetClient,
     ack_1,
     action,
     auth_frame,
     check_error,
     delivery,
     element,
-    exchange_marker,
     message_id_of,
-    poll_for,
     queued_in,
     receipt,
-    shard_of,
 )
+from tests.outside.people import Cast, shard_of
+from tests.outside.waiting import poll_for
+
+from .conftest import RelaySharer, RelayStarter
 from .roamer import Roamer
 
 MIB = 1024 * 1024

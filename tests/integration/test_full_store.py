@@ -1,19 +1,20 @@
 """A store without room refuses sends; reads and acks go on, and room that comes back is used."""
 
-from .conftest import RelayStarter
-from .harness import (
+from tests.outside.client import SheetClient
+from tests.outside.frames import (
     ALICE,
     BOB,
     CAROL,
     EVE,
     SENT_AT,
-    SheetClient,
     ack_1,
     check_error,
     delivery,
-    poll_for,
     receipt,
 )
+from tests.outside.waiting import poll_for
+
+from .conftest import RelayStarter
 
 FULL_MAP = "[store]\nmap_bytes = 67108864\nmax_map_bytes = 67108864\n"
 BODY = {"conversation": "x" * 60_000}

@@ -3,26 +3,25 @@
 import json
 from itertools import count
 
-from .conftest import RelayStarter
-from .harness import (
+from tests.outside.client import SheetClient, exchange_marker
+from tests.outside.frames import (
     ALICE,
     BOB,
     CAROL,
     EVE,
     GROUP,
     SENT_AT,
-    Cast,
-    Relay,
-    SheetClient,
     ack_1,
-    exchange_marker,
     group_delivery,
     group_receipt,
     message_id_of,
-    poll_for,
     receipt,
-    users_of_shard,
 )
+from tests.outside.people import Cast, users_of_shard
+from tests.outside.relay import Relay
+from tests.outside.waiting import poll_for
+
+from .conftest import RelayStarter
 
 OTHER_GROUP = "917069852821-1566557066@g.us"
 

@@ -2,20 +2,12 @@
 
 import time
 
+from tests.outside.client import SheetClient, exchange_marker
+from tests.outside.frames import ALICE, BOB, SENT_AT, Frame, ack_1, delivery, receipt
+from tests.outside.people import Cast
+from tests.outside.waiting import poll_for
+
 from .conftest import RelaySharer, RelayStarter
-from .harness import (
-    ALICE,
-    BOB,
-    SENT_AT,
-    Cast,
-    Frame,
-    SheetClient,
-    ack_1,
-    delivery,
-    exchange_marker,
-    poll_for,
-    receipt,
-)
 
 SHORT_INTERVALS = "[keepalive]\nping_interval_s = 0.3\npong_timeout_s = 1.0"
 

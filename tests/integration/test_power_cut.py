@@ -18,6 +18,10 @@ from typing import Final
 import psutil  # type: ignore[import-untyped]
 
 from relay.disk.layout import read_layout
+from tests.outside.frames import ALICE, BOB, CAROL, ack_1, delivery, message_id_of
+from tests.outside.processes import REPOSITORY
+from tests.outside.relay import Relay
+from tests.outside.waiting import poll_for
 from workers.shard.messages import parse
 from workers.store.journal import FILE_NAMES
 from workers.store.keys import box_of, pack_seq
@@ -29,17 +33,6 @@ from workers.tools.check import check_stores
 from workers.tools.report import Report
 
 from .conftest import RelayStarter
-from .harness import (
-    ALICE,
-    BOB,
-    CAROL,
-    REPOSITORY,
-    Relay,
-    ack_1,
-    delivery,
-    message_id_of,
-    poll_for,
-)
 from .tracing import Call, Tracer
 
 STORE_FILES: Final = (FILE_NAME, *FILE_NAMES)

@@ -4,26 +4,26 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from .conftest import RelayStarter
-from .harness import (
+from tests.outside.client import SheetClient, exchange_marker
+from tests.outside.frames import (
     ALICE,
     BOB,
     CAROL,
     SENT_AT,
-    Cast,
     Frame,
-    Relay,
-    SheetClient,
     ack_1,
     action,
     delivery,
     element,
-    exchange_marker,
     message_id_of,
-    poll_for,
     queued_in,
     receipt,
 )
+from tests.outside.people import Cast
+from tests.outside.relay import Relay
+from tests.outside.waiting import poll_for
+
+from .conftest import RelayStarter
 
 KIBIBYTE = {"conversation": "x" * 1024}
 

@@ -4,8 +4,8 @@ import json
 import time
 from typing import Any
 
-from .conftest import RelaySharer, RelayStarter
-from .harness import (
+from tests.outside.client import exchange_marker
+from tests.outside.frames import (
     ABSENT,
     ALICE,
     AUTH_SUCCESS,
@@ -16,24 +16,25 @@ from .harness import (
     GROUP,
     SENT_AT,
     TEXT,
-    Cast,
     Frame,
-    Relay,
     ack_1,
     action,
     auth_frame,
     delivery,
     element,
-    exchange_marker,
     group_delivery,
     group_receipt,
     message_id_of,
     near,
-    poll_for,
     queued_in,
     receipt,
     strict_json,
 )
+from tests.outside.people import Cast
+from tests.outside.relay import Relay
+from tests.outside.waiting import poll_for
+
+from .conftest import RelaySharer, RelayStarter
 
 # For tests that send more bad frames than a session may.
 PATIENT = "[limits]\nmalformed_frames = 1000"

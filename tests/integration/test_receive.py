@@ -2,20 +2,18 @@
 
 import time
 
-from .harness import (
+from tests.outside.client import SheetClient, exchange_marker
+from tests.outside.frames import (
     SENT_AT,
-    Cast,
-    Relay,
-    SheetClient,
     ack_1,
     delivery,
-    exchange_marker,
     group_delivery,
     group_receipt,
     near,
     receipt,
-    shard_of,
 )
+from tests.outside.people import Cast, shard_of
+from tests.outside.relay import Relay
 
 
 def send_and_receive(author: SheetClient, to: SheetClient, message_id: str) -> list[object]:

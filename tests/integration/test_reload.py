@@ -6,21 +6,13 @@ from typing import Any
 
 import pytest
 
+from tests.outside.client import SheetClient, exchange_marker
+from tests.outside.frames import ALICE, BOB, CAROL, GROUP, ack_1, delivery
+from tests.outside.processes import lives
+from tests.outside.relay import Relay
+from tests.outside.waiting import DEADLINE_S, poll_for
+
 from .conftest import RelayStarter
-from .harness import (
-    ALICE,
-    BOB,
-    CAROL,
-    DEADLINE_S,
-    GROUP,
-    Relay,
-    SheetClient,
-    ack_1,
-    delivery,
-    exchange_marker,
-    lives,
-    poll_for,
-)
 
 # Each process then says when it has taken the settings.
 DEBUG = '[log]\nlevel = "debug"\n'

@@ -6,27 +6,28 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .conftest import RelayStarter
-from .harness import (
+from tests.outside.client import exchange_marker
+from tests.outside.frames import (
     ALICE,
     BOB,
     CAROL,
     EVE,
     GROUP,
-    REPOSITORY,
     SENT_AT,
     Frame,
-    Relay,
     ack_1,
     delivery,
-    exchange_marker,
     group_delivery,
     group_receipt,
     message_id_of,
-    poll_for,
     queued_in,
     receipt,
 )
+from tests.outside.processes import REPOSITORY
+from tests.outside.relay import Relay
+from tests.outside.waiting import poll_for
+
+from .conftest import RelayStarter
 
 MEMBERS = [ALICE, BOB, CAROL, EVE]
 

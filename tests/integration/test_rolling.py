@@ -2,16 +2,12 @@
 
 import signal
 
+from tests.outside.client import exchange_marker
+from tests.outside.frames import ALICE, BOB, ack_1, delivery
+from tests.outside.relay import Relay
+from tests.outside.waiting import poll_for
+
 from .conftest import RelayStarter
-from .harness import (
-    ALICE,
-    BOB,
-    Relay,
-    ack_1,
-    delivery,
-    exchange_marker,
-    poll_for,
-)
 
 
 def roll(relay: Relay, times: int) -> None:

@@ -4,23 +4,24 @@ Rule 3, that ack 1 means stored, is in test_durability.py. Rule 6 needs a block 
 extension can make.
 """
 
-from .conftest import RelayStarter
-from .harness import (
+from tests.outside.client import exchange_marker
+from tests.outside.frames import (
     ALICE,
     BOB,
     EVE,
     GROUP,
     SENT_AT,
-    Cast,
-    Relay,
     ack_1,
     delivery,
     element,
-    exchange_marker,
     message_id_of,
-    poll_for,
     receipt,
 )
+from tests.outside.people import Cast
+from tests.outside.relay import Relay
+from tests.outside.waiting import poll_for
+
+from .conftest import RelayStarter
 
 LARGE = {"conversation": "x" * 66_000}
 

@@ -8,7 +8,8 @@ import json
 
 import pytest
 
-from .harness import ALICE, BOB, Frame, Relay, queued_in
+from tests.outside.frames import ALICE, BOB, Frame, queued_in
+from tests.outside.relay import Relay
 
 LOGIN = '["auth", {"type": "new"}, {"remoteJid":"917069852821@s.whatsapp.com"}]'
 SEND = """["action", {"add": "relay"}, [{"message": {"conversation": 'message'}, "key": {

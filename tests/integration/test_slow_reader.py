@@ -2,22 +2,22 @@
 
 import time
 
-from .conftest import RelayStarter
-from .harness import (
+from tests.outside.client import SheetClient, exchange_marker
+from tests.outside.frames import (
     ALICE,
     BOB,
     CAROL,
     EVE,
-    ConnectionOver,
-    Relay,
-    SheetClient,
     ack_1,
     check_error,
-    exchange_marker,
     message_id_of,
-    poll_for,
     queued_in,
 )
+from tests.outside.relay import Relay
+from tests.outside.waiting import poll_for
+from tests.outside.websocket import ConnectionOver
+
+from .conftest import RelayStarter
 
 MIB = 1024 * 1024
 # 12 MiB: more than the kernel's buffers and the relay's take together.

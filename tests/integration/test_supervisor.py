@@ -18,10 +18,13 @@ import pytest
 
 from relay.disk.layout import DATA_FORMAT
 from relay.settings.tables import ServerSettings, Settings
+from tests.outside.frames import ALICE, BOB, GROUP
+from tests.outside.processes import REPOSITORY, Child, lives
+from tests.outside.relay import Relay
+from tests.outside.waiting import DEADLINE_S, poll_for
 from workers.tools.reshard import reshard
 
 from .conftest import RelayStarter
-from .harness import ALICE, BOB, DEADLINE_S, GROUP, REPOSITORY, Child, Relay, lives, poll_for
 
 READY = re.compile(r"ready ws://127\.0\.0\.1:(\d+)/ fronts=1 workers=(\d)\n")
 

@@ -10,22 +10,22 @@ from websockets.frames import Opcode
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from .conftest import RelayStarter
-from .harness import (
+from tests.outside.client import SheetClient, exchange_marker
+from tests.outside.frames import (
     ALICE,
     AUTH_SUCCESS,
-    DEADLINE_S,
-    Cast,
-    Relay,
-    SheetClient,
     ack_1,
     action,
     auth_frame,
     delivery,
     element,
-    exchange_marker,
     message_id_of,
 )
+from tests.outside.people import Cast
+from tests.outside.relay import Relay
+from tests.outside.waiting import DEADLINE_S
+
+from .conftest import RelayStarter
 
 
 def web_socket_frame(opcode: int, data: bytes, *, mask: bool = True, head: int = 0x80) -> bytes:

@@ -30,7 +30,7 @@ import psutil  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.integration.harness import Relay
+from tests.outside.relay import Relay
 
 from . import memory
 from .memory import MIB, Watch

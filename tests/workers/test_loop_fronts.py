@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from relay.bus.envelopes import LOGIN, OpenSession, Refused, SendToUser, SessionRefused
-from tests.integration.harness import poll_for
+from tests.outside.waiting import poll_for
 from workers.shard import shard
 
 from .loop_harness import INCARNATION, RunningWorker

@@ -1,0 +1,303 @@
+"""The relay under test, as processes; whatever happens nothing is left of it."""
+
+import contextlib
+import json
+import os
+import resource
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import psutil  # type: ignore[import-untyped]
+from websockets.uri import parse_uri
+
+from relay.settings.tables import ServerSettings, Settings
+from workers.tools.reshard import reshard
+
+from .client import SheetClient
+from .processes import REPOSITORY, Child, children_of, environment_below, groups_document, lives
+from .waiting import DEADLINE_S, poll_for
+
+
+class Relay:
+    """A relay in processes of its own; as a context manager it is started and always cleaned up.
+
+    `config` is TOML text; `groups` maps a group's jid to its members' local parts. `own_session`
+    keeps it out of the caller's session, whose Ctrl-C and niceness it then does not share.
+    """
+
+    def __init__(
+        self,
+        *,
+        workers: int = 2,
+        fronts: int = 1,
+        config: str = "",
+        groups: Mapping[str, Sequence[str]] | None = None,
+        own_session: bool = False,
+    ) -> None:
+        # Not below pytest's long tmp_path: the bus has sockets here, and their paths are bounded.
+        self.directory = Path(tempfile.mkdtemp(prefix="relay-test-"))
+        self.url = ""
+        self._workers = workers
+        self._fronts = fronts
+        self._own_session = own_session
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = False
+        self._clients: list[SheetClient] = []
+        self._log_path = self.directory / "log"
+        self.config_path = self.directory / "relay.toml"
+        self.groups_path = self.directory / "groups.json"
+        self._expected_log: list[str] = []
+        self._last_log = ""
+        # Every process ever seen: the children of a supervisor that died are no one's children.
+        self._seen: set[Any] = set()
+        self.config_path.write_text(config)
+        self._has_groups = groups is not None
+        self.write_groups(groups or {})
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.clean_up()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Stop; after a good test also assert that it stops in order and that the log is clean."""
+        try:
+            if kind is None and self._process is not None:
+                # A client that does not read answers no close frame, and the front would wait.
+                self.drop_clients()
+                self.stop()
+                self.assert_clean_log()
+        finally:
+            self.clean_up()
+
+    @property
+    def port(self) -> int:
+        return parse_uri(self.url).port
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The supervisor; it must have been started."""
+        assert self._process is not None
+        return self._process
+
+    def start(self) -> None:
+        """Start on the data of before, if any; return when the ready line has come."""
+        self._lay_out()
+        command = [sys.executable, "supervisor.py", "--port", "0"]
+        command += ["--data", str(self.directory / "data"), "--log-format", "json"]
+        command += ["--workers", str(self._workers), "--fronts", str(self._fronts)]
+        command += ["--config", str(self.config_path)]
+        if self._has_groups:
+            command += ["--groups", str(self.groups_path)]
+        run = self.directory / "run"
+        run.mkdir(exist_ok=True)
+        with self._log_path.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=REPOSITORY,
+                env=environment_below(run),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=self._own_session,
+            )
+        self.url = self._url_of(self._read_ready_line())
+        self.children()
+
+    def _lay_out(self) -> None:
+        """Make the stores here: the supervisor would take a process of its own for it.
+
+        Its doing so is what test_supervisor and test_reshard are about.
+        """
+        data = self.directory / "data"
+        if data.exists() or "[store]" in self.config_path.read_text():
+            return
+        data.mkdir(mode=0o700)
+        server = ServerSettings(workers=self._workers, fronts=self._fronts, data=str(data))
+        reshard(data, Settings(server=server))
+
+    def _read_ready_line(self) -> str:
+        stdout = self.process.stdout
+        assert stdout is not None
+        line = b""
+        deadline = time.monotonic() + 2 * DEADLINE_S
+        while not line.endswith(b"\n"):
+            remaining = max(0.0, deadline - time.monotonic())
+            readable, _, _ = select.select([stdout], [], [], remaining)
+            byte = os.read(stdout.fileno(), 1) if readable else b""
+            if not byte:
+                how = f"exit {self.process.poll()}" if readable else "in time"
+                raise AssertionError(f"no ready line: {how}; so far {line!r}\n{self.log_text()}")
+            line += byte
+        return line.decode().rstrip("\n")
+
+    def _url_of(self, line: str) -> str:
+        ready, url, *counts = line.split(" ")
+        assert ready == "ready", line
+        assert counts == [f"fronts={self._fronts}", f"workers={self._workers}"], line
+        assert url.startswith("ws://127.0.0.1:"), line
+        assert url.endswith("/"), line
+        return url
+
+    # Clients.
+
+    def connect(
+        self, *, answer_pings: bool = True, receive_buffer_bytes: int | None = None
+    ) -> SheetClient:
+        """Return a new connection, not yet logged in; it is cut when the relay is cleaned up."""
+        client = SheetClient(
+            self.url, answer_pings=answer_pings, receive_buffer_bytes=receive_buffer_bytes
+        )
+        self._clients.append(client)
+        return client
+
+    def login(self, user: str, *, answer_pings: bool = True) -> SheetClient:
+        """Return a new session of `user`; what waited for it is in its `queued`."""
+        client = self.connect(answer_pings=answer_pings)
+        client.login(user)
+        return client
+
+    def drop_clients(self) -> None:
+        """Cut the connection of every client so far, without a word."""
+        while self._clients:
+            self._clients.pop().drop()
+
+    # Groups.
+
+    def write_groups(self, groups: Mapping[str, Sequence[str]]) -> None:
+        """Write the provisioning file; `reload` makes the relay read it."""
+        self.groups_path.write_text(groups_document(groups))
+
+    def reload(self) -> None:
+        """Ask the supervisor to read the settings and the provisioning file again."""
+        self.process.send_signal(signal.SIGHUP)
+
+    # Processes.
+
+    def children(self, role: str | None = None) -> list[Child]:
+        """The living workers and fronts, or those of one role, by index."""
+        if self._process is None or self._process.poll() is not None:
+            return []
+        children = children_of(psutil.Process(self._process.pid))
+        self._seen.update(child.process for child in children)
+        return [child for child in children if role in (None, child.role)]
+
+    def limit_file_size(self, limit_bytes: int | None) -> None:
+        """Let no process of the relay, nor a successor, write a file beyond that; None lets them.
+
+        The kernel then refuses such a write as a disk would, while smaller files are written.
+        """
+        soft = resource.RLIM_INFINITY if limit_bytes is None else limit_bytes
+        processes = [psutil.Process(self.process.pid)]
+        processes += [child.process for child in self.children()]
+        for process in processes:
+            process.rlimit(psutil.RLIMIT_FSIZE, (soft, resource.RLIM_INFINITY))
+
+    def memory_bytes(self) -> int:
+        """Resident memory of all workers and fronts together, without the store's mapped file."""
+        infos = [child.process.memory_info() for child in self.children()]
+        return sum(info.rss - info.shared for info in infos)
+
+    def front_of(self, client: SheetClient) -> int | None:
+        """The index of the front that has the socket of `client`; None once it was let go."""
+        for child in self.children("front"):
+            for connection in child.process.net_connections("tcp"):
+                if connection.raddr and connection.raddr.port == client.local_port:
+                    return child.index
+        return None
+
+    def connect_to_front(self, index: int) -> SheetClient:
+        """Connect until the kernel, which spreads connections, has chosen this front."""
+        for _ in range(200):
+            client = self.connect()
+            if self.front_of(client) == index:
+                return client
+            client.drop()
+        raise AssertionError(f"no connection reached front {index}")
+
+    def ask_to_stop(self) -> None:
+        """Send SIGTERM; `stop` then waits."""
+        self._stopping = True
+        self.process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> None:
+        """Stop in order: SIGTERM, exit 0, and no process is left."""
+        children = self.children()
+        if not self._stopping:
+            self.ask_to_stop()
+        code = self.process.wait(2 * DEADLINE_S)
+        assert code == 0, f"exit {code} after SIGTERM\n{self.log_text()}"
+        alive = [child for child in children if child.process.is_running()]
+        assert not alive, f"left behind: {alive}"
+        self._forget_process()
+
+    def kill_everything(self) -> None:
+        """SIGKILL the supervisor and all its children, as a power cut would."""
+        processes = self._all_processes()
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        if self._process is not None:
+            self._process.wait(DEADLINE_S)
+        poll_for(f"the end of {processes} by SIGKILL", lambda: not any(map(lives, processes)))
+        self._forget_process()
+
+    def _all_processes(self) -> list[Any]:
+        """The supervisor, stopped so that it starts no further child, and all that was below."""
+        if self._process is not None and self._process.poll() is None:
+            supervisor = psutil.Process(self._process.pid)
+            supervisor.suspend()
+            self._seen |= {supervisor, *supervisor.children(recursive=True)}
+        return [process for process in self._seen if process.is_running()]
+
+    def _forget_process(self) -> None:
+        if self._process is not None and self._process.stdout is not None:
+            self._process.stdout.close()
+        self._process = None
+        self._stopping = False
+
+    def clean_up(self) -> None:
+        """End every process, cut every client and remove the directory, whatever happened."""
+        try:
+            self.kill_everything()
+        finally:
+            self._last_log = self.log_text()
+            self.drop_clients()
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    # The log.
+
+    def log_text(self) -> str:
+        if not self._log_path.exists():
+            return self._last_log
+        return self._log_path.read_text(errors="replace")
+
+    def expect_in_log(self, text: str) -> None:
+        """Lines with `text` are part of the test, whatever their level."""
+        self._expected_log.append(text)
+
+    def assert_clean_log(self) -> None:
+        """No traceback and nothing at level error; every line is one JSON object."""
+        for line in self.log_text().splitlines():
+            if any(text in line for text in self._expected_log):
+                continue
+            assert "Traceback" not in line, line
+            event = json.loads(line)
+            assert event["level"] not in ("error", "critical", "exception"), line
