@@ -70,7 +70,7 @@ class SharedRelays:
     def assert_clean_logs(self) -> None:
         """None of them may have anything in its log that should not be there."""
         for relay in self._by_config.values():
-            relay.assert_clean_log()
+            relay.log.assert_clean()
 
     def discard(self, config: str) -> None:
         """End this relay, in whatever state a failed test has left it; `get` starts another."""
@@ -173,5 +173,5 @@ def pytest_runtest_makereport(
                 shared = tests.stash.get(_RELAYS, [])
                 relays = [*relays, *(relay for relay in shared if relay not in relays)]
         for relay in relays:
-            report.sections.append(("relay log", relay.log_text()))
+            report.sections.append(("relay log", relay.log.text()))
     return report

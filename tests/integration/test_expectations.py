@@ -360,7 +360,7 @@ def test_10_a_rolling_restart_under_traffic_loses_nothing(start_relay: RelayStar
     ids: list[str] = []
     relay.process.send_signal(signal.SIGUSR2)
 
-    while "supervisor.rolled" not in relay.log_text():
+    while "supervisor.rolled" not in relay.log.text():
         ids.append(f"M{len(ids)}")
         alice.send(BOB, ids[-1])
         while ids[-1] not in bob.seen:

@@ -36,7 +36,7 @@ def test_a_full_store_refuses_sends_until_acks_have_made_room(start_relay: Relay
     relay = start_relay(
         fronts=1, workers=1, config=FULL_MAP + "[mailbox]\nmax_bytes = 1073741824\n"
     )
-    relay.expect_in_log("store.refuses_sends")
+    relay.log.expect("store.refuses_sends")
     alice = relay.login(ALICE)
     stored, reason = send_until_refused(alice, BOB, most=1200)  # 64 MiB hold no more
     assert "full" in reason
@@ -72,7 +72,7 @@ def test_a_disk_that_refuses_writes_refuses_sends_until_it_takes_them_again(
     relay.limit_file_size(2**20)
 
     stored, reason = send_until_refused(alice, EVE, most=40)  # 1 MiB holds no more
-    relay.expect_in_log("store.refuses_sends")
+    relay.log.expect("store.refuses_sends")
     assert "cannot be written: File too large" in reason
 
     # Reads and acks go on: there is room for them yet, and no process has died of it.
@@ -90,4 +90,4 @@ def test_a_disk_that_refuses_writes_refuses_sends_until_it_takes_them_again(
     eve = relay.connect()
     frames = [frame for page in eve.login_pages(EVE, stored + 1) for frame in page]
     assert frames == [delivery(f"M{n}", author=ALICE, message=BODY) for n in range(stored + 1)]
-    assert "worker.exited" not in relay.log_text()
+    assert "worker.exited" not in relay.log.text()

@@ -94,16 +94,16 @@ def test_2_5_1_a_bad_file_is_refused_whole_and_the_old_one_kept(relay: Relay) ->
     }
     # Each beside a good group, which may not be taken either.
     texts = [json.dumps({OTHER_GROUP: good, jid: group}) for jid, group in bad_groups.items()]
-    relay.expect_in_log(str(relay.groups_path))
+    relay.log.expect(str(relay.groups_path))
     alice, eve = relay.login(ALICE), relay.login(EVE)
 
     for text in ("", "{", "[]", *texts):
-        before = relay.log_text().count(str(relay.groups_path))
+        before = relay.log.text().count(str(relay.groups_path))
         relay.groups_path.write_text(text)
         relay.reload()
         poll_for(
             f"the refusal of {text} is logged",
-            lambda: relay.log_text().count(str(relay.groups_path)) > before,  # noqa: B023
+            lambda: relay.log.text().count(str(relay.groups_path)) > before,  # noqa: B023
         )
 
     eve.send_message(OTHER_GROUP, "A")

@@ -17,7 +17,7 @@ def roll(relay: Relay, times: int) -> None:
 
 
 def expect_rolled(relay: Relay, before: set[int], times: int) -> None:
-    poll_for("its end", lambda: relay.log_text().count("supervisor.rolled") == times)
+    poll_for("its end", lambda: relay.log.text().count("supervisor.rolled") == times)
     after = {child.process.pid for child in relay.children()}
     assert len(after) == len(before)
     assert not after & before

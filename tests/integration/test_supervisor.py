@@ -156,12 +156,6 @@ def wait_for_successor(relay: Relay, dead: Child) -> Child:
     return found()[0]
 
 
-def events(relay: Relay, name: str) -> list[dict[str, Any]]:
-    """The lines of the log so far with this event."""
-    lines = [json.loads(line) for line in relay.log_text().splitlines() if line.startswith("{")]
-    return [line for line in lines if line["event"] == name]
-
-
 def can_log_in(relay: Relay, user: str) -> bool:
     try:
         relay.login(user)
@@ -469,7 +463,7 @@ def test_a_killed_child_is_restarted_and_its_death_is_one_line(relay: Relay, rol
 
     wait_for_successor(relay, dead)
     poll_for("a login", lambda: can_log_in(relay, ALICE) and can_log_in(relay, BOB))
-    [death] = events(relay, f"{role}.exited")
+    [death] = relay.log.events(f"{role}.exited")
     assert death["index"] == 0
     assert death["pid"] == dead.process.pid
     assert death["signal"] == "SIGKILL"
@@ -485,7 +479,7 @@ def test_deaths_in_a_row_are_answered_ever_later(relay: Relay) -> None:
         dead.process.kill()
         wait_for_successor(relay, dead)
 
-    delays = [death["restart_in_ms"] for death in events(relay, "worker.exited")]
+    delays = [death["restart_in_ms"] for death in relay.log.events("worker.exited")]
     assert delays == sorted(delays)
     assert delays[-1] >= 400
 
@@ -506,16 +500,16 @@ def test_a_child_that_crashes_leaves_its_stack_in_the_log(launch: Launcher) -> N
 def test_a_hung_child_is_killed_and_restarted(start_relay: RelayStarter) -> None:
     config = "[supervisor]\nheartbeat_s = 0.05\nhung_after_s = 1.0\n"
     relay = start_relay(workers=1, config=config)
-    relay.expect_in_log("worker.hung")
+    relay.log.expect("worker.hung")
     hung = one(relay, "worker")
 
     hung.process.suspend()
 
     wait_for_successor(relay, hung)
-    [line] = events(relay, "worker.hung")
+    [line] = relay.log.events("worker.hung")
     assert line["pid"] == hung.process.pid
     assert line["silent_s"] >= 1.0
-    [death] = events(relay, "worker.exited")
+    [death] = relay.log.events("worker.exited")
     assert death["signal"] in ("SIGKILL", "SIGABRT")
 
 
@@ -529,12 +523,12 @@ def test_one_that_cannot_boot_later_is_tried_slowly_while_the_rest_serves(
     dead.process.suspend()
     store.rename(store.with_name("aside-0"))
     store.touch()
-    relay.expect_in_log('"process":"worker-0"')
+    relay.log.expect('"process":"worker-0"')
     dead.process.kill()
 
-    poll_for("a failed restart", lambda: len(events(relay, "worker.exited")) == 2)
+    poll_for("a failed restart", lambda: len(relay.log.events("worker.exited")) == 2)
 
-    failure = events(relay, "worker.exited")[1]
+    failure = relay.log.events("worker.exited")[1]
     assert failure["exit_code"] == 3
     assert failure["restart_in_ms"] == 10_000
     assert [child.index for child in relay.children()] == [0, 1]  # the front, the other worker
@@ -593,22 +587,22 @@ def test_sighup_takes_new_groups(relay: Relay) -> None:
 
     relay.reload()
 
-    poll_for("the reload", lambda: bool(events(relay, "groups.reloaded")))
+    poll_for("the reload", lambda: bool(relay.log.events("groups.reloaded")))
     assert len(run_dir_groups(relay)[GROUP]["participants"]) == 2
-    [line] = events(relay, "groups.reloaded")
+    [line] = relay.log.events("groups.reloaded")
     assert (line["added"], line["removed"], line["changed"]) == (0, 0, 1)
     assert line["names"] == [f"changed {GROUP}"]
 
 
 def test_sighup_refuses_bad_groups_whole_and_keeps_the_old(relay: Relay) -> None:
     before = run_dir_groups(relay)
-    relay.expect_in_log("groups.refused")
+    relay.log.expect("groups.refused")
     relay.groups_path.write_text('{"nonsense": {}}')
 
     relay.reload()
 
-    poll_for("the refusal", lambda: bool(events(relay, "groups.refused")))
-    [refusal] = events(relay, "groups.refused")
+    poll_for("the refusal", lambda: bool(relay.log.events("groups.refused")))
+    [refusal] = relay.log.events("groups.refused")
     assert "nonsense" in refusal["reason"]
     assert run_dir_groups(relay) == before
 
@@ -618,7 +612,7 @@ def test_sighup_without_a_groups_file_changes_nothing(start_relay: RelayStarter)
 
     relay.reload()
 
-    poll_for("a log line", lambda: bool(events(relay, "groups.not_reloaded")))
+    poll_for("a log line", lambda: bool(relay.log.events("groups.not_reloaded")))
     assert len(relay.children()) == 2
 
 

@@ -1,7 +1,6 @@
 """The relay under test, as processes; whatever happens nothing is left of it."""
 
 import contextlib
-import json
 import os
 import resource
 import select
@@ -14,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import psutil  # type: ignore[import-untyped]
 from websockets.uri import parse_uri
@@ -23,8 +22,15 @@ from relay.settings.tables import ServerSettings, Settings
 from workers.tools.reshard import reshard
 
 from .client import SheetClient
+from .log import Log
 from .processes import REPOSITORY, Child, children_of, environment_below, groups_document, lives
 from .waiting import DEADLINE_S, poll_for
+
+# For the config of a relay that is to take another one.
+DEBUG: Final = '[log]\nlevel = "debug"\n'
+
+_TAKEN: Final = "settings.taken"
+_RELOADED: Final = "settings.reloaded"
 
 
 class Relay:
@@ -52,11 +58,9 @@ class Relay:
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
         self._clients: list[SheetClient] = []
-        self._log_path = self.directory / "log"
+        self.log = Log(self.directory / "log")
         self.config_path = self.directory / "relay.toml"
         self.groups_path = self.directory / "groups.json"
-        self._expected_log: list[str] = []
-        self._last_log = ""
         # Every process ever seen: the children of a supervisor that died are no one's children.
         self._seen: set[Any] = set()
         self.config_path.write_text(config)
@@ -83,7 +87,7 @@ class Relay:
                 # A client that does not read answers no close frame, and the front would wait.
                 self.drop_clients()
                 self.stop()
-                self.assert_clean_log()
+                self.log.assert_clean()
         finally:
             self.clean_up()
 
@@ -108,7 +112,7 @@ class Relay:
             command += ["--groups", str(self.groups_path)]
         run = self.directory / "run"
         run.mkdir(exist_ok=True)
-        with self._log_path.open("ab") as log:
+        with self.log.path.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
                 cwd=REPOSITORY,
@@ -118,7 +122,7 @@ class Relay:
                 stderr=log,
                 start_new_session=self._own_session,
             )
-        self.url = self._url_of(self._read_ready_line())
+        self.url = _url_of(self._read_ready_line(), fronts=self._fronts, workers=self._workers)
         self.children()
 
     def _lay_out(self) -> None:
@@ -144,17 +148,9 @@ class Relay:
             byte = os.read(stdout.fileno(), 1) if readable else b""
             if not byte:
                 how = f"exit {self.process.poll()}" if readable else "in time"
-                raise AssertionError(f"no ready line: {how}; so far {line!r}\n{self.log_text()}")
+                raise AssertionError(f"no ready line: {how}; so far {line!r}\n{self.log.text()}")
             line += byte
         return line.decode().rstrip("\n")
-
-    def _url_of(self, line: str) -> str:
-        ready, url, *counts = line.split(" ")
-        assert ready == "ready", line
-        assert counts == [f"fronts={self._fronts}", f"workers={self._workers}"], line
-        assert url.startswith("ws://127.0.0.1:"), line
-        assert url.endswith("/"), line
-        return url
 
     # Clients.
 
@@ -188,6 +184,19 @@ class Relay:
     def reload(self) -> None:
         """Ask the supervisor to read the settings and the provisioning file again."""
         self.process.send_signal(signal.SIGHUP)
+
+    def take(self, config: str) -> dict[str, Any]:
+        """Have every process take `config`; return the log's line that tells what changed.
+
+        The log must be at level debug, before and after: only then each says that it took it.
+        """
+        taken, reloaded = (len(self.log.events(name)) for name in (_TAKEN, _RELOADED))
+        self.config_path.write_text(config)
+        self.reload()
+        everyone = taken + len(self.children())
+        poll_for("the reload", lambda: len(self.log.events(_RELOADED)) > reloaded)
+        poll_for("all to take it", lambda: len(self.log.events(_TAKEN)) == everyone)
+        return self.log.events(_RELOADED)[-1]
 
     # Processes.
 
@@ -243,7 +252,7 @@ class Relay:
         if not self._stopping:
             self.ask_to_stop()
         code = self.process.wait(2 * DEADLINE_S)
-        assert code == 0, f"exit {code} after SIGTERM\n{self.log_text()}"
+        assert code == 0, f"exit {code} after SIGTERM\n{self.log.text()}"
         alive = [child for child in children if child.process.is_running()]
         assert not alive, f"left behind: {alive}"
         self._forget_process()
@@ -278,26 +287,15 @@ class Relay:
         try:
             self.kill_everything()
         finally:
-            self._last_log = self.log_text()
+            self.log.keep()
             self.drop_clients()
             shutil.rmtree(self.directory, ignore_errors=True)
 
-    # The log.
 
-    def log_text(self) -> str:
-        if not self._log_path.exists():
-            return self._last_log
-        return self._log_path.read_text(errors="replace")
-
-    def expect_in_log(self, text: str) -> None:
-        """Lines with `text` are part of the test, whatever their level."""
-        self._expected_log.append(text)
-
-    def assert_clean_log(self) -> None:
-        """No traceback and nothing at level error; every line is one JSON object."""
-        for line in self.log_text().splitlines():
-            if any(text in line for text in self._expected_log):
-                continue
-            assert "Traceback" not in line, line
-            event = json.loads(line)
-            assert event["level"] not in ("error", "critical", "exception"), line
+def _url_of(line: str, *, fronts: int, workers: int) -> str:
+    ready, url, *counts = line.split(" ")
+    assert ready == "ready", line
+    assert counts == [f"fronts={fronts}", f"workers={workers}"], line
+    assert url.startswith("ws://127.0.0.1:"), line
+    assert url.endswith("/"), line
+    return url
