@@ -34,13 +34,15 @@ from tests.outside.frames import (
     receipt,
 )
 from tests.outside.people import Cast, shard_of
-from tests.outside.waiting import poll_for
+from tests.outside.relay import DEBUG, Relay
+from tests.outside.waiting import DEADLINE_S, poll_for, slowest_s
 
 from .conftest import RelaySharer, RelayStarter
 from .roamer import Roamer
 
 MIB = 1024 * 1024
-SHORT_KEEPALIVE = "[keepalive]\nping_interval_s = 0.2\npong_timeout_s = 1.0"
+# How often what was just seen to work may take as long as it did, before a test calls it dead.
+PATIENCE = 20
 # So small that every queue is many pages, between which live messages come in.
 SMALL_PAGES = "[flow]\npage_bytes = 4096"
 QUOTA = 20
@@ -81,28 +83,37 @@ def ids_of(frames: Sequence[Frame]) -> list[str]:
 
 @pytest.mark.parametrize("end", ["found dead", "replaced"])
 def test_01_nothing_is_lost_while_a_dead_connection_looks_online(
-    share_relay: RelaySharer, cast: Cast, end: str
+    start_relay: RelayStarter, end: str
 ) -> None:
-    relay = share_relay(SHORT_KEEPALIVE if end == "found dead" else "")
-    alice, ghost = relay.login(cast.alice), relay.login(cast.bob)
-    store(ghost, cast.alice, ["HIS"])
+    relay = start_relay(config=DEBUG)
+    alice, ghost = relay.login(ALICE), relay.login(BOB)
+    store(ghost, ALICE, ["HIS"])
     his = alice.recv()
-    # From here on Bob's network is gone: nothing is read, no ping is answered, no FIN comes.
-    assert relay.front_of(ghost) is not None
-    ids = numbered("M", 20)
-    store(alice, cast.bob, ids)
-    alice.ack(his)
-    while end == "found dead" and relay.front_of(ghost) is not None:
-        ids.append(f"M{len(ids):04}")
-        store(alice, cast.bob, ids[-1:])
+    ids: list[str] = []
 
-    bob = relay.login(cast.bob)
+    def send_one() -> bool:
+        ids.append(f"M{len(ids):04}")
+        store(alice, BOB, ids[-1:])
+        return relay.front_of(ghost) is not None
+
+    # From here on Bob's network is gone: nothing is read, no ping is answered, no FIN comes.
+    took_s = slowest_s(send_one)
+    assert relay.front_of(ghost) is not None
+    alice.ack(his)
+    if end == "found dead":
+        # Alice answers her pings whenever she sends, so she is not.
+        timeout = f"pong_timeout_s = {1 + PATIENCE * took_s}"
+        relay.take(f"{DEBUG}[keepalive]\nping_interval_s = 0.2\n{timeout}\n")
+        while send_one():
+            pass
+
+    bob = relay.login(BOB)
 
     came = take(bob, len(ids) + 1)
     assert [frame for frame in came if frame[0] == "action"] == [
-        delivery(message_id, author=cast.alice) for message_id in ids
+        delivery(message_id, author=ALICE) for message_id in ids
     ]
-    assert receipt("HIS", 2, author=cast.bob, by=cast.alice, t=SENT_AT) in came
+    assert receipt("HIS", 2, author=BOB, by=ALICE, t=SENT_AT) in came
     exchange_marker(alice, bob)
 
 
@@ -297,11 +308,12 @@ def websocket_frames(data: bytes) -> Iterator[tuple[int, bytes]]:
         at += length
 
 
-def bytes_left_unread(client: SheetClient) -> int:
+def bytes_left_unread(relay: Relay, client: SheetClient) -> int:
     """How much of what this client sent its front leaves with the kernel."""
+    ports = [relay.port, client.local_port]
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        _, _, peer, _, queues, *_ = line.split()
-        if int(peer.partition(":")[2], 16) == client.local_port:
+        _, own, peer, _, queues, *_ = line.split()
+        if [int(end.partition(":")[2], 16) for end in (own, peer)] == ports:
             return int(queues.partition(":")[2], 16)
     return 0
 
@@ -309,20 +321,35 @@ def bytes_left_unread(client: SheetClient) -> int:
 def test_09_no_byte_follows_the_close_of_a_slow_reader_and_its_next_login_has_no_gap(
     start_relay: RelayStarter,
 ) -> None:
-    relay = start_relay(config="[flow]\nwrite_blocked_s = 1.0")
+    relay = start_relay(config=DEBUG)
     alice, bob = relay.login(ALICE), relay.connect(receive_buffer_bytes=4096)
     bob.login(BOB)
     ids: list[str] = []
+    others = count()
+
+    def send(to: str, message_id: str) -> None:
+        store(alice, to, [message_id], {"conversation": "x" * 60 * 1024})
 
     def send_one() -> None:
         ids.append(f"M{len(ids):04}")
-        store(alice, BOB, ids[-1:], {"conversation": "x" * 60 * 1024})
+        send(BOB, ids[-1])
 
+    def is_left_unread() -> bool:
+        return bytes_left_unread(relay, bob) > 0
+
+    def send_another_and_look() -> None:
+        send(CAROL, f"HERS{next(others)}")
+        is_left_unread()
+
+    # The front must not close before it was seen that it does not read: that takes one more send.
+    blocked_s = 1 + PATIENCE * slowest_s(send_another_and_look)
+    relay.take(f"{DEBUG}[flow]\nwrite_blocked_s = {blocked_s}\n")
     # Who does not read is not read, until its front wants nothing more but the answer to a close.
-    while not bytes_left_unread(bob):
+    while not is_left_unread():
         bob.send("?,,")
         send_one()
-    poll_for("the front closes", lambda: not bytes_left_unread(bob))
+    deadline_s = blocked_s + DEADLINE_S
+    poll_for("the front closes", lambda: not is_left_unread(), deadline_s=deadline_s)
     for _ in range(5):
         send_one()
     bob.send_raw(b"\x88\x80\x00\x00\x00\x00")

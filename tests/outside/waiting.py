@@ -15,3 +15,17 @@ def poll_for(what: str, condition: Callable[[], bool], *, deadline_s: float = DE
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {deadline_s:g} s: {what}")
         time.sleep(0.01)
+
+
+def slowest_s(act: Callable[[], object], *, times: int = 20) -> float:
+    """Do `act` some times; return how long it took at most.
+
+    What must not happen to a client that does as much in time is to be bounded by a multiple of it:
+    a fixed bound is a guess at the machine, and at what else runs on it.
+    """
+    slowest = 0.0
+    for _ in range(times):
+        began = time.monotonic()
+        act()
+        slowest = max(slowest, time.monotonic() - began)
+    return slowest
