@@ -11,6 +11,8 @@ from relay.loadgen.traffic.plan import MEASURE, SETTLE, Chat, Plan
 from relay.loadgen.verify.tally import ACK, DELIVERY, LATE
 from tests.loadgen.fakes import Outcome, StallingConnection, fake_relay, play
 
+pytestmark = pytest.mark.slow
+
 RATE = 200.0
 STALL_S = 1.0
 BEFORE_S = 0.2
