@@ -29,6 +29,9 @@ from .waiting import DEADLINE_S, poll_for
 # For the config of a relay that is to take another one.
 DEBUG: Final = '[log]\nlevel = "debug"\n'
 
+# For the config of a relay whose clients send more bad frames than a session may.
+PATIENT: Final = "[limits]\nmalformed_frames = 1000"
+
 _TAKEN: Final = "settings.taken"
 _RELOADED: Final = "settings.reloaded"
 
