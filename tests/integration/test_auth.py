@@ -190,7 +190,7 @@ def test_2_2_6_other_frames_before_success_are_refused_and_not_processed(
 def test_2_2_7_a_repeated_auth_sends_everything_pending_and_keeps_the_user(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
     for message_id in ("ACKED", "PENDING"):
         alice.send_message(cast.bob, message_id)
         alice.expect(ack_1(message_id, author=cast.alice, to=cast.bob))

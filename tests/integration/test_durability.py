@@ -37,7 +37,7 @@ def test_2_3_3_what_was_acked_is_in_the_queue_after_everything_was_killed(relay:
 
     restart_after_kill(relay)
 
-    bob, carol = relay.login(BOB), relay.login(CAROL)
+    bob, carol = relay.logged_in(BOB, CAROL)
     one, many = delivery("ONE", author=ALICE), group_delivery("MANY", author=ALICE)
     assert sorted(map(message_id_of, bob.queued)) == ["MANY", "ONE"]
     assert one in bob.queued
@@ -125,7 +125,7 @@ def test_of_a_burst_that_is_cut_short_everything_acked_is_kept_once_and_in_order
 
 
 def test_an_orderly_stop_closes_with_1012_and_keeps_everything(relay: Relay) -> None:
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+    alice, bob = relay.logged_in(ALICE, BOB)
     alice.send_message(BOB, "M")
     alice.expect(ack_1("M", author=ALICE, to=BOB))
     bob.expect(delivery("M", author=ALICE))

@@ -86,7 +86,7 @@ def test_01_nothing_is_lost_while_a_dead_connection_looks_online(
     start_relay: RelayStarter, end: str
 ) -> None:
     relay = start_relay(config=DEBUG)
-    alice, ghost = relay.login(ALICE), relay.login(BOB)
+    alice, ghost = relay.logged_in(ALICE, BOB)
     store(ghost, ALICE, ["HIS"])
     his = alice.recv()
     ids: list[str] = []
@@ -145,7 +145,7 @@ def test_02_what_is_sent_during_a_login_arrives_in_that_session(
 
 def test_03_live_messages_never_overtake_queued_ones(share_relay: RelaySharer, cast: Cast) -> None:
     relay = share_relay(SMALL_PAGES)
-    alice, carol = relay.login(cast.alice), relay.login(cast.carol)
+    alice, carol = relay.logged_in(cast.alice, cast.carol)
     queued, live = numbered("QUEUED", 600), numbered("LIVE", 30)
     store(alice, cast.bob, queued, {"conversation": "x" * 1024})
 
@@ -225,7 +225,7 @@ def test_06_at_quota_the_sender_is_told_and_nothing_is_dropped(
     share_relay: RelaySharer, cast: Cast
 ) -> None:
     relay = share_relay(SMALL_QUOTA)
-    alice, carol = relay.login(cast.alice), relay.login(cast.carol)
+    alice, carol = relay.logged_in(cast.alice, cast.carol)
     ids = numbered("M", 2 * QUOTA)
     for message_id in ids:
         alice.send_message(cast.bob, message_id)
@@ -252,7 +252,7 @@ def test_07_no_reconnect_brings_anything_twice_or_under_a_new_id(
     share_relay: RelaySharer, cast: Cast
 ) -> None:
     relay = share_relay()
-    alice, bob = relay.login(cast.alice), relay.login(cast.bob)
+    alice, bob = relay.logged_in(cast.alice, cast.bob)
     ids = numbered("M", 40)
     expected = [delivery(message_id, author=cast.alice) for message_id in ids]
     for message_id in ids:

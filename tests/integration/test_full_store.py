@@ -65,7 +65,7 @@ def test_a_disk_that_refuses_writes_refuses_sends_until_it_takes_them_again(
 ) -> None:
     """The kernel bounds the size of files here, which no look at the free room tells of before."""
     relay = start_relay(fronts=1, workers=1, config="[supervisor]\nrestart_min_s = 0.01\n")
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+    alice, bob = relay.logged_in(ALICE, BOB)
     bob.send_message(ALICE, "EARLIER")
     bob.expect(ack_1("EARLIER", author=BOB, to=ALICE))
     earlier = alice.recv()

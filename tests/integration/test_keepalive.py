@@ -50,7 +50,7 @@ def test_a_keepalive_text_is_answered_with_the_servers_milliseconds(
 
 def test_an_idle_session_that_answers_pings_lives_on(start_relay: RelayStarter) -> None:
     relay = start_relay(config=DEBUG)
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+    alice, bob = relay.logged_in(ALICE, BOB)
     shorten_intervals(relay, alice, bob)
 
     # Longer than it would take to be thought dead.
@@ -65,7 +65,7 @@ def test_a_client_that_never_pongs_is_closed_and_its_receipts_wait_again(
     start_relay: RelayStarter,
 ) -> None:
     relay = start_relay(config=DEBUG)
-    bob, carol = relay.login(BOB), relay.login(CAROL)
+    bob, carol = relay.logged_in(BOB, CAROL)
     # First, for a ping that is out keeps the time that it had for its pong.
     timeout_s = shorten_intervals(relay, carol, bob)
     carol.close()

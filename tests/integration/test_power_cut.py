@@ -204,7 +204,7 @@ def put_load_on(relay: Relay, chars: int, *, first: int = 0) -> None:
 
     Of eight messages to the one who is away the last has seven times so many characters.
     """
-    alice, carol = relay.login(ALICE), relay.login(CAROL)
+    alice, carol = relay.logged_in(ALICE, CAROL)
     for number in range(first, first + ROUNDS):
         for each in range(8):
             alice.send_message(BOB, f"BOB-{number}-{each}", {"conversation": "x" * chars * each})
@@ -290,7 +290,7 @@ def test_ack_1_leaves_when_the_sync_of_its_batch_has_returned(
     start_relay: RelayStarter, tmp_path: Path
 ) -> None:
     relay = start_relay(workers=1)
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+    alice, bob = relay.logged_in(ALICE, BOB)
     store = store_of(relay.directory / "data")
 
     with Tracer(tmp_path, relay.children()) as tracer:

@@ -71,7 +71,7 @@ def test_five_thousand_queued_messages_come_in_pages_complete_and_in_order_then_
 def test_a_thousand_messages_in_a_burst_arrive_in_order_with_acks_in_order(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
     ids = [f"M{number:04}" for number in range(1000)]
 
     for message_id in ids:
@@ -198,7 +198,7 @@ def test_a_queue_is_full_also_by_its_bytes(start_relay: RelayStarter) -> None:
 def test_the_queue_of_many_authors_has_one_order_at_every_login(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    alice, carol = shared_relay.login(cast.alice), shared_relay.login(cast.carol)
+    alice, carol = shared_relay.logged_in(cast.alice, cast.carol)
     for number in range(10):
         for author in (alice, carol):
             author.send_message(cast.bob, f"M{number}")

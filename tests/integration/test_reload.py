@@ -38,7 +38,7 @@ def send(client: SheetClient, to: str, message_id: str, size: int = 1) -> None:
 
 def test_a_lower_message_limit_holds_for_sessions_that_are_open(start_relay: RelayStarter) -> None:
     relay = start_relay(config=DEBUG)
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+    alice, bob = relay.logged_in(ALICE, BOB)
     send(alice, BOB, "BEFORE", 2000)
     alice.expect(ack_1("BEFORE", author=ALICE, to=BOB))
     bob.expect(delivery("BEFORE", author=ALICE, message=message_of(2000)))
@@ -127,7 +127,7 @@ def test_a_bad_file_is_refused_whole_and_the_groups_of_the_same_signal_are_taken
     start_relay: RelayStarter,
 ) -> None:
     relay = start_relay(config=DEBUG)
-    alice, carol = relay.login(ALICE), relay.login(CAROL)
+    alice, carol = relay.logged_in(ALICE, CAROL)
     relay.write_groups({GROUP: [ALICE, BOB]})
     relay.log.expect("settings.refused")
 

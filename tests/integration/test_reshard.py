@@ -112,7 +112,7 @@ def test_messages_wait_in_order_and_repeats_are_known_with_another_number_of_wor
     assert json.loads((data_of(relay) / "meta.json").read_bytes())["workers"] == 3
     assert [path.name for path in data_of(relay).glob("gen-*")] == ["gen-2"]
     # A resend is acked again and delivered to no one, another message is refused.
-    alice, carol = relay.login(ALICE), relay.login(CAROL)
+    alice, carol = relay.logged_in(ALICE, CAROL)
     first = f"ONE-{ALICE}-0"
     alice.send_message(CAROL, first, t=str(SENT_AT + 9))
     alice.send_message(GROUP, f"MANY-{ALICE}-0", t=str(SENT_AT + 9))

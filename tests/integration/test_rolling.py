@@ -27,7 +27,7 @@ def test_a_rolling_restart_renews_every_process_and_never_closes_the_port(
     start_relay: RelayStarter,
 ) -> None:
     relay = start_relay(fronts=1, workers=2)
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+    alice, bob = relay.logged_in(ALICE, BOB)
     exchange_marker(alice, bob)
     before = {child.process.pid for child in relay.children()}
     relay.process.send_signal(signal.SIGUSR2)
@@ -44,7 +44,7 @@ def test_a_rolling_restart_renews_every_process_and_never_closes_the_port(
         client.wait_for_close()
         assert client.close_code == 1012
     # Its successor listens before the old front goes.
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+    alice, bob = relay.logged_in(ALICE, BOB)
 
     assert len(bob.queued) == number
     expect_rolled(relay, before, 1)

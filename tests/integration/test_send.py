@@ -29,7 +29,7 @@ LARGE = {"conversation": "x" * 66_000}
 def test_2_3_1_add_relay_is_required_and_type_relay_is_its_alias(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
 
     alice.send(["action", {"type": "relay"}, [element(cast.bob, "ALIAS")]])
 
@@ -58,7 +58,7 @@ def test_2_3_2_of_several_faults_the_first_in_the_pipeline_is_told(
     start_relay: RelayStarter,
 ) -> None:
     relay = start_relay(config="[mailbox]\nmax_entries = 1")
-    alice, eve = relay.login(ALICE), relay.login(EVE)
+    alice, eve = relay.logged_in(ALICE, EVE)
 
     # jid before size, size before duplicate, size before group.
     alice.send_message("bob@example.com", "LARGE", LARGE)
@@ -115,7 +115,7 @@ def test_2_3_4_acks_1_come_in_the_order_of_sending_also_across_shards(
 def test_2_3_4_ack_1_precedes_the_receipts_of_the_same_message(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
     ids = [f"M{number}" for number in range(100)]
     for message_id in ids:
         alice.send_message(cast.bob, message_id)
@@ -154,7 +154,7 @@ def test_2_3_6_the_block_list_is_an_extension_that_is_refused_and_changes_nothin
     shared_relay: Relay,
     cast: Cast,
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
 
     bob.send(
         [

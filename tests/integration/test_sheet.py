@@ -149,7 +149,7 @@ def test_login_message_and_ack_examples_get_their_answers(relay: Relay, printed:
 
 @as_printed
 def test_group_examples_get_their_answers(relay: Relay, printed: bool) -> None:
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+    alice, bob = relay.logged_in(ALICE, BOB)
 
     alice.send(notation(GROUP_SEND, printed=printed))
 

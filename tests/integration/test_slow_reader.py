@@ -38,7 +38,7 @@ def fill(relay: Relay) -> tuple[SheetClient, SheetClient, list[str]]:
 
 
 def test_a_reader_that_stops_and_goes_on_gets_everything_once_and_in_order(relay: Relay) -> None:
-    carol, eve = relay.login(CAROL), relay.login(EVE)
+    carol, eve = relay.logged_in(CAROL, EVE)
     before = relay.memory_bytes()
     alice, bob, ids = fill(relay)
 
@@ -55,7 +55,7 @@ def test_a_reader_that_stays_away_is_closed_with_1013_and_loses_nothing(
 ) -> None:
     blocked_s = 1.0
     relay = start_relay(config=f"[flow]\nwrite_blocked_s = {blocked_s}")
-    carol, eve = relay.login(CAROL), relay.login(EVE)
+    carol, eve = relay.logged_in(CAROL, EVE)
     began = time.monotonic()
     alice, bob, ids = fill(relay)
     # By now, and at the earliest at the start, the socket took its last byte.

@@ -425,7 +425,7 @@ def test_a_child_that_crashes_leaves_its_stack_in_the_log(launch: Launcher) -> N
 def test_a_hung_child_is_killed_and_restarted(start_relay: RelayStarter) -> None:
     relay = start_relay(workers=1, config=DEBUG)
     relay.log.expect("worker.hung")
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+    alice, bob = relay.logged_in(ALICE, BOB)
     # The front beats as often, and is not to be thought hung where it only waits for its turn.
     hung_after_s = 1 + 10 * slowest_s(lambda: exchange_marker(alice, bob))
     beats = f"heartbeat_s = 0.05\nhung_after_s = {hung_after_s}\n"

@@ -106,7 +106,9 @@ class Relay:
 
     def start(self) -> None:
         """Start on the data of before, if any; return when the ready line has come."""
-        self._lay_out()
+        # Where the settings say how stores are made, that is left to the supervisor.
+        if "[store]" not in self.config_path.read_text():
+            _lay_out(self.directory / "data", fronts=self._fronts, workers=self._workers)
         command = [sys.executable, "supervisor.py", "--port", "0"]
         command += ["--data", str(self.directory / "data"), "--log-format", "json"]
         command += ["--workers", str(self._workers), "--fronts", str(self._fronts)]
@@ -127,18 +129,6 @@ class Relay:
             )
         self.url = _url_of(self._read_ready_line(), fronts=self._fronts, workers=self._workers)
         self.children()
-
-    def _lay_out(self) -> None:
-        """Make the stores here: the supervisor would take a process of its own for it.
-
-        Its doing so is what test_supervisor and test_reshard are about.
-        """
-        data = self.directory / "data"
-        if data.exists() or "[store]" in self.config_path.read_text():
-            return
-        data.mkdir(mode=0o700)
-        server = ServerSettings(workers=self._workers, fronts=self._fronts, data=str(data))
-        reshard(data, Settings(server=server))
 
     def _read_ready_line(self) -> str:
         stdout = self.process.stdout
@@ -172,6 +162,10 @@ class Relay:
         client = self.connect(answer_pings=answer_pings)
         client.login(user)
         return client
+
+    def logged_in(self, *users: str) -> list[SheetClient]:
+        """Return a new session of each of `users`, logged in one after the other."""
+        return [self.login(user) for user in users]
 
     def drop_clients(self) -> None:
         """Cut the connection of every client so far, without a word."""
@@ -293,6 +287,17 @@ class Relay:
             self.log.keep()
             self.drop_clients()
             shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _lay_out(data: Path, *, fronts: int, workers: int) -> None:
+    """Make the stores if there are none: the supervisor would take a process of its own for it.
+
+    Its doing so is what test_supervisor and test_reshard are about.
+    """
+    if not data.exists():
+        data.mkdir(mode=0o700)
+        server = ServerSettings(workers=workers, fronts=fronts, data=str(data))
+        reshard(data, Settings(server=server))
 
 
 def _url_of(line: str, *, fronts: int, workers: int) -> str:

@@ -17,11 +17,7 @@ from tests.outside.relay import PATIENT, Relay
 
 
 def test_r14_only_a_recipient_acks_and_only_as_itself(shared_relay: Relay, cast: Cast) -> None:
-    alice, bob, eve = (
-        shared_relay.login(cast.alice),
-        shared_relay.login(cast.bob),
-        shared_relay.login(cast.eve),
-    )
+    alice, bob, eve = shared_relay.logged_in(cast.alice, cast.bob, cast.eve)
     alice.send_message(cast.bob, "M")
     alice.expect(ack_1("M", author=cast.alice, to=cast.bob))
     bob.expect(delivery("M", author=cast.alice))
@@ -42,7 +38,7 @@ def test_r14_only_a_recipient_acks_and_only_as_itself(shared_relay: Relay, cast:
 def test_r15_the_author_sees_the_ack_in_canonical_form_without_further_keys(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
     for to, message_id in ((cast.bob, "ONE"), (cast.group, "MANY")):
         alice.send_message(to, message_id)
         alice.expect(ack_1(message_id, author=cast.alice, to=to))
@@ -65,11 +61,7 @@ def test_r16_a_group_send_gets_one_ack_1_and_a_receipt_of_each_member_and_level(
     shared_relay: Relay,
     cast: Cast,
 ) -> None:
-    alice, bob, carol = (
-        shared_relay.login(cast.alice),
-        shared_relay.login(cast.bob),
-        shared_relay.login(cast.carol),
-    )
+    alice, bob, carol = shared_relay.logged_in(cast.alice, cast.bob, cast.carol)
 
     alice.send_message(cast.group, "M")
 
@@ -87,7 +79,7 @@ def test_r16_a_group_send_gets_one_ack_1_and_a_receipt_of_each_member_and_level(
 
 
 def test_r17_an_ack_is_routed_by_to_whatever_its_tag(shared_relay: Relay, cast: Cast) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
     for to, message_id in ((cast.bob, "ONE"), (cast.group, "MANY")):
         alice.send_message(to, message_id)
         alice.expect(ack_1(message_id, author=cast.alice, to=to))
@@ -107,7 +99,7 @@ def test_r18_levels_are_2_3_and_4_and_anything_else_is_refused(
     cast: Cast,
 ) -> None:
     relay = share_relay(PATIENT)
-    alice, bob = relay.login(cast.alice), relay.login(cast.bob)
+    alice, bob = relay.logged_in(cast.alice, cast.bob)
 
     levels: tuple[int | str, ...] = (2, 3, 4, "2", "3", "4")
     for number, level in enumerate(levels):
@@ -149,11 +141,7 @@ def test_r19a_an_ack_of_a_known_message_by_one_who_is_no_recipient_is_dropped(
     shared_relay: Relay,
     cast: Cast,
 ) -> None:
-    alice, bob, eve = (
-        shared_relay.login(cast.alice),
-        shared_relay.login(cast.bob),
-        shared_relay.login(cast.eve),
-    )
+    alice, bob, eve = shared_relay.logged_in(cast.alice, cast.bob, cast.eve)
     alice.send_message(cast.bob, "ONE")
     alice.send_message(cast.group, "MANY")
     alice.expect(
@@ -185,11 +173,7 @@ def test_r19b_an_ack_of_a_wholly_unknown_message_is_relayed_live_and_not_stored(
     shared_relay: Relay,
     cast: Cast,
 ) -> None:
-    alice, bob, eve = (
-        shared_relay.login(cast.alice),
-        shared_relay.login(cast.bob),
-        shared_relay.login(cast.eve),
-    )
+    alice, bob, eve = shared_relay.logged_in(cast.alice, cast.bob, cast.eve)
 
     # With the acker's identity forced.
     bob.send(receipt("GHOST", 3, author=cast.alice, by=cast.eve, t=str(SENT_AT)))
@@ -226,7 +210,7 @@ def test_r19_acks_of_unknown_messages_are_dropped_where_the_operator_wants_it(
     start_relay: RelayStarter,
 ) -> None:
     relay = start_relay(config="[acks]\nrelay_unknown_acks = false")
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+    alice, bob = relay.logged_in(ALICE, BOB)
 
     bob.send(receipt("GHOST", 2, author=ALICE, by=BOB, t=SENT_AT))
     bob.send(group_receipt("GHOST", 2, author=ALICE, by=BOB, t=SENT_AT))

@@ -17,7 +17,7 @@ from tests.outside.relay import Relay
 
 
 def test_r01_sheet_notation_is_parsed_and_never_evaluated(shared_relay: Relay, cast: Cast) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
 
     text = """[action , {'add': "relay",}, [{'message': {'conversation': "it's \\u00e9", "a": None,
         'b': [True, False, true, false, null,], 'c': 'say "hi"', 'd': 1.5,},
@@ -96,7 +96,7 @@ def test_r05_the_data_of_q_is_an_ascii_string_of_the_frames_as_they_would_be_sen
     shared_relay: Relay,
     cast: Cast,
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
     message = {"conversation": 'it\'s "é" \\ \U0001f600 \u2028 \x7f\n', "n": 12345678901234567890}
     alice.send_message(cast.bob, "it's", message)
     alice.expect(ack_1("it's", author=cast.alice, to=cast.bob))

@@ -36,11 +36,7 @@ def test_r20_a_resend_is_acked_again_and_delivered_once_and_another_text_is_a_co
     shared_relay: Relay,
     cast: Cast,
 ) -> None:
-    alice, bob, carol = (
-        shared_relay.login(cast.alice),
-        shared_relay.login(cast.bob),
-        shared_relay.login(cast.carol),
-    )
+    alice, bob, carol = shared_relay.logged_in(cast.alice, cast.bob, cast.carol)
     message = {"conversation": "hi", "context": {"a": 1, "b": [1, 2]}}
     equal = {"context": {"b": [1, 2], "a": 1}, "conversation": "hi"}
     for to in (cast.bob, cast.group):
@@ -86,7 +82,7 @@ def test_r21_an_id_is_any_string_of_1_to_128_characters_without_control_characte
     cast: Cast,
 ) -> None:
     relay = share_relay(PATIENT)
-    alice, bob = relay.login(cast.alice), relay.login(cast.bob)
+    alice, bob = relay.logged_in(cast.alice, cast.bob)
 
     for message_id in ("x", "x" * 128, "é" * 128, "\U0001f600" * 128, " ", 'it\'s "me" \\ / %s'):
         alice.send_message(cast.bob, message_id)
@@ -109,7 +105,7 @@ def test_r21_an_id_is_any_string_of_1_to_128_characters_without_control_characte
 def test_r22_from_me_is_ignored_on_a_send_and_false_on_delivery(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
 
     for number, value in enumerate((True, False, None, "no", 0)):
         sent = element(cast.bob, f"M{number}")
@@ -128,7 +124,7 @@ def test_r22_from_me_is_ignored_on_a_send_and_false_on_delivery(
 def test_r23_each_message_of_one_action_has_its_own_ack_or_error(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
 
     alice.send(
         action(
@@ -153,7 +149,7 @@ def test_r23_each_message_of_one_action_has_its_own_ack_or_error(
 def test_r24_further_keys_pass_through_but_those_that_the_server_owns(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
     extra: dict[str, Any] = {"pushName": "Asha", "ephemeral": {"seconds": [1, None]}}
     owned = {
         "participant": f"{cast.eve}@s.whatsapp.net",
@@ -191,7 +187,7 @@ def test_r25_message_is_any_object_that_is_not_empty_and_arrives_unchanged(
     cast: Cast,
 ) -> None:
     relay = share_relay(PATIENT)
-    alice, bob = relay.login(cast.alice), relay.login(cast.bob)
+    alice, bob = relay.logged_in(cast.alice, cast.bob)
     body = (
         r'{"z":1.50,"a":[ ],"big":123456789012345678901234567890,"e":1E5,"neg":-0,"":"",'
         r'"esc":"\u00e9 é \/ \ud83d\ude00 \t","deep":{"b":{"y":null,"x":[true,{}]},"a":0}}'
@@ -237,7 +233,7 @@ def test_r26_a_recipient_never_seen_gets_its_messages_at_its_first_login(
 def test_r27_the_newest_login_wins_and_the_old_session_is_told_and_closed(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    alice, old = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, old = shared_relay.logged_in(cast.alice, cast.bob)
     alice.send_message(cast.bob, "M")
     alice.expect(ack_1("M", author=cast.alice, to=cast.bob))
     old.expect(delivery("M", author=cast.alice))
@@ -281,7 +277,7 @@ def test_r28_a_bad_frame_gets_an_error_and_the_20th_in_a_minute_the_close(
 def test_r29_a_failed_send_is_an_error_with_the_id_and_never_an_ack(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    eve, bob = shared_relay.login(cast.eve), shared_relay.login(cast.bob)
+    eve, bob = shared_relay.logged_in(cast.eve, cast.bob)
     eve.send_message(cast.bob, "USED", {"conversation": "first"})
     eve.expect(ack_1("USED", author=cast.eve, to=cast.bob))
     bob.recv()
@@ -334,7 +330,7 @@ def test_r31_groups_are_provisioned_and_the_fan_out_is_fixed_at_acceptance(relay
 
     poll_for("the new member may send to the group", eve_may_send)
     eve.close()
-    bob, carol, eve = relay.login(BOB), relay.login(CAROL), relay.login(EVE)
+    bob, carol, eve = relay.logged_in(BOB, CAROL, EVE)
     assert bob.queued == [group_delivery("BEFORE", author=ALICE)]
     before, after = carol.queued
     assert before == group_delivery("BEFORE", author=ALICE)

@@ -22,7 +22,7 @@ from tests.outside.relay import PATIENT, Relay
 def test_r08_times_come_in_as_anything_usual_and_go_out_as_ints_of_seconds(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
     spellings = (SENT_AT, str(SENT_AT), SENT_AT + 0.25, SENT_AT * 1000 + 7, f"{SENT_AT}007")
 
     for number, t in enumerate(spellings):
@@ -42,7 +42,7 @@ def test_r08_times_come_in_as_anything_usual_and_go_out_as_ints_of_seconds(
 def test_r09_the_clients_time_is_kept_if_it_is_one_and_never_orders(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
     now = int(time.time())
     kept = (now + 200, now - 10**6, 1, SENT_AT)
     replaced: tuple[object, ...] = (now + 1000, "yesterday", "", None, True, [], {}, "12a", 10**30)
@@ -70,7 +70,7 @@ def test_r10_the_time_of_ack_1_is_that_of_the_message_and_a_resend_repeats_it(
     shared_relay: Relay,
     cast: Cast,
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
 
     alice.send_message(cast.bob, "A", t=str(SENT_AT))
     alice.expect(ack_1("A", author=cast.alice, to=cast.bob, t=SENT_AT))
@@ -93,7 +93,7 @@ def test_r11_every_spelling_of_a_jid_is_one_user_and_other_texts_are_refused(
     cast: Cast,
 ) -> None:
     relay = share_relay(PATIENT)
-    alice, bob = relay.login(cast.alice), relay.login(cast.bob)
+    alice, bob = relay.logged_in(cast.alice, cast.bob)
     spellings = (
         f"{cast.bob}@s.whatsapp.com",
         f"{cast.bob}@s.whatsapp.net",
@@ -160,11 +160,7 @@ def test_r11_every_spelling_of_a_jid_is_one_user_and_other_texts_are_refused(
 def test_r12_the_domain_of_a_jid_in_output_is_fixed_by_its_position(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    alice, bob, carol = (
-        shared_relay.login(cast.alice),
-        shared_relay.login(cast.bob),
-        shared_relay.login(cast.carol),
-    )
+    alice, bob, carol = shared_relay.logged_in(cast.alice, cast.bob, cast.carol)
 
     alice.send_message(f"{cast.bob}@sc.us", "ONE")
     alice.expect(ack_1("ONE", author=cast.alice, to=cast.bob))
@@ -197,7 +193,7 @@ def test_r13_from_is_the_author_and_to_the_receiver_but_an_ack_may_swap_them(
     shared_relay: Relay,
     cast: Cast,
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
     alice.send_message(cast.bob, "M")
     alice.expect(ack_1("M", author=cast.alice, to=cast.bob))
     bob.expect(delivery("M", author=cast.alice))
