@@ -244,7 +244,7 @@ def test_another_level_of_the_log_is_taken_by_every_process(start_relay: RelaySt
 
     line = relay.take(DEBUG)
 
-    # What the processes say at that level is what `relay.take` waits for.
+    # What the processes say at that level is what a reload waits for.
     assert line["changed"] == ["log.level: info -> debug"]
     assert {line["process"] for line in relay.log.events("settings.taken")} == {
         "front-0",
