@@ -17,7 +17,7 @@ run: $(READY)  ## start the relay on ws://127.0.0.1:9011/
 test: $(READY)  ## run the tests on every core
 	$(BIN)/python -m pytest -n auto
 
-quick: $(READY)  ## run the tests that take no time, in under 30 seconds
+quick: $(READY)  ## run the tests that start no process and take under a second, in under 30
 	$(BIN)/python -m pytest -n auto -m "not slow"
 
 chaos: $(READY)  ## kill a loaded relay at random for 20 minutes and check from outside

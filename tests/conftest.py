@@ -1,9 +1,13 @@
-"""How many processes run the tests, that they keep compiled Python, and what hypothesis times."""
+"""How many processes run the tests, which of those are slow, and what hypothesis times."""
 
 import os
 import sys
+from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+pytest.register_assert_rewrite("tests.outside")
 
 # Who asks Python to write no bytecode wants a clean tree, and git ignores where it goes. A relay
 # under test is four processes, and there are a hundred such relays: each would compile the project.
@@ -18,3 +22,16 @@ settings.load_profile("relay")
 def pytest_xdist_auto_num_workers() -> int:
     """Return what `-n auto` means here: two more than cores, since many a test waits."""
     return (os.cpu_count() or 1) + 2
+
+
+# Each of their tests has a relay, or a share in one: half a second, and a second for the next.
+OF_WHOLE_RELAYS = frozenset({"integration", "trials"})
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow by where it is; elsewhere a test or its module says so itself."""
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.relative_to(here).parts[0] in OF_WHOLE_RELAYS:
+            item.add_marker(pytest.mark.slow)

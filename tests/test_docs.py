@@ -116,10 +116,12 @@ def uncovered(citations: list[Citation], protocol: str, architecture: str) -> li
     return [citation for citation in citations if citation.number not in known]
 
 
+@pytest.mark.slow
 def test_every_number_that_is_cited_is_in_the_documents() -> None:
     assert uncovered(all_citations(), PROTOCOL, ARCHITECTURE) == []
 
 
+@pytest.mark.slow
 def test_citations_of_every_kind_are_found_in_the_sources() -> None:
     numbers = [citation.number for citation in all_citations()]
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import shutil
 import signal
 import socket
@@ -23,11 +22,18 @@ from typing import Any, Final
 
 import psutil  # type: ignore[import-untyped]
 
+from tests.outside.processes import (
+    REPOSITORY,
+    children_of,
+    environment_below,
+    groups_document,
+    lives,
+)
+
 from .checker import Violation
 from .sabotage import VARIABLE
 from .schedule import Fault, Target
 
-REPOSITORY: Final = Path(__file__).resolve().parents[2]
 READY_S: Final = 60.0
 STOP_S: Final = 40.0  # supervisor.stop_deadline_s and some more
 # How long a fault waits for its victim to be there.
@@ -35,13 +41,6 @@ VICTIM_S: Final = 5.0
 # Below the ports that the kernel gives to outgoing connections: a client that retries a port where
 # nobody listens may otherwise be given that very port and be connected with itself.
 PORTS: Final = range(20000, 32000)
-
-_MODULES: Final[dict[str, Target]] = {
-    "workers": "worker",
-    "relay.front": "front",
-    "tests.chaos.sabotage.worker": "worker",
-    "tests.chaos.sabotage.front": "front",
-}
 
 
 class FleetError(Exception):
@@ -77,7 +76,9 @@ class Fleet:
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / "run").mkdir(exist_ok=True)
         (self.directory / "relay.toml").write_text(config)
-        (self.directory / "groups.json").write_text(_groups_file(groups))
+        (self.directory / "groups.json").write_text(
+            groups_document({jid: sorted(members) for jid, members in groups.items()})
+        )
         self.log_path = self.directory / "log"
         self.log_path.touch()
         self.port = _free_port(Random())  # not of the seed: two runs may share that
@@ -173,7 +174,7 @@ class Fleet:
             await asyncio.sleep(self._random.uniform(0, 0.5))
 
     async def _spawn(self) -> asyncio.subprocess.Process:
-        environment = {k: v for k, v in os.environ.items() if k != "XDG_RUNTIME_DIR"}
+        environment = environment_below(self.directory / "run")
         program = ["supervisor.py"]
         if self._sabotage is not None:
             program = ["-m", "tests.chaos.sabotage.supervisor"]
@@ -186,7 +187,7 @@ class Fleet:
                 *("--config", str(self.directory / "relay.toml")),
                 *("--groups", str(self.directory / "groups.json")),
                 cwd=REPOSITORY,
-                env={**environment, "TMPDIR": str(self.directory / "run")},
+                env=environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
@@ -208,7 +209,7 @@ class Fleet:
         return tree
 
     def _living(self) -> list[Any]:
-        return [process for process in self._seen if _lives(process)]
+        return [process for process in self._seen if lives(process)]
 
     def orphans(self) -> list[Any]:
         """The living processes that no living supervisor started."""
@@ -220,18 +221,21 @@ class Fleet:
         if target == "worker":
             index %= self._workers
         if target == "supervisor":
-            return tree[0] if tree and _lives(tree[0]) else None
-        for process in tree[1:]:
-            with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
-                command = process.cmdline()
-                if "-m" not in command or "--index" not in command or not _lives(process):
-                    continue
-                module = command[command.index("-m") + 1]
-                if _MODULES.get(module) == target and command[command.index("--index") + 1] == str(
-                    index
-                ):
-                    return process
-        return None
+            return tree[0] if tree and lives(tree[0]) else None
+        if not tree:
+            return None
+        try:
+            children = children_of(tree[0])
+        except psutil.NoSuchProcess:
+            return None
+        return next(
+            (
+                child.process
+                for child in children
+                if (child.role, child.index) == (target, index) and lives(child.process)
+            ),
+            None,
+        )
 
     # --- faults ---
 
@@ -318,22 +322,6 @@ class Fleet:
                 if not ended_well and event.get("pid") not in self._killed:
                     found.append(Violation("died", (), line))
         return found
-
-
-def _lives(process: Any) -> bool:
-    try:
-        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _groups_file(groups: Mapping[str, Iterable[str]]) -> str:
-    return json.dumps(
-        {
-            jid: {"subject": "chaos", "participants": [f"{m}@c.us" for m in sorted(members)]}
-            for jid, members in groups.items()
-        }
-    )
 
 
 def _free_port(random: Random) -> int:

@@ -10,8 +10,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from .fleet import REPOSITORY
+from tests.outside.processes import REPOSITORY
+
 from .run import Options, banner
+
+pytestmark = pytest.mark.slow
 
 DEADLINE_S = 150.0  # on a busy machine; some 30 s on an idle one
 STOP_S = 30.0

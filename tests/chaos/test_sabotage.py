@@ -39,6 +39,7 @@ from relay.process.place import Place
 from relay.protocol.slots import SLOT_COUNT, ShardMap, Slot
 from relay.settings.tables import ServerSettings, Settings, StoreSettings
 from tests import plain
+from tests.outside.processes import REPOSITORY
 from workers import loop
 from workers.shard.outbox import Outbox
 from workers.shard.shard import Shard
@@ -48,7 +49,7 @@ from workers.store.store import Store
 from workers.tools.reshard import reshard
 
 from . import run as chaos_run
-from .fleet import REPOSITORY, Fleet
+from .fleet import Fleet
 from .run import Options, Run
 from .sabotage import NAMES, VARIABLE, Patch, front, worker
 
@@ -209,6 +210,7 @@ def test_an_early_ack_leaves_before_the_commit(
     assert done == order
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(150)
 def test_a_run_finds_that_workers_keep_nothing_for_each_other(
     monkeypatch: pytest.MonkeyPatch,
@@ -228,6 +230,7 @@ def test_a_run_finds_that_workers_keep_nothing_for_each_other(
     assert outcome.exit_code == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(NAMES))
 def test_every_worker_and_front_of_a_sabotaged_relay_says_so(
     name: str, short_directory: Path
@@ -259,6 +262,7 @@ def test_every_worker_and_front_of_a_sabotaged_relay_says_so(
     assert {(event["level"], event["sabotage"]) for event in said} == {("warning", name)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["", "no-such"])
 def test_a_sabotaged_relay_that_is_not_told_how_does_not_start(name: str) -> None:
     environment = {**os.environ, VARIABLE: name}

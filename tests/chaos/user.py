@@ -8,7 +8,6 @@ whatever comes is acked sooner or later, also when it comes again.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable, Collection
 from random import Random
 from typing import Any
@@ -16,8 +15,22 @@ from typing import Any
 import msgspec
 from websockets.uri import WebSocketURI
 
+from tests.outside.asyncwebsocket import AsyncWebSocket, open_socket
+from tests.outside.frames import (
+    Frame,
+    action,
+    auth_frame,
+    compact,
+    element,
+    group_receipt,
+    parsed,
+    queued_in,
+    receipt,
+    spaced,
+    user_jid,
+)
+
 from .checker import OVERLOAD_CODES
-from .connection import WebSocket, open_socket
 from .ledger import DELIVERED, READ, STORED, Connection, Key, Ledger, Via, Wrong
 
 LOGIN_S = 8.0  # longer than any pause of a process
@@ -26,8 +39,8 @@ MAX_UNACKED = 40
 SMALL_BUFFER_BYTES = 4096
 KEEPALIVE = b"?,,"
 
-_decode = msgspec.json.Decoder().decode
-_encode = msgspec.json.Encoder().encode
+# When a user says that it got a message: any time will do.
+_ACKED_AT = "1566971275"
 
 
 class Habits(msgspec.Struct, frozen=True):
@@ -79,7 +92,7 @@ class Session:
         self.ended = asyncio.Event()
         self.retry_after_s = 0.0
         self._resends = True
-        self.socket = WebSocket(
+        self.socket = AsyncWebSocket(
             uri,
             on_open=self.log_in,
             on_frame=self._on_frame,
@@ -98,8 +111,7 @@ class Session:
         self.queued = self.queued_receipts = 0
         self.answered.clear()
         self._ledger.asked(self.book, self._user.now_s())
-        jid = f"{self._user.name}@s.whatsapp.com"
-        self.socket.send(_encode(["auth", {"type": "new"}, {"remoteJid": jid}]))
+        self.socket.send(compact(auth_frame(user_jid(self._user.name))))
 
     def send(self, key: Key, frame: bytes, text: str) -> None:
         """Write a send, the first time or again."""
@@ -123,12 +135,12 @@ class Session:
         if payload.startswith(b"!"):
             self.kept_alive.set()
             return
-        frame = _decode(payload)
+        frame = parsed(payload)
         match frame[0]:
             case "auth":
                 self._on_auth(frame[1])
             case "q":
-                for queued in _decode(frame[1]["data"])[1:]:
+                for queued in queued_in(frame):
                     self.queued += 1
                     self.queued_receipts += queued[0] != "action"
                     self._take(queued, Via.QUEUE)
@@ -153,7 +165,7 @@ class Session:
                 self._complain(f"login refused: {body}")
         self.answered.set()
 
-    def _take(self, frame: list[Any], via: Via) -> None:
+    def _take(self, frame: Frame, via: Via) -> None:
         now_s = self._user.now_s()
         match frame[0]:
             case "action":
@@ -433,18 +445,13 @@ def _local(jid: str) -> str:
 
 
 def _send_frame(key: Key, text: str) -> bytes:
-    to = key.chat if key.chat.endswith("@g.us") else f"{key.chat}@s.whatsapp.com"
-    element = {
-        "message": {"conversation": text},
-        "key": {"remoteJid": to, "fromMe": True, "id": key.message_id},
-        "messageTimestamp": "1566970629",
-    }
-    return json.dumps(["action", {"add": "relay"}, [element]]).encode()
+    return spaced(action(element(key.chat, key.message_id, {"conversation": text})))
 
 
 def _ack_frame(key: Key, acker: str, level: int) -> bytes:
-    body: dict[str, object] = {"id": key.message_id, "ack": level, "cmd": "ack"}
-    body |= {"from": f"{key.author}@c.us", "t": "1566971275"}
-    if key.chat.endswith("@g.us"):
-        return _encode(["MsgInfo", {**body, "to": key.chat, "participant": f"{acker}@c.us"}])
-    return _encode(["Msg", {**body, "to": f"{acker}@c.us"}])
+    message_id, author, chat = key.message_id, key.author, key.chat
+    if chat.endswith("@g.us"):
+        frame = group_receipt(message_id, level, author=author, by=acker, t=_ACKED_AT, group=chat)
+    else:
+        frame = receipt(message_id, level, author=author, by=acker, t=_ACKED_AT)
+    return compact(frame)

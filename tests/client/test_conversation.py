@@ -16,7 +16,6 @@ from typing import Any
 
 import pytest
 
-from relay.client.conversation import toolbar
 from tests.client.fake_relay import DEADLINE_S, FakeRelay, Session, ack, error, message, queue
 
 ASHA, BEN, CARL = "917069852821", "919428284313", "919354513536"
@@ -24,14 +23,7 @@ GROUP = "917069852821-1566557065@g.us"
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize(
-    ("to", "subject", "shown"),
-    [(BEN, "", BEN), (GROUP, "", GROUP), (GROUP, "Hike \x1b[31m", "Hike ␛[31m")],
-)
-def test_the_bar_says_whose_connection_it_is_about(to: str, subject: str, shown: str) -> None:
-    bar = toolbar(ASHA, "connected", to, subject)
-
-    assert bar == f" you: {ASHA} (connected) | to: {shown} | /help | Ctrl-D leaves"
+pytestmark = pytest.mark.slow
 
 
 # -- the command in a pipe -----------------------------------------------------------------------

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-assert __package__ is not None
-pytest.register_assert_rewrite(f"{__package__}.harness")
-
-from .harness import ALICE, BOB, CAROL, GROUP, Cast, Relay, casts  # noqa: E402
+from tests.outside.frames import ALICE, BOB, CAROL, GROUP
+from tests.outside.people import Cast, casts
+from tests.outside.relay import Relay
 
 RelayStarter = Callable[..., Relay]
 RelaySharer = Callable[..., Relay]
@@ -71,7 +70,7 @@ class SharedRelays:
     def assert_clean_logs(self) -> None:
         """None of them may have anything in its log that should not be there."""
         for relay in self._by_config.values():
-            relay.assert_clean_log()
+            relay.log.assert_clean()
 
     def discard(self, config: str) -> None:
         """End this relay, in whatever state a failed test has left it; `get` starts another."""
@@ -174,5 +173,5 @@ def pytest_runtest_makereport(
                 shared = tests.stash.get(_RELAYS, [])
                 relays = [*relays, *(relay for relay in shared if relay not in relays)]
         for relay in relays:
-            report.sections.append(("relay log", relay.log_text()))
+            report.sections.append(("relay log", relay.log.text()))
     return report

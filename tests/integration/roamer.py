@@ -2,16 +2,10 @@
 
 from contextlib import suppress
 
-from .harness import (
-    AUTH_SUCCESS,
-    ConnectionOver,
-    Frame,
-    Relay,
-    auth_frame,
-    message_id_of,
-    poll_for,
-    queued_in,
-)
+from tests.outside.frames import AUTH_SUCCESS, Frame, auth_frame, message_id_of, queued_in
+from tests.outside.relay import Relay
+from tests.outside.waiting import poll_for
+from tests.outside.websocket import ConnectionOver
 
 
 class Roamer:

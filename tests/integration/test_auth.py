@@ -3,28 +3,29 @@
 import json
 import socket
 
-from .conftest import RelayStarter
-from .harness import (
+from tests.outside.client import exchange_marker
+from tests.outside.frames import (
     ALICE,
     AUTH_SUCCESS,
     BOB,
-    DEADLINE_S,
     EMPTY_Q,
     SENT_AT,
-    Cast,
     Frame,
-    Relay,
     ack_1,
     action,
     auth_frame,
     delivery,
     element,
-    exchange_marker,
     message_id_of,
     near,
     queued_in,
     receipt,
 )
+from tests.outside.people import Cast
+from tests.outside.relay import Relay
+from tests.outside.waiting import DEADLINE_S
+
+from .conftest import RelayStarter
 
 REPLACED: Frame = ["Cmd", {"type": "disconnect", "kind": "replaced"}]
 
@@ -189,7 +190,7 @@ def test_2_2_6_other_frames_before_success_are_refused_and_not_processed(
 def test_2_2_7_a_repeated_auth_sends_everything_pending_and_keeps_the_user(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
     for message_id in ("ACKED", "PENDING"):
         alice.send_message(cast.bob, message_id)
         alice.expect(ack_1(message_id, author=cast.alice, to=cast.bob))

@@ -19,14 +19,11 @@ import pytest
 from websockets.asyncio.client import connect as connect_asyncio
 from websockets.sync.client import connect as connect_sync
 
-from .harness import (
+from tests.outside.client import SheetClient
+from tests.outside.frames import (
     AUTH_SUCCESS,
-    DEADLINE_S,
     EMPTY_Q,
     SENT_AT,
-    Cast,
-    Relay,
-    SheetClient,
     ack_1,
     action,
     auth_frame,
@@ -34,6 +31,9 @@ from .harness import (
     element,
     receipt,
 )
+from tests.outside.people import Cast
+from tests.outside.relay import Relay
+from tests.outside.waiting import DEADLINE_S
 
 NODE = shutil.which("node")
 CHROMIUM = next(

@@ -19,25 +19,14 @@ from typing import Any
 import pytest
 
 from tests.client.fake_relay import FakeRelay, Script, Session, ack, error, message, queue
+from tests.outside.client import SheetClient
+from tests.outside.frames import ALICE, BOB, Frame, ack_1, action, element, message_id_of, near
+from tests.outside.people import Cast, shard_of
+from tests.outside.relay import Relay
+from tests.outside.waiting import DEADLINE_S, poll_for
 
 from ..documents import blocks_in, only_block, read
 from .conftest import RelayStarter
-from .harness import (
-    ALICE,
-    BOB,
-    DEADLINE_S,
-    Cast,
-    Frame,
-    Relay,
-    SheetClient,
-    ack_1,
-    action,
-    element,
-    message_id_of,
-    near,
-    poll_for,
-    shard_of,
-)
 
 README = only_block(read("README.md"), "python", containing="asyncio.run")
 CLIENT = only_block(read("docs/clients.md"), "python", containing="class Client")

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
+from tests.outside.client import SheetClient
+from tests.outside.frames import ABSENT, ALICE, BOB, CAROL, check_error, user_jid
+from tests.outside.relay import Relay
+
 from ..documents import only_block, read
 from .conftest import RelayStarter
-from .harness import ABSENT, ALICE, BOB, CAROL, Relay, SheetClient, check_error, user_jid
 
 EXTENSION = only_block(read("docs/extensions.md"), "python", containing="EXTENSION: Final")
 SETTINGS = only_block(read("docs/extensions.md"), "toml", containing="drafts")

@@ -2,25 +2,26 @@
 
 import pytest
 
-from .conftest import RelayStarter
-from .harness import (
+from tests.outside.client import exchange_marker
+from tests.outside.frames import (
     ALICE,
     BOB,
     CAROL,
     GROUP,
     SENT_AT,
-    ConnectionOver,
-    Relay,
     ack_1,
     delivery,
-    exchange_marker,
     group_delivery,
     group_receipt,
     message_id_of,
-    poll_for,
     receipt,
-    shard_of,
 )
+from tests.outside.people import shard_of
+from tests.outside.relay import Relay
+from tests.outside.waiting import poll_for
+from tests.outside.websocket import ConnectionOver
+
+from .conftest import RelayStarter
 
 
 def restart_after_kill(relay: Relay) -> None:
@@ -36,7 +37,7 @@ def test_2_3_3_what_was_acked_is_in_the_queue_after_everything_was_killed(relay:
 
     restart_after_kill(relay)
 
-    bob, carol = relay.login(BOB), relay.login(CAROL)
+    bob, carol = relay.logged_in(BOB, CAROL)
     one, many = delivery("ONE", author=ALICE), group_delivery("MANY", author=ALICE)
     assert sorted(map(message_id_of, bob.queued)) == ["MANY", "ONE"]
     assert one in bob.queued
@@ -124,7 +125,7 @@ def test_of_a_burst_that_is_cut_short_everything_acked_is_kept_once_and_in_order
 
 
 def test_an_orderly_stop_closes_with_1012_and_keeps_everything(relay: Relay) -> None:
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+    alice, bob = relay.logged_in(ALICE, BOB)
     alice.send_message(BOB, "M")
     alice.expect(ack_1("M", author=ALICE, to=BOB))
     bob.expect(delivery("M", author=ALICE))

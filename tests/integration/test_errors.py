@@ -7,34 +7,35 @@ say that it closes, nothing is raised in any process, and memory stays flat.
 import json
 import random
 import string
+import time
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from .conftest import RelaySharer, RelayStarter
-from .harness import (
+from tests.outside.client import SheetClient, exchange_marker
+from tests.outside.frames import (
     ABSENT,
     ALICE,
     BOB,
     EVE,
     SENT_AT,
-    Cast,
     Frame,
-    Relay,
-    SheetClient,
     ack_1,
     action,
     auth_frame,
     check_error,
     delivery,
     element,
-    exchange_marker,
     group_receipt,
     receipt,
     strict_json,
 )
+from tests.outside.people import Cast
+from tests.outside.relay import Relay
+
+from .conftest import RelaySharer, RelayStarter
 
 # Bad frames are what these tests are made of, so the 20th does not close the connection.
 PATIENT = "[limits]\nmalformed_frames = 1_000_000"
@@ -246,7 +247,7 @@ def test_a_login_with_anything_wrong_gets_one_success_or_one_failure(
 
 
 def test_every_truncation_of_a_frame_gets_one_error(patient: Relay, cast: Cast) -> None:
-    alice, bob = patient.login(cast.alice), patient.login(cast.bob)
+    alice, bob = patient.logged_in(cast.alice, cast.bob)
     sheet = "[Msg,{'id': 'M', 'ack': 2, 'to': '1@c.us', 't': '1566971275', 'from': '2@c.us'}]"
 
     for whole in (json.dumps(action(element(cast.bob, "M"))), sheet, '["query","exist"]'):
@@ -258,7 +259,7 @@ def test_every_truncation_of_a_frame_gets_one_error(patient: Relay, cast: Cast) 
 
 
 def test_nesting_up_to_32_is_accepted_and_beyond_refused(patient: Relay, cast: Cast) -> None:
-    alice, bob = patient.login(cast.alice), patient.login(cast.bob)
+    alice, bob = patient.logged_in(cast.alice, cast.bob)
 
     def nested(depth: int) -> Any:
         """An object that makes the frame around it `depth` deep."""
@@ -290,7 +291,7 @@ def test_numbers_beyond_json_or_a_double_are_refused_or_passed_on_and_never_rais
     patient: Relay,
     cast: Cast,
 ) -> None:
-    alice, bob = patient.login(cast.alice), patient.login(cast.bob)
+    alice, bob = patient.logged_in(cast.alice, cast.bob)
     template = json.dumps(action(element(cast.bob, "M", {"n": "NUMBER"})))
 
     for name in ("NaN", "Infinity", "-Infinity", "nan", "1_000", "0x10", "01", "+1", ".5", "1."):
@@ -324,7 +325,7 @@ def test_numbers_beyond_json_or_a_double_are_refused_or_passed_on_and_never_rais
 def test_bytes_that_are_no_utf8_are_refused_and_binary_utf8_is_a_frame(
     patient: Relay, cast: Cast
 ) -> None:
-    alice, bob = patient.login(cast.alice), patient.login(cast.bob)
+    alice, bob = patient.logged_in(cast.alice, cast.bob)
 
     alice.send(json.dumps(action(element(cast.bob, "é")), ensure_ascii=False).encode())
     alice.expect(ack_1("é", author=cast.alice, to=cast.bob))
@@ -346,7 +347,7 @@ def test_a_frame_of_256_kib_in_fragments_or_not_is_read_and_a_larger_one_closes(
     patient: Relay,
     cast: Cast,
 ) -> None:
-    alice, bob = patient.login(cast.alice), patient.login(cast.bob)
+    alice, bob = patient.logged_in(cast.alice, cast.bob)
     limit = 256 * 1024
 
     # Cut inside the two bytes of the é, with a ping between the fragments.
@@ -378,7 +379,7 @@ def test_a_frame_of_256_kib_in_fragments_or_not_is_read_and_a_larger_one_closes(
 def test_a_message_of_64_kib_is_accepted_and_a_larger_one_refused(
     patient: Relay, cast: Cast
 ) -> None:
-    alice, bob = patient.login(cast.alice), patient.login(cast.bob)
+    alice, bob = patient.logged_in(cast.alice, cast.bob)
     large = {"conversation": "x" * 65_000}
 
     alice.send_message(cast.bob, "OK", large)
@@ -398,7 +399,7 @@ def test_an_action_of_256_messages_is_accepted_and_a_longer_one_refused_whole(
     patient: Relay,
     cast: Cast,
 ) -> None:
-    alice, bob = patient.login(cast.alice), patient.login(cast.bob)
+    alice, bob = patient.logged_in(cast.alice, cast.bob)
     ids = [f"M{number}" for number in range(256)]
 
     alice.send(action(*(element(cast.bob, message_id) for message_id in ids)))
@@ -411,7 +412,7 @@ def test_an_action_of_256_messages_is_accepted_and_a_longer_one_refused_whole(
 
 
 def test_a_tag_prefix_is_accepted_before_a_frame(patient: Relay, cast: Cast) -> None:
-    alice, bob = patient.login(cast.alice), patient.login(cast.bob)
+    alice, bob = patient.logged_in(cast.alice, cast.bob)
 
     for number, prefix in enumerate(("x1,", "goodbye,,", "3EB0.a_b-c,", "x" * 64 + ",,")):
         alice.send(prefix + json.dumps(action(element(cast.bob, f"M{number}"))))
@@ -427,15 +428,19 @@ def test_a_rate_limit_refuses_with_429_where_the_operator_sets_one(
     start_relay: RelayStarter,
 ) -> None:
     relay = start_relay(config="[limits]\nframes_per_s = 1\nframes_burst = 10")
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+    bob = relay.login(BOB)
+    began = time.monotonic()
+    alice = relay.login(ALICE)
 
     for number in range(30):
         alice.send_message(BOB, f"M{number}")
 
     answers = alice.recv_many(30)
+    # One more for each second that it took.
+    most = 11 + time.monotonic() - began
     acked = [frame[1]["id"] for frame in answers if frame[0] == "Msg"]
     refused = [frame for frame in answers if frame[0] == "error"]
-    assert 9 <= len(acked) <= 15, acked
+    assert 9 <= len(acked) <= most, acked
     for frame in refused:
         check_error(frame, 429, tag="action")
     bob.expect(*(delivery(message_id, author=ALICE) for message_id in acked))
@@ -443,7 +448,7 @@ def test_a_rate_limit_refuses_with_429_where_the_operator_sets_one(
 
 def test_memory_is_flat_under_bad_frames(start_relay: RelayStarter) -> None:
     relay = start_relay(config=PATIENT)
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+    alice, bob = relay.logged_in(ALICE, BOB)
     seeded = random.Random(7)
     whole = json.dumps(action(element(BOB, "M", {"text": "x" * 2000})))
     frames = [

@@ -14,34 +14,35 @@ from pathlib import Path
 import pytest
 from websockets.frames import Opcode
 
-from .conftest import RelaySharer, RelayStarter
-from .harness import (
+from tests.outside.client import SheetClient, exchange_marker
+from tests.outside.frames import (
     ALICE,
     AUTH_SUCCESS,
     BOB,
     CAROL,
     SENT_AT,
     TEXT,
-    Cast,
     Frame,
-    SheetClient,
     ack_1,
     action,
     auth_frame,
     check_error,
     delivery,
     element,
-    exchange_marker,
     message_id_of,
-    poll_for,
     queued_in,
     receipt,
-    shard_of,
 )
+from tests.outside.people import Cast, shard_of
+from tests.outside.relay import DEBUG, Relay
+from tests.outside.waiting import DEADLINE_S, poll_for, slowest_s
+
+from .conftest import RelaySharer, RelayStarter
 from .roamer import Roamer
 
 MIB = 1024 * 1024
-SHORT_KEEPALIVE = "[keepalive]\nping_interval_s = 0.2\npong_timeout_s = 1.0"
+# How often what was just seen to work may take as long as it did, before a test calls it dead.
+PATIENCE = 10
 # So small that every queue is many pages, between which live messages come in.
 SMALL_PAGES = "[flow]\npage_bytes = 4096"
 QUOTA = 20
@@ -82,28 +83,37 @@ def ids_of(frames: Sequence[Frame]) -> list[str]:
 
 @pytest.mark.parametrize("end", ["found dead", "replaced"])
 def test_01_nothing_is_lost_while_a_dead_connection_looks_online(
-    share_relay: RelaySharer, cast: Cast, end: str
+    start_relay: RelayStarter, end: str
 ) -> None:
-    relay = share_relay(SHORT_KEEPALIVE if end == "found dead" else "")
-    alice, ghost = relay.login(cast.alice), relay.login(cast.bob)
-    store(ghost, cast.alice, ["HIS"])
+    relay = start_relay(config=DEBUG)
+    alice, ghost = relay.logged_in(ALICE, BOB)
+    store(ghost, ALICE, ["HIS"])
     his = alice.recv()
-    # From here on Bob's network is gone: nothing is read, no ping is answered, no FIN comes.
-    assert relay.front_of(ghost) is not None
-    ids = numbered("M", 20)
-    store(alice, cast.bob, ids)
-    alice.ack(his)
-    while end == "found dead" and relay.front_of(ghost) is not None:
-        ids.append(f"M{len(ids):04}")
-        store(alice, cast.bob, ids[-1:])
+    ids: list[str] = []
 
-    bob = relay.login(cast.bob)
+    def send_one() -> bool:
+        ids.append(f"M{len(ids):04}")
+        store(alice, BOB, ids[-1:])
+        return relay.front_of(ghost) is not None
+
+    # From here on Bob's network is gone: nothing is read, no ping is answered, no FIN comes.
+    took_s = slowest_s(send_one)
+    assert relay.front_of(ghost) is not None
+    if end == "found dead":
+        # Alice answers her pings whenever she sends, so she is not.
+        timeout = f"pong_timeout_s = {1 + PATIENCE * took_s}"
+        relay.take(f"{DEBUG}[keepalive]\nping_interval_s = 0.2\n{timeout}\n")
+    alice.ack(his)
+    while end == "found dead" and send_one():
+        pass
+
+    bob = relay.login(BOB)
 
     came = take(bob, len(ids) + 1)
     assert [frame for frame in came if frame[0] == "action"] == [
-        delivery(message_id, author=cast.alice) for message_id in ids
+        delivery(message_id, author=ALICE) for message_id in ids
     ]
-    assert receipt("HIS", 2, author=cast.bob, by=cast.alice, t=SENT_AT) in came
+    assert receipt("HIS", 2, author=BOB, by=ALICE, t=SENT_AT) in came
     exchange_marker(alice, bob)
 
 
@@ -135,7 +145,7 @@ def test_02_what_is_sent_during_a_login_arrives_in_that_session(
 
 def test_03_live_messages_never_overtake_queued_ones(share_relay: RelaySharer, cast: Cast) -> None:
     relay = share_relay(SMALL_PAGES)
-    alice, carol = relay.login(cast.alice), relay.login(cast.carol)
+    alice, carol = relay.logged_in(cast.alice, cast.carol)
     queued, live = numbered("QUEUED", 600), numbered("LIVE", 30)
     store(alice, cast.bob, queued, {"conversation": "x" * 1024})
 
@@ -215,7 +225,7 @@ def test_06_at_quota_the_sender_is_told_and_nothing_is_dropped(
     share_relay: RelaySharer, cast: Cast
 ) -> None:
     relay = share_relay(SMALL_QUOTA)
-    alice, carol = relay.login(cast.alice), relay.login(cast.carol)
+    alice, carol = relay.logged_in(cast.alice, cast.carol)
     ids = numbered("M", 2 * QUOTA)
     for message_id in ids:
         alice.send_message(cast.bob, message_id)
@@ -242,7 +252,7 @@ def test_07_no_reconnect_brings_anything_twice_or_under_a_new_id(
     share_relay: RelaySharer, cast: Cast
 ) -> None:
     relay = share_relay()
-    alice, bob = relay.login(cast.alice), relay.login(cast.bob)
+    alice, bob = relay.logged_in(cast.alice, cast.bob)
     ids = numbered("M", 40)
     expected = [delivery(message_id, author=cast.alice) for message_id in ids]
     for message_id in ids:
@@ -298,11 +308,12 @@ def websocket_frames(data: bytes) -> Iterator[tuple[int, bytes]]:
         at += length
 
 
-def bytes_left_unread(client: SheetClient) -> int:
+def bytes_left_unread(relay: Relay, client: SheetClient) -> int:
     """How much of what this client sent its front leaves with the kernel."""
+    ports = [relay.port, client.local_port]
     for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        _, _, peer, _, queues, *_ = line.split()
-        if int(peer.partition(":")[2], 16) == client.local_port:
+        _, own, peer, _, queues, *_ = line.split()
+        if [int(end.partition(":")[2], 16) for end in (own, peer)] == ports:
             return int(queues.partition(":")[2], 16)
     return 0
 
@@ -310,20 +321,35 @@ def bytes_left_unread(client: SheetClient) -> int:
 def test_09_no_byte_follows_the_close_of_a_slow_reader_and_its_next_login_has_no_gap(
     start_relay: RelayStarter,
 ) -> None:
-    relay = start_relay(config="[flow]\nwrite_blocked_s = 1.0")
+    relay = start_relay(config=DEBUG)
     alice, bob = relay.login(ALICE), relay.connect(receive_buffer_bytes=4096)
     bob.login(BOB)
     ids: list[str] = []
+    others = count()
+
+    def send(to: str, message_id: str) -> None:
+        store(alice, to, [message_id], {"conversation": "x" * 60 * 1024})
 
     def send_one() -> None:
         ids.append(f"M{len(ids):04}")
-        store(alice, BOB, ids[-1:], {"conversation": "x" * 60 * 1024})
+        send(BOB, ids[-1])
 
+    def is_left_unread() -> bool:
+        return bytes_left_unread(relay, bob) > 0
+
+    def send_another_and_look() -> None:
+        send(CAROL, f"HERS{next(others)}")
+        is_left_unread()
+
+    # The front must not close before it was seen that it does not read: that takes one more send.
+    blocked_s = 1 + PATIENCE * slowest_s(send_another_and_look)
+    relay.take(f"{DEBUG}[flow]\nwrite_blocked_s = {blocked_s}\n")
     # Who does not read is not read, until its front wants nothing more but the answer to a close.
-    while not bytes_left_unread(bob):
+    while not is_left_unread():
         bob.send("?,,")
         send_one()
-    poll_for("the front closes", lambda: not bytes_left_unread(bob))
+    deadline_s = blocked_s + DEADLINE_S
+    poll_for("the front closes", lambda: not is_left_unread(), deadline_s=deadline_s)
     for _ in range(5):
         send_one()
     bob.send_raw(b"\x88\x80\x00\x00\x00\x00")
@@ -361,7 +387,7 @@ def test_10_a_rolling_restart_under_traffic_loses_nothing(start_relay: RelayStar
     ids: list[str] = []
     relay.process.send_signal(signal.SIGUSR2)
 
-    while "supervisor.rolled" not in relay.log_text():
+    while "supervisor.rolled" not in relay.log.text():
         ids.append(f"M{len(ids)}")
         alice.send(BOB, ids[-1])
         while ids[-1] not in bob.seen:

@@ -1,19 +1,20 @@
 """A store without room refuses sends; reads and acks go on, and room that comes back is used."""
 
-from .conftest import RelayStarter
-from .harness import (
+from tests.outside.client import SheetClient
+from tests.outside.frames import (
     ALICE,
     BOB,
     CAROL,
     EVE,
     SENT_AT,
-    SheetClient,
     ack_1,
     check_error,
     delivery,
-    poll_for,
     receipt,
 )
+from tests.outside.waiting import poll_for
+
+from .conftest import RelayStarter
 
 FULL_MAP = "[store]\nmap_bytes = 67108864\nmax_map_bytes = 67108864\n"
 BODY = {"conversation": "x" * 60_000}
@@ -35,7 +36,7 @@ def test_a_full_store_refuses_sends_until_acks_have_made_room(start_relay: Relay
     relay = start_relay(
         fronts=1, workers=1, config=FULL_MAP + "[mailbox]\nmax_bytes = 1073741824\n"
     )
-    relay.expect_in_log("store.refuses_sends")
+    relay.log.expect("store.refuses_sends")
     alice = relay.login(ALICE)
     stored, reason = send_until_refused(alice, BOB, most=1200)  # 64 MiB hold no more
     assert "full" in reason
@@ -64,14 +65,14 @@ def test_a_disk_that_refuses_writes_refuses_sends_until_it_takes_them_again(
 ) -> None:
     """The kernel bounds the size of files here, which no look at the free room tells of before."""
     relay = start_relay(fronts=1, workers=1, config="[supervisor]\nrestart_min_s = 0.01\n")
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+    alice, bob = relay.logged_in(ALICE, BOB)
     bob.send_message(ALICE, "EARLIER")
     bob.expect(ack_1("EARLIER", author=BOB, to=ALICE))
     earlier = alice.recv()
     relay.limit_file_size(2**20)
 
     stored, reason = send_until_refused(alice, EVE, most=40)  # 1 MiB holds no more
-    relay.expect_in_log("store.refuses_sends")
+    relay.log.expect("store.refuses_sends")
     assert "cannot be written: File too large" in reason
 
     # Reads and acks go on: there is room for them yet, and no process has died of it.
@@ -89,4 +90,4 @@ def test_a_disk_that_refuses_writes_refuses_sends_until_it_takes_them_again(
     eve = relay.connect()
     frames = [frame for page in eve.login_pages(EVE, stored + 1) for frame in page]
     assert frames == [delivery(f"M{n}", author=ALICE, message=BODY) for n in range(stored + 1)]
-    assert "worker.exited" not in relay.log_text()
+    assert "worker.exited" not in relay.log.text()

@@ -3,26 +3,25 @@
 import json
 from itertools import count
 
-from .conftest import RelayStarter
-from .harness import (
+from tests.outside.client import SheetClient, exchange_marker
+from tests.outside.frames import (
     ALICE,
     BOB,
     CAROL,
     EVE,
     GROUP,
     SENT_AT,
-    Cast,
-    Relay,
-    SheetClient,
     ack_1,
-    exchange_marker,
     group_delivery,
     group_receipt,
     message_id_of,
-    poll_for,
     receipt,
-    users_of_shard,
 )
+from tests.outside.people import Cast, users_of_shard
+from tests.outside.relay import Relay
+from tests.outside.waiting import poll_for
+
+from .conftest import RelayStarter
 
 OTHER_GROUP = "917069852821-1566557066@g.us"
 
@@ -45,7 +44,7 @@ def wait_until_accepted(sender: SheetClient, group: str = GROUP) -> str:
 def test_2_5_1_only_members_send_and_only_to_a_group_that_exists(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    eve, bob = shared_relay.login(cast.eve), shared_relay.login(cast.bob)
+    eve, bob = shared_relay.logged_in(cast.eve, cast.bob)
 
     eve.send_message(cast.group, "A")
     eve.expect_error(403, tag="action", message_id="A")
@@ -58,7 +57,7 @@ def test_2_5_1_only_members_send_and_only_to_a_group_that_exists(
 
 
 def test_2_5_1_the_provisioning_file_is_read_again_on_sighup(relay: Relay) -> None:
-    alice, eve = relay.login(ALICE), relay.login(EVE)
+    alice, eve = relay.logged_in(ALICE, EVE)
     eve.send_message(GROUP, "EARLY")
     eve.expect_error(403, message_id="EARLY")
 
@@ -95,16 +94,16 @@ def test_2_5_1_a_bad_file_is_refused_whole_and_the_old_one_kept(relay: Relay) ->
     }
     # Each beside a good group, which may not be taken either.
     texts = [json.dumps({OTHER_GROUP: good, jid: group}) for jid, group in bad_groups.items()]
-    relay.expect_in_log(str(relay.groups_path))
-    alice, eve = relay.login(ALICE), relay.login(EVE)
+    relay.log.expect(str(relay.groups_path))
+    alice, eve = relay.logged_in(ALICE, EVE)
 
     for text in ("", "{", "[]", *texts):
-        before = relay.log_text().count(str(relay.groups_path))
+        before = relay.log.text().count(str(relay.groups_path))
         relay.groups_path.write_text(text)
         relay.reload()
         poll_for(
             f"the refusal of {text} is logged",
-            lambda: relay.log_text().count(str(relay.groups_path)) > before,  # noqa: B023
+            lambda: relay.log.text().count(str(relay.groups_path)) > before,  # noqa: B023
         )
 
     eve.send_message(OTHER_GROUP, "A")
@@ -115,7 +114,7 @@ def test_2_5_1_a_bad_file_is_refused_whole_and_the_old_one_kept(relay: Relay) ->
 
 
 def test_2_5_2_the_fan_out_is_the_members_at_acceptance_without_the_author(relay: Relay) -> None:
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+    alice, bob = relay.logged_in(ALICE, BOB)
 
     alice.send_message(GROUP, "M")
 
@@ -164,7 +163,7 @@ def test_2_5_4_a_member_with_a_full_queue_is_skipped_and_the_send_succeeds(
     start_relay: RelayStarter,
 ) -> None:
     relay = start_relay(config="[mailbox]\nmax_entries = 2")
-    alice, carol = relay.login(ALICE), relay.login(CAROL)
+    alice, carol = relay.logged_in(ALICE, CAROL)
 
     # Bob is away and has room for two; Carol acks and has room for all.
     for number in range(4):

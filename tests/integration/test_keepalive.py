@@ -2,22 +2,13 @@
 
 import time
 
-from .conftest import RelaySharer, RelayStarter
-from .harness import (
-    ALICE,
-    BOB,
-    SENT_AT,
-    Cast,
-    Frame,
-    SheetClient,
-    ack_1,
-    delivery,
-    exchange_marker,
-    poll_for,
-    receipt,
-)
+from tests.outside.client import SheetClient, exchange_marker
+from tests.outside.frames import ALICE, BOB, CAROL, SENT_AT, Frame, ack_1, delivery, receipt
+from tests.outside.people import Cast
+from tests.outside.relay import DEBUG, Relay
+from tests.outside.waiting import DEADLINE_S, poll_for, slowest_s
 
-SHORT_INTERVALS = "[keepalive]\nping_interval_s = 0.3\npong_timeout_s = 1.0"
+from .conftest import RelayStarter
 
 # Pings so far apart that none comes but those that follow a receipt.
 ONLY_RECEIPT_PINGS = "[keepalive]\nping_interval_s = 3600\nreceipt_ping_s = 0.2"
@@ -34,10 +25,18 @@ def get_a_receipt(author: SheetClient, reader: SheetClient, message_id: str) -> 
     return came
 
 
+def shorten_intervals(relay: Relay, alice: SheetClient, bob: SheetClient) -> float:
+    """Have the relay ping often; return how long it waits for a pong: these two are in time."""
+    timeout_s = 0.5 + 10 * slowest_s(lambda: exchange_marker(alice, bob))
+    intervals = f"ping_interval_s = {timeout_s / 3}\npong_timeout_s = {timeout_s}\n"
+    relay.take(f"{DEBUG}[keepalive]\n{intervals}")
+    return timeout_s
+
+
 def test_a_keepalive_text_is_answered_with_the_servers_milliseconds(
-    share_relay: RelaySharer, cast: Cast
+    shared_relay: Relay, cast: Cast
 ) -> None:
-    alice = share_relay(SHORT_INTERVALS).login(cast.alice)
+    alice = shared_relay.login(cast.alice)
 
     alice.send("?,,")
 
@@ -49,9 +48,10 @@ def test_a_keepalive_text_is_answered_with_the_servers_milliseconds(
     alice.ping(b"")
 
 
-def test_an_idle_session_that_answers_pings_lives_on(share_relay: RelaySharer, cast: Cast) -> None:
-    relay = share_relay(SHORT_INTERVALS)
-    alice, bob = relay.login(cast.alice), relay.login(cast.bob)
+def test_an_idle_session_that_answers_pings_lives_on(start_relay: RelayStarter) -> None:
+    relay = start_relay(config=DEBUG)
+    alice, bob = relay.logged_in(ALICE, BOB)
+    shorten_intervals(relay, alice, bob)
 
     # Longer than it would take to be thought dead.
     for count in range(1, 7):
@@ -62,26 +62,29 @@ def test_an_idle_session_that_answers_pings_lives_on(share_relay: RelaySharer, c
 
 
 def test_a_client_that_never_pongs_is_closed_and_its_receipts_wait_again(
-    share_relay: RelaySharer,
-    cast: Cast,
+    start_relay: RelayStarter,
 ) -> None:
-    relay = share_relay(SHORT_INTERVALS)
-    bob = relay.login(cast.bob)
-    dead = relay.login(cast.alice, answer_pings=False)
+    relay = start_relay(config=DEBUG)
+    bob, carol = relay.logged_in(BOB, CAROL)
+    # First, for a ping that is out keeps the time that it had for its pong.
+    timeout_s = shorten_intervals(relay, carol, bob)
+    carol.close()
+    dead = relay.login(ALICE, answer_pings=False)
     came = get_a_receipt(dead, bob, "M")
-    bob.send_message(cast.alice, "UNACKED")
-    bob.expect(ack_1("UNACKED", author=cast.bob, to=cast.alice))
-    dead.expect(delivery("UNACKED", author=cast.bob))
+    bob.send_message(ALICE, "UNACKED")
+    bob.expect(ack_1("UNACKED", author=BOB, to=ALICE))
+    dead.expect(delivery("UNACKED", author=BOB))
 
     # Bob reads now and then, so that his pings are answered.
     def is_dead() -> bool:
         bob.expect_nothing()
         return relay.front_of(dead) is None
 
-    poll_for("the front lets go of the dead connection", is_dead)
+    deadline_s = timeout_s + DEADLINE_S
+    poll_for("the front lets go of the dead connection", is_dead, deadline_s=deadline_s)
 
-    alice = relay.login(cast.alice)
-    assert alice.queued == [came, delivery("UNACKED", author=cast.bob)]
+    alice = relay.login(ALICE)
+    assert alice.queued == [came, delivery("UNACKED", author=BOB)]
     exchange_marker(bob, alice)
 
 

@@ -14,10 +14,14 @@ from typing import Any
 
 import pytest
 
+from tests.outside.client import SheetClient
+from tests.outside.frames import ack_1, check_error
+from tests.outside.processes import REPOSITORY
+from tests.outside.relay import Relay
+from tests.outside.waiting import poll_for
 from tests.workers.shard.harness import local_of
 
 from .conftest import RelayStarter
-from .harness import REPOSITORY, Relay, SheetClient, ack_1, check_error, poll_for
 
 CONFIG = '[server]\nextensions = ["tests.extensions.guestbook"]\n[guestbook]\nmax_guests = 3\n'
 ASHA = local_of(0, workers=2, prefix="asha")
@@ -125,7 +129,7 @@ def test_its_settings_are_checked_and_reloaded(relay: Relay) -> None:
     relay.config_path.write_text(CONFIG.replace("= 3", "= 1"))
     relay.reload()
     change = "guestbook.max_guests: 3 -> 1"
-    poll_for("the other settings", lambda: change in relay.log_text())
+    poll_for("the other settings", lambda: change in relay.log.text())
 
     sign(clients[ASHA], BELA, guests=[ASHA])
     sign(clients[CHAN], BELA, guests=[ASHA])
@@ -151,8 +155,8 @@ def test_its_counters_are_logged(relay: Relay) -> None:
     relay.drop_clients()
     relay.stop()
 
-    assert '"guestbook.signed":1' in relay.log_text()
-    assert '"guestbook.asked":1' in relay.log_text()
+    assert '"guestbook.signed":1' in relay.log.text()
+    assert '"guestbook.asked":1' in relay.log.text()
 
 
 def test_its_trees_move_with_their_owners_and_check_and_backup_carry_them(

@@ -18,6 +18,10 @@ from typing import Final
 import psutil  # type: ignore[import-untyped]
 
 from relay.disk.layout import read_layout
+from tests.outside.frames import ALICE, BOB, CAROL, ack_1, delivery, message_id_of
+from tests.outside.processes import REPOSITORY
+from tests.outside.relay import Relay
+from tests.outside.waiting import poll_for
 from workers.shard.messages import parse
 from workers.store.journal import FILE_NAMES
 from workers.store.keys import box_of, pack_seq
@@ -29,17 +33,6 @@ from workers.tools.check import check_stores
 from workers.tools.report import Report
 
 from .conftest import RelayStarter
-from .harness import (
-    ALICE,
-    BOB,
-    CAROL,
-    REPOSITORY,
-    Relay,
-    ack_1,
-    delivery,
-    message_id_of,
-    poll_for,
-)
 from .tracing import Call, Tracer
 
 STORE_FILES: Final = (FILE_NAME, *FILE_NAMES)
@@ -211,7 +204,7 @@ def put_load_on(relay: Relay, chars: int, *, first: int = 0) -> None:
 
     Of eight messages to the one who is away the last has seven times so many characters.
     """
-    alice, carol = relay.login(ALICE), relay.login(CAROL)
+    alice, carol = relay.logged_in(ALICE, CAROL)
     for number in range(first, first + ROUNDS):
         for each in range(8):
             alice.send_message(BOB, f"BOB-{number}-{each}", {"conversation": "x" * chars * each})
@@ -297,7 +290,7 @@ def test_ack_1_leaves_when_the_sync_of_its_batch_has_returned(
     start_relay: RelayStarter, tmp_path: Path
 ) -> None:
     relay = start_relay(workers=1)
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+    alice, bob = relay.logged_in(ALICE, BOB)
     store = store_of(relay.directory / "data")
 
     with Tracer(tmp_path, relay.children()) as tracer:

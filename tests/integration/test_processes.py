@@ -4,8 +4,8 @@ import random
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from .conftest import RelayStarter
-from .harness import (
+from tests.outside.client import SheetClient, exchange_marker
+from tests.outside.frames import (
     ALICE,
     BOB,
     CAROL,
@@ -13,20 +13,20 @@ from .harness import (
     GROUP,
     SENT_AT,
     Frame,
-    Relay,
-    SheetClient,
     ack_1,
     action,
     auth_frame,
     delivery,
     element,
-    exchange_marker,
     group_delivery,
     group_receipt,
     message_id_of,
-    poll_for,
     queued_in,
 )
+from tests.outside.relay import Relay
+from tests.outside.waiting import poll_for
+
+from .conftest import RelayStarter
 
 
 def login_at(relay: Relay, front: int, user: str) -> SheetClient:

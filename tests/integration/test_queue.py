@@ -4,26 +4,26 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from .conftest import RelayStarter
-from .harness import (
+from tests.outside.client import SheetClient, exchange_marker
+from tests.outside.frames import (
     ALICE,
     BOB,
     CAROL,
     SENT_AT,
-    Cast,
     Frame,
-    Relay,
-    SheetClient,
     ack_1,
     action,
     delivery,
     element,
-    exchange_marker,
     message_id_of,
-    poll_for,
     queued_in,
     receipt,
 )
+from tests.outside.people import Cast
+from tests.outside.relay import Relay
+from tests.outside.waiting import poll_for
+
+from .conftest import RelayStarter
 
 KIBIBYTE = {"conversation": "x" * 1024}
 
@@ -71,7 +71,7 @@ def test_five_thousand_queued_messages_come_in_pages_complete_and_in_order_then_
 def test_a_thousand_messages_in_a_burst_arrive_in_order_with_acks_in_order(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
     ids = [f"M{number:04}" for number in range(1000)]
 
     for message_id in ids:
@@ -198,7 +198,7 @@ def test_a_queue_is_full_also_by_its_bytes(start_relay: RelayStarter) -> None:
 def test_the_queue_of_many_authors_has_one_order_at_every_login(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    alice, carol = shared_relay.login(cast.alice), shared_relay.login(cast.carol)
+    alice, carol = shared_relay.logged_in(cast.alice, cast.carol)
     for number in range(10):
         for author in (alice, carol):
             author.send_message(cast.bob, f"M{number}")

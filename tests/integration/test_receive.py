@@ -2,20 +2,18 @@
 
 import time
 
-from .harness import (
+from tests.outside.client import SheetClient, exchange_marker
+from tests.outside.frames import (
     SENT_AT,
-    Cast,
-    Relay,
-    SheetClient,
     ack_1,
     delivery,
-    exchange_marker,
     group_delivery,
     group_receipt,
     near,
     receipt,
-    shard_of,
 )
+from tests.outside.people import Cast, shard_of
+from tests.outside.relay import Relay
 
 
 def send_and_receive(author: SheetClient, to: SheetClient, message_id: str) -> list[object]:
@@ -29,11 +27,7 @@ def send_and_receive(author: SheetClient, to: SheetClient, message_id: str) -> l
 def test_2_4_1_to_from_and_id_tell_which_delivery_an_ack_means(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    alice, bob, carol = (
-        shared_relay.login(cast.alice),
-        shared_relay.login(cast.bob),
-        shared_relay.login(cast.carol),
-    )
+    alice, bob, carol = shared_relay.logged_in(cast.alice, cast.bob, cast.carol)
 
     # One id in a 1-1 chat and in a group: `to` decides.
     send_and_receive(alice, bob, "M")
@@ -62,7 +56,7 @@ def test_2_4_1_to_from_and_id_tell_which_delivery_an_ack_means(
 def test_2_4_2_the_first_ack_ends_the_wait_and_lower_ones_are_ignored(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
     frame = send_and_receive(alice, bob, "M")
 
     bob.ack(frame, 3)
@@ -82,7 +76,7 @@ def test_2_4_2_the_first_ack_ends_the_wait_and_lower_ones_are_ignored(
 def test_2_4_3_the_ackers_time_is_forwarded_if_it_can_be_true(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
     now = int(time.time())
 
     kept = (SENT_AT - 200, SENT_AT, SENT_AT + 500, now, now + 200)
@@ -114,7 +108,7 @@ def test_2_4_3_the_ackers_time_is_forwarded_if_it_can_be_true(
 def test_2_4_4_a_read_ack_without_a_delivered_one_is_forwarded_alone(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
     frame = send_and_receive(alice, bob, "M")
 
     bob.ack(frame, 3)
@@ -129,11 +123,7 @@ def test_2_4_5_an_ack_has_no_reply_and_an_absent_author_gets_the_highest_level_o
 ) -> None:
     # An author on alice's worker: its receipt comes behind hers on the same way.
     beside_alice = next(cast.others(shard_of(cast.alice)))
-    alice, bob, other = (
-        shared_relay.login(cast.alice),
-        shared_relay.login(cast.bob),
-        shared_relay.login(beside_alice),
-    )
+    alice, bob, other = shared_relay.logged_in(cast.alice, cast.bob, beside_alice)
     frame = send_and_receive(alice, bob, "M")
     alice.send_message(cast.group, "MANY")
     alice.expect(ack_1("MANY", author=cast.alice, to=cast.group))
@@ -154,7 +144,7 @@ def test_2_4_5_an_ack_has_no_reply_and_an_absent_author_gets_the_highest_level_o
 
 
 def test_2_4_6_a_missing_cmd_is_ack_and_others_are_refused(shared_relay: Relay, cast: Cast) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
     frame = send_and_receive(alice, bob, "M")
     [tag, body] = receipt("M", 2, author=cast.alice, by=cast.bob, t=SENT_AT)
 

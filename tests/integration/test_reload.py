@@ -6,49 +6,22 @@ from typing import Any
 
 import pytest
 
+from tests.outside.client import SheetClient, exchange_marker
+from tests.outside.frames import ALICE, BOB, CAROL, GROUP, ack_1, delivery
+from tests.outside.processes import lives
+from tests.outside.relay import DEBUG, Relay
+from tests.outside.waiting import DEADLINE_S, poll_for
+
 from .conftest import RelayStarter
-from .harness import (
-    ALICE,
-    BOB,
-    CAROL,
-    DEADLINE_S,
-    GROUP,
-    Relay,
-    SheetClient,
-    ack_1,
-    delivery,
-    exchange_marker,
-    lives,
-    poll_for,
-)
-
-# Each process then says when it has taken the settings.
-DEBUG = '[log]\nlevel = "debug"\n'
-
-
-def events(relay: Relay, name: str) -> list[dict[str, Any]]:
-    """The lines of the log so far with this event."""
-    # The last line may not be whole yet.
-    lines = [json.loads(line) for line in relay.log_text().split("\n")[:-1]]
-    return [line for line in lines if line["event"] == name]
 
 
 def reload(relay: Relay, config: str, outcome: str) -> dict[str, Any]:
     """Have the relay read `config` and return its log line of this `outcome`."""
-    before = len(events(relay, outcome))
+    before = len(relay.log.events(outcome))
     relay.config_path.write_text(config)
     relay.reload()
-    poll_for(f"{outcome} in the log", lambda: len(events(relay, outcome)) > before)
-    return events(relay, outcome)[-1]
-
-
-def take(relay: Relay, config: str) -> dict[str, Any]:
-    """Have every process of the relay take `config`; return the line that tells what changed."""
-    before = len(events(relay, "settings.taken"))
-    line = reload(relay, config, "settings.reloaded")
-    everyone = before + len(relay.children())
-    poll_for("all to take it", lambda: len(events(relay, "settings.taken")) == everyone)
-    return line
+    poll_for(f"{outcome} in the log", lambda: len(relay.log.events(outcome)) > before)
+    return relay.log.events(outcome)[-1]
 
 
 def pids(relay: Relay) -> list[int]:
@@ -65,13 +38,13 @@ def send(client: SheetClient, to: str, message_id: str, size: int = 1) -> None:
 
 def test_a_lower_message_limit_holds_for_sessions_that_are_open(start_relay: RelayStarter) -> None:
     relay = start_relay(config=DEBUG)
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+    alice, bob = relay.logged_in(ALICE, BOB)
     send(alice, BOB, "BEFORE", 2000)
     alice.expect(ack_1("BEFORE", author=ALICE, to=BOB))
     bob.expect(delivery("BEFORE", author=ALICE, message=message_of(2000)))
     before = pids(relay)
 
-    line = take(relay, DEBUG + "[limits]\nmessage_bytes = 1000\n")
+    line = relay.take(DEBUG + "[limits]\nmessage_bytes = 1000\n")
 
     assert line["changed"] == ["limits.message_bytes: 65536 -> 1000"]
     assert line["path"] == str(relay.config_path)
@@ -87,14 +60,14 @@ def test_a_rate_holds_for_sessions_that_are_open_and_can_be_lifted_again(
     relay = start_relay(config=DEBUG)
     alice = relay.login(ALICE)
 
-    take(relay, DEBUG + "[limits]\nframes_per_s = 0.001\nframes_burst = 1\n")
+    relay.take(DEBUG + "[limits]\nframes_per_s = 0.001\nframes_burst = 1\n")
 
     send(alice, BOB, "FIRST")
     alice.expect(ack_1("FIRST", author=ALICE, to=BOB))
     send(alice, BOB, "SECOND")
     alice.expect_error(429, message_id="SECOND")
 
-    take(relay, DEBUG)
+    relay.take(DEBUG)
 
     for message_id in ("THIRD", "FOURTH"):
         send(alice, BOB, message_id)
@@ -107,7 +80,7 @@ def test_a_shorter_ping_interval_holds_for_sessions_that_are_open(
     relay = start_relay(config=DEBUG + "[keepalive]\nping_interval_s = 3600\n")
     alice = relay.login(ALICE)
 
-    take(relay, DEBUG + "[keepalive]\nping_interval_s = 0.1\n")
+    relay.take(DEBUG + "[keepalive]\nping_interval_s = 0.1\n")
 
     alice.wait_for_pings(2)
 
@@ -121,7 +94,7 @@ def test_a_lower_mailbox_limit_holds_for_mailboxes_that_are_over_it(
         send(alice, BOB, message_id)
         alice.expect(ack_1(message_id, author=ALICE, to=BOB))
 
-    take(relay, DEBUG + "[mailbox]\nmax_entries = 2\n")
+    relay.take(DEBUG + "[mailbox]\nmax_entries = 2\n")
 
     send(alice, BOB, "D")
     alice.expect_error(507, message_id="D")
@@ -136,15 +109,15 @@ def test_a_lower_mailbox_limit_holds_for_mailboxes_that_are_over_it(
 
 def test_more_room_to_keep_on_the_disk_holds_at_once(start_relay: RelayStarter) -> None:
     relay = start_relay(workers=1, config=DEBUG)
-    relay.expect_in_log("store.refuses_sends")
+    relay.log.expect("store.refuses_sends")
     alice = relay.login(ALICE)
 
-    take(relay, DEBUG + "[store]\nmin_free_bytes = 1099511627776\n")
+    relay.take(DEBUG + "[store]\nmin_free_bytes = 1099511627776\n")
 
     send(alice, BOB, "REFUSED")
     alice.expect_error(500, message_id="REFUSED")
 
-    take(relay, DEBUG)
+    relay.take(DEBUG)
 
     send(alice, BOB, "TAKEN")
     alice.expect(ack_1("TAKEN", author=ALICE, to=BOB))
@@ -154,9 +127,9 @@ def test_a_bad_file_is_refused_whole_and_the_groups_of_the_same_signal_are_taken
     start_relay: RelayStarter,
 ) -> None:
     relay = start_relay(config=DEBUG)
-    alice, carol = relay.login(ALICE), relay.login(CAROL)
+    alice, carol = relay.logged_in(ALICE, CAROL)
     relay.write_groups({GROUP: [ALICE, BOB]})
-    relay.expect_in_log("settings.refused")
+    relay.log.expect("settings.refused")
 
     bad = "[limits]\nmessage_bytes = 1000\nframes_burst = 0\n"
     line = reload(relay, bad, "settings.refused")
@@ -175,7 +148,7 @@ def test_a_bad_file_is_refused_whole_and_the_groups_of_the_same_signal_are_taken
     assert tries[-1][1]["code"] == 403
     send(carol, ALICE, "LARGE", 2000)  # the good half of the file is not taken either
     carol.expect(ack_1("LARGE", author=CAROL, to=ALICE))
-    assert events(relay, "settings.taken") == []
+    assert relay.log.events("settings.taken") == []
     alice.close()
 
 
@@ -183,11 +156,11 @@ def test_bad_groups_keep_no_good_settings_from_being_taken(start_relay: RelaySta
     relay = start_relay(config=DEBUG)
     alice = relay.login(ALICE)
     relay.groups_path.write_text("{")
-    relay.expect_in_log("groups.refused")
+    relay.log.expect("groups.refused")
 
-    take(relay, DEBUG + "[limits]\nmessage_bytes = 1000\n")
+    relay.take(DEBUG + "[limits]\nmessage_bytes = 1000\n")
 
-    poll_for("the refusal", lambda: bool(events(relay, "groups.refused")))
+    poll_for("the refusal", lambda: bool(relay.log.events("groups.refused")))
     send(alice, BOB, "LARGE", 2000)
     alice.expect_error(413, message_id="LARGE")
     alice.send_message(GROUP, "GROUP")
@@ -198,12 +171,12 @@ def test_groups_larger_than_a_lowered_limit_stay_through_the_restart_of_a_worker
     start_relay: RelayStarter,
 ) -> None:
     relay = start_relay(workers=1, config=DEBUG)
-    relay.expect_in_log("groups.refused")
+    relay.log.expect("groups.refused")
     alice = relay.login(ALICE)
 
-    take(relay, DEBUG + "[limits]\ngroup_members = 2\n")
+    relay.take(DEBUG + "[limits]\ngroup_members = 2\n")
 
-    poll_for("the refusal", lambda: bool(events(relay, "groups.refused")))
+    poll_for("the refusal", lambda: bool(relay.log.events("groups.refused")))
     [worker] = relay.children("worker")
     worker.process.kill()
     poll_for("its end", lambda: not lives(worker.process))
@@ -216,14 +189,13 @@ def test_what_needs_a_restart_is_named_and_waits_for_it(start_relay: RelayStarte
     before = pids(relay)
     [run_dir] = (relay.directory / "run").iterdir()
 
-    take(
-        relay,
+    relay.take(
         DEBUG
         + '[server]\nport = 9\nhost = "localhost"\n'
         + '[store]\ndurability = "os"\nmin_free_bytes = 1000\n',
     )
 
-    [line] = events(relay, "settings.not_applied")
+    [line] = relay.log.events("settings.not_applied")
     # The port is given by a flag, which beats the file.
     assert line["keys"] == ["server.host", "store.durability"]
     assert "restart" in line["reason"]
@@ -243,44 +215,47 @@ def test_a_shorter_heartbeat_finds_who_hangs_and_nobody_else(
     relay = start_relay(workers=1, config=DEBUG + slow)
     before = pids(relay)
 
-    take(relay, DEBUG + "[supervisor]\nheartbeat_s = 0.1\nhung_after_s = 3.0\n")
+    relay.take(DEBUG + "[supervisor]\nheartbeat_s = 0.1\nhung_after_s = 3.0\n")
 
-    relay.expect_in_log(f"{hanging}.hung")
+    relay.log.expect(f"{hanging}.hung")
     [child] = relay.children(hanging)
     child.process.suspend()
     poll_for("its end", lambda: not lives(child.process))
-    assert [line["pid"] for line in events(relay, f"{hanging}.hung")] == [child.process.pid]
-    assert events(relay, f"{other}.hung") == []
+    assert [line["pid"] for line in relay.log.events(f"{hanging}.hung")] == [child.process.pid]
+    assert relay.log.events(f"{other}.hung") == []
     assert set(before) - set(pids(relay)) == {child.process.pid}
 
 
 def test_a_shorter_stop_deadline_holds_for_the_stop(start_relay: RelayStarter) -> None:
     relay = start_relay(workers=1, config=DEBUG)
-    take(relay, DEBUG + "[supervisor]\nstop_deadline_s = 0.5\n")
+    relay.take(DEBUG + "[supervisor]\nstop_deadline_s = 0.5\n")
     for child in relay.children():
         child.process.suspend()
 
     relay.process.send_signal(signal.SIGTERM)
 
     assert relay.process.wait(DEADLINE_S) == 0  # 30 s would be too long
-    exits = [*events(relay, "front.exited"), *events(relay, "worker.exited")]
+    exits = [*relay.log.events("front.exited"), *relay.log.events("worker.exited")]
     assert [line["signal"] for line in exits] == ["SIGKILL", "SIGKILL"]
 
 
 def test_another_level_of_the_log_is_taken_by_every_process(start_relay: RelayStarter) -> None:
     relay = start_relay(workers=1)
 
-    line = take(relay, DEBUG)
+    line = relay.take(DEBUG)
 
-    # What the processes say at that level is what `take` waits for.
+    # What the processes say at that level is what a reload waits for.
     assert line["changed"] == ["log.level: info -> debug"]
-    assert {line["process"] for line in events(relay, "settings.taken")} == {"front-0", "worker-0"}
-    take(relay, DEBUG + "[acks]\nrelay_unknown_acks = false\n")
+    assert {line["process"] for line in relay.log.events("settings.taken")} == {
+        "front-0",
+        "worker-0",
+    }
+    relay.take(DEBUG + "[acks]\nrelay_unknown_acks = false\n")
     reload(relay, "", "settings.reloaded")
     poll_for(
         "the last change",
         lambda: (
-            events(relay, "settings.reloaded")[-1]["changed"]
+            relay.log.events("settings.reloaded")[-1]["changed"]
             == ["acks.relay_unknown_acks: false -> true", "log.level: debug -> info"]
         ),
     )
@@ -293,4 +268,4 @@ def test_a_file_without_a_change_changes_nothing(start_relay: RelayStarter) -> N
 
     assert line["changed"] == []
     exchange_marker(relay.login(ALICE), relay.login(BOB))
-    assert events(relay, "settings.taken") == []
+    assert relay.log.events("settings.taken") == []

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from relay import __version__
+from tests.outside.client import SheetClient
+from tests.outside.frames import ABSENT, check_error
+from tests.outside.people import Cast
 
 from .conftest import RelaySharer
-from .harness import ABSENT, Cast, SheetClient, check_error
 
 
 def ask(client: SheetClient, text: str) -> Any:

@@ -6,27 +6,28 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .conftest import RelayStarter
-from .harness import (
+from tests.outside.client import exchange_marker
+from tests.outside.frames import (
     ALICE,
     BOB,
     CAROL,
     EVE,
     GROUP,
-    REPOSITORY,
     SENT_AT,
     Frame,
-    Relay,
     ack_1,
     delivery,
-    exchange_marker,
     group_delivery,
     group_receipt,
     message_id_of,
-    poll_for,
     queued_in,
     receipt,
 )
+from tests.outside.processes import REPOSITORY
+from tests.outside.relay import Relay
+from tests.outside.waiting import poll_for
+
+from .conftest import RelayStarter
 
 MEMBERS = [ALICE, BOB, CAROL, EVE]
 
@@ -111,7 +112,7 @@ def test_messages_wait_in_order_and_repeats_are_known_with_another_number_of_wor
     assert json.loads((data_of(relay) / "meta.json").read_bytes())["workers"] == 3
     assert [path.name for path in data_of(relay).glob("gen-*")] == ["gen-2"]
     # A resend is acked again and delivered to no one, another message is refused.
-    alice, carol = relay.login(ALICE), relay.login(CAROL)
+    alice, carol = relay.logged_in(ALICE, CAROL)
     first = f"ONE-{ALICE}-0"
     alice.send_message(CAROL, first, t=str(SENT_AT + 9))
     alice.send_message(GROUP, f"MANY-{ALICE}-0", t=str(SENT_AT + 9))

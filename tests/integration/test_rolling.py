@@ -2,16 +2,12 @@
 
 import signal
 
+from tests.outside.client import exchange_marker
+from tests.outside.frames import ALICE, BOB, ack_1, delivery
+from tests.outside.relay import Relay
+from tests.outside.waiting import poll_for
+
 from .conftest import RelayStarter
-from .harness import (
-    ALICE,
-    BOB,
-    Relay,
-    ack_1,
-    delivery,
-    exchange_marker,
-    poll_for,
-)
 
 
 def roll(relay: Relay, times: int) -> None:
@@ -21,7 +17,7 @@ def roll(relay: Relay, times: int) -> None:
 
 
 def expect_rolled(relay: Relay, before: set[int], times: int) -> None:
-    poll_for("its end", lambda: relay.log_text().count("supervisor.rolled") == times)
+    poll_for("its end", lambda: relay.log.text().count("supervisor.rolled") == times)
     after = {child.process.pid for child in relay.children()}
     assert len(after) == len(before)
     assert not after & before
@@ -31,7 +27,7 @@ def test_a_rolling_restart_renews_every_process_and_never_closes_the_port(
     start_relay: RelayStarter,
 ) -> None:
     relay = start_relay(fronts=1, workers=2)
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+    alice, bob = relay.logged_in(ALICE, BOB)
     exchange_marker(alice, bob)
     before = {child.process.pid for child in relay.children()}
     relay.process.send_signal(signal.SIGUSR2)
@@ -48,7 +44,7 @@ def test_a_rolling_restart_renews_every_process_and_never_closes_the_port(
         client.wait_for_close()
         assert client.close_code == 1012
     # Its successor listens before the old front goes.
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+    alice, bob = relay.logged_in(ALICE, BOB)
 
     assert len(bob.queued) == number
     expect_rolled(relay, before, 1)

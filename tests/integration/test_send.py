@@ -4,23 +4,24 @@ Rule 3, that ack 1 means stored, is in test_durability.py. Rule 6 needs a block 
 extension can make.
 """
 
-from .conftest import RelayStarter
-from .harness import (
+from tests.outside.client import exchange_marker
+from tests.outside.frames import (
     ALICE,
     BOB,
     EVE,
     GROUP,
     SENT_AT,
-    Cast,
-    Relay,
     ack_1,
     delivery,
     element,
-    exchange_marker,
     message_id_of,
-    poll_for,
     receipt,
 )
+from tests.outside.people import Cast
+from tests.outside.relay import Relay
+from tests.outside.waiting import poll_for
+
+from .conftest import RelayStarter
 
 LARGE = {"conversation": "x" * 66_000}
 
@@ -28,7 +29,7 @@ LARGE = {"conversation": "x" * 66_000}
 def test_2_3_1_add_relay_is_required_and_type_relay_is_its_alias(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
 
     alice.send(["action", {"type": "relay"}, [element(cast.bob, "ALIAS")]])
 
@@ -57,7 +58,7 @@ def test_2_3_2_of_several_faults_the_first_in_the_pipeline_is_told(
     start_relay: RelayStarter,
 ) -> None:
     relay = start_relay(config="[mailbox]\nmax_entries = 1")
-    alice, eve = relay.login(ALICE), relay.login(EVE)
+    alice, eve = relay.logged_in(ALICE, EVE)
 
     # jid before size, size before duplicate, size before group.
     alice.send_message("bob@example.com", "LARGE", LARGE)
@@ -114,7 +115,7 @@ def test_2_3_4_acks_1_come_in_the_order_of_sending_also_across_shards(
 def test_2_3_4_ack_1_precedes_the_receipts_of_the_same_message(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
     ids = [f"M{number}" for number in range(100)]
     for message_id in ids:
         alice.send_message(cast.bob, message_id)
@@ -153,7 +154,7 @@ def test_2_3_6_the_block_list_is_an_extension_that_is_refused_and_changes_nothin
     shared_relay: Relay,
     cast: Cast,
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
 
     bob.send(
         [

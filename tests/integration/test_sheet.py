@@ -8,7 +8,8 @@ import json
 
 import pytest
 
-from .harness import ALICE, BOB, Frame, Relay, queued_in
+from tests.outside.frames import ALICE, BOB, Frame, queued_in
+from tests.outside.relay import Relay
 
 LOGIN = '["auth", {"type": "new"}, {"remoteJid":"917069852821@s.whatsapp.com"}]'
 SEND = """["action", {"add": "relay"}, [{"message": {"conversation": 'message'}, "key": {
@@ -148,7 +149,7 @@ def test_login_message_and_ack_examples_get_their_answers(relay: Relay, printed:
 
 @as_printed
 def test_group_examples_get_their_answers(relay: Relay, printed: bool) -> None:
-    alice, bob = relay.login(ALICE), relay.login(BOB)
+    alice, bob = relay.logged_in(ALICE, BOB)
 
     alice.send(notation(GROUP_SEND, printed=printed))
 

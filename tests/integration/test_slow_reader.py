@@ -2,22 +2,22 @@
 
 import time
 
-from .conftest import RelayStarter
-from .harness import (
+from tests.outside.client import SheetClient, exchange_marker
+from tests.outside.frames import (
     ALICE,
     BOB,
     CAROL,
     EVE,
-    ConnectionOver,
-    Relay,
-    SheetClient,
     ack_1,
     check_error,
-    exchange_marker,
     message_id_of,
-    poll_for,
     queued_in,
 )
+from tests.outside.relay import Relay
+from tests.outside.waiting import poll_for
+from tests.outside.websocket import ConnectionOver
+
+from .conftest import RelayStarter
 
 MIB = 1024 * 1024
 # 12 MiB: more than the kernel's buffers and the relay's take together.
@@ -38,7 +38,7 @@ def fill(relay: Relay) -> tuple[SheetClient, SheetClient, list[str]]:
 
 
 def test_a_reader_that_stops_and_goes_on_gets_everything_once_and_in_order(relay: Relay) -> None:
-    carol, eve = relay.login(CAROL), relay.login(EVE)
+    carol, eve = relay.logged_in(CAROL, EVE)
     before = relay.memory_bytes()
     alice, bob, ids = fill(relay)
 
@@ -55,7 +55,7 @@ def test_a_reader_that_stays_away_is_closed_with_1013_and_loses_nothing(
 ) -> None:
     blocked_s = 1.0
     relay = start_relay(config=f"[flow]\nwrite_blocked_s = {blocked_s}")
-    carol, eve = relay.login(CAROL), relay.login(EVE)
+    carol, eve = relay.logged_in(CAROL, EVE)
     began = time.monotonic()
     alice, bob, ids = fill(relay)
     # By now, and at the earliest at the start, the socket took its last byte.

@@ -5,97 +5,25 @@ import json
 import re
 import signal
 import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
 import pytest
 
 from relay.disk.layout import DATA_FORMAT
 from relay.settings.tables import ServerSettings, Settings
+from tests.outside.client import exchange_marker
+from tests.outside.frames import ALICE, BOB, GROUP
+from tests.outside.processes import Child, lives
+from tests.outside.relay import DEBUG, Relay
+from tests.outside.waiting import DEADLINE_S, poll_for, slowest_s
 from workers.tools.reshard import reshard
 
+from .command import READY, Command
 from .conftest import RelayStarter
-from .harness import ALICE, BOB, DEADLINE_S, GROUP, REPOSITORY, Child, Relay, lives, poll_for
-
-READY = re.compile(r"ready ws://127\.0\.0\.1:(\d+)/ fronts=1 workers=(\d)\n")
-
-
-class Command:
-    """`python supervisor.py` with any options and one front."""
-
-    def __init__(
-        self, directory: Path, *options: str, workers: int = 1, cwd: Path = REPOSITORY
-    ) -> None:
-        self._workers = workers
-        self._stdout, self._stderr = (
-            Path(tempfile.mkstemp(dir=directory, prefix=name)[1]) for name in ("stdout", "stderr")
-        )
-        self._seen: set[Any] = set()
-        with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
-            self.process = subprocess.Popen(
-                [
-                    *(sys.executable, str(REPOSITORY / "supervisor.py")),
-                    *("--port", "0", "--workers", str(workers), "--fronts", "1"),
-                    *options,
-                ],
-                cwd=cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-            )
-
-    @property
-    def stdout(self) -> str:
-        return self._stdout.read_text()
-
-    @property
-    def stderr(self) -> str:
-        return self._stderr.read_text()
-
-    def wait_until_ready(self) -> int:
-        """Wait for the ready line and return the port."""
-
-        def ready_or_over() -> bool:
-            return bool(READY.search(self.stdout)) or self.process.poll() is not None
-
-        poll_for("the ready line", ready_or_over)
-        found = READY.fullmatch(self.stdout)
-        assert found, f"stdout {self.stdout!r}\n{self.stderr}"
-        assert int(found[2]) == self._workers
-        return int(found[1])
-
-    def wait_for_log(self, pattern: str) -> re.Match[str]:
-        poll_for(f"{pattern!r} in the log", lambda: bool(re.search(pattern, self.stderr)))
-        found = re.search(pattern, self.stderr)
-        assert found
-        return found
-
-    def processes(self) -> list[Any]:
-        """The supervisor and its children, those of earlier calls too, as far as they live."""
-        try:
-            root = psutil.Process(self.process.pid)
-            self._seen |= {root, *root.children(recursive=True)}
-        except psutil.NoSuchProcess:
-            pass
-        return [process for process in self._seen if lives(process)]
-
-    def wait(self) -> int:
-        """Return the exit code; no process is left behind."""
-        code = self.process.wait(DEADLINE_S)
-        assert self.processes() == []
-        return code
-
-    def clean_up(self) -> None:
-        for process in self.processes():
-            process.kill()
-        self.process.wait(DEADLINE_S)
-
 
 Launcher = Callable[..., Command]
 
@@ -151,12 +79,6 @@ def wait_for_successor(relay: Relay, dead: Child) -> Child:
         lambda: any(child.process.pid != dead.process.pid for child in found()),
     )
     return found()[0]
-
-
-def events(relay: Relay, name: str) -> list[dict[str, Any]]:
-    """The lines of the log so far with this event."""
-    lines = [json.loads(line) for line in relay.log_text().splitlines() if line.startswith("{")]
-    return [line for line in lines if line["event"] == name]
 
 
 def can_log_in(relay: Relay, user: str) -> bool:
@@ -466,7 +388,7 @@ def test_a_killed_child_is_restarted_and_its_death_is_one_line(relay: Relay, rol
 
     wait_for_successor(relay, dead)
     poll_for("a login", lambda: can_log_in(relay, ALICE) and can_log_in(relay, BOB))
-    [death] = events(relay, f"{role}.exited")
+    [death] = relay.log.events(f"{role}.exited")
     assert death["index"] == 0
     assert death["pid"] == dead.process.pid
     assert death["signal"] == "SIGKILL"
@@ -482,7 +404,7 @@ def test_deaths_in_a_row_are_answered_ever_later(relay: Relay) -> None:
         dead.process.kill()
         wait_for_successor(relay, dead)
 
-    delays = [death["restart_in_ms"] for death in events(relay, "worker.exited")]
+    delays = [death["restart_in_ms"] for death in relay.log.events("worker.exited")]
     assert delays == sorted(delays)
     assert delays[-1] >= 400
 
@@ -501,18 +423,22 @@ def test_a_child_that_crashes_leaves_its_stack_in_the_log(launch: Launcher) -> N
 
 
 def test_a_hung_child_is_killed_and_restarted(start_relay: RelayStarter) -> None:
-    config = "[supervisor]\nheartbeat_s = 0.05\nhung_after_s = 1.0\n"
-    relay = start_relay(workers=1, config=config)
-    relay.expect_in_log("worker.hung")
+    relay = start_relay(workers=1, config=DEBUG)
+    relay.log.expect("worker.hung")
+    alice, bob = relay.logged_in(ALICE, BOB)
+    # The front beats as often, and is not to be thought hung where it only waits for its turn.
+    hung_after_s = 1 + 10 * slowest_s(lambda: exchange_marker(alice, bob))
+    beats = f"heartbeat_s = 0.05\nhung_after_s = {hung_after_s}\n"
+    relay.take(f"{DEBUG}[supervisor]\n{beats}")
     hung = one(relay, "worker")
 
     hung.process.suspend()
 
     wait_for_successor(relay, hung)
-    [line] = events(relay, "worker.hung")
+    [line] = relay.log.events("worker.hung")
     assert line["pid"] == hung.process.pid
-    assert line["silent_s"] >= 1.0
-    [death] = events(relay, "worker.exited")
+    assert line["silent_s"] >= round(hung_after_s, 1)
+    [death] = relay.log.events("worker.exited")
     assert death["signal"] in ("SIGKILL", "SIGABRT")
 
 
@@ -526,12 +452,12 @@ def test_one_that_cannot_boot_later_is_tried_slowly_while_the_rest_serves(
     dead.process.suspend()
     store.rename(store.with_name("aside-0"))
     store.touch()
-    relay.expect_in_log('"process":"worker-0"')
+    relay.log.expect('"process":"worker-0"')
     dead.process.kill()
 
-    poll_for("a failed restart", lambda: len(events(relay, "worker.exited")) == 2)
+    poll_for("a failed restart", lambda: len(relay.log.events("worker.exited")) == 2)
 
-    failure = events(relay, "worker.exited")[1]
+    failure = relay.log.events("worker.exited")[1]
     assert failure["exit_code"] == 3
     assert failure["restart_in_ms"] == 10_000
     assert [child.index for child in relay.children()] == [0, 1]  # the front, the other worker
@@ -590,22 +516,22 @@ def test_sighup_takes_new_groups(relay: Relay) -> None:
 
     relay.reload()
 
-    poll_for("the reload", lambda: bool(events(relay, "groups.reloaded")))
+    poll_for("the reload", lambda: bool(relay.log.events("groups.reloaded")))
     assert len(run_dir_groups(relay)[GROUP]["participants"]) == 2
-    [line] = events(relay, "groups.reloaded")
+    [line] = relay.log.events("groups.reloaded")
     assert (line["added"], line["removed"], line["changed"]) == (0, 0, 1)
     assert line["names"] == [f"changed {GROUP}"]
 
 
 def test_sighup_refuses_bad_groups_whole_and_keeps_the_old(relay: Relay) -> None:
     before = run_dir_groups(relay)
-    relay.expect_in_log("groups.refused")
+    relay.log.expect("groups.refused")
     relay.groups_path.write_text('{"nonsense": {}}')
 
     relay.reload()
 
-    poll_for("the refusal", lambda: bool(events(relay, "groups.refused")))
-    [refusal] = events(relay, "groups.refused")
+    poll_for("the refusal", lambda: bool(relay.log.events("groups.refused")))
+    [refusal] = relay.log.events("groups.refused")
     assert "nonsense" in refusal["reason"]
     assert run_dir_groups(relay) == before
 
@@ -615,7 +541,7 @@ def test_sighup_without_a_groups_file_changes_nothing(start_relay: RelayStarter)
 
     relay.reload()
 
-    poll_for("a log line", lambda: bool(events(relay, "groups.not_reloaded")))
+    poll_for("a log line", lambda: bool(relay.log.events("groups.not_reloaded")))
     assert len(relay.children()) == 2
 
 

@@ -10,22 +10,22 @@ from websockets.frames import Opcode
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from .conftest import RelayStarter
-from .harness import (
+from tests.outside.client import SheetClient, exchange_marker
+from tests.outside.frames import (
     ALICE,
     AUTH_SUCCESS,
-    DEADLINE_S,
-    Cast,
-    Relay,
-    SheetClient,
     ack_1,
     action,
     auth_frame,
     delivery,
     element,
-    exchange_marker,
     message_id_of,
 )
+from tests.outside.people import Cast
+from tests.outside.relay import Relay
+from tests.outside.waiting import DEADLINE_S
+
+from .conftest import RelayStarter
 
 
 def web_socket_frame(opcode: int, data: bytes, *, mask: bool = True, head: int = 0x80) -> bytes:
@@ -45,7 +45,7 @@ def test_any_path_is_served_and_who_speaks_no_web_socket_is_turned_away(
             client.send(json.dumps(auth_frame("1")))
             assert json.loads(client.recv(DEADLINE_S)) == AUTH_SUCCESS
 
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
     openings = (
         b"",
         b"\x00" * 300,
@@ -90,7 +90,7 @@ VIOLATIONS: dict[str, tuple[int, bytes]] = {
 def test_a_violation_of_rfc_6455_closes_that_connection_alone(
     shared_relay: Relay, cast: Cast
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
     expected = []
     for name, (code, data) in VIOLATIONS.items():
         victim = shared_relay.login(cast.carol)
@@ -124,7 +124,7 @@ def test_whichever_way_a_client_leaves_nothing_is_lost_and_no_one_else_notices(
     shared_relay: Relay,
     cast: Cast,
 ) -> None:
-    alice, carol = shared_relay.login(cast.alice), shared_relay.login(cast.carol)
+    alice, carol = shared_relay.logged_in(cast.alice, cast.carol)
     ids = [f"M{number:03}" for number in range(20 * len(WAYS_TO_LEAVE))]
     unsent = list(ids)
     for leave in WAYS_TO_LEAVE.values():
@@ -173,7 +173,7 @@ def test_a_message_in_ten_thousand_empty_pieces_is_one_message(
     shared_relay: Relay, cast: Cast
 ) -> None:
     """The bytes of fragments are bounded; their number costs nothing."""
-    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
     whole = json.dumps(action(element(cast.bob, "M"))).encode()
 
     alice.send_text(whole[:10], fin=False)

@@ -14,7 +14,8 @@ from typing import Final
 
 import pytest
 
-from .harness import DEADLINE_S, Child, poll_for
+from tests.outside.processes import Child
+from tests.outside.waiting import DEADLINE_S, poll_for
 
 # All that writes, to files and to sockets, and all that makes it durable.
 _WRITES: Final = ("write", "pwrite64", "writev", "pwritev", "pwritev2", "sendto", "sendmsg")

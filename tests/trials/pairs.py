@@ -23,7 +23,8 @@ import uvloop
 
 from relay.loadgen.report.histogram import Histogram, Summary
 from relay.loadgen.traffic.timer import Timer
-from tests.integration.harness import REPOSITORY, users_of_shard
+from tests.outside.people import users_of_shard
+from tests.outside.processes import REPOSITORY
 
 from .people import Person, log_in, message_of
 

@@ -1,12 +1,12 @@
 """People on their sockets: what became of everything that each of them sent and got.
 
-Frames and WebSockets are the load generator's, which cost little; a person only keeps the accounts.
+A trial's load is made of many of them, so their WebSockets are the load generator's, which cost
+little; the frames are those of all tests from outside, and a person only keeps the accounts.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,17 +15,28 @@ from typing import Final
 from websockets.uri import parse_uri
 
 from relay.loadgen.traffic.socketwire import SocketWire
-from relay.loadgen.verify import clientframes as frames
-from tests.chaos.connection import open_socket
+from tests.outside.asyncwebsocket import open_socket
+from tests.outside.frames import (
+    Frame,
+    ack_of,
+    action,
+    auth_frame,
+    compact,
+    element,
+    message_id_of,
+    parsed,
+    queued_in,
+    user_jid,
+)
 
 LOGIN_S: Final = 60.0
 # What a sender that does not wait for answers leaves with its own kernel and loop.
 SEND_BUFFER_BYTES: Final = 256 * 1024
 
 
-def message_of(size: int) -> bytes:
-    """Return a message, a JSON object, with a text of `size` bytes."""
-    return json.dumps({"conversation": "x" * size}).encode()
+def message_of(size: int) -> dict[str, str]:
+    """Return a message with a text of `size` bytes."""
+    return {"conversation": "x" * size}
 
 
 def numbered(prefix: str) -> Iterator[str]:
@@ -57,15 +68,14 @@ class Person(SocketWire):
         self.on_got: Callable[[str], None] = lambda message_id: None
         self._may_write = asyncio.Event()
         self._may_write.set()
-        self._login = frames.auth_frame(user)
+        self._login = compact(auth_frame(user_jid(user)))
 
     # -- out --------------------------------------------------------------------------------------
 
-    def send(self, chat: str, message_id: str, message: bytes) -> None:
+    def send(self, chat: str, message_id: str, message: dict[str, str]) -> None:
         """Write a message to a user, or to the full jid of a group; `flush` lets it go."""
-        jid = chat if "@" in chat else f"{chat}@s.whatsapp.com"
         self.unanswered[message_id] = time.monotonic_ns()
-        self.write(frames.send_frame(jid, message_id, message, int(time.time())))
+        self.write(compact(action(element(chat, message_id, message, str(int(time.time()))))))
 
     async def room(self) -> None:
         """Wait until the relay has taken most of what was written."""
@@ -105,26 +115,28 @@ class Person(SocketWire):
 
     def text(self, payload: bytes) -> None:
         """Take a frame."""
-        tag = frames.tag_of(payload)
-        if tag == b"Msg" or tag == b"MsgInfo":
-            answer = frames.read_ack(payload)
-            if answer.ack == 1:
-                sent_ns = self._answered(answer.id, "ack 1")
-                self.stored.add(answer.id)
-                self.on_stored(answer.id, sent_ns)
-        elif tag == b"action":
-            element = frames.read_delivered(payload)
-            self.got[element.key.id] += 1
-            if self.acks:
-                self.write(frames.ack_for(element, 2, acker=self.user))
-            self.on_got(element.key.id)
-        elif tag == b"q":
-            for frame in frames.read_waiting(payload):
-                self.text(frame)
-            self.is_in.set()
-        elif tag == b"error":
-            refusal = frames.read_refusal(payload)
-            self._answered(refusal.id, str(refusal.code))
+        self._take(parsed(payload))
+
+    def _take(self, frame: Frame) -> None:
+        match frame:
+            case ["Msg" | "MsgInfo", {"ack": 1, "id": str(message_id)}]:
+                sent_ns = self._answered(message_id, "ack 1")
+                self.stored.add(message_id)
+                self.on_stored(message_id, sent_ns)
+            case ["action", _, [{"messageTimestamp": t}]]:
+                message_id = message_id_of(frame)
+                self.got[message_id] += 1
+                if self.acks:
+                    self.write(compact(ack_of(frame, 2, by=self.user, t=t)))
+                self.on_got(message_id)
+            case ["q", _]:
+                for queued in queued_in(frame):
+                    self._take(queued)
+                self.is_in.set()
+            case ["error", {"code": code} as refusal]:
+                self._answered(refusal.get("id", ""), str(code))
+            case ["action" | "q" | "error", *_]:
+                raise AssertionError(f"not of the form that the sheet has: {frame}")
 
     def _answered(self, message_id: str, answer: str) -> int:
         self.answers[answer] += 1

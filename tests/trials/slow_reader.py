@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import ClassVar, Final
 
-from tests.integration.harness import users_of_shard
+from tests.outside.people import users_of_shard
 
 from .people import Person, message_of, numbered
 from .stage import Stage, Trial, option

@@ -30,7 +30,7 @@ import psutil  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.integration.harness import Relay
+from tests.outside.relay import Relay
 
 from . import memory
 from .memory import MIB, Watch
@@ -244,8 +244,8 @@ class Stage:
                 findings.closes[str(person.close_code)] += 1
         await self.leave_all()
         await asyncio.to_thread(self.relay.stop)
-        self.relay.assert_clean_log()
-        findings.counters = _last_counters(self.relay.log_text())
+        self.relay.log.assert_clean()
+        findings.counters = _last_counters(self.relay.log.text())
         self._claim_memory(findings)
         self._claim_of_pairs(findings, trial.latency_ratio)
         return findings

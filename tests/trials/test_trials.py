@@ -19,7 +19,8 @@ import pytest
 import uvloop
 from rich.console import Console
 
-from tests.integration.harness import REPOSITORY, poll_for
+from tests.outside.processes import REPOSITORY
+from tests.outside.waiting import poll_for
 
 from .__main__ import parse
 from .flood import Flood

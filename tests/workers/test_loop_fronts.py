@@ -15,7 +15,7 @@ from relay.bus.envelopes import (
     SessionRefused,
 )
 from tests import plain
-from tests.integration.harness import poll_for
+from tests.outside.waiting import poll_for
 from workers.shard import logins
 
 from .loop_harness import INCARNATION, RunningWorker

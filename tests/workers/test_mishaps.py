@@ -64,6 +64,7 @@ def test_a_stanza_is_poison_once_it_has_crashed_the_worker_twice(
     assert not Mishaps(tmp_path, 1).has_suspects
 
 
+@pytest.mark.slow
 def test_the_oldest_suspects_are_forgotten(tmp_path: Path) -> None:
     mishaps = Mishaps(tmp_path, 0)
     for number in range(MAX_SUSPECTS + 1):

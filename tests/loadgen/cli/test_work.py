@@ -10,6 +10,8 @@ pytest.importorskip("hdrh", reason="the extra `load` is not installed")
 from relay.loadgen.cli.commands import main
 from tests.loadgen.fakes import served
 
+pytestmark = pytest.mark.slow
+
 SHORT = ["--pairs", "3", "--warm-up", "100ms", "--for", "400ms", "--patience", "500ms"]
 
 

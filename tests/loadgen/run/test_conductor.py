@@ -30,6 +30,8 @@ from relay.loadgen.traffic.plan import (
 )
 from tests.loadgen.fakes import fake_relay
 
+pytestmark = pytest.mark.slow
+
 LONG_S = 50.0  # no test waits for it
 SOON_S = 0.25
 

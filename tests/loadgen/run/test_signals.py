@@ -19,6 +19,8 @@ pytest.importorskip("hdrh", reason="the extra `load` is not installed")
 
 from tests.loadgen.fakes import served
 
+pytestmark = pytest.mark.slow
+
 REPOSITORY = Path(__file__).resolve().parents[3]
 DEADLINE_S = 40.0
 LONG = ["--pairs", "3", "--warm-up", "50ms", "--for", "10m"]

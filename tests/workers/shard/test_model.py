@@ -896,6 +896,7 @@ STEPS = st.builds(
 @pytest.mark.timeout(SHRINKING_S)
 @settings(max_examples=40, deadline=None)
 @given(st.lists(STEPS, min_size=60, max_size=60))
+@pytest.mark.slow
 def test_a_slow_reader_behind_a_full_link_misses_nothing(steps: list[Step]) -> None:
     """Pauses, pages and a link without credit cross each other in every way."""
     world = World()
@@ -924,7 +925,7 @@ def test_a_slow_reader_behind_a_full_link_misses_nothing(steps: list[Step]) -> N
         world.teardown()
 
 
-TestWorld = pytest.mark.timeout(SHRINKING_S)(World.TestCase)
+TestWorld = pytest.mark.slow(pytest.mark.timeout(SHRINKING_S)(World.TestCase))
 TestWorld.settings = settings(
     max_examples=40, stateful_step_count=50, deadline=None, print_blob=True
 )

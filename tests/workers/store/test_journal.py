@@ -629,5 +629,5 @@ class JournalMachine(RuleBasedStateMachine):
             self.patch.undo()
 
 
-TestJournal = JournalMachine.TestCase
+TestJournal = pytest.mark.slow(JournalMachine.TestCase)
 TestJournal.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)

@@ -84,6 +84,7 @@ def test_records_are_read_in_order_by_the_next_process_too(files: Files) -> None
 
 
 @given(st.lists(st.integers(min_value=0, max_value=3 * STEP), max_size=6))
+@pytest.mark.slow
 def test_records_of_any_size_are_read_whole(
     tmp_path_factory: pytest.TempPathFactory, sizes: list[int]
 ) -> None:

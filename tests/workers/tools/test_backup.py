@@ -179,6 +179,7 @@ def set_counter(data: Path, worker: int, name: bytes, value: int) -> None:
         (1, APPLIED_NAME % 0, 0),
     ],
 )
+@pytest.mark.slow
 def test_a_gap_that_stays_is_told_of_the_copy(
     data: Path, tmp_path: Path, worker: int, name: bytes, older: int
 ) -> None:

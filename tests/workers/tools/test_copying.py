@@ -46,6 +46,7 @@ ITEMS = st.dictionaries(
     others=st.lists(st.integers(1, 5), min_size=1, max_size=2),
     folded=st.booleans(),
 )
+@pytest.mark.slow
 def test_items_survive_the_move_to_any_number_of_workers_and_back(
     items: dict[Item, bytes], before: int, others: list[int], folded: bool
 ) -> None:

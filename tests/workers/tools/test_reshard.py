@@ -208,6 +208,7 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(takeover, "TAKEN_OVER_AT_ONCE", 5)
 
 
+@pytest.mark.slow
 def test_killed_at_any_step_it_begins_again_and_nothing_is_lost_or_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

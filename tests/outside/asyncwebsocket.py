@@ -1,4 +1,4 @@
-"""One WebSocket connection of a chaos client: bytes in and out, without a task of its own.
+"""A client's end of a WebSocket on an event loop, without a task of its own.
 
 Frames are handed over as they are parsed, before their pong is written. So a pong never confirms a
 receipt that its client has not seen, whatever happens to the connection next; and a paused
@@ -19,11 +19,12 @@ from websockets.http11 import Response
 from websockets.protocol import SEND_EOF, State
 from websockets.uri import WebSocketURI
 
-_MAX_FRAME_BYTES = 2**24
+from .websocket import MAX_FRAME_BYTES, NO_CLOSE_FRAME
+
 SMALL_SEGMENT_BYTES = 1000
 
 
-class WebSocket(asyncio.Protocol):
+class AsyncWebSocket(asyncio.Protocol):
     """A client's end; `on_frame` gets each text, `on_end` the close code, once."""
 
     def __init__(
@@ -35,7 +36,7 @@ class WebSocket(asyncio.Protocol):
         on_ping: Callable[[], None],
         on_end: Callable[[int], None],
     ) -> None:
-        self._protocol = ClientProtocol(uri, max_size=_MAX_FRAME_BYTES)
+        self._protocol = ClientProtocol(uri, max_size=MAX_FRAME_BYTES)
         self._transport: asyncio.Transport
         self._on_open = on_open
         self._on_frame = on_frame
@@ -75,7 +76,7 @@ class WebSocket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell how it ended: 1006 without a close frame."""
         close = self._protocol.close_rcvd
-        self._on_end(1006 if close is None else int(close.code))
+        self._on_end(NO_CLOSE_FRAME if close is None else int(close.code))
 
     def send(self, text: bytes) -> None:
         """Write a text frame; to be called while `is_open`."""

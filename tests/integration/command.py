@@ -1,0 +1,86 @@
+"""The supervisor as a command: any options, what it prints, its exit code and its processes."""
+
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import psutil  # type: ignore[import-untyped]
+
+from tests.outside.processes import REPOSITORY, lives
+from tests.outside.waiting import DEADLINE_S, poll_for
+
+READY = re.compile(r"ready ws://127\.0\.0\.1:(\d+)/ fronts=1 workers=(\d)\n")
+
+
+class Command:
+    """`python supervisor.py` with any options and one front."""
+
+    def __init__(
+        self, directory: Path, *options: str, workers: int = 1, cwd: Path = REPOSITORY
+    ) -> None:
+        self._workers = workers
+        self._stdout, self._stderr = (
+            Path(tempfile.mkstemp(dir=directory, prefix=name)[1]) for name in ("stdout", "stderr")
+        )
+        self._seen: set[Any] = set()
+        with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
+            self.process = subprocess.Popen(
+                [
+                    *(sys.executable, str(REPOSITORY / "supervisor.py")),
+                    *("--port", "0", "--workers", str(workers), "--fronts", "1"),
+                    *options,
+                ],
+                cwd=cwd,
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+            )
+
+    @property
+    def stdout(self) -> str:
+        return self._stdout.read_text()
+
+    @property
+    def stderr(self) -> str:
+        return self._stderr.read_text()
+
+    def wait_until_ready(self) -> int:
+        """Wait for the ready line and return the port."""
+
+        def ready_or_over() -> bool:
+            return bool(READY.search(self.stdout)) or self.process.poll() is not None
+
+        poll_for("the ready line", ready_or_over)
+        found = READY.fullmatch(self.stdout)
+        assert found, f"stdout {self.stdout!r}\n{self.stderr}"
+        assert int(found[2]) == self._workers
+        return int(found[1])
+
+    def wait_for_log(self, pattern: str) -> re.Match[str]:
+        poll_for(f"{pattern!r} in the log", lambda: bool(re.search(pattern, self.stderr)))
+        found = re.search(pattern, self.stderr)
+        assert found
+        return found
+
+    def processes(self) -> list[Any]:
+        """The supervisor and its children, those of earlier calls too, as far as they live."""
+        try:
+            root = psutil.Process(self.process.pid)
+            self._seen |= {root, *root.children(recursive=True)}
+        except psutil.NoSuchProcess:
+            pass
+        return [process for process in self._seen if lives(process)]
+
+    def wait(self) -> int:
+        """Return the exit code; no process is left behind."""
+        code = self.process.wait(DEADLINE_S)
+        assert self.processes() == []
+        return code
+
+    def clean_up(self) -> None:
+        for process in self.processes():
+            process.kill()
+        self.process.wait(DEADLINE_S)

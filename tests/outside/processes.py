@@ -1,0 +1,77 @@
+"""The processes of a relay: how they are started, told apart and found to be gone."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import psutil  # type: ignore[import-untyped]
+
+REPOSITORY: Final = Path(__file__).resolve().parents[2]
+
+Role = Literal["worker", "front"]
+
+# What the supervisor starts, by `python -m`; a broken relay of the chaos tests, from its own.
+_ROLES: Final[dict[str, Role]] = {
+    "workers": "worker",
+    "relay.front": "front",
+    "tests.chaos.sabotage.worker": "worker",
+    "tests.chaos.sabotage.front": "front",
+}
+
+
+@dataclass(frozen=True)
+class Child:
+    """A process of the relay below the supervisor."""
+
+    role: Role
+    index: int
+    process: Any
+
+
+def children_of(supervisor: Any) -> list[Child]:
+    """Return the living workers and fronts below a psutil process, by role and index.
+
+    Raises:
+        psutil.NoSuchProcess: the supervisor itself is gone.
+    """
+    children = []
+    for process in supervisor.children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
+            command = process.cmdline()
+            if "-m" not in command or "--index" not in command:
+                continue
+            role = _ROLES[command[command.index("-m") + 1]]
+            index = int(command[command.index("--index") + 1])
+            children.append(Child(role, index, process))
+    return sorted(children, key=lambda child: (child.role, child.index))
+
+
+def lives(process: Any) -> bool:
+    """Whether this psutil process runs; one that init has not yet taken note of does not."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
+def environment_below(run: Path) -> dict[str, str]:
+    """Return an environment in which a relay has its sockets below `run`, which must exist."""
+    environment = {k: v for k, v in os.environ.items() if k != "XDG_RUNTIME_DIR"}
+    return {**environment, "TMPDIR": str(run)}
+
+
+def groups_document(groups: Mapping[str, Iterable[str]]) -> str:
+    """Return a provisioning file of groups, by jid; each one's first member is its admin."""
+    document = {}
+    for jid, members in groups.items():
+        participants = [f"{member}@c.us" for member in members]
+        document[jid] = {
+            "subject": "a group",
+            "participants": participants,
+            "admins": participants[:1],
+        }
+    return json.dumps(document)
