@@ -5,8 +5,7 @@ A receipt that comes before the ack 1 of its message waits here too, and goes be
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from relay.bus.envelopes import Entry, RequestNumber, SendToGroup, SendToUser, Seq
 from relay.errors import Refusal
@@ -21,6 +20,13 @@ from relay.protocol.stanza import Send
 # to keep a worker busy during a commit: `python -m tests.trials flood` shows both sides.
 MAX_PENDING_SENDS: Final = 32
 _SENDS_PER_SESSION: Final = 1 << 32
+
+
+class EntryWriter(Protocol):
+    """Whoever writes a receipt to the client."""
+
+    def write(self, entry: Entry) -> None:
+        """Write it."""
 
 
 class Pending:
@@ -120,8 +126,8 @@ class Answers:
         )
         return True
 
-    def settle(self, write: Callable[[Entry], None]) -> bool:
-        """Write the answers that are complete from the oldest send on, receipts by `write`.
+    def settle(self, receipts: EntryWriter) -> bool:
+        """Write the answers that are complete from the oldest send on, and the receipts of each.
 
         Return whether the line was full and is now short enough for more.
         """
@@ -137,7 +143,7 @@ class Answers:
             for entry in pending.receipts:
                 if self._stashed is not None:
                     self._stashed.pop(entry.seq, None)
-                write(entry)
+                receipts.write(entry)
         if self.is_full and len(line) <= MAX_PENDING_SENDS // 2:
             self.is_full = False
             return True

@@ -118,7 +118,9 @@ class Deliveries:
             if receipt_for in answers.by_id and answers.stash(Entry(seq, receipt_for, frame)):
                 return
             if seq:
-                self._note_receipt(seq)
+                if seq > self._receipts:
+                    self._receipts = seq
+                self._out.receipts += 1
         self._out.frames.append(frame)
 
     def write(self, entry: Entry) -> None:

@@ -257,7 +257,7 @@ class Session:
     def _answer(self) -> None:
         """Write the answers that are complete from the oldest send on (2.3.4)."""
         # Behind the last `q`, where that is to come (2.2.2).
-        if self.login.stage is not _QUEUE and self.answers.settle(self.deliveries.write):
+        if self.login.stage is not _QUEUE and self.answers.settle(self.deliveries):
             self.go_on(self._backlog.came_ms)
 
     def _acked(self, ack: Ack) -> None:

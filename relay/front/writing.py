@@ -36,8 +36,11 @@ class Writing:
 
     def texts(self, texts: list[bytes]) -> None:
         """Send these, and empty the list."""
-        self._out += map(self._framed, texts)
-        texts.clear()
+        if len(texts) == 1:  # as nearly always
+            self._out.append(self._framed(texts.pop()))
+        else:
+            self._out += map(self._framed, texts)
+            texts.clear()
         if not self._is_dirty:
             self._is_dirty = True
             self._flusher.flush_soon(self._owner)

@@ -32,9 +32,19 @@ def line_of(*message_ids: str) -> tuple[Answers, Output]:
     return answers, out
 
 
+class Writer:
+    """Writes receipts behind the answers."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+
+    def write(self, entry: Entry) -> None:
+        self._out.frames.append(entry.frame)
+
+
 def settled(answers: Answers, out: Output) -> list[str]:
     """Return the ids of the answers and the frames of the receipts that may be written now."""
-    answers.settle(lambda entry: out.frames.append(entry.frame))
+    answers.settle(Writer(out))
     written, out.frames = out.frames, []
     return [json.loads(frame)[1]["id"] for frame in written]
 
@@ -97,13 +107,13 @@ def test_a_receipt_waits_for_the_ack_1_of_its_message() -> None:
 
 
 def test_i7_a_line_that_was_full_is_not_until_half_of_it_is_answered() -> None:
-    answers, _ = line_of(*map(str, range(MAX_PENDING_SENDS)))
+    answers, out = line_of(*map(str, range(MAX_PENDING_SENDS)))
     assert answers.is_full
 
     eased = []
     for index in range(MAX_PENDING_SENDS // 2 + 1):
         answers.stored(RequestNumber(FIRST + index), ALICE, 1)
-        eased.append(answers.settle(lambda _: None))
+        eased.append(answers.settle(Writer(out)))
 
     assert eased == [False] * (MAX_PENDING_SENDS // 2 - 1) + [True, False]
     assert not answers.is_full
