@@ -7,7 +7,7 @@ import json
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.bus.envelopes import RequestNumber, SendToGroup, SendToUser
+from relay.bus.envelopes import Entry, RequestNumber, SendToGroup, SendToUser
 from relay.errors import Refusal
 from relay.front.answers import MAX_PENDING_SENDS, Answers
 from relay.front.output import Output
