@@ -216,8 +216,11 @@ class FrontHalf:
         """Take what the half in a worker said, msgpack as it packed it."""
         raise NotImplementedError(f"{type(self).__name__} is told nothing")
 
-    def opened(self, session: int, user: str) -> None:
-        """A login has succeeded, perhaps a repeated one."""
+    def opened(self, session: int, user: str, caps: Sequence[str]) -> None:
+        """A login has succeeded, perhaps a repeated one; `caps` are what it was granted (E1).
+
+        A session without a capability is to get nothing that it did not ask for (PROTOCOL 2.1).
+        """
 
     def closed(self, session: int, user: str) -> None:
         """A session that was opened has ended."""

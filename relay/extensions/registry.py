@@ -87,7 +87,7 @@ def load(modules: tuple[str, ...] = ()) -> Registry:
     try:
         return Registry([*built_in, *map(_extension_of, modules)])
     except ValueError as error:
-        raise SettingsError(f"server.extensions: {error}") from None
+        raise SettingsError(f"the extensions do not go together: {error}") from None
 
 
 def tables_of(modules: Sequence[str]) -> Mapping[str, type[Table]]:
@@ -99,8 +99,8 @@ def _extension_of(module: str) -> Extension:
     try:
         found = importlib.import_module(module)
     except ImportError as error:
-        raise SettingsError(f"server.extensions: {module} cannot be imported: {error}") from None
+        raise SettingsError(f"the extension {module} cannot be imported: {error}") from None
     extension = getattr(found, "EXTENSION", None)
     if not isinstance(extension, Extension):
-        raise SettingsError(f"server.extensions: {module} has no EXTENSION")
+        raise SettingsError(f"the extension {module} has no EXTENSION")
     return extension

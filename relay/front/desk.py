@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, assert_never
 
 import msgspec
@@ -97,21 +98,21 @@ class Extensions:
         match note:
             case ExtensionRequest():
                 self._request(session, note)
-            case Opened(user):
+            case Opened(user, caps):
                 for name, half in self._opening:
-                    self._call(name, half.opened, session.number, user)
+                    self._call(name, partial(half.opened, session.number, user, caps))
             case Closed(user):
                 for name, half in self._closing:
-                    self._call(name, half.closed, session.number, user)
+                    self._call(name, partial(half.closed, session.number, user))
             case _:
                 assert_never(note)
 
-    def _call(self, name: str, hook: Callable[[int, str], None], session: int, user: str) -> None:
+    def _call(self, name: str, hook: Callable[[], None]) -> None:
         """Call a hook; a fault in it is not its session's, which may be ending for one."""
         try:
-            hook(session, user)
+            hook()
         except Exception:
-            self._log.exception("extension.failed", extension=name, session=session)
+            self._log.exception("extension.failed", extension=name)
 
     def _request(self, session: Session, stanza: ExtensionRequest) -> None:
         asker = Asker(session.number, session.login.user, stanza.correlation)

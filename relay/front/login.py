@@ -122,7 +122,7 @@ class Login:
                 time_s=now_ms // 1000,
             )
         )
-        self._out.note(Opened(self.user))
+        self._out.note(Opened(self.user, self.caps))
 
     def refuse(self) -> None:
         """Go back to where the login came from; `fail` is to say why it has failed."""

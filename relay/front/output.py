@@ -34,9 +34,10 @@ class Closing(NamedTuple):
 
 
 class Opened(NamedTuple):
-    """A login has succeeded."""
+    """A login has succeeded; `caps` are what it was granted (E1)."""
 
     user: str
+    caps: tuple[str, ...]
 
 
 class Closed(NamedTuple):

@@ -276,7 +276,8 @@ class Codec:
                 return self._ack(payload)
         except FrameError as error:
             raise FrameError.of(error.refusal._replace(tag=tag)) from None
-        raise FrameError(400, "unknown frame", tag=tag[:64])
+        named = _name_of(parts) or prefix or tag[:64]
+        raise FrameError.of(Refusal(400, "unknown frame", tag=named, prefix=prefix))
 
     def _is_deep(self, text: bytes) -> bool:
         """Tell whether `text`, read as JSON, is nested too deep; False where it is no JSON."""
@@ -436,6 +437,14 @@ def _auth(parts: list[msgspec.Raw]) -> Auth | InvalidAuth:
         resume=options["type"] == "resume",
         caps=tuple(caps) if "caps" in options else None,
     )
+
+
+def _name_of(parts: list[msgspec.Raw]) -> str:
+    """Return the `tag` of what may be a request that is not known here (E2)."""
+    try:
+        return tag_of(parts)
+    except FrameError:
+        return ""
 
 
 def _request(row: RequestRow, parts: list[msgspec.Raw], prefix: str) -> ExtensionRequest:

@@ -51,7 +51,10 @@ class Catalogue:
     def unknown_table(self, name: str) -> str:
         """Say that the table `name` is not there, with the known one nearest to it."""
         near = difflib.get_close_matches(name, self.tables, n=1)
-        hint = f"did you mean [{near[0]}]?" if near else self._known_tables()
+        if near:
+            hint = f"did you mean [{near[0]}]?"
+        else:
+            hint = f"{self._known_tables()}; is it of an extension that server.extensions lacks?"
         return f"unknown table [{key_word(name)}]; {hint}"
 
     def unknown_key(self, table: str, name: str) -> str:

@@ -19,6 +19,15 @@ MODULES: Final[dict[Role, str]] = {"worker": "workers", "front": "relay.front"}
 CODE: Final = Path(__file__).resolve().parents[2]
 
 
+def environment() -> dict[str, str]:
+    """Return the environment of a child: it finds the modules that its supervisor finds.
+
+    Behind those in `CODE`. An extension that a check of the settings could import is there for the
+    children too, though they start in another directory.
+    """
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+
+
 class Child:
     """A running process and its control channel.
 
@@ -45,6 +54,7 @@ class Child:
                     *("--control-fd", str(theirs.fileno())),
                 ],
                 cwd=CODE,
+                env=environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=2,  # stdout is for the ready line
                 pass_fds=[theirs.fileno()],
@@ -91,6 +101,7 @@ def start_resharding(run_dir: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(  # noqa: S603
             [sys.executable, "-m", "workers.tools.reshard", "--run-dir", str(run_dir)],
             cwd=CODE,
+            env=environment(),
             stdin=subprocess.PIPE,
             stdout=2,  # stdout is for the ready line
             start_new_session=True,

@@ -163,8 +163,7 @@ def test_no_relay_is_one_clear_line_and_exit_1() -> None:
         code, _, notes = await chat_through_pipe(b"hi\n", ASHA, "--to", BEN, "--url", url)
         assert code == 1
         assert notes == (
-            f"-- no relay answers at {url} (connection refused);"
-            " start one with: python supervisor.py\n"
+            f"-- no relay answers at {url} (connection refused); start one with: relay serve\n"
         )
 
     run(test())

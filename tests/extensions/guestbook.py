@@ -6,6 +6,7 @@ an extension may have, so that a test can see that the relay carries all of it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Final
 
 import msgspec
@@ -137,7 +138,7 @@ class GuestbookFront(FrontHalf):
         guest = msgspec.msgpack.decode(body, type=str)
         self.desk.write(session, msgspec.json.encode(["guest", {"name": guest}]))
 
-    def opened(self, session: int, user: str) -> None:
+    def opened(self, session: int, user: str, caps: Sequence[str]) -> None:
         """Count a visit."""
         self.visits += 1
 

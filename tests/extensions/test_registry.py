@@ -69,7 +69,7 @@ def test_a_module_that_the_settings_name_is_loaded_too(own_module: ModuleType) -
 def test_a_module_that_is_no_extension_is_the_operators_mistake(
     own_module: ModuleType, module: str, problem: str
 ) -> None:
-    with pytest.raises(SettingsError, match=f"server.extensions: {module} {problem}"):
+    with pytest.raises(SettingsError, match=f"the extension {module} {problem}"):
         load((module,))
 
 

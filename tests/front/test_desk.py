@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NoReturn, cast
 
 import pytest
@@ -33,8 +34,8 @@ class Echo(FrontHalf):
     def told(self, session: int, body: bytes) -> None:
         self.desk.write(session, body)
 
-    def opened(self, session: int, user: str) -> None:
-        self._see("opened", session, user)
+    def opened(self, session: int, user: str, caps: Sequence[str]) -> None:
+        self._see(f"opened {(*caps,)}", session, user)
 
     def closed(self, session: int, user: str) -> None:
         self._see("closed", session, user)
@@ -160,13 +161,13 @@ def test_what_a_worker_says_comes_to_the_half_or_to_the_client(scene: Scene) -> 
 def test_a_half_sees_sessions_come_and_go(scene: Scene) -> None:
     number = scene.client.session.number
 
-    scene.extensions.take(scene.client.session, Opened("Asha"))
+    scene.extensions.take(scene.client.session, Opened("Asha", ("notes",)))
     scene.extensions.take(scene.client.session, Closed("Asha"))
 
-    assert HALVES[0].seen == [("opened", number), ("closed", number)]
+    assert HALVES[0].seen == [("opened ('notes',)", number), ("closed", number)]
 
 
-@pytest.mark.parametrize("note", [Opened("Eve"), Closed("Eve")])
+@pytest.mark.parametrize("note", [Opened("Eve", ()), Closed("Eve")])
 def test_i7_a_fault_in_that_ends_nobodys_session(scene: Scene, note: Opened | Closed) -> None:
     scene.extensions.take(scene.client.session, note)
 

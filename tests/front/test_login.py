@@ -117,7 +117,7 @@ def test_e1_a_login_is_granted_what_it_asks_for_of_what_there_is() -> None:
     assert login.caps == ("acks", "chat")
     assert b'"caps":["acks","chat"],"device":"0","sessionId":"' in out.frames[0]
     assert out.frames[0].endswith(b'"t":1566970629}]')
-    assert list(out.take_notes()) == [Opened(ALICE)]
+    assert list(out.take_notes()) == [Opened(ALICE, ("acks", "chat"))]
 
 
 @pytest.mark.parametrize(

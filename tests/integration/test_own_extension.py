@@ -7,6 +7,9 @@ checked and reloaded, and its counters are logged.
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -202,3 +205,50 @@ def test_without_it_its_trees_are_kept(start_relay: RelayStarter) -> None:
     relay.config_path.write_text(CONFIG)
     relay.start()
     assert ask(relay.login(ASHA), "read", BELA)["guests"] == [ASHA]
+
+
+def test_a_check_of_the_settings_finds_what_a_start_finds(tmp_path: Path) -> None:
+    """An extension beside the settings, where only the caller's directory leads to it."""
+    module = (REPOSITORY / "tests" / "extensions" / "guestbook.py").read_text()
+    (tmp_path / "my_guestbook.py").write_text(module)
+    config = tmp_path / "relay.toml"
+    config.write_text('[server]\nextensions = ["my_guestbook"]\n')
+    command = [sys.executable, "-m", "relay", "serve", "--config", "relay.toml", "--port", "0"]
+    environment = {**os.environ, "PYTHONPATH": f".{os.pathsep}{REPOSITORY}"}
+
+    checked = subprocess.run(
+        [*command, "--check-config"], cwd=tmp_path, env=environment, check=False
+    )
+    with subprocess.Popen(
+        [*command, "--data", "data", "--workers", "1"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as relay:
+        assert relay.stdout is not None
+        line = relay.stdout.readline()
+        relay.send_signal(signal.SIGTERM)
+
+    assert checked.returncode == 0
+    assert line.startswith("ready ws://127.0.0.1:")
+    assert relay.returncode == 0
+
+
+@pytest.mark.parametrize("before_login", [True, False])
+def test_e2_an_unknown_request_gets_its_name_back(relay: Relay, before_login: bool) -> None:
+    client = relay.connect() if before_login else relay.login(ASHA)
+    code = 401 if before_login else 400
+
+    for text, named in (
+        ('["query",{"type":"nothing","tag":"u1"},null]', "u1"),
+        ('["guestbook",{"type":"burn","tag":"u2"}]', "u2"),
+        ('["teleport",{"tag":7}]', "teleport"),
+    ):
+        client.send(text)
+        check_error(client.recv(), code, tag=named)
+    client.send('p1,["query",{"type":"group","tag":"u3"}]')
+    prefix, _, frame = client.recv_text().partition(",")
+    assert prefix == "p1"
+    check_error(json.loads(frame), code, tag="u3")

@@ -275,7 +275,7 @@ def _need_extras(ctx: click.Context) -> None:
     if missing:
         _complain(
             f"{', '.join(missing)} not installed; the load generator needs the extra `load`: "
-            "python -m pip install -e '.[load]'"
+            "python -m pip install 'relay[load]', or make setup in a checkout"
         )
         ctx.exit(EXIT_USAGE)
 
