@@ -260,7 +260,7 @@ async def drop(session: Session) -> None:
     await session.drop()
 
 
-@pytest.mark.parametrize("code", [1007, 1008, 1009, 4401, 4409])
+@pytest.mark.parametrize("code", [1007, 1008, 4401, 4409])
 def test_the_documented_client_stops_at_a_close_that_would_come_again(
     client_module: ModuleType, code: int
 ) -> None:
@@ -272,7 +272,7 @@ def test_the_documented_client_stops_at_a_close_that_would_come_again(
 
 
 @pytest.mark.usefixtures("dice")
-@pytest.mark.parametrize("code", [1000, 1001, 1011, 1012, 1013])
+@pytest.mark.parametrize("code", [1000, 1001, 1009, 1011, 1012, 1013])
 def test_the_documented_client_comes_back_after_any_other_close(
     client_module: ModuleType, code: int
 ) -> None:
@@ -410,6 +410,58 @@ def test_the_documented_client_tries_a_send_again_only_where_that_may_help(
     _, events = play(client_module, refuse, before=lambda client: client.send("1-2@g.us", "a"))
 
     assert events == ["failed: 403 not a member", "failed: 400 unknown frame"]
+
+
+@pytest.mark.usefixtures("dice")
+def test_the_documented_client_does_not_send_what_was_too_large_again(
+    client_module: ModuleType,
+) -> None:
+    async def refuse(session: Session) -> None:
+        await session.log_in()
+        assert [(await session.receive_send())[1] for _ in range(3)] == ["a", "long", "b"]
+        await session.close(1009)
+
+    async def take(session: Session) -> None:
+        await session.log_in()
+        assert [(await session.receive_send())[1] for _ in range(2)] == ["a", "b"]
+        await session.close(4409)
+
+    def before(client: Any) -> None:
+        for text in ("a", "long", "b"):
+            client.send(ALICE, text)
+
+    reason, events = play(client_module, refuse, take, before=before)
+
+    assert reason == "closed with 4409"
+    assert events == ["failed: too long for this relay"]
+
+
+@pytest.mark.usefixtures("dice")
+def test_the_documented_client_names_the_frame_that_an_error_is_about(
+    client_module: ModuleType,
+) -> None:
+    told = []
+
+    async def refuse(session: Session) -> None:
+        await session.log_in()
+        await session.send(error(400, "ack: 2 to 4", tag="Msg"), error(400, "no frame"))
+        await session.close(4409)
+
+    def before(client: Any) -> None:
+        client.told = lambda what, why: told.append((what, why))
+
+    play(client_module, refuse, before=before)
+
+    assert told == [("Msg", "failed: 400 ack: 2 to 4"), ("a frame", "failed: 400 no frame")]
+
+
+def test_the_documented_client_says_how_to_call_it(start: Starter) -> None:
+    program = start(CLIENT)
+
+    assert program.process.wait(DEADLINE_S) == 1
+    assert program.lines == [
+        "A client of the relay: python client.py URL ME [PEER]; what is typed goes to PEER."
+    ]
 
 
 def test_the_documented_client_says_something_when_it_was_silent_for_long(

@@ -1,4 +1,4 @@
-"""The extension of docs/extensions.md, run as it is printed there."""
+"""The extensions of docs/extensions.md, run as they are printed there."""
 
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from .conftest import RelayStarter
 
 EXTENSION = only_block(read("docs/extensions.md"), "python", containing="EXTENSION: Final")
 SETTINGS = only_block(read("docs/extensions.md"), "toml", containing="drafts")
+NUDGES = only_block(read("docs/extensions.md"), "python", containing="EXTENSION = Extension(")
 
 
 @pytest.fixture
@@ -58,6 +59,52 @@ def test_a_draft_that_cannot_be_kept_is_refused_under_the_name_of_its_request(
 
     check_error(put(alice, BOB, "x" * 2049), 413, tag="d1", message_id=ABSENT)
     check_error(put(alice, "no one", "hi"), 400, tag="d1", message_id=ABSENT)
+    for frame in (["draft"], ["draft", "put"], ["draft", {"type": "put"}]):
+        alice.send(frame)
+        alice.expect_error(400)
     assert get(alice, BOB) == ""
     alice.send(["draft", {"type": "burn"}])
     alice.expect_error(400)
+
+
+def test_a_user_has_as_many_drafts_as_its_table_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start_relay: RelayStarter
+) -> None:
+    (tmp_path / "drafts.py").write_text(EXTENSION)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    relay = start_relay(config=f"{SETTINGS}max_drafts = 1\n")
+    alice = relay.login(ALICE)
+
+    assert put(alice, BOB, "dear")[1]["status"] == 200
+    check_error(put(alice, CAROL, "dear"), 413, tag="d1", message_id=ABSENT)
+    assert put(alice, BOB, "dearest")[1]["status"] == 200
+    put(alice, BOB, "")
+    assert put(alice, CAROL, "dear")[1]["status"] == 200
+
+
+def test_a_nudge_is_shown_to_a_peer_whose_session_was_granted_the_capability(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start_relay: RelayStarter
+) -> None:
+    (tmp_path / "nudges.py").write_text(NUDGES)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    relay = start_relay(config='[server]\nextensions = ["nudges"]\n')
+    alice, bob, carol = relay.login(ALICE), relay.connect(), relay.login(CAROL)
+    bob.send(["auth", {"type": "new", "caps": ["nudge"]}, {"remoteJid": user_jid(BOB)}])
+    assert bob.recv()[1]["caps"] == ["nudge"]
+    assert bob.recv()[0] == "q"
+
+    assert [nudge(alice, peer) for peer in (BOB, CAROL, "nobody")] == [True, True, False]
+
+    assert bob.recv() == ["nudge", {"from": f"{ALICE}@c.us"}]
+    alice.send_message(CAROL, "M")  # who was granted nothing gets nothing but this
+    assert carol.recv()[0] == "action"
+    alice.recv()
+    alice.send(["nudge", {"type": "send"}])
+    alice.expect_error(400)
+
+
+def nudge(client: SheetClient, to: str) -> Any:
+    client.send(["nudge", {"type": "send", "to": user_jid(to), "tag": "n1"}])
+    tag, attributes = client.recv()
+    assert (tag, attributes["tag"], attributes["status"]) == ("response", "n1", 200)
+    return attributes["online"]
