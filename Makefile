@@ -14,10 +14,10 @@ help:  ## show the targets
 run: $(READY)  ## start the relay on ws://127.0.0.1:9011/
 	$(BIN)/relay serve --workers 8
 
-test: $(READY)  ## run the tests on every core
+test: $(READY)  ## run the tests on every core (about 2 minutes, 2 cores)
 	$(BIN)/python -m pytest -n auto
 
-quick: $(READY)  ## run the tests that start no process and take under a second, in under 30
+quick: $(READY)  ## run the tests that start no process and take no second (about 25 s, 2 cores)
 	$(BIN)/python -m pytest -n auto -m "not slow"
 
 chaos: $(READY)  ## kill a loaded relay at random for 20 minutes and check from outside
@@ -79,7 +79,7 @@ lowest: $(READY)  ## run the quick tests with the lowest versions that pyproject
 		--only-binary :all: --requirements pyproject.toml --extra dev
 	$(LOWEST)/bin/python -m pytest -n auto -m "not slow"
 
-check: lint types imports coverage lowest  ## everything that CI checks
+check: lint types imports coverage lowest  ## at least what CI checks
 
 setup: $(READY)  ## create .venv and install the dependencies
 

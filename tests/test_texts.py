@@ -189,7 +189,7 @@ def test_a_setting_that_is_named_is_one(name: str) -> None:
     }
     events = {f"settings.{what}" for what in ("reloaded", "not_applied", "refused")}
     events |= {f"store.{what}" for what in ("refuses_sends", "takes_sends_again")}
-    events |= {"supervisor.starting"}
+    events |= {f"supervisor.{what}" for what in ("starting", "rolling", "rolled")}
 
     assert named - set(SETTINGS) - events == set()
 
