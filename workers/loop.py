@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from relay import log
-from relay.bus.envelopes import Durable, SendToGroup, SendToUser, ToWorker
+from relay.bus.envelopes import Ask, Durable, SendToGroup, SendToUser, ToWorker
 from relay.clock import clock_ms, now_ms
 from relay.disk.groupfile import load_groups
 from relay.disk.layout import read_layout
@@ -62,16 +62,13 @@ class Worker:
                 f" not for {settings.server.workers}"
             )
         self._counters: Counter[str] = Counter()
-        try:
-            self._shard = Shard(
-                place.index,
-                ShardMap(settings.server.workers),
-                settings,
-                registry=registry,
-                counters=self._counters,
-            )
-        except ValueError as error:
-            raise BootError(f"server.extensions: {error}") from error
+        self._shard = Shard(
+            place.index,
+            ShardMap(settings.server.workers),
+            settings,
+            registry=registry,
+            counters=self._counters,
+        )
         directory = layout.store_directory(place.data_dir, place.index)
         self._store = Store(
             directory,
@@ -193,6 +190,10 @@ class Worker:
         if self._mishaps.has_suspects and self._mishaps.is_poison(item):
             self._set_aside(origin, peer, item)
             return
+        if type(item) is Durable and not self._shard.knows(item.content):
+            # Of an extension that is loaded no more: kept for whoever loads it again.
+            self._set_aside(origin, peer, item)
+            return
         try:
             if type(item) is Durable:
                 assert peer is not None, "only workers have an outbox"
@@ -204,7 +205,7 @@ class Worker:
             raise
 
     def _refuse_sends(self, received: list[Received]) -> list[Received]:
-        """Answer the sends while none can be stored; return the rest, which may need a write.
+        """Answer what asks for room while there is none; return the rest, which may need a write.
 
         That write may fail. So the sends go ahead, and nothing is confirmed with their answers.
         """
@@ -213,7 +214,9 @@ class Worker:
         for each in received:
             kept: list[ToWorker] = []
             for item in each.items:
-                if isinstance(item, SendToUser | SendToGroup):
+                if isinstance(item, SendToUser | SendToGroup) or (
+                    isinstance(item, Ask) and not item.only_reads
+                ):
                     sends.append((each.origin, item))
                 else:
                     kept.append(item)

@@ -130,6 +130,7 @@ class Ask(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=9):
     """A request of a client for the half of `extension` in a worker.
 
     `body` is the extension's own msgpack; `prefix` and `name` are how the request named itself.
+    Unless it `only_reads` it is refused while the worker takes no sends.
     """
 
     session: int
@@ -138,6 +139,7 @@ class Ask(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=9):
     body: bytes
     prefix: str = ""
     name: str = ""
+    only_reads: bool = False
 
 
 # ----------------------------------------------------------------------------- worker -> front

@@ -12,7 +12,7 @@ A desk is how a half reaches the relay: an extension imports neither the front n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
@@ -22,6 +22,12 @@ from relay.settings.rows import Table
 from relay.settings.tables import Settings, extension_settings
 
 Send = SendToUser | SendToGroup
+
+# The core's steps in the pipeline of sends, in order (PROTOCOL 2.3.2); first failure wins: a repeat
+# (R20), group 404 and 403, recipient 404, quota 507, store 500.
+STEPS: Final = ("known", "group", "recipient", "quota", "store")
+# What a step of an extension may come behind; before all of them, where it is empty.
+PLACES: Final = ("", *STEPS[:-1])
 
 
 class Asker(NamedTuple):
@@ -42,12 +48,14 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
     `decode` is given the frame's elements as raw JSON and returns the body; it raises `FrameError`.
     `worker_of` is given the asking user and the body, and returns the user or group whose worker
-    answers; the body is sent there as msgpack. Without it the half in the front answers.
+    answers; the body is sent there as msgpack. Without it the half in the front answers. One that
+    `only_reads` is answered there too while the store has no room, when others get error 500.
     """
 
     decode: Decode
     before_login: bool = False
     worker_of: Callable[[str, Any], str] | None = None
+    only_reads: bool = False
 
 
 class TreeSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,10 +152,11 @@ class FrontDesk(Protocol):
     def write(self, session: int, frame: bytes) -> None:
         """Write a frame to a session, behind its `q`; nothing happens where it has gone."""
 
-    def ask(self, asker: Asker, owner: str, body: object) -> None:
+    def ask(self, asker: Asker, owner: str, body: object, *, only_reads: bool = False) -> None:
         """Have the half in the worker that owns `owner` asked, with `body` as msgpack.
 
-        Asked again of the worker's successor if it dies: what it does must bear a repeat.
+        Asked again of the worker's successor if it dies: what it does must bear a repeat. While the
+        store has no room it is answered with error 500, unless it `only_reads`.
         """
 
     def count(self, what: str, times: int = 1) -> None:
@@ -167,6 +176,10 @@ class ShardDesk(Protocol):
     @property
     def table(self) -> Any:
         """The extension's own settings as they are now; None where it has none."""
+
+    @property
+    def refusal(self) -> str:
+        """Why nothing more should be stored, for people; empty while there is room."""
 
     def now_ms(self) -> int:
         """Return the batch's time since 1970 in ms."""

@@ -11,7 +11,7 @@ from typing import Final
 
 import relay.extensions
 from relay.errors import SettingsError
-from relay.extensions.contract import Extension, Request
+from relay.extensions.contract import PLACES, Extension, Request
 from relay.protocol.request import RequestKey, RequestRow
 from relay.settings.rows import Table
 
@@ -32,6 +32,7 @@ class Registry:
         self.extensions: dict[str, Extension] = {}
         self.requests: dict[RequestKey, Request] = {}
         self.rows: dict[RequestKey, RequestRow] = {}
+        self._granted: set[str] = set()
         for extension in extensions:
             self._add(extension)
         # What a login may be granted, in the order in which extensions are loaded (E1).
@@ -58,6 +59,21 @@ class Registry:
         trees = [tree.name for tree in extension.trees]
         if len(set(trees)) < len(trees):
             raise ValueError(f"{name} names a tree twice")
+        for tree in trees:
+            if not _NAME.fullmatch(tree):
+                raise ValueError(f"{name} has a tree named {tree!r}")
+        for step in extension.steps:
+            if step.after not in PLACES:
+                allowed = ", ".join(map(repr, PLACES))
+                raise ValueError(
+                    f"{name} has a step of sends after {step.after!r}, not one of {allowed}"
+                )
+        if extension.worker is None and (extension.steps or extension.trees):
+            raise ValueError(f"{name} has steps or trees, but no half in the worker")
+        for grant in extension.grants:
+            if not (isinstance(grant, str) and grant) or grant in self._granted:
+                raise ValueError(f"{name} grants {grant!r}, which is no name or granted already")
+            self._granted.add(grant)
         self.extensions[name] = extension
 
     @property
@@ -86,7 +102,7 @@ def load(modules: tuple[str, ...] = ()) -> Registry:
     built_in = [_extension_of(module) for module in own]
     try:
         return Registry([*built_in, *map(_extension_of, modules)])
-    except ValueError as error:
+    except (ValueError, TypeError, LookupError) as error:
         raise SettingsError(f"the extensions do not go together: {error}") from None
 
 
@@ -98,8 +114,10 @@ def tables_of(modules: Sequence[str]) -> Mapping[str, type[Table]]:
 def _extension_of(module: str) -> Extension:
     try:
         found = importlib.import_module(module)
-    except ImportError as error:
-        raise SettingsError(f"the extension {module} cannot be imported: {error}") from None
+    except (Exception, SystemExit) as error:  # whatever it does there, it is the operator's
+        kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+        line = " ".join(str(error).split())
+        raise SettingsError(f"the extension {module} cannot be imported: {kind}{line}") from None
     extension = getattr(found, "EXTENSION", None)
     if not isinstance(extension, Extension):
         raise SettingsError(f"the extension {module} has no EXTENSION")

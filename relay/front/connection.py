@@ -156,8 +156,10 @@ class Connection(asyncio.Protocol):
     def _lose(self) -> None:
         """Tell the session that its connection is gone; a fault in that ends no other one (I7)."""
         try:
-            self.session.lost(written=self._written)
-            self.take()
+            try:
+                self.session.lost(written=self._written)
+            finally:
+                self.take()  # its worker must hear of it whatever else has failed
         except Exception:
             self._hub.log.exception("connection.failed", session=self.session.number)
 
@@ -251,19 +253,21 @@ class Connection(asyncio.Protocol):
     def take(self) -> None:
         """Do what the session wants done, after something was fed to it."""
         out = self.session.out
-        if out.frames:
-            self._writing.texts(out.frames)
-        if out.envelopes:
-            links = self._hub.links
-            for slot, content, durable in out.envelopes:
-                link = links.link_of(slot)
-                link.request(content, durable=durable)
-                if link.is_full:
-                    self._hub.wait_for_room(self, link)
-            out.envelopes.clear()
-        if out.receipts:
-            self._plan_ping(out)
-        if out.has_news:
+        while True:
+            if out.frames:
+                self._writing.texts(out.frames)
+            if out.envelopes:
+                links = self._hub.links
+                for slot, content, durable in out.envelopes:
+                    link = links.link_of(slot)
+                    link.request(content, durable=durable)
+                    if link.is_full:
+                        self._hub.wait_for_room(self, link)
+                out.envelopes.clear()
+            if out.receipts:
+                self._plan_ping(out)
+            if not out.has_news:
+                return
             self._take_news(out)
 
     def _plan_ping(self, out: Output) -> None:
@@ -281,10 +285,13 @@ class Connection(asyncio.Protocol):
             out.strays = 0
         if out.notes:
             for note in out.take_notes():
-                self._hub.extensions.take(self.session, note)
+                try:
+                    self._hub.extensions.take(self.session, note)
+                except Exception:
+                    self.fail()
             self.session.go_on(clock.now_ms())
-            self.take()
-        if out.closing is not None:
+            out.has_news = True  # what has followed goes ahead of a close
+        elif out.closing is not None:
             closing, out.closing = out.closing, None
             self._ws.close(closing.code, closing.reason)
             self._send_output()

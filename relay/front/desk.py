@@ -62,10 +62,18 @@ class Desk:
             client.session.deliveries.answer(frame)
             client.take()
 
-    def ask(self, asker: Asker, owner: str, body: object) -> None:
+    def ask(self, asker: Asker, owner: str, body: object, *, only_reads: bool = False) -> None:
         """Have the half in the worker that owns `owner` asked."""
         prefix, name = asker.correlation
-        ask = Ask(asker.session, asker.user, self._extension.name, _encode(body), prefix, name)
+        ask = Ask(
+            asker.session,
+            asker.user,
+            self._extension.name,
+            _encode(body),
+            prefix,
+            name,
+            only_reads,
+        )
         link = self._hub.links.link_of(slot_of(owner))
         link.request(ask, durable=True)
         client = self._hub.clients.get(asker.session)
@@ -119,7 +127,8 @@ class Extensions:
         request: Request = self._requests[stanza.key]
         if request.worker_of is not None:
             owner = request.worker_of(asker.user, stanza.body)
-            self._desks[stanza.owner].ask(asker, owner, stanza.body)
+            desk = self._desks[stanza.owner]
+            desk.ask(asker, owner, stanza.body, only_reads=request.only_reads)
         else:
             self._halves[stanza.owner].requested(asker, stanza.body)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from relay.errors import SettingsError
-from relay.extensions.contract import Extension, FrontHalf, Request, TreeSpec
+from relay.extensions.contract import Extension, FrontHalf, Request, Step, TreeSpec, WorkerHalf
 from relay.extensions.registry import Registry, load, tables_of
 from relay.protocol.request import RequestKey
 from relay.settings.rows import Table
@@ -17,6 +18,10 @@ from relay.settings.rows import Table
 
 class NoteTable(Table, frozen=True):
     pass
+
+
+def step(after: str) -> Step:
+    return Step(after=after, judge=lambda half, send: None)
 
 
 TO_WORKER = Request(decode=lambda _: None, worker_of=lambda user, _: user)
@@ -96,6 +101,17 @@ def test_a_module_that_claims_what_is_anothers_is_the_operators_mistake(
             [extension("a", requests={("q", "x"): TO_WORKER})],
             "a has no half in the worker that answers",
         ),
+        (
+            [extension("a", worker=WorkerHalf, steps=(step("sing"),))],
+            "a has a step of sends after 'sing', not one of '', 'known', 'group'",
+        ),
+        ([extension("a", worker=WorkerHalf, steps=(step("store"),))], "after 'store', not one of"),
+        ([extension("a", steps=(step("known"),))], "a has steps or trees, but no half in the"),
+        ([extension("a", trees=(TreeSpec(name="t"),))], "a has steps or trees, but no half in the"),
+        ([extension("a", worker=WorkerHalf, trees=(TreeSpec(name="a b"),))], "a tree named 'a b'"),
+        ([extension("a", grants=("x", "x"))], "a grants 'x', which is no name or granted already"),
+        ([extension("a", grants=("x",)), extension("b", grants=("x",))], "b grants 'x'"),
+        ([extension("a", grants=(5,))], "a grants 5"),
         ([extension("A b")], "an extension is named 'A b'"),
         ([extension("a", trees=(TreeSpec(name="t"), TreeSpec(name="t")))], "a names a tree twice"),
     ],
@@ -105,3 +121,36 @@ def test_two_owners_of_one_thing_are_found_at_once(
 ) -> None:
     with pytest.raises(ValueError, match=problem):
         Registry(extensions)
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("def", "SyntaxError: invalid syntax"),
+        ("import sys\nsys.exit(3)", "SystemExit: 3"),
+        ("raise ValueError('first\\nsecond')", "ValueError: first second"),
+        ("import no_such_module", "No module named 'no_such_module'"),
+    ],
+)
+def test_whatever_a_module_does_at_its_import_is_one_line_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, problem: str
+) -> None:
+    (tmp_path / "operators_bad.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    load.cache_clear()
+    monkeypatch.delitem(sys.modules, "operators_bad", raising=False)
+
+    with pytest.raises(SettingsError) as raised:
+        load(("operators_bad",))
+
+    said = str(raised.value)
+    assert said.startswith(f"the extension operators_bad cannot be imported: {problem}")
+    assert "\n" not in said
+
+
+def test_a_key_that_is_none_is_the_operators_mistake(own_module: ModuleType) -> None:
+    own_module.EXTENSION = extension("mine", 5)  # type: ignore[attr-defined, arg-type]
+
+    with pytest.raises(SettingsError, match="the extensions do not go together"):
+        load(("operators_own",))

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import json
-import socket
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from relay.bus.envelopes import Ask, Carry, Durable, Tell
-from relay.errors import BootError
-from relay.extensions.contract import Asker, Extension, Send, Step, Verdict, WorkerHalf
+from relay.extensions.contract import Asker, Extension, WorkerHalf
 from relay.extensions.registry import Registry
-from relay.process.channel import child_end
-from relay.process.place import Place
-from relay.settings.tables import ServerSettings, Settings, StoreSettings
 from tests import plain
-from workers import loop
-from workers.tools.reshard import reshard
 
 from .loop_harness import DEADLINE_MS, RunningWorker
 
@@ -97,14 +90,9 @@ def test_i7_what_is_carried_for_an_extension_that_is_not_loaded_is_set_aside_and
     run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entry = plain.durable(7, Carry("unheard_of", "bob", b"body"))
-    for incarnation in (3, 4):
-        worker = RunningWorker(run_dir, monkeypatch, incarnation=incarnation, workers=2)
-        worker.send(worker.connect("worker-1-2"), 1, entry)
-        assert isinstance(worker.wait_for_crash(), LookupError)
-        worker.close()
-
-    worker = RunningWorker(run_dir, monkeypatch, incarnation=5, workers=2)
+    worker = RunningWorker(run_dir, monkeypatch, workers=2)
     peer = worker.connect("worker-1-2")
+
     worker.send(peer, 1, entry)
 
     assert peer.poll(DEADLINE_MS), "it is confirmed, so that the peer forgets it"
@@ -113,24 +101,22 @@ def test_i7_what_is_carried_for_an_extension_that_is_not_loaded_is_set_aside_and
     worker.close()
 
 
-def judge(half: WorkerHalf, send: Send) -> Verdict | None:
-    return None
-
-
-def test_a_worker_does_not_start_with_an_extension_that_has_a_step_where_there_is_no_place(
-    run_dir: Path,
+def test_i6_while_there_is_no_room_requests_are_refused_ahead_of_the_rest(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = Settings(
-        server=ServerSettings(data=str(run_dir / "data"), workers=1),
-        store=StoreSettings(durability="os", map_bytes=1 << 24),
-    )
-    (run_dir / "data").mkdir()
-    reshard(run_dir / "data", settings)
-    ours, theirs = socket.socketpair()
-    control = child_end(theirs.detach())
-    wrong = Extension(name="wrong", worker=Echo, steps=(Step(after="sing", judge=judge),))
+    monkeypatch.setattr("workers.gate.lack_of_room", lambda *_: "the disk is full")
+    worker = RunningWorker(run_dir, monkeypatch, registry=REGISTRY)
+    front = worker.connect("front-0-1")
+    only_reads = msgspec.structs.replace(ask("hi", "read"), only_reads=True)
 
-    with pytest.raises(BootError, match="wrong has a step of sends after 'sing'"):
-        loop.Worker(Place(run_dir, 0, 1, settings, control), Registry([wrong]))
-    control.close()
-    ours.close()
+    worker.send(front, 1, ask("hi", "write"), only_reads)
+
+    answers: list[dict[str, object]] = []
+    while len(answers) < 2:
+        batch = worker.receive(front)
+        assert batch is not None
+        answers += map(attributes, batch.items)
+    refused, answered = answers
+    assert (refused["code"], refused["tag"]) == (500, "write")
+    assert answered == {"said": "hi", "tag": "read"}
+    worker.close()

@@ -47,6 +47,11 @@ class Desk:
             self._table = self._extension.table_of(self._table_of)
         return self._table
 
+    @property
+    def refusal(self) -> str:
+        """Why nothing more should be stored, for people; empty while there is room."""
+        return self._turn.refusal
+
     def now_ms(self) -> int:
         """Return the batch's time since 1970 in ms."""
         return self._turn.now_ms

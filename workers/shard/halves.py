@@ -28,9 +28,6 @@ class Halves:
     """The half of each extension that has one here.
 
     A hook is a tuple of those that want to hear of it, empty where nobody does.
-
-    Raises:
-        ValueError: an extension has steps, but no half to judge with.
     """
 
     def __init__(
@@ -43,8 +40,6 @@ class Halves:
             if extension.worker is not None:
                 half = self._halves[name] = extension.worker(desk_of(extension))
                 self.judges += _judges_of(extension, half)
-            elif extension.steps:
-                raise ValueError(f"{name} has steps of sends, but no half in the worker")
         halves = self._halves.values()
         self.opened = _heard((half.opened for half in halves), WorkerHalf.opened)
         self.closed = _heard((half.closed for half in halves), WorkerHalf.closed)
@@ -55,12 +50,19 @@ class Halves:
     def asked(self, front: Identity, ask: Ask) -> None:
         """Have a request answered."""
         half = self._halves.get(ask.extension)
+        if self._turn.refusal and not ask.only_reads:
+            self.refuse(front, ask, 500, self._turn.refusal)
+            return
         if half is None:
             reason = f"no extension {ask.extension} is loaded that answers this"
             self.refuse(front, ask, 400, reason)
             return
         correlation = Correlation(ask.prefix, ask.name)
         half.asked(Asker(ask.session, ask.user, correlation, front), ask.body)
+
+    def has(self, extension: str) -> bool:
+        """Tell whether the extension is loaded and has a half here."""
+        return extension in self._halves
 
     def carried(self, carry: Carry) -> None:
         """Have done what a half, here or in another worker, has sent.

@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from relay.extensions.contract import Send, Verdict
+from relay.extensions.contract import PLACES, STEPS, Send, Verdict
 
-# The core's. First failure wins: a repeat (R20), group 404 and 403, recipient 404, quota 507, store
-# 500. The two kinds of sends each have those that say something of them.
-STEPS: Final = ("known", "group", "recipient", "quota", "store")
+# The two kinds of sends each have those of STEPS that say something of them.
 OF_USER: Final = ("known", "quota", "store")
 OF_GROUP: Final = ("known", "group", "store")
 
@@ -31,21 +29,12 @@ class Judge(NamedTuple):
 def arrange(judges: Sequence[Judge], core: Sequence[str]) -> Mapping[str, tuple[Judge, ...]]:
     """Return who comes before each of the steps `core` that one kind of send has, in order.
 
-    Behind one step they keep their order, which is that in which extensions are loaded.
-
-    Raises:
-        ValueError: one comes behind a step that there is not, or behind the last.
+    Behind one step they keep their order, which is that in which extensions are loaded. Each comes
+    behind one of PLACES, which the registry makes sure of.
     """
-    places = ("", *STEPS[:-1])
-    for judge in judges:
-        if judge.after not in places:
-            allowed = ", ".join(map(repr, places))
-            raise ValueError(
-                f"{judge.extension} has a step of sends after {judge.after!r}, not one of {allowed}"
-            )
     before: dict[str, tuple[Judge, ...]] = {}
     waiting: list[Judge] = []
-    for place, step in zip(places, STEPS, strict=True):
+    for place, step in zip(PLACES, STEPS, strict=True):
         waiting += [judge for judge in judges if judge.after == place]
         if step in core:
             before[step] = tuple(waiting)

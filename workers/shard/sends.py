@@ -22,11 +22,7 @@ from workers.store.keys import message_key
 
 
 class Sends:
-    """Takes sends to users and to groups; each is answered once, in its own batch.
-
-    Raises:
-        ValueError: an extension has a step where there is no place for one.
-    """
+    """Takes sends to users and to groups; each is answered once, in its own batch."""
 
     def __init__(
         self,

@@ -72,11 +72,7 @@ class Shard:
         registry: Registry = NO_EXTENSIONS,
         counters: Counter[str] | None = None,
     ) -> None:
-        """Own the slots of worker `index`; what is counted goes into `counters`, the caller's.
-
-        Raises:
-            ValueError: an extension of `registry` has a step of sends that has no place.
-        """
+        """Own the slots of worker `index`; what is counted goes into `counters`, the caller's."""
         self.counters: Counter[str] = Counter() if counters is None else counters
         self.turn = turn = Turn(settings, self.counters)
         self.readers = readers = Readers()
@@ -163,6 +159,10 @@ class Shard:
                 self._logins.refuse(front, stanza, 503, reason, retry_after_s=1)
             case _:
                 pass  # nobody waits for an answer, or, of an `Ask`, the front asks again
+
+    def knows(self, content: Content) -> bool:
+        """Tell whether what a peer has sent can be done here: its extension is loaded, if any."""
+        return type(content) is not Carry or self._halves.has(content.extension)
 
     def set_aside(self, origin: Identity, peer: int | None, stanza: ToWorker) -> None:
         """Answer a stanza that is not to be tried any more, because the worker failed at it."""

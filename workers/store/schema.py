@@ -180,21 +180,16 @@ def rows_of(extensions: Iterable[Extension]) -> tuple[TreeRow, ...]:
     """Return the rows of the trees that extensions have named.
 
     Raises:
-        SettingsError: one has a name that no tree can have, or they are too many for a store.
+        SettingsError: they are too many for a store.
     """
-    rows: list[TreeRow] = []
-    for extension in extensions:
-        for tree in extension.trees:
-            name = f"{extension.name}.{tree.name}"
-            if not _OWNED_NAME.fullmatch(name):
-                raise SettingsError(
-                    f"server.extensions: {extension.name} names a tree {tree.name!r}; a name is of"
-                    " up to 64 letters, digits, _ and -"
-                )
-            rows.append(owned_row(name, grows=tree.grows))
+    rows = [
+        owned_row(f"{extension.name}.{tree.name}", grows=tree.grows)
+        for extension in extensions
+        for tree in extension.trees
+    ]
     if len(rows) > MAX_TREES - len(ROWS):
         raise SettingsError(
-            f"server.extensions: they name {len(rows)} trees, but a store has room for"
+            f"the extensions name {len(rows)} trees, but a store has room for"
             f" {MAX_TREES - len(ROWS)}"
         )
     return tuple(rows)

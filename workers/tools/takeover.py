@@ -51,6 +51,12 @@ def take_over(
     counters: Counter[str] = Counter()
     with _Shards(plan, settings, registry) as shards:
         for number, content in enumerate(unapplied(snapshots), start=1):
+            if isinstance(content, Carry) and not _is_done_by(registry, content):
+                raise BootError(
+                    f"something for {content.owner} waits that is of the extension"
+                    f" {content.extension}, which is not loaded: start once with it, or with as"
+                    " many workers as before, which sets it aside"
+                )
             for owner, part in by_owner(content, plan.shards):
                 shards.of(owner).take_over(part)
             if number % TAKEN_OVER_AT_ONCE == 0:
@@ -61,6 +67,11 @@ def take_over(
         taken = shards.taken
     if taken:
         logger.info("reshard.took_over", entries=taken, **counters)
+
+
+def _is_done_by(registry: Registry, carry: Carry) -> bool:
+    extension = registry.extensions.get(carry.extension)
+    return extension is not None and extension.worker is not None
 
 
 def unapplied(snapshots: Sequence[Snapshot]) -> Iterator[Content]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import msgspec
 import pytest
 
 from relay.bus.envelopes import (
@@ -197,3 +198,22 @@ def test_a_half_that_wants_to_hear_of_nothing_is_not_called() -> None:
 
     hooks = (halves.opened, halves.closed, halves.stored, halves.acked, halves.swept)
     assert hooks == ((), (), (), (), ())
+
+
+def test_i6_while_there_is_no_room_only_what_reads_is_done(diaries: ClusterHarness) -> None:
+    diaries.feed(ask(ALICE, "leave", ALICE, "before"))
+    diaries.owner(ALICE).refusal = "the disk is full"
+
+    (refused,) = diaries.feed(ask(ALICE, "leave", ALICE, "after", name="n1"))
+    (read,) = diaries.feed(msgspec.structs.replace(ask(ALICE, "read"), only_reads=True))
+
+    assert isinstance(refused, Tell)
+    assert json.loads(refused.body)[1] == {
+        "from": "backend",
+        "type": "error",
+        "code": 500,
+        "reason": "the disk is full",
+        "tag": "n1",
+    }
+    assert isinstance(read, Tell)
+    assert json.loads(read.body)[1]["diary"] == ["before"]

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from relay.bus.envelopes import Refused, Stored
-from relay.extensions.contract import Extension, Refuse, Send, Step, Verdict, WorkerHalf
+from relay.extensions.contract import (
+    PLACES,
+    STEPS,
+    Extension,
+    Refuse,
+    Send,
+    Step,
+    Verdict,
+    WorkerHalf,
+)
 from relay.extensions.registry import Registry
 from tests.workers.shard.harness import (
     ALICE,
@@ -21,9 +30,8 @@ from tests.workers.shard.harness import (
     to_group,
     to_user,
 )
-from workers.shard.pipeline import OF_GROUP, OF_USER, STEPS, Judge, arrange
+from workers.shard.pipeline import OF_GROUP, OF_USER, Judge, arrange
 
-PLACES = ("", "known", "group", "recipient", "quota")
 UNKNOWN_GROUP = "917069852821-999"
 REFUSED = 406  # by the step of the extension
 
@@ -108,10 +116,3 @@ def test_steps_behind_the_same_one_keep_their_order() -> None:
     )
 
     assert [each.extension for each in before["quota"]] == ["one", "two", "three"]
-
-
-def test_there_is_a_place_behind_every_step_but_the_last() -> None:
-    assert ("", *STEPS[:-1]) == PLACES
-    for after in ("store", "sing"):
-        with pytest.raises(ValueError, match=f"two has a step of sends after '{after}'"):
-            arrange([judge("one", "known"), judge("two", after)], OF_USER)

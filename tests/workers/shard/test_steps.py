@@ -8,16 +8,8 @@ from relay.bus.envelopes import (
     Refused,
     Stored,
 )
-from relay.extensions.contract import (
-    Extension,
-    Step,
-)
-from relay.extensions.registry import Registry
-from relay.protocol.slots import ShardMap
 from tests.workers.shard.diary import (
-    Deaf,
     half_of,
-    judge,
     shut_out,
 )
 from tests.workers.shard.harness import (
@@ -27,13 +19,11 @@ from tests.workers.shard.harness import (
     HIKE,
     NOW_S,
     OTHER_FRONT,
-    SETTINGS,
     ClusterHarness,
     ack,
     to_group,
     to_user,
 )
-from workers.shard.shard import Shard
 
 # ---------------------------------------------------------------------------------------- steps
 
@@ -107,22 +97,3 @@ def test_nothing_is_suppressed_while_nothing_can_be_stored(diaries: ClusterHarne
     send = to_user(ALICE, BOB, "M1")
 
     assert diaries.feed(send) == [Refused(send.request, 500, "the disk is full")]
-
-
-def test_a_step_behind_one_that_there_is_not_is_refused_at_the_start() -> None:
-    for after in ("sing", "store"):
-        wrong = Extension(name="wrong", worker=Deaf, steps=(Step(after=after, judge=judge),))
-
-        with pytest.raises(ValueError, match="wrong has a step") as raised:
-            Shard(0, ShardMap(1), SETTINGS, registry=Registry([wrong]))
-        assert str(raised.value) == (
-            f"wrong has a step of sends after {after!r},"
-            " not one of '', 'known', 'group', 'recipient', 'quota'"
-        )
-
-
-def test_a_step_without_a_half_to_judge_with_is_refused_at_the_start() -> None:
-    wrong = Extension(name="wrong", steps=(Step(after="known", judge=judge),))
-
-    with pytest.raises(ValueError, match="wrong has steps of sends, but no half in the worker"):
-        Shard(0, ShardMap(1), SETTINGS, registry=Registry([wrong]))

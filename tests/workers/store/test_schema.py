@@ -89,14 +89,6 @@ def test_the_trees_of_an_extension_are_rows() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["", "a.b", "lög", "x" * 65, "a b", "a\n"])
-def test_a_tree_cannot_be_named_anything(name: str) -> None:
-    extension = Extension(name="history", trees=(TreeSpec(name=name),))
-
-    with pytest.raises(SettingsError, match=r"history names a tree .* up to 64 letters"):
-        rows_of([extension])
-
-
 def test_a_store_has_room_for_so_many_trees_and_no_more(tmp_path: Path) -> None:
     most = MAX_TREES - len(ROWS)
     trees = tuple(TreeSpec(name=f"tree{number}") for number in range(most + 1))

@@ -15,9 +15,7 @@ import pytest
 
 from relay.bus.envelopes import Refused, Stored
 from relay.disk.layout import Layout, read_layout, write_layout
-from relay.errors import BootError, SettingsError
-from relay.extensions.contract import Extension, TreeSpec
-from relay.extensions.registry import Registry
+from relay.errors import BootError
 from relay.protocol.slots import shard_ranges, slot_of
 from relay.settings.tables import ServerSettings, Settings
 from tests.workers.shard.harness import ClusterHarness, ack, to_group, to_user
@@ -442,19 +440,6 @@ def test_an_outbox_entry_for_nobody_is_refused(tmp_path: Path) -> None:
     )
 
     refuse(data, 3, "worker 0 has an entry for worker 9")
-
-
-def test_an_extension_whose_trees_cannot_be_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = filled(tmp_path / "data", 2)
-    bad = Extension(name="diary", trees=(TreeSpec(name="my notes"),))
-    monkeypatch.setattr(reshard_module, "load", lambda modules: Registry([bad]))
-
-    with pytest.raises(SettingsError, match="diary names a tree 'my notes'"):
-        lay_out(data, 3)
-
-    assert read_layout(data) == Layout(generation=1, workers=2)
 
 
 # --- the process ---
