@@ -304,15 +304,15 @@ class Connection(asyncio.Protocol):
         self._writing.spread_texts(self.session.out.frames)
         self.take()
 
-    def hold(self, why: Hold) -> None:
+    def hold(self, why: int) -> None:
         """Stop reading from the client."""
         self._hold(why, of=why)
 
-    def release(self, why: Hold) -> None:
+    def release(self, why: int) -> None:
         """Read on if nothing else holds."""
-        self._hold(Hold(0), of=why)
+        self._hold(0, of=why)
 
-    def _hold(self, holds: Hold, *, of: Hold) -> None:
+    def _hold(self, holds: int, *, of: int) -> None:
         if self._reading.hold(holds, of=of):
             if self._pinger is not None:
                 self._pinger.excuse(self._hub.clock_ms())

@@ -35,10 +35,10 @@ class Endpoint(Protocol):
     def deliver_spread(self, seq: Seq, frame: bytes) -> None:
         """Deliver a large group's frame."""
 
-    def hold(self, why: Hold) -> None:
+    def hold(self, why: int) -> None:
         """Stop reading."""
 
-    def release(self, why: Hold) -> None:
+    def release(self, why: int) -> None:
         """Read on, if no other reason to wait is left."""
 
     def read_on(self) -> None:

@@ -17,6 +17,10 @@ from relay.protocol.stanza import Auth
 class Stage(enum.Enum):
     """How far a session is."""
 
+    # By identity: an enum's own hash is that of its name, in Python, and each step of a login takes
+    # several.
+    __hash__ = object.__hash__
+
     NEW = enum.auto()  # not logged in
     ASKED = enum.auto()  # the worker was asked
     QUEUE = enum.auto()  # logged in, `q` frames are on their way
@@ -27,6 +31,8 @@ class Stage(enum.Enum):
 
 class LoginEvent(enum.Enum):
     """What may happen to a login."""
+
+    __hash__ = object.__hash__
 
     ASK = enum.auto()  # the client logs in
     OPEN = enum.auto()  # the worker serves it

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from relay.bus.envelopes import ToWorker
 from relay.protocol.slots import Slot
 from relay.protocol.stanza import ExtensionRequest
 
 
-class Hold(enum.Flag):
-    """Why a connection is not read for now."""
+class Hold:
+    """Why a connection is not read for now: some of these, joined by `|`; 0 is none."""
 
-    LOGIN = enum.auto()  # its login is being answered; what follows counts only after that
-    WRITE = enum.auto()  # it does not read what it is sent
-    LINK = enum.auto()  # a worker is behind
-    PENDING = enum.auto()  # too much is held behind sends that wait for an answer
-    DRAIN = enum.auto()  # the front is about to stop
+    # Integers, because an enum's flags take a microsecond to join, and a login joins some ten.
+    LOGIN: Final = 1  # its login is being answered; what follows counts only after that
+    WRITE: Final = 2  # it does not read what it is sent
+    LINK: Final = 4  # a worker is behind
+    PENDING: Final = 8  # too much is held behind sends that wait for an answer
+    DRAIN: Final = 16  # the front is about to stop
 
 
 # An envelope for the worker of a slot, and whether the next one is to get it again, if need be. A
@@ -70,7 +70,7 @@ class Output:
         self.receipts = 0  # written since the connection looked: each needs a ping behind it
         # Whether any of the following has changed: looked at once, because they seldom do.
         self.has_news = False
-        self.hold = Hold(0)  # why the client is not to be read, as far as the session knows
+        self.hold = 0  # why the client is not to be read, as far as the session knows
         # An empty list takes 56 bytes, and few sessions need one; so below, and in other machines.
         self.notes: list[Note] | None = None
         self.closing: Closing | None = None
@@ -88,12 +88,12 @@ class Output:
         notes, self.notes = self.notes, None
         return notes or ()
 
-    def add_hold(self, why: Hold) -> None:
+    def add_hold(self, why: int) -> None:
         """Have the client not read for now."""
         self.hold |= why
         self.has_news = True
 
-    def drop_hold(self, why: Hold) -> None:
+    def drop_hold(self, why: int) -> None:
         """Have the client read again, as far as that goes."""
         if self.hold & why:
             self.hold &= ~why

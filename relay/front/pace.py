@@ -14,6 +14,10 @@ from typing import Final
 class Pace(enum.Enum):
     """What a session takes from its worker."""
 
+    # By identity: an enum's own hash is that of its name, in Python, and each step of a login takes
+    # several.
+    __hash__ = object.__hash__
+
     FLOWING = enum.auto()  # live frames, as they come
     SLOW = enum.auto()  # still live frames, but the client does not read: the worker must pause
     PAUSED = enum.auto()  # nothing: the worker was told; entries wait in the mailbox
@@ -25,6 +29,8 @@ class Pace(enum.Enum):
 
 class PaceEvent(enum.Enum):
     """What may happen to the pace."""
+
+    __hash__ = object.__hash__
 
     SLOWED = enum.auto()  # the client does not read what it is sent
     DRAINED = enum.auto()  # the client has read

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-from relay.front.output import Hold
-
 
 class Reading:
     """The reading side of one transport, which it pauses and resumes."""
@@ -14,11 +12,11 @@ class Reading:
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
-        self.holds = Hold(0)
+        self.holds = 0
         self.rests = False  # others have their turn first
         self._awaits_close = False  # whatever holds, only the client's close is awaited now
 
-    def hold(self, holds: Hold, *, of: Hold) -> bool:
+    def hold(self, holds: int, *, of: int) -> bool:
         """Let those of the reasons `of` that are in `holds` hold, and the others of them not.
 
         Return whether the client is read again with this: it was not, and nothing holds any more.
@@ -49,6 +47,6 @@ class Reading:
     def await_close(self) -> None:
         """Read whatever holds, because the client's close comes behind what it sends."""
         self._awaits_close = True
-        self.holds = Hold(0)
+        self.holds = 0
         if not self.rests and not self._transport.is_closing():
             self._transport.resume_reading()

@@ -186,12 +186,12 @@ def test_changed_settings_leave_a_transport_alone_that_closes(
 
 @pytest.mark.parametrize("why", [Hold.PENDING, Hold.LINK])
 def test_r7_a_client_that_is_not_read_for_now_is_pinged_but_not_given_up(
-    front: FakeFront, transport: FakeTransport, connection: Connection, why: Hold
+    front: FakeFront, transport: FakeTransport, connection: Connection, why: int
 ) -> None:
     """One that sends without pause is held again and again, and its receipts must be confirmed."""
     connection.session.login.user = "1"  # as if it were logged in
     out = connection.session.out
-    if why is Hold.LINK:
+    if why == Hold.LINK:
         connection.hold(why)
     else:
         out.add_hold(why)
@@ -205,7 +205,7 @@ def test_r7_a_client_that_is_not_read_for_now_is_pinged_but_not_given_up(
     front.pass_time(front.time_ms + int(keepalive.pong_timeout_s * 1000) * 3)
     assert not transport.aborted
 
-    if why is Hold.LINK:
+    if why == Hold.LINK:
         connection.release(why)
     else:
         out.drop_hold(why)

@@ -24,6 +24,10 @@ from workers.shard.mailbox import Mailbox
 class ReaderState(enum.Enum):
     """What a reader waits for."""
 
+    # By identity: an enum's own hash is that of its name, in Python, and each step of a login takes
+    # several.
+    __hash__ = object.__hash__
+
     LIVE = enum.auto()  # nothing: the cursor is at the mailbox's end
     READING = enum.auto()  # a page is on its way; the front will ask for the next
     PAUSED = enum.auto()  # its client is slow; the front will say when it is ready
@@ -32,6 +36,8 @@ class ReaderState(enum.Enum):
 
 class ReaderEvent(enum.Enum):
     """What happens to a reader."""
+
+    __hash__ = object.__hash__
 
     OPENED = enum.auto()  # its session logs in, or is announced, perhaps again
     ASKED = enum.auto()  # the front asks for a page
