@@ -28,6 +28,7 @@ def test_an_arrow_that_points_up_is_marked() -> None:
     assert line == "relay.protocol -> relay.errors, !tests, !relay.front"
 
 
+@pytest.mark.slow
 def test_the_sources_pass(capsys: pytest.CaptureFixture[str]) -> None:
     assert main() == 0
 

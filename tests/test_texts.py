@@ -146,6 +146,7 @@ def test_what_a_text_names_is_there(name: str) -> None:
     assert missing_in(spoken(name)) == set()
 
 
+@pytest.mark.slow
 def test_what_a_comment_or_docstring_names_is_there() -> None:
     missing = {
         (str(path.relative_to(ROOT)), name)
