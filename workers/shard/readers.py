@@ -202,8 +202,9 @@ class Reader:
             self.receipts = ()
             return confirmed
         count = bisect_right(confirmed, seq)
-        self.receipts = confirmed[count:]
-        return confirmed[:count]
+        self.receipts, confirmed = confirmed, confirmed[:count]
+        del self.receipts[:count]  # moves pointers only, however many a client leaves unconfirmed
+        return confirmed
 
     def forget_receipts(self) -> None:
         """Forget all of them; they stay in the mailbox."""
