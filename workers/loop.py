@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from relay import log
 from relay.bus.envelopes import Ask, Durable, SendToGroup, SendToUser, ToWorker
@@ -180,11 +180,24 @@ class Worker:
                     shard.refuse_stale(front, item)
         links.stale.clear()
         for origin, index, items, applied in received:
-            for item in items:
-                self._decide_on(origin, index, item)
+            if index is None and not self._mishaps.has_suspects:
+                self._decide_on_all(origin, items)
+            else:
+                for item in items:
+                    self._decide_on(origin, index, item)
             for each in applied:
                 assert index is not None, "only workers confirm an outbox"
                 shard.applied(index, each)
+
+    def _decide_on_all(self, front: Identity, items: Sequence[ToWorker]) -> None:
+        """Decide on what a front sent, as `_decide_on` does of each; it is the way of messages."""
+        handle = self._shard.handle
+        for item in items:
+            try:
+                handle(front, item)
+            except Exception:
+                self._note_crash(item)
+                raise
 
     def _decide_on(self, origin: Identity, peer: int | None, item: ToWorker) -> None:
         if self._mishaps.has_suspects and self._mishaps.is_poison(item):

@@ -196,7 +196,8 @@ class Codec:
         key_extra: bytes = b"",
         extra: bytes = b"",
     ) -> Send:
-        check_id(message_id)
+        if not _is_id(message_id):
+            raise _no_id()
         content = _decode_message(message)
         if not content:
             raise FrameError(400, "message: an object with at least one key is expected")
@@ -336,7 +337,8 @@ class Codec:
             key_extra = _members(key, without={"participant", "remoteJid"})
             extra = _members(element, without=SERVER_KEYS)
             is_of_content = True
-            check_id(message_id)
+            if not known_id:
+                raise _no_id()
             chat = jid.parse_chat(_string(key.get("remoteJid")) or "")
             size = len(bytes(raw))
             if size > self._limits.message_bytes:
@@ -363,7 +365,8 @@ class Codec:
         if len(ids) > self._limits.ids_per_ack:
             raise FrameError(413, f"{len(ids)} ids exceed {self._limits.ids_per_ack} an ack")
         for message_id in ids:
-            check_id(message_id)
+            if not _is_id(message_id):
+                raise _no_id()
         known_id = ids[0] if len(ids) == 1 else ""
         if body.cmd not in ("ack", "acks"):
             raise FrameError(400, 'cmd: "ack" or "acks" is expected', message_id=known_id)
@@ -391,12 +394,10 @@ class Codec:
         )
 
 
-def check_id(message_id: str | None) -> None:
-    """Raise FrameError unless `message_id` is of the form that R21 allows."""
-    if message_id is None or not _is_id(message_id):
-        raise FrameError(
-            400, f"id: a string of 1 to {MAX_ID_CHARS} characters without control characters"
-        )
+def _no_id() -> FrameError:
+    return FrameError(
+        400, f"id: a string of 1 to {MAX_ID_CHARS} characters without control characters"
+    )
 
 
 def _is_id(text: str) -> bool:

@@ -51,6 +51,8 @@ def parse_chat(text: object) -> tuple[str, bool]:
     Raises:
         JidError: no text, or neither kind of jid.
     """
+    if type(text) is str and len(text) <= _MAX_LENGTH:  # as `_checked` does, once a message
+        return _chat_in(text)
     return _chat_in(_checked(text))
 
 

@@ -4,6 +4,7 @@
 # milliseconds (R8).
 MILLISECONDS_ABOVE = 1e11
 MAX_AHEAD_S = 300  # how far in the future a client's time is believed (R9, 2.4.3)
+_MILLISECOND_DIGITS = 12  # of the lowest time in milliseconds
 _MAX_DIGITS = 20  # more digits than any time has; refuses to convert longer strings at all
 
 
@@ -17,6 +18,8 @@ def read_time(value: object) -> int | None:
         if not (value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS):
             return None
         number = int(value)
+        if len(value) < _MILLISECOND_DIGITS:  # as nearly always
+            return number
     elif type(value) is int or type(value) is float:
         number = value
     else:

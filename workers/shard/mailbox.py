@@ -118,7 +118,8 @@ class Mailbox:
         Raises:
             MailboxFull: over the limits, and nothing in it may be evicted. Answer 507.
         """
-        self.count(batch)
+        if not self.is_counted:
+            self.count(batch)
         length = len(frame)
         if self.messages >= limits.max_entries or self.size + length > limits.max_bytes:
             self._make_room(batch, length, limits)
@@ -134,7 +135,8 @@ class Mailbox:
         Raises:
             MailboxFull: as for `add_message`. Skip this member's copy.
         """
-        self.count(batch)
+        if not self.is_counted:
+            self.count(batch)
         if self.messages >= limits.max_entries or self.size + length > limits.max_bytes:
             self._make_room(batch, length, limits)
         batch.put_mail(self.box, seq, _REFERENCE.pack(b"g", seq, length))
@@ -154,7 +156,8 @@ class Mailbox:
 
         While the author is absent a higher level takes the place of a lower one (2.4.5).
         """
-        self.count(batch)
+        if not self.is_counted:
+            self.count(batch)
         if author_is_absent:
             return self._add_findable(batch, seq, receipt, limits.max_receipts)
         if self.receipts >= limits.max_receipts and not self._has_room_for_receipt(
@@ -257,7 +260,8 @@ class Mailbox:
         Raises:
             MailboxFull: as for `add_message`.
         """
-        self.count(batch)
+        if not self.is_counted:
+            self.count(batch)
         if self.messages >= limits.max_entries or self.size + length > limits.max_bytes:
             self._evictable(batch, length, limits)
 
@@ -293,7 +297,8 @@ class Mailbox:
 
     def remove(self, batch: Batch, seq: Seq) -> bool:
         """Remove entry `seq`; False if it was gone already."""
-        self.count(batch)
+        if not self.is_counted:
+            self.count(batch)
         raw = batch.pop_mail(self.box, seq)
         if raw is None:
             return False

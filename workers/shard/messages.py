@@ -39,13 +39,14 @@ def find(
     batch: Batch, message_id: str, author: str, recipient: str, group: str = ""
 ) -> Known | None:
     """Return the message of that id and author towards that recipient."""
-    return read(batch, message_key(message_id, author, recipient, group), author, group)
-
-
-def read(batch: Batch, key: bytes, author: str, group: str = "") -> Known | None:
-    """Return the message of `author` that has the key `key`."""
+    key = message_key(message_id, author, recipient, group)
     record = batch.get_message(key)
-    return None if record is None else Known(key, author, group, *_unpack(record))
+    return None if record is None else known_of(key, record, author, group)
+
+
+def known_of(key: bytes, record: bytes, author: str, group: str = "") -> Known:
+    """Return what the record of the key `key` says of the message of `author`."""
+    return Known(key, author, group, *_unpack(record))
 
 
 def find_only_author(batch: Batch, message_id: str, recipient: str) -> Known | None:
@@ -60,7 +61,7 @@ def find_only_author(batch: Batch, message_id: str, recipient: str) -> Known | N
             continue
         if only is not None:
             return None
-        only = Known(key, author, "", *_unpack(record))
+        only = known_of(key, record, author)
     return only
 
 
@@ -84,4 +85,4 @@ def parse(key: bytes, record: bytes) -> tuple[str, Known]:
     author, recipient, group = parse_message_key(key)
     if len(record) != _RECORD.size:
         raise ValueError(f"a record of {len(record)} bytes")
-    return recipient, Known(key, author, group, *_unpack(record))
+    return recipient, known_of(key, record, author, group)

@@ -1,4 +1,4 @@
-"""The order in which a send is judged (PROTOCOL 2.3.2), and where extensions' steps come in it.
+"""The order in which a send is judged (PROTOCOL 2.3.2): one list, of the core's steps and others'.
 
 A worker's steps begin where its front's end: shape, rate, id, jid and size are the front's.
 """
@@ -6,13 +6,14 @@ A worker's steps begin where its front's end: shape, rate, id, jid and size are 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from relay.extensions.contract import PLACES, STEPS, Send, Verdict
+from workers.shard.effects import Identity
 
-# The two kinds of sends each have those of STEPS that say something of them.
-OF_USER: Final = ("known", "quota", "store")
-OF_GROUP: Final = ("known", "group", "store")
+# A step is given who sent, what, and the message's key in the store. It answers the send and
+# returns True, or returns False to let the next one look at it.
+Take = Callable[[Identity, Send, bytes], bool]
 
 
 class Judge(NamedTuple):
@@ -26,17 +27,28 @@ class Judge(NamedTuple):
     ask: Callable[[Send], Verdict | None]
 
 
-def arrange(judges: Sequence[Judge], core: Sequence[str]) -> Mapping[str, tuple[Judge, ...]]:
-    """Return who comes before each of the steps `core` that one kind of send has, in order.
+class PipelineStep(NamedTuple):
+    """A step in its place; `name` is one of STEPS, or an extension's name."""
 
-    Behind one step they keep their order, which is that in which extensions are loaded. Each comes
-    behind one of PLACES, which the registry makes sure of.
+    name: str
+    take: Take
+
+
+def arrange(
+    core: Mapping[str, Take], judges: Sequence[Judge], take_of: Callable[[Judge], Take]
+) -> tuple[PipelineStep, ...]:
+    """Return the steps of one kind of send in order: those of STEPS that are in `core`, and judges.
+
+    Behind one step judges keep their order, which is that in which extensions are loaded. Each
+    comes behind one of PLACES, which the registry makes sure of.
     """
-    before: dict[str, tuple[Judge, ...]] = {}
-    waiting: list[Judge] = []
-    for place, step in zip(PLACES, STEPS, strict=True):
-        waiting += [judge for judge in judges if judge.after == place]
-        if step in core:
-            before[step] = tuple(waiting)
-            waiting = []
-    return before
+    steps: list[PipelineStep] = []
+    for place, name in zip(PLACES, STEPS, strict=True):
+        steps += [
+            PipelineStep(judge.extension, take_of(judge))
+            for judge in judges
+            if judge.after == place
+        ]
+        if name in core:
+            steps.append(PipelineStep(name, core[name]))
+    return tuple(steps)

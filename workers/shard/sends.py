@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import assert_never
+from typing import Literal, assert_never
 
 from relay.bus.envelopes import Deliver, GroupCopy, Refused, SendToGroup, SendToUser, Stored
 from relay.errors import MailboxFull
@@ -15,7 +14,7 @@ from workers.shard.halves import Halves
 from workers.shard.mailboxes import Mailboxes
 from workers.shard.pages import Pages
 from workers.shard.peers import Peers
-from workers.shard.pipeline import OF_GROUP, OF_USER, Judge, arrange
+from workers.shard.pipeline import Judge, Take, arrange
 from workers.shard.readers import Readers
 from workers.shard.turn import Turn
 from workers.store.keys import message_key
@@ -41,41 +40,83 @@ class Sends:
         self._peers = peers
         self._groups = groups
         self._on_stored = halves.stored
-        self._is_judged = bool(halves.judges)
-        self._before_of_user = arrange(halves.judges, OF_USER)
-        self._before_of_group = arrange(halves.judges, OF_GROUP)
+        steps_of_user = {
+            "known": self._known_to_user,
+            "quota": self._quota_of_mailbox,
+            "store": self._store_for_user,
+        }
+        steps_of_group = {
+            "known": self._known_to_group,
+            "group": self._written_by_member,
+            "store": self._store_for_group,
+        }
+        # Their names tell people; a send goes through what they do.
+        self.steps_of_user = arrange(steps_of_user, halves.judges, self._take_of)
+        self.steps_of_group = arrange(steps_of_group, halves.judges, self._take_of)
+        self._of_user = tuple(step.take for step in self.steps_of_user)
+        self._of_group = tuple(step.take for step in self.steps_of_group)
 
     def to_user(self, front: Identity, send: SendToUser) -> None:
-        """Decide on a 1-1 message: is it known, is there room for it in the mailbox, store it."""
-        turn, chat = self._turn, send.chat
-        reader = self._reader_of(chat)
-        if reader is None and not self._peers.owns(chat):
+        """Have the steps for a 1-1 message look at it, until one answers it."""
+        chat = send.chat
+        if self._reader_of(chat) is None and not self._peers.owns(chat):
             self.refuse(front, send, 503, "the recipient is served elsewhere, send again")
             return
-        judged, before = self._is_judged, self._before_of_user
         key = message_key(send.message_id, send.author, chat, "")
-        if judged and self._stops(before["known"], front, send, key):
+        for take in self._of_user:
+            if take(front, send, key):
+                return
+
+    def to_group(self, front: Identity, send: SendToGroup) -> None:
+        """Have the steps for a group message look at it, until one answers it."""
+        chat = send.chat
+        if not self._peers.owns(chat):
+            self.refuse(front, send, 503, "the group is served elsewhere, send again")
             return
-        known = messages.read(turn.batch, key, send.author)
-        if known is not None:
-            self._repeat(front, send, known)
-            return
-        if judged and self._stops(before["quota"], front, send, key):
-            return
-        mailbox = reader.mailbox if reader is not None else self._mailboxes.of_absent(chat)
+        key = message_key(send.message_id, send.author, "", chat)
+        for take in self._of_group:
+            if take(front, send, key):
+                return
+
+    # ------------------------------------------------------------------------------- the steps
+
+    def _known_to_user(self, front: Identity, send: Send, key: bytes) -> bool:
+        record = self._turn.batch.get_message(key)
+        if record is None:
+            return False
+        return self._repeat(front, send, messages.known_of(key, record, send.author))
+
+    def _known_to_group(self, front: Identity, send: Send, key: bytes) -> bool:
+        record = self._turn.batch.get_message(key)
+        if record is None:
+            return False
+        return self._repeat(front, send, messages.known_of(key, record, send.author, send.chat))
+
+    def _written_by_member(self, front: Identity, send: Send, key: bytes) -> bool:
+        if send.chat not in self._groups:
+            return self.refuse(front, send, 404, "unknown group")
+        if not self._groups.has_member(send.chat, send.author):
+            return self.refuse(front, send, 403, "not a member of the group")
+        return False
+
+    def _quota_of_mailbox(self, front: Identity, send: Send, key: bytes) -> bool:
+        reader = self._reader_of(send.chat)
+        mailbox = reader.mailbox if reader is not None else self._mailboxes.of_absent(send.chat)
+        turn = self._turn
         try:
-            if judged or turn.refusal:  # else it is asked when it is stored
-                mailbox.check_room(turn.batch, len(send.frame), turn.limits)
-                if self._stops(before["store"], front, send, key):
-                    return
-                if turn.refusal:
-                    self.refuse(front, send, 500, turn.refusal)
-                    return
-            seq = turn.next_seq()
-            mailbox.add_message(turn.batch, seq, send.frame, turn.limits)
+            mailbox.check_room(turn.batch, len(send.frame), turn.limits)
         except MailboxFull as error:
-            self.refuse(front, send, 507, str(error))
-            return
+            return self.refuse(front, send, 507, str(error))
+        return False
+
+    def _store_for_user(self, front: Identity, send: Send, key: bytes) -> bool:
+        turn, chat = self._turn, send.chat
+        if turn.refusal:
+            return self.refuse(front, send, 500, turn.refusal)
+        reader = self._reader_of(chat)
+        mailbox = reader.mailbox if reader is not None else self._mailboxes.of_absent(chat)
+        seq = turn.next_seq()
+        mailbox.add_message(turn.batch, seq, send.frame, turn.limits)
         messages.add(turn.batch, key, seq=seq, time_s=send.time_s, digest=send.digest)
         if mailbox.evicted:
             self._mailboxes.count_evicted(mailbox)
@@ -85,34 +126,12 @@ class Sends:
             turn.to_fronts[reader.front].append(Deliver(reader.number, seq, "", send.frame))
         for stored in self._on_stored:
             stored(send)
+        return True
 
-    def to_group(self, front: Identity, send: SendToGroup) -> None:
-        """Decide on a group message: is it known, may its author write there, store it."""
+    def _store_for_group(self, front: Identity, send: Send, key: bytes) -> bool:
         turn, chat = self._turn, send.chat
-        if not self._peers.owns(chat):
-            self.refuse(front, send, 503, "the group is served elsewhere, send again")
-            return
-        before = self._before_of_group
-        key = message_key(send.message_id, send.author, "", chat)
-        if self._stops(before["known"], front, send, key):
-            return
-        known = messages.read(turn.batch, key, send.author, chat)
-        if known is not None:
-            self._repeat(front, send, known)
-            return
-        if self._stops(before["group"], front, send, key):
-            return
-        if chat not in self._groups:
-            self.refuse(front, send, 404, "unknown group")
-            return
-        if not self._groups.has_member(chat, send.author):
-            self.refuse(front, send, 403, "not a member of the group")
-            return
-        if self._stops(before["store"], front, send, key):
-            return
         if turn.refusal:
-            self.refuse(front, send, 500, turn.refusal)
-            return
+            return self.refuse(front, send, 500, turn.refusal)
         by_worker: dict[int, list[str]] = {}
         for member in self._groups.members(chat):
             if member != send.author:
@@ -124,44 +143,51 @@ class Sends:
         turn.to_fronts[front].append(Stored(send.request, send.time_s))
         for stored in self._on_stored:
             stored(send)
+        return True
 
-    def refuse(self, front: Identity, send: Send, code: int, reason: str) -> None:
-        """Answer a send that is not stored."""
-        self._turn.counters[f"sends_refused_{code}"] += 1
-        self._turn.to_fronts[front].append(Refused(send.request, code, reason))
+    def _take_of(self, judge: Judge) -> Take:
+        """Return the step that asks one of the extensions' judges."""
 
-    def _repeat(self, front: Identity, send: Send, known: messages.Known) -> None:
-        """Answer a send whose id this author used before in this chat (R20)."""
-        if known.digest == send.digest:
-            self._turn.counters["sends_repeated"] += 1
-            self._turn.to_fronts[front].append(Stored(send.request, known.time_s))
-        else:
-            self.refuse(front, send, 409, "this id was used for another message in this chat")
-
-    def _stops(self, judges: Sequence[Judge], front: Identity, send: Send, key: bytes) -> bool:
-        """Tell whether one of the extensions' steps stops a send, which is then answered."""
-        for judge in judges:
+        def take(front: Identity, send: Send, key: bytes) -> bool:
             verdict = judge.ask(send)
             match verdict:
                 case None:
-                    continue
+                    return False
                 case Refuse():
-                    self.refuse(front, send, verdict.code, verdict.reason)
+                    return self.refuse(front, send, verdict.code, verdict.reason)
                 case Suppress():
-                    self._suppress(front, send, key)
+                    return self._suppress(front, send, key)
                 case _:
                     assert_never(verdict)
-            return True
-        return False
 
-    def _suppress(self, front: Identity, send: Send, key: bytes) -> None:
+        return take
+
+    # ----------------------------------------------------------------------------- the answers
+
+    def refuse(self, front: Identity, send: Send, code: int, reason: str) -> Literal[True]:
+        """Answer a send that is not stored."""
+        self._turn.counters[f"sends_refused_{code}"] += 1
+        self._turn.to_fronts[front].append(Refused(send.request, code, reason))
+        return True
+
+    def _repeat(self, front: Identity, send: Send, known: messages.Known) -> Literal[True]:
+        """Answer a send whose id this author used before in this chat (R20)."""
+        if known.digest != send.digest:
+            return self.refuse(
+                front, send, 409, "this id was used for another message in this chat"
+            )
+        self._turn.counters["sends_repeated"] += 1
+        self._turn.to_fronts[front].append(Stored(send.request, known.time_s))
+        return True
+
+    def _suppress(self, front: Identity, send: Send, key: bytes) -> Literal[True]:
         """Have the author see what it sees of every message that nobody has acked."""
         turn = self._turn
         if turn.refusal:
-            self.refuse(front, send, 500, turn.refusal)
-            return
+            return self.refuse(front, send, 500, turn.refusal)
         messages.add_unsent(
             turn.batch, key, seq=turn.next_seq(), time_s=send.time_s, digest=send.digest
         )
         turn.counters["sends_suppressed"] += 1
         turn.to_fronts[front].append(Stored(send.request, send.time_s))
+        return True

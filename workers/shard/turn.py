@@ -75,7 +75,8 @@ class Turn:
         The clock makes numbers comparable between workers and tells an entry's age; the last one
         makes them grow even where the clock goes back.
         """
-        seq = Seq(self.seq + 1)
+        # Not `Seq(...)`, a call that does nothing, twice a message.
+        seq: Seq = self.seq + 1  # type: ignore[assignment]
         if seq < self._least_seq:
             seq = self._least_seq
         self.seq = seq

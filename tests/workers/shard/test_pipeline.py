@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,8 @@ from relay.extensions.contract import (
     WorkerHalf,
 )
 from relay.extensions.registry import Registry
+from relay.protocol.slots import ShardMap
+from relay.settings.tables import Settings
 from tests.workers.shard.harness import (
     ALICE,
     BOB,
@@ -30,7 +33,15 @@ from tests.workers.shard.harness import (
     to_group,
     to_user,
 )
-from workers.shard.pipeline import OF_GROUP, OF_USER, Judge, arrange
+from workers.shard.groups import Groups
+from workers.shard.halves import Halves
+from workers.shard.mailboxes import Mailboxes
+from workers.shard.pages import Pages
+from workers.shard.peers import Peers
+from workers.shard.pipeline import Judge, PipelineStep
+from workers.shard.readers import Readers
+from workers.shard.sends import Sends
+from workers.shard.turn import Turn
 
 UNKNOWN_GROUP = "917069852821-999"
 REFUSED = 406  # by the step of the extension
@@ -91,28 +102,89 @@ def judge(extension: str, after: str) -> Judge:
     return Judge(extension, after, lambda send: None)
 
 
+def shard_with(*judges: Judge) -> Sends:
+    """The sends of a worker on which nothing is stored, with these steps of extensions."""
+    turn = Turn(Settings(), Counter())
+    readers = Readers()
+    peers = Peers(turn, 0, ShardMap(1), {})
+    halves = Halves(turn, Registry(()), lambda extension: pytest.fail("there is none"))
+    halves.judges += judges
+    return Sends(
+        turn,
+        readers,
+        Mailboxes(turn, readers),
+        Pages(turn, readers),
+        peers,
+        Groups(peers),
+        halves,
+    )
+
+
+def names(steps: Sequence[PipelineStep]) -> list[str]:
+    return [step.name for step in steps]
+
+
+def test_2_3_2_the_core_s_steps_are_a_list_in_the_order_of_the_contract() -> None:
+    sends = shard_with()
+
+    assert names(sends.steps_of_user) == ["known", "quota", "store"]
+    assert names(sends.steps_of_group) == ["known", "group", "store"]
+    for steps in (sends.steps_of_user, sends.steps_of_group):
+        assert names(steps) == [name for name in STEPS if name in names(steps)]
+
+
 def test_who_is_behind_a_step_that_a_kind_of_send_lacks_comes_before_its_next() -> None:
-    judges = [judge(f"behind {place}", place) for place in PLACES]
+    sends = shard_with(*(judge(f"behind {place}", place) for place in PLACES))
 
-    def order(core: Sequence[str]) -> dict[str, list[str]]:
-        before = arrange(judges, core)
-        return {step: [each.extension for each in before[step]] for step in core}
-
-    assert order(OF_USER) == {
-        "known": ["behind "],
-        "quota": ["behind known", "behind group", "behind recipient"],
-        "store": ["behind quota"],
-    }
-    assert order(OF_GROUP) == {
-        "known": ["behind "],
-        "group": ["behind known"],
-        "store": ["behind group", "behind recipient", "behind quota"],
-    }
+    assert names(sends.steps_of_user) == [
+        "behind ",
+        "known",
+        "behind known",
+        "behind group",
+        "behind recipient",
+        "quota",
+        "behind quota",
+        "store",
+    ]
+    assert names(sends.steps_of_group) == [
+        "behind ",
+        "known",
+        "behind known",
+        "group",
+        "behind group",
+        "behind recipient",
+        "behind quota",
+        "store",
+    ]
 
 
 def test_steps_behind_the_same_one_keep_their_order() -> None:
-    before = arrange(
-        [judge("two", "group"), judge("three", "group"), judge("one", "known")], OF_USER
-    )
+    sends = shard_with(judge("two", "group"), judge("three", "group"), judge("one", "known"))
 
-    assert [each.extension for each in before["quota"]] == ["one", "two", "three"]
+    assert names(sends.steps_of_user) == ["known", "one", "two", "three", "quota", "store"]
+
+
+def test_a_send_goes_through_the_steps_in_the_order_of_the_list(tmp_path: Path) -> None:
+    """Asked in that order, and none behind the one that answers."""
+    asked: list[str] = []
+
+    def note(
+        name: str, verdict: Verdict | None = None
+    ) -> Callable[[WorkerHalf, Send], Verdict | None]:
+        def ask(half: WorkerHalf, send: Send) -> Verdict | None:
+            asked.append(name)
+            return verdict
+
+        return ask
+
+    steps = (
+        Step(after="quota", judge=note("late")),
+        Step(after="", judge=note("first")),
+        Step(after="known", judge=note("refuses", Refuse(REFUSED, "not this one"))),
+        Step(after="known", judge=note("behind it")),
+    )
+    cluster = relay(tmp_path, Extension(name="notes", worker=WorkerHalf, steps=steps))
+
+    assert code_of(cluster, to_user(ALICE, BOB, "M1")) == REFUSED
+    assert asked == ["first", "refuses"]
+    cluster.close()
