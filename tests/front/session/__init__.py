@@ -1,0 +1,1 @@
+"""A session's decisions, without I/O."""

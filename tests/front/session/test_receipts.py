@@ -1,0 +1,66 @@
+"""Receipts that wait for the ack 1 of their message, and those that must be confirmed."""
+
+from __future__ import annotations
+
+from relay.bus.envelopes import (
+    SessionOpened,
+)
+from tests import plain
+from tests.front.session.harness import (
+    FIRST_REQUEST,
+    NUMBER,
+    SENT_AT,
+    Client,
+    ack_1,
+    action,
+    auth,
+    last_page,
+    live,
+    message,
+    page,
+    receipt,
+    seen,
+)
+
+
+def test_r7_a_ping_is_asked_for_after_a_receipt_but_not_after_a_message(alice: Client) -> None:
+    alice.hears(live(message(3)))
+    assert (alice.port.receipts, alice.session.deliveries.receipts_written) == (0, 0)
+    alice.hears(live(receipt(4)))
+    assert (alice.port.receipts, alice.session.deliveries.receipts_written) == (1, 4)
+
+
+def test_r7_receipts_in_the_queue_count_once_the_queue_is_written(client: Client) -> None:
+    client.says(auth())
+    client.hears(SessionOpened(NUMBER), page(receipt(1), receipt(2), queue=True, more=True))
+    assert (client.port.receipts, client.session.deliveries.receipts_written) == (0, 0)
+    client.hears(last_page(message(3)))
+    assert client.port.receipts
+    assert client.session.deliveries.receipts_written == 2
+
+
+def test_r7_a_receipt_that_waits_for_its_ack_1_is_not_confirmed_by_later_ones(
+    alice: Client,
+) -> None:
+    alice.says(action("1"))
+    alice.hears(live(receipt(11, "1")), live(receipt(12, "other")))
+    assert alice.session.deliveries.receipts_written == 10
+    alice.hears(plain.stored(FIRST_REQUEST, SENT_AT))
+    assert alice.session.deliveries.receipts_written == 12
+
+
+def test_r19_a_receipt_that_is_not_stored_is_never_confirmed(alice: Client) -> None:
+    alice.says(action("1"))
+    alice.hears(live(receipt(0, "1")), live(receipt(0, "other")))
+    assert alice.frames() == seen(receipt(0, "other"))
+    alice.hears(plain.stored(FIRST_REQUEST, SENT_AT))
+
+    assert alice.frames() == [ack_1("1"), *seen(receipt(0, "1"))]
+    assert (alice.port.receipts, alice.session.deliveries.receipts_written) == (0, 0)
+
+
+def test_r7_a_pong_is_passed_on_and_survives_the_worker(alice: Client) -> None:
+    alice.pongs(0)
+    assert alice.requests() == []
+    alice.pongs(4)
+    assert alice.requests() == alice.port.durable == [plain.confirmed(NUMBER, 4)]
