@@ -6,13 +6,13 @@ import argparse
 import faulthandler
 import gc
 import os
-import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from relay import log
 from relay.errors import BootError, StoreWriteError
+from relay.process import descriptors
 from relay.process.channel import child_end
 from relay.process.exitcodes import CANNOT_BOOT, WRITE_FAILED
 from relay.process.place import Place, read_settings
@@ -35,9 +35,7 @@ def run(role: str, main: Callable[[Place], None]) -> int:
     parser.add_argument("--control-fd", type=int, required=True)
     given = parser.parse_args()
     os.umask(0o077)
-    # Each client is a descriptor, and the usual soft limit is 1024.
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    descriptors.raise_limit()
     faulthandler.enable()  # a hung process gets SIGABRT, and shows where it hangs
     settings = read_settings(given.run_dir)
     log.configure(
@@ -51,6 +49,7 @@ def run(role: str, main: Callable[[Place], None]) -> int:
         child_end(given.control_fd),
     )
     try:
+        descriptors.require_own(settings)
         main(place)
     except BootError as error:
         log.get_logger().error("process.cannot_boot", reason=str(error))

@@ -28,6 +28,7 @@ from relay.disk.groupfile import load_groups
 from relay.disk.layout import is_settled, read_layout
 from relay.errors import RelayError, SettingsError
 from relay.extensions.registry import tables_of
+from relay.process import descriptors
 from relay.process.control import ChildReady, FromChild, Heartbeat, PeerGone
 from relay.settings.check import check_config, report
 from relay.settings.commandline import PROGRAM, Sources, parse_arguments, serve_command
@@ -150,7 +151,11 @@ class Supervisor:
         host, port = found
         self._run_dir = claims.make_run_dir()
         self._in_force.publish(self._run_dir, groups, host=host, port=port)
-        log_start(self._in_force.settings, cores=len(os.sched_getaffinity(0)))
+        log_start(
+            self._in_force.settings,
+            cores=len(os.sched_getaffinity(0)),
+            most_files=descriptors.limit(),
+        )
         self._happened(Claimed(laid_out=is_settled(data, layout, workers=server.workers)))
 
     # --- what happens ---
@@ -278,7 +283,7 @@ def _raise(context: dict[str, Any]) -> NoReturn:
     raise RuntimeError(context["message"]) from context.get("exception")
 
 
-def log_start(settings: Settings, *, cores: int) -> None:
+def log_start(settings: Settings, *, cores: int, most_files: int) -> None:
     """Say what starts, and where it is more than the machine is made for."""
     server = settings.server
     logger.info(
@@ -299,6 +304,14 @@ def log_start(settings: Settings, *, cores: int) -> None:
             workers=server.workers,
             cores=cores,
             hint="fewer cost less processor time a message; see --workers",
+        )
+    if most_files - descriptors.reserve_of(settings) < settings.limits.connections:
+        logger.warning(
+            "supervisor.few_descriptors",
+            open_files=most_files,
+            connections=settings.limits.connections,
+            hint="a front takes fewer clients than limits.connections says; raise the limit of open"
+            " files (ulimit -n; with systemd LimitNOFILE)",
         )
 
 
@@ -333,6 +346,7 @@ def run(sources: Sources, *, program: str) -> int:
     """
     faulthandler.enable()
     os.umask(0o077)  # what is stored here is nobody else's business
+    descriptors.raise_limit()
     try:
         if sources.check_only:
             return check_config(sources, load_groups, tables_of=tables_of, program=program)
