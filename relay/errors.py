@@ -3,6 +3,7 @@
 RelayError
  +- SettingsError   the operator's: a file, flag or value that cannot be used (exit 2)
  +- BootError       the machine's: port taken, directory not writable, store unreadable (exit 1)
+ +- NoDescriptor    the machine's: no file or socket can be opened for now
  +- DiskError       the machine's: a small file could not be replaced; the old one stands
  +- StoreWriteError the machine's: the disk refused a write (the worker starts again)
  +- StoreDamaged    the machine's: a store's file is not as it was left
@@ -44,6 +45,10 @@ class SettingsError(RelayError):
 
 class BootError(RelayError):
     """The process cannot start here and trying again at once would not help."""
+
+
+class NoDescriptor(RelayError):
+    """This process, or the machine, may open no more files for now; trying again may help."""
 
 
 class DiskError(RelayError):

@@ -4,7 +4,11 @@ ZeroMQ gives no reliability of its own; `relay.bus.link` adds it. The high-water
 because at one ROUTER drops without a word: what is in flight is bounded by the links' credits.
 """
 
+import errno
+
 import zmq
+
+from relay.errors import NoDescriptor
 
 
 def bind_router(context: "zmq.Context[zmq.Socket[bytes]]", endpoint: str) -> "zmq.Socket[bytes]":
@@ -24,8 +28,16 @@ def connect_dealer(
 
     Every incarnation of either side needs a fresh identity or endpoint: to a known identity that
     comes back, ROUTER does not route.
+
+    Raises:
+        NoDescriptor: this process, or the machine, has none left.
     """
-    socket = _socket(context, zmq.DEALER)
+    try:
+        socket = _socket(context, zmq.DEALER)
+    except zmq.ZMQError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise NoDescriptor(f"cannot connect to a worker: {error.strerror}") from None
+        raise
     socket.setsockopt(zmq.ROUTING_ID, identity.encode())
     socket.connect(endpoint)
     return socket

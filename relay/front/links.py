@@ -16,6 +16,7 @@ from typing import NamedTuple, final
 
 import zmq
 
+from relay import log
 from relay.bus import envelopes
 from relay.bus.envelopes import (
     Acked,
@@ -33,11 +34,14 @@ from relay.bus.envelopes import (
 from relay.bus.link import Incoming, Outgoing
 from relay.bus.sockets import connect_dealer
 from relay.bus.topology import Topology, WorkerAddress
+from relay.errors import NoDescriptor
 from relay.protocol.slots import SLOT_COUNT, Slot
 
 # How long the envelopes of one link may take before other work gets its turn. By time and not by
 # number, because an envelope is work for 5 us or for 5 ms: an answer may set 16 held frames free.
 _MAX_READ_S = 0.001
+# Until the next try to connect to a worker, where there was no descriptor.
+CONNECT_AGAIN_S = 0.1
 # The envelope of a group may be for thousands of sessions: so many are served between two looks at
 # the clock. One for more is that of a large group (`DeliverToSome`).
 _PIECE = 64
@@ -115,8 +119,15 @@ class WorkerLink:
             self._mark()
 
     def connect(self, address: WorkerAddress, announce: Callable[[WorkerLink], None]) -> None:
-        """Begin with a new incarnation: announce the sessions, then repeat what is unconfirmed."""
+        """Begin with a new incarnation: announce the sessions, then repeat what is unconfirmed.
+
+        Raises:
+            NoDescriptor: nothing has begun.
+        """
         self.disconnect()
+        socket = connect_dealer(
+            self._links.context, address.endpoint, identity=self._links.identity
+        )
         repeated = [
             envelope
             for envelope in (*self._outgoing.unconfirmed(), *self._durable)
@@ -129,9 +140,6 @@ class WorkerLink:
         self._outgoing.restart()
         self.is_full = False
         self._incoming.restart()
-        socket = connect_dealer(
-            self._links.context, address.endpoint, identity=self._links.identity
-        )
         self._worker = _Worker(address, socket)
         self._links.loop.add_reader(socket.fileno(), self._readable)
         announce(self)
@@ -275,18 +283,43 @@ class Links:
         self._by_index: dict[int, WorkerLink] = {}
         self._by_slot: list[WorkerLink | None] = [None] * SLOT_COUNT
         self._dirty: list[WorkerLink] = []
+        self._topology = Topology(0)  # the latest
+        self._again: asyncio.TimerHandle | None = None  # while there is no descriptor for one
 
     def follow(self, topology: Topology) -> None:
-        """Connect to the workers that are new and let go of those that are gone."""
-        present = {address.index: address for address in topology.workers}
+        """Connect to the workers that are new and let go of those that are gone.
+
+        Where there is no descriptor for that, try again in a while: their sessions wait, as they
+        do for a worker that is away.
+        """
+        self._topology = topology
+        try:
+            self._connect()
+        except NoDescriptor as error:
+            if self._again is None:
+                log.get_logger().error("link.no_descriptor", reason=str(error))
+                self._again = self.loop.call_later(CONNECT_AGAIN_S, self._connect_again)
+
+    def _connect_again(self) -> None:
+        self._again = None
+        try:
+            self._connect()
+        except NoDescriptor:
+            self._again = self.loop.call_later(CONNECT_AGAIN_S, self._connect_again)
+
+    def _connect(self) -> None:
+        present = {address.index: address for address in self._topology.workers}
         for index, link in self._by_index.items():
             if link.address is not None and present.get(index) != link.address:
                 link.disconnect()
         for index, address in present.items():
-            link = self._by_index.setdefault(index, WorkerLink(self, index, self._max_link_bytes))
-            if link.address is None:
+            if index not in self._by_index:
+                link = self._by_index[index] = WorkerLink(self, index, self._max_link_bytes)
                 for slot in range(address.first_slot, address.last_slot + 1):
                     self._by_slot[slot] = link
+        for index, address in present.items():
+            link = self._by_index[index]
+            if link.address is None:
                 link.connect(address, self._announce)
 
     def link_of(self, slot: Slot) -> WorkerLink:
@@ -308,6 +341,8 @@ class Links:
 
     def close(self) -> None:
         """Send what is gathered and close every link."""
+        if self._again is not None:
+            self._again.cancel()
         self._flush()
         for link in self._by_index.values():
             link.disconnect()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import math
+import os
+import resource
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zmq
+from structlog.testing import capture_logs
 
 from relay.bus import envelopes
 from relay.bus.envelopes import (
@@ -25,7 +29,7 @@ from relay.bus.envelopes import (
 )
 from relay.bus.sockets import bind_router
 from relay.bus.topology import Topology, WorkerAddress
-from relay.front.links import DeliverToSome, FromWorker, Links
+from relay.front.links import CONNECT_AGAIN_S, DeliverToSome, FromWorker, Links
 from relay.protocol.slots import SLOT_COUNT, Slot
 from tests import plain
 
@@ -298,5 +302,54 @@ def test_messages_to_users_are_counted_and_those_to_groups_not() -> None:
             links.link_of(SLOT).request(envelope, durable=True)
 
         assert links.direct_messages == 2
+
+    run(scene)
+
+
+@contextmanager
+def no_descriptor_left() -> Iterator[None]:
+    """Let this process open nothing more meanwhile."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(map(int, os.listdir("/dev/fd")))
+    with ExitStack() as stack:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        with suppress(OSError):
+            while True:
+                stack.callback(os.close, os.open("/dev/null", os.O_RDONLY))
+        yield
+
+
+def test_c5_a_worker_that_comes_back_is_connected_to_once_there_is_a_descriptor() -> None:
+    """Another process may have taken the machine's last one; it is no reason to die."""
+
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        topology = worker.next()
+
+        with no_descriptor_left(), capture_logs() as lines:
+            links.follow(topology)
+            link = links.link_of(SLOT)
+            link.request(send(1), durable=True)
+            await asyncio.sleep(2.5 * CONNECT_AGAIN_S)
+            assert link.address is None
+
+        assert [line["event"] for line in lines] == ["link.no_descriptor"]
+        assert await worker.receive() == [send(1)]
+        assert link.address == topology.workers[0]
+
+    run(scene)
+
+
+def test_c5_links_that_are_closed_are_not_tried_again() -> None:
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        topology = worker.next()
+        with no_descriptor_left(), capture_logs():
+            links.follow(topology)
+        link = links.link_of(SLOT)
+
+        links.close()
+
+        await asyncio.sleep(1.5 * CONNECT_AGAIN_S)
+        assert link.address is None
 
     run(scene)
