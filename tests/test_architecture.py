@@ -80,6 +80,7 @@ PURE = (
     "relay.client.transcript",
     "relay.client.typed",
     "relay.client.wire",
+    "relay.front.admission",
     "relay.front.answers",
     "relay.front.backlog",
     "relay.front.deadlines",

@@ -8,6 +8,7 @@ from typing import Final, assert_never, cast
 from relay import clock
 from relay.bus.envelopes import NO_SEQ, Seq
 from relay.front import websocket
+from relay.front.admission import Visit
 from relay.front.deadlines import Deadlines, Overdue
 from relay.front.hub import Hub
 from relay.front.output import Hold, Output
@@ -42,6 +43,7 @@ class Connection(asyncio.Protocol):
         "_pinger",
         "_reading",
         "_transport",
+        "_visit",
         "_writing",
         "_written",
         "_ws",
@@ -52,8 +54,9 @@ class Connection(asyncio.Protocol):
     _reading: Reading
     _writing: Writing
 
-    def __init__(self, hub: Hub) -> None:
+    def __init__(self, hub: Hub, visit: Visit) -> None:
         self._hub = hub
+        self._visit = visit
         self.session = hub.make_session()
         self._ws = WebSocket(hub.settings.limits.frame_bytes)
         self._deadlines = Deadlines()
@@ -63,13 +66,13 @@ class Connection(asyncio.Protocol):
     # ------------------------------------------------------------------------------ transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Start the deadline for auth, which covers the handshake too."""
+        """Start the deadline for auth, which counts from when the client came."""
         self._transport = cast(asyncio.Transport, transport)
         self._reading = Reading(self._transport)
         self._writing = Writing(self._transport, self, self._hub.flusher, self._hub.framed)
         self._bound_writing()
         deadline_ms = int(self._hub.settings.auth.deadline_s * 1000)
-        self._deadlines.expect_login(self._hub.clock_ms() + deadline_ms)
+        self._deadlines.expect_login(self._visit.came_ms + deadline_ms)
         self._hub.opened(self)
         self._reschedule()
 
@@ -86,15 +89,19 @@ class Connection(asyncio.Protocol):
             self._bound_writing()
         self._reschedule()
 
+    def begin(self, request: bytes) -> None:
+        """Take the whole request of the handshake, before anything behind it."""
+        try:
+            self._heard(self._ws.feed(request))
+        except Exception:
+            self.fail()
+        if not self._ws.has_opened:
+            self._hub.counters["handshakes_malformed"] += 1
+
     def data_received(self, data: bytes) -> None:
         """Take what arrived; a fault in doing so ends this connection and no other (I7)."""
         try:
-            frames = data
-            if self._pinger is None:
-                events, frames = self._ws.take_head(data)
-                self._heard(events)
-            if frames:
-                self._read(frames)
+            self._read(data)
         except Exception:
             self.fail()
         if not self._reading.rests and (self._ws.is_behind or len(data) >= LARGE_READ_BYTES):
@@ -151,6 +158,8 @@ class Connection(asyncio.Protocol):
             self._read_rest()
         self._lose()
         self._writing.drop()
+        self._ws.drop()
+        self._visit.left()
         self._hub.lost(self)
 
     def _lose(self) -> None:
@@ -289,6 +298,8 @@ class Connection(asyncio.Protocol):
                     self._hub.extensions.take(self.session, note)
                 except Exception:
                     self.fail()
+            if self._visit.is_unauthenticated and self.session.login.user:
+                self._visit.logged_in()
             self.session.go_on(clock.now_ms())
             out.has_news = True  # what has followed goes ahead of a close
         elif out.closing is not None:
@@ -317,10 +328,6 @@ class Connection(asyncio.Protocol):
             if self._pinger is not None:
                 self._pinger.excuse(self._hub.clock_ms())
             self._reschedule()
-
-    def cut(self) -> None:
-        """End the TCP connection at once."""
-        self._transport.abort()
 
     def fail(self) -> None:
         """End this connection after a fault of ours, inside an except block (I7)."""

@@ -119,6 +119,7 @@ class Front:
     def _adopt(self, settings: Settings) -> None:
         """Go by other settings, and the sessions that are open too."""
         self.hub.adopt(settings)
+        self._listener.adopt()
         self._duties.adopt(heartbeat_s=settings.supervisor.heartbeat_s)
         if self._next_duty is not None:
             self._next_duty.cancel()

@@ -21,13 +21,23 @@ from relay.settings.tables import Settings
 TICK_MS = 100  # how late a ping or deadline may be
 
 
-class Endpoint(Protocol):
-    """A connection, as the rest of the front sees it."""
-
-    session: Session
+class Timed(Protocol):
+    """Who has something to do at a time."""
 
     def __hash__(self) -> int:
         """Return what tells it from the others."""
+
+    def on_timer(self, clock_ms: int) -> None:
+        """Do what is due."""
+
+    def fail(self) -> None:
+        """End after a fault, inside an except block."""
+
+
+class Endpoint(Timed, Protocol):
+    """A connection, as the rest of the front sees it."""
+
+    session: Session
 
     def take(self) -> None:
         """Do what the session wants done, after something was fed to it."""
@@ -44,9 +54,6 @@ class Endpoint(Protocol):
     def read_on(self) -> None:
         """Have the next turn of reading."""
 
-    def on_timer(self, clock_ms: int) -> None:
-        """Do what is due."""
-
     def settings_changed(self) -> None:
         """Go by the hub's settings."""
 
@@ -55,12 +62,6 @@ class Endpoint(Protocol):
 
     def leave(self, code: int, reason: str, notice: bytes) -> None:
         """Send the client away."""
-
-    def cut(self) -> None:
-        """End the connection at once."""
-
-    def fail(self) -> None:
-        """End the connection after a fault, inside an except block."""
 
     @property
     def has_pending(self) -> bool:
@@ -89,7 +90,7 @@ class Hub:
         self.loop = loop
         self.log = log.get_logger()
         self.codec = Codec(settings.limits, registry.rows)
-        self.wheel: TimerWheel[Endpoint] = TimerWheel(TICK_MS)
+        self.wheel: TimerWheel[Timed] = TimerWheel(TICK_MS)
         self.counters: Counter[str] = Counter()
         self.clients: dict[int, Endpoint] = {}  # by session number
         self._last_number = 0
@@ -114,10 +115,7 @@ class Hub:
         return Session(self._last_number, self.codec, self.settings, self.registry.capabilities)
 
     def opened(self, client: Endpoint) -> None:
-        """Take a new connection in; cut it where there are too many already."""
-        if len(self.clients) >= self.settings.limits.connections:
-            self.counters["connections_refused"] += 1
-            client.cut()
+        """Take a new connection in."""
         self.clients[client.session.number] = client
         self.empty.clear()
 

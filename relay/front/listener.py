@@ -6,9 +6,11 @@ import asyncio
 from typing import Final
 
 from relay.errors import BootError
-from relay.front.connection import Connection
+from relay.front.door import Door
+from relay.front.entrance import Entrance
 from relay.front.hub import Hub
 from relay.front.output import Hold
+from relay.process import descriptors
 from relay.protocol import closecodes, frames
 
 # Connections that the kernel completes before the front accepts them: a storm of logins.
@@ -27,18 +29,20 @@ class Listener:
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
+        self._entrance = Entrance(hub)
         self._server: asyncio.Server | None = None
 
     async def listen(self) -> None:
         """Begin to take clients in.
 
         Raises:
-            BootError: the port cannot be listened on.
+            BootError: the port cannot be listened on, or hardly any client could be held.
         """
+        self._entrance.hold_at_most(descriptors.room_for_clients(self._hub.settings))
         server = self._hub.settings.server
         try:
             self._server = await self._hub.loop.create_server(
-                lambda: Connection(self._hub),
+                lambda: Door(self._entrance),
                 server.host,
                 server.port,
                 reuse_port=True,
@@ -49,6 +53,10 @@ class Listener:
                 f"cannot listen on {server.host} port {server.port}: {error.strerror}"
             ) from None
 
+    def adopt(self) -> None:
+        """Go by the hub's settings; who is in stays."""
+        self._entrance.adopt()
+
     async def drain(self, within_s: float) -> None:
         """Take nobody in; answer what is in flight and send every client away in that time.
 
@@ -56,6 +64,7 @@ class Listener:
         """
         assert self._server is not None, "it listens"
         self._server.close()
+        self._entrance.close()
         hub, loop = self._hub, self._hub.loop
         begin_s = loop.time()
         spread_s = min(within_s / 2, len(hub.clients) / DRAINED_PER_S)

@@ -21,6 +21,8 @@ from relay.front.wire import FrameSplitter, Other
 END: Final = SEND_EOF
 
 _LOGGER: Final = logging.getLogger("websockets.server")
+# In place of one that is gone.
+_CLOSED: Final = ServerProtocol(logger=_LOGGER, state=State.CLOSED)
 
 
 class HandshakeDone(NamedTuple):
@@ -52,7 +54,6 @@ class WebSocket:
 
     __slots__ = (
         "_fragments",
-        "_head_end",
         "_is_text",
         "_library",
         "_max_size",
@@ -65,7 +66,6 @@ class WebSocket:
         """Expect a handshake, then messages of up to `max_size` bytes."""
         self._max_size = max_size
         self._library = self._protocol(State.CONNECTING)
-        self._head_end = b""  # of the handshake, as far as it came: its last three bytes
         # From the handshake on, until it finds what only the library can make something of.
         self._splitter: FrameSplitter | None = None
         self._fragments: bytearray | None = None  # of a message, while there are some
@@ -82,14 +82,6 @@ class WebSocket:
         return self._library.state not in (State.OPEN, State.CONNECTING)
 
     # ------------------------------------------------------------------------- from the client
-
-    def take_head(self, data: bytes) -> tuple[list[Event], bytes]:
-        """Take the handshake's part of `data`; return what came of it, and what is behind it."""
-        seen = self._head_end + data
-        at = seen.find(b"\r\n\r\n")
-        end = len(data) if at < 0 else at + 4 - len(self._head_end)
-        self._head_end = seen[-3:] if at < 0 else b""
-        return self.feed(data[:end]), data[end:]
 
     def split(self, data: bytes, *, max_frames: int, max_bytes: int) -> list[bytes | Other]:
         """Return whole texts in order, and what is to be given to `feed` in its place.
@@ -128,6 +120,7 @@ class WebSocket:
 
         To be called once, when the output of the handshake has been taken.
         """
+        vars(self._library).clear()
         self._library = self._protocol(State.OPEN)
 
     def _frame(self, frame: Frame, events: list[Event]) -> None:
@@ -155,6 +148,16 @@ class WebSocket:
     def end(self) -> None:
         """The client has ended its stream."""
         self._library.receive_eof()
+
+    def drop(self) -> None:
+        """Forget everything, once the connection is gone; it then counts as closed.
+
+        The library's objects refer to themselves, and the garbage collector hardly ever looks
+        (`relay.process.run.settle`): they would stay.
+        """
+        vars(self._library).clear()
+        self._library = _CLOSED
+        self._splitter = self._fragments = None
 
     # --------------------------------------------------------------------------- to the client
 

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from relay.front.flusher import Flusher, Writer
+
+
+class _Nobody:
+    """The owner of what can be sent no more."""
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+
+_NOBODY: Final = _Nobody()
 
 
 class Writing:
@@ -85,5 +96,9 @@ class Writing:
         return True
 
     def drop(self) -> None:
-        """Forget what is not with the kernel: nobody can be sent it."""
+        """Forget what is not with the kernel, and the owner: nobody can be sent anything.
+
+        They refer to each other, and the garbage collector hardly ever looks.
+        """
         self._out.clear()
+        self._owner = _NOBODY

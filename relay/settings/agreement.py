@@ -78,6 +78,11 @@ def disagreements(
                 f"{name_of(key)} = {value} must be at least {times}{name_of(other)}, here {least}:"
                 f" {why}",
             )
+    for network in () if "admission.exempt" in but else settings.admission.exempt:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            yield "admission.exempt", f"{name_of('admission.exempt')}: {error}"
 
 
 def exposure(settings: Settings) -> str | None:

@@ -1,4 +1,4 @@
-"""What a client may do, and how it is served: [auth], [limits], [keepalive], [flow]."""
+"""What a client may do, and how it is served: [auth] to [flow], as config/relay.toml has them."""
 
 from typing import Annotated, Literal
 
@@ -117,11 +117,100 @@ class LimitSettings(Table, frozen=True):
     connections: Annotated[
         int,
         Meta(ge=1, le=10_000_000),
-        Row("Connections of one front; further ones are cut at once. Some 5 KiB of memory each."),
+        Row(
+            "Connections of one front; further ones are turned away (HTTP 503). Some 5 KiB of"
+            " memory each, and a descriptor: a front that may open fewer files takes fewer."
+        ),
     ] = 100_000
     group_members: Annotated[
         int, Meta(ge=1, le=100_000), Row("Members of one group: 256 and its creator.")
     ] = 257
+
+
+# An address, or a network such as 10.0.0.0/8; `relay.settings.agreement` looks closer.
+_NETWORK = r"^[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?\Z"
+
+
+class AdmissionSettings(Table, frozen=True):
+    """[admission]: who is let in at the port, before anybody knows who it is."""
+
+    # Of one front, as limits.connections: what they guard is a front's memory and time, fronts
+    # share nothing, and the kernel spreads an address's connections over them unevenly.
+    unauthenticated: Annotated[
+        int,
+        Meta(ge=1, le=10_000_000),
+        Row(
+            "Connections of one front that have not logged in yet; further ones are turned away"
+            " (HTTP 503). {default}: five seconds of a storm of logins. Up to some 16 KiB of"
+            " memory each."
+        ),
+    ] = 10_000
+    handshake_bytes: Annotated[
+        int,
+        Meta(ge=KIB, le=MIB),
+        Row(
+            "Bytes of the HTTP request of a handshake, then it is refused (431). {default}:"
+            " browsers send under 2, and as much again in cookies of other programs on this host.",
+            unit="bytes",
+        ),
+    ] = 8 * KIB
+    # Three losses of a packet on the way, after 1, 2 and 4 s; a proxy sends it in one piece.
+    handshake_s: Annotated[
+        float,
+        Meta(ge=0.05, le=3600),
+        Row(
+            "Seconds from connecting to a whole request of a handshake, then the connection is"
+            " cut. It is one packet, which may get lost three times.",
+            unit="s",
+        ),
+    ] = 10.0
+    address_connections: Annotated[
+        int,
+        Meta(ge=0, le=10_000_000),
+        Row(
+            "Connections of one front from one address (of IPv6 a /64), then HTTP 429. {default}:"
+            " an office behind one NAT has fewer. 0: no limit, as behind a proxy, where all come"
+            " from its address (or see exempt)."
+        ),
+    ] = 1000
+    address_unauthenticated: Annotated[
+        int,
+        Meta(ge=0, le=10_000_000),
+        Row(
+            "Those of them that have not logged in yet, then HTTP 429; a login takes a fraction of"
+            " a second. {default}: an office that comes back at once after its router did. 0: no"
+            " limit."
+        ),
+    ] = 250
+    address_handshakes_per_s: Annotated[
+        float,
+        Meta(ge=0, le=1_000_000),
+        Row(
+            "Connections a second that one front takes from one address in the long run, then HTTP"
+            " 429. {default}: they cost it 2 % of a core; a client that lost its connection waits"
+            " longer and longer between its tries. 0.0: no limit."
+        ),
+    ] = 50.0
+    address_handshakes_burst: Annotated[
+        int,
+        Meta(ge=1, le=10_000_000),
+        Row(
+            "Connections that an address may make at once before address_handshakes_per_s holds it"
+            " back: all that it may have, because all come back when a front has died."
+        ),
+    ] = 1000
+    exempt: Annotated[
+        tuple[Annotated[str, Meta(pattern=_NETWORK)], ...],
+        Meta(
+            max_length=100,
+            description="a list of at most 100 addresses or networks, such as"
+            ' ["127.0.0.0/8", "10.0.0.7"]',
+        ),
+        Row(
+            "Addresses and networks that the limits of one address do not hold for: proxies, from"
+            " which all clients come. This machine, because what runs here is proxies and tools."
+        ),
+    ] = ("127.0.0.0/8", "::1")
 
 
 class KeepaliveSettings(Table, frozen=True):

@@ -19,7 +19,13 @@ from msgspec import field
 from relay.settings.keeping import AckSettings, DedupeSettings, MailboxSettings, StoreSettings
 from relay.settings.rows import Setting, Table, settings_in
 from relay.settings.running import MAX_PROCESSES, LogSettings, ServerSettings, SupervisorSettings
-from relay.settings.serving import AuthSettings, FlowSettings, KeepaliveSettings, LimitSettings
+from relay.settings.serving import (
+    AdmissionSettings,
+    AuthSettings,
+    FlowSettings,
+    KeepaliveSettings,
+    LimitSettings,
+)
 from relay.settings.sizes import GIB, KIB, MIB, TIB
 
 __all__ = [
@@ -32,6 +38,7 @@ __all__ = [
     "TABLES",
     "TIB",
     "AckSettings",
+    "AdmissionSettings",
     "AuthSettings",
     "DedupeSettings",
     "FlowSettings",
@@ -56,6 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     server: ServerSettings = field(default_factory=ServerSettings)
     auth: AuthSettings = field(default_factory=AuthSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
+    admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     keepalive: KeepaliveSettings = field(default_factory=KeepaliveSettings)
     flow: FlowSettings = field(default_factory=FlowSettings)
     mailbox: MailboxSettings = field(default_factory=MailboxSettings)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import cast
 
+from relay import clock
+from relay.front.admission import Admission, Visit
 from relay.front.front import Front
 from relay.process.channel import child_end
 from relay.process.place import Place
@@ -43,6 +46,14 @@ class FakeLoop:
     def wait(self) -> None:
         """Let time pass up to the next timer."""
         self.now_s = max(self.now_s, min(when_s for when_s, _ in self._later))
+
+
+def let_in(now_ms: int | None = None) -> Visit:
+    """Return what a connection has of the front's entrance, which lets it in."""
+    now_ms = clock.clock_ms() if now_ms is None else now_ms
+    visit = Admission(Settings(), Counter()).arrive("", now_ms)
+    assert isinstance(visit, Visit)
+    return visit
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from relay.front.session import Session
 from relay.front.wheel import TimerWheel
 from relay.protocol.codec import Codec
 from relay.settings.tables import FlowSettings, KeepaliveSettings, Settings
+from tests.front.front_harness import let_in
 
 if TYPE_CHECKING:
     import asyncio
@@ -125,11 +126,11 @@ def transport() -> FakeTransport:
 @pytest.fixture
 def connection(front: FakeFront, transport: FakeTransport) -> Connection:
     """A connection after its handshake."""
-    connection = Connection(cast("Hub", front))
+    connection = Connection(cast("Hub", front), let_in(front.time_ms))
     connection.connection_made(cast("asyncio.Transport", transport))
     client = ClientProtocol(parse_uri("ws://127.0.0.1:9011/"))
     client.send_request(client.connect())
-    connection.data_received(b"".join(client.data_to_send()))
+    connection.begin(b"".join(client.data_to_send()))
     front.pass_time(front.time_ms + 100)
     assert transport.written.startswith(b"HTTP/1.1 101")
     return connection

@@ -18,7 +18,7 @@ from relay.front.output import Output
 from relay.front.wire import text_frame
 from tests import plain
 
-from .front_harness import FakeLoop, front_on
+from .front_harness import FakeLoop, front_on, let_in
 
 
 def to_some(sessions: list[int], seq: int, frame: bytes) -> DeliverToSome:
@@ -74,7 +74,7 @@ class Scene:
         return [self._connect() for _ in range(count)]
 
     def _connect(self) -> int:
-        connection = Connection(self.front.hub)
+        connection = Connection(self.front.hub, let_in())
         number = connection.session.number
         transport: Any = FakeTransport(self.written, number)
         connection.connection_made(cast("asyncio.Transport", transport))

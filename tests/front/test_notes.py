@@ -14,7 +14,7 @@ from relay.front.session import Session
 from relay.protocol.request import NO_CORRELATION
 from relay.protocol.stanza import ExtensionRequest
 
-from .front_harness import FakeLoop, front_on
+from .front_harness import FakeLoop, front_on, let_in
 from .test_reading import FakeLog, FakeTransport
 
 REQUEST = ExtensionRequest("echo", ("echo", ""), None, NO_CORRELATION, True, True)
@@ -47,7 +47,7 @@ def scene() -> Iterator[Scene]:
         log, extensions = FakeLog(), Extensions()
         front.hub.log = cast("Any", log)
         front.hub.extensions = extensions
-        connection = Connection(front.hub)
+        connection = Connection(front.hub, let_in())
         connection.connection_made(cast("asyncio.Transport", FakeTransport()))
         yield Scene(connection, extensions, log)
 

@@ -16,7 +16,7 @@ from relay.front.connection import LARGE_READ_BYTES, MAX_FRAME_BYTES, MAX_FRAMES
 from relay.front.output import Hold, Output
 from relay.front.wire import text_frame
 
-from .front_harness import FakeLoop, front_on
+from .front_harness import FakeLoop, front_on, let_in
 
 if TYPE_CHECKING:
     import asyncio
@@ -135,7 +135,7 @@ def stranger(log: FakeLog) -> Iterator[Client]:
     loop = FakeLoop()
     with front_on(loop) as front:
         front.hub.log = cast("Any", log)
-        connection = Connection(front.hub)
+        connection = Connection(front.hub, let_in())
         transport = FakeTransport()
         connection.connection_made(cast("asyncio.Transport", transport))
         yield Client(connection, transport, loop)
@@ -144,7 +144,7 @@ def stranger(log: FakeLog) -> Iterator[Client]:
 @pytest.fixture
 def client(stranger: Client) -> Client:
     """A client after its handshake."""
-    stranger.send(stranger.handshake)
+    stranger.connection.begin(stranger.handshake)
     stranger.loop.turn()
     assert stranger.transport.written.startswith(b"HTTP/1.1 101")
     stranger.transport.written.clear()
@@ -298,28 +298,9 @@ def test_after_a_close_of_ours_no_hold_keeps_the_clients_close_from_being_read(
     assert client.transport.is_read
 
 
-@pytest.mark.parametrize("at", [1, 40, -5, -4, -3, -2, -1, None])
-def test_i7_frames_sent_with_the_handshake_are_taken_as_others_are(
-    stranger: Client, at: int | None
-) -> None:
-    """Wherever the stream is cut, and from then on too."""
-    start = len(stranger.handshake) if at is None else at % len(stranger.handshake)
-    stream = stranger.handshake + stranger.bytes_of(*texts(MANY))
-
-    stranger.send(stream[:start])
-    stranger.send(stream[start:])
-
-    assert stranger.got == texts(MAX_FRAMES)
-    assert not stranger.transport.is_read
-    stranger.loop.turn()
-    stranger.loop.turn()
-    assert stranger.got == texts(MANY)
-    stranger.send(stranger.bytes_of(*texts(MANY)))
-    assert len(stranger.got) == MANY + MAX_FRAMES
-
-
 def test_a_refused_handshake_has_no_frames_taken(stranger: Client) -> None:
-    stranger.send(b"GET / HTTP/1.1\r\nHost: relay\r\n\r\n" + stranger.bytes_of(b"x"))
+    stranger.connection.begin(b"GET / HTTP/1.1\r\nHost: relay\r\n\r\n")
+    stranger.send(stranger.bytes_of(b"x"))
     stranger.loop.turn()
 
     assert stranger.got == []
@@ -361,6 +342,7 @@ def test_2_7_what_waits_is_written_to_one_who_will_send_no_more(client: Client) 
 
 
 def test_i7_one_whose_handshake_is_none_is_read_no_faster(stranger: Client) -> None:
+    stranger.connection.begin(b"GET / HTTP/1.1\r\n\r\n")
     stranger.send(b"x" * LARGE_READ_BYTES)
 
     assert not stranger.transport.is_read

@@ -24,9 +24,7 @@ class Ends:
         return b"".join(self.client.data_to_send())
 
     def open(self) -> None:
-        events, rest = self.server.take_head(self.say())
-        assert events == [HandshakeDone()]
-        assert rest == b""
+        assert self.server.feed(self.say()) == [HandshakeDone()]
         for data in self.server.output():
             self.client.receive_data(data)
         self.server.renew_library()
@@ -44,23 +42,11 @@ def ends() -> Ends:
     return ends
 
 
-def test_a_handshake_may_come_byte_by_byte_and_with_frames_behind_it() -> None:
-    ends = Ends()
-    head = ends.say()
-    for at in range(len(head) - 1):
-        assert ends.server.take_head(head[at : at + 1]) == ([], b"")
-    assert not ends.server.has_opened
-
-    assert ends.server.take_head(head[-1:] + b"behind") == ([HandshakeDone()], b"behind")
-    assert ends.server.has_opened
-
-
 def test_a_refused_handshake_ends_the_stream() -> None:
     server = WebSocket(1000)
 
-    events, _ = server.take_head(b"GET / HTTP/1.1\r\nHost: relay\r\n\r\n")
-
-    assert events == []
+    assert server.feed(b"GET / HTTP/1.1\r\nHost: relay\r\n\r\n") == []
+    assert not server.has_opened
     *answer, end = server.output()
     assert b"".join(answer).startswith(b"HTTP/1.1 426")
     assert end == END

@@ -40,7 +40,8 @@ class Relay:
     """A relay in processes of its own; as a context manager it is started and always cleaned up.
 
     `config` is TOML text; `groups` maps a group's jid to its members' local parts. `own_session`
-    keeps it out of the caller's session, whose Ctrl-C and niceness it then does not share.
+    keeps it out of the caller's session, whose Ctrl-C and niceness it then does not share. Each of
+    its processes may open `most_files`, where that is given.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Relay:
         config: str = "",
         groups: Mapping[str, Sequence[str]] | None = None,
         own_session: bool = False,
+        most_files: int | None = None,
     ) -> None:
         # Not below pytest's long tmp_path: the bus has sockets here, and their paths are bounded.
         self.directory = Path(tempfile.mkdtemp(prefix="relay-test-"))
@@ -58,6 +60,7 @@ class Relay:
         self._workers = workers
         self._fronts = fronts
         self._own_session = own_session
+        self._most_files = most_files
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
         self._clients: list[SheetClient] = []
@@ -115,6 +118,9 @@ class Relay:
         command += ["--config", str(self.config_path)]
         if self._has_groups:
             command += ["--groups", str(self.groups_path)]
+        if self._most_files is not None:
+            limited = ["/bin/sh", "-c", 'ulimit -n "$0" && exec "$@"', str(self._most_files)]
+            command = limited + command
         run = self.directory / "run"
         run.mkdir(exist_ok=True)
         with self.log.path.open("ab") as log:

@@ -82,3 +82,20 @@ def test_a_value_that_is_wrong_by_itself_is_not_judged_with_others_too(tmp_path:
 
     assert len(said) == 1
     assert said[0].startswith("limits.frame_bytes = 1 is not allowed")
+
+
+@pytest.mark.parametrize(
+    "network", ["999.1.1.1", "10.0.0.1/8", "10.0.0.0/33", "::1/129", "1::2::3"]
+)
+def test_an_exempt_network_that_is_none_is_refused(tmp_path: Path, network: str) -> None:
+    [said] = mistakes(tmp_path, f'[admission]\nexempt = ["10.0.0.0/8", "{network}"]\n')
+
+    assert said.startswith("admission.exempt: ")
+    assert network in said
+
+
+@pytest.mark.parametrize("network", ["", "proxy.example.org", "10.0.0.0/8 "])
+def test_what_is_no_address_at_all_is_refused_by_itself(tmp_path: Path, network: str) -> None:
+    [said] = mistakes(tmp_path, f'[admission]\nexempt = ["{network}"]\n')
+
+    assert "must be a list of at most 100 addresses or networks" in said

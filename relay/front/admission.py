@@ -1,0 +1,205 @@
+"""Who is let in: how many connections there are, in all and from each address, and how fast.
+
+Each front counts for itself, like `limits.connections`. What it knows of an address is kept while
+one of its connections is there, and then until its handshakes are forgiven.
+"""
+
+from __future__ import annotations
+
+import enum
+import ipaddress
+from collections import Counter
+from typing import Final
+
+from relay.settings.tables import AdmissionSettings, Settings
+
+# Addresses without a connection whose handshakes are not forgiven yet: some MiB. Forgiven at 50 a
+# second, so many need a storm of half a million new addresses a second.
+MOST_IDLE: Final = 10_000
+# Idle addresses that are looked at for each connection that comes: more than it can leave behind.
+_LOOKS: Final = 2
+
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Bound(enum.Enum):
+    """What a connection was turned away for; the value is the counter of it."""
+
+    CONNECTIONS = "connections_refused"
+    DESCRIPTORS = "connections_without_descriptor_refused"
+    UNAUTHENTICATED = "unauthenticated_refused"
+    ADDRESS_CONNECTIONS = "address_connections_refused"
+    ADDRESS_UNAUTHENTICATED = "address_unauthenticated_refused"
+    ADDRESS_HANDSHAKES = "address_handshakes_refused"
+
+    @property
+    def is_of_address(self) -> bool:
+        """Whether others still come in."""
+        return self in _OF_ADDRESS
+
+
+_OF_ADDRESS: Final = frozenset(
+    {Bound.ADDRESS_CONNECTIONS, Bound.ADDRESS_UNAUTHENTICATED, Bound.ADDRESS_HANDSHAKES}
+)
+
+
+def key_of(address: str) -> str:
+    """Return what `address` counts as: itself, or its /64 where it is of IPv6.
+
+    Whoever has one address of a /64 has all of them. An IPv4 address in IPv6's clothes counts as
+    itself.
+    """
+    if ":" not in address:
+        return address
+    whole = ipaddress.IPv6Address(address)
+    if whole.ipv4_mapped is not None:
+        return str(whole.ipv4_mapped)
+    return whole.packed[:8].hex(":", 2)
+
+
+class _Source:
+    """What is known of one address."""
+
+    __slots__ = ("connections", "key", "tokens", "tokens_at_ms", "unauthenticated")
+
+    def __init__(self, key: str, tokens: float, now_ms: int) -> None:
+        self.key = key
+        self.connections = 0
+        self.unauthenticated = 0
+        self.tokens = tokens
+        self.tokens_at_ms = now_ms
+
+    def refill(self, settings: AdmissionSettings, now_ms: int) -> bool:
+        """Forgive as many handshakes as the time allows; return whether all are."""
+        most = settings.address_handshakes_burst
+        rate = settings.address_handshakes_per_s
+        self.tokens = min(most, self.tokens + (now_ms - self.tokens_at_ms) / 1000 * rate)
+        self.tokens_at_ms = now_ms
+        return not rate or self.tokens >= most
+
+
+class Visit:
+    """A connection that was let in, until it is said to have `left`."""
+
+    __slots__ = ("_admission", "_source", "came_ms", "is_unauthenticated")
+
+    def __init__(self, admission: Admission, source: _Source | None, came_ms: int) -> None:
+        self._admission = admission
+        self._source = source  # None where its address is exempt
+        self.came_ms = came_ms
+        self.is_unauthenticated = True
+
+    def logged_in(self) -> None:
+        """It is no longer one of those that nobody knows; a second call changes nothing."""
+        if self.is_unauthenticated:
+            self.is_unauthenticated = False
+            self._admission.unauthenticated -= 1
+            if self._source is not None:
+                self._source.unauthenticated -= 1
+
+    def left(self) -> None:
+        """It is gone; to be called once."""
+        self.logged_in()
+        self._admission.leave(self._source)
+
+
+class Admission:
+    """Counts those who are in and judges those who come; times are of a clock that never jumps."""
+
+    def __init__(self, settings: Settings, counters: Counter[str]) -> None:
+        self._counters = counters
+        self._sources: dict[str, _Source] = {}
+        self._idle: dict[str, _Source] = {}  # those without a connection, the oldest first
+        self.connections = 0
+        self.unauthenticated = 0
+        self.most_open: int | None = None  # as many as there are descriptors for
+        self.adopt(settings)
+
+    def adopt(self, settings: Settings) -> None:
+        """Go by other settings; nobody who is in is sent away."""
+        self._settings = settings.admission
+        self._most_connections = settings.limits.connections
+        self._exempt: list[_Network] = [*map(ipaddress.ip_network, settings.admission.exempt)]
+
+    @property
+    def addresses(self) -> int:
+        """How many addresses are known."""
+        return len(self._sources)
+
+    def arrive(self, address: str, now_ms: int) -> Visit | Bound:
+        """Let a connection from `address` in, or say why not; "" is an address like others."""
+        self._forget_idle(now_ms)
+        source = None if self._is_exempt(address) else self._source(key_of(address), now_ms)
+        bound = self._bound_of(source, now_ms) if source is not None else None
+        bound = bound or self._bound_of_all()
+        if bound is not None:
+            return bound
+        self.connections += 1
+        self.unauthenticated += 1
+        if source is not None:
+            self._idle.pop(source.key, None)
+            source.connections += 1
+            source.unauthenticated += 1
+        return Visit(self, source, now_ms)
+
+    def _bound_of_all(self) -> Bound | None:
+        if self.connections >= self._most_connections:
+            return Bound.CONNECTIONS
+        if self.most_open is not None and self.connections >= self.most_open:
+            return Bound.DESCRIPTORS
+        if self.unauthenticated >= self._settings.unauthenticated:
+            return Bound.UNAUTHENTICATED
+        return None
+
+    def _bound_of(self, source: _Source, now_ms: int) -> Bound | None:
+        settings = self._settings
+        source.refill(settings, now_ms)
+        if settings.address_handshakes_per_s:
+            if source.tokens < 1:
+                return Bound.ADDRESS_HANDSHAKES
+            source.tokens -= 1
+        if 0 < settings.address_connections <= source.connections:
+            return Bound.ADDRESS_CONNECTIONS
+        if 0 < settings.address_unauthenticated <= source.unauthenticated:
+            return Bound.ADDRESS_UNAUTHENTICATED
+        return None
+
+    def _is_exempt(self, address: str) -> bool:
+        if not (self._exempt and address):
+            return False
+        given = ipaddress.ip_address(address)
+        mapped = given.ipv4_mapped if isinstance(given, ipaddress.IPv6Address) else None
+        return any((mapped or given) in network for network in self._exempt)
+
+    def _source(self, key: str, now_ms: int) -> _Source:
+        source = self._sources.get(key)
+        if source is None:
+            burst = float(self._settings.address_handshakes_burst)
+            source = self._sources[key] = _Source(key, burst, now_ms)
+            self._rest(source)
+        return source
+
+    def leave(self, source: _Source | None) -> None:
+        """Count a connection out, and what is known of its address as idle once it has none."""
+        self.connections -= 1
+        if source is not None:
+            source.connections -= 1
+            if not source.connections:
+                self._rest(source)
+
+    def _rest(self, source: _Source) -> None:
+        """Keep it as idle; beyond the bound the oldest gives way."""
+        self._idle[source.key] = source
+        if len(self._idle) > MOST_IDLE:
+            oldest = next(iter(self._idle))
+            del self._idle[oldest], self._sources[oldest]
+            self._counters["addresses_forgotten"] += 1
+
+    def _forget_idle(self, now_ms: int) -> None:
+        """Forget those of the oldest idle addresses that are as good as new."""
+        for key in [key for key, _ in zip(self._idle, range(_LOOKS), strict=False)]:
+            source = self._idle.pop(key)
+            if source.refill(self._settings, now_ms):
+                del self._sources[key]
+            else:
+                self._idle[key] = source

@@ -1,0 +1,148 @@
+"""One TCP connection until the request of its handshake is whole, which is when it gets a session.
+
+So whoever never says more than that costs a small object and `admission.handshake_bytes`, and the
+websockets library, which would keep a MiB of headers, is fed requests that are whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, cast
+
+from relay.front.admission import Visit
+from relay.front.connection import Connection
+from relay.front.entrance import Answer, Entrance
+
+_HEAD_END: Final = b"\r\n\r\n"
+_METHOD: Final = b"GET "
+# A request that is refused is read on for so long, and to so many bytes: a reset of what was not
+# read would take the answer away from the client.
+LINGER_MS: Final = 2_000
+LINGER_BYTES: Final = 64 * 1024
+
+TOO_LARGE: Final = Answer(431, "Request Header Fields Too Large", "handshakes_too_large")
+NO_HANDSHAKE: Final = Answer(400, "Bad Request", "handshakes_malformed")
+
+
+class Door(asyncio.Protocol):
+    """Reads a request, or answers that nobody comes in."""
+
+    __slots__ = (
+        "_answer",
+        "_discarded",
+        "_entrance",
+        "_head",
+        "_transport",
+        "_visit",
+        "_was_answered",
+    )
+
+    _transport: asyncio.Transport
+
+    def __init__(self, entrance: Entrance) -> None:
+        self._entrance = entrance
+        self._visit: Visit | None = None  # while it is let in and is not a client's yet
+        self._head = b""
+        self._answer: Answer | None = None  # what is said in place of a handshake
+        self._was_answered = False
+        self._discarded = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See whether there is room, and expect a request in time."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._entrance.opened(self)
+        try:
+            self._arrive()
+        except Exception:
+            self.fail()
+
+    def _arrive(self) -> None:
+        entrance = self._entrance
+        peer = self._transport.get_extra_info("peername")
+        admitted = entrance.arrive(peer[0] if peer else "")
+        if isinstance(admitted, Visit):
+            self._visit = admitted
+            entrance.wake(self, in_ms=entrance.handshake_ms)
+        else:
+            self._answer = admitted
+            entrance.wake(self, in_ms=LINGER_MS)
+            entrance.linger(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Take some of the request; with its end the connection is a client's."""
+        if self._answer is not None:
+            self._discard(data)
+            return
+        try:
+            self._read(data)
+        except Exception:
+            self.fail()
+
+    def _read(self, data: bytes) -> None:
+        seen = len(self._head)
+        head = self._head + data
+        at = head.find(_HEAD_END, max(0, seen - len(_HEAD_END) + 1))
+        size = len(head) if at < 0 else at + len(_HEAD_END)
+        if size > self._entrance.handshake_bytes:
+            self._refuse(TOO_LARGE)
+        elif not _METHOD.startswith(head[: len(_METHOD)]):
+            # TLS, for one, in which no end of a request would ever come.
+            self._refuse(NO_HANDSHAKE)
+        elif at < 0:
+            self._head = head
+        else:
+            self._let_in(head[:size], head[size:])
+
+    def _let_in(self, request: bytes, behind: bytes) -> None:
+        assert self._visit is not None, "it was let in, and is not a client's yet"
+        client = Connection(self._entrance.hub, self._visit)
+        self._transport.set_protocol(client)
+        self._visit = None
+        self._entrance.closed(self)
+        client.connection_made(self._transport)
+        client.begin(request)
+        if behind:
+            client.data_received(behind)
+
+    def _refuse(self, answer: Answer) -> None:
+        self._entrance.count(answer)
+        self._answer, self._head = answer, b""
+        self._entrance.wake(self, in_ms=LINGER_MS)
+        self._say(answer)
+
+    def _discard(self, data: bytes) -> None:
+        """Answer what was asked; the rest is nothing to anybody."""
+        if not self._was_answered and self._answer is not None:
+            self._say(self._answer)
+        self._discarded += len(data)
+        if self._discarded > LINGER_BYTES:
+            self.cut()
+
+    def _say(self, answer: Answer) -> None:
+        self._was_answered = True
+        self._transport.write(answer.response)
+        self._transport.write_eof()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Count it out, unless it is a client's by now."""
+        if self._visit is not None:
+            self._visit.left()
+            self._visit = None
+        self._entrance.closed(self)
+
+    # --------------------------------------------------------------------------- for the front
+
+    def cut(self) -> None:
+        """End the connection at once."""
+        self._transport.abort()
+
+    def fail(self) -> None:
+        """End the connection after a fault of ours, inside an except block (I7)."""
+        self._entrance.hub.log.exception("connection.failed")
+        self.cut()
+
+    def on_timer(self, clock_ms: int) -> None:
+        """Its time is over."""
+        if self._answer is None:
+            self._entrance.hub.counters["handshakes_overdue"] += 1
+        self.cut()

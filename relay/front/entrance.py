@@ -1,0 +1,135 @@
+"""What the doors of a front share: who may come in, what the others are told, and who is there."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final, Protocol
+
+from relay.front.admission import Admission, Bound, Visit
+from relay.front.hub import Hub, Timed
+
+# Who is turned away may stay to hear why; of more than these the oldest are cut, who have heard.
+MOST_LINGERING: Final = 64
+# Between two lines of the log about those who are turned away.
+LOG_EVERY_S: Final = 10.0
+# When to come again: behind the time in which a storm of logins goes by.
+RETRY_AFTER_S: Final = 5
+
+
+class Answer:
+    """An HTTP response in place of a handshake, and what counts it."""
+
+    __slots__ = ("counter", "response")
+
+    def __init__(self, status: int, phrase: str, counter: str, *, retry_after_s: int = 0) -> None:
+        self.counter = counter
+        retry = f"Retry-After: {retry_after_s}\r\n" if retry_after_s else ""
+        self.response = (
+            f"HTTP/1.1 {status} {phrase}\r\nConnection: close\r\n{retry}"
+            f"Content-Type: text/plain\r\nContent-Length: {len(phrase) + 1}\r\n\r\n{phrase}\n"
+        ).encode()
+
+
+def _turned_away(bound: Bound) -> Answer:
+    status, phrase = (
+        (429, "Too Many Requests") if bound.is_of_address else (503, "Service Unavailable")
+    )
+    return Answer(status, phrase, bound.value, retry_after_s=RETRY_AFTER_S)
+
+
+ANSWERS: Final = {bound: _turned_away(bound) for bound in Bound}
+
+
+class Waiting(Timed, Protocol):
+    """A connection at a door."""
+
+    def cut(self) -> None:
+        """End the connection at once."""
+
+
+class Entrance:
+    """The one of a front."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self._admission = Admission(hub.settings, hub.counters)
+        self._doors: set[Waiting] = set()
+        self._lingering: dict[Waiting, None] = {}  # the oldest first
+        self._most_lingering = MOST_LINGERING
+        self._unlogged: Counter[str] = Counter()
+        self._last_address = ""
+        self._logs_later = False
+        self._adopt_limits()
+
+    def _adopt_limits(self) -> None:
+        admission = self.hub.settings.admission
+        self.handshake_bytes = admission.handshake_bytes
+        self.handshake_ms = int(admission.handshake_s * 1000)
+
+    def adopt(self) -> None:
+        """Go by the hub's settings; who is at a door keeps its time."""
+        self._admission.adopt(self.hub.settings)
+        self._adopt_limits()
+
+    def hold_at_most(self, connections: int) -> None:
+        """Go by how many connections there are descriptors for."""
+        self._most_lingering = min(MOST_LINGERING, connections // 4)
+        self._admission.most_open = connections - self._most_lingering
+
+    # ------------------------------------------------------------------------- for each door
+
+    def opened(self, door: Waiting) -> None:
+        """Somebody is at a door."""
+        self._doors.add(door)
+
+    def arrive(self, address: str) -> Visit | Answer:
+        """Let a connection in, or count and log that it is turned away, and return what to say."""
+        admitted = self._admission.arrive(address, self.hub.clock_ms())
+        if isinstance(admitted, Visit):
+            return admitted
+        answer = ANSWERS[admitted]
+        self.count(answer)
+        self._unlogged[answer.counter] += 1
+        self._last_address = address
+        if not self._logs_later:
+            self._log()
+        return answer
+
+    def count(self, answer: Answer) -> None:
+        """Count a connection that gets this answer."""
+        self.hub.counters[answer.counter] += 1
+
+    def linger(self, door: Waiting) -> None:
+        """Let it stay for its answer, at most until as many others have come for theirs."""
+        self._lingering[door] = None
+        if len(self._lingering) > self._most_lingering:
+            oldest = next(iter(self._lingering))
+            del self._lingering[oldest]
+            oldest.cut()
+
+    def wake(self, door: Waiting, *, in_ms: int) -> None:
+        """Have its time be over then, and no sooner."""
+        self.hub.wheel.schedule(door, self.hub.clock_ms() + in_ms)
+
+    def closed(self, door: Waiting) -> None:
+        """It is gone, or a client's."""
+        self._doors.discard(door)
+        self._lingering.pop(door, None)
+        self.hub.wheel.cancel(door)
+
+    # ----------------------------------------------------------------------- for the listener
+
+    def close(self) -> None:
+        """Cut everyone who is at a door: they have not said anything yet."""
+        for door in list(self._doors):
+            door.cut()
+
+    def _log(self) -> None:
+        """Say who was turned away since the last line; the next one comes in a while, if any."""
+        self._logs_later = bool(self._unlogged)
+        if self._unlogged:
+            self.hub.log.warning(
+                "connections.refused", **self._unlogged, last_address=self._last_address
+            )
+            self._unlogged.clear()
+            self.hub.loop.call_later(LOG_EVERY_S, self._log)

@@ -1,0 +1,354 @@
+"""What becomes of a connection until the request of its handshake is whole."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from msgspec.structs import replace
+from structlog.testing import capture_logs
+
+from relay.front.connection import Connection
+from relay.front.door import LINGER_BYTES, LINGER_MS, Door
+from relay.front.entrance import LOG_EVERY_S, MOST_LINGERING, Entrance
+from relay.front.front import Front
+from relay.settings.tables import AdmissionSettings, LimitSettings
+
+from .front_harness import FakeLoop, front_on
+
+if TYPE_CHECKING:
+    import asyncio
+
+REQUEST = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+PING_TEXT = b"\x81\x83\0\0\0\0?,,"  # answered before a login too (E13)
+
+
+class FakeTransport:
+    """A transport of a peer at `address`."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self.protocol: asyncio.Protocol | None = None
+        self.written = bytearray()
+        self.has_ended = False
+        self.aborted = False
+
+    def get_extra_info(self, _: str) -> tuple[str, int] | None:
+        return (self.address, 4711) if self.address else None
+
+    def set_protocol(self, protocol: asyncio.Protocol) -> None:
+        self.protocol = protocol
+
+    def set_write_buffer_limits(self, **_: int) -> None:
+        pass
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def write(self, data: bytes) -> None:
+        assert not self.has_ended
+        self.written += data
+
+    def write_eof(self) -> None:
+        self.has_ended = True
+
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def abort(self) -> None:
+        self.aborted = True
+
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
+
+class Peer:
+    """Somebody who connects."""
+
+    def __init__(self, entrance: Entrance, address: str) -> None:
+        self.transport = FakeTransport(address)
+        self.transport.protocol = Door(entrance)
+        self.transport.protocol.connection_made(cast("asyncio.Transport", self.transport))
+
+    def send(self, data: bytes) -> None:
+        assert self.transport.protocol is not None
+        self.transport.protocol.data_received(data)
+
+    def go(self) -> None:
+        assert self.transport.protocol is not None
+        self.transport.protocol.connection_lost(None)
+
+    @property
+    def client(self) -> Connection | None:
+        """Its connection as a client, if it is one."""
+        protocol = self.transport.protocol
+        return protocol if isinstance(protocol, Connection) else None
+
+    @property
+    def status(self) -> bytes:
+        """The status of the HTTP response that it got, b"" for none."""
+        return bytes(self.transport.written[9:12])
+
+
+class Scene:
+    """A front with a clock that the test turns."""
+
+    def __init__(self, front: Front, loop: FakeLoop) -> None:
+        self.front, self.loop = front, loop
+        self.now_ms = front.hub.clock_ms()
+        front.hub.clock_ms = lambda: self.now_ms  # type: ignore[method-assign]
+        self.entrance = Entrance(front.hub)
+
+    def adopt(self, connections: int = 100, **settings: Any) -> None:
+        hub = self.front.hub
+        hub.settings = replace(
+            hub.settings,
+            limits=LimitSettings(connections=connections),
+            admission=replace(AdmissionSettings(), **settings),
+        )
+        self.entrance.adopt()
+
+    def connect(self, address: str = "198.51.100.1") -> Peer:
+        return Peer(self.entrance, address)
+
+    def wait(self, ms: int) -> None:
+        self.now_ms += ms
+        for each in self.front.hub.wheel.expire(self.now_ms):
+            each.on_timer(self.now_ms)
+
+    def counted(self) -> dict[str, int]:
+        return dict(self.front.hub.counters)
+
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    loop = FakeLoop()
+    with front_on(loop) as front:
+        yield Scene(front, loop)
+
+
+@pytest.mark.parametrize("at", [1, 4, 40, -5, -4, -3, -2, -1])
+def test_a_request_may_come_in_pieces_and_with_frames_behind_it(scene: Scene, at: int) -> None:
+    peer = scene.connect()
+    start = at % len(REQUEST)
+
+    peer.send(REQUEST[:start])
+    assert peer.client is None
+    peer.send(REQUEST[start:] + PING_TEXT)
+    scene.loop.turn()
+
+    assert peer.status == b"101"
+    assert peer.client is not None
+    assert bytes(peer.transport.written).split(b"\r\n\r\n")[1][2:3] == b"!"
+    peer.send(PING_TEXT)
+
+
+def test_a_request_may_come_byte_by_byte(scene: Scene) -> None:
+    peer = scene.connect()
+    for at in range(len(REQUEST)):
+        peer.send(REQUEST[at : at + 1])
+    scene.loop.turn()
+
+    assert peer.status == b"101"
+
+
+def test_a4_a_request_that_is_too_large_is_refused_and_let_go(scene: Scene) -> None:
+    scene.adopt(handshake_bytes=2048)
+    peer = scene.connect()
+    head = b"GET / HTTP/1.1\r\n"
+    while len(head) < 2048:
+        peer.send(head[-16:] if len(head) > 16 else head)
+        head += b"X-Header: 12345\r\n"[:16]
+    assert peer.status == b""
+
+    peer.send(b"x" * 100)
+
+    assert peer.status == b"431"
+    assert peer.transport.has_ended
+    assert scene.counted() == {"handshakes_too_large": 1}
+    peer.send(b"x" * LINGER_BYTES)
+    assert not peer.transport.aborted
+    peer.send(b"x")
+    assert peer.transport.aborted
+
+
+@pytest.mark.parametrize(("size", "status"), [(0, b"101"), (1, b"431")])
+def test_a4_a_whole_request_is_measured_too(scene: Scene, size: int, status: bytes) -> None:
+    scene.adopt(handshake_bytes=1024)
+    filler = b"Cookie: " + b"x" * (1024 - len(REQUEST) - 10 + size) + b"\r\n"
+    peer = scene.connect()
+
+    peer.send(REQUEST[:-2] + filler + b"\r\n" + PING_TEXT)
+    scene.loop.turn()
+
+    assert peer.status == status
+
+
+@pytest.mark.parametrize("opening", [b"\x16\x03\x01\x02\0\x01", b"POST / HTTP/1.1\r\n", b"\r\n"])
+def test_what_is_no_request_is_refused_at_once(scene: Scene, opening: bytes) -> None:
+    """As TLS is, where a client takes the port for one of `wss`."""
+    peer = scene.connect()
+
+    peer.send(opening)
+
+    assert peer.status == b"400"
+    assert scene.counted() == {"handshakes_malformed": 1}
+
+
+def test_a_request_that_asks_for_no_websocket_is_counted(scene: Scene) -> None:
+    peer = scene.connect()
+
+    peer.send(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    scene.loop.turn()
+
+    assert peer.status == b"426"
+    assert scene.counted() == {"handshakes_malformed": 1}
+
+
+def test_a4_who_says_too_little_in_its_time_is_cut_and_counted(scene: Scene) -> None:
+    scene.adopt(handshake_s=3.0)
+    peer = scene.connect()
+    for _ in range(29):
+        peer.send(b"GET / HTTP/1.1\r\nX: " if not _ else b"y")
+        scene.wait(100)
+    assert not peer.transport.aborted
+
+    scene.wait(200)
+
+    assert peer.transport.aborted
+    assert scene.counted() == {"handshakes_overdue": 1}
+
+
+def test_2_2_5_the_time_to_log_in_counts_from_connecting(scene: Scene) -> None:
+    peer = scene.connect()
+    scene.wait(9_000)
+    peer.send(REQUEST)
+    scene.loop.turn()
+
+    scene.wait(20_900)
+    assert not peer.client or peer.client.session.is_read
+    scene.wait(300)
+
+    assert peer.client is not None
+    assert not peer.client.session.is_read
+
+
+@pytest.mark.parametrize(
+    ("settings", "status", "counter"),
+    [
+        ({"connections": 2}, b"503", "connections_refused"),
+        ({"unauthenticated": 2}, b"503", "unauthenticated_refused"),
+        ({"address_connections": 2}, b"429", "address_connections_refused"),
+        ({"address_unauthenticated": 2}, b"429", "address_unauthenticated_refused"),
+        ({"address_handshakes_burst": 2}, b"429", "address_handshakes_refused"),
+    ],
+)
+def test_who_is_turned_away_hears_why_and_when_to_come_again(
+    scene: Scene, settings: dict[str, int], status: bytes, counter: str
+) -> None:
+    scene.adopt(**settings)
+    for _ in range(2):
+        scene.connect().send(REQUEST)
+    late = scene.connect()
+    assert late.status == b""  # a request comes first
+
+    late.send(REQUEST)
+
+    assert late.status == status
+    assert b"\r\nRetry-After: 5\r\n" in late.transport.written
+    assert late.transport.has_ended
+    assert scene.counted() == {counter: 1}
+    scene.wait(LINGER_MS + 100)
+    assert late.transport.aborted
+
+
+def test_c5_who_is_turned_away_takes_no_more_than_its_share_of_descriptors(scene: Scene) -> None:
+    scene.adopt(connections=1)
+    scene.connect()
+    late = [scene.connect() for _ in range(MOST_LINGERING + 2)]
+
+    assert [peer.transport.aborted for peer in late] == [True, True] + [False] * MOST_LINGERING
+    for peer in late:
+        peer.go()
+    again = scene.connect()
+    assert not again.transport.aborted
+
+
+def test_the_log_tells_who_is_turned_away_a_line_at_a_time(scene: Scene) -> None:
+    scene.adopt(connections=1)
+    scene.connect()
+    with capture_logs() as lines:
+        for _ in range(5):
+            scene.connect()
+        assert [line["connections_refused"] for line in lines] == [1]
+        scene.loop.now_s += LOG_EVERY_S
+        scene.loop.turn()
+        assert [line["connections_refused"] for line in lines] == [1, 4]
+        scene.loop.now_s += LOG_EVERY_S
+        scene.loop.turn()
+        assert len(lines) == 2
+        scene.connect()
+    assert len(lines) == 3
+    assert lines[1]["event"] == "connections.refused"
+    assert lines[1]["last_address"] == "198.51.100.1"
+
+
+def test_whoever_goes_makes_room_from_wherever_it_is(scene: Scene) -> None:
+    scene.adopt(connections=3, handshake_bytes=1024)
+    silent, client, refused = scene.connect(), scene.connect(), scene.connect()
+    client.send(REQUEST)
+    refused.send(b"GET /" + b"x" * 1024)
+    turned_away = scene.connect()
+
+    for peer in (silent, client, refused, turned_away):
+        peer.go()
+
+    for _ in range(3):
+        peer = scene.connect()
+        peer.send(REQUEST)
+        scene.loop.turn()
+        assert peer.status == b"101"
+
+
+def test_who_is_at_a_door_is_cut_when_the_front_stops(scene: Scene) -> None:
+    silent, client = scene.connect(), scene.connect()
+    client.send(REQUEST)
+
+    scene.entrance.close()
+
+    assert silent.transport.aborted
+    assert not client.transport.aborted
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nX: " + b"x" * 5000, REQUEST])
+def test_a4_nothing_is_left_of_a_connection_for_the_garbage_collector(
+    scene: Scene, said: bytes
+) -> None:
+    """It hardly ever looks (`settle`): what refers to itself would stay for hours."""
+    scene.connect()  # whatever is made once
+
+    def visit() -> None:
+        peer = scene.connect()
+        if said:
+            peer.send(said)
+            scene.loop.turn()
+        peer.go()
+        peer.transport.protocol = None
+
+    visit()
+    gc.collect()
+    gc.disable()
+    try:
+        visit()
+        scene.loop.turn()
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
