@@ -191,6 +191,7 @@ def test_a_setting_that_is_named_is_one(name: str) -> None:
     events = {f"settings.{what}" for what in ("reloaded", "not_applied", "refused")}
     events |= {f"store.{what}" for what in ("refuses_sends", "takes_sends_again")}
     events |= {f"supervisor.{what}" for what in ("starting", "rolling", "rolled")}
+    events |= {"supervisor.few_descriptors"}
 
     assert named - set(SETTINGS) - events == set()
 
@@ -223,8 +224,8 @@ def test_every_limit_of_a_kind_has_a_row() -> None:
     bounds = {
         key
         for key in SETTINGS
-        if key.startswith(("limits.", "flow.", "mailbox."))
-        and key not in {"limits.malformed_window_s", "limits.frames_burst"}
+        if key.startswith(("limits.", "admission.", "flow.", "mailbox."))
+        and key not in {"limits.malformed_window_s", "limits.frames_burst", "admission.exempt"}
     }
 
     assert bounds <= listed

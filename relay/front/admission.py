@@ -112,6 +112,7 @@ class Admission:
         self._idle: dict[str, _Source] = {}  # those without a connection, the oldest first
         self.connections = 0
         self.unauthenticated = 0
+        self.gone = 0  # in all
         self.most_open: int | None = None  # as many as there are descriptors for
         self.adopt(settings)
 
@@ -182,6 +183,7 @@ class Admission:
     def leave(self, source: _Source | None) -> None:
         """Count a connection out, and what is known of its address as idle once it has none."""
         self.connections -= 1
+        self.gone += 1
         if source is not None:
             source.connections -= 1
             if not source.connections:

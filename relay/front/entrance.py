@@ -7,11 +7,14 @@ from typing import Final, Protocol
 
 from relay.front.admission import Admission, Bound, Visit
 from relay.front.hub import Hub, Timed
+from relay.process import memory
 
 # Who is turned away may stay to hear why; of more than these the oldest are cut, who have heard.
 MOST_LINGERING: Final = 64
 # Between two lines of the log about those who are turned away.
 LOG_EVERY_S: Final = 10.0
+# Of so many connections that have gone the memory is given back: some 2 to 8 MiB.
+GONE_TOGETHER: Final = 500
 # When to come again: behind the time in which a storm of logins goes by.
 RETRY_AFTER_S: Final = 5
 
@@ -56,6 +59,7 @@ class Entrance:
         self._doors: set[Waiting] = set()
         self._lingering: dict[Waiting, None] = {}  # the oldest first
         self._most_lingering = MOST_LINGERING
+        self._gone = 0  # whose memory was given back
         self._unlogged: Counter[str] = Counter()
         self._last_address = ""
         self._logs_later = False
@@ -123,6 +127,12 @@ class Entrance:
         """Cut everyone who is at a door: they have not said anything yet."""
         for door in list(self._doors):
             door.cut()
+
+    def give_back(self) -> None:
+        """Give the kernel the memory of those who have gone, once they are many."""
+        if self._admission.gone - self._gone >= GONE_TOGETHER:
+            self._gone = self._admission.gone
+            memory.give_back()
 
     def _log(self) -> None:
         """Say who was turned away since the last line; the next one comes in a while, if any."""

@@ -146,6 +146,7 @@ class Front:
     def _do_duties(self) -> None:
         clock_ms = self.hub.clock_ms()
         self._duties.tick(clock_ms)
+        self._listener.give_back()
         wait_s = (self._duties.due_ms - clock_ms) / 1000
         self._next_duty = self._loop.call_later(wait_s, self._do_duties)
 

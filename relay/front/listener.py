@@ -57,6 +57,10 @@ class Listener:
         """Go by the hub's settings; who is in stays."""
         self._entrance.adopt()
 
+    def give_back(self) -> None:
+        """Give the kernel the memory of clients who have gone; to be called about each second."""
+        self._entrance.give_back()
+
     async def drain(self, within_s: float) -> None:
         """Take nobody in; answer what is in flight and send every client away in that time.
 
