@@ -19,6 +19,7 @@ from rich.console import Console
 from .flood import Flood
 from .full_mailbox import FullMailbox
 from .group import Group
+from .headers import Headers
 from .recovery import Recovery
 from .report import Findings, show
 from .slow_reader import SlowReader
@@ -32,6 +33,7 @@ TRIALS: Final[tuple[type[Trial], ...]] = (
     StoppedWorker,
     FullMailbox,
     Recovery,
+    Headers,
 )
 EPILOG: Final = """\
 exit codes: 0 every claim holds   1 one does not, or the trial failed   2 bad usage

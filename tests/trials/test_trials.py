@@ -26,6 +26,7 @@ from .__main__ import parse
 from .flood import Flood
 from .full_mailbox import FullMailbox
 from .group import Group
+from .headers import Headers
 from .recovery import Recovery
 from .report import Findings
 from .slow_reader import SlowReader
@@ -70,6 +71,12 @@ def test_a_recipient_that_does_not_read_costs_its_senders_507_and_itself_its_con
     assert findings.counters["slow_readers_closed"] == 1
     # Where the machine is slow the connection may have been cut before its close frame was read.
     assert findings.closes in ({"1013": 1}, {"1006": 1})
+
+
+def test_headers_without_end_and_those_that_stop_are_sent_away_and_cost_little() -> None:
+    findings = findings_of(Headers(**SMALL, seconds=1.0, rate=200, silent=50, handshake_s=1.0))
+
+    assert findings.counters["handshakes_overdue"] == 50
 
 
 def test_a_flood_is_answered_and_delivered_whole_while_others_are_served() -> None:
