@@ -71,6 +71,10 @@ class MailboxFull(RelayError):
     """A mailbox is at its limit and holds nothing that may be evicted; nothing was queued."""
 
 
+class ShareFull(MailboxFull):
+    """The author has as much in a mailbox as one may, and nothing of it may be evicted."""
+
+
 class JidError(RelayError, ValueError):
     """The text is no jid of the kind asked for (PROTOCOL R11)."""
 

@@ -10,10 +10,6 @@ def open_session(
     return envelopes.OpenSession(session, user, phase, Seq(cursor), asked_ms)
 
 
-def close_session(session: int, cursor: int) -> envelopes.CloseSession:
-    return envelopes.CloseSession(session, Seq(cursor))
-
-
 def ready(session: int, cursor: int, pages: int) -> envelopes.Ready:
     return envelopes.Ready(session, Seq(cursor), pages)
 

@@ -118,7 +118,7 @@ class Worker:
             self._store.close()
 
     def _wait_ms(self) -> int:
-        if self._links.has_news:
+        if self._links.has_news or self._shard.is_behind:
             return 0
         return self._schedule.wait_ms(
             clock_ms(),
@@ -153,7 +153,8 @@ class Worker:
     def _due(self, received: list[Received]) -> list[Received] | None:
         """Return what has waited and what was received; None where it can all wait on."""
         waiting = self._lazy + received
-        if not self._links.has_news and all(each.can_wait for each in received):
+        has_news = self._links.has_news or self._shard.is_behind
+        if not has_news and all(each.can_wait for each in received):
             now = clock_ms()
             if received:
                 self._schedule.begin_to_wait(now)
@@ -239,7 +240,7 @@ class Worker:
                 self._shard.begin(batch, now_ms=now_ms(), refusal=self._gate.refusal)
                 for origin, item in sends:
                     self._decide_on(origin, None, item)
-                effects = self._shard.end()
+                effects = self._shard.end(stores=False)
             self._send(effects, confirms=False)
         return rest
 

@@ -44,13 +44,9 @@ class OpenSession(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=1)
 
 
 class CloseSession(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=2):
-    """The session's connection is gone; what it did not ack stays queued.
-
-    Everything up to `cursor` was written to it; 0 where that is not known.
-    """
+    """The session's connection is gone; what it did not ack stays queued."""
 
     session: int
-    cursor: Seq = NO_SEQ
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=3):
@@ -119,7 +115,10 @@ class Acked(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=7):
 
 
 class Confirmed(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=8):
-    """A pong confirmed the session's receipts up to `seq` (R7)."""
+    """The session's client is known to have all entries up to `seq` (R7).
+
+    Its receipts up to there go. Messages stay until they are acked, and may be evicted (2.7.5).
+    """
 
     session: int
     seq: Seq

@@ -6,7 +6,7 @@ import asyncio
 from typing import Final, assert_never, cast
 
 from relay import clock
-from relay.bus.envelopes import NO_SEQ, Seq
+from relay.bus.envelopes import Seq
 from relay.front import websocket
 from relay.front.admission import Visit
 from relay.front.deadlines import Deadlines, Overdue
@@ -45,7 +45,6 @@ class Connection(asyncio.Protocol):
         "_transport",
         "_visit",
         "_writing",
-        "_written",
         "_ws",
         "session",
     )
@@ -61,7 +60,6 @@ class Connection(asyncio.Protocol):
         self._ws = WebSocket(hub.settings.limits.frame_bytes)
         self._deadlines = Deadlines()
         self._pinger: Pinger | None = None  # from the handshake on
-        self._written = NO_SEQ  # the session's cursor as of the last write
 
     # ------------------------------------------------------------------------------ transport
 
@@ -111,15 +109,23 @@ class Connection(asyncio.Protocol):
 
     def _read(self, data: bytes) -> None:
         """Take frames, as many as one turn may; the rest is kept for the next one."""
-        now_ms, out = clock.now_ms(), self.session.out
+        now_ms, out, has_text = clock.now_ms(), self.session.out, False
         for frame in self._ws.split(data, max_frames=MAX_FRAMES, max_bytes=MAX_FRAME_BYTES):
             if isinstance(frame, bytes):
                 self._text(frame, now_ms)
+                has_text = True
             else:
                 self._heard(self._ws.feed(frame.raw))
             if out.has_news:
                 self.take()
+        if has_text:
+            self._confirm()
         self.take()
+
+    def _confirm(self) -> None:
+        """Have a frame of the client confirm what a pong has covered for a while (R7)."""
+        if self._pinger is not None and self._pinger.awaits_frame:
+            self.session.deliveries.confirmed(self._pinger.frame(self._hub.clock_ms()))
 
     def read_on(self) -> None:
         """Take what the last turn has left, and read again once there is nothing left of it."""
@@ -166,7 +172,7 @@ class Connection(asyncio.Protocol):
         """Tell the session that its connection is gone; a fault in that ends no other one (I7)."""
         try:
             try:
-                self.session.lost(written=self._written)
+                self.session.lost()
             finally:
                 self.take()  # its worker must hear of it whatever else has failed
         except Exception:
@@ -206,9 +212,10 @@ class Connection(asyncio.Protocol):
                         self._text(payload, clock.now_ms())
                     else:
                         self.session.receive(payload, now_ms=clock.now_ms())
+                    self._confirm()
                 case Pong(payload):
                     if self._pinger is not None:
-                        self.session.deliveries.confirmed(self._pinger.pong(payload))
+                        self._pinger.pong(payload, self._hub.clock_ms())
                 case PeerClosed():
                     self.session.lost()
                 case HandshakeDone():
@@ -280,7 +287,7 @@ class Connection(asyncio.Protocol):
             self._take_news(out)
 
     def _plan_ping(self, out: Output) -> None:
-        """Ping behind the receipts that were written, so that the pong confirms them (R7)."""
+        """Ping behind the receipts that were written, so that a pong covers them (R7)."""
         receipts, out.receipts = out.receipts, 0
         if self._pinger is not None and self._pinger.receipts_written(receipts):
             self._pinger.ping_soon(self._hub.clock_ms())
@@ -349,7 +356,6 @@ class Connection(asyncio.Protocol):
         """Hand what was written to the kernel in one write."""
         if not self._writing.flush():
             return
-        self._written = self.session.deliveries.cursor
         if self._deadlines.awaits_reading and not self._deadlines.awaits_close:
             limit = self._hub.settings.flow.session_max_bytes
             if self._writing.waiting_bytes > limit:
@@ -394,8 +400,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
             return False
         if pinger.is_due(clock_ms):
-            receipts = self.session.deliveries.receipts_written
-            self._ws.ping(pinger.ping(clock_ms, receipts_up_to=receipts))
+            self._ws.ping(pinger.ping(clock_ms, up_to=self.session.deliveries.written))
             self._send_output()
         return True
 

@@ -24,14 +24,14 @@ class Deliveries:
 
     __slots__ = (
         "_answers",
+        "_confirmed",
         "_late",
         "_login",
         "_number",
         "_out",
         "_packer",
         "_pages",
-        "_queue_receipts",
-        "_receipts",
+        "_queue_has_receipts",
         "cursor",
         "pace",
     )
@@ -44,15 +44,17 @@ class Deliveries:
         self.pace = Pace.FLOWING
         self.cursor = NO_SEQ
         self._pages = 0  # taken since the worker opened the session
-        self._receipts = NO_SEQ  # the last receipt that was written
+        self._confirmed = NO_SEQ  # the entry up to which the worker was told that all is
         self._packer: QueuePacker | None = None  # while the queue is sent
-        self._queue_receipts = NO_SEQ  # the last receipt in the `q` that is being packed
+        self._queue_has_receipts = False
         self._late: list[bytes] | None = None  # frames that go behind the last `q`
 
     @property
-    def receipts_written(self) -> Seq:
-        """The entry up to which every receipt has been written; a ping sent now covers them."""
-        return Seq(min(self._receipts, self._answers.first_stashed(self._receipts + 1) - 1))
+    def written(self) -> Seq:
+        """The entry up to which everything has been written; a ping sent now covers that."""
+        if self._packer is not None:
+            return NO_SEQ  # some of it is not in a `q` yet
+        return Seq(min(self.cursor, self._answers.first_stashed(self.cursor + 1) - 1))
 
     # ------------------------------------------------------------------------ from the worker
 
@@ -61,14 +63,14 @@ class Deliveries:
         self.cursor = NO_SEQ
         self.renew(awaits_page=True)
         self._answers.forget_receipts()
-        self._receipts = NO_SEQ
         self._packer = QueuePacker(q_frame_bytes)
-        self._queue_receipts = NO_SEQ
+        self._queue_has_receipts = False
 
     def renew(self, *, awaits_page: bool) -> None:
-        """Forget what was agreed with a worker about pages; it starts anew."""
+        """Forget what was agreed with a worker, and what it was told; it starts anew."""
         self.pace = pace.renewed(self.pace, awaits_page=awaits_page)
         self._pages = 0
+        self._confirmed = NO_SEQ
 
     def take_page(self, page: Page) -> bool:
         """Take a stretch of the mailbox; return whether the queue ended with it.
@@ -86,9 +88,8 @@ class Deliveries:
         if page.queue and packer is not None:
             queue = [entry for entry in page.entries if not self._answers.stash(entry)]
             self._out.frames += packer.add(entry.frame for entry in queue)
-            for entry in queue:
-                if entry.receipt_for:
-                    self._queue_receipts = entry.seq
+            if not self._queue_has_receipts:
+                self._queue_has_receipts = any(entry.receipt_for for entry in queue)
         else:
             for entry in page.entries:
                 self.write(entry)
@@ -96,8 +97,8 @@ class Deliveries:
         if ends and packer is not None:
             self._out.frames += packer.finish()
             self._packer = None
-            if self._queue_receipts:
-                self._note_receipt(self._queue_receipts)
+            if self._queue_has_receipts:
+                self._out.receipts += 1
         event = pace.PaceEvent.PAGE_OF_MORE if page.more else pace.PaceEvent.PAGE
         self.pace = pace.after(self.pace, event)
         return ends
@@ -118,8 +119,6 @@ class Deliveries:
             if receipt_for in answers.by_id and answers.stash(Entry(seq, receipt_for, frame)):
                 return
             if seq:
-                if seq > self._receipts:
-                    self._receipts = seq
                 self._out.receipts += 1
         self._out.frames.append(frame)
 
@@ -129,7 +128,7 @@ class Deliveries:
             if self._answers.stash(entry):
                 return
             if entry.seq:
-                self._note_receipt(entry.seq)
+                self._out.receipts += 1
         self._out.frames.append(entry.frame)
 
     def answer(self, frame: bytes) -> None:
@@ -150,16 +149,12 @@ class Deliveries:
             self._out.frames += self._late
             self._late = None
 
-    def _note_receipt(self, seq: Seq) -> None:
-        if seq > self._receipts:
-            self._receipts = seq
-        self._out.receipts += 1
-
     # -------------------------------------------------------------------------- to the worker
 
     def confirmed(self, seq: Seq) -> None:
-        """A pong confirmed every receipt up to `seq` (R7)."""
-        if self._login.stage is _LIVE and seq:
+        """The client is known to have everything up to `seq` (R7): tell the worker, once."""
+        if self._login.stage is _LIVE and seq > self._confirmed:
+            self._confirmed = seq
             self._ask(Confirmed(self._number, seq), durable=True)
 
     def slowed(self) -> None:

@@ -161,10 +161,10 @@ class Login:
             case _:
                 assert_never(self.stage)
 
-    def end(self, cursor: Seq) -> None:
-        """End, from wherever it is; entries have reached the client up to `cursor`."""
+    def end(self) -> None:
+        """End, from wherever it is."""
         if self.has_worker:
-            self._send(CloseSession(self._number, cursor))
+            self._send(CloseSession(self._number))
         if self.user and self.stage is not Stage.ENDED:
             self._out.note(Closed(self.user))
         self.stage = Stage.ENDED

@@ -1,20 +1,32 @@
-"""WebSocket pings of a connection: they find dead peers, their pongs confirm receipts (R7)."""
+"""WebSocket pings of a connection: they find dead peers, and help to confirm entries (R7).
+
+A pong proves that what was written before its ping has come to the client's machine. Browsers send
+it for a page whose script is frozen, so only a frame of the client that comes a while later proves
+that its program had what the pong covers.
+"""
 
 from __future__ import annotations
+
+from typing import Final
 
 from relay.bus.envelopes import NO_SEQ, Seq
 from relay.settings.tables import KeepaliveSettings
 
 # Receipts wait in the mailbox for a pong, and only so many may: the writer of a large group gets
 # them by the thousand a second.
-MAX_RECEIPTS_BEFORE_PING = 500
+MAX_RECEIPTS_BEFORE_PING: Final = 500
+# A frame that comes sooner after a pong may have been under way before it (R7).
+FRAME_AFTER_MS: Final = 1000
+# Pongs that wait for a frame: within FRAME_AFTER_MS hardly more come. Of more, one waits longer.
+_MAX_PROVEN: Final = 8
 
 
 class Pinger:
-    """When to ping, what a pong confirms, and when the peer counts as dead. Times in ms."""
+    """When to ping, what pongs and frames confirm, and when the peer is dead. Times in ms."""
 
     __slots__ = (
         "_number",
+        "_proven",
         "_receipts",
         "_receipts_due_ms",
         "_regular_due_ms",
@@ -28,8 +40,10 @@ class Pinger:
         self._regular_due_ms = now_ms + int(settings.ping_interval_s * 1000)
         self._receipts_due_ms: int | None = None
         self._receipts = 0  # written since the last ping
-        # (number, when it counts as unanswered, the receipts that its pong confirms)
+        # (number, when it counts as unanswered, the entries that its pong covers)
         self._waiting: list[tuple[int, int, Seq]] = []
+        # What pongs cover and no frame has confirmed yet: (from when on one does, the entries).
+        self._proven: list[tuple[int, Seq]] = []
 
     def adopt(self, settings: KeepaliveSettings, *, now_ms: int) -> None:
         """Go by other settings; pings that are out keep the time that they had for their pong.
@@ -72,29 +86,50 @@ class Pinger:
         receipts_due = self._receipts_due_ms is not None and self._receipts_due_ms <= now_ms
         return receipts_due or self._regular_due_ms <= now_ms
 
-    def ping(self, now_ms: int, *, receipts_up_to: Seq) -> bytes:
-        """Return the payload of a ping to send now, behind the receipts up to that seq."""
+    def ping(self, now_ms: int, *, up_to: Seq) -> bytes:
+        """Return the payload of a ping to send now, behind everything up to that entry."""
         self._number += 1
         self._regular_due_ms = now_ms + int(self._settings.ping_interval_s * 1000)
         self._receipts_due_ms = None
         self._receipts = 0
         timeout_ms = int(self._settings.pong_timeout_s * 1000)
-        self._waiting.append((self._number, now_ms + timeout_ms, receipts_up_to))
+        self._waiting.append((self._number, now_ms + timeout_ms, up_to))
         return b"%d" % self._number
 
-    def pong(self, payload: bytes) -> Seq:
-        """Take a pong; return up to which receipts are confirmed, 0 where none newly are.
+    def pong(self, payload: bytes, now_ms: int) -> None:
+        """Take a pong; a frame of the client is to confirm what it covers.
 
         A pong also answers the pings before its own (RFC 6455, 5.5.3). Others are ignored.
         """
         if not (0 < len(payload) < 20 and payload.isdigit()):
-            return NO_SEQ
+            return
         number = int(payload)
         if not self._waiting or not self._waiting[0][0] <= number <= self._waiting[-1][0]:
-            return NO_SEQ
-        confirmed = NO_SEQ
+            return
+        covered = NO_SEQ
         while self._waiting and self._waiting[0][0] <= number:
-            confirmed = self._waiting.pop(0)[2]
+            covered = self._waiting.pop(0)[2]
+        if covered:
+            self._prove(covered, now_ms)
+
+    def _prove(self, covered: Seq, now_ms: int) -> None:
+        proven = self._proven
+        while len(proven) > 1 and proven[1][0] <= now_ms:
+            del proven[0]  # whatever frame confirms it confirms the next as well
+        if len(proven) == _MAX_PROVEN:
+            proven.pop()
+        proven.append((now_ms + FRAME_AFTER_MS, covered))
+
+    @property
+    def awaits_frame(self) -> bool:
+        """Whether a frame of the client may confirm something, now or a little later."""
+        return bool(self._proven)
+
+    def frame(self, now_ms: int) -> Seq:
+        """Take it that a frame of the client came; return up to where it confirms, or 0."""
+        confirmed = NO_SEQ
+        while self._proven and self._proven[0][0] <= now_ms:
+            confirmed = self._proven.pop(0)[1]
         return confirmed
 
     def is_dead(self, now_ms: int) -> bool:
@@ -105,5 +140,5 @@ class Pinger:
         """Start the wait for pongs again: the connection was not read meanwhile."""
         timeout_ms = int(self._settings.pong_timeout_s * 1000)
         self._waiting = [
-            (number, now_ms + timeout_ms, receipts) for number, _, receipts in self._waiting
+            (number, now_ms + timeout_ms, covered) for number, _, covered in self._waiting
         ]

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final, assert_never
 
-from relay.bus.envelopes import NO_SEQ, Acked, Page, RequestNumber, Seq
+from relay.bus.envelopes import Acked, Page, RequestNumber
 from relay.errors import FrameError, Refusal
 from relay.front.answers import Answers
 from relay.front.backlog import Backlog
@@ -143,8 +143,8 @@ class Session:
         if self.login.stage is Stage.NEW:
             self.end(closecodes.AUTH, "no successful auth in time")
 
-    def lost(self, *, written: Seq | None = None) -> None:
-        """The connection is gone; entries reached it up to `written`, or all where that is None."""
+    def lost(self) -> None:
+        """The connection is gone."""
         login = self.login
         try:
             while self.answers.is_full and self._backlog and login.stage is _LIVE:
@@ -153,11 +153,7 @@ class Session:
                 self.receive(self._backlog.pop(), now_ms=self._backlog.came_ms)
                 self.answers.is_full = True
         finally:
-            # Of a queue that is being packed only some is written; it counts when all is.
-            cursor = NO_SEQ
-            if login.stage is _LIVE:
-                cursor = self.deliveries.cursor if written is None else written
-            login.end(cursor)
+            login.end()
             self._backlog.clear()
             self.answers.clear()
 

@@ -8,6 +8,14 @@ from relay.errors import Refusal
 
 _encode = msgspec.json.Encoder().encode
 
+
+class _GroupElement(msgspec.Struct):
+    participant: str
+
+
+_decode_group = msgspec.json.Decoder(tuple[str, msgspec.Raw, tuple[_GroupElement]]).decode
+_CHAT = b'"remoteJid": "'  # no member of an `action` frame before it can hold these bytes
+
 AUTH_SUCCESS = b'["auth", {"from": "backend", "status": "success"}]'
 DISCONNECT_REPLACED = b'["Cmd", {"type": "disconnect", "kind": "replaced"}]'
 DISCONNECT_SHUTDOWN = b'["Cmd", {"type": "disconnect", "kind": "shutdown"}]'
@@ -51,6 +59,25 @@ def delivered_to_group(
         time_s,
         extra,
     )
+
+
+def author_of(frame: bytes) -> str:
+    """Return who wrote the message in a frame of `delivered_to_user` or `delivered_to_group`.
+
+    Of any other frame, empty. Raises nothing.
+    """
+    start = frame.find(_CHAT)
+    end = frame.find(b"@", start)
+    if start < 0 or end < 0:
+        return ""
+    if not frame.startswith(b"@g.us", end):
+        return frame[start + len(_CHAT) : end].decode(errors="replace")
+    # Members that the author chose stand before the one that says who it is.
+    try:
+        (element,) = _decode_group(frame)[2]
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ""
+    return element.participant.partition("@")[0]
 
 
 def stored_for_user(*, message_id: str, author: str, recipient: str, time_s: int) -> bytes:

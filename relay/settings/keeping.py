@@ -15,8 +15,9 @@ class MailboxSettings(Table, frozen=True):
         int,
         Meta(ge=1, le=100_000_000),
         Row(
-            "Messages waiting for one user. At the limit the oldest that was sent before makes"
-            " room; where none was, the sender is refused (507).",
+            "Messages waiting for one user. At the limit one that its client is known to have makes"
+            " room, the oldest of whoever has most there; where there is none, the sender is"
+            " refused (507).",
             readme="messages that wait for one user",
         ),
     ] = 10_000
@@ -29,13 +30,23 @@ class MailboxSettings(Table, frozen=True):
             readme="what they may come to",
         ),
     ] = 64 * MIB
+    # Below a hundredth, those who are near their share are too many to be told apart cheaply.
+    author_share: Annotated[
+        float,
+        Meta(ge=0.01, le=1),
+        Row(
+            "The part of max_entries and of max_bytes that one author may fill of a mailbox, then"
+            " that author alone is refused (507). {default}: a friend who writes a hundred messages"
+            " a day to somebody away gets there after 25 days. 1.0: one may fill all of it.",
+            readme="the part of them that one author may fill",
+        ),
+    ] = 0.25
     max_receipts: Annotated[
         int,
         Meta(ge=1, le=100_000_000),
         Row(
-            "Receipts waiting for one user. At the limit the oldest that were sent before go,"
-            " otherwise new ones are dropped. Ten times the messages, because a message to a group"
-            " returns many."
+            "Receipts waiting for one user. At the limit new ones are dropped. Ten times the"
+            " messages, because a message to a group returns many."
         ),
     ] = 100_000
     # 0.00001 is about a second, for trials.

@@ -33,11 +33,12 @@ from relay.bus.envelopes import (
 )
 from relay.protocol import frames
 from relay.protocol.slots import ShardMap
-from relay.settings.tables import Settings
+from relay.settings.tables import MailboxSettings, Settings
 from tests import plain
 from workers.loop import SWEPT_BOXES
 from workers.shard.effects import Effects
 from workers.shard.mailbox import Mailbox
+from workers.shard.room import Room
 from workers.shard.shard import Shard
 from workers.store.journalfile import FIRST_RECORD, IDENTITY_BYTES, JournalFile, create_journal_file
 from workers.store.keys import box_of, message_key
@@ -158,11 +159,11 @@ def puts(store: Store, count: int) -> int:
 
 def mailbox(store: Store, count: int) -> int:
     """The same by way of a mailbox, which counts them."""
-    limits = Settings().mailbox
+    room = Room(MailboxSettings(author_share=1.0, max_entries=count + 1))
     with store.writing() as batch:
         box = Mailbox.load(batch, "917069852821")
         for seq in seqs_of(count):
-            box.add_message(batch, seq, TEXT, limits)
+            box.add_message(batch, seq, "917069852822", TEXT, room)
         for seq in seqs_of(count):
             box.remove(batch, seq)
     return count

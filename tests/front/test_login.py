@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from relay.bus.envelopes import LIVE, LOGIN, NO_SEQ, QUEUE, Seq
+from relay.bus.envelopes import LIVE, LOGIN, QUEUE, CloseSession, Seq
 from relay.front.login import TRANSITIONS, Login, LoginEvent, Stage
 from relay.front.output import Closed, Opened, Output
 from relay.protocol.slots import slot_of
@@ -42,7 +42,7 @@ def login_at(stage: Stage) -> tuple[Login, Output]:
     if stage is Stage.ASKED_AGAIN:
         assert login.ask(auth(), 2000)
     if stage is Stage.ENDED:
-        login.end(NO_SEQ)
+        login.end()
     out.envelopes.clear()
     out.frames.clear()
     out.take_notes()
@@ -154,9 +154,9 @@ def test_an_end_is_told_to_whoever_served_it_once(stage: Stage) -> None:
     login, out = login_at(stage)
     was_served, was_opened = login.has_worker, bool(login.user) and stage is not Stage.ENDED
 
-    login.end(Seq(5))
-    login.end(Seq(6))
+    login.end()
+    login.end()
 
     told = [content for _, content, _ in out.envelopes]
-    assert told == ([plain.close_session(NUMBER, 5)] if was_served else [])
+    assert told == ([CloseSession(NUMBER)] if was_served else [])
     assert list(out.take_notes()) == ([Closed(ALICE)] if was_opened else [])

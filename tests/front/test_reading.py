@@ -70,7 +70,6 @@ class Client:
         self.loop = loop
         self.got: list[bytes] = []
         self.lost = False
-        self.written: Seq | None = None
         self.fails = False
         self._protocol = ClientProtocol(parse_uri("ws://127.0.0.1:9011/"))
         self._protocol.send_request(self._protocol.connect())
@@ -95,9 +94,8 @@ class Client:
         if self.fails:
             raise RuntimeError("a bug")
 
-    def _lose(self, *, written: Seq | None = None) -> None:
+    def _lose(self) -> None:
         self.lost = True
-        self.written = written
         self.connection.session.is_read = False  # type: ignore[misc]
 
     def closes(self, code: int, reason: str) -> None:
@@ -316,29 +314,12 @@ def write_entry(client: Client, seq: int, text: bytes) -> None:
     client.connection.take()
 
 
-@pytest.mark.parametrize("closing", [False, True])
-def test_2_7_what_waited_to_be_written_when_the_connection_was_lost_was_not_sent(
-    client: Client, closing: bool
-) -> None:
-    write_entry(client, 5, b"one")
-    client.loop.turn()
-    write_entry(client, 6, b"two")
-    client.transport.closing = closing
-    if closing:
-        client.loop.turn()
-
-    client.connection.connection_lost(None)
-
-    assert client.written == 5
-
-
-def test_2_7_what_waits_is_written_to_one_who_will_send_no_more(client: Client) -> None:
+def test_what_waits_is_written_to_one_who_will_send_no_more(client: Client) -> None:
     write_entry(client, 5, b"one")
 
     client.connection.eof_received()
 
     assert client.transport.written.startswith(text_frame(b"one"))
-    assert client.written == 5
 
 
 def test_i7_one_whose_handshake_is_none_is_read_no_faster(stranger: Client) -> None:

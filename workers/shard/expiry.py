@@ -34,7 +34,7 @@ class Expiry:
         for swept in self._swept:
             swept()
         turn = self._turn
-        oldest = Seq(turn.now_ms * 1000 - int(turn.limits.ttl_days * _DAY_US))
+        oldest = Seq(turn.now_ms * 1000 - int(turn.settings.mailbox.ttl_days * _DAY_US))
         for _ in range(max_boxes):
             found = turn.batch.next_box(after)
             if found is None:

@@ -66,7 +66,7 @@ class Copies:
             reader = self._reader_of(member)
             mailbox = reader.mailbox if reader is not None else self._mailboxes.of_absent(member)
             try:
-                mailbox.add_group_message(batch, seq, len(copy.frame), turn.limits)
+                mailbox.add_group_message(batch, seq, copy.author, len(copy.frame), turn.room)
             except MailboxFull:
                 turn.counters["group_copies_skipped"] += 1
                 continue

@@ -16,6 +16,7 @@ from workers.shard.mailboxes import Mailboxes
 from workers.shard.pages import Pages
 from workers.shard.peers import Peers
 from workers.shard.readers import Reader, Readers
+from workers.shard.takeovers import Takeovers
 from workers.shard.turn import Turn
 
 MAX_ENDED = 250  # sessions of a front that died; the mailbox of each is counted and saved
@@ -39,6 +40,7 @@ class Logins:
         self._pages = pages
         self._owns = peers.owns
         self._halves = halves
+        self._takeovers = Takeovers()
         self._lost_fronts: set[Identity] = set()  # that still have readers
 
     def open(self, front: Identity, request: OpenSession) -> None:
@@ -64,7 +66,7 @@ class Logins:
             # are announced where the older one's front has not heard of the takeover.
             self._turn.to_fronts[front].append(EndSession(request.session))
             return
-        elif request.phase == LOGIN and not self._may_take_over(front, request, present):
+        elif request.phase == LOGIN and not self._may_take_over(front, request):
             return
         else:
             reader = self._take_over(front, request, present)
@@ -80,7 +82,6 @@ class Logins:
         """End the session of a connection that is gone; what it did not ack stays queued."""
         reader = self._readers.at(front, request.session)
         if reader is not None:
-            reader.wrote(request.cursor)
             self._end(reader)
 
     def front_lost(self, front: Identity) -> bool:
@@ -115,38 +116,37 @@ class Logins:
     def _enter(self, front: Identity, request: OpenSession) -> Reader:
         if request.phase == LOGIN:
             # Until now the user was away, and it must look like that: one receipt an acker.
-            self._mailboxes.of_absent(request.user)
+            self._mailboxes.prepare(request.user)
         mailbox = self._mailboxes.enter(request.user)
         reader = Reader(front, request.session, request.user, mailbox)
         self._readers.add(reader)
         return reader
 
-    def _may_take_over(self, front: Identity, request: OpenSession, present: Reader) -> bool:
-        """Refuse a takeover where the user's clients throw each other out (2.2.8)."""
-        auth = self._turn.settings.auth
-        window_ms = int(auth.takeover_window_s * 1000)
-        taken = present.takeovers_since(self._turn.now_ms - window_ms)
-        if len(taken) < auth.max_takeovers:
+    def _may_take_over(self, front: Identity, request: OpenSession) -> bool:
+        """Count a takeover; refuse it where the user's clients throw each other out (2.2.8)."""
+        auth, now_ms = self._turn.settings.auth, self._turn.now_ms
+        most, window_ms = auth.max_takeovers, int(auth.takeover_window_s * 1000)
+        wait_ms = self._takeovers.wait_ms(
+            request.user, most=most, window_ms=window_ms, now_ms=now_ms
+        )
+        if not wait_ms:
+            self._takeovers.note(request.user, most=most, window_ms=window_ms, now_ms=now_ms)
             return True
-        wait_s = max(1, -(-(taken[0] + window_ms - self._turn.now_ms) // 1000))
-        reason = f"more than {auth.max_takeovers} takeovers of this session"
-        self.refuse(front, request, 429, reason, retry_after_s=wait_s)
+        reason = f"more than {most} takeovers of this session"
+        self.refuse(front, request, 429, reason, retry_after_s=-(-wait_ms // 1000))
         self._turn.counters["takeovers_refused"] += 1
         return False
 
     def _take_over(self, front: Identity, request: OpenSession, present: Reader) -> Reader:
+        # An announced session was taken over in an earlier incarnation, which has counted it.
         self._turn.to_fronts[present.front].append(EndSession(present.number))
         self._readers.discard(present)
-        present.end()
         reader = Reader(front, request.session, request.user, present.mailbox)
-        # An announced session was taken over in an earlier incarnation, which has counted it.
-        reader.take_over(present, self._turn.now_ms if request.phase == LOGIN else None)
         self._readers.add(reader)
         return reader
 
     def _end(self, reader: Reader) -> None:
         self._readers.discard(reader)
-        reader.end()
         self._mailboxes.leave(reader)
         for closed in self._halves.closed:
             closed(reader.user)

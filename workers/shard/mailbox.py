@@ -12,15 +12,17 @@ found by message and acker too, because its author was absent.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from struct import Struct
 from typing import Final, NamedTuple, Self
 
 import msgspec
 
 from relay.bus.envelopes import NO_SEQ, Entry, Receipt, Seq
-from relay.errors import MailboxFull
+from relay.errors import MailboxFull, ShareFull
 from relay.protocol import frames
-from relay.settings.tables import MailboxSettings
+from workers.shard.room import Room
+from workers.shard.shares import Part, Shares
 from workers.store.batch import Batch
 from workers.store.keys import box_of, receipt_key
 
@@ -36,10 +38,6 @@ _encode_receipt = msgspec.msgpack.Encoder().encode
 _decode_receipt = msgspec.msgpack.Decoder(Receipt).decode
 
 
-# Looking for them reads the mailbox from its start, so they go by the thousand.
-MAX_RECEIPTS_EVICTED = 1000
-
-
 class Stretch(NamedTuple):
     """Entries of a mailbox in order; `ends` tells that nothing follows within what was asked."""
 
@@ -50,22 +48,21 @@ class Stretch(NamedTuple):
 class Mailbox:
     """The totals of one mailbox, and every change of it.
 
-    `transmitted` is the seq up to which entries have been sent towards a session at least once;
-    those may be evicted when it is full, later ones never (2.7). `written` is how far its front has
-    confirmed that: all that is left of it when the front dies.
+    `processed` is the seq up to which its client is known to have had the entries (R7). Those may
+    be evicted when it is full, later ones never (2.7).
     """
 
     __slots__ = (
+        "_all",
+        "_plain",
         "box",
         "evicted",
         "is_counted",
         "messages",
-        "no_messages_up_to",
-        "no_receipts_up_to",
+        "processed",
         "receipts",
+        "shares",
         "size",
-        "transmitted",
-        "written",
     )
 
     def __init__(self, box: bytes) -> None:
@@ -74,13 +71,15 @@ class Mailbox:
         self.messages = 0
         self.size = 0  # bytes of the messages' frames
         self.receipts = 0
-        self.transmitted = NO_SEQ
-        self.written = NO_SEQ
+        self.processed = NO_SEQ
         self.evicted = 0  # since someone last counted them
-        # Up to here nothing is left to evict, so that the next search need not look there: what was
-        # removed lies in its way until the journal is folded.
-        self.no_messages_up_to = NO_SEQ
-        self.no_receipts_up_to = NO_SEQ
+        self.shares: Shares | None = None  # once an author might have too much
+        # How far a search for what may be evicted has come: what was removed lies in its way until
+        # the journal is folded. None: nobody has searched.
+        self._all: Part | None = None
+        # The receipts that cannot be found by message and acker, in order; some may be gone. As
+        # most mailboxes have none, no list for them.
+        self._plain: list[Seq] | tuple[()] = ()
 
     @classmethod
     def load(cls, batch: Batch, user: str) -> Self:
@@ -88,10 +87,9 @@ class Mailbox:
         mailbox = cls(box_of(user))
         totals = batch.get_totals(mailbox.box)
         if totals is not None:
-            mailbox.messages, mailbox.size, mailbox.receipts, mailbox.transmitted = _TOTALS.unpack(
+            mailbox.messages, mailbox.size, mailbox.receipts, mailbox.processed = _TOTALS.unpack(
                 totals
             )
-            mailbox.written = mailbox.transmitted
             mailbox.is_counted = True
         return mailbox
 
@@ -100,19 +98,23 @@ class Mailbox:
         if self.is_counted:
             return
         self.is_counted = True
-        for _, entry in batch.scan_mail(self.box):
+        plain = []
+        for seq, entry in batch.scan_mail(self.box):
             self._count(entry, 1)
+            if entry[0] == RECEIPT:
+                plain.append(seq)
+        self._plain = plain
 
     def save(self, batch: Batch) -> None:
         """Keep the totals in the store, for as long as the user has no session."""
         assert self.is_counted, "an absent user's mailbox is counted when it is loaded"
         if self.messages or self.receipts:
-            totals = _TOTALS.pack(self.messages, self.size, self.receipts, self.transmitted)
+            totals = _TOTALS.pack(self.messages, self.size, self.receipts, self.processed)
             batch.put_totals(self.box, totals)
         else:
             batch.delete_totals(self.box)
 
-    def add_message(self, batch: Batch, seq: Seq, frame: bytes, limits: MailboxSettings) -> None:
+    def add_message(self, batch: Batch, seq: Seq, author: str, frame: bytes, room: Room) -> None:
         """Queue a 1-1 message as entry `seq`, which must be higher than any before.
 
         Raises:
@@ -121,14 +123,16 @@ class Mailbox:
         if not self.is_counted:
             self.count(batch)
         length = len(frame)
-        if self.messages >= limits.max_entries or self.size + length > limits.max_bytes:
-            self._make_room(batch, length, limits)
+        if self.messages >= room.share_entries or self.size + length > room.share_bytes:
+            self._make_room(batch, author, length, room)
         batch.put_mail(self.box, seq, b"m" + frame)
         self.messages += 1
         self.size += length
+        if self.shares is not None:
+            self.shares.add(author, length)
 
     def add_group_message(
-        self, batch: Batch, seq: Seq, length: int, limits: MailboxSettings
+        self, batch: Batch, seq: Seq, author: str, length: int, room: Room
     ) -> None:
         """Queue a reference to the group message stored as body `seq`, of `length` bytes.
 
@@ -137,20 +141,16 @@ class Mailbox:
         """
         if not self.is_counted:
             self.count(batch)
-        if self.messages >= limits.max_entries or self.size + length > limits.max_bytes:
-            self._make_room(batch, length, limits)
+        if self.messages >= room.share_entries or self.size + length > room.share_bytes:
+            self._make_room(batch, author, length, room)
         batch.put_mail(self.box, seq, _REFERENCE.pack(b"g", seq, length))
         self.messages += 1
         self.size += length
+        if self.shares is not None:
+            self.shares.add(author, length)
 
     def add_receipt(
-        self,
-        batch: Batch,
-        seq: Seq,
-        receipt: Receipt,
-        limits: MailboxSettings,
-        *,
-        author_is_absent: bool,
+        self, batch: Batch, seq: Seq, receipt: Receipt, room: Room, *, author_is_absent: bool
     ) -> bool:
         """Queue a receipt as entry `seq`; False if it was dropped because too many wait.
 
@@ -159,58 +159,67 @@ class Mailbox:
         if not self.is_counted:
             self.count(batch)
         if author_is_absent:
-            return self._add_findable(batch, seq, receipt, limits.max_receipts)
-        if self.receipts >= limits.max_receipts and not self._has_room_for_receipt(
-            batch, limits.max_receipts
-        ):
+            return self._add_findable(batch, seq, receipt, room.max_receipts)
+        if self.receipts >= room.max_receipts:
             return False
         batch.put_mail(self.box, seq, b"r" + _encode_receipt(receipt))
         self.receipts += 1
+        if self._plain:
+            self._plain.append(seq)
+        else:
+            self._plain = [seq]
         return True
 
-    def _has_room_for_receipt(self, batch: Batch, max_receipts: int) -> bool:
-        """Tell whether one more may wait; give up the oldest that were sent if that helps."""
-        if self.receipts >= max_receipts and self.transmitted > self.no_receipts_up_to:
-            sent = self.receipts_up_to(batch, self.transmitted)
-            for seq in sent[:MAX_RECEIPTS_EVICTED]:
-                self.remove(batch, seq)
-                self.evicted += 1
-            if len(sent) <= MAX_RECEIPTS_EVICTED:
-                self.no_receipts_up_to = self.transmitted
-        return self.receipts < max_receipts
+    def make_receipts_findable(self, batch: Batch, most: int) -> int:
+        """Prepare up to `most` of its receipts for the author's absence; return how many.
 
-    def make_receipts_findable(self, batch: Batch) -> None:
-        """Prepare the receipts that wait for the author's absence, when its session ends."""
+        `is_findable` tells whether that was all of them.
+        """
         self.count(batch)
-        if not self.receipts:
-            return
-        found = [
-            (seq, _decode_receipt(entry[1:]))
-            for seq, entry in batch.scan_mail(self.box)
-            if entry[0] == RECEIPT
-        ]
-        for seq, receipt in found:
-            self.remove(batch, seq)
-            self._add_findable(batch, seq, receipt, None)
+        plain = self._plain
+        if not plain:
+            return 0
+        due = plain[:most]
+        del plain[:most]
+        for seq in due:
+            entry = batch.pop_mail(self.box, seq)
+            if entry is not None:
+                self.receipts -= 1
+                self._add_findable(batch, seq, _decode_receipt(entry[1:]), None)
+        return len(due)
+
+    @property
+    def is_findable(self) -> bool:
+        """Whether every receipt is found by its message and acker; only where it is counted."""
+        return not self._plain
 
     def _add_findable(
         self, batch: Batch, seq: Seq, receipt: Receipt, max_receipts: int | None
     ) -> bool:
         key = receipt_key(self.box, receipt.message_id, receipt.acker, receipt.group)
-        earlier_seq = batch.get_receipt(key)
-        if earlier_seq is not None:
-            earlier = batch.pop_mail(self.box, earlier_seq)
-            assert earlier is not None, f"receipt {earlier_seq} is known but not in the mailbox"
-            self._count(earlier, -1)
-            known = _decode_receipt(earlier[1:])
+        other_seq = batch.get_receipt(key)
+        if other_seq is not None:
+            other = batch.pop_mail(self.box, other_seq)
+            assert other is not None, f"receipt {other_seq} is known but not in the mailbox"
+            self._count(other, -1)
+            known = _decode_receipt(other[1:])
             if known.level > receipt.level:
                 receipt = known
-        elif max_receipts is not None and not self._has_room_for_receipt(batch, max_receipts):
+            seq = max(seq, other_seq)
+        elif max_receipts is not None and self.receipts >= max_receipts:
             return False
         batch.put_mail(self.box, seq, b"R" + _encode_receipt(receipt))
         self.receipts += 1
         batch.put_receipt(key, seq)
         return True
+
+    def confirm(self, seq: Seq) -> None:
+        """Take it that the client has had everything up to `seq`, whose receipts are removed."""
+        if seq > self.processed:
+            self.processed = seq
+        plain = self._plain
+        if plain:
+            del plain[: bisect_right(plain, seq)]
 
     def stretch(
         self, batch: Batch, *, after: Seq, up_to: Seq, max_bytes: int, max_entries: int
@@ -254,7 +263,7 @@ class Mailbox:
             self.remove(batch, seq)
         return len(due)
 
-    def check_room(self, batch: Batch, length: int, limits: MailboxSettings) -> None:
+    def check_room(self, batch: Batch, author: str, length: int, room: Room) -> None:
         """Tell whether a message of `length` bytes could be queued; nothing changes.
 
         Raises:
@@ -262,38 +271,99 @@ class Mailbox:
         """
         if not self.is_counted:
             self.count(batch)
-        if self.messages >= limits.max_entries or self.size + length > limits.max_bytes:
-            self._evictable(batch, length, limits)
+        if self.messages >= room.share_entries or self.size + length > room.share_bytes:
+            self._evictable(batch, author, length, room)
 
-    def _make_room(self, batch: Batch, length: int, limits: MailboxSettings) -> None:
-        due = self._evictable(batch, length, limits)
+    def _make_room(self, batch: Batch, author: str, length: int, room: Room) -> None:
+        due = self._evictable(batch, author, length, room)
         for seq in due:
             self.remove(batch, seq)
-        if due:
-            self.no_messages_up_to = due[-1]
         self.evicted += len(due)
 
-    def _evictable(self, batch: Batch, length: int, limits: MailboxSettings) -> list[Seq]:
-        """Return the oldest messages that were transmitted, as many as make enough room."""
-        due: list[Seq] = []
-        messages, size = self.messages, self.size
-        for seq, raw in batch.scan_mail(self.box, after=self.no_messages_up_to):
-            if messages < limits.max_entries and size + length <= limits.max_bytes:
-                break
-            if seq > self.transmitted:
-                if not due:
-                    # Not `transmitted`, which may be lower than what was let go since.
-                    self.no_messages_up_to = Seq(seq - 1)
-                raise MailboxFull(
-                    f"{self.messages} messages of {self.size} bytes wait for the recipient, "
-                    f"who has taken none of them; at most {limits.max_entries} "
-                    f"of {limits.max_bytes} bytes may"
+    def _evictable(self, batch: Batch, author: str, length: int, room: Room) -> list[Seq]:
+        """Return what is to go for a message of `author`: his own, or of who has most (2.7)."""
+        over = self.messages + 1 - room.max_entries
+        over_size = self.size + length - room.max_bytes
+        part = self._full_share(batch, author, length, room)
+        if part is not None:
+            over = max(over, part.messages + 1 - room.share_entries)
+            over_size = max(over_size, part.size + length - room.share_bytes)
+            due = self._search(batch, part, author, over, over_size)
+            if due is None:
+                raise ShareFull(
+                    f"{part.messages} messages of {part.size} bytes of this author wait for the"
+                    f" recipient, who has taken none of them; at most {room.share_entries}"
+                    f" of {room.share_bytes} bytes may"
                 )
-            if raw[0] in (MESSAGE, GROUP_MESSAGE):
-                due.append(seq)
-                messages -= 1
-                size -= _length(raw)
+            return due
+        if over <= 0 and over_size <= 0:
+            return []
+        everybodys = self._all = self._all or Part()
+        everybodys.messages = self.messages
+        if self.shares is not None and not everybodys.is_vain(self.processed, over, over_size):
+            for name, named in self.shares.by_most(in_bytes=over <= 0):
+                due = self._search(batch, named, name, over, over_size)
+                if due is not None:
+                    return due
+        due = self._search(batch, everybodys, None, over, over_size)
+        if due is None:
+            raise MailboxFull(
+                f"{self.messages} messages of {self.size} bytes wait for the recipient, "
+                f"who has taken none of them; at most {room.max_entries} "
+                f"of {room.max_bytes} bytes may"
+            )
         return due
+
+    def _full_share(self, batch: Batch, author: str, length: int, room: Room) -> Part | None:
+        """Return the part of an author who has as much as one may, None of any other.
+
+        And where it is not known: too much was read lately to find out.
+        """
+        shares = self.shares
+        if shares is None or shares.must_count(author, length, room):
+            if not room.may_look_at(self.messages + self.receipts):
+                return None
+            messages = (
+                (self._author(batch, raw), _length(raw))
+                for _, raw in batch.scan_mail(self.box)
+                if raw[0] in (MESSAGE, GROUP_MESSAGE)
+            )
+            shares = self.shares = Shares.of(messages, room)
+        return shares.full(author, length, room)
+
+    def _search(
+        self, batch: Batch, part: Part, author: str | None, messages: int, size: int
+    ) -> list[Seq] | None:
+        """Return the oldest of a part that make so much room, None where they do not.
+
+        All of them are enough for anything: what is left then is empty.
+        """
+        if not part.messages:
+            return []
+        if part.is_vain(self.processed, messages, size):
+            return None
+        due: list[Seq] = []
+        due_size = 0
+        for seq, raw in batch.scan_mail(self.box, after=part.searched):
+            if seq > self.processed:
+                break
+            if raw[0] not in (MESSAGE, GROUP_MESSAGE):
+                continue
+            if author is not None and self._author(batch, raw) != author:
+                continue
+            due.append(seq)
+            due_size += _length(raw)
+            if len(due) >= messages and due_size >= size:
+                break
+        part.searched = Seq(due[0] - 1) if due else self.processed
+        if (len(due) >= messages and due_size >= size) or len(due) == part.messages:
+            return due
+        part.looked_to, part.found, part.found_size = self.processed, len(due), due_size
+        return None
+
+    def _author(self, batch: Batch, raw: bytes) -> str:
+        """Return who wrote the message of an entry."""
+        return frames.author_of(raw if raw[0] == MESSAGE else batch.get_body(body_of(raw)[0]))
 
     def remove(self, batch: Batch, seq: Seq) -> bool:
         """Remove entry `seq`; False if it was gone already."""
@@ -303,6 +373,11 @@ class Mailbox:
         if raw is None:
             return False
         kind = raw[0]
+        if self.shares is not None and kind in (MESSAGE, GROUP_MESSAGE):
+            if self.messages == 1:
+                self.shares = None
+            else:
+                self.shares.remove(self._author(batch, raw), _length(raw))
         if kind == MESSAGE:
             self.messages -= 1
             self.size -= len(raw) - 1
@@ -342,9 +417,9 @@ def receipt_of(raw: bytes) -> Receipt:
 
 
 def unpack_totals(raw: bytes) -> tuple[int, int, int, Seq]:
-    """Return (messages, bytes, receipts, transmitted) as they are kept for an absent user."""
-    messages, size, receipts, transmitted = _TOTALS.unpack(raw)
-    return messages, size, receipts, transmitted
+    """Return (messages, bytes, receipts, processed) as they are kept for an absent user."""
+    messages, size, receipts, processed = _TOTALS.unpack(raw)
+    return messages, size, receipts, processed
 
 
 def _length(raw: bytes) -> int:

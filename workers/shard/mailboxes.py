@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from workers.shard.mailbox import Mailbox
 from workers.shard.readers import Reader, Readers
+from workers.shard.shares import Shares
 from workers.shard.turn import Turn
+
+# Receipts that a batch prepares for their authors' absence, some 4 ms. Of a mailbox with more the
+# rest is left to the next batches, and it stays in memory until then.
+MAX_PREPARED: Final = 500
+# Absent users of whose mailboxes it is remembered who has how much: 3 KiB each, and to find it out
+# again is to read the mailbox.
+MAX_REMEMBERED: Final = 4096
 
 
 class Mailboxes:
@@ -14,6 +24,15 @@ class Mailboxes:
         self._turn = turn
         self._reader_of = readers.of_user
         self._absent: dict[str, Mailbox] = {}  # of users without a reader, for this batch
+        # Of those the ones whose receipts cannot all be found yet, the longest gone first.
+        self._leaving: dict[str, Mailbox] = {}
+        self._shares: dict[str, Shares] = {}  # of absent users, the last that were touched last
+        self._prepared = 0  # receipts, in this batch
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether there is work left for the next batch, even if nothing else comes."""
+        return bool(self._leaving)
 
     def of(self, user: str) -> Mailbox:
         """Return the mailbox of a user, who may be absent."""
@@ -22,19 +41,27 @@ class Mailboxes:
 
     def of_absent(self, user: str) -> Mailbox:
         """Return the mailbox of a user without a reader, counted; `end` saves its totals."""
-        mailbox = self._absent.get(user)
+        mailbox = self._absent.get(user) or self._leaving.get(user)
         if mailbox is None:
-            mailbox = self._absent[user] = Mailbox.load(self._turn.batch, user)
+            mailbox = Mailbox.load(self._turn.batch, user)
+            mailbox.shares = self._shares.get(user)
             if not mailbox.is_counted:
-                # Its last session ended with its worker, which did not do it.
-                mailbox.make_receipts_findable(self._turn.batch)
+                # Its last session ended with its worker, so its receipts were not prepared either.
+                mailbox.count(self._turn.batch)
+            self._keep(user, mailbox)
         return mailbox
+
+    def prepare(self, user: str) -> None:
+        """Have the mailbox of an absent user look so, as far as this batch still may."""
+        self._prepare(self.of_absent(user))
 
     def enter(self, user: str) -> Mailbox:
         """Return the mailbox of a user who gets a reader, with which it lives from here on."""
-        mailbox = self._absent.pop(user, None)
+        mailbox = self._absent.pop(user, None) or self._leaving.pop(user, None)
+        shares = self._shares.pop(user, None)
         if mailbox is None:
             mailbox = Mailbox.load(self._turn.batch, user)
+            mailbox.shares = shares
         if mailbox.is_counted:
             # While a reader is there only memory knows them; a crash has them counted anew.
             self._turn.batch.delete_totals(mailbox.box)
@@ -42,16 +69,38 @@ class Mailboxes:
 
     def leave(self, reader: Reader) -> None:
         """Keep the mailbox of a reader that has ended as an absent user's is kept."""
-        reader.mailbox.make_receipts_findable(self._turn.batch)
-        self._absent[reader.user] = reader.mailbox
+        reader.mailbox.count(self._turn.batch)
+        self._keep(reader.user, reader.mailbox)
+
+    def _keep(self, user: str, mailbox: Mailbox) -> None:
+        (self._absent if mailbox.is_findable else self._leaving)[user] = mailbox
+
+    def _prepare(self, mailbox: Mailbox) -> None:
+        most = max(0, MAX_PREPARED - self._prepared)
+        self._prepared += mailbox.make_receipts_findable(self._turn.batch, most)
 
     def count_evicted(self, mailbox: Mailbox) -> None:
         """Count what a mailbox has given up since the last time."""
         self._turn.counters["entries_evicted"] += mailbox.evicted
         mailbox.evicted = 0
 
-    def end(self) -> None:
-        """Write the totals of the absent users that the batch has touched."""
-        for mailbox in self._absent.values():
-            mailbox.save(self._turn.batch)
+    def end(self, *, stores: bool) -> None:
+        """Write the totals of what the batch has touched, and go on with those that are leaving.
+
+        Where the batch stores nothing, nothing is written, and what is left to do stays so.
+        """
+        while stores and self._leaving and self._prepared < MAX_PREPARED:
+            user, mailbox = next(iter(self._leaving.items()))
+            self._prepare(mailbox)
+            if mailbox.is_findable:
+                self._absent[user] = self._leaving.pop(user)
+        for user, mailbox in self._absent.items():
+            if stores:
+                mailbox.save(self._turn.batch)
+            self._shares.pop(user, None)
+            if mailbox.shares is not None:
+                self._shares[user] = mailbox.shares
+        while len(self._shares) > MAX_REMEMBERED:
+            del self._shares[next(iter(self._shares))]
         self._absent.clear()
+        self._prepared = 0

@@ -36,8 +36,6 @@ class Pages:
         if reader is None:
             return
         if ready.pages == reader.pages:
-            if not reader.barrier:  # a `q` is written when it is packed
-                reader.wrote(ready.cursor)
             reader.rewind(ready.cursor)
         elif reader.state is ReaderState.READING:
             return  # a page crossed with it that asks for a `Ready` too
@@ -51,16 +49,16 @@ class Pages:
             reader.pause(pause.cursor)
 
     def confirmed(self, front: Identity, confirmed: Confirmed) -> None:
-        """Remove the receipts that a pong has confirmed (R7)."""
+        """Remove the receipts that a client is known to have had (R7)."""
         reader = self._readers.at(front, confirmed.session)
         if reader is None:
             return
-        reader.wrote(confirmed.seq)
         batch = self._turn.batch
         if reader.sent_before:
             reader.recall_receipts(reader.mailbox.receipts_up_to(batch, reader.sent_before))
         for seq in reader.confirm_receipts(confirmed.seq):
             reader.mailbox.remove(batch, seq)
+        reader.mailbox.confirm(confirmed.seq)
 
     # -------------------------------------------------------------------------- to one reader
 

@@ -81,7 +81,6 @@ class Reader:
         "receipts",
         "sent_before",
         "state",
-        "takeovers",
         "user",
     )
 
@@ -96,13 +95,12 @@ class Reader:
         self.cursor = NO_SEQ  # the last entry that was sent to the front
         self.barrier = NO_SEQ  # while over 0: entries up to here go into `q` frames
         self.pages = 0  # sent to the front since the session was opened
-        # Entries to remove when a pong confirms them, in order. A list, which is made and dropped
-        # at about every ack in half the time that a deque takes; few readers need one.
+        # Entries to remove when they are confirmed, in order. A list, which is made and dropped at
+        # about every ack in half the time that a deque takes; few readers need one.
         self.receipts: list[Seq] | tuple[()] = ()
         # An earlier incarnation of the worker sent entries up to here. Those of them that are
-        # receipts are not among `receipts` until a pong confirms some.
+        # receipts are not among `receipts` until some are confirmed.
         self.sent_before = NO_SEQ
-        self.takeovers: list[int] = []  # when this user's sessions were taken over, in ms
 
     def undergo(self, event: ReaderEvent) -> None:
         """Change the state as the table says.
@@ -123,43 +121,17 @@ class Reader:
         self.is_announced = request.phase != envelopes.LOGIN
         self.asked_ms = request.asked_ms
         if self.is_announced:
-            # What it had from an earlier incarnation still waits for a pong, and may be evicted.
+            # What it had from an earlier incarnation still waits to be confirmed.
             self.sent_before = request.cursor
-            if request.phase == envelopes.LIVE:  # a `q` is written when it is packed
-                self.wrote(request.cursor)
-            self.sent(request.cursor)
         self.cursor = request.cursor
         self.pages = 0
         self.barrier = NO_SEQ if request.phase == envelopes.LIVE else max(last_seq, Seq(1))
-
-    def end(self) -> None:
-        """Leave the mailbox as it is when nobody reads it: only what was written was sent."""
-        self.mailbox.transmitted = self.mailbox.written
-
-    def takeovers_since(self, since_ms: int) -> list[int]:
-        """Return when this user's sessions were taken over, after `since_ms`, in order."""
-        while self.takeovers and self.takeovers[0] <= since_ms:
-            del self.takeovers[0]
-        return self.takeovers
-
-    def take_over(self, other: Reader, now_ms: int | None) -> None:
-        """Remember the takeovers of `other`, which this one is the successor of, and this one's."""
-        self.takeovers = other.takeovers
-        if now_ms is not None:
-            self.takeovers.append(now_ms)
 
     # ---------------------------------------------------------------------- how far it has got
 
     def sent(self, seq: Seq) -> None:
         """Note that the entry `seq` went to the front."""
         self.cursor = seq
-        if seq > self.mailbox.transmitted:
-            self.mailbox.transmitted = seq
-
-    def wrote(self, seq: Seq) -> None:
-        """Note that the front has written everything up to `seq` to the client."""
-        if seq > self.mailbox.written:
-            self.mailbox.written = seq
 
     def leave_queue(self) -> None:
         """Note that all that goes into `q` frames was sent."""
@@ -171,17 +143,13 @@ class Reader:
 
     def pause(self, cursor: Seq) -> None:
         """Take it that the front has written up to `cursor` and drops what was sent behind it."""
-        self.wrote(cursor)
-        if self.state is ReaderState.READING:
-            self.mailbox.transmitted = max(self.mailbox.written, cursor)
-        else:
+        if self.state is not ReaderState.READING:
             self.rewind(cursor)
         self.undergo(ReaderEvent.SLOWED)
 
     def rewind(self, cursor: Seq) -> None:
         """Go on behind `cursor`; what was sent after it was not written and comes again."""
         self.cursor = cursor
-        self.mailbox.transmitted = max(self.mailbox.written, cursor)
         self.sent_before = min(self.sent_before, cursor)
         while self.receipts and self.receipts[-1] > cursor:
             self.receipts.pop()

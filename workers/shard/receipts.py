@@ -104,10 +104,8 @@ class Receipts:
         turn = self._turn
         seq = turn.next_seq()
         added = mailbox.add_receipt(
-            turn.batch, seq, receipt, turn.limits, author_is_absent=reader is None
+            turn.batch, seq, receipt, turn.room, author_is_absent=reader is None
         )
-        if mailbox.evicted:
-            self._mailboxes.count_evicted(mailbox)
         if not added:
             turn.counters["receipts_dropped"] += 1
             return

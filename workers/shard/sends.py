@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, assert_never
 
 from relay.bus.envelopes import Deliver, GroupCopy, Refused, SendToGroup, SendToUser, Stored
-from relay.errors import MailboxFull
+from relay.errors import MailboxFull, ShareFull
 from relay.extensions.contract import Refuse, Send, Suppress
 from workers.shard import messages
 from workers.shard.effects import Identity
@@ -104,8 +104,10 @@ class Sends:
         mailbox = reader.mailbox if reader is not None else self._mailboxes.of_absent(send.chat)
         turn = self._turn
         try:
-            mailbox.check_room(turn.batch, len(send.frame), turn.limits)
+            mailbox.check_room(turn.batch, send.author, len(send.frame), turn.room)
         except MailboxFull as error:
+            if isinstance(error, ShareFull):
+                turn.counters["author_shares_full"] += 1
             return self.refuse(front, send, 507, str(error))
         return False
 
@@ -116,7 +118,7 @@ class Sends:
         reader = self._reader_of(chat)
         mailbox = reader.mailbox if reader is not None else self._mailboxes.of_absent(chat)
         seq = turn.next_seq()
-        mailbox.add_message(turn.batch, seq, send.frame, turn.limits)
+        mailbox.add_message(turn.batch, seq, send.author, send.frame, turn.room)
         messages.add(turn.batch, key, seq=seq, time_s=send.time_s, digest=send.digest)
         if mailbox.evicted:
             self._mailboxes.count_evicted(mailbox)

@@ -130,10 +130,13 @@ class Shard:
         self.peers.begin()
         self._pages.begin()
 
-    def end(self) -> Effects:
-        """Write what the batch left to write and return what it has to say."""
+    def end(self, *, stores: bool = True) -> Effects:
+        """Write what the batch left to write and return what it has to say.
+
+        Say where it `stores` nothing whatever is written: then work that was left to it is kept.
+        """
         self.peers.end()
-        self._mailboxes.end()
+        self._mailboxes.end(stores=stores)
         return self.turn.end()
 
     def handle(self, origin: Identity, envelope: ToWorker) -> None:
@@ -146,6 +149,11 @@ class Shard:
         Return where the next sweep must go on, empty when it came round.
         """
         return self._expiry.sweep(after, max_boxes=max_boxes)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether another batch must follow even if nothing comes, to go on with something."""
+        return self._mailboxes.is_behind
 
     # ---------------------------------------------------------------------- what cannot be done
 

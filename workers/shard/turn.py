@@ -7,6 +7,7 @@ from collections import Counter
 from relay.bus.envelopes import NO_SEQ, Seq, ToFront
 from relay.settings.tables import Settings
 from workers.shard.effects import Effects, Identity
+from workers.shard.room import Room
 from workers.store.batch import Batch
 
 
@@ -23,10 +24,10 @@ class Turn:
         "batch",
         "counters",
         "effects",
-        "limits",
         "now_ms",
         "now_s",
         "refusal",
+        "room",
         "seq",
         "settings",
         "to_fronts",
@@ -48,7 +49,7 @@ class Turn:
     def adopt(self, settings: Settings) -> None:
         """Go by other settings from here on."""
         self.settings = settings
-        self.limits = settings.mailbox
+        self.room = Room(settings.mailbox)
 
     def begin(self, batch: Batch, *, now_ms: int, refusal: str) -> None:
         """Open `batch`; nothing is said yet."""
@@ -60,6 +61,7 @@ class Turn:
         self.refusal = refusal
         self.now_ms = now_ms
         self.now_s = now_ms // 1000
+        self.room.begin(self.now_s)
         self._least_seq = Seq(now_ms * 1000)
 
     def end(self) -> Effects:

@@ -180,8 +180,8 @@ class Client:
         self.deliveries.drained()
         self.take()
 
-    def pongs(self, seq: int) -> None:
-        """Answer a ping that was sent behind the receipts up to `seq`."""
+    def confirms(self, seq: int) -> None:
+        """Answer a ping that was sent behind the entries up to `seq`, and send a frame later."""
         self.deliveries.confirmed(Seq(seq))
         self.take()
 
@@ -190,9 +190,9 @@ class Client:
         self.session.announce()
         self.take()
 
-    def is_lost(self, *, written: int | None = None) -> None:
+    def is_lost(self) -> None:
         """Lose the connection."""
-        self.session.lost(written=None if written is None else Seq(written))
+        self.session.lost()
         self.take()
 
     def is_taken_over(self) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
 from relay.bus.envelopes import (
     CloseSession,
     SessionOpened,
@@ -75,7 +73,7 @@ def after_the_end(client: Client) -> None:
     client.refuses(Refusal(400, "late"))
     client.slows()
     client.drains()
-    client.pongs(9)
+    client.confirms(9)
     client.is_announced()
     client.is_overdue()
     client.ends(1000, "again")
@@ -98,16 +96,3 @@ def test_an_end_during_the_login_takes_the_session_back(client: Client) -> None:
 
     assert client.requests()[-1] == CloseSession(NUMBER)
     after_the_end(client)
-
-
-@pytest.mark.parametrize(("written", "told"), [(None, 8), (7, 7), (0, 0)])
-def test_2_7_the_worker_hears_how_far_entries_were_written_when_the_connection_was_lost(
-    alice: Client, written: int | None, told: int
-) -> None:
-    alice.is_delivered(7, "", b"one")
-    alice.is_delivered(8, "", b"two")
-    assert alice.session.deliveries.cursor == 8
-
-    alice.is_lost(written=written)
-
-    assert alice.requests()[-1] == plain.close_session(NUMBER, told)

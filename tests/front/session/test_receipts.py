@@ -25,18 +25,18 @@ from tests.front.session.harness import (
 
 def test_r7_a_ping_is_asked_for_after_a_receipt_but_not_after_a_message(alice: Client) -> None:
     alice.hears(live(message(3)))
-    assert (alice.port.receipts, alice.session.deliveries.receipts_written) == (0, 0)
+    assert (alice.port.receipts, alice.session.deliveries.written) == (0, 3)
     alice.hears(live(receipt(4)))
-    assert (alice.port.receipts, alice.session.deliveries.receipts_written) == (1, 4)
+    assert (alice.port.receipts, alice.session.deliveries.written) == (1, 4)
 
 
-def test_r7_receipts_in_the_queue_count_once_the_queue_is_written(client: Client) -> None:
+def test_r7_what_is_in_the_queue_counts_once_the_queue_is_written(client: Client) -> None:
     client.says(auth())
     client.hears(SessionOpened(NUMBER), page(receipt(1), receipt(2), queue=True, more=True))
-    assert (client.port.receipts, client.session.deliveries.receipts_written) == (0, 0)
+    assert (client.port.receipts, client.session.deliveries.written) == (0, 0)
     client.hears(last_page(message(3)))
     assert client.port.receipts
-    assert client.session.deliveries.receipts_written == 2
+    assert client.session.deliveries.written == 3
 
 
 def test_r7_a_receipt_that_waits_for_its_ack_1_is_not_confirmed_by_later_ones(
@@ -44,9 +44,9 @@ def test_r7_a_receipt_that_waits_for_its_ack_1_is_not_confirmed_by_later_ones(
 ) -> None:
     alice.says(action("1"))
     alice.hears(live(receipt(11, "1")), live(receipt(12, "other")))
-    assert alice.session.deliveries.receipts_written == 10
+    assert alice.session.deliveries.written == 10
     alice.hears(plain.stored(FIRST_REQUEST, SENT_AT))
-    assert alice.session.deliveries.receipts_written == 12
+    assert alice.session.deliveries.written == 12
 
 
 def test_r19_a_receipt_that_is_not_stored_is_never_confirmed(alice: Client) -> None:
@@ -56,11 +56,26 @@ def test_r19_a_receipt_that_is_not_stored_is_never_confirmed(alice: Client) -> N
     alice.hears(plain.stored(FIRST_REQUEST, SENT_AT))
 
     assert alice.frames() == [ack_1("1"), *seen(receipt(0, "1"))]
-    assert (alice.port.receipts, alice.session.deliveries.receipts_written) == (0, 0)
+    assert (alice.port.receipts, alice.session.deliveries.written) == (0, 0)
 
 
-def test_r7_a_pong_is_passed_on_and_survives_the_worker(alice: Client) -> None:
-    alice.pongs(0)
+def test_r7_what_is_confirmed_is_passed_on_once_and_survives_the_worker(alice: Client) -> None:
+    alice.confirms(0)
     assert alice.requests() == []
-    alice.pongs(4)
+    alice.confirms(4)
     assert alice.requests() == alice.port.durable == [plain.confirmed(NUMBER, 4)]
+    alice.confirms(4)
+    assert alice.requests() == []
+
+
+def test_a_workers_successor_is_told_again_what_is_confirmed(alice: Client) -> None:
+    """It knows nothing of what may be evicted, and perhaps nothing new can come before it does."""
+    alice.hears(live(message(4)))
+    alice.confirms(4)
+    alice.requests()
+    alice.is_announced()
+    alice.requests()
+
+    alice.confirms(4)
+
+    assert alice.requests() == [plain.confirmed(NUMBER, 4)]

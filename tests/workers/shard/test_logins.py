@@ -171,6 +171,18 @@ def test_too_many_takeovers_are_refused_and_the_session_stays(cluster: ClusterHa
     ]
 
 
+def test_takeovers_count_also_where_each_session_closes_at_once(cluster: ClusterHarness) -> None:
+    """They are the user's: none is left of a session by which to know them."""
+    refused = 0
+    for number in range(0, 40, 2):
+        cluster.login(BOB, number)  # nobody else is there
+        (first, *_) = cluster.feed(plain.open_session(number + 1, BOB, LOGIN, 0))
+        refused += isinstance(first, SessionRefused)
+        cluster.feed(CloseSession(number if isinstance(first, SessionRefused) else number + 1))
+
+    assert refused == 20 - 5
+
+
 def test_a_login_without_a_live_session_is_no_takeover(cluster: ClusterHarness) -> None:
     for number in range(20):
         cluster.login(BOB, number)

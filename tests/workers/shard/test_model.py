@@ -157,7 +157,7 @@ class Client:
         self.take()
 
     def is_pinged(self) -> None:
-        self.pinged = self.session.deliveries.receipts_written
+        self.pinged = self.session.deliveries.written
 
     def log_in(self) -> None:
         self.send("auth", {"type": "new"}, {"remoteJid": f"{self.user}@s.whatsapp.net"})

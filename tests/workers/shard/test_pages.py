@@ -192,12 +192,12 @@ def test_receipts_that_crossed_with_the_pause_are_not_confirmed_by_an_earlier_po
 
 def test_what_a_slow_reader_was_not_written_is_never_evicted(clusters: Clusters) -> None:
     """What was sent behind the pause's cursor the front has dropped (2.7)."""
-    cluster = clusters(settings=settings_with(mailbox={"max_entries": 3}))
+    cluster = clusters(settings=settings_with(mailbox={"max_entries": 3, "author_share": 1.0}))
     cluster.login(BOB, 1)
     sends = sends_to_bob("M1", "M2", "M3")
     cluster.feed(*sends)
     written = seqs(cluster)[0]
-    cluster.feed(plain.pause(1, written))
+    cluster.feed(plain.pause(1, written), plain.confirmed(1, written))
 
     evicting, refused = sends_to_bob("M4", "M5")
     assert cluster.feed(evicting) == [Stored(evicting.request, NOW_S)]  # in place of M1
@@ -207,24 +207,6 @@ def test_what_a_slow_reader_was_not_written_is_never_evicted(clusters: Clusters)
     assert answer.code == 507
     (page,) = pages_of(cluster.feed(plain.ready(1, written, 1)))
     assert frames_of([page], 1) == [send.frame for send in (*sends[1:], evicting)]
-
-
-def test_a_page_that_crosses_with_the_pause_is_evicted_only_when_it_was_written(
-    clusters: Clusters,
-) -> None:
-    settings = settings_with(mailbox={"max_entries": 2}, flow={"page_bytes": 1})
-    cluster = clusters(settings=settings)
-    cluster.feed(*sends_to_bob("M1", "M2"))
-    (page,) = pages_of(cluster.feed(plain.open_session(1, BOB, LIVE, 0)))
-    assert page.more
-    cluster.feed(plain.pause(1, 0))
-    refused, evicting = sends_to_bob("M3", "M4")
-
-    (answer,) = cluster.feed(refused)
-    assert isinstance(answer, Refused)
-    cluster.feed(Ready(1, page.entries[-1].seq, 1))
-
-    assert Stored(evicting.request, NOW_S) in cluster.feed(evicting)
 
 
 def test_a_pause_that_crosses_with_a_page_of_more_waits_for_the_ready(

@@ -62,25 +62,6 @@ def test_numbers_are_those_of_each_front() -> None:
     assert readers.through(b"front-9-9") == []
 
 
-def test_what_was_sent_moves_the_cursor_and_counts_as_transmitted() -> None:
-    reader = reader_of("bob")
-
-    reader.sent(Seq(5))
-
-    assert reader.cursor == 5
-    assert reader.mailbox.transmitted == 5
-
-
-def test_what_a_new_session_reads_again_was_transmitted_before() -> None:
-    reader = reader_of("bob")
-    reader.mailbox.transmitted = Seq(9)
-
-    reader.sent(Seq(5))
-
-    assert reader.cursor == 5
-    assert reader.mailbox.transmitted == 9
-
-
 def test_receipts_that_come_again_await_no_confirmation_before() -> None:
     reader = reader_of("bob")
     reader.sent(Seq(9))
@@ -204,7 +185,6 @@ def test_a_slow_client_goes_on_behind_what_was_written_unless_a_page_is_on_its_w
     on_its_way = state is ReaderState.READING
     assert reader.cursor == (9 if on_its_way else 5)
     assert reader.state is (ReaderState.READING if on_its_way else ReaderState.PAUSED)
-    assert reader.mailbox.written == reader.mailbox.transmitted == 5
 
 
 # ---------------------------------------------------------------------------------------- logins
@@ -221,17 +201,13 @@ def test_a_login_reads_the_queue_from_the_start_up_to_what_waits_now() -> None:
     assert (reader.state, reader.is_announced) == (ReaderState.READING, False)
 
 
-@pytest.mark.parametrize(("phase", "barrier", "written"), [(QUEUE, 9, 0), (LIVE, 0, 5)])
-def test_an_announced_session_goes_on_behind_its_cursor(
-    phase: int, barrier: int, written: int
-) -> None:
-    """What is in a `q` that was not packed yet was not written."""
+@pytest.mark.parametrize(("phase", "barrier"), [(QUEUE, 9), (LIVE, 0)])
+def test_an_announced_session_goes_on_behind_its_cursor(phase: int, barrier: int) -> None:
     reader = reader_of("bob")
 
     reader.open(plain.open_session(1, "bob", phase, 5, asked_ms=77), last_seq=Seq(9))
 
     assert (reader.cursor, reader.barrier, reader.sent_before) == (5, barrier, 5)
-    assert (reader.mailbox.transmitted, reader.mailbox.written) == (5, written)
     assert (reader.is_announced, reader.asked_ms) == (True, 77)
 
 
@@ -241,24 +217,3 @@ def test_a_queue_has_a_barrier_where_nothing_was_ever_stored() -> None:
     reader.open(plain.open_session(1, "bob", LOGIN, 0), last_seq=NO_SEQ)
 
     assert reader.barrier == 1
-
-
-def test_a_successor_remembers_the_takeovers_within_the_window() -> None:
-    first, second, third = reader_of("bob"), reader_of("bob", number=2), reader_of("bob", number=3)
-    second.take_over(first, 1000)
-    third.take_over(second, 2000)
-
-    assert third.takeovers_since(0) == [1000, 2000]
-    assert third.takeovers_since(1000) == [2000]
-    reader_of("bob", number=4).take_over(third, None)
-    assert third.takeovers_since(0) == [2000]
-
-
-def test_what_was_sent_and_not_written_when_a_session_ends_was_never_sent() -> None:
-    reader = reader_of("bob")
-    reader.sent(Seq(9))
-    reader.wrote(Seq(5))
-
-    reader.end()
-
-    assert reader.mailbox.transmitted == 5

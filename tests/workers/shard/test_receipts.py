@@ -475,20 +475,6 @@ def test_receipts_beyond_the_limit_are_dropped_and_counted(clusters: Clusters) -
     assert cluster.counters()["receipts_dropped"] == 1
 
 
-def test_receipts_that_were_sent_make_room_for_new_ones_and_are_counted(clusters: Clusters) -> None:
-    cluster = clusters(settings=settings_with(mailbox={"max_receipts": 2}))
-    cluster.feed(*(to_user(ALICE, BOB, f"M{number}") for number in range(3)))
-    cluster.login(ALICE, A)
-    cluster.feed(ack(BOB, ["M0", "M1"], author=ALICE))
-    cursor, _ = cluster.mail(ALICE)[-1]
-    cluster.feed(plain.close_session(A, cursor))
-
-    cluster.feed(ack(BOB, "M2", author=ALICE))
-
-    assert [entry.receipt_for for entry in cluster.login(ALICE, A)] == ["M2"]
-    assert cluster.counters()["entries_evicted"] == 2
-
-
 def test_a_login_during_which_a_receipt_comes_gets_it_once(single: ClusterHarness) -> None:
     single.feed(to_user(ALICE, BOB, "M1"))
 

@@ -39,7 +39,7 @@ from workers.shard.shard import Shard
 @pytest.fixture
 def small(clusters: Clusters) -> ClusterHarness:
     """A relay whose mailboxes hold three messages."""
-    return clusters(settings=settings_with(mailbox={"max_entries": 3}))
+    return clusters(settings=settings_with(mailbox={"max_entries": 3, "author_share": 1.0}))
 
 
 def frames(entries: list[Entry]) -> list[bytes]:
@@ -325,7 +325,7 @@ def test_another_mailbox_is_not_affected(small: ClusterHarness) -> None:
 
 
 def test_the_bytes_of_a_mailbox_are_bounded(clusters: Clusters) -> None:
-    cluster = clusters(settings=settings_with(mailbox={"max_bytes": 2500}))
+    cluster = clusters(settings=settings_with(mailbox={"max_bytes": 2500, "author_share": 1.0}))
     sends = [to_user(ALICE, BOB, f"M{number}", frame=bytes(1000)) for number in range(3)]
 
     answer = cluster.feed(*sends)
@@ -334,12 +334,20 @@ def test_the_bytes_of_a_mailbox_are_bounded(clusters: Clusters) -> None:
     assert len(cluster.mail(BOB)) == 2
 
 
+def confirm_all(cluster: ClusterHarness, session: int = 1) -> None:
+    """Have Bob's client be known to have all that waits for him (R7)."""
+    cluster.feed(plain.confirmed(session, cluster.mail(BOB)[-1][0]))
+
+
 def test_a_client_that_never_acks_gets_the_newest(small: ClusterHarness) -> None:
-    """2.7 (a): what was sent to it makes room, and that is counted."""
+    """2.7 (a): what it is known to have makes room, and that is counted."""
     small.login(BOB, 1)
     sends = [to_user(ALICE, BOB, f"M{number}") for number in range(10)]
 
-    answers = [small.feed(send) for send in sends]
+    answers = []
+    for send in sends:
+        answers.append(small.feed(send))
+        confirm_all(small)
 
     assert [frames_of(answer, 1) for answer in answers] == [[send.frame] for send in sends]
     assert frames(small.login(BOB, 2)) == [send.frame for send in sends[-3:]]
@@ -349,8 +357,8 @@ def test_a_client_that_never_acks_gets_the_newest(small: ClusterHarness) -> None
 def test_a_client_that_never_acks_gets_the_newest_while_it_is_away(small: ClusterHarness) -> None:
     small.login(BOB, 1)
     small.feed(*(to_user(ALICE, BOB, f"M{number}") for number in range(3)))
-    cursor, _ = small.mail(BOB)[-1]
-    small.feed(plain.close_session(1, cursor))
+    confirm_all(small)
+    small.feed(CloseSession(1))
     late = [to_user(ALICE, BOB, f"L{number}") for number in range(4)]
 
     answer = small.feed(*late)
@@ -359,15 +367,16 @@ def test_a_client_that_never_acks_gets_the_newest_while_it_is_away(small: Cluste
     assert frames(small.login(BOB, 2)) == [send.frame for send in late[:3]]
 
 
-def test_what_was_not_written_before_the_connection_went_is_not_dropped_for_room(
+def test_what_the_client_is_not_known_to_have_is_not_dropped_for_room(
     small: ClusterHarness,
 ) -> None:
-    """2.7: its front had it, its client never."""
+    """2.7: its front had it, its socket too, but its program perhaps not."""
     small.login(BOB, 1)
     sends = [to_user(ALICE, BOB, f"M{number}") for number in range(3)]
-    small.feed(*sends)
-    cursor, _ = small.mail(BOB)[0]
-    small.feed(plain.close_session(1, cursor))
+    small.feed(sends[0])
+    confirm_all(small)
+    small.feed(*sends[1:])
+    small.feed(CloseSession(1))
     late = [to_user(ALICE, BOB, f"L{number}") for number in range(2)]
 
     answer = small.feed(*late)
@@ -393,12 +402,16 @@ def test_a_queue_that_was_being_packed_when_the_connection_went_is_not_dropped_f
     clusters: Clusters,
 ) -> None:
     """Its front had taken a page of it, and announced that to the worker's next incarnation."""
-    cluster = clusters(settings=settings_with(flow={"page_bytes": 1}, mailbox={"max_entries": 3}))
+    cluster = clusters(
+        settings=settings_with(
+            flow={"page_bytes": 1}, mailbox={"max_entries": 3, "author_share": 1.0}
+        )
+    )
     sends = [to_user(ALICE, BOB, f"M{number}") for number in range(3)]
     cluster.feed(*sends)
     cluster.feed(plain.open_session(1, BOB, LOGIN, 0))
     cluster.restart()
-    cluster.feed(plain.close_session(1, 0))
+    cluster.feed(CloseSession(1))
 
     assert codes(list(cluster.feed(to_user(ALICE, BOB, "L")))) == [507]
     assert frames(cluster.login(BOB, 2)) == [send.frame for send in sends]
@@ -410,6 +423,7 @@ def test_a_client_that_never_acks_stays_usable_when_its_worker_is_restarted(
     small.login(BOB, 1)
     small.feed(*(to_user(ALICE, BOB, f"M{number}") for number in range(3)))
     small.restart()
+    confirm_all(small)  # its front says so again
     send = to_user(ALICE, BOB, "M3")
 
     answer = small.feed(send)
@@ -473,7 +487,7 @@ def test_a_lower_limit_holds_for_a_mailbox_that_is_over_it_and_takes_nothing_awa
     sends = [to_user(ALICE, BOB, f"M{number}") for number in range(4)]
     cluster.feed(*sends)
 
-    cluster.shard.adopt(settings_with(mailbox={"max_entries": 2}))
+    cluster.shard.adopt(settings_with(mailbox={"max_entries": 2, "author_share": 1.0}))
 
     assert codes(list(cluster.feed(to_user(ALICE, BOB, "M4")))) == [507]
     assert frames(cluster.login(BOB, 1)) == [send.frame for send in sends]
@@ -484,8 +498,9 @@ def test_a_mailbox_over_a_lower_limit_gives_up_what_was_sent_until_it_fits(
 ) -> None:
     cluster.feed(*[to_user(ALICE, BOB, f"M{number}") for number in range(4)])
     cluster.login(BOB, 1)
+    confirm_all(cluster)
 
-    cluster.shard.adopt(settings_with(mailbox={"max_entries": 2}))
+    cluster.shard.adopt(settings_with(mailbox={"max_entries": 2, "author_share": 1.0}))
 
     last = to_user(ALICE, BOB, "M4")
     assert codes(list(cluster.feed(last))) == []
@@ -497,7 +512,7 @@ def test_a_higher_limit_holds_for_a_mailbox_that_was_full(small: ClusterHarness)
     small.feed(*[to_user(ALICE, BOB, f"M{number}") for number in range(3)])
     assert codes(list(small.feed(to_user(ALICE, BOB, "M3")))) == [507]
 
-    small.shard.adopt(settings_with(mailbox={"max_entries": 4}))
+    small.shard.adopt(settings_with(mailbox={"max_entries": 4, "author_share": 1.0}))
 
     assert codes(list(small.feed(to_user(ALICE, BOB, "M4")))) == []
 
