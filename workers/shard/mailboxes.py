@@ -31,8 +31,11 @@ class Mailboxes:
 
     @property
     def is_behind(self) -> bool:
-        """Whether there is work left for the next batch, even if nothing else comes."""
-        return bool(self._leaving)
+        """Whether there is work left for the next batch, even if nothing else comes.
+
+        Not while no send can be stored: what room is left is for acks.
+        """
+        return bool(self._leaving) and not self._turn.refusal
 
     def of(self, user: str) -> Mailbox:
         """Return the mailbox of a user, who may be absent."""
@@ -89,7 +92,7 @@ class Mailboxes:
 
         Where the batch stores nothing, nothing is written, and what is left to do stays so.
         """
-        while stores and self._leaving and self._prepared < MAX_PREPARED:
+        while stores and self.is_behind and self._prepared < MAX_PREPARED:
             user, mailbox = next(iter(self._leaving.items()))
             self._prepare(mailbox)
             if mailbox.is_findable:

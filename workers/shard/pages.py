@@ -10,7 +10,7 @@ from workers.shard.readers import Reader, ReaderEvent, Readers, ReaderState
 from workers.shard.turn import Turn
 from workers.store.keys import LAST_SEQ
 
-MAX_PAGE_ENTRIES = 2000  # bounds the envelopes of a page of tiny frames
+MAX_PAGE_ENTRIES = 500  # of tiny frames: 1 ms, however often somebody logs in
 
 _LIVE = ReaderState.LIVE  # looked at for every message
 
