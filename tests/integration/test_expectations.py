@@ -46,7 +46,9 @@ PATIENCE = 10
 # So small that every queue is many pages, between which live messages come in.
 SMALL_PAGES = "[flow]\npage_bytes = 4096"
 QUOTA = 20
-SMALL_QUOTA = f"[mailbox]\nmax_entries = {QUOTA}"
+# One author may fill a queue.
+WHOLE_SHARE = "[mailbox]\nauthor_share = 1.0"
+SMALL_QUOTA = f"{WHOLE_SHARE}\nmax_entries = {QUOTA}"
 
 
 def numbered(prefix: str, number: int) -> list[str]:
@@ -169,7 +171,7 @@ def test_03_live_messages_never_overtake_queued_ones(share_relay: RelaySharer, c
 def test_04_a_queue_longer_than_any_page_or_buffer_is_drained_to_its_end(
     share_relay: RelaySharer, cast: Cast
 ) -> None:
-    relay = share_relay()
+    relay = share_relay(WHOLE_SHARE)
     alice = relay.login(cast.alice)
     # Together 6 MiB, where a page and a `q` hold 256 KiB, and a connection is closed at 4 MiB.
     ids = numbered("M", 6000)
@@ -218,7 +220,7 @@ def test_05_neither_typing_notices_nor_stray_acks_take_room_in_a_queue(
 
     bob = relay.login(cast.bob)
     assert bob.queued == [delivery(message_id, author=cast.alice) for message_id in ids]
-    exchange_marker(alice, bob)
+    exchange_marker(bob, alice)
 
 
 def test_06_at_quota_the_sender_is_told_and_nothing_is_dropped(
@@ -245,7 +247,7 @@ def test_06_at_quota_the_sender_is_told_and_nothing_is_dropped(
     ack_each(bob, bob.queued, alice)
     store(alice, cast.bob, ids[QUOTA:])
     assert ids_of(bob.recv_many(QUOTA)) == ids[QUOTA:]
-    exchange_marker(alice, bob)
+    exchange_marker(bob, alice)
 
 
 def test_07_no_reconnect_brings_anything_twice_or_under_a_new_id(
@@ -276,7 +278,7 @@ def test_07_no_reconnect_brings_anything_twice_or_under_a_new_id(
 
 
 def test_08_a_slow_reader_takes_no_memory(start_relay: RelayStarter) -> None:
-    relay = start_relay()
+    relay = start_relay(config=WHOLE_SHARE)
     alice, bob = relay.login(ALICE), relay.connect(receive_buffer_bytes=4096)
     bob.login(BOB)
     before = relay.memory_bytes()

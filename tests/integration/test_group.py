@@ -162,7 +162,7 @@ def test_2_5_3_all_members_see_one_order(start_relay: RelayStarter) -> None:
 def test_2_5_4_a_member_with_a_full_queue_is_skipped_and_the_send_succeeds(
     start_relay: RelayStarter,
 ) -> None:
-    relay = start_relay(config="[mailbox]\nmax_entries = 2")
+    relay = start_relay(config="[mailbox]\nmax_entries = 2\nauthor_share = 1.0")
     alice, carol = relay.logged_in(ALICE, CAROL)
 
     # Bob is away and has room for two; Carol acks and has room for all.

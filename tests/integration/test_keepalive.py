@@ -2,7 +2,7 @@
 
 import time
 
-from tests.outside.client import SheetClient, exchange_marker
+from tests.outside.client import FRAME_AFTER_S, SheetClient, exchange_marker
 from tests.outside.frames import ALICE, BOB, CAROL, SENT_AT, Frame, ack_1, delivery, receipt
 from tests.outside.people import Cast
 from tests.outside.relay import DEBUG, Relay
@@ -88,7 +88,7 @@ def test_a_client_that_never_pongs_is_closed_and_its_receipts_wait_again(
     exchange_marker(bob, alice)
 
 
-def test_a_pong_confirms_the_receipts_before_its_ping_and_no_later_ones(
+def test_r7_a_pong_and_a_later_frame_confirm_the_receipts_before_the_ping_and_no_later_ones(
     start_relay: RelayStarter,
 ) -> None:
     relay = start_relay(config=ONLY_RECEIPT_PINGS)
@@ -97,7 +97,8 @@ def test_a_pong_confirms_the_receipts_before_its_ping_and_no_later_ones(
     alice.wait_for_pings(1)
     second = get_a_receipt(alice, bob, "SECOND")
 
-    # No pong yet: both wait.
+    # No pong yet: both wait, whatever frames come.
+    alice.confirm()
     alice.close()
     alice = relay.login(ALICE, answer_pings=False)
     assert alice.queued == [first, second]
@@ -107,7 +108,7 @@ def test_a_pong_confirms_the_receipts_before_its_ping_and_no_later_ones(
     alice.wait_for_pings(1)
     third = get_a_receipt(alice, bob, "THIRD")
     alice.pong(alice.pings[0])
-    alice.expect_nothing()
+    alice.confirm()
     alice.close()
     alice = relay.login(ALICE, answer_pings=False)
     assert alice.queued == [third]
@@ -115,11 +116,26 @@ def test_a_pong_confirms_the_receipts_before_its_ping_and_no_later_ones(
     # A pong that answers no ping confirms nothing.
     alice.pong(b"unasked")
     alice.pong(b"")
+    alice.confirm()
+    alice.close()
+    alice = relay.login(ALICE)
+    assert alice.queued == [third]
+
+    # Nor does a pong alone, or with a frame that may have been on its way before it.
+    alice.wait_for_pings(1)
+    alice.expect_nothing()
+    time.sleep(FRAME_AFTER_S)
+    alice.close()
+    alice = relay.login(ALICE)
+    assert alice.queued == [third]
+
+    # On a connection of its own a frame confirms nothing of an earlier one.
     alice.expect_nothing()
     alice.close()
     alice = relay.login(ALICE)
     assert alice.queued == [third]
+
     alice.wait_for_pings(1)
-    alice.expect_nothing()
+    alice.confirm()
     alice.close()
     assert relay.login(ALICE).queued == []

@@ -9,10 +9,13 @@ from tests.outside.frames import (
     ALICE,
     BOB,
     CAROL,
+    EVE,
     SENT_AT,
+    TEXT,
     Frame,
     ack_1,
     action,
+    check_error,
     delivery,
     element,
     message_id_of,
@@ -39,18 +42,18 @@ def send_all(
 
 
 def test_five_thousand_queued_messages_come_in_pages_complete_and_in_order_then_live_ones(
-    shared_relay: Relay,
-    cast: Cast,
+    start_relay: RelayStarter,
 ) -> None:
-    alice, bob = shared_relay.login(cast.alice), shared_relay.connect()
+    relay = start_relay(config="[mailbox]\nauthor_share = 0.6")
+    alice, bob = relay.login(ALICE), relay.connect()
     ids = [f"M{number:04}" for number in range(5000)]
-    send_all(alice, cast.bob, ids, KIBIBYTE, at_once=200)
+    send_all(alice, BOB, ids, KIBIBYTE, at_once=200)
 
-    first_page = bob.login(cast.bob)
+    first_page = bob.login(BOB)
     # From here on everything is live, whatever of the queue is still to come.
     live = [f"LIVE{number}" for number in range(10)]
     for message_id in live:
-        alice.send_message(cast.bob, message_id)
+        alice.send_message(BOB, message_id)
 
     queued = list(first_page)
     pages = 1
@@ -63,8 +66,8 @@ def test_five_thousand_queued_messages_come_in_pages_complete_and_in_order_then_
     assert pages >= len(ids) * 1024 / (256 * 1024)
     assert [message_id_of(frame) for frame in queued] == ids
     assert all(frame[2][0]["message"] == KIBIBYTE for frame in queued)
-    bob.expect(*(delivery(message_id, author=cast.alice) for message_id in live))
-    alice.expect(*(ack_1(message_id, author=cast.alice, to=cast.bob) for message_id in live))
+    bob.expect(*(delivery(message_id, author=ALICE) for message_id in live))
+    alice.expect(*(ack_1(message_id, author=ALICE, to=BOB) for message_id in live))
     exchange_marker(alice, bob)
 
 
@@ -140,21 +143,34 @@ def test_a_message_sent_while_its_recipient_logs_in_arrives_once_and_in_order(
     exchange_marker(alice, last)
 
 
-def test_a_full_queue_refuses_what_was_never_sent_and_evicts_what_was(
+def confirm_all(client: SheetClient) -> None:
+    """Have the client be known to have all that has come (R7)."""
+    client.wait_for_pings(len(client.pings) + 1)
+    client.confirm()
+
+
+def test_a_full_queue_refuses_what_was_never_read_and_evicts_what_was(
     start_relay: RelayStarter,
 ) -> None:
-    relay = start_relay(config="[mailbox]\nmax_entries = 3")
+    relay = start_relay(
+        config="[mailbox]\nmax_entries = 3\nauthor_share = 1.0\n[keepalive]\nping_interval_s = 0.2"
+    )
     alice = relay.login(ALICE)
     send_all(alice, BOB, ["A", "B", "C"], KIBIBYTE, at_once=3)
 
-    # Never transmitted: kept, and the sender is told.
+    # Never sent: kept, and the sender is told.
     for _ in range(2):
         alice.send_message(BOB, "D")
         alice.expect_error(507, tag="action", message_id="D")
     bob = relay.login(BOB)
     assert [message_id_of(frame) for frame in bob.queued] == ["A", "B", "C"]
 
-    # Transmitted and not acked: the oldest goes, so that a client that never acks stays usable.
+    # Sent, but nothing says yet that Bob's program has had it.
+    alice.send_message(BOB, "D")
+    alice.expect_error(507, tag="action", message_id="D")
+
+    # Read and not acked: the oldest goes, so that a client that never acks stays usable.
+    confirm_all(bob)
     for message_id in ("D", "E"):
         alice.send_message(BOB, message_id)
         alice.expect(ack_1(message_id, author=ALICE, to=BOB))
@@ -178,7 +194,10 @@ def test_a_full_queue_refuses_what_was_never_sent_and_evicts_what_was(
 
 
 def test_a_queue_is_full_also_by_its_bytes(start_relay: RelayStarter) -> None:
-    relay = start_relay(config="[mailbox]\nmax_bytes = 100_000")
+    relay = start_relay(
+        config="[mailbox]\nmax_bytes = 100_000\nauthor_share = 1.0\n"
+        "[keepalive]\nping_interval_s = 0.2"
+    )
     alice = relay.login(ALICE)
     message = {"conversation": "x" * 45_000}
     send_all(alice, BOB, ["A", "B"], message, at_once=1)
@@ -188,11 +207,42 @@ def test_a_queue_is_full_also_by_its_bytes(start_relay: RelayStarter) -> None:
     alice.expect_error(507, tag="action", message_id="C")
     bob = relay.login(BOB)
     assert [message_id_of(frame) for frame in bob.queued] == ["A", "B"]
+    confirm_all(bob)
     alice.send_message(BOB, "C", message)
     alice.expect(ack_1("C", author=ALICE, to=BOB))
     bob.expect(delivery("C", author=ALICE, message=message))
     bob.close()
     assert [message_id_of(frame) for frame in relay.login(BOB).queued] == ["B", "C"]
+
+
+def test_a_stranger_in_a_hurry_fills_a_share_of_a_queue_and_nobody_else_is_refused(
+    start_relay: RelayStarter,
+) -> None:
+    """2.7.5: Bob is connected and does not read; what Alice was acked for is there afterwards."""
+    relay = start_relay(config="[mailbox]\nmax_entries = 400")
+    alice, eve = relay.logged_in(ALICE, EVE)
+    bob = relay.connect()
+    bob.login(BOB)
+    of_alice = [f"A{number}" for number in range(20)]
+    send_all(alice, BOB, of_alice, TEXT, at_once=20)
+
+    of_eve: list[str] = []
+    for start in range(0, 480, 48):
+        ids = [f"E{number}" for number in range(start, start + 48)]
+        eve.send(action(*(element(BOB, message_id, TEXT) for message_id in ids)))
+        for message_id in ids:
+            answer = eve.recv()
+            if answer[0] == "Msg":
+                of_eve.append(message_id_of(answer))
+            else:
+                check_error(answer, 507, message_id=message_id)
+                assert "of this author" in answer[1]["reason"]
+
+    assert len(of_eve) == 100
+    send_all(alice, BOB, ["A20"], TEXT, at_once=1)
+    bob.close()
+    queued = [frame for page in relay.connect().login_pages(BOB, 121) for frame in page]
+    assert [message_id_of(frame) for frame in queued] == [*of_alice, *of_eve, "A20"]
 
 
 def test_the_queue_of_many_authors_has_one_order_at_every_login(

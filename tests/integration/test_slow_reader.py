@@ -8,10 +8,13 @@ from tests.outside.frames import (
     BOB,
     CAROL,
     EVE,
+    SENT_AT,
     ack_1,
     check_error,
+    delivery,
     message_id_of,
     queued_in,
+    receipt,
 )
 from tests.outside.relay import Relay
 from tests.outside.waiting import poll_for
@@ -102,10 +105,16 @@ def test_a_login_whose_queue_is_not_read_blocks_no_one(relay: Relay) -> None:
     exchange_marker(alice, bob)
 
 
-def test_a_full_queue_evicts_nothing_that_a_slow_reader_has_not_been_sent(
+def ack_one(alice: SheetClient, bob: SheetClient, message_id: str) -> None:
+    """Make room in Bob's queue for a marker."""
+    bob.ack(delivery(message_id, author=ALICE))
+    alice.expect(receipt(message_id, 2, author=ALICE, by=BOB, t=SENT_AT))
+
+
+def test_a_full_queue_evicts_nothing_that_a_slow_reader_has_not_read(
     start_relay: RelayStarter,
 ) -> None:
-    relay = start_relay(config="[mailbox]\nmax_entries = 100")
+    relay = start_relay(config="[mailbox]\nmax_entries = 100\nauthor_share = 1.0")
     alice = relay.login(ALICE)
     bob = relay.connect(receive_buffer_bytes=4096)
     bob.login(BOB)
@@ -121,13 +130,14 @@ def test_a_full_queue_evicts_nothing_that_a_slow_reader_has_not_been_sent(
 
     assert len(accepted) < COUNT, "the queue was never full"
     assert [message_id_of(frame) for frame in bob.recv_many(len(accepted))] == accepted
+    ack_one(alice, bob, accepted[0])
     exchange_marker(alice, bob)
 
 
-def test_a_full_queue_evicts_nothing_that_an_unread_login_has_not_been_sent(
+def test_a_full_queue_evicts_nothing_of_a_login_that_is_not_read(
     start_relay: RelayStarter,
 ) -> None:
-    relay = start_relay(config="[mailbox]\nmax_entries = 200")
+    relay = start_relay(config="[mailbox]\nmax_entries = 200\nauthor_share = 1.0")
     alice = relay.login(ALICE)
     queued = [f"Q{number:03}" for number in range(200)]
     for message_id in queued:
@@ -150,4 +160,5 @@ def test_a_full_queue_evicts_nothing_that_an_unread_login_has_not_been_sent(
         frames = queued_in(frame) if frame[0] == "q" else [frame]
         came += [message_id_of(inner) for inner in frames]
     assert came == queued + accepted
+    ack_one(alice, bob, queued[0])
     exchange_marker(alice, bob)

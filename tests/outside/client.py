@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import time
 from typing import Final
 
 from .frames import (
@@ -27,6 +28,7 @@ from .frames import (
 from .waiting import DEADLINE_S
 from .websocket import WebSocket
 
+FRAME_AFTER_S: Final = 1.1  # R7, and a little
 _markers: Final = itertools.count(1)
 
 
@@ -105,6 +107,12 @@ class SheetClient(WebSocket):
         text = self.recv_text()
         assert text.startswith("!"), f"nothing was to come, but this came: {text}"
         assert text[1:].isdigit(), text
+
+    def confirm(self) -> None:
+        """Have what the pongs so far cover be confirmed, by a frame that comes later (R7)."""
+        self.expect_nothing()  # so the front has read them
+        time.sleep(FRAME_AFTER_S)
+        self.expect_nothing()
 
     def expect_error(
         self,
