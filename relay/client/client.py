@@ -20,7 +20,7 @@ from relay.client.errors import ClientClosed, SendRefused, SendUnconfirmed
 from relay.client.events import Accepted, Event, Level, Message, SendFailed
 from relay.client.limits import Limits
 from relay.client.protocol import ClientProtocol
-from relay.client.wire import new_message_id
+from relay.client.wire import KEEPALIVE, new_message_id
 
 # A `q` frame is split at 256 KiB, but a single message can need about seven times its size there.
 _MAX_INBOUND_FRAME: Final = 4 * 1024 * 1024
@@ -271,9 +271,13 @@ class Client:
             ) as connection:
                 self._protocol.connection_opened(uptime_s=time.monotonic())
                 async with asyncio.TaskGroup() as tasks:
-                    writer = tasks.create_task(self._write(connection))
+                    others = [
+                        tasks.create_task(self._write(connection)),
+                        tasks.create_task(self._keep_alive(connection)),
+                    ]
                     ending = await self._read(connection)
-                    writer.cancel()
+                    for task in others:
+                        task.cancel()
                 return ending
         except TimeoutError:
             return None, f"no answer from {self.url}"
@@ -304,6 +308,16 @@ class Client:
                 if self._closing:
                     await connection.close()
                 await self._wake_writer.wait()
+        except ConnectionClosed:
+            pass  # the reader meets the same end, and reports it
+
+    async def _keep_alive(self, connection: ClientConnection) -> None:
+        """Show now and then that the program lives, and not only its machine (R7)."""
+        try:
+            while True:
+                await asyncio.sleep(self._protocol.limits.keepalive_s)
+                if self._protocol.online:
+                    await connection.send(KEEPALIVE)
         except ConnectionClosed:
             pass  # the reader meets the same end, and reports it
 

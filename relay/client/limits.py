@@ -4,7 +4,7 @@ import msgspec
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
-    """Bounds of one client, and the pace of its reconnects.
+    """Bounds of one client, and the pace of its reconnects and signs of life.
 
     The defaults hold everything that a relay with default limits keeps for one user, so that
     nothing has to be fetched twice.
@@ -18,5 +18,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     # repeat is recognised: the oldest are forgotten first.
     remembered: int = 20_000
     frame_bytes: int = 256 * 1024  # the relay's own limit; a larger frame costs the connection
+    # Between two texts that say that this program lives: the relay takes them to confirm the
+    # receipts that it has sent (PROTOCOL R7). An idle client that sends none gets them again.
+    keepalive_s: float = 20.0
     reconnect_min_s: float = 0.5
     reconnect_max_s: float = 30.0

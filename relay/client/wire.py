@@ -134,6 +134,9 @@ _ERROR_REPORT = msgspec.json.Decoder(ErrorReport)
 _CLOSE_NOTICE = msgspec.json.Decoder(CloseNotice)
 _ENCODER = msgspec.json.Encoder()
 
+KEEPALIVE: Final = "?,,"  # no frame, and answered by none (E13)
+_KEEPALIVE_ANSWER: Final = re.compile(r"![0-9]+")
+
 # What a frame of a relay that is newer, or not well, can make the decoders raise.
 # RecursionError is msgspec's answer to nesting beyond Python's own limit.
 _NOT_UNDERSTOOD = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, JidError, IndexError)
@@ -148,6 +151,8 @@ def read(frame: str | bytes | msgspec.Raw) -> RelayFrame | None:
     Raises:
         Unreadable: it makes no sense.
     """
+    if isinstance(frame, str) and _KEEPALIVE_ANSWER.fullmatch(frame):
+        return None
     try:
         return _read(_PARTS.decode(frame))
     except _NOT_UNDERSTOOD as error:

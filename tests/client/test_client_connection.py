@@ -3,12 +3,13 @@
 import asyncio
 from typing import Any
 
+import msgspec
 import pytest
 
 import relay.client.client
 from relay.client.client import Client
 from relay.client.errors import ClientClosed, LoginRefused, Replaced
-from relay.client.events import Connected, Disconnected, Event, Message
+from relay.client.events import Connected, Disconnected, Event, Message, Receipt
 from relay.client.limits import Limits
 from tests.client.client_harness import (
     ASHA,
@@ -299,5 +300,43 @@ def test_a_bug_of_the_client_reaches_the_application(monkeypatch: pytest.MonkeyP
             with pytest.raises(ExceptionGroup) as raised:
                 await anext(client.events())
             assert raised.group_contains(ZeroDivisionError)
+
+    run(test())
+
+
+def test_a_client_that_is_only_told_things_shows_that_it_lives() -> None:
+    """Its receipts are confirmed by that (R7); else they would come at every login."""
+    texts: list[str | bytes] = []
+
+    async def script(session: Session) -> None:
+        await session.log_in()
+        for _ in range(3):
+            texts.append(await session.receive_text())
+            await session.send_text("!1566970629123")
+        await session.send(ack("A", 2))
+        await session.close(4409)
+
+    async def test() -> list[Event]:
+        limits = msgspec.structs.replace(AT_ONCE, keepalive_s=0.01)
+        async with FakeRelay(script) as relay, Client(relay.url, ASHA, limits=limits) as client:
+            return [event async for event in until_replaced(client)]
+
+    assert any(isinstance(event, Receipt) for event in run(test()))
+    assert texts == ["?,,"] * 3
+
+
+def test_a_client_that_is_not_logged_in_says_nothing() -> None:
+    async def script(session: Session) -> None:
+        await session.receive()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await session.receive_text()
+        await session.close(4401)
+
+    async def test() -> None:
+        limits = msgspec.structs.replace(AT_ONCE, keepalive_s=0.01)
+        async with FakeRelay(script) as relay, Client(relay.url, ASHA, limits=limits) as client:
+            with pytest.raises(LoginRefused):
+                await anext(client.events())
 
     run(test())

@@ -125,3 +125,10 @@ def test_ids_look_like_the_sheets_and_differ() -> None:
 )
 def test_a_chat_has_one_name(text: str, name: str) -> None:
     assert chat_name(text) == name
+
+
+def test_the_answer_to_a_keepalive_is_no_frame_and_no_fault() -> None:
+    assert read("!1566970629123") is None
+    for other in ("!", "!x", "!1\n", "?,,"):
+        with pytest.raises(Unreadable):
+            read(other)

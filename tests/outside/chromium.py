@@ -1,0 +1,96 @@
+"""A page in a real Chromium, steered by its DevTools protocol."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from .waiting import poll_for
+from .websocket import WebSocket
+
+_NAMES: Final = ("chromium", "chromium-browser", "google-chrome")
+# Without a sandbox, because tests may run as root, who can have none.
+_FLAGS: Final = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--remote-debugging-port=0",
+)
+_START_S: Final = 60.0
+
+
+def executable() -> str | None:
+    """Return where Chromium is, None where it is not installed."""
+    return next(filter(None, map(shutil.which, _NAMES)), None)
+
+
+class Page:
+    """One tab, with nothing in it but the scripts that it is given."""
+
+    def __init__(self, devtools: WebSocket) -> None:
+        self._devtools = devtools
+        self._numbers = itertools.count(1)
+        self._session: dict[str, str] = {}
+        self._target = self._ask("Target.createTarget", url="about:blank")["targetId"]
+        attached = self._ask("Target.attachToTarget", targetId=self._target, flatten=True)
+        self._session = {"sessionId": attached["sessionId"]}
+
+    def run(self, script: str) -> Any:
+        """Run a script; return the value of its last expression."""
+        answer = self._ask("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in answer, answer
+        return answer["result"].get("value")
+
+    def freeze(self) -> None:
+        """Have its scripts stand still, as those of a tab that was not looked at for long."""
+        self._ask("Page.enable")
+        self._ask("Page.setWebLifecycleState", state="frozen")
+
+    def close(self) -> None:
+        """Close the tab."""
+        self._session = {}
+        self._ask("Target.closeTarget", targetId=self._target)
+
+    def _ask(self, method: str, **params: object) -> dict[str, Any]:
+        number = next(self._numbers)
+        question = {"id": number, "method": method, "params": params, **self._session}
+        self._devtools.send_text(json.dumps(question).encode())
+        while True:
+            answer: dict[str, Any] = json.loads(self._devtools.recv_text())
+            if answer.get("id") == number:
+                assert "error" not in answer, answer
+                result: dict[str, Any] = answer["result"]
+                return result
+
+
+@contextmanager
+def open_page(program: str) -> Iterator[Page]:
+    """Start Chromium with one tab; both end with the context."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
+        process = subprocess.Popen(
+            [program, *_FLAGS, f"--user-data-dir={directory}", "about:blank"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            told = Path(directory) / "DevToolsActivePort"
+            poll_for(
+                "Chromium says where it listens",
+                lambda: told.exists() and len(told.read_text().split()) == 2,
+                deadline_s=_START_S,
+            )
+            port, path = told.read_text().split()
+            with WebSocket(f"ws://127.0.0.1:{port}{path}") as devtools:
+                yield Page(devtools)
+        finally:
+            process.terminate()
+            process.wait()
