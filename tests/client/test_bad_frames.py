@@ -36,7 +36,7 @@ from tests.client.protocol_harness import GROUP, NOW_S, Harness
         '["action",{"add":"relay"},[' + '{"a":' * 5000 + "1" + "}" * 5000 + "]]",
         '["q",{"data":"[[],[' + "[" * 100_000 + '"}]',
         b'["\xff"]',
-        "!1566970629123",
+        "!1566970629123 ",
         "b1,[]",
     ],
 )

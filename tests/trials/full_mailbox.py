@@ -9,6 +9,8 @@ from typing import ClassVar
 from .people import Person, message_of, numbered
 from .stage import Stage, Trial, option
 
+PING_S = 0.2
+
 
 @dataclass(frozen=True, kw_only=True)
 class FullMailbox(Trial):
@@ -24,8 +26,11 @@ class FullMailbox(Trial):
 
     @property
     def config(self) -> str:
-        """The limits."""
-        return f"[mailbox]\nmax_entries = {self.max_entries}\nmax_bytes = {self.max_mib * 2**20}\n"
+        """The limits, with which one author may fill a mailbox, and frequent pings."""
+        return (
+            f"[mailbox]\nmax_entries = {self.max_entries}\nmax_bytes = {self.max_mib * 2**20}\n"
+            f"author_share = 1.0\n[keepalive]\nping_interval_s = {PING_S}\n"
+        )
 
     async def play(self, stage: Stage) -> None:
         """Send each twice what fits; then have each log in and compare."""
@@ -38,13 +43,16 @@ class FullMailbox(Trial):
         async with stage.loaded():
             acked_absent = await self._fill(stage, sender, absent, twice, 100)
             acked_hoarder = await self._fill(
-                stage, sender, hoarder, twice, 100, lambda: len(hoarding.got)
+                stage, sender, hoarder, self.max_entries, 100, lambda: len(hoarding.got)
             )
+            await hoarding.confirm(ping_s=PING_S)
+            acked_hoarder += await self._fill(stage, sender, hoarder, self.max_entries, 100)
+            await stage.until(lambda: len(hoarding.got) >= len(acked_hoarder), "what was sent live")
             acked_large = await self._fill(stage, sender, large, 2 * fits, self.large_bytes)
         stage.count([sender])
         findings = stage.findings
         findings.claim(
-            "a full mailbox of which nothing was sent refuses with 507",
+            "a full mailbox of which nothing was read refuses with 507",
             len(acked_absent) == self.max_entries
             and len(acked_large) <= fits
             and findings.answers.keys() == {"ack 1", "507"},
@@ -52,7 +60,7 @@ class FullMailbox(Trial):
             f" large: {len(acked_large):,} of {2 * fits:,} (limit {self.max_mib} MiB)",
         )
         findings.claim(
-            "a full mailbox of which something was sent evicts the oldest",
+            "a full mailbox of which something was read evicts the oldest",
             len(acked_hoarder) == twice,
             f"who never acks: {len(acked_hoarder):,} of {twice:,} taken",
         )
@@ -92,7 +100,8 @@ class FullMailbox(Trial):
 
         `taken` tells how many a reader has got, which the sending then does not outrun.
         """
-        ids, message = numbered(f"FULL-{user}"), message_of(size)
+        ids = numbered(f"FULL-{user}-{len(sender.stored)}")
+        message = message_of(size)
         acked: list[str] = []
         sender.on_stored = lambda message_id, _: acked.append(message_id)
         with stage.progress(f"{count:,} messages for {user}", count) as done:

@@ -16,6 +16,7 @@ from websockets.uri import parse_uri
 
 from relay.loadgen.traffic.socketwire import SocketWire
 from tests.outside.asyncwebsocket import open_socket
+from tests.outside.client import FRAME_AFTER_S
 from tests.outside.frames import (
     Frame,
     ack_of,
@@ -59,6 +60,7 @@ class Person(SocketWire):
         self.user = user
         self.acks = acks
         self.is_in = asyncio.Event()
+        self.kept_alive = asyncio.Event()  # a `?,,` was answered
         self.unanswered: dict[str, int] = {}  # when each was sent, monotonic ns
         self.stored: set[str] = set()
         self.answers: Counter[str] = Counter()
@@ -86,6 +88,14 @@ class Person(SocketWire):
         """Log in once more on this connection: everything that waits comes again, as `q`."""
         self.write(self._login)
         self.flush()
+
+    async def confirm(self, *, ping_s: float) -> None:
+        """Be known to have all that has come (R7), where pings come so often."""
+        await asyncio.sleep(2 * ping_s + FRAME_AFTER_S)
+        self.kept_alive.clear()
+        self.write(b"?,,")
+        self.flush()
+        await self.kept_alive.wait()
 
     def stop_reading(self) -> None:
         """Take nothing more from the socket."""
@@ -115,7 +125,10 @@ class Person(SocketWire):
 
     def text(self, payload: bytes) -> None:
         """Take a frame."""
-        self._take(parsed(payload))
+        if payload.startswith(b"!"):
+            self.kept_alive.set()
+        else:
+            self._take(parsed(payload))
 
     def _take(self, frame: Frame) -> None:
         match frame:
@@ -145,6 +158,7 @@ class Person(SocketWire):
     def ended(self, code: int, reason: str) -> None:
         """Note how it ended; a connection that we leave ends too."""
         self.close_code = code
+        self.kept_alive.set()
         self._may_write.set()
         self.is_in.set()
 

@@ -71,7 +71,7 @@ class SlowReader(Trial):
             "nothing acked is lost but what a full mailbox evicts",
             len(missing) <= evicted,
             f"{len(stored):,} acked, {len(missing):,} neither read nor in q; {evicted:,} were"
-            " evicted, which had been written to the connection that was not read",
+            " evicted",
         )
 
     async def _write(self, stage: Stage, senders: list[Person], reader: Person) -> None:

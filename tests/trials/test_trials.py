@@ -61,13 +61,9 @@ def test_a_recipient_that_does_not_read_costs_its_senders_507_and_itself_its_con
 
     findings = findings_of(trial)
 
-    acked = findings.answers["ack 1"]
-    assert findings.answers == {"ack 1": acked, "507": 2000 - acked}
-    # Some were written to the socket before it took no more, and made room for as many; what the
-    # reader is sent when it is back may evict one more.
-    evicted = acked - 400
-    assert 0 < evicted < 800
-    assert findings.counters["entries_evicted"] in (evicted, evicted + 1)
+    # What the socket took before it took no more makes no room: nobody has read it.
+    assert findings.answers == {"ack 1": 400, "507": 1600}
+    assert findings.counters["entries_evicted"] == 0
     assert findings.counters["slow_readers_closed"] == 1
     # Where the machine is slow the connection may have been cut before its close frame was read.
     assert findings.closes in ({"1013": 1}, {"1006": 1})
@@ -117,7 +113,7 @@ def test_a_stopped_worker_delays_its_own_users_and_nobody_else() -> None:
     assert not findings.closes
 
 
-def test_full_mailboxes_evict_what_was_sent_and_refuse_where_nothing_was() -> None:
+def test_full_mailboxes_evict_what_was_read_and_refuse_where_nothing_was() -> None:
     findings = findings_of(FullMailbox(**SMALL, max_entries=200, max_mib=1))
 
     large = 2**20 // 60_000
