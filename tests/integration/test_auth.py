@@ -211,6 +211,28 @@ def test_2_2_7_a_repeated_auth_sends_everything_pending_and_keeps_the_user(
     exchange_marker(alice, bob)
 
 
+def test_2_2_8_takeovers_count_where_each_session_closes_at_once(
+    shared_relay: Relay, cast: Cast
+) -> None:
+    """No session is left by which to know them; they are the user's."""
+    thrown_out = 0
+    for _ in range(8):
+        session = shared_relay.login(cast.bob)
+        other = shared_relay.connect()
+        other.send(auth_frame(cast.bob))
+        answer = other.recv()
+        if answer == AUTH_SUCCESS:
+            thrown_out += 1
+            session.expect(REPLACED)
+            session.expect_close(4409)
+            other.close()
+        else:
+            assert answer[1]["code"] == 429, answer
+            session.close()
+
+    assert thrown_out == 5
+
+
 def test_2_2_8_the_sixth_takeover_in_ten_seconds_is_refused(
     shared_relay: Relay, cast: Cast
 ) -> None:
