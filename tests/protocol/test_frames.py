@@ -240,3 +240,42 @@ def test_any_id_and_reason_come_out_as_they_are(text: str) -> None:
     for frame in told:
         assert json.loads(frame)[1]["id"] == text
     assert json.loads(told[-1])[1]["reason"] == json.loads(told[-1])[1]["tag"] == text
+
+
+@pytest.mark.parametrize(
+    "message_id", ["M1", '"remoteJid": "15550199@s.whatsapp.com"', 'x", "remoteJid": "1@g.us', "é€"]
+)
+@pytest.mark.parametrize("group", ["", "917069852821-1566557065"])
+def test_the_author_of_a_delivered_frame_is_who_wrote_it_whatever_the_frame_holds(
+    group: str, message_id: str
+) -> None:
+    forged = b'"participant": "15550199@s.whatsapp.net"'
+    parts = {
+        "author": "917069852821",
+        "message_id": message_id,
+        "message": b'{"remoteJid": "15550199@s.whatsapp.com", %b}' % forged,
+        "time_s": 1566970629,
+        "key_extra": b', "a": {"b": {}, %b}, "c": [{}, {%b}]' % (forged, forged),
+        "extra": b', "d": {%b}' % forged,
+    }
+    frame: bytes = (
+        frames.delivered_to_group(group=group, **parts)  # type: ignore[arg-type]
+        if group
+        else frames.delivered_to_user(**parts)  # type: ignore[arg-type]
+    )
+
+    assert frames.author_of(frame) == "917069852821"
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"{}",
+        b'"remoteJid": "',
+        b'"remoteJid": "917069852821',
+        b'["action", "remoteJid": "1@g.us"',
+    ],
+)
+def test_what_is_no_delivered_frame_has_no_author(frame: bytes) -> None:
+    assert frames.author_of(frame) == ""

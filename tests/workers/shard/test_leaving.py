@@ -127,11 +127,26 @@ def test_a_batch_that_stores_nothing_leaves_what_is_left_to_do(heavy: ClusterHar
     before = kinds(heavy)
     store, shard = heavy.owner(ALICE).store, heavy.shard
     with store.reading() as batch:
-        shard.begin(batch, now_ms=heavy.now_ms, refusal="full")
+        shard.begin(batch, now_ms=heavy.now_ms)
         shard.end(stores=False)
 
     assert shard.is_behind
     assert kinds(heavy) == before
+    go_on(heavy)
+    assert kinds(heavy) == [FINDABLE_RECEIPT] * 10
+
+
+def test_while_no_send_can_be_stored_it_waits_for_room(heavy: ClusterHarness) -> None:
+    """What room is left is for acks."""
+    harness = heavy.owner(ALICE)
+    harness.refusal = "the disk is full"
+    heavy.feed(CloseSession(1))
+
+    assert kinds(heavy) == [RECEIPT] * 10
+    assert not heavy.shard.is_behind
+
+    harness.refusal = ""
+    heavy.decide(lambda _: None)
     go_on(heavy)
     assert kinds(heavy) == [FINDABLE_RECEIPT] * 10
 
