@@ -13,6 +13,7 @@ found by message and acker too, because its author was absent.
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import islice
 from struct import Struct
 from typing import Final, NamedTuple, Self
 
@@ -301,7 +302,9 @@ class Mailbox:
         everybodys = self._all = self._all or Part()
         everybodys.messages = self.messages
         if self.shares is not None and not everybodys.is_vain(self.processed, over, over_size):
-            for name, named in self.shares.by_most(in_bytes=over <= 0):
+            # Of so many authors each may have a share; to search for more may be to read it often.
+            most = room.named // 4
+            for name, named in islice(self.shares.by_most(in_bytes=over <= 0), most):
                 due = self._search(batch, named, name, over, over_size)
                 if due is not None:
                     return due
