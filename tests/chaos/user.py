@@ -307,9 +307,10 @@ class User:
                 if session.queued_receipts:
                     await session.pinged.wait()  # its pong covers them
                     await asyncio.sleep(FRAME_AFTER_S)
-                    session.kept_alive.clear()
-                    session.socket.send(KEEPALIVE)  # and this confirms them (R7)
-                    await session.kept_alive.wait()
+                    if session.is_usable:
+                        session.kept_alive.clear()
+                        session.socket.send(KEEPALIVE)  # and this confirms them (R7)
+                        await session.kept_alive.wait()
         except TimeoutError:
             pass
         queued = session.queued if session.kept_alive.is_set() and session.is_usable else -1
