@@ -9,12 +9,13 @@ whatever a caller passes, so that no call site has to remember them:
 - No payloads. Bytes, mappings and objects are logged by type and size, texts cut to MAX_TEXT.
 """
 
+import atexit
 import json
 import logging
 import math
 import sys
 import threading
-from collections.abc import Collection, MutableMapping
+from collections.abc import Callable, Collection, MutableMapping
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import PurePath
@@ -28,6 +29,8 @@ sys.modules["rich"] = None  # type: ignore[assignment]
 import structlog  # noqa: E402
 from structlog.typing import FilteringBoundLogger, Processor  # noqa: E402
 
+from relay.outlet import Outlet  # noqa: E402
+
 if _rich is None:
     del sys.modules["rich"]
 else:
@@ -39,6 +42,12 @@ MAX_TEXT: Final = 512
 MAX_ITEMS: Final = 32
 # Of a traceback, the last; deeper than any stack of ours that is no recursion.
 MAX_ROWS: Final = 200
+
+# How long the end of a process waits for a log that is not read.
+FLUSH_S: Final = 1.0
+
+# By descriptor; one serves every `configure`, so that lines stay in order.
+_outlets: Final[dict[int, Outlet]] = {}
 
 # What the latest `configure` binds to every line.
 _bound: dict[str, object] = {}
@@ -57,7 +66,8 @@ def configure(format: str, level: str, **bound: object) -> None:
     traceback, and so are warnings of libraries that use `logging`. An asyncio loop keeps
     what its callbacks raise to itself: set an exception handler there.
 
-    Calling it again replaces everything.
+    Nobody waits for the log: what its reader does not take in time is dropped, and a line tells
+    later how much that was. Calling it again replaces everything.
     """
     global _bound
     _bound = bound
@@ -69,10 +79,14 @@ def configure(format: str, level: str, **bound: object) -> None:
         keys = {**bound, **line}
         return {**head, **{f"{k}_" if k in head else k: v for k, v in keys.items()}}
 
+    def lines_lost(count: int) -> str:
+        return str(render(None, "warning", complete(None, "warning", _lost(count))))
+
+    output = _output_of(sys.stderr, lines_lost)
     structlog.configure(
         processors=[structlog.processors.format_exc_info, complete, _reduce, render],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=lambda *_: _Output(sys.stderr),
+        logger_factory=lambda *_: output,
         # Or loggers made at import would keep the output of an earlier call.
         cache_logger_on_first_use=False,
     )
@@ -80,6 +94,7 @@ def configure(format: str, level: str, **bound: object) -> None:
     sys.unraisablehook = _exception_ignored
     threading.excepthook = _thread_crashed
     logging.basicConfig(handlers=[_FromLogging()], level=logging.WARNING, force=True)
+    logging.captureWarnings(capture=True)
 
 
 def reconfigure(format: str, level: str) -> None:
@@ -96,11 +111,14 @@ def get_logger(**bound: object) -> FilteringBoundLogger:
     return cast(FilteringBoundLogger, structlog.get_logger(**bound))
 
 
-class _Output:
-    """Writes lines to a stream, each in one piece and at once.
+def flush() -> None:
+    """Have what was logged written, if whoever reads it takes it within a moment."""
+    for outlet in _outlets.values():
+        outlet.flush(FLUSH_S)
 
-    One piece, because the processes share stderr and lines must not mix.
-    """
+
+class _Direct:
+    """Writes lines to a stream that is no file: nobody is waited for there."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -113,6 +131,30 @@ class _Output:
             pass  # a log that no one reads any more is no reason to stop delivering
 
     debug = info = warning = error = critical = write
+
+
+class _Output:
+    """Writes lines to an outlet, under the names that structlog calls."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        self.debug = self.info = self.warning = self.error = self.critical = outlet.write
+
+
+def _output_of(stream: TextIO, lines_lost: Callable[[int], str]) -> _Direct | _Output:
+    try:
+        fd = stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return _Direct(stream)
+    if fd not in _outlets:
+        if not _outlets:
+            atexit.register(flush)
+        _outlets[fd] = Outlet(fd)
+    _outlets[fd].say_lost = lines_lost
+    return _Output(_outlets[fd])
+
+
+def _lost(count: int) -> _Line:
+    return {"event": "log.lines_lost", "lines": count}
 
 
 class _FromLogging(logging.Handler):
