@@ -2,9 +2,12 @@
 
 import sys
 
-from relay.interpreter import check_interpreter
+from relay import signals
 
 if __name__ == "__main__":
+    signals.hold()  # until somebody handles them
+    from relay.interpreter import check_interpreter
+
     check_interpreter()
     from relay.supervision.supervisor import main
 

@@ -24,13 +24,15 @@ SOURCES = sorted(
 GROUND = frozenset(
     {
         *("relay", "relay.errors", "relay.log", "relay.clock"),
-        *("relay.interpreter", "relay.invocation"),
+        *("relay.outlet", "relay.signals", "relay.interpreter", "relay.invocation"),
     }
 )
 ARROWS: dict[str, frozenset[str]] = {
     "relay": frozenset(),
     "relay.errors": frozenset(),
-    "relay.log": frozenset(),
+    "relay.log": frozenset({"relay.outlet"}),
+    "relay.outlet": frozenset(),
+    "relay.signals": frozenset(),
     "relay.clock": frozenset(),
     "relay.interpreter": frozenset(),
     "relay.invocation": frozenset({"relay.errors"}),
@@ -49,14 +51,16 @@ ARROWS |= {
     "workers.shard": _SERVING | {"workers.store"},
     "workers.tools": _SERVING | {"workers.store", "workers.shard"},
     "workers": _SERVING | {"workers.store", "workers.shard"},
-    "supervisor": frozenset({"relay.interpreter", "relay.supervision"}),
+    "supervisor": frozenset({"relay", "relay.signals", "relay.interpreter", "relay.supervision"}),
     "relay.client": frozenset({"relay", "relay.errors", "relay.invocation", "relay.protocol"}),
     "relay.chat": frozenset({"relay.interpreter", "relay.invocation", "relay.client"}),
     "relay.loadgen": frozenset({"relay", "relay.errors", "relay.interpreter", "relay.invocation"}),
 }
 # The command `relay` is every program, and nothing imports it but the file that Python runs.
 ARROWS["relay.command"] = frozenset(ARROWS)
-ARROWS["relay.__main__"] = frozenset({"relay.interpreter", "relay.command"})
+ARROWS["relay.__main__"] = frozenset(
+    {"relay", "relay.signals", "relay.interpreter", "relay.command"}
+)
 # The tools of an operator, by the name that they have always had.
 ENTRIES = {"workers.store.__main__": frozenset({"workers.tools"})}
 

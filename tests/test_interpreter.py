@@ -25,7 +25,12 @@ PROGRAMS = {
 # What Python compiles before check_interpreter is called.
 FIRST = (
     *("supervisor.py", "relay/__init__.py", "relay/__main__.py", "relay/chat.py"),
-    *("relay/interpreter.py", "relay/loadgen/__init__.py", "relay/loadgen/__main__.py"),
+    *(
+        "relay/interpreter.py",
+        "relay/signals.py",
+        "relay/loadgen/__init__.py",
+        "relay/loadgen/__main__.py",
+    ),
     *("workers/__init__.py", "workers/store/__init__.py", "workers/store/__main__.py"),
 )
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import zmq
 
+from relay import log
 from relay.bus import envelopes
 from relay.bus.envelopes import (
     Applied,
@@ -19,6 +20,7 @@ from relay.bus.envelopes import (
 )
 from relay.bus.sockets import bind_router, connect_dealer
 from relay.bus.topology import Topology, WorkerAddress
+from relay.disk.files import is_private_directory
 from relay.process.place import Place
 from workers.fronts import Fronts, who_is
 from workers.shard.effects import Effects, Identity
@@ -72,7 +74,8 @@ class Links:
         self._incarnation = place.incarnation
         self._counters = counters
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.endpoint = f"ipc://{place.run_dir}/w{place.index}-{place.incarnation}.sock"
+        self._path = place.run_dir / f"w{place.index}-{place.incarnation}.sock"
+        self.endpoint = f"ipc://{self._path}"
         self._router = bind_router(self._context, self.endpoint)
         self._poller = zmq.Poller()
         self._poller.register(self._router, zmq.POLLIN)
@@ -87,6 +90,19 @@ class Links:
     def wait(self, timeout_ms: int) -> Mapping[object, int]:
         """Wait until something has come, at most that long; return what of it is `ready`."""
         return dict(self._poller.poll(timeout_ms))
+
+    def keep_endpoint(self) -> None:
+        """Listen again where somebody has cleaned up the run directory, for who is yet to come.
+
+        Whoever is connected stays so. The supervisor makes the directory again.
+        """
+        if not self._path.exists() and is_private_directory(self._path.parent):
+            try:
+                self._router.bind(self.endpoint)
+            except zmq.ZMQError as error:  # it went again
+                log.get_logger().warning("worker.not_bound", reason=str(error))
+            else:
+                log.get_logger().warning("worker.bound_again", endpoint=self.endpoint)
 
     def close(self) -> None:
         """Close every socket; what was sent and has not left is lost."""

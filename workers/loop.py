@@ -7,14 +7,12 @@ batches grow with the load, and under light load each message is committed at on
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from relay import log
 from relay.bus.envelopes import Ask, Durable, SendToGroup, SendToUser, ToWorker
 from relay.clock import clock_ms, now_ms
-from relay.disk.groupfile import load_groups
 from relay.disk.layout import read_layout
 from relay.errors import BootError, DiskError, StoreWriteError
 from relay.extensions.registry import Registry
@@ -27,7 +25,7 @@ from relay.process.control import (
     TopologyChanged,
 )
 from relay.process.duties import Duties
-from relay.process.place import Place
+from relay.process.place import Place, read_groups
 from relay.process.run import settle
 from relay.protocol.slots import ShardMap
 from relay.settings.tables import Settings
@@ -81,7 +79,8 @@ class Worker:
         )
         self._mishaps = Mishaps(place.run_dir, place.index)
         self._gate = Gate(self._store, directory, settings.store, self._mishaps)
-        self._load_groups()
+        if place.groups is not None:
+            self._shard.provision(read_groups(place.groups))
         self._links = Links(place, self._counters)
         self._links.watch(place.control.fileno())
         self._duties = Duties(
@@ -292,10 +291,10 @@ class Worker:
                 case TopologyChanged():
                     for peer in self._links.follow(message.topology):
                         self._shard.peer_lost(peer)
-                case SettingsChanged():
-                    self._adopt(self._place.read_settings())
+                case SettingsChanged(settings):
+                    self._adopt(self._place.taken(settings))
                 case GroupsChanged():
-                    self._load_groups()
+                    self._shard.provision(read_groups(self._place.control.take_descriptor()))
                 case Stop() | PeerGone():
                     self._stopping = True
 
@@ -307,17 +306,13 @@ class Worker:
         self._check_room()
         self._duties.adopt(heartbeat_s=settings.supervisor.heartbeat_s)
 
-    def _load_groups(self) -> None:
-        # The supervisor has checked it. Groups that it keeps may be larger than the limit is now.
-        groups = load_groups(self._place.run_dir / "groups.json", max_members=sys.maxsize)
-        self._shard.provision(groups)
-
     # ----------------------------------------------------------------------------------- time
 
     def _tick(self) -> None:
         now = clock_ms()
         self._duties.tick(now)
         if self._schedule.sweep_is_due(now):
+            self._links.keep_endpoint()
             self._sweep()
         if self._schedule.room_is_due(now):
             self._check_room()

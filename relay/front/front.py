@@ -52,7 +52,7 @@ class Front:
         )
         self.flusher = Flusher(loop, self._count_direct_messages)
         self.hub.join(self.links, self.flusher, extensions)
-        self._listener = Listener(self.hub)
+        self._listener = Listener(self.hub, place.listener)
         self._duties = Duties(
             "front",
             place.control,
@@ -101,8 +101,8 @@ class Front:
             match message:
                 case TopologyChanged():
                     self._follow(message.topology)
-                case SettingsChanged():
-                    self._adopt(self._place.read_settings())
+                case SettingsChanged(settings):
+                    self._adopt(self._place.taken(settings))
                 case GroupsChanged():
                     pass  # the workers' business
                 case Stop():

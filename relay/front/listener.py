@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Final
 
 from relay.errors import BootError
@@ -25,11 +26,16 @@ MAX_STOP_S: Final = 3.0
 
 
 class Listener:
-    """Listens on the port that all fronts of a relay share."""
+    """Listens on the socket of its seat, one of those that share the relay's port.
 
-    def __init__(self, hub: Hub) -> None:
+    The supervisor has bound it and keeps it open. So whoever waits in its queue when this front
+    goes, or has only begun to connect, is the next front's, and is not reset.
+    """
+
+    def __init__(self, hub: Hub, fd: int | None) -> None:
         self._hub = hub
         self._entrance = Entrance(hub)
+        self._fd = fd
         self._server: asyncio.Server | None = None
 
     async def listen(self) -> None:
@@ -40,13 +46,10 @@ class Listener:
         """
         self._entrance.hold_at_most(descriptors.room_for_clients(self._hub.settings))
         server = self._hub.settings.server
+        assert self._fd is not None, "a front has a socket to listen on"
         try:
             self._server = await self._hub.loop.create_server(
-                lambda: Door(self._entrance),
-                server.host,
-                server.port,
-                reuse_port=True,
-                backlog=BACKLOG,
+                lambda: Door(self._entrance), sock=socket.socket(fileno=self._fd), backlog=BACKLOG
             )
         except OSError as error:
             raise BootError(

@@ -1,14 +1,17 @@
 """The control channel between the supervisor and each of its children.
 
-One socketpair a child, carrying newline-delimited JSON (relay.process.control). A channel never
-blocks and knows no event loop: whoever owns it waits for `fileno()` to become readable in his own
-way (asyncio, uvloop or zmq.Poller) and then calls `receive`. The end of the channel is itself news:
-it is how a child learns that the supervisor is gone, and the supervisor that a child is.
+One socketpair a child, carrying newline-delimited JSON (relay.process.control), and a descriptor
+with a message that says so. A channel never blocks and knows no event loop: whoever owns it waits
+for `fileno()` to become readable in his own way (asyncio, uvloop or zmq.Poller) and then calls
+`receive`. The end of the channel is itself news: it is how a child learns that the supervisor is
+gone, and the supervisor that a child is.
 """
 
+import os
 import socket
+from collections import deque
 from collections.abc import Iterator
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -19,6 +22,8 @@ from relay.process.control import FromChild, FromSupervisor, PeerGone
 MAX_LINE_BYTES: Final = 1 << 20
 MAX_UNSENT_BYTES: Final = 1 << 20
 READ_BYTES: Final = 1 << 16
+# The kernel ends a read behind what came with a descriptor, so one is what can come.
+_MAX_DESCRIPTORS: Final = 4
 
 Incoming = TypeVar("Incoming")
 Outgoing = TypeVar("Outgoing")
@@ -32,6 +37,11 @@ class LineBuffer:
     def __init__(self, *, max_line_bytes: int = MAX_LINE_BYTES) -> None:
         self._max_line_bytes = max_line_bytes
         self._partial = bytearray()
+
+    @property
+    def is_within_line(self) -> bool:
+        """Whether the rest of a line has yet to come."""
+        return bool(self._partial)
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
         """Return the lines that `chunk` completes, without their newline.
@@ -52,6 +62,17 @@ class LineBuffer:
         return iter(lines)
 
 
+class _Unsent(NamedTuple):
+    """What has yet to be sent of a line, and the descriptor that goes with its first byte."""
+
+    line: bytes
+    descriptor: int | None
+
+    def close(self) -> None:
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+
+
 class ControlChannel(Generic[Incoming, Outgoing]):
     """One end of a control channel; owns its socket."""
 
@@ -60,7 +81,9 @@ class ControlChannel(Generic[Incoming, Outgoing]):
         self._sock = sock
         self._decoder = decoder
         self._lines = LineBuffer()
-        self._unsent = bytearray()
+        self._unsent: deque[_Unsent] = deque()
+        self._unsent_bytes = 0
+        self._received: deque[int] = deque()  # descriptors that nobody has taken yet
         self._peer_gone = False
 
     def fileno(self) -> int:
@@ -78,7 +101,10 @@ class ControlChannel(Generic[Incoming, Outgoing]):
         messages: list[Incoming | PeerGone] = []
         while not self._peer_gone:
             try:
-                chunk = self._sock.recv(READ_BYTES)
+                chunk, descriptors, _, _ = socket.recv_fds(
+                    self._sock, READ_BYTES, _MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+                )
+                self._received += descriptors
             except BlockingIOError:
                 return messages
             except ConnectionError:  # it died with something of ours unread
@@ -89,40 +115,77 @@ class ControlChannel(Generic[Incoming, Outgoing]):
         messages.append(PeerGone())
         return messages
 
-    def send(self, message: Outgoing) -> bool:
+    def take_descriptor(self) -> int:
+        """Return the descriptor that came with the oldest message that carries one.
+
+        It is the caller's; to be called once for each such message.
+
+        Raises:
+            ValueError: none has come; a bug of ours.
+        """
+        if not self._received:
+            raise ValueError("a control message without the descriptor that it carries")
+        return self._received.popleft()
+
+    def send(self, message: Outgoing, *, descriptor: int | None = None) -> bool:
         """Send `message`, or keep what the socket does not take for the next `send` or `flush`.
+
+        The peer gets a `descriptor` of its own, and the caller keeps his.
 
         Return False where the peer has read nothing for so long that MAX_UNSENT_BYTES are waiting:
         `message` was not queued. A vanished peer is no error here, `receive` tells of it.
         """
         line = _encoder.encode(message) + b"\n"
-        if len(self._unsent) + len(line) > MAX_UNSENT_BYTES:
+        if self._unsent_bytes + len(line) > MAX_UNSENT_BYTES:
             self.flush()
-            if len(self._unsent) + len(line) > MAX_UNSENT_BYTES:
+            if self._unsent_bytes + len(line) > MAX_UNSENT_BYTES:
                 return False
-        self._unsent += line
+        self._unsent.append(_Unsent(line, None if descriptor is None else os.dup(descriptor)))
+        self._unsent_bytes += len(line)
         self.flush()
         return True
 
     def flush(self) -> None:
         """Send what waits, as far as the socket takes it; ask `has_unsent` whether some is left."""
         while self._unsent:
+            rest = self._unsent[0]
             try:
-                sent = self._sock.send(self._unsent)
+                if rest.descriptor is None:
+                    sent = self._sock.send(rest.line)
+                else:
+                    sent = socket.send_fds(self._sock, [rest.line], [rest.descriptor])
             except BlockingIOError:
                 return
             except ConnectionError:
-                self._unsent.clear()
+                self._drop_unsent()
                 return
-            del self._unsent[:sent]
+            rest.close()  # it has gone with the first byte
+            self._unsent_bytes -= sent
+            if sent == len(rest.line):
+                self._unsent.popleft()
+            else:
+                self._unsent[0] = _Unsent(rest.line[sent:], None)
+
+    def _drop_unsent(self) -> None:
+        while self._unsent:
+            self._unsent.popleft().close()
+        self._unsent_bytes = 0
 
     @property
     def has_unsent(self) -> bool:
         """Whether something waits for the socket to become writable."""
         return bool(self._unsent)
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is on its way through this end: another program may take it over."""
+        return not self._unsent and not self._lines.is_within_line and not self._received
+
     def close(self) -> None:
         """Close this end; the peer receives `PeerGone`. What was not sent is dropped."""
+        self._drop_unsent()
+        while self._received:
+            os.close(self._received.popleft())
         self._sock.close()
 
 

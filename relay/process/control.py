@@ -5,16 +5,17 @@ In order:
     supervisor -> child   TopologyChanged   at spawn, and at each change from then on
     child -> supervisor   ChildReady        once
     child -> supervisor   Heartbeat         at an interval, from ChildReady until the exit
-    supervisor -> child   SettingsChanged   the run directory's settings.json is another
-    supervisor -> worker  GroupsChanged     the run directory's groups.json is another
+    supervisor -> child   SettingsChanged   at each change from then on
+    supervisor -> worker  GroupsChanged     at each change; the memo of them comes with it
     supervisor -> child   Stop              once; finish in order, then exit 0
 
-The tags are for good: in a rolling upgrade an older supervisor starts newer children.
+The tags are for good: in a rolling upgrade a newer supervisor has older children.
 """
 
 import msgspec
 
 from relay.bus.topology import Topology
+from relay.settings.tables import Settings
 
 
 class ChildReady(msgspec.Struct, frozen=True, tag="ready"):
@@ -34,11 +35,13 @@ class TopologyChanged(msgspec.Struct, frozen=True, tag="topology"):
 
 
 class SettingsChanged(msgspec.Struct, frozen=True, tag="settings"):
-    """The run directory's settings.json has been replaced: read it again."""
+    """Other settings hold; these are all of them."""
+
+    settings: Settings
 
 
 class GroupsChanged(msgspec.Struct, frozen=True, tag="groups"):
-    """The run directory's groups.json has been replaced: read it again."""
+    """Other groups hold: the message carries the descriptor of their memo (`pack_groups`)."""
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):

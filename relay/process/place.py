@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import msgspec
 
 from relay import log
+from relay.disk.groupfile import Group, unpack_groups
 from relay.process.channel import ChildEnd
+from relay.process.memo import read_memo
 from relay.settings.tables import Settings
 
 
@@ -19,20 +22,32 @@ class Place(msgspec.Struct, frozen=True):
     incarnation: int
     settings: Settings
     control: ChildEnd
+    groups: int | None = None  # the memo of the groups at its start, for a worker
+    listener: int | None = None  # the socket of its seat, bound and not its own, for a front
 
     @property
     def data_dir(self) -> Path:
         """The directory that holds every worker's store."""
         return Path(self.settings.server.data)
 
-    def read_settings(self) -> Settings:
-        """Return the settings as they are now, and log as they say; `settings` stays the first."""
-        settings = read_settings(self.run_dir)
+    def taken(self, settings: Settings) -> Settings:
+        """Return other settings, and log as they say; `settings` of the place stays the first."""
         log.reconfigure(settings.log.format, settings.log.level)
         log.get_logger().debug("settings.taken")
         return settings
 
 
-def read_settings(run_dir: Path) -> Settings:
-    """Return the settings as they are now in the run directory."""
-    return msgspec.json.decode((run_dir / "settings.json").read_bytes(), type=Settings)
+def read_settings(fd: int) -> Settings:
+    """Return the settings of a memo that the supervisor wrote, and close it."""
+    try:
+        return msgspec.json.decode(read_memo(fd), type=Settings)
+    finally:
+        os.close(fd)
+
+
+def read_groups(fd: int) -> dict[str, Group]:
+    """Return the groups of a memo that the supervisor wrote, by local part, and close it."""
+    try:
+        return unpack_groups(read_memo(fd))
+    finally:
+        os.close(fd)

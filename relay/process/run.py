@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import faulthandler
 import gc
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from relay import log
+from relay import log, signals
 from relay.errors import BootError, StoreWriteError
 from relay.process import descriptors
 from relay.process.channel import child_end
@@ -20,6 +22,8 @@ from relay.process.place import Place, read_settings
 # The hot path makes many small objects and no cycles: the default of 700 would look for some at
 # every batch. After start-up nothing old needs to be looked at again (`settle`).
 _GC_THRESHOLD = 20_000
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 def run(role: str, main: Callable[[Place], None]) -> int:
@@ -33,11 +37,13 @@ def run(role: str, main: Callable[[Place], None]) -> int:
     parser.add_argument("--index", type=int, required=True)
     parser.add_argument("--incarnation", type=int, required=True)
     parser.add_argument("--control-fd", type=int, required=True)
+    parser.add_argument("--settings-fd", type=int, required=True)
+    parser.add_argument("--groups-fd", type=int)
+    parser.add_argument("--listener-fd", type=int)
     given = parser.parse_args()
-    os.umask(0o077)
+    begin()
     descriptors.raise_limit()
-    faulthandler.enable()  # a hung process gets SIGABRT, and shows where it hangs
-    settings = read_settings(given.run_dir)
+    settings = read_settings(given.settings_fd)
     log.configure(
         settings.log.format, settings.log.level, process=f"{role}-{given.index}", pid=os.getpid()
     )
@@ -47,6 +53,8 @@ def run(role: str, main: Callable[[Place], None]) -> int:
         given.incarnation,
         settings,
         child_end(given.control_fd),
+        given.groups_fd,
+        given.listener_fd,
     )
     try:
         descriptors.require_own(settings)
@@ -60,6 +68,18 @@ def run(role: str, main: Callable[[Place], None]) -> int:
     finally:
         sys.stderr.flush()
     return 0
+
+
+def begin() -> None:
+    """Do what every process of the supervisor's does first."""
+    os.umask(0o077)
+    # A terminal's, or an operator's to the whole relay: the supervisor gets them too, and says what
+    # follows. They have been held from the first instruction on.
+    signals.ignore()
+    faulthandler.enable()  # a hung process gets SIGABRT, and shows where it hangs
+    # One that was stopped goes on when the supervisor is gone, sees that, and ends: it would hold
+    # the port and the store for ever.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)
 
 
 def settle() -> None:

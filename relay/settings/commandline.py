@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, get_args
+from typing import Final, Literal, get_args
 
 import click
 
@@ -48,15 +48,19 @@ class _Option(click.Option):
 
     def __init__(
         self,
-        section: Section,
+        section: Section | Literal["ours"],
         names: Sequence[str],
         metavar: str,
         help: str,
         *,
         key: str = "",
+        type: type | None = None,
         answer: Callable[[click.Context], str] | None = None,
     ) -> None:
-        """Without `metavar` it takes no value; with `answer` it prints that, and ends all."""
+        """Without `metavar` it takes no value; with `answer` it prints that, and ends all.
+
+        An option that is "ours" is under no heading: a supervisor gives it to its successor.
+        """
 
         def show(context: click.Context, _: click.Parameter, wanted: bool) -> None:
             if wanted and answer:
@@ -67,12 +71,14 @@ class _Option(click.Option):
             names,
             metavar=metavar or None,
             help=help,
+            type=type,
+            hidden=section == "ours",
             is_flag=None if metavar else True,
             is_eager=answer is not None,
             expose_value=answer is None,
             callback=show if answer else None,
         )
-        self.section: Section = section
+        self.section = section
         self.key = key
 
 
@@ -93,6 +99,8 @@ class _Command(click.Command):
             problem = f"unrecognized arguments: {error.option_name}"
         except click.BadOptionUsage as error:  # all else that can be wrong: --insecure-open=1
             problem = f"argument {error.option_name}: it takes no value"
+        except click.BadParameter as error:  # of an option that is ours
+            problem = error.format_message()
         if problem:
             raise SettingsError(f"{one_line(problem)} (--help shows all options)")
         return []
@@ -219,6 +227,8 @@ def _other_options() -> list[_Option]:
             "show the version",
             answer=lambda context: f"relay {__version__}",
         ),
+        _Option("ours", ["--take-over"], "FD", "", type=int),
+        _Option("ours", ["--rehearse"], "FD", "", type=int),
         _Option(section, ["--help", "-h"], "", "show this help", answer=click.Context.get_help),
     ]
 
@@ -233,7 +243,11 @@ def _sources(context: click.Context) -> Sources:
     }
     config = context.params["config"]
     return Sources(
-        Path(config) if config is not None else None, options, context.params["check_config"]
+        Path(config) if config is not None else None,
+        options,
+        context.params["check_config"],
+        context.params["take_over"],
+        context.params["rehearse"],
     )
 
 

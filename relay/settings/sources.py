@@ -11,11 +11,17 @@ from relay.settings.tables import Settings
 
 
 class Sources(NamedTuple):
-    """A settings file, and the options that beat it, by key; and whether only to check them."""
+    """A settings file, and the options that beat it, by key; and whether only to check them.
+
+    `take_over` and `rehearse` are descriptors that a supervisor gives to its successor
+    (relay.supervision.handover).
+    """
 
     config: Path | None
     options: Mapping[str, object]
     check_only: bool = False
+    take_over: int | None = None
+    rehearse: int | None = None
 
     def load(self, tables_of: TablesOf = no_tables) -> Settings:
         """Return the settings that the file now asks for, resolved for this machine.

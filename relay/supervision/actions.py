@@ -45,6 +45,20 @@ class Kill(msgspec.Struct, frozen=True, tag=True):
     incarnation: int
 
 
+class CloseListener(msgspec.Struct, frozen=True, tag=True):
+    """Have the clients of a front's seat go to the others; its next process opens it again."""
+
+    index: int
+
+
+class Rehearse(msgspec.Struct, frozen=True, tag=True):
+    """Try the code that is in place in a process of its own; `Rehearsed` tells how it went."""
+
+
+class Renew(msgspec.Struct, frozen=True, tag=True):
+    """Execute the supervisor's own program anew, which keeps all; `NotRenewed` if that fails."""
+
+
 class SetTimer(msgspec.Struct, frozen=True, tag=True):
     """Hand in `due` after `delay_s`."""
 
@@ -77,6 +91,9 @@ Action = (
     | Instruct
     | Abort
     | Kill
+    | CloseListener
+    | Rehearse
+    | Renew
     | SetTimer
     | Announce
     | Log

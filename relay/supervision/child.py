@@ -6,26 +6,70 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, Protocol
 
+from relay import signals
 from relay.errors import BootError
 from relay.process.channel import SupervisorEnd, supervisor_end
+from relay.supervision.program import OWN
 from relay.supervision.seats import Role
 
 MODULES: Final[dict[Role, str]] = {"worker": "workers", "front": "relay.front"}
 
-# Where both packages are, so that a child runs the code that its supervisor runs, and never a
-# module that happens to lie in the directory the supervisor was called from.
-CODE: Final = Path(__file__).resolve().parents[2]
 
-
-def environment() -> dict[str, str]:
+def environment(code: Path) -> dict[str, str]:
     """Return the environment of a child: it finds the modules that its supervisor finds.
 
-    Behind those in `CODE`. An extension that a check of the settings could import is there for the
+    Behind those in `code`. An extension that a check of the settings could import is there for the
     children too, though they start in another directory.
     """
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
+    path = os.pathsep.join([str(code), *map(os.path.abspath, sys.path)])
+    return {**os.environ, "PYTHONPATH": path}
+
+
+class Inherited(NamedTuple):
+    """The descriptors that a child is given at its start; they stay the supervisor's."""
+
+    settings: int
+    groups: int | None = None  # a worker's
+    listener: int | None = None  # a front's
+
+
+class Process(Protocol):
+    """A process of ours, whoever of us has started it."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Collect and return the exit code, negative for a signal; None while it lives."""
+
+    def wait(self) -> int:
+        """Return the exit code, when it has exited."""
+
+
+class Adopted:
+    """A process that a predecessor of this program has started, under the same pid as ours."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._code: int | None = None
+
+    def poll(self) -> int | None:
+        """Collect and return the exit code, negative for a signal; None while it lives."""
+        return self._collect(os.WNOHANG)
+
+    def wait(self) -> int:
+        """Return the exit code, when it has exited."""
+        code = self._collect(0)
+        assert code is not None
+        return code
+
+    def _collect(self, options: int) -> int | None:
+        if self._code is None:
+            pid, status = os.waitpid(self.pid, options)
+            if pid:
+                self._code = os.waitstatus_to_exitcode(status)
+        return self._code
 
 
 class Child:
@@ -34,38 +78,14 @@ class Child:
     It leads a session and process group of its own: a terminal's Ctrl-C does not reach it, since
     the supervisor stops the children in order. It dies with its supervisor, because the channel
     then ends.
-
-    Raises:
-        OSError: the process cannot be started.
     """
 
-    def __init__(self, role: Role, index: int, incarnation: int, *, run_dir: Path) -> None:
+    def __init__(self, incarnation: int, process: Process, channel: SupervisorEnd) -> None:
         self.incarnation = incarnation
         self.connected = True  # the channel is open
-        ours, theirs = socket.socketpair()
-        self.channel: SupervisorEnd = supervisor_end(ours)
-        try:
-            self._process = subprocess.Popen(  # noqa: S603
-                [
-                    *(sys.executable, "-m", MODULES[role]),
-                    *("--run-dir", str(run_dir)),
-                    *("--index", str(index)),
-                    *("--incarnation", str(incarnation)),
-                    *("--control-fd", str(theirs.fileno())),
-                ],
-                cwd=CODE,
-                env=environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=2,  # stdout is for the ready line
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
-        except OSError:
-            self.channel.close()
-            raise
-        finally:
-            theirs.close()
-        self.pid = self._process.pid
+        self.channel = channel
+        self.pid = process.pid
+        self._process = process
 
     def disconnect(self) -> None:
         """Close the channel, from which a process learns that it is to stop."""
@@ -84,13 +104,50 @@ class Child:
         """Collect and return the exit code, negative for a signal; None while the process lives."""
         return self._process.poll()
 
-    def wait(self) -> None:
-        """Block until the process has exited; to be called after a SIGKILL."""
-        self._process.wait()
+    def wait(self) -> int:
+        """Block until the process has exited, as after a SIGKILL; collect and return as above."""
+        return self._process.wait()
 
 
-def start_resharding(run_dir: Path) -> subprocess.Popen[bytes]:
-    """Start the process that lays the stores out for the workers that the settings ask for.
+def start_child(
+    role: Role, index: int, incarnation: int, *, run_dir: Path, inherited: Inherited
+) -> Child:
+    """Start the process of a seat.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    ours, theirs = socket.socketpair()
+    channel = supervisor_end(ours)
+    descriptors = {
+        "--control-fd": theirs.fileno(),
+        "--settings-fd": inherited.settings,
+        "--groups-fd": inherited.groups,
+        "--listener-fd": inherited.listener,
+    }
+    given = {option: fd for option, fd in descriptors.items() if fd is not None}
+    try:
+        process = start(
+            [
+                *("-m", MODULES[role]),
+                *("--run-dir", str(run_dir)),
+                *("--index", str(index)),
+                *("--incarnation", str(incarnation)),
+                *(word for option, fd in given.items() for word in (option, str(fd))),
+            ],
+            pass_fds=tuple(given.values()),
+            stdin=subprocess.DEVNULL,
+        )
+    except BaseException:
+        channel.close()
+        raise
+    finally:
+        theirs.close()
+    return Child(incarnation, process, channel)
+
+
+def start_resharding(settings: int) -> subprocess.Popen[bytes]:
+    """Start the process that lays the stores out for the workers that the `settings` memo asks for.
 
     It ends by itself, or with its supervisor, since its stdin then ends; it may be killed.
 
@@ -98,13 +155,35 @@ def start_resharding(run_dir: Path) -> subprocess.Popen[bytes]:
         BootError: it cannot be started.
     """
     try:
-        return subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "workers.tools.reshard", "--run-dir", str(run_dir)],
-            cwd=CODE,
-            env=environment(),
+        return start(
+            ["-m", "workers.tools.reshard", "--settings-fd", str(settings)],
+            pass_fds=(settings,),
             stdin=subprocess.PIPE,
-            stdout=2,  # stdout is for the ready line
-            start_new_session=True,
         )
     except OSError as error:
         raise BootError(f"workers.tools.reshard cannot be started: {error.strerror}") from None
+
+
+def start(
+    arguments: list[str], *, pass_fds: tuple[int, ...], stdin: int
+) -> subprocess.Popen[bytes]:
+    """Start a Python of ours with the code of ours, in a session of its own.
+
+    Raises:
+        OSError: it cannot be started.
+    """
+    # It begins with the signals held, until it says what is to come of them.
+    code = OWN.code()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.HELD)
+    try:
+        return subprocess.Popen(  # noqa: S603
+            [sys.executable, *arguments],
+            cwd=code,
+            env=environment(code),
+            stdin=stdin,
+            stdout=2,  # stdout is for the ready line
+            pass_fds=pass_fds,
+            start_new_session=True,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -4,6 +4,8 @@ Each is taken whole or not at all; a BootError says in one line what is in the w
 the lock and the port back however the supervisor dies.
 """
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import os
@@ -15,6 +17,7 @@ from typing import Final
 
 import msgspec
 
+from relay.disk.files import is_private_directory
 from relay.errors import BootError
 
 RUN_DIR_PREFIX: Final = "relay-"
@@ -31,19 +34,57 @@ class _LockNote(msgspec.Struct, frozen=True):
     run_dirs: tuple[str, ...] = ()
 
 
+class ClaimsHeld(msgspec.Struct, frozen=True, kw_only=True):
+    """What one process holds, for another program in it; numbers are descriptors."""
+
+    data: str
+    lock: int
+    left_behind: tuple[str, ...]
+    run_dir: str
+    port: int
+    listeners: dict[int, int]  # by the index of a front
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """All of them."""
+        return (self.lock, self.port, *self.listeners.values())
+
+
 class Claims:
-    """All that one supervisor holds: first the data, then the port, then a run directory.
+    """All that one supervisor holds: first the data, then the port, then a run directory."""
 
-    Raises:
-        BootError: as `DataClaim`; nothing is held.
-    """
-
-    def __init__(self, data: Path, *, now_s: float) -> None:
-        """Claim the data; `now_s` is of a clock that only grows."""
-        self._data = DataClaim(data)
+    def __init__(self, data: DataClaim, *, now_s: float) -> None:
+        """Begin with the data; `now_s` is of a clock that only grows."""
+        self._data = data
         self._patient_until_s = now_s + PREDECESSOR_S
         self._port: socket.socket | None = None
+        self._listeners: dict[int, socket.socket] = {}  # by the index of a front
         self._run_dir: Path | None = None
+
+    @classmethod
+    def taken_over(cls, held: ClaimsHeld) -> Claims:
+        """Return what a predecessor in this process has `held`."""
+        data = DataClaim.taken_over(Path(held.data), held.lock, tuple(map(Path, held.left_behind)))
+        claims = cls(data, now_s=0.0)
+        claims._port = socket.socket(fileno=held.port)
+        claims._listeners = {
+            front: socket.socket(fileno=fd) for front, fd in held.listeners.items()
+        }
+        claims._run_dir = Path(held.run_dir)
+        return claims
+
+    @property
+    def held(self) -> ClaimsHeld:
+        """What a successor in this process is to hold; all of it is claimed."""
+        assert self._port, "the port is claimed"
+        return ClaimsHeld(
+            data=str(self._data.path),
+            lock=self._data.lock,
+            left_behind=tuple(map(str, self._data.left_behind)),
+            run_dir=str(self._run_dir),
+            port=self._port.fileno(),
+            listeners={front: each.fileno() for front, each in self._listeners.items()},
+        )
 
     def claim_port(self, host: str, port: int, *, now_s: float) -> tuple[str, int] | None:
         """Claim the port; return the host and port as they were found.
@@ -62,20 +103,55 @@ class Claims:
         found: tuple[str, int] = self._port.getsockname()[:2]
         return found
 
+    def listener(self, front: int) -> socket.socket:
+        """Return the socket of that front's seat, for whichever incarnation sits there.
+
+        It shares the port, and whoever has connected waits in it, as long as it is open here.
+
+        Raises:
+            OSError: there is no descriptor for it, or the address is no longer of this machine.
+        """
+        assert self._port, "the port is claimed"
+        if front not in self._listeners:
+            self._listeners[front] = share(self._port)
+        return self._listeners[front]
+
+    def close_listener(self, front: int) -> None:
+        """Let the others have whom that front would have got; those who wait in it are reset."""
+        if listener := self._listeners.pop(front, None):
+            listener.close()
+
+    def close_listeners(self) -> None:
+        """Take nobody in any more, once no front does; the port stays claimed."""
+        for front in tuple(self._listeners):
+            self.close_listener(front)
+
     def make_run_dir(self) -> Path:
         """Make the run directory and return it, which `release` removes.
 
         Raises:
             BootError: it cannot be made, or not be noted for whoever comes after a kill.
         """
-        self._run_dir = make_run_dir()
+        self._run_dir = make_run_dir(self._data.path)
         self._data.note_run_dir(self._run_dir)
         return self._run_dir
+
+    def keep_run_dir(self) -> bool:
+        """Make the run directory again if somebody has removed it; tell whether that was so.
+
+        Raises:
+            OSError: it cannot be made.
+        """
+        if self._run_dir is None or is_private_directory(self._run_dir):
+            return False
+        self._run_dir.mkdir(mode=0o700)
+        return True
 
     def release(self) -> None:
         """Give all of it back; no child may live."""
         if self._run_dir:
             remove_run_dir(self._run_dir)
+        self.close_listeners()
         if self._port:
             self._port.close()
         for path in self._data.left_behind:
@@ -97,7 +173,7 @@ class DataClaim:
         self.path = path
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._fd = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self.lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise BootError(f"data directory {path} cannot be used: {error.strerror}") from None
         try:
@@ -105,12 +181,19 @@ class DataClaim:
             self.left_behind = tuple(filter(_is_run_dir, map(Path, note.run_dirs)))
             self._note(*self.left_behind)
         except BaseException:
-            os.close(self._fd)
+            os.close(self.lock)
             raise
+
+    @classmethod
+    def taken_over(cls, path: Path, lock: int, left_behind: tuple[Path, ...]) -> DataClaim:
+        """Return the claim of a predecessor in this process, which is locked by `lock`."""
+        claim = cls.__new__(cls)
+        claim.path, claim.lock, claim.left_behind = path, lock, left_behind
+        return claim
 
     def _lock(self) -> _LockNote:
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             pid = self._read_note().pid
             raise BootError(
@@ -126,12 +209,12 @@ class DataClaim:
     def release(self) -> None:
         """Unlock the directory; nothing is left to remove."""
         try:
-            os.ftruncate(self._fd, 0)
+            os.ftruncate(self.lock, 0)
         finally:
-            os.close(self._fd)
+            os.close(self.lock)
 
     def _read_note(self) -> _LockNote:
-        line, _, _ = os.pread(self._fd, 1 << 16, 0).partition(b"\n")
+        line, _, _ = os.pread(self.lock, 1 << 16, 0).partition(b"\n")
         try:
             return msgspec.json.decode(line, type=_LockNote)
         except msgspec.DecodeError:
@@ -143,8 +226,8 @@ class DataClaim:
         try:
             # In this order, a kill in between leaves a whole line, and behind it a rest of the old
             # one. Without the run directories the next supervisor would not know whom to wait for.
-            os.pwrite(self._fd, line, 0)
-            os.ftruncate(self._fd, len(line))
+            os.pwrite(self.lock, line, 0)
+            os.ftruncate(self.lock, len(line))
         except OSError as error:
             raise BootError(f"{self.path / 'lock'} cannot be written: {error.strerror}") from None
 
@@ -152,9 +235,9 @@ class DataClaim:
 def claim_port(host: str, port: int) -> socket.socket:
     """Return a socket that is bound to `host` and `port`, but does not listen.
 
-    While it is open, no other relay can take the port, not even between the death of the last
-    front and the start of the next, and the fronts can share it by SO_REUSEPORT. Port 0 takes a
-    free one; ask the socket which.
+    While it is open, no other relay can take the port, not even while there is no front, and the
+    fronts' can share it (`share`). Port 0 takes a free one; ask the socket which. Host "::" is
+    IPv4's too.
 
     Raises:
         BootError: the port is in use or not allowed, or the host is not of this machine.
@@ -162,47 +245,69 @@ def claim_port(host: str, port: int) -> socket.socket:
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         # IPv4 first: of a name's addresses it is the one that every client tries.
-        family, kind, proto, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+        family, _, _, _, address = min(found, key=lambda entry: entry[0] != socket.AF_INET)
         if port:
             # SO_REUSEPORT would share the port with any listener that sets it too, so try without.
             # SO_REUSEADDR overlooks what is left in TIME_WAIT of listeners that set it (as fronts
             # do), but neither a listener nor the holding socket of another relay.
-            with socket.socket(family, kind, proto) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind(address)
-        holder = socket.socket(family, kind, proto)
-        try:
-            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            holder.bind(address)
-        except BaseException:
-            holder.close()
-            raise
+            _bound(family, address, socket.SO_REUSEADDR).close()
+        return _bound(family, address, socket.SO_REUSEPORT)
     except socket.gaierror as error:
         raise BootError(f"host {host} is unknown: {error.strerror}") from None
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise BootError(f"port {port} on {host} is in use") from None
         raise BootError(f"port {port} on {host} cannot be used: {error.strerror}") from None
-    return holder
 
 
-def make_run_dir() -> Path:
-    """Make a private directory with a path short enough for the ipc sockets in it.
+def share(holder: socket.socket) -> socket.socket:
+    """Return another socket bound as `holder` is, to be listened on beside others of it.
 
     Raises:
-        BootError: none of the usual places for it is writable.
+        OSError: there can be none.
     """
-    places = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"]  # noqa: S108
-    for place in places:
+    return _bound(holder.family, holder.getsockname(), socket.SO_REUSEPORT, socket.SO_REUSEADDR)
+
+
+def _bound(family: int, address: tuple[object, ...], *options: int) -> socket.socket:
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if family == socket.AF_INET6:
+            # "::" is every address of this machine: a system's default may leave out IPv4.
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        for option in options:
+            bound.setsockopt(socket.SOL_SOCKET, option, 1)
+        bound.bind(address)
+    except BaseException:
+        bound.close()
+        raise
+    return bound
+
+
+def make_run_dir(data: Path) -> Path:
+    """Make a private directory with a path short enough for the ipc sockets in it.
+
+    Where none of the usual places can be written, it is in the `data` directory.
+
+    Raises:
+        BootError: it can be made nowhere.
+    """
+    told = (os.environ.get(name, "") for name in ("XDG_RUNTIME_DIR", "TMPDIR", "TEMP", "TMP"))
+    places = dict.fromkeys([*told, "/tmp", "/var/tmp", str(data.absolute())])  # noqa: S108
+    refusals = []
+    for place in filter(None, places):
         # mkdtemp adds 8 characters to the prefix.
         length = len(os.fsencode(place)) + 1 + len(RUN_DIR_PREFIX) + 8
-        if not os.path.isabs(place) or length > MAX_RUN_DIR_BYTES:
+        if not os.path.isabs(place):
+            continue
+        if length > MAX_RUN_DIR_BYTES:
+            refusals.append(f"{place}: its path is too long for the sockets")
             continue
         try:
             return Path(tempfile.mkdtemp(prefix=RUN_DIR_PREFIX, dir=place))
-        except OSError:
-            continue
-    raise BootError(f"no run directory can be made in any of {', '.join(filter(None, places))}")
+        except OSError as error:
+            refusals.append(f"{place}: {error.strerror}")
+    raise BootError(f"no run directory can be made ({'; '.join(refusals)}); see XDG_RUNTIME_DIR")
 
 
 def remove_run_dir(path: Path) -> None:

@@ -6,7 +6,7 @@ the fleet, which overlooks what is still said of it.
 
 import msgspec
 
-from relay.settings.tables import SupervisorSettings
+from relay.settings.tables import Settings
 from relay.supervision.seats import Role
 
 # --- the start ---
@@ -23,6 +23,28 @@ class Resharded(msgspec.Struct, frozen=True, tag=True):
 
     returncode: int
     oom_kills: int
+
+
+class Seated(msgspec.Struct, frozen=True):
+    """A process that serves, or is about to, as a successor of the supervisor finds it."""
+
+    role: Role
+    index: int
+    incarnation: int
+    pid: int
+    started_s: float
+    endpoint: str | None  # None: it is not ready yet
+
+
+class TookOver(msgspec.Struct, frozen=True, tag=True):
+    """A newer supervisor has taken over what serves, and is to renew all of it.
+
+    `numbers` incarnations have been, and the topology has had so many epochs.
+    """
+
+    children: tuple[Seated, ...]
+    numbers: int
+    epoch: int
 
 
 # --- the processes ---
@@ -92,14 +114,26 @@ class RollAsked(msgspec.Struct, frozen=True, tag=True):
     """Renew every process, one after another, while the others serve."""
 
 
-class SettingsTaken(msgspec.Struct, frozen=True, tag=True):
-    """Other settings hold, and the run directory has them; these are the fleet's own of them."""
+class Rehearsed(msgspec.Struct, frozen=True, tag=True):
+    """The code that is in place was tried; `refusal` says in a line what is wrong with it."""
 
-    supervisor: SupervisorSettings
+    refusal: str  # "": nothing is
+
+
+class NotRenewed(msgspec.Struct, frozen=True, tag=True):
+    """The supervisor's own program could not be executed again; it goes on as it is."""
+
+    reason: str
+
+
+class SettingsTaken(msgspec.Struct, frozen=True, tag=True):
+    """Other settings hold; these are all of them."""
+
+    settings: Settings
 
 
 class GroupsTaken(msgspec.Struct, frozen=True, tag=True):
-    """The run directory has other groups."""
+    """Other groups hold."""
 
 
 # --- timers, as the fleet has set them ---
@@ -143,7 +177,10 @@ Event = (
     | Claimed
     | Resharded
     | StopAsked
+    | TookOver
     | RollAsked
+    | Rehearsed
+    | NotRenewed
     | SettingsTaken
     | GroupsTaken
     | RestartDue

@@ -17,16 +17,19 @@ from typing import Any, Final, Literal, assert_never
 import msgspec
 
 from relay.bus.topology import Topology, WorkerAddress
-from relay.process.control import GroupsChanged, SettingsChanged, Stop, TopologyChanged
+from relay.process.control import GroupsChanged, SettingsChanged, TopologyChanged
 from relay.process.exitcodes import CANNOT_BOOT
 from relay.protocol.slots import ShardMap
-from relay.settings.tables import Settings, SupervisorSettings
+from relay.settings.tables import Settings
 from relay.supervision.actions import (
     Abort,
     Action,
     Announce,
+    CloseListener,
     KillResharding,
     Log,
+    Rehearse,
+    Renew,
     SetTimer,
     Spawn,
     StartResharding,
@@ -43,21 +46,25 @@ from relay.supervision.events import (
     Exited,
     GroupsTaken,
     KillDue,
+    NotRenewed,
     OfChild,
+    Rehearsed,
     Resharded,
     RestartDue,
     RollAsked,
+    Seated,
     Served,
     SettingsTaken,
     Spawned,
     SpawnFailed,
     StopAsked,
     StopDue,
+    TookOver,
     WatchDue,
     WentDeaf,
 )
 from relay.supervision.hangs import BOOT_DEADLINE_S, Watch
-from relay.supervision.rolling import Rolling, RollStep, step_of
+from relay.supervision.rolling import Rolling, RollStep, dismiss, step_of
 from relay.supervision.seats import Incarnation, Seat, Seats
 from relay.supervision.stop import Stopping
 
@@ -65,14 +72,17 @@ from relay.supervision.stop import Stopping
 BOOT_ATTEMPTS: Final = 5
 # For a stack dump, between SIGABRT and SIGKILL.
 ABORT_GRACE_S: Final = 2.0
+# Clients whom the kernel has put into the queue of a front that has died wait for its successor at
+# most so long, and its start. Beyond that they are reset, and find another front at once.
+LISTENER_PATIENCE_S: Final = 1.0
 
 
 class Fleet:
     """Every front and worker of one supervisor, from the first start to the last exit.
 
-    Call `handle` with each event, do what it returns, and hand in at once what came of it; when
-    nothing further has happened, call `settle` and do that too. `now_s` is of a clock that only
-    grows.
+    Over 25 methods, since much can happen to it. Call `handle` with each event, do what it returns,
+    and hand in at once what came of it; when nothing further has happened, call `settle` and do
+    that too. `now_s` is of a clock that only grows.
     """
 
     def __init__(self, settings: Settings, *, random: Random, oom_kills: int, now_s: float) -> None:
@@ -94,6 +104,7 @@ class Fleet:
         self._topology = Topology(epoch=0)
         self._resharding = False
         self._served = False  # the ready line is out
+        self._rehearsing = False  # from the wish to roll until it begins or is refused
         self._rolling: Rolling | None = None
         self._stopping: Stopping | None = None
         self._watch = Watch(now_s=now_s)
@@ -105,6 +116,16 @@ class Fleet:
     def is_stopping(self) -> bool:
         """Whether nothing is to be started any more."""
         return self._stopping is not None
+
+    @property
+    def is_rolling(self) -> bool:
+        """Whether some processes are, or are about to be, of another version than others."""
+        return self._rolling is not None or self._rehearsing
+
+    @property
+    def has_served(self) -> bool:
+        """Whether the ready line is out."""
+        return self._served
 
     def handle(self, event: Event, *, now_s: float) -> list[Action]:
         """Take in `event`; return what is to be done at once, in order."""
@@ -144,10 +165,17 @@ class Fleet:
             case WatchDue(turn):
                 if turn == self._watch_turn:
                     self._look(now_s)
+            case TookOver():
+                self._take_over(event, now_s)
             case RollAsked():
                 self._roll()
-            case SettingsTaken(supervisor):
-                self._adopt(supervisor, now_s)
+            case Rehearsed(refusal):
+                self._on_rehearsed(refusal)
+            case NotRenewed(reason):
+                self._rehearsing = False
+                self._log("error", "supervisor.not_rolled", reason=reason)
+            case SettingsTaken(settings):
+                self._adopt(settings, now_s)
             case GroupsTaken():
                 self._actions += instruct(self._seats.children("worker"), GroupsChanged())
             case StopAsked(signal):
@@ -235,24 +263,12 @@ class Fleet:
     def _update_topology(self) -> None:
         found = Topology(
             epoch=self._topology.epoch,
-            workers=tuple(self._addresses()),
+            workers=tuple(_addresses(self._seats.children("worker"), self._shard_map)),
             fronts=tuple(c.identity for c in self._seats.children("front") if c.connected),
         )
         if found != self._topology:
             self._topology = msgspec.structs.replace(found, epoch=found.epoch + 1)
             self._actions += instruct(self._seats.children(), TopologyChanged(self._topology))
-
-    def _addresses(self) -> Iterator[WorkerAddress]:
-        for child in self._seats.children("worker"):
-            if child.connected and child.endpoint is not None:
-                shard = self._shard_map.shards[child.index]
-                yield WorkerAddress(
-                    index=child.index,
-                    first_slot=shard[0],
-                    last_slot=shard[-1],
-                    endpoint=child.endpoint,
-                    incarnation=child.number,
-                )
 
     # --- deaths and hangs ---
 
@@ -285,8 +301,15 @@ class Fleet:
         else:
             fields["restart_in_ms"] = round(delay_s * 1000)
             self._log("warning", f"{seat.role}.exited", **fields)
+            if self._rolling and self._rolling.gives_up(seat, exit_code=exit_code):
+                self._rolling = None
+                self._log("error", "supervisor.roll_given_up", seat=str(seat))
+                if seat.child:
+                    return  # the predecessor has stayed
             seat.waits = True
             self._actions.append(SetTimer(delay_s, RestartDue(seat.role, seat.index)))
+            if seat.role == "front" and delay_s > LISTENER_PATIENCE_S and not seat.leaving:
+                self._actions.append(CloseListener(seat.index))
 
     def _look(self, now_s: float) -> None:
         """Look who hangs, and set the timer for the next look in place of the one of before."""
@@ -310,13 +333,56 @@ class Fleet:
     # --- what an operator asks for ---
 
     def _roll(self) -> None:
-        if not self._served or self._stopping or self._rolling:
+        if not self._served or self._stopping or self._rolling or self._rehearsing:
             self._log(
                 "warning", "supervisor.not_rolled", reason="it starts, stops or rolls already"
             )
             return
+        self._rehearsing = True
+        self._actions.append(Rehearse())
+
+    def _on_rehearsed(self, refusal: str) -> None:
+        if self._stopping:
+            return
+        if refusal:
+            self._rehearsing = False
+            self._log("error", "supervisor.not_rolled", reason=refusal)
+        else:
+            self._actions.append(Renew())
+
+    def as_it_is(self) -> TookOver:
+        """Return what a newer supervisor takes over, which `Renew` has asked for."""
+        return TookOver(
+            tuple(
+                Seated(each.role, each.index, each.number, each.pid, each.started_s, each.endpoint)
+                for each in self._seats.children()
+            ),
+            self._seats.numbers,
+            self._topology.epoch,
+        )
+
+    def _take_over(self, found: TookOver, now_s: float) -> None:
+        self._served = True
+        self._seats.numbers = found.numbers
+        self._topology = Topology(epoch=found.epoch)
+        for each in found.children:
+            self._seats.restore(
+                Incarnation(
+                    role=each.role,
+                    index=each.index,
+                    number=each.incarnation,
+                    started_s=each.started_s,
+                    heard_s=now_s,
+                    pid=each.pid,
+                    connected=True,
+                    endpoint=each.endpoint,
+                )
+            )
         self._log("info", "supervisor.rolling", children=len(self._seats))
         self._rolling = Rolling(self._seats)  # `settle` begins it
+        for seat in self._seats:
+            self._spawn(seat, now_s)  # whoever died meanwhile
+        self._look(now_s)
 
     def _roll_on(self, rolling: Rolling, now_s: float) -> None:
         seat = rolling.turn()
@@ -330,24 +396,16 @@ class Fleet:
             case RollStep.SPAWN:
                 self._spawn(seat, now_s)
             case RollStep.DISMISS:
-                self._dismiss(seat)
+                self._actions += dismiss(seat, within_s=self._settings.stop_deadline_s)
             case _:
                 assert_never(step)
 
-    def _dismiss(self, seat: Seat) -> None:
-        child = seat.leaving
-        assert child
-        child.dismissed = True
-        deadline_s = self._settings.stop_deadline_s
-        self._actions += instruct([child], Stop(deadline_s))
-        self._actions.append(SetTimer(deadline_s, KillDue(child.number)))
-
-    def _adopt(self, supervisor: SupervisorSettings, now_s: float) -> None:
-        self._settings = supervisor
+    def _adopt(self, settings: Settings, now_s: float) -> None:
+        self._settings = supervisor = settings.supervisor
         for seat in self._seats:
             seat.backoff.adopt(min_s=supervisor.restart_min_s, max_s=supervisor.restart_max_s)
         children = self._seats.children()
-        self._actions += instruct(children, SettingsChanged())
+        self._actions += instruct(children, SettingsChanged(settings))
         for child in children:
             child.heard_s = now_s  # its silence until now was by the old interval
         if self._watch_turn:
@@ -371,4 +429,18 @@ class Fleet:
         )
         if self._resharding:
             self._actions.append(KillResharding())
+        self._actions += [CloseListener(s.index) for s in self._seats if s.role == "front"]
         self._actions += self._stopping.begin()
+
+
+def _addresses(workers: list[Incarnation], shard_map: ShardMap) -> Iterator[WorkerAddress]:
+    for child in workers:
+        if child.connected and child.endpoint is not None:
+            shard = shard_map.shards[child.index]
+            yield WorkerAddress(
+                index=child.index,
+                first_slot=shard[0],
+                last_slot=shard[-1],
+                endpoint=child.endpoint,
+                incarnation=child.number,
+            )

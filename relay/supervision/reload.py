@@ -1,11 +1,12 @@
 """The settings and groups that hold, and SIGHUP, which has them read again.
 
-The children read copies in the run directory: what was refused here never gets there.
+The children get copies: what was refused here never gets to them.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -13,10 +14,10 @@ from typing import NamedTuple
 import msgspec
 
 from relay import log
-from relay.disk.files import replace_file
-from relay.disk.groupfile import Group, dump_groups, load_groups
+from relay.disk.groupfile import Group, load_groups, pack_groups, unpack_groups
 from relay.errors import RelayError
 from relay.extensions.registry import tables_of
+from relay.process.memo import read_memo, write_memo
 from relay.protocol.jid import group_jid
 from relay.settings.commandline import Sources
 from relay.settings.reload import apply_live
@@ -28,38 +29,51 @@ logger = log.get_logger()
 class InForce:
     """The settings and groups that hold, where they come from, and the copies for the children.
 
-    A file that is refused changes nothing, and leaves a line in the log that says why.
+    The copies are in memory: what a child needs for its start no one can clean up. A file that is
+    refused changes nothing, and leaves a line in the log that says why.
     """
 
     def __init__(self, sources: Sources, settings: Settings) -> None:
         """Begin with `settings`, which were loaded from `sources`."""
         self._sources = sources
-        self._asked = settings  # as the sources had them
-        self._run_dir: Path | None = None
+        self.asked = settings  # as the sources had them
         # A hash of each group, since the groups themselves may take more memory than all the rest.
         self._groups: dict[str, int] = {}
         self.settings = settings  # the same, with the host and port that were found for them
+        self.groups_memo: int | None = None  # the descriptor, once the file was read
 
-    def load_groups(self) -> bytes:
-        """Read the groups file; return the copy for `publish`.
+    def load_groups(self) -> None:
+        """Read the groups file.
 
         Raises:
             SettingsError: the file is unusable.
         """
         groups = self._read_groups()
         self._groups = _hashes(groups)
-        return dump_groups(groups)
+        self._keep(groups)
 
-    def publish(self, run_dir: Path, groups: bytes, *, host: str, port: int) -> None:
-        """Write the copies into `run_dir`, with the host and port that were found.
+    def take_over(self, groups_memo: int) -> None:
+        """Go on with the groups that a predecessor has read."""
+        self.groups_memo = groups_memo
+        self._groups = _hashes(unpack_groups(read_memo(groups_memo)))
+
+    def found(self, host: str, port: int) -> None:
+        """Have the settings tell where the relay listens."""
+        self.settings = _at(self.settings, host, port)
+
+    def write_settings_memo(self) -> int:
+        """Return the descriptor of a memo of the settings, which is the caller's.
 
         Raises:
-            DiskError: they cannot be written.
+            OSError: there is no memory or no descriptor for it.
         """
-        self.settings = _at(self.settings, host, port)
-        replace_file(run_dir / "settings.json", msgspec.json.encode(self.settings))
-        replace_file(run_dir / "groups.json", groups)
-        self._run_dir = run_dir
+        return write_memo("settings", msgspec.json.encode(self.settings))
+
+    def _keep(self, groups: Mapping[str, Group]) -> None:
+        fd = write_memo("groups", pack_groups(groups))
+        if self.groups_memo is not None:
+            os.close(self.groups_memo)
+        self.groups_memo = fd
 
     def reload_settings(self) -> bool:
         """Read the settings again; tell whether others hold now."""
@@ -69,14 +83,10 @@ class InForce:
             return False
         try:
             asked, changed, needs_restart = apply_live(
-                self._asked,
+                self.asked,
                 self._sources.load(tables_of),
-                tables_of(self._asked.server.extensions),
+                tables_of(self.asked.server.extensions),
             )
-            server = self.settings.server
-            settings = _at(asked, server.host, server.port)
-            if changed and self._run_dir:
-                replace_file(self._run_dir / "settings.json", msgspec.json.encode(settings))
         except RelayError as error:
             logger.error("settings.refused", path=path, reason=str(error), kept="the old settings")
             return False
@@ -87,24 +97,27 @@ class InForce:
                 "settings.not_applied", path=path, keys=needs_restart, reason="they need a restart"
             )
         if changed:
-            self._asked, self.settings = asked, settings
+            server = self.settings.server
+            self.asked, self.settings = asked, _at(asked, server.host, server.port)
         return bool(changed)
 
     def reload_groups(self) -> bool:
-        """Read the groups again; tell whether the children are to read their copy again."""
-        if not self._run_dir:
+        """Read the groups again; tell whether others hold now."""
+        if self.groups_memo is None:
             return False  # the file has yet to be read for the first time
         if not self.settings.server.groups:
             logger.info("groups.not_reloaded", reason="there is no groups file, see --groups")
             return False
         try:
             groups = self._read_groups()
-            replace_file(self._run_dir / "groups.json", dump_groups(groups))
-        except RelayError as error:
+            before, after = self._groups, _hashes(groups)
+            changes = group_changes(before, after)
+            if before != after:
+                self._keep(groups)
+        except (RelayError, OSError) as error:
             logger.error("groups.refused", reason=str(error), kept="the old groups")
             return False
-        before, self._groups = self._groups, _hashes(groups)
-        changes = group_changes(before, self._groups)
+        self._groups = after
         logger.info(
             "groups.reloaded",
             path=self.settings.server.groups,
@@ -113,7 +126,7 @@ class InForce:
             # Of many the log shows the first.
             names=[f"{kind} {n}" for kind, names in changes._asdict().items() for n in names],
         )
-        return True
+        return before != after
 
     def _read_groups(self) -> dict[str, Group]:
         path = self.settings.server.groups

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from enum import Enum, auto
+from typing import Final
 
+from relay.process.control import Stop
+from relay.process.exitcodes import CANNOT_BOOT
+from relay.supervision.actions import Action, SetTimer, instruct
+from relay.supervision.events import KillDue
 from relay.supervision.seats import Seat
+
+# Of one that is to succeed another, after which what it was made of is taken for broken.
+MOST_DEATHS: Final = 3
 
 
 class RollStep(Enum):
@@ -18,24 +26,39 @@ class RollStep(Enum):
 
 
 class Rolling:
-    """One rolling restart over `seats`, in their order."""
+    """One rolling restart over `seats`, in their order; who sits there now is to be renewed."""
 
     def __init__(self, seats: Iterable[Seat]) -> None:
-        self._to_renew = deque(seats)
+        self._to_renew = deque((seat, seat.child) for seat in seats)
         self._turn: Seat | None = None
 
     def turn(self) -> Seat | None:
         """Return the seat whose turn it is, None when all are renewed.
 
-        With a new turn, whoever sits there becomes the one that leaves. To be asked whenever
+        With a new turn, whoever is to be renewed becomes the one that leaves. To be asked whenever
         something has happened, and then `step_of` that seat.
         """
         if self._turn is None or _is_renewed(self._turn):
-            self._turn = self._to_renew.popleft() if self._to_renew else None
-            if self._turn:
-                # One that is dead just now is renewed by its restart.
-                self._turn.leaving, self._turn.child = self._turn.child, None
+            self._turn, old = self._to_renew.popleft() if self._to_renew else (None, None)
+            if self._turn and self._turn.child is old:
+                self._turn.leaving, self._turn.child = old, None
+            # Else it has died meanwhile: whoever has its place, or is to have it, is new.
         return self._turn
+
+    def gives_up(self, seat: Seat, *, exit_code: int | None) -> bool:
+        """Tell whether it is over, since a successor on `seat` has died; it is to be asked then.
+
+        So whoever has yet to be renewed stays, the predecessor on `seat` too where it has not been
+        told to go.
+        """
+        if seat is not self._turn:
+            return False
+        if exit_code != CANNOT_BOOT and seat.backoff.deaths < MOST_DEATHS:
+            return False
+        leaving = seat.leaving
+        if leaving is not None and not leaving.dismissed:
+            seat.child, seat.leaving = leaving, None
+        return True
 
 
 def step_of(seat: Seat) -> RollStep:
@@ -50,6 +73,14 @@ def step_of(seat: Seat) -> RollStep:
     # The successor of a front listens on the same port before the front goes, so that no client
     # finds it closed. A successor that died is the backoff's to start again.
     return RollStep.WAIT if seat.waits else RollStep.SPAWN
+
+
+def dismiss(seat: Seat, *, within_s: float) -> list[Action]:
+    """Tell the one that leaves `seat` to stop, and kill it after that time."""
+    child = seat.leaving
+    assert child
+    child.dismissed = True
+    return [*instruct([child], Stop(within_s)), SetTimer(within_s, KillDue(child.number))]
 
 
 def _is_renewed(seat: Seat) -> bool:

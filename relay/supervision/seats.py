@@ -70,7 +70,7 @@ class Seats:
         self._seats = seats
         self._by_name = {(seat.role, seat.index): seat for seat in seats}
         self._alive: dict[int, Incarnation] = {}
-        self._numbers = 0  # that were given out
+        self.numbers = 0  # that were given out
 
     def __iter__(self) -> Iterator[Seat]:
         return iter(self._seats)
@@ -94,16 +94,24 @@ class Seats:
     def fill(self, seat: Seat, *, now_s: float) -> Incarnation:
         """Put a new incarnation on `seat`, where no child may be; return it."""
         assert seat.child is None
-        self._numbers += 1
+        self.numbers += 1
         seat.child = Incarnation(
             role=seat.role,
             index=seat.index,
-            number=self._numbers,
+            number=self.numbers,
             started_s=now_s,
             heard_s=now_s,
         )
-        self._alive[self._numbers] = seat.child
+        self._alive[self.numbers] = seat.child
         return seat.child
+
+    def restore(self, child: Incarnation) -> None:
+        """Put back one that lives on its seat, where no child may be."""
+        seat = self.seat(child.role, child.index)
+        assert seat.child is None
+        seat.child = child
+        self._alive[child.number] = child
+        self.numbers = max(self.numbers, child.number)
 
     def vacate(self, child: Incarnation) -> bool:
         """Forget `child`, which is dead; tell whether it was leaving already."""

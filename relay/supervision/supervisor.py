@@ -14,6 +14,7 @@ import asyncio
 import faulthandler
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections import deque
@@ -23,13 +24,15 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, NoReturn, assert_never
 
-from relay import __version__, log
+from relay import __version__, log, signals
 from relay.disk.groupfile import load_groups
 from relay.disk.layout import is_settled, read_layout
 from relay.errors import RelayError, SettingsError
 from relay.extensions.registry import tables_of
+from relay.outlet import Outlet
 from relay.process import descriptors
-from relay.process.control import ChildReady, FromChild, Heartbeat, PeerGone
+from relay.process.channel import supervisor_end
+from relay.process.control import ChildReady, FromChild, GroupsChanged, Heartbeat, PeerGone
 from relay.settings.check import check_config, report
 from relay.settings.commandline import PROGRAM, Sources, parse_arguments, serve_command
 from relay.settings.tables import Settings
@@ -37,17 +40,20 @@ from relay.supervision.actions import (
     Abort,
     Action,
     Announce,
+    CloseListener,
     Exit,
     Instruct,
     Kill,
     KillResharding,
     Log,
+    Rehearse,
+    Renew,
     SetTimer,
     Spawn,
     StartResharding,
 )
-from relay.supervision.child import Child, start_resharding
-from relay.supervision.claims import Claims
+from relay.supervision.child import Adopted, Child, Inherited, start_child, start_resharding
+from relay.supervision.claims import Claims, DataClaim
 from relay.supervision.deaths import parse_oom_kills
 from relay.supervision.events import (
     Beat,
@@ -56,6 +62,8 @@ from relay.supervision.events import (
     Event,
     Exited,
     GroupsTaken,
+    NotRenewed,
+    Rehearsed,
     Resharded,
     RollAsked,
     Served,
@@ -66,10 +74,30 @@ from relay.supervision.events import (
     WentDeaf,
 )
 from relay.supervision.fleet import Fleet
+from relay.supervision.handover import (
+    Handover,
+    Rehearsal,
+    execute,
+    keep_open,
+    read_handover,
+    rehearse,
+)
+from relay.supervision.notice import READY, STOPPING, give_notice, reloading
+from relay.supervision.program import OWN
 from relay.supervision.reload import InForce
+from relay.supervision.terminal import Terminal, minds_hangups
 
 # Between two tries to claim the port of a supervisor that was killed.
 CLAIM_AGAIN_S: Final = 0.1
+# Between two looks at what others may take away: the run directory, the terminal.
+LOOK_S: Final = 1.0
+# For the import of all that a process is, on a machine that is busy.
+REHEARSAL_S: Final = 60.0
+# Between the last signal that is taken and the execution of the next program: what had come before
+# is done by then.
+RENEW_AFTER_S: Final = 0.05
+# For messages that are on their way, and for a process that ends just now.
+RENEW_WITHIN_S: Final = 5.0
 
 logger = log.get_logger()
 
@@ -77,14 +105,17 @@ logger = log.get_logger()
 class Supervisor:
     """Everything between the settings and the exit code; call `run` once, then `close`."""
 
-    def __init__(self, sources: Sources, settings: Settings) -> None:
+    def __init__(self, sources: Sources, settings: Settings, *, minds_terminal: bool) -> None:
         """Run with `settings`, which were loaded from `sources`; SIGHUP loads them again."""
         self._loop = asyncio.get_running_loop()
         self._todo: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
         self._in_force = InForce(sources, settings)
+        self._terminal = Terminal(minds=minds_terminal)
+        self._reload_asked = False
         self._claims: Claims | None = None
         self._run_dir = Path()  # once all is claimed
         self._resharding: subprocess.Popen[bytes] | None = None
+        self._rehearsal: Rehearsal | None = None
         self._children: dict[int, Child] = {}  # that live, by incarnation
         self._fleet = Fleet(
             settings,
@@ -94,8 +125,8 @@ class Supervisor:
         )
         self._exit_code: int | None = None
 
-    async def run(self) -> int:
-        """Start, serve and stop; return the exit code.
+    async def run(self, predecessor: Handover | None = None) -> int:
+        """Start, serve and stop; return the exit code. Take over from a `predecessor` if any.
 
         Raises:
             SettingsError: the groups file is unusable; nothing was started.
@@ -105,13 +136,16 @@ class Supervisor:
         calls: dict[signal.Signals, Callable[[], None]] = {
             signal.SIGTERM: partial(self._happened, StopAsked("SIGTERM")),
             signal.SIGINT: partial(self._happened, StopAsked("SIGINT")),
-            signal.SIGHUP: self._reload,
             signal.SIGUSR2: partial(self._happened, RollAsked()),
             signal.SIGCHLD: self._collect_exits,
         }
         for number, call in calls.items():
             self._loop.add_signal_handler(number, self._todo.put_nowait, call)
-        self._todo.put_nowait(self._claim)
+        self._loop.add_signal_handler(signal.SIGHUP, self._hung_up)
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signals.release()
+        self._todo.put_nowait(partial(self._take_over, predecessor) if predecessor else self._claim)
+        self._todo.put_nowait(self._look)
         while self._exit_code is None:
             (await self._todo.get())()
             if self._todo.empty():
@@ -124,33 +158,33 @@ class Supervisor:
             child.signal_group(signal.SIGKILL)
         for child in self._children.values():
             child.wait()
-        if self._resharding:
-            self._resharding.kill()
-            self._resharding.wait()
+        for process in (self._resharding, self._rehearsal and self._rehearsal.process):
+            if process:
+                process.kill()
+                process.wait()
         if self._claims:
             self._claims.release()
 
     # --- start ---
 
     def _claim(self) -> None:
-        groups = self._in_force.load_groups()
-        data = Path(self._in_force.settings.server.data)
+        self._in_force.load_groups()
+        data = DataClaim(Path(self._in_force.settings.server.data))
         self._claims = Claims(data, now_s=self._loop.time())
-        self._claim_port(self._claims, groups)
+        self._claim_port(self._claims)
 
-    def _claim_port(self, claims: Claims, groups: bytes) -> None:
+    def _claim_port(self, claims: Claims) -> None:
         if self._fleet.is_stopping:
             return
         server = self._in_force.settings.server
         found = claims.claim_port(server.host, server.port, now_s=self._loop.time())
         if found is None:
-            self._later(CLAIM_AGAIN_S, partial(self._claim_port, claims, groups))
+            self._later(CLAIM_AGAIN_S, partial(self._claim_port, claims))
             return
         data = Path(server.data)
         layout = read_layout(data)
-        host, port = found
         self._run_dir = claims.make_run_dir()
-        self._in_force.publish(self._run_dir, groups, host=host, port=port)
+        self._in_force.found(*found)
         log_start(
             self._in_force.settings,
             cores=len(os.sched_getaffinity(0)),
@@ -158,47 +192,88 @@ class Supervisor:
         )
         self._happened(Claimed(laid_out=is_settled(data, layout, workers=server.workers)))
 
+    def _take_over(self, predecessor: Handover) -> None:
+        self._claims = Claims.taken_over(predecessor.claims)
+        self._run_dir = Path(predecessor.claims.run_dir)
+        self._in_force.found(predecessor.host, predecessor.port)
+        self._in_force.take_over(predecessor.groups)
+        for each in predecessor.fleet.children:
+            channel = supervisor_end(socket.socket(fileno=predecessor.channels[each.incarnation]))
+            self._watch(Child(each.incarnation, Adopted(each.pid), channel))
+        keep_open(predecessor, keeps=False)
+        logger.info("supervisor.renewed", version=__version__, pid=os.getpid(), code=OWN.code())
+        self._happened(predecessor.fleet)
+        self._collect_exits()  # whoever has died in between
+
+    # --- what others may take away ---
+
+    def _look(self) -> None:
+        self._terminal.look(now_s=self._loop.time())
+        try:
+            if self._claims and self._claims.keep_run_dir():
+                logger.warning("supervisor.run_dir_made_again", directory=self._run_dir)
+        except OSError as error:
+            logger.error("supervisor.run_dir_gone", directory=self._run_dir, reason=error.strerror)
+        self._later(LOOK_S, self._look)
+
     # --- what happens ---
 
     def _happened(self, event: Event) -> None:
         self._carry_out(self._fleet.handle(event, now_s=self._loop.time()))
 
     def _collect_exits(self) -> None:
-        if self._resharding and (returncode := self._resharding.poll()) is not None:
+        while (pid := exited_child()) is not None:
+            self._collect(pid)
+
+    def _collect(self, pid: int) -> None:
+        if self._resharding and self._resharding.pid == pid:
+            returncode = self._resharding.wait()
             self._resharding = None
             self._happened(Resharded(returncode, _oom_kills()))
-        for child in list(self._children.values()):
-            if (returncode := child.exit_code()) is not None:
-                del self._children[child.incarnation]
-                self._disconnect(child)
-                self._happened(Exited(child.incarnation, returncode, _oom_kills()))
+        elif self._rehearsal and self._rehearsal.process.pid == pid:
+            refusal, self._rehearsal = self._rehearsal.end(), None
+            self._happened(Rehearsed(refusal))
+        elif child := next((c for c in self._children.values() if c.pid == pid), None):
+            returncode = child.wait()
+            del self._children[child.incarnation]
+            self._disconnect(child)
+            self._happened(Exited(child.incarnation, returncode, _oom_kills()))
+        else:
+            # Of a process that has died before it: as the first process of a container we are the
+            # one to whom such are left.
+            os.waitpid(pid, 0)
 
     def _read(self, child: Child) -> None:
         if child.connected:
             for message in child.channel.receive():
-                self._happened(self._take(child, message))
+                if isinstance(message, PeerGone):
+                    self._disconnect(child)
+                self._happened(event_of(child, message))
 
-    def _take(self, child: Child, message: FromChild | PeerGone) -> Event:
-        match message:
-            case ChildReady(endpoint):
-                return Served(child.incarnation, endpoint)
-            case Heartbeat():
-                return Beat(child.incarnation)
-            case PeerGone():
-                self._disconnect(child)
-                return ChannelClosed(child.incarnation)
-            case _:
-                assert_never(message)
+    def _hung_up(self) -> None:
+        if self._terminal.is_closed(now_s=self._loop.time()):
+            self._todo.put_nowait(partial(self._happened, StopAsked("SIGHUP")))
+        elif not self._reload_asked:  # many at once are one
+            self._reload_asked = True
+            self._todo.put_nowait(self._reload)
 
     def _reload(self) -> None:
+        if self._fleet.is_rolling:
+            # Those that are still of the version before would not know what is new in them.
+            self._later(LOOK_S, self._reload)
+            return
+        self._reload_asked = False
+        give_notice(reloading())
         # Apart, so that neither file keeps the other from being taken. The limits come first: they
         # hold for the groups of the same signal.
         if self._in_force.reload_settings():
             settings = self._in_force.settings
             log.reconfigure(settings.log.format, settings.log.level)
-            self._happened(SettingsTaken(settings.supervisor))
+            self._happened(SettingsTaken(settings))
         if self._in_force.reload_groups():
             self._happened(GroupsTaken())
+        if self._fleet.has_served:
+            give_notice(READY)
 
     # --- what the fleet wants done ---
 
@@ -226,9 +301,20 @@ class Supervisor:
                 getattr(logger, level)(event, **fields)
             case Announce():
                 _announce(self._in_force.settings)
+            case CloseListener(index):
+                if self._claims:
+                    self._claims.close_listener(index)
+            case Rehearse():
+                return self._rehearse()
+            case Renew():
+                signals.hold()
+                give_up_s = self._loop.time() + RENEW_WITHIN_S
+                self._later(RENEW_AFTER_S, partial(self._renew, give_up_s))
             case StartResharding():
                 # Every store is made by this child, so that one that is missing later was lost.
-                self._resharding = start_resharding(self._run_dir)
+                memo = self._in_force.write_settings_memo()
+                self._resharding = start_resharding(memo)
+                os.close(memo)
             case KillResharding():
                 assert self._resharding
                 self._resharding.kill()
@@ -239,19 +325,34 @@ class Supervisor:
         return None
 
     def _spawn(self, spawn: Spawn) -> Event:
-        number = spawn.incarnation
+        assert self._claims
+        number, index, settings = spawn.incarnation, spawn.index, None
         try:
-            child = Child(spawn.role, spawn.index, number, run_dir=self._run_dir)
+            settings = self._in_force.write_settings_memo()
+            if spawn.role == "front":
+                given = Inherited(settings, listener=self._claims.listener(index).fileno())
+            else:
+                given = Inherited(settings, groups=self._in_force.groups_memo)
+            self._claims.keep_run_dir()
+            child = start_child(spawn.role, index, number, run_dir=self._run_dir, inherited=given)
         except OSError as error:
-            return SpawnFailed(number, error.strerror or str(error))
-        self._children[number] = child
-        fd = child.channel.fileno()
-        self._loop.add_reader(fd, self._todo.put_nowait, partial(self._read, child))
+            return SpawnFailed(number, str(error))
+        finally:
+            if settings is not None:
+                os.close(settings)
+        self._watch(child)
         return Spawned(number, child.pid)
 
+    def _watch(self, child: Child) -> None:
+        self._children[child.incarnation] = child
+        fd = child.channel.fileno()
+        self._loop.add_reader(fd, self._todo.put_nowait, partial(self._read, child))
+
     def _instruct(self, action: Instruct) -> Event | None:
-        child = self._children[action.incarnation]
-        if not child.channel.send(action.message):
+        child, memo = self._children[action.incarnation], None
+        if isinstance(action.message, GroupsChanged):
+            memo = self._in_force.groups_memo
+        if not child.channel.send(action.message, descriptor=memo):
             return WentDeaf(action.incarnation)
         if child.channel.has_unsent:
             fd = child.channel.fileno()
@@ -269,6 +370,54 @@ class Supervisor:
             self._loop.remove_reader(child.channel.fileno())
             self._loop.remove_writer(child.channel.fileno())
             child.disconnect()
+
+    # --- another program in this process ---
+
+    def _rehearse(self) -> Event | None:
+        try:
+            self._rehearsal = Rehearsal(self._handover())
+        except OSError as error:
+            return Rehearsed(f"the code that is in place cannot be started: {error}")
+        self._later(REHEARSAL_S, self._rehearsal.give_up)
+        return None
+
+    def _handover(self) -> Handover:
+        assert self._claims
+        assert self._in_force.groups_memo is not None
+        server = self._in_force.settings.server
+        return Handover(
+            claims=self._claims.held,
+            settings=self._in_force.asked,
+            host=server.host,
+            port=server.port,
+            groups=self._in_force.groups_memo,
+            channels={n: child.channel.fileno() for n, child in self._children.items()},
+            fleet=self._fleet.as_it_is(),
+            minds_terminal=self._terminal.minds,
+        )
+
+    def _renew(self, give_up_s: float) -> None:
+        if self._fleet.is_stopping:
+            signals.release()
+            return
+        self._collect_exits()
+        for child in list(self._children.values()):
+            self._read(child)
+        connected = all(child.connected for child in self._children.values())
+        quiet = all(child.channel.is_quiet for child in self._children.values() if child.connected)
+        if not (connected and quiet and self._todo.empty()):
+            if self._loop.time() < give_up_s:
+                self._later(RENEW_AFTER_S, partial(self._renew, give_up_s))
+            else:
+                signals.release()
+                self._happened(NotRenewed("a process has closed its channel, and has not ended"))
+            return
+        log.flush()
+        try:
+            execute(self._handover())
+        except OSError as error:
+            signals.release()
+            self._happened(NotRenewed(f"the code in place cannot be executed: {error}"))
 
     # --- the loop ---
 
@@ -318,10 +467,34 @@ def log_start(settings: Settings, *, cores: int, most_files: int) -> None:
 def _announce(settings: Settings) -> None:
     server = settings.server
     host = f"[{server.host}]" if ":" in server.host else server.host
-    sys.stdout.write(
-        f"ready ws://{host}:{server.port}/ fronts={server.fronts} workers={server.workers}\n"
+    stdout = Outlet(sys.stdout.fileno())
+    stdout.write(
+        f"ready ws://{host}:{server.port}/ fronts={server.fronts} workers={server.workers}"
     )
-    sys.stdout.flush()
+    stdout.flush(log.FLUSH_S)
+    give_notice(READY)
+
+
+def event_of(child: Child, message: FromChild | PeerGone) -> Event:
+    """Return what a message of `child` means to the fleet."""
+    match message:
+        case ChildReady(endpoint):
+            return Served(child.incarnation, endpoint)
+        case Heartbeat():
+            return Beat(child.incarnation)
+        case PeerGone():
+            return ChannelClosed(child.incarnation)
+        case _:
+            assert_never(message)
+
+
+def exited_child() -> int | None:
+    """Return the pid of a child that has exited and is to be collected, None if none has."""
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return found.si_pid if found else None
 
 
 def _oom_kills() -> int:
@@ -331,34 +504,54 @@ def _oom_kills() -> int:
         return 0  # not Linux
 
 
-async def _supervise(sources: Sources, settings: Settings) -> int:
-    supervisor = Supervisor(sources, settings)
+async def _supervise(sources: Sources, settings: Settings, predecessor: Handover | None) -> int:
+    minds = predecessor.minds_terminal if predecessor else minds_hangups()
+    supervisor = Supervisor(sources, settings, minds_terminal=minds)
     try:
-        return await supervisor.run()
+        return await supervisor.run(predecessor)
     finally:
+        give_notice(STOPPING)
         supervisor.close()
 
 
 def run(sources: Sources, *, program: str) -> int:
     """Run the relay that `sources` ask for, until a signal; return the exit code.
 
-    What keeps it from starting is told on stderr, by the name of the `program`.
+    What keeps it from starting is told on stderr, by the name of the `program`, or in the log where
+    that is for machines.
     """
     faulthandler.enable()
     os.umask(0o077)  # what is stored here is nobody else's business
     descriptors.raise_limit()
     try:
+        if sources.rehearse is not None:
+            rehearse(read_handover(sources.rehearse))
+            return 0
         if sources.check_only:
             return check_config(sources, load_groups, tables_of=tables_of, program=program)
-        settings = sources.load(tables_of)
+        if sources.take_over is not None:
+            predecessor = read_handover(sources.take_over)
+            settings = predecessor.settings
+        else:
+            predecessor, settings = None, sources.load(tables_of)
         log.configure(settings.log.format, settings.log.level, process="supervisor")
-        return asyncio.run(_supervise(sources, settings))
+        return asyncio.run(_supervise(sources, settings, predecessor))
     except SettingsError as error:
-        report(error.problems, program)
-        return 2
+        return _refused(sources, error.problems, program, exit_code=2)
     except RelayError as error:
-        report([str(error)], program)
-        return 1
+        return _refused(sources, (str(error),), program, exit_code=1)
+
+
+def _refused(sources: Sources, problems: tuple[str, ...], program: str, *, exit_code: int) -> int:
+    signals.release()
+    given = sources.draft(tables_of).settings.log
+    if given.format == "json" and sources.rehearse is None:
+        log.configure(given.format, given.level, process="supervisor")
+        for problem in problems:
+            logger.error("supervisor.cannot_start", reason=problem)
+    else:
+        report(problems, program)
+    return exit_code
 
 
 serve: Final = serve_command(partial(run, program="relay serve"))

@@ -176,7 +176,6 @@ def test_an_early_ack_leaves_before_the_commit(
         server=ServerSettings(data=str(short_directory / "data"), workers=1),
         store=StoreSettings(durability="os", map_bytes=1 << 24),
     )
-    (short_directory / "groups.json").write_text("{}")
     (short_directory / "data").mkdir()
     reshard(short_directory / "data", settings)
     ours, theirs = socket.socketpair()

@@ -11,7 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from relay.disk import groupfile
-from relay.disk.groupfile import Group, dump_groups, load_groups, parse_groups
+from relay.disk.groupfile import Group, load_groups, pack_groups, parse_groups, unpack_groups
 from relay.errors import SettingsError
 from relay.settings.tables import Settings
 
@@ -50,7 +50,6 @@ def test_the_example_file_is_accepted() -> None:
         admins=("917069852821",),
     )
     assert len(groups) == 2
-    assert dump_groups(groups) == EXAMPLE.read_bytes()
 
 
 def test_jids_may_have_any_accepted_spelling() -> None:
@@ -237,8 +236,8 @@ def any_groups(draw: st.DrawFn) -> dict[str, Group]:
 
 @few
 @given(any_groups())
-def test_what_is_dumped_is_loaded_the_same_and_in_order(groups: dict[str, Group]) -> None:
-    loaded = parse(dump_groups(groups).decode(), max_members=5)
+def test_what_is_packed_is_unpacked_the_same_and_in_order(groups: dict[str, Group]) -> None:
+    loaded = unpack_groups(pack_groups(groups))
 
     assert loaded == groups
     assert list(loaded) == list(groups)

@@ -17,6 +17,7 @@ from relay.process.control import ChildReady, Heartbeat, Stop, TopologyChanged
 from relay.process.place import Place
 from relay.protocol.slots import SLOT_COUNT
 from relay.settings.tables import ServerSettings, Settings
+from relay.supervision.claims import claim_port
 
 
 @pytest.fixture
@@ -56,7 +57,9 @@ def test_a_topology_that_comes_after_the_stop_is_of_no_interest(
         loop.set_exception_handler(lambda _, context: failures.append(context))
         control = child_end(descriptor)
         settings = Settings(server=ServerSettings(port=0))
-        front = Front(Place(Path("/nonexistent"), 0, 1, settings, control), loop)
+        listener = claim_port("127.0.0.1", 0).detach()
+        place = Place(Path("/nonexistent"), 0, 1, settings, control, listener=listener)
+        front = Front(place, loop)
         running = asyncio.create_task(front.run())
         if serves:
             end.send(TopologyChanged(topology(1)))

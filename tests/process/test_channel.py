@@ -31,6 +31,8 @@ from relay.process.control import (
     Stop,
     TopologyChanged,
 )
+from relay.process.memo import read_memo, write_memo
+from relay.settings.tables import Settings
 
 TOPOLOGY = Topology(
     epoch=7,
@@ -61,7 +63,7 @@ def raw_and_end() -> Iterator[tuple[socket.socket, SupervisorEnd]]:
 def test_messages_arrive_in_order_both_ways(ends: tuple[SupervisorEnd, ChildEnd]) -> None:
     supervisor, child = ends
     down: list[FromSupervisor] = [
-        *(TopologyChanged(TOPOLOGY), SettingsChanged(), GroupsChanged()),
+        *(TopologyChanged(TOPOLOGY), SettingsChanged(Settings()), GroupsChanged()),
         Stop(deadline_s=2.5),
     ]
     up: list[FromChild] = [ChildReady("ipc:///run/w0-3.sock"), Heartbeat(), Heartbeat()]
@@ -155,6 +157,74 @@ def test_what_a_stalled_peer_does_not_take_is_kept_in_order_and_bounded(
     assert received == [Stop(deadline_s=n) for n in range(sent)]
     assert supervisor.send(GroupsChanged())  # there is room again
     assert child.receive() == [GroupsChanged()]
+
+
+def contents(fd: int) -> bytes:
+    try:
+        return read_memo(fd)
+    finally:
+        os.close(fd)
+
+
+def test_a_descriptor_goes_with_its_message_though_the_peer_is_slow(
+    ends: tuple[SupervisorEnd, ChildEnd],
+) -> None:
+    supervisor, child = ends
+    before = len(os.listdir("/proc/self/fd"))
+    sent = 0
+    while supervisor.send(Stop(deadline_s=sent)) and not supervisor.has_unsent:
+        sent += 1
+    for name in ("first", "second"):
+        memo = write_memo("x", name.encode())
+        assert supervisor.send(GroupsChanged(), descriptor=memo)
+        os.close(memo)
+
+    received: list[object] = []
+    while supervisor.has_unsent:
+        received += child.receive()
+        supervisor.flush()
+    received += child.receive()
+
+    assert received[-2:] == [GroupsChanged(), GroupsChanged()]
+    assert contents(child.take_descriptor()) == b"first"
+    second = child.take_descriptor()
+    assert not os.get_inheritable(second)
+    assert contents(second) == b"second"
+    assert len(os.listdir("/proc/self/fd")) == before
+    with pytest.raises(ValueError, match="without the descriptor"):
+        child.take_descriptor()
+
+
+def test_descriptors_that_nobody_takes_are_closed_with_the_channel() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    ours, theirs = socket.socketpair()
+    supervisor, child = supervisor_end(ours), child_end(theirs.detach())
+    memo = write_memo("x", b"")
+    supervisor.send(GroupsChanged(), descriptor=memo)
+    os.close(memo)
+    child.receive()
+
+    supervisor.close()
+    child.close()
+
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_channel_is_quiet_when_nothing_is_on_its_way(
+    raw_and_end: tuple[socket.socket, SupervisorEnd],
+) -> None:
+    raw, end = raw_and_end
+    assert end.is_quiet
+    raw.send(b'{"type":"heart')
+    end.receive()
+    assert not end.is_quiet
+    raw.send(b'beat"}\n')
+    end.receive()
+    assert end.is_quiet
+
+    while end.send(Stop(deadline_s=1)) and not end.has_unsent:
+        pass
+    assert not end.is_quiet
 
 
 def test_the_childs_descriptor_is_not_inherited_further(

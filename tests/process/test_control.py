@@ -1,4 +1,4 @@
-"""The words of the control channel, by which an older supervisor understands newer children."""
+"""The words of the control channel, by which a newer supervisor understands older children."""
 
 import msgspec
 import pytest
@@ -14,8 +14,9 @@ from relay.process.control import (
     Stop,
     TopologyChanged,
 )
+from relay.settings.tables import Settings
 
-# As every version so far has them; a rolling upgrade needs them to stay.
+# A rolling upgrade needs them to stay.
 FROM_CHILD: list[tuple[FromChild, str]] = [
     (ChildReady(), '{"type":"ready","endpoint":""}'),
     (ChildReady("ipc:///run/w0-3.sock"), '{"type":"ready","endpoint":"ipc:///run/w0-3.sock"}'),
@@ -34,7 +35,10 @@ FROM_SUPERVISOR: list[tuple[FromSupervisor, str]] = [
         '"last_slot":4095,"endpoint":"ipc:///run/w0-3.sock","incarnation":3}],'
         '"fronts":["front-0-1"]}}',
     ),
-    (SettingsChanged(), '{"type":"settings"}'),
+    (
+        SettingsChanged(Settings()),
+        f'{{"type":"settings","settings":{msgspec.json.encode(Settings()).decode()}}}',
+    ),
     (GroupsChanged(), '{"type":"groups"}'),
     (Stop(deadline_s=2.5), '{"type":"stop","deadline_s":2.5}'),
 ]

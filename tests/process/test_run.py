@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from relay.process.exitcodes import CANNOT_BOOT, WRITE_FAILED
+from relay.process.memo import write_memo
 from relay.settings.tables import LogSettings, ServerSettings, Settings
 
 REPOSITORY = Path(__file__).parents[2]
@@ -28,23 +29,24 @@ sys.exit(run("worker", main))
 def ends(directory: Path, main: str) -> tuple[int, str, bytes]:
     """Run `main` as a child; return its exit code, its log and what it sent to its supervisor."""
     settings = Settings(server=ServerSettings(data="here"), log=LogSettings(format="json"))
-    (directory / "settings.json").write_bytes(msgspec.json.encode(settings))
+    memo = write_memo("settings", msgspec.json.encode(settings))
     ours, theirs = socket.socketpair()
     with ours, theirs:
         child = subprocess.run(
             [
                 *(sys.executable, "-c", PROGRAM.format(main=main)),
                 *("--run-dir", str(directory), "--index", "2", "--incarnation", "7"),
-                *("--control-fd", str(theirs.fileno())),
+                *("--control-fd", str(theirs.fileno()), "--settings-fd", str(memo)),
             ],
             cwd=REPOSITORY,
-            pass_fds=[theirs.fileno()],
+            pass_fds=[theirs.fileno(), memo],
             stderr=subprocess.PIPE,
             text=True,
             timeout=30,
             check=False,
         )
         theirs.close()
+        os.close(memo)
         return child.returncode, child.stderr, ours.recv(1000)
 
 

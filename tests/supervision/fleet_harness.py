@@ -21,6 +21,8 @@ from relay.supervision.actions import (
     Kill,
     KillResharding,
     Log,
+    Rehearse,
+    Renew,
     SetTimer,
     Spawn,
     StartResharding,
@@ -32,6 +34,8 @@ from relay.supervision.events import (
     Due,
     Event,
     Exited,
+    NotRenewed,
+    Rehearsed,
     RestartDue,
     Served,
     Spawned,
@@ -64,12 +68,10 @@ class FleetHarness:
         server = ServerSettings(workers=workers, fronts=fronts)
         self.now_s = 100.0
         self.oom_kills = 0
-        self.fleet = Fleet(
-            Settings(server=server, supervisor=supervisor),
-            random=Random(seed),
-            oom_kills=0,
-            now_s=self.now_s,
-        )
+        self._settings = Settings(server=server, supervisor=supervisor)
+        self._random = Random(seed)
+        self.refusal = ""  # of a rehearsal
+        self.fleet = self._new_fleet()
         self.done: list[Action] = []
         self.processes: dict[int, Spawn] = {}  # that live, by incarnation
         self.connected: set[int] = set()
@@ -81,6 +83,9 @@ class FleetHarness:
         self._timers: list[tuple[float, int, Due]] = []
         self._order = itertools.count()
         self._numbers: set[int] = set()
+
+    def _new_fleet(self) -> Fleet:
+        return Fleet(self._settings, random=self._random, oom_kills=0, now_s=self.now_s)
 
     # --- what a test does ---
 
@@ -193,6 +198,15 @@ class FleetHarness:
             case SetTimer(delay_s, due):
                 assert delay_s >= 0
                 heapq.heappush(self._timers, (self.now_s + delay_s, next(self._order), due))
+            case Rehearse():
+                return Rehearsed(self.refusal)
+            case Renew():
+                if self.connected != set(self.processes):
+                    return NotRenewed("one has closed its channel and lives")
+                found = self.fleet.as_it_is()
+                self.fleet = self._new_fleet()
+                self._timers.clear()
+                return found
             case StartResharding():
                 assert not self.processes
                 self.resharding = True

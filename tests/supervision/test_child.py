@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from relay.supervision.child import MODULES, Child
+from relay import signals
+from relay.process.memo import write_memo
+from relay.supervision.child import MODULES, Adopted, Child, Inherited, start_child
 
 DEADLINE_S = 20.0
 
@@ -27,7 +29,10 @@ def wait_for(condition: Callable[[], object]) -> None:
 def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Child]:
     """A child whose program is a stand-in that has begun."""
     monkeypatch.setitem(MODULES, "front", "tests.supervision.stand_in")
-    child = Child("front", 3, 7, run_dir=tmp_path)
+    memos = [write_memo(name, b"") for name in ("settings", "groups", "listener")]
+    child = start_child("front", 3, 7, run_dir=tmp_path, inherited=Inherited(*memos))
+    for memo in memos:
+        os.close(memo)
     try:
         wait_for((tmp_path / "arguments.json").exists)
         yield child
@@ -43,7 +48,10 @@ def test_its_command_line_is_one_that_every_version_understands(
 ) -> None:
     options: dict[str, Any] = json.loads((tmp_path / "arguments.json").read_bytes())
 
-    assert list(options) == ["--run-dir", "--index", "--incarnation", "--control-fd"]
+    assert list(options) == [
+        *("--run-dir", "--index", "--incarnation"),
+        *("--control-fd", "--settings-fd", "--groups-fd", "--listener-fd"),
+    ]
     assert options["--run-dir"] == str(tmp_path)
     assert (options["--index"], options["--incarnation"]) == ("3", "7")
     assert child.exit_code() is None
@@ -70,6 +78,24 @@ def test_it_has_a_session_of_its_own_that_a_terminal_does_not_reach(child: Child
     assert os.getsid(child.pid) == child.pid != os.getsid(0)
 
 
+def test_it_begins_with_the_signals_held_and_the_supervisor_does_not(child: Child) -> None:
+    status = Path(f"/proc/{child.pid}/status").read_text()
+    [blocked] = [line.split()[1] for line in status.splitlines() if line.startswith("SigBlk")]
+
+    assert {n for n in signals.HELD if int(blocked, 16) >> (n - 1) & 1} == set(signals.HELD)
+    assert not set(signals.HELD) & signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+def test_one_that_a_predecessor_started_is_collected_by_its_pid(child: Child) -> None:
+    adopted = Child(7, Adopted(child.pid), child.channel)
+    assert adopted.exit_code() is None
+
+    adopted.signal_group(signal.SIGKILL)
+
+    assert adopted.wait() == -signal.SIGKILL
+    assert adopted.exit_code() == -signal.SIGKILL
+
+
 def test_one_that_cannot_be_started_leaves_no_descriptor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +103,6 @@ def test_one_that_cannot_be_started_leaves_no_descriptor(
     before = len(os.listdir("/proc/self/fd"))
 
     with pytest.raises(FileNotFoundError):
-        Child("front", 0, 1, run_dir=tmp_path)
+        start_child("front", 0, 1, run_dir=tmp_path, inherited=Inherited(0))
 
     assert len(os.listdir("/proc/self/fd")) == before

@@ -177,7 +177,7 @@ def test_a_host_that_is_not_of_this_machine_is_refused(host: str, complaint: str
 
 
 def test_a_run_directory_is_private_and_goes_with_its_content() -> None:
-    path = make_run_dir()
+    path = make_run_dir(Path("/nonexistent"))
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
     (path / "w0-1.sock").touch()
 
@@ -194,7 +194,7 @@ def test_a_run_directory_is_short_though_the_usual_place_is_long(
     deep.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(deep))
 
-    path = make_run_dir()
+    path = make_run_dir(Path("/nonexistent"))
 
     try:
         assert len(os.fsencode(path)) <= MAX_RUN_DIR_BYTES
@@ -217,7 +217,7 @@ def left_behind_by_a_kill(tmp_path: Path) -> Path:
 
 def test_all_that_is_held_is_given_back_at_once(tmp_path: Path) -> None:
     killed = left_behind_by_a_kill(tmp_path)
-    claims = Claims(tmp_path, now_s=0.0)
+    claims = Claims(DataClaim(tmp_path), now_s=0.0)
     found = claims.claim_port("127.0.0.1", 0, now_s=0.0)
     assert found
     run_dir = claims.make_run_dir()
@@ -228,7 +228,7 @@ def test_all_that_is_held_is_given_back_at_once(tmp_path: Path) -> None:
 
     assert not run_dir.exists()
     assert not killed.exists()
-    successor = Claims(tmp_path, now_s=0.0)
+    successor = Claims(DataClaim(tmp_path), now_s=0.0)
     assert successor.claim_port(*found, now_s=0.0) == found
     successor.release()
 
@@ -243,7 +243,7 @@ def taken() -> Iterator[int]:
 
 
 def test_a_port_in_use_is_refused_at_once(tmp_path: Path, taken: int) -> None:
-    claims = Claims(tmp_path, now_s=0.0)
+    claims = Claims(DataClaim(tmp_path), now_s=0.0)
 
     with pytest.raises(BootError, match="in use"):
         claims.claim_port("127.0.0.1", taken, now_s=0.0)
@@ -255,7 +255,7 @@ def test_what_a_killed_supervisor_left_may_hold_the_port_for_a_while(
     tmp_path: Path, taken: int
 ) -> None:
     left_behind_by_a_kill(tmp_path)
-    claims = Claims(tmp_path, now_s=100.0)
+    claims = Claims(DataClaim(tmp_path), now_s=100.0)
 
     assert claims.claim_port("127.0.0.1", taken, now_s=100.0 + PREDECESSOR_S) is None
     with pytest.raises(BootError, match="in use"):

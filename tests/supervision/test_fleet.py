@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from relay.bus.topology import WorkerAddress
 from relay.process.control import GroupsChanged, SettingsChanged, Stop, TopologyChanged
 from relay.process.exitcodes import CANNOT_BOOT
+from relay.settings.tables import Settings
 from relay.supervision.actions import (
     Abort,
     Announce,
@@ -42,6 +43,10 @@ from relay.supervision.fleet import ABORT_GRACE_S, BOOT_ATTEMPTS
 from relay.supervision.hangs import BOOT_DEADLINE_S
 
 from .fleet_harness import FIRST_PID, SUPERVISOR, FleetHarness
+
+
+def taken(**supervisor: float) -> SettingsTaken:
+    return SettingsTaken(Settings(supervisor=replace(SUPERVISOR, **supervisor)))
 
 
 @pytest.fixture
@@ -370,10 +375,13 @@ def test_one_that_reads_nothing_is_killed(serving: FleetHarness) -> None:
 
 
 def test_new_settings_are_told_to_all_and_new_groups_to_the_workers(serving: FleetHarness) -> None:
-    serving.feed(SettingsTaken(SUPERVISOR), GroupsTaken())
+    taken = Settings(supervisor=SUPERVISOR)
 
-    assert serving.told[serving.child("worker", 1)][-2:] == [SettingsChanged(), GroupsChanged()]
-    assert serving.told[serving.child("front")][-1] == SettingsChanged()
+    serving.feed(SettingsTaken(taken), GroupsTaken())
+
+    told = serving.told[serving.child("worker", 1)]
+    assert told[-2:] == [SettingsChanged(taken), GroupsChanged()]
+    assert serving.told[serving.child("front")][-1] == SettingsChanged(taken)
 
 
 def test_a_shorter_interval_holds_at_once_and_overlooks_the_silence_before() -> None:
@@ -384,7 +392,7 @@ def test_a_shorter_interval_holds_at_once_and_overlooks_the_silence_before() -> 
     fleet.silent = {worker}
     fleet.advance(10)
 
-    fleet.feed(SettingsTaken(replace(SUPERVISOR, heartbeat_s=0.5, hung_after_s=3)))
+    fleet.feed(taken(heartbeat_s=0.5, hung_after_s=3))
 
     assert Abort(worker) not in fleet.advance(2.9)
     assert Abort(worker) in fleet.advance(1.2)
@@ -393,7 +401,7 @@ def test_a_shorter_interval_holds_at_once_and_overlooks_the_silence_before() -> 
 
 def test_a_change_of_the_interval_leaves_one_timer(serving: FleetHarness) -> None:
     for _ in range(5):
-        serving.feed(SettingsTaken(SUPERVISOR))
+        serving.feed(taken())
     serving.advance(1)  # what was set before is let go
 
     before = len(serving.done)
@@ -403,11 +411,11 @@ def test_a_change_of_the_interval_leaves_one_timer(serving: FleetHarness) -> Non
 
 
 def test_settings_taken_during_the_start_do_not_start_the_watch(fleet: FleetHarness) -> None:
-    assert fleet.feed(SettingsTaken(SUPERVISOR)) == []
+    assert fleet.feed(taken()) == []
 
 
 def test_other_restart_bounds_hold_from_the_next_death_on(serving: FleetHarness) -> None:
-    serving.feed(SettingsTaken(replace(SUPERVISOR, restart_min_s=4, restart_max_s=4)))
+    serving.feed(taken(restart_min_s=4, restart_max_s=4))
 
     serving.die(serving.child("worker", 0))
 
@@ -667,7 +675,7 @@ def test_whatever_happens_a_stop_leaves_nobody_and_no_store_has_two_holders(
             case "roll":
                 fleet.feed(RollAsked())
             case "reload":
-                fleet.feed(SettingsTaken(SUPERVISOR))
+                fleet.feed(taken())
             case _:
                 fleet.advance(number)
         assert fleet.exit_code is None
@@ -690,6 +698,6 @@ def test_a_message_is_only_sent_to_one_whose_channel_is_open(serving: FleetHarne
     worker = serving.child("worker", 0)
     serving.close_channel(worker)
 
-    actions = serving.feed(GroupsTaken(), SettingsTaken(SUPERVISOR))
+    actions = serving.feed(GroupsTaken(), taken())
 
     assert worker not in [action.incarnation for action in actions if isinstance(action, Instruct)]

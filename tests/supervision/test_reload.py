@@ -1,16 +1,17 @@
 """What SIGHUP takes and refuses, and what the children's copies then hold."""
 
+import errno
 import json
+import os
 from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from relay.disk.groupfile import load_groups
 from relay.errors import SettingsError
+from relay.process.place import read_groups, read_settings
 from relay.settings.commandline import Sources
 from relay.settings.tables import Settings
 from relay.supervision.reload import GroupChanges, InForce, group_changes
@@ -19,25 +20,24 @@ HOST, PORT = "127.0.0.1", 40123
 
 
 class Place:
-    """A settings file, a groups file and a run directory, and the lines of the log."""
+    """A settings file and a groups file, and the lines of the log."""
 
     def __init__(self, directory: Path, lines: list[MutableMapping[str, Any]]) -> None:
         self.config = directory / "relay.toml"
         self.groups = directory / "groups.json"
-        self.run_dir = directory / "run"
-        self.run_dir.mkdir()
         self._lines = lines
         self.config.write_text("")
         self.write_groups(("1-1@g.us", "1@c.us"))
 
     def load(self, **options: object) -> InForce:
-        """Return what holds at the start, before it is published."""
+        """Return what holds at the start, before anything was found."""
         sources = Sources(self.config, {"server.groups": str(self.groups), **options})
         return InForce(sources, sources.load())
 
-    def published(self, **options: object) -> InForce:
+    def started(self, **options: object) -> InForce:
         in_force = self.load(**options)
-        in_force.publish(self.run_dir, in_force.load_groups(), host=HOST, port=PORT)
+        in_force.load_groups()
+        in_force.found(HOST, PORT)
         return in_force
 
     def write_groups(self, *groups: tuple[str, str]) -> None:
@@ -46,18 +46,22 @@ class Place:
         }
         self.groups.write_text(json.dumps(document))
 
-    def copied_settings(self) -> Settings:
-        """The settings as a child reads them."""
-        return msgspec.json.decode((self.run_dir / "settings.json").read_bytes(), type=Settings)
-
-    def copied_groups(self) -> list[str]:
-        return list(load_groups(self.run_dir / "groups.json", max_members=1000))
-
     def logged(self, event: str) -> MutableMapping[str, Any]:
         """The one line of this event since the last look."""
         [line] = [line for line in self._lines if line["event"] == event]
         self._lines.clear()
         return line
+
+
+def copied_settings(in_force: InForce) -> Settings:
+    """The settings as a child reads them."""
+    return read_settings(in_force.write_settings_memo())
+
+
+def copied_groups(in_force: InForce) -> list[str]:
+    """The groups as a child reads them."""
+    assert in_force.groups_memo is not None
+    return list(read_groups(os.dup(in_force.groups_memo)))
 
 
 @pytest.fixture
@@ -67,11 +71,11 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 def test_the_copies_hold_the_port_that_was_found(place: Place) -> None:
-    in_force = place.published(**{"server.port": 0})
+    in_force = place.started(**{"server.port": 0})
 
-    assert place.copied_settings().server.port == PORT
+    assert copied_settings(in_force).server.port == PORT
     assert in_force.settings.server.port == PORT
-    assert place.copied_groups() == ["1-1"]
+    assert copied_groups(in_force) == ["1-1"]
 
 
 def test_a_bad_groups_file_is_refused_at_the_start(place: Place) -> None:
@@ -82,58 +86,44 @@ def test_a_bad_groups_file_is_refused_at_the_start(place: Place) -> None:
 
 
 def test_without_a_groups_file_there_are_no_groups(place: Place) -> None:
-    place.published(**{"server.groups": ""})
+    in_force = place.started(**{"server.groups": ""})
 
-    assert place.copied_groups() == []
+    assert copied_groups(in_force) == []
 
 
 def test_other_settings_are_taken_with_the_port_that_was_found(place: Place) -> None:
-    in_force = place.published(**{"server.port": 0})
+    in_force = place.started(**{"server.port": 0})
     place.config.write_text("[limits]\nmessage_bytes = 1000\n")
 
     assert in_force.reload_settings()
 
     assert in_force.settings.limits.message_bytes == 1000
-    assert place.copied_settings() == in_force.settings
+    assert copied_settings(in_force) == in_force.settings
     assert in_force.settings.server.port == PORT
     assert place.logged("settings.reloaded")["changed"] == ["limits.message_bytes: 65536 -> 1000"]
 
 
 def test_a_file_without_a_change_is_not_for_the_children(place: Place) -> None:
-    in_force = place.published()
-    (place.run_dir / "settings.json").unlink()
+    in_force = place.started()
 
     assert not in_force.reload_settings()
 
     assert place.logged("settings.reloaded")["changed"] == []
-    assert not (place.run_dir / "settings.json").exists()
 
 
 def test_bad_settings_change_nothing(place: Place) -> None:
-    in_force = place.published()
+    in_force = place.started()
     before = in_force.settings
     place.config.write_text("[limits]\nmessage_bytes = 1000\nframes_burst = 0\n")
 
     assert not in_force.reload_settings()
 
-    assert in_force.settings == place.copied_settings() == before
+    assert in_force.settings == copied_settings(in_force) == before
     assert "limits.frames_burst = 0" in place.logged("settings.refused")["reason"]
 
 
-def test_settings_that_cannot_be_written_down_do_not_hold(place: Place) -> None:
-    in_force = place.published()
-    before = in_force.settings
-    place.config.write_text("[limits]\nmessage_bytes = 1000\n")
-    (place.run_dir / "settings.json.new").mkdir()
-
-    assert not in_force.reload_settings()
-
-    assert in_force.settings == before
-    assert "cannot be written" in place.logged("settings.refused")["reason"]
-
-
 def test_what_needs_a_restart_is_named_and_stays(place: Place) -> None:
-    in_force = place.published()
+    in_force = place.started()
     place.config.write_text('[store]\ndurability = "os"\n')
 
     assert not in_force.reload_settings()
@@ -150,19 +140,19 @@ def test_without_a_settings_file_nothing_is_reloaded(place: Place) -> None:
     assert "--config" in place.logged("settings.not_reloaded")["reason"]
 
 
-def test_settings_are_taken_before_there_is_a_run_directory(place: Place) -> None:
+def test_settings_are_taken_before_the_groups_were_read(place: Place) -> None:
     in_force = place.load()
     place.config.write_text("[limits]\nmessage_bytes = 1000\n")
 
     assert in_force.reload_settings()
     assert not in_force.reload_groups()
 
-    assert list(place.run_dir.iterdir()) == []
+    assert in_force.groups_memo is None
 
 
 def test_it_is_logged_which_groups_have_changed(place: Place) -> None:
     place.write_groups(("1-1@g.us", "1@c.us"), ("2-2@g.us", "1@c.us"), ("3-3@g.us", "1@c.us"))
-    in_force = place.published()
+    in_force = place.started()
     place.write_groups(
         ("4-4@g.us", "1@c.us"), ("2-2@g.us", "1@c.us 2@c.us"), ("3-3@g.us", "1@c.us")
     )
@@ -173,36 +163,57 @@ def test_it_is_logged_which_groups_have_changed(place: Place) -> None:
     assert line["path"] == str(place.groups)
     assert (line["groups"], line["added"], line["removed"], line["changed"]) == (3, 1, 1, 1)
     assert line["names"] == ["added 4-4@g.us", "removed 1-1@g.us", "changed 2-2@g.us"]
-    assert place.copied_groups() == ["4-4", "2-2", "3-3"]
+    assert copied_groups(in_force) == ["4-4", "2-2", "3-3"]
 
 
 def test_a_reload_is_compared_with_the_one_before(place: Place) -> None:
-    in_force = place.published()
+    in_force = place.started()
     place.write_groups(("1-1@g.us", "1@c.us 2@c.us"))
-    in_force.reload_groups()
+    assert in_force.reload_groups()
     assert place.logged("groups.reloaded")["changed"] == 1
+    memo = in_force.groups_memo
 
-    in_force.reload_groups()
+    assert not in_force.reload_groups()  # the children need not be told
+    assert in_force.groups_memo == memo
 
     line = place.logged("groups.reloaded")
     assert (line["groups"], line["changed"], line["names"]) == (1, 0, [])
 
 
 @pytest.mark.parametrize("breakage", ["bad", "unwritable"])
-def test_groups_that_are_refused_leave_the_old_ones(place: Place, breakage: str) -> None:
-    in_force = place.published()
+def test_groups_that_are_refused_leave_the_old_ones(
+    place: Place, breakage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_force = place.started()
     place.groups.write_text("{" if breakage == "bad" else "{}")
     if breakage == "unwritable":
-        (place.run_dir / "groups.json.new").mkdir()
+
+        def full(*_: object) -> int:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+        monkeypatch.setattr(os, "memfd_create", full)
 
     assert not in_force.reload_groups()
 
     assert place.logged("groups.refused")["kept"] == "the old groups"
-    assert place.copied_groups() == ["1-1"]
+    assert copied_groups(in_force) == ["1-1"]
+
+
+def test_the_groups_of_a_predecessor_are_gone_on_from(place: Place) -> None:
+    before = place.started()
+    assert before.groups_memo is not None
+    successor = place.load()
+    successor.take_over(os.dup(before.groups_memo))
+
+    assert not successor.reload_groups()  # nothing has changed
+
+    place.write_groups(("1-1@g.us", "1@c.us 2@c.us"))
+    assert successor.reload_groups()
+    assert copied_groups(successor) == ["1-1"]
 
 
 def test_without_a_groups_file_no_groups_are_reloaded(place: Place) -> None:
-    in_force = place.published(**{"server.groups": ""})
+    in_force = place.started(**{"server.groups": ""})
 
     assert not in_force.reload_groups()
 

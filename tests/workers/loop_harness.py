@@ -46,7 +46,6 @@ class RunningWorker:
         self._run_dir = run_dir
         self.crash: BaseException | None = None
         monkeypatch.setattr(loop, "settle", lambda: None)  # it tunes the whole process
-        (run_dir / "groups.json").write_text("{}")
         ours, theirs = socket.socketpair()
         self.supervisor: SupervisorEnd = supervisor_end(ours)
         settings = Settings(

@@ -64,7 +64,6 @@ def events_until_all_are_told(run_dir: Path, monkeypatch: pytest.MonkeyPatch) ->
         server=ServerSettings(data=str(run_dir / "data"), workers=2),
         store=StoreSettings(durability="os", map_bytes=1 << 24),
     )
-    (run_dir / "groups.json").write_text("{}")
     (run_dir / "data").mkdir()
     reshard(run_dir / "data", settings)
     ours, theirs = socket.socketpair()

@@ -28,7 +28,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import lmdb
-import msgspec
 
 from relay import log
 from relay.disk.files import sync, take_lock
@@ -36,6 +35,8 @@ from relay.disk.layout import Layout, discarded, leftovers, read_layout, write_l
 from relay.errors import BootError, DiskError, SettingsError, StoreDamaged
 from relay.extensions.registry import Registry, load
 from relay.process.exitcodes import CANNOT_BOOT
+from relay.process.place import read_settings
+from relay.process.run import begin
 from relay.settings.tables import Settings
 from workers.store.meta import Mark
 from workers.store.schema import rows_of
@@ -160,12 +161,12 @@ def _build(
 
 
 def main() -> int:
-    """Re-shard as the settings in the run directory say; return the exit code."""
+    """Re-shard as the settings of the supervisor say; return the exit code."""
     parser = argparse.ArgumentParser(description="Started by supervisor.py, not by hand.")
-    parser.add_argument("--run-dir", type=Path, required=True)
+    parser.add_argument("--settings-fd", type=int, required=True)
     given = parser.parse_args()
-    os.umask(0o077)
-    settings = msgspec.json.decode((given.run_dir / "settings.json").read_bytes(), type=Settings)
+    begin()
+    settings = read_settings(given.settings_fd)
     log.configure(settings.log.format, settings.log.level, process="reshard", pid=os.getpid())
     threading.Thread(target=_end_with_the_supervisor, daemon=True).start()
     try:

@@ -1,6 +1,7 @@
 """Re-sharding: everything moves to its new owner, whole, once, and whenever it is interrupted."""
 
 import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import pytest
 from relay.bus.envelopes import Refused, Stored
 from relay.disk.layout import Layout, read_layout, write_layout
 from relay.errors import BootError
+from relay.process.memo import write_memo
 from relay.protocol.slots import shard_ranges, slot_of
 from relay.settings.tables import ServerSettings, Settings
 from tests.workers.shard.harness import ClusterHarness, ack, to_group, to_user
@@ -447,17 +449,17 @@ def test_an_outbox_entry_for_nobody_is_refused(tmp_path: Path) -> None:
 
 def test_it_ends_with_its_supervisor(tmp_path: Path) -> None:
     data = filled(tmp_path / "data", 2)
-    run_dir = tmp_path / "run"
-    run_dir.mkdir()
-    (run_dir / "settings.json").write_bytes(settings_on(data, 3))
+    memo = write_memo("settings", settings_on(data, 3))
     with (data / "gen-1" / "worker-0" / "lock").open("r+") as held:
         fcntl.flock(held, fcntl.LOCK_EX)  # so that it waits
         process = subprocess.Popen(
-            [sys.executable, "-m", "workers.tools.reshard", "--run-dir", str(run_dir)],
+            [sys.executable, "-m", "workers.tools.reshard", "--settings-fd", str(memo)],
             cwd=Path(__file__).parents[3],
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            pass_fds=[memo],
         )
+        os.close(memo)
 
         _, errors = process.communicate(timeout=20)  # which closes its stdin
 
