@@ -64,6 +64,10 @@ class Endpoint(Timed, Protocol):
         """Send the client away."""
 
     @property
+    def is_greeted(self) -> bool:
+        """Whether its handshake is done, so that it can be told why it is to go."""
+
+    @property
     def has_pending(self) -> bool:
         """Whether something that was read has yet to be taken, or to be answered."""
 

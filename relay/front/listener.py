@@ -21,6 +21,8 @@ DRAINED_PER_S: Final = 2000
 DRAIN_STEP_S: Final = 0.02
 # How long a stop waits for the answers to sends that were read before it.
 MAX_ANSWER_S: Final = 5.0
+# How long those may take who are in their handshake when a stop begins.
+MAX_GREETING_S: Final = 0.5
 # How long clients may take to answer the close frames of a stop.
 MAX_STOP_S: Final = 3.0
 
@@ -74,13 +76,16 @@ class Listener:
         self._entrance.close()
         hub, loop = self._hub, self._hub.loop
         begin_s = loop.time()
-        spread_s = min(within_s / 2, len(hub.clients) / DRAINED_PER_S)
-        # Reading stops at once; the answers to what was read may take this long.
-        give_up_s = begin_s + max(spread_s, min(within_s / 2, MAX_ANSWER_S))
+        await asyncio.sleep(DRAIN_STEP_S)  # who was accepted just before is there then
         leaving = list(hub.clients.values())
         for client in leaving:
-            client.hold(Hold.DRAIN)
+            if client.is_greeted:
+                client.hold(Hold.DRAIN)
         count = len(leaving)
+        spread_s = min(within_s / 2, count / DRAINED_PER_S)
+        # Reading stops at once; the answers to what was read may take this long.
+        give_up_s = begin_s + max(spread_s, min(within_s / 2, MAX_ANSWER_S))
+        greet_until_s = begin_s + min(within_s / 2, MAX_GREETING_S)
         while leaving:
             now_s = loop.time()
             late = now_s >= give_up_s
@@ -88,7 +93,9 @@ class Listener:
             quota = int(count * share) - (count - len(leaving))
             staying = []
             for client in leaving:
-                if quota > 0 and (late or not client.has_pending):
+                # To be cut in a handshake would look like a failure.
+                may_go = client.is_greeted or now_s >= greet_until_s
+                if quota > 0 and may_go and (late or not client.has_pending):
                     quota -= 1
                     client.leave(closecodes.RESTART, "shutdown", frames.DISCONNECT_SHUTDOWN)
                 else:

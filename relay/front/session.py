@@ -158,10 +158,10 @@ class Session:
             self.answers.clear()
 
     def end(self, code: int, reason: str, notice: bytes | None = None) -> None:
-        """Close the connection, after a last frame if one is given."""
+        """Close the connection, for one who is logged in after a last frame if one is given."""
         if self.login.stage is Stage.ENDED:
             return
-        if notice is not None:
+        if notice is not None and self.login.user:  # R2
             self.out.frames.append(notice)
         self._backlog.clear()
         self.lost()
