@@ -11,7 +11,7 @@ from relay.front import websocket
 from relay.front.admission import Visit
 from relay.front.deadlines import Deadlines, Overdue
 from relay.front.hub import Hub
-from relay.front.output import Hold, Output
+from relay.front.output import Hold, Opened, Output
 from relay.front.pinger import Pinger
 from relay.front.reading import Reading
 from relay.front.websocket import HandshakeDone, PeerClosed, Pong, WebSocket, WholeMessage
@@ -71,6 +71,9 @@ class Connection(asyncio.Protocol):
         self._bound_writing()
         deadline_ms = int(self._hub.settings.auth.deadline_s * 1000)
         self._deadlines.expect_login(self._visit.came_ms + deadline_ms)
+        if self._hub.visitors.are_logged:
+            address = transport.get_extra_info("peername")
+            self._hub.visitors.came(self.session.number, address)
         self._hub.opened(self)
         self._reschedule()
 
@@ -168,6 +171,12 @@ class Connection(asyncio.Protocol):
         while self._ws.is_behind:
             self._read_rest()
         self._lose()
+        if self._hub.visitors.are_logged:
+            sent, received = self._ws.close_codes
+            session = self.session
+            self._hub.visitors.went(
+                session.number, session.login.user, sent=sent, received=received
+            )
         self._writing.drop()
         self._ws.drop()
         self._visit.left()
@@ -306,6 +315,8 @@ class Connection(asyncio.Protocol):
             out.strays = 0
         if out.notes:
             for note in out.take_notes():
+                if self._hub.visitors.are_logged and isinstance(note, Opened):
+                    self._hub.visitors.logged_in(self.session.number, note.user)
                 try:
                     self._hub.extensions.take(self.session, note)
                 except Exception:

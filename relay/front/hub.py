@@ -13,6 +13,7 @@ from relay.front.flusher import Flusher
 from relay.front.links import Links, WorkerLink
 from relay.front.output import Hold, Note
 from relay.front.session import Session
+from relay.front.visitors import Visitors
 from relay.front.wheel import TimerWheel
 from relay.front.wire import SharedFrame
 from relay.protocol.codec import Codec
@@ -96,6 +97,7 @@ class Hub:
         self.codec = Codec(settings.limits, registry.rows)
         self.wheel: TimerWheel[Timed] = TimerWheel(TICK_MS)
         self.counters: Counter[str] = Counter()
+        self.visitors = Visitors(settings.log.level)
         self.clients: dict[int, Endpoint] = {}  # by session number
         self._last_number = 0
         self.framed = SharedFrame().framed
@@ -150,5 +152,6 @@ class Hub:
         """Go by other settings, and the sessions that are open too."""
         self.settings = settings
         self.codec.adopt(settings.limits)
+        self.visitors.adopt(settings.log.level)
         for client in self.clients.values():
             client.settings_changed()

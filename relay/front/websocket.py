@@ -81,6 +81,12 @@ class WebSocket:
         """Whether either side has begun to close: nothing more may be sent."""
         return self._library.state not in (State.OPEN, State.CONNECTING)
 
+    @property
+    def close_codes(self) -> tuple[int | None, int | None]:
+        """The codes of the close frames that were sent and received, None where there was none."""
+        sent, received = self._library.close_sent, self._library.close_rcvd
+        return (sent.code if sent else None, received.code if received else None)
+
     # ------------------------------------------------------------------------- from the client
 
     def split(self, data: bytes, *, max_frames: int, max_bytes: int) -> list[bytes | Other]:

@@ -101,14 +101,14 @@ class ControlChannel(Generic[Incoming, Outgoing]):
         messages: list[Incoming | PeerGone] = []
         while not self._peer_gone:
             try:
-                chunk, descriptors, _, _ = socket.recv_fds(
-                    self._sock, READ_BYTES, _MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
-                )
-                self._received += descriptors
+                chunk, descriptors, _, _ = socket.recv_fds(self._sock, READ_BYTES, _MAX_DESCRIPTORS)
             except BlockingIOError:
                 return messages
             except ConnectionError:  # it died with something of ours unread
-                chunk = b""
+                chunk, descriptors = b"", []
+            for fd in descriptors:
+                os.set_inheritable(fd, False)
+            self._received += descriptors
             if not chunk:
                 self._peer_gone = True
             messages.extend(map(self._decoder.decode, self._lines.feed(chunk)))

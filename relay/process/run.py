@@ -40,8 +40,9 @@ def run(role: str, main: Callable[[Place], None]) -> int:
     parser.add_argument("--settings-fd", type=int, required=True)
     parser.add_argument("--groups-fd", type=int)
     parser.add_argument("--listener-fd", type=int)
+    parser.add_argument("--stacks-fd", type=int)
     given = parser.parse_args()
-    begin()
+    begin(given.stacks_fd)
     descriptors.raise_limit()
     settings = read_settings(given.settings_fd)
     log.configure(
@@ -70,13 +71,16 @@ def run(role: str, main: Callable[[Place], None]) -> int:
     return 0
 
 
-def begin() -> None:
-    """Do what every process of the supervisor's does first."""
+def begin(stacks: int | None = None) -> None:
+    """Do what every process of the supervisor's does first.
+
+    It leaves its stacks in the file `stacks` if it crashes or hangs; the supervisor logs them.
+    """
     os.umask(0o077)
     # A terminal's, or an operator's to the whole relay: the supervisor gets them too, and says what
     # follows. They have been held from the first instruction on.
     signals.ignore()
-    faulthandler.enable()  # a hung process gets SIGABRT, and shows where it hangs
+    faulthandler.enable(2 if stacks is None else stacks)  # one that hangs gets SIGABRT
     # One that was stopped goes on when the supervisor is gone, sees that, and ends: it would hold
     # the port and the store for ever.
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGCONT, 0, 0, 0)

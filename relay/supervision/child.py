@@ -11,6 +11,7 @@ from typing import Final, NamedTuple, Protocol
 from relay import signals
 from relay.errors import BootError
 from relay.process.channel import SupervisorEnd, supervisor_end
+from relay.process.memo import read_memo, write_memo
 from relay.supervision.program import OWN
 from relay.supervision.seats import Role
 
@@ -80,8 +81,12 @@ class Child:
     then ends.
     """
 
-    def __init__(self, incarnation: int, process: Process, channel: SupervisorEnd) -> None:
+    def __init__(
+        self, incarnation: int, process: Process, channel: SupervisorEnd, stacks: int
+    ) -> None:
+        """`stacks` is a memo, from here on ours, for its stacks when it crashes."""
         self.incarnation = incarnation
+        self.stacks = stacks
         self.connected = True  # the channel is open
         self.channel = channel
         self.pid = process.pid
@@ -99,6 +104,13 @@ class Child:
             os.killpg(self.pid, number)
         except ProcessLookupError:
             pass  # dead, and about to be collected
+
+    def take_stacks(self) -> str:
+        """Return what it has left of its stacks, "" for nothing; once, when it has exited."""
+        try:
+            return read_memo(self.stacks).decode(errors="replace")
+        finally:
+            os.close(self.stacks)
 
     def exit_code(self) -> int | None:
         """Collect and return the exit code, negative for a signal; None while the process lives."""
@@ -119,11 +131,13 @@ def start_child(
     """
     ours, theirs = socket.socketpair()
     channel = supervisor_end(ours)
+    stacks = write_memo("stacks", b"")
     descriptors = {
         "--control-fd": theirs.fileno(),
         "--settings-fd": inherited.settings,
         "--groups-fd": inherited.groups,
         "--listener-fd": inherited.listener,
+        "--stacks-fd": stacks,
     }
     given = {option: fd for option, fd in descriptors.items() if fd is not None}
     try:
@@ -140,10 +154,11 @@ def start_child(
         )
     except BaseException:
         channel.close()
+        os.close(stacks)
         raise
     finally:
         theirs.close()
-    return Child(incarnation, process, channel)
+    return Child(incarnation, process, channel, stacks)
 
 
 def start_resharding(settings: int) -> subprocess.Popen[bytes]:

@@ -38,6 +38,7 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     groups: int
     channels: dict[int, int]  # by the incarnation of a child
+    stacks: dict[int, int]  # the same
     fleet: TookOver
     minds_terminal: bool
 
@@ -46,6 +47,7 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
         """All that must stay open."""
         yield from self.claims.descriptors
         yield from self.channels.values()
+        yield from self.stacks.values()
         yield self.groups
 
 
@@ -149,13 +151,16 @@ def rehearse(handover: Handover) -> None:
     """Do what the processes of this version do before they take anything over.
 
     Raises:
-        BootError: the data directory is not for this version.
+        BootError: a module cannot be imported, or the data directory is not for this version.
         SettingsError: its extensions cannot be loaded.
-        Exception: whatever the import of a broken module raises.
     """
     for module in MODULES.values():
-        is_package = bool((spec := find_spec(module)) and spec.submodule_search_locations)
-        import_module(f"{module}.__main__" if is_package else module)
+        try:
+            is_package = bool((spec := find_spec(module)) and spec.submodule_search_locations)
+            import_module(f"{module}.__main__" if is_package else module)
+        except Exception as error:
+            kind = type(error).__name__
+            raise BootError(f"{module} cannot be imported: {kind}: {error}") from error
     load(tuple(handover.settings.server.extensions))
     unpack_groups(read_memo(handover.groups))
     read_layout(Path(handover.claims.data))

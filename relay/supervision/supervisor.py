@@ -199,7 +199,8 @@ class Supervisor:
         self._in_force.take_over(predecessor.groups)
         for each in predecessor.fleet.children:
             channel = supervisor_end(socket.socket(fileno=predecessor.channels[each.incarnation]))
-            self._watch(Child(each.incarnation, Adopted(each.pid), channel))
+            stacks = predecessor.stacks[each.incarnation]
+            self._watch(Child(each.incarnation, Adopted(each.pid), channel, stacks))
         keep_open(predecessor, keeps=False)
         logger.info("supervisor.renewed", version=__version__, pid=os.getpid(), code=OWN.code())
         self._happened(predecessor.fleet)
@@ -235,6 +236,8 @@ class Supervisor:
             self._happened(Rehearsed(refusal))
         elif child := next((c for c in self._children.values() if c.pid == pid), None):
             returncode = child.wait()
+            if stacks := child.take_stacks():
+                logger.error("child.crashed", pid=pid, exception=stacks)
             del self._children[child.incarnation]
             self._disconnect(child)
             self._happened(Exited(child.incarnation, returncode, _oom_kills()))
@@ -392,6 +395,7 @@ class Supervisor:
             port=server.port,
             groups=self._in_force.groups_memo,
             channels={n: child.channel.fileno() for n, child in self._children.items()},
+            stacks={n: child.stacks for n, child in self._children.items()},
             fleet=self._fleet.as_it_is(),
             minds_terminal=self._terminal.minds,
         )

@@ -18,6 +18,7 @@ from relay.front.connection import Connection
 from relay.front.deadlines import CLOSE_TIMEOUT_MS
 from relay.front.output import Hold
 from relay.front.session import Session
+from relay.front.visitors import Visitors
 from relay.front.wheel import TimerWheel
 from relay.protocol.codec import Codec
 from relay.settings.tables import FlowSettings, KeepaliveSettings, Settings
@@ -84,6 +85,7 @@ class FakeFront:
         self.flusher = self
         self.dirty: list[Connection] = []
         self.log = FakeLog()
+        self.visitors = Visitors("info")
 
     def make_session(self) -> Session:
         return Session(1, self.codec, self.settings)

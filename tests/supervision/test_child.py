@@ -50,7 +50,7 @@ def test_its_command_line_is_one_that_every_version_understands(
 
     assert list(options) == [
         *("--run-dir", "--index", "--incarnation"),
-        *("--control-fd", "--settings-fd", "--groups-fd", "--listener-fd"),
+        *("--control-fd", "--settings-fd", "--groups-fd", "--listener-fd", "--stacks-fd"),
     ]
     assert options["--run-dir"] == str(tmp_path)
     assert (options["--index"], options["--incarnation"]) == ("3", "7")
@@ -87,13 +87,21 @@ def test_it_begins_with_the_signals_held_and_the_supervisor_does_not(child: Chil
 
 
 def test_one_that_a_predecessor_started_is_collected_by_its_pid(child: Child) -> None:
-    adopted = Child(7, Adopted(child.pid), child.channel)
+    adopted = Child(7, Adopted(child.pid), child.channel, child.stacks)
     assert adopted.exit_code() is None
 
     adopted.signal_group(signal.SIGKILL)
 
     assert adopted.wait() == -signal.SIGKILL
     assert adopted.exit_code() == -signal.SIGKILL
+
+
+def test_its_stacks_are_read_when_it_has_crashed(child: Child) -> None:
+    os.write(child.stacks, b"Fatal Python error")  # as the process would, which has it too
+    child.signal_group(signal.SIGKILL)
+    child.wait()
+
+    assert child.take_stacks() == "Fatal Python error"
 
 
 def test_one_that_cannot_be_started_leaves_no_descriptor(
