@@ -69,14 +69,17 @@ class Outlet:
         while True:
             line = self._lines.get()
             if isinstance(line, threading.Event):
+                self._tell_lost()
                 line.set()
-                continue
-            if not self._write_whole(line):
+            elif not self._write_whole(line):
                 self._failed += 1
-                continue
-            lost = self._dropped + self._failed - self._told
-            if lost and self._lines.empty() and self._write_whole(self.say_lost(lost)):
-                self._told += lost
+            elif self._lines.empty():
+                self._tell_lost()
+
+    def _tell_lost(self) -> None:
+        lost = self._dropped + self._failed - self._told
+        if lost and self._write_whole(self.say_lost(lost)):
+            self._told += lost
 
     def _write_whole(self, line: str) -> bool:
         rest = memoryview((line + "\n").encode(errors="backslashreplace"))

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,24 +20,33 @@ class Command:
     """`python supervisor.py` with any options and one front."""
 
     def __init__(
-        self, directory: Path, *options: str, workers: int = 1, cwd: Path = REPOSITORY
+        self,
+        directory: Path,
+        *options: str,
+        workers: int = 1,
+        cwd: Path = REPOSITORY,
+        program: tuple[str, ...] = (str(REPOSITORY / "supervisor.py"),),
+        environment: Mapping[str, str] | None = None,
+        stderr: int | None = None,
     ) -> None:
+        """Start it; its `stderr` may go elsewhere, and `program` may be another."""
         self._workers = workers
         self._stdout, self._stderr = (
             Path(tempfile.mkstemp(dir=directory, prefix=name)[1]) for name in ("stdout", "stderr")
         )
         self._seen: set[Any] = set()
-        with self._stdout.open("wb") as stdout, self._stderr.open("wb") as stderr:
+        with self._stdout.open("wb") as stdout, self._stderr.open("wb") as log:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, str(REPOSITORY / "supervisor.py")),
+                    *(sys.executable, *program),
                     *("--port", "0", "--workers", str(workers), "--fronts", "1"),
                     *options,
                 ],
                 cwd=cwd,
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
-                stderr=stderr,
+                stderr=log if stderr is None else stderr,
             )
 
     @property
