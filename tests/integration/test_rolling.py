@@ -1,11 +1,23 @@
 """A rolling restart renews every process; clients notice a reconnect at most."""
 
 import signal
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
-from tests.outside.client import exchange_marker
-from tests.outside.frames import ALICE, BOB, ack_1, delivery
+from tests.outside.client import SheetClient, exchange_marker
+from tests.outside.frames import (
+    ALICE,
+    AUTH_SUCCESS,
+    BOB,
+    ack_1,
+    auth_frame,
+    delivery,
+    user_jid,
+)
 from tests.outside.relay import Relay
 from tests.outside.waiting import poll_for
+from tests.outside.websocket import ConnectionOver
 
 from .conftest import RelayStarter
 
@@ -58,3 +70,35 @@ def test_a_rolling_restart_can_be_repeated(start_relay: RelayStarter) -> None:
     roll(relay, 2)
 
     exchange_marker(relay.login(ALICE), relay.login(BOB))
+
+
+def test_nobody_who_connects_during_a_rolling_restart_is_reset(start_relay: RelayStarter) -> None:
+    relay = start_relay(fronts=2, workers=1)
+    answers: Counter[str] = Counter()
+    stopped = threading.Event()
+
+    def connect(number: int) -> None:
+        while not stopped.is_set():
+            try:
+                with SheetClient(relay.url) as client:
+                    client.send(auth_frame(user_jid(str(910000000000 + number))))
+                    first = client.recv()
+                    answers["in" if first == AUTH_SUCCESS else f"{first}"] += 1
+            except ConnectionOver as over:
+                answers[f"close {over.code}"] += 1
+            except (OSError, AssertionError) as error:
+                answers[repr(error)] += 1
+
+    with ThreadPoolExecutor(8) as pool:
+        tasks = [pool.submit(connect, number) for number in range(8)]
+        try:
+            for times in (1, 2):
+                roll(relay, times)
+        finally:
+            stopped.set()
+        for task in tasks:
+            task.result()
+
+    assert answers["in"] > 100
+    # Neither a reset nor a `Cmd` before the login (R2).
+    assert set(answers) <= {"in", "close 1012"}

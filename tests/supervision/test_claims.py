@@ -1,12 +1,15 @@
 """What a supervisor holds: each thing once, and given back however it ends."""
 
+import errno
 import json
 import os
 import socket
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from relay.errors import BootError
@@ -19,6 +22,7 @@ from relay.supervision.claims import (
     claim_port,
     make_run_dir,
     remove_run_dir,
+    share,
 )
 
 # --- the data directory ---
@@ -204,6 +208,32 @@ def test_a_run_directory_is_short_though_the_usual_place_is_long(
         remove_run_dir(path)
 
 
+def test_a_run_directory_is_in_the_data_directory_where_nothing_else_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = tempfile.mkdtemp
+    data = Path(tempfile.mkdtemp(prefix="relay-test-"))
+
+    def read_only(*, prefix: str, dir: str) -> str:
+        if dir != str(data):
+            raise OSError(errno.EROFS, "Read-only file system")
+        return make(prefix=prefix, dir=dir)
+
+    monkeypatch.setattr(tempfile, "mkdtemp", read_only)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", "/run/user/0")
+
+    path = make_run_dir(data)
+
+    assert path.parent == data
+    assert path.name.startswith(RUN_DIR_PREFIX)
+    remove_run_dir(data)
+    with pytest.raises(BootError) as refusal:
+        make_run_dir(tmp_path / ("d" * 100))
+    assert "/run/user/0: Read-only file system; " in str(refusal.value)
+    assert "its path is too long for the sockets" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
 # --- all of it ---
 
 
@@ -231,6 +261,87 @@ def test_all_that_is_held_is_given_back_at_once(tmp_path: Path) -> None:
     successor = Claims(DataClaim(tmp_path), now_s=0.0)
     assert successor.claim_port(*found, now_s=0.0) == found
     successor.release()
+
+
+def test_the_run_directory_is_made_again_when_it_is_gone(tmp_path: Path) -> None:
+    claims = Claims(DataClaim(tmp_path), now_s=0.0)
+    assert not claims.keep_run_dir()  # there is none yet
+    run_dir = claims.make_run_dir()
+    assert not claims.keep_run_dir()
+
+    run_dir.rmdir()
+    assert claims.keep_run_dir()
+    assert stat.S_IMODE(run_dir.stat().st_mode) == 0o700
+
+    # Somebody else's directory of that name is not taken for it.
+    run_dir.rmdir()
+    run_dir.mkdir()
+    run_dir.chmod(0o777)
+    with pytest.raises(FileExistsError):
+        claims.keep_run_dir()
+    claims.release()
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_who_waits_in_the_queue_of_a_seat_is_the_next_ones(tmp_path: Path, host: str) -> None:
+    claims = Claims(DataClaim(tmp_path), now_s=0.0)
+    found = claims.claim_port(host, 0, now_s=0.0)
+    assert found
+
+    first = claims.listener(0).dup()  # as a front has it
+    first.listen()
+    with socket.create_connection(found, timeout=5) as client:
+        first.close()
+        assert claims.listener(0) is claims.listener(0)
+        successor = claims.listener(0).dup()
+        successor.listen()
+        accepted, _ = successor.accept()
+        accepted.sendall(b"x")
+        assert client.recv(1) == b"x"
+        accepted.close()
+    successor.close()
+
+    claims.close_listeners()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(found, timeout=5)
+    claims.release()
+
+
+def test_every_address_of_ipv6_is_every_address(tmp_path: Path) -> None:
+    with claim_port("::", 0) as holder:
+        port = holder.getsockname()[1]
+        with pytest.raises(BootError, match="is in use"):
+            claim_port("127.0.0.1", port)
+        with share(holder) as listener:
+            listener.listen()
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
+
+
+def test_what_is_held_goes_on_in_another_program_of_the_process(tmp_path: Path) -> None:
+    claims = Claims(DataClaim(tmp_path), now_s=0.0)
+    found = claims.claim_port("127.0.0.1", 0, now_s=0.0)
+    assert found
+    claims.make_run_dir()
+    claims.listener(1)
+    held = claims.held
+    copies = {fd: os.dup(fd) for fd in held.descriptors}  # as an exec keeps them
+
+    successor = Claims.taken_over(
+        msgspec.structs.replace(
+            held,
+            lock=copies[held.lock],
+            port=copies[held.port],
+            listeners={n: copies[fd] for n, fd in held.listeners.items()},
+        )
+    )
+
+    with pytest.raises(BootError, match="in use by another supervisor"):
+        DataClaim(tmp_path)
+    assert successor.held.listeners.keys() == {1}
+    assert successor.listener(1).getsockname() == found
+    successor.release()
+    assert not Path(held.run_dir).exists()
+    claims.release()  # the descriptors that no exec has closed here
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from relay.settings.tables import Settings
 from relay.supervision.actions import (
     Abort,
     Announce,
+    CloseListener,
     Exit,
     Instruct,
     Kill,
@@ -41,6 +42,7 @@ from relay.supervision.events import (
 )
 from relay.supervision.fleet import ABORT_GRACE_S, BOOT_ATTEMPTS
 from relay.supervision.hangs import BOOT_DEADLINE_S
+from relay.supervision.rolling import MOST_DEATHS
 
 from .fleet_harness import FIRST_PID, SUPERVISOR, FleetHarness
 
@@ -543,6 +545,97 @@ def test_a_successor_that_dies_is_started_again_by_its_backoff() -> None:
     fleet.advance(fleet.restart_delays()[-1])
     assert fleet.child("front") > old
     assert fleet.told[old][-1] != Stop(SUPERVISOR.stop_deadline_s)
+
+
+def test_nothing_is_renewed_where_the_code_in_place_was_refused(serving: FleetHarness) -> None:
+    before = dict(serving.processes)
+    serving.refusal = "it has a syntax error"
+
+    serving.feed(RollAsked())
+
+    assert serving.logged("supervisor.not_rolled") == [{"reason": "it has a syntax error"}]
+    assert serving.processes == before
+    serving.refusal = ""
+    serving.feed(RollAsked())
+    assert serving.logged("supervisor.rolling") == [{"children": 3}]
+
+
+def test_a_newer_supervisor_goes_on_with_what_serves(serving: FleetHarness) -> None:
+    numbers = set(serving.processes)
+    epoch = serving.topology(serving.child("front")).epoch
+    serving.advance(3)
+    found = serving.fleet.as_it_is()
+
+    successor = FleetHarness()
+    successor.processes, successor.connected = serving.processes, serving.connected
+    successor.told, successor._numbers = serving.told, serving._numbers
+    successor.feed(found)
+
+    assert [each.incarnation for each in found.children] == sorted(numbers)
+    assert successor.topology(successor.child("front")).epoch == epoch + 1
+    worker = successor.child("worker", 0)
+    assert successor.told[worker][-1] == Stop(SUPERVISOR.stop_deadline_s)
+    successor.die(worker, returncode=0)
+    assert successor.child("worker", 0) > max(numbers)
+    assert Announce() not in successor.done
+
+
+@pytest.mark.parametrize(("returncode", "deaths"), [(CANNOT_BOOT, 1), (-9, MOST_DEATHS)])
+def test_a_roll_ends_at_a_front_that_cannot_start_and_the_old_one_stays(
+    returncode: int, deaths: int
+) -> None:
+    fleet = FleetHarness(workers=1, fronts=2)
+    fleet.serve()
+    old, other = fleet.children("front")
+    fleet.feed(RollAsked())
+    fleet.die(fleet.child("worker"), returncode=0)
+    fleet.served(fleet.child("worker"))
+
+    for death in range(deaths):
+        assert fleet.logged("supervisor.roll_given_up") == []
+        if death:
+            fleet.advance(fleet.restart_delays()[-1])
+        fleet.die(fleet.child("front", 0), returncode=returncode)
+
+    assert fleet.logged("supervisor.roll_given_up") == [{"seat": "front 0"}]
+    fleet.advance(30)
+    assert fleet.children("front") == [old, other]
+    stop = Stop(SUPERVISOR.stop_deadline_s)
+    assert all(stop not in fleet.told[number] for number in (old, other))
+    assert not any(isinstance(action, CloseListener) for action in fleet.done)
+
+
+def test_a_roll_ends_at_a_worker_that_cannot_start_and_it_is_tried_again(
+    serving: FleetHarness,
+) -> None:
+    other, front = serving.child("worker", 1), serving.child("front")
+    serving.feed(RollAsked())
+    serving.die(serving.child("worker", 0), returncode=0)
+
+    serving.die(serving.child("worker", 0), returncode=CANNOT_BOOT)
+
+    assert serving.logged("supervisor.roll_given_up") == [{"seat": "worker 0"}]
+    serving.advance(SUPERVISOR.restart_max_s)
+    assert serving.child("worker", 0) > front
+    serving.all_serve()
+    assert {other, front} <= set(serving.processes)
+
+
+def test_the_queue_of_a_front_is_kept_for_its_successor_unless_that_takes_long(
+    serving: FleetHarness,
+) -> None:
+    front = serving.child("front")
+    assert CloseListener(0) not in serving.die(front)
+    serving.advance(2)
+
+    assert CloseListener(0) in serving.die(serving.child("front"), returncode=CANNOT_BOOT)
+
+
+def test_a_stop_closes_every_queue(serving: FleetHarness) -> None:
+    actions = serving.feed(StopAsked("SIGTERM"))
+
+    told = Instruct(serving.child("front"), Stop(15.0))
+    assert actions.index(CloseListener(0)) < actions.index(told)
 
 
 def test_the_next_roll_may_begin_when_one_is_over(serving: FleetHarness) -> None:
