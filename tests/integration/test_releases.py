@@ -62,7 +62,8 @@ class Site:
         count = self.command.stderr.count(event)
         self.command.process.send_signal(signal.SIGUSR2)
         poll_for(event, lambda: self.command.stderr.count(event) > count)
-        return re.findall(rf".*{re.escape(event)}.*", self.command.stderr)[-1]
+        lines = [each for each in self.command.stderr.splitlines() if event in each]
+        return lines[-1]
 
     def children(self) -> list[Any]:
         supervisor = self.command.process.pid
