@@ -190,8 +190,10 @@ def test_a_setting_that_is_named_is_one(name: str) -> None:
     }
     events = {f"settings.{what}" for what in ("reloaded", "not_applied", "refused")}
     events |= {f"store.{what}" for what in ("refuses_sends", "takes_sends_again")}
-    events |= {f"supervisor.{what}" for what in ("starting", "rolling", "rolled")}
     events |= {"supervisor.few_descriptors"}
+    events |= {f"supervisor.{what}" for what in ("starting", "renewed", "rolling", "rolled")}
+    events |= {f"supervisor.{what}" for what in ("not_rolled", "roll_given_up")}
+    events |= {"log.lines_lost"}
 
     assert named - set(SETTINGS) - events == set()
 

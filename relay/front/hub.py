@@ -81,7 +81,10 @@ class NoteTaker(Protocol):
 
 
 class Hub:
-    """The one of a front; it is to be joined to its links before a connection is made."""
+    """The one of a front; it is to be joined to its links before a connection is made.
+
+    Over 15 fields, since it is all that connections share.
+    """
 
     links: Links
     flusher: Flusher

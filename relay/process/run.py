@@ -37,12 +37,17 @@ def run(role: str, main: Callable[[Place], None]) -> int:
     parser.add_argument("--index", type=int, required=True)
     parser.add_argument("--incarnation", type=int, required=True)
     parser.add_argument("--control-fd", type=int, required=True)
-    parser.add_argument("--settings-fd", type=int, required=True)
+    parser.add_argument("--settings-fd", type=int)
     parser.add_argument("--groups-fd", type=int)
     parser.add_argument("--listener-fd", type=int)
     parser.add_argument("--stacks-fd", type=int)
     given = parser.parse_args()
     begin(given.stacks_fd)
+    if given.settings_fd is None:
+        log.configure("text", "info", process=f"{role}-{given.index}", pid=os.getpid())
+        reason = "its supervisor is of 0.2.0 or older, and must be stopped and started anew"
+        log.get_logger().error("process.cannot_boot", reason=reason)
+        return CANNOT_BOOT
     descriptors.raise_limit()
     settings = read_settings(given.settings_fd)
     log.configure(

@@ -91,6 +91,23 @@ def test_a_bug_escapes_with_its_traceback(tmp_path: Path) -> None:
     assert "ZeroDivisionError" in log
 
 
+def test_under_a_supervisor_that_gives_it_no_settings_it_says_what_to_do() -> None:
+    child = subprocess.run(
+        [
+            *(sys.executable, "-c", PROGRAM.format(main="pass")),
+            *("--run-dir", "/nowhere", "--index", "2", "--incarnation", "7", "--control-fd", "0"),
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert child.returncode == CANNOT_BOOT
+    assert "must be stopped and started" in child.stderr
+
+
 def test_what_it_stores_is_nobody_elses_business(tmp_path: Path) -> None:
     ends(tmp_path, "(place.run_dir / 'file').touch()")
 
