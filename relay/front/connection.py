@@ -146,11 +146,6 @@ class Connection(asyncio.Protocol):
                 self.fail()
 
     @property
-    def is_greeted(self) -> bool:
-        """Whether its handshake is done, so that it can be told why it is to go."""
-        return self._pinger is not None
-
-    @property
     def has_pending(self) -> bool:
         """Whether something that was read has yet to be taken, or to be answered."""
         return self.session.is_read and (self._ws.is_behind or bool(self.session.answers))

@@ -123,8 +123,13 @@ class Entrance:
 
     # ----------------------------------------------------------------------- for the listener
 
+    @property
+    def has_visitors(self) -> bool:
+        """Whether somebody is at a door who may come in."""
+        return len(self._doors) > len(self._lingering)
+
     def close(self) -> None:
-        """Cut everyone who is at a door: they have not said anything yet."""
+        """Cut everyone who is at a door: they are not clients yet."""
         for door in list(self._doors):
             door.cut()
 

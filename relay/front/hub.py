@@ -65,10 +65,6 @@ class Endpoint(Timed, Protocol):
         """Send the client away."""
 
     @property
-    def is_greeted(self) -> bool:
-        """Whether its handshake is done, so that it can be told why it is to go."""
-
-    @property
     def has_pending(self) -> bool:
         """Whether something that was read has yet to be taken, or to be answered."""
 
@@ -102,7 +98,7 @@ class Hub:
         self.counters: Counter[str] = Counter()
         self.visitors = Visitors(settings.log.level)
         self.clients: dict[int, Endpoint] = {}  # by session number
-        self._last_number = 0
+        self.last_number = 0
         self.framed = SharedFrame().framed
         self._waiting: dict[int, set[Endpoint]] = {}  # for room on a worker's link
         self.empty = asyncio.Event()  # nobody is connected
@@ -120,8 +116,8 @@ class Hub:
 
     def make_session(self) -> Session:
         """Return a session with a number that none of this front has had."""
-        self._last_number += 1
-        return Session(self._last_number, self.codec, self.settings, self.registry.capabilities)
+        self.last_number += 1
+        return Session(self.last_number, self.codec, self.settings, self.registry.capabilities)
 
     def opened(self, client: Endpoint) -> None:
         """Take a new connection in."""

@@ -9,7 +9,7 @@ from typing import Final
 from relay.errors import BootError
 from relay.front.door import Door
 from relay.front.entrance import Entrance
-from relay.front.hub import Hub
+from relay.front.hub import Endpoint, Hub
 from relay.front.output import Hold
 from relay.process import descriptors
 from relay.protocol import closecodes, frames
@@ -73,37 +73,52 @@ class Listener:
         """
         assert self._server is not None, "it listens"
         self._server.close()
-        self._entrance.close()
         hub, loop = self._hub, self._hub.loop
         begin_s = loop.time()
-        await asyncio.sleep(DRAIN_STEP_S)  # who was accepted just before is there then
-        leaving = list(hub.clients.values())
+        leaving = self._clients_since(0)
+        count, newest = len(leaving), hub.last_number
         for client in leaving:
-            if client.is_greeted:
-                client.hold(Hold.DRAIN)
-        count = len(leaving)
+            client.hold(Hold.DRAIN)
         spread_s = min(within_s / 2, count / DRAINED_PER_S)
         # Reading stops at once; the answers to what was read may take this long.
         give_up_s = begin_s + max(spread_s, min(within_s / 2, MAX_ANSWER_S))
+        # To be cut in a handshake would look like a failure to whoever has begun one.
         greet_until_s = begin_s + min(within_s / 2, MAX_GREETING_S)
-        while leaving:
+        while True:
             now_s = loop.time()
             late = now_s >= give_up_s
             share = 1.0 if late or not spread_s else min(1.0, (now_s - begin_s) / spread_s)
             quota = int(count * share) - (count - len(leaving))
             staying = []
             for client in leaving:
-                # To be cut in a handshake would look like a failure.
-                may_go = client.is_greeted or now_s >= greet_until_s
-                if quota > 0 and may_go and (late or not client.has_pending):
+                if quota > 0 and (late or not client.has_pending):
                     quota -= 1
                     client.leave(closecodes.RESTART, "shutdown", frames.DISCONNECT_SHUTDOWN)
                 else:
                     staying.append(client)
             leaving = staying
-            if leaving:
-                await asyncio.sleep(DRAIN_STEP_S)
+            await asyncio.sleep(DRAIN_STEP_S)
+            newcomers = self._clients_since(newest)
+            newest = hub.last_number
+            count += len(newcomers)
+            leaving += newcomers
+            if not leaving and not self._greets_until(greet_until_s):
+                break
+        self._entrance.close()
         await self._wait_until_gone(min(MAX_STOP_S, within_s))
+
+    def _clients_since(self, number: int) -> list[Endpoint]:
+        """Return the clients whose sessions have higher numbers; the youngest come last."""
+        found = []
+        for each, client in reversed(self._hub.clients.items()):
+            if each <= number:
+                break
+            found.append(client)
+        return found[::-1]
+
+    def _greets_until(self, deadline_s: float) -> bool:
+        """Tell whether somebody who is in a handshake is waited for."""
+        return self._entrance.has_visitors and self._hub.loop.time() < deadline_s
 
     async def _wait_until_gone(self, within_s: float) -> None:
         hub = self._hub

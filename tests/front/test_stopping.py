@@ -75,3 +75,55 @@ def test_a_topology_that_comes_after_the_stop_is_of_no_interest(
     asyncio.run(live())
 
     assert failures == []
+
+
+REQUEST = (
+    b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+# A close frame with 1012, "shutdown"; no `Cmd` before it, since nobody has logged in (R2).
+FAREWELL = b"\x88\x0a\x03\xf4shutdown"
+
+
+async def can_connect(address: tuple[str, int]) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(*address)
+    except ConnectionRefusedError:
+        return False
+    writer.close()
+    return True
+
+
+@pytest.mark.parametrize("said", [b"", REQUEST[:40], REQUEST])
+def test_who_is_in_a_handshake_at_the_stop_hears_why_it_is_to_go(
+    supervisor: tuple[SupervisorEnd, int], said: bytes
+) -> None:
+    end, descriptor = supervisor
+
+    async def live() -> bytes:
+        control = child_end(descriptor)
+        holder = claim_port("127.0.0.1", 0)
+        address = holder.getsockname()
+        place = Place(Path("/nonexistent"), 0, 1, Settings(), control, listener=holder.detach())
+        running = asyncio.create_task(Front(place, asyncio.get_running_loop()).run())
+        end.send(TopologyChanged(topology(1)))
+        await wait_until_ready(end)
+        reader, writer = await asyncio.open_connection(*address)
+        writer.write(said)
+        end.send(Stop(4.0))
+        async with asyncio.timeout(10):
+            while await can_connect(address):  # until it has heard of the stop
+                await asyncio.sleep(0.001)
+
+        writer.write(REQUEST[len(said) :])
+        answer = await asyncio.wait_for(reader.readuntil(FAREWELL), 10)
+        writer.close()
+        await writer.wait_closed()
+        await asyncio.wait_for(running, 10)
+        control.close()
+        return answer
+
+    answer = asyncio.run(live())
+
+    assert answer.startswith(b"HTTP/1.1 101 ")
+    assert answer.endswith(b"\r\n\r\n" + FAREWELL)
