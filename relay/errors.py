@@ -7,6 +7,7 @@ RelayError
  +- DiskError       the machine's: a small file could not be replaced; the old one stands
  +- StoreWriteError the machine's: the disk refused a write (the worker starts again)
  +- StoreDamaged    the machine's: a store's file is not as it was left
+ |   +- StoreForeign   the operator's: it is whole, but of another format
  +- BackupFailed    the machine's: there is no copy of the stores
  +- MailboxFull     nobody's: a mailbox is at its limit (its sender is refused)
  +- JidError        the client's: not an address
@@ -61,6 +62,10 @@ class StoreWriteError(RelayError):
 
 class StoreDamaged(RelayError):
     """A file of a store is not whole; `str(error)` says why, without naming the file."""
+
+
+class StoreForeign(StoreDamaged):
+    """A file of a store has a format that this version does not read; nothing is wrong with it."""
 
 
 class BackupFailed(RelayError):

@@ -17,6 +17,7 @@ import msgspec
 
 from relay.bus.envelopes import NO_SEQ, Seq
 from relay.errors import StoreDamaged
+from workers.store.environment import inner_bytes, open_environment, tree_bytes
 from workers.store.journal import FOLDED_NAME, IDENTITY_NAME, open_readers, records_behind, replay
 from workers.store.journalfile import JournalReader, Record
 from workers.store.keys import unpack_seq
@@ -86,13 +87,8 @@ class Snapshot:
         # worker has ever opened the store, and none is left there.
         in_use = (directory / "lock.mdb").exists()
         try:
-            self._env = lmdb.open(
-                str(directory),
-                readonly=True,
-                create=False,
-                lock=in_use,
-                max_dbs=MAX_TREES,
-                subdir=True,
+            self._env = open_environment(
+                directory, readonly=True, create=False, lock=in_use, max_dbs=MAX_TREES
             )
         except lmdb.Error as error:
             raise _as_ours(error) from error
@@ -247,12 +243,12 @@ class Snapshot:
 
     def used_bytes(self) -> int:
         """Return the size of all trees and of the journal, without what is free in their files."""
-        pages = 0
-        for db in self._dbs.values():
-            stat = self._txn.stat(db)
-            pages += stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-        used: int = pages * self._env.stat()["psize"]
+        used = tree_bytes(self._env, self._txn, self._dbs.values())
         return used + sum(len(record.payload) for record in self._records)
+
+    def inner_bytes(self) -> int:
+        """Return how much of the file is free inside."""
+        return inner_bytes(self._env, tree_bytes(self._env, self._txn, self._dbs.values()))
 
     def copy(self, directory: Path) -> None:
         """Write the store, as of this snapshot's moment and with few free pages, to `directory`.
@@ -271,7 +267,7 @@ class Snapshot:
 
     def _fold_into(self, directory: Path) -> None:
         size = 2 * self.used_bytes() + _COPY_MAP_BYTES
-        with lmdb.open(str(directory), map_size=size, max_dbs=MAX_TREES, lock=False) as env:
+        with open_environment(directory, map_size=size, max_dbs=MAX_TREES, lock=False) as env:
             dbs = {name: env.open_db(name.encode()) for name in self._trees}
             with env.begin(write=True) as txn:
                 for name, ours in self._trees.items():

@@ -32,8 +32,9 @@ import lmdb
 import msgspec
 
 from relay.disk.files import take_lock
-from relay.errors import BootError, StoreDamaged
+from relay.errors import BootError, StoreDamaged, StoreForeign
 from workers.store.batch import Batch
+from workers.store.environment import inner_bytes, open_environment, tree_bytes
 from workers.store.journal import Journal
 from workers.store.keys import pack_seq
 from workers.store.meta import MARK_NAME, Mark, decode_mark
@@ -88,13 +89,12 @@ class Store:
             except FileNotFoundError:
                 if mark is not None:
                     raise
-            self._env = lmdb.open(
-                str(directory),
+            self._env = open_environment(
+                directory,
                 map_size=map_bytes,
                 max_dbs=MAX_TREES,
                 sync=self._is_synced,
                 metasync=self._is_synced,
-                subdir=True,
             )
         except (lmdb.Error, StoreDamaged, OSError) as error:
             raise unusable(directory, error) from error
@@ -170,6 +170,8 @@ class Store:
             found = decode_mark(self._trees["meta"].get(MARK_NAME) or b"")
         except msgspec.DecodeError:
             raise unusable(directory, "it does not say whose store it is") from None
+        if found.format != wanted.format:
+            raise unusable(directory, StoreForeign(f"it has {found.format}, not {wanted.format}"))
         if found != wanted:
             raise unusable(directory, f"it is the store of {found}, not of {wanted}")
 
@@ -257,12 +259,11 @@ class Store:
     def used_bytes(self) -> int:
         """Return how much of the map holds something; what was freed does not count."""
         with self._env.begin() as txn:
-            pages = sum(
-                stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-                for stat in (txn.stat(db) for db in self._dbs.values())
-            )
-        used: int = pages * self._env.stat()["psize"]
-        return used
+            return tree_bytes(self._env, txn, self._dbs.values())
+
+    def inner_bytes(self, used_bytes: int) -> int:
+        """Return how much of the file was freed, where it uses so many bytes (`used_bytes`)."""
+        return inner_bytes(self._env, used_bytes)
 
     def grow(self) -> None:
         """Double the map while over half of it is used, so that no stretch meets its end.
@@ -305,6 +306,11 @@ def unusable(directory: Path, reason: object) -> BootError:
         reason = "it is missing"
     elif isinstance(reason, OSError):
         reason = reason.strerror
+    elif isinstance(reason, StoreForeign):
+        return BootError(
+            f"{directory / FILE_NAME} is of another format: {reason}; nothing is damaged and nothing"
+            " was changed: start the version that wrote it"
+        )
     # The whole directory, because stores know of each other how far they have got.
     return BootError(
         f"{directory / FILE_NAME} cannot be used: {reason}; restore the data directory from a"

@@ -15,7 +15,7 @@ from pathlib import Path
 from struct import Struct
 from typing import Final, NamedTuple
 
-from relay.errors import StoreDamaged
+from relay.errors import StoreDamaged, StoreForeign
 
 FILE_NAME: Final = "data.mdb"
 
@@ -31,6 +31,8 @@ _ATTEMPTS: Final = 5
 # Page header: number, padding, flags, then the bounds of free space or the count of pages.
 _PAGE: Final = Struct("<QHHHH")
 _BRANCH, _LEAF, _OVERFLOW, _META = 0x01, 0x02, 0x04, 0x08
+# In LMDB 1.0 another number precedes the flags, so all behind it is further on.
+_LATER_HEAD: Final = _PAGE.size + 8
 # Magic, version, address, map size.
 _META_HEAD: Final = Struct("<IIQQ")
 # Page size (in the first tree of a meta page), flags, depth, branch, leaf and overflow pages,
@@ -57,6 +59,7 @@ def inspect_store_file(directory: Path) -> None:
 
     Raises:
         StoreDamaged: it is empty, cut off, or not what LMDB writes.
+        StoreForeign: it is of another format.
         FileNotFoundError: there is none.
         OSError: it cannot be read.
     """
@@ -111,10 +114,14 @@ class _File:
         raw = self._read(offset, size)
         flags = _PAGE.unpack_from(raw)[2]
         magic, version, _, _ = _META_HEAD.unpack_from(raw, _PAGE.size)
+        if magic != _MAGIC:
+            magic, version, _, _ = _META_HEAD.unpack_from(raw, _LATER_HEAD)
+            if magic == _MAGIC and version != _VERSION:
+                raise StoreForeign(f"it has LMDB's format {version}, not {_VERSION}")
         if magic != _MAGIC or not flags & _META:
             raise StoreDamaged("it is not an LMDB file")
         if version != _VERSION:
-            raise StoreDamaged(f"it has LMDB's format {version}, not {_VERSION}")
+            raise StoreForeign(f"it has LMDB's format {version}, not {_VERSION}")
         at = _PAGE.size + _META_HEAD.size
         free = _TREE.unpack_from(raw, at)
         main = _TREE.unpack_from(raw, at + _TREE.size)

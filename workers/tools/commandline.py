@@ -15,7 +15,7 @@ import click
 import msgspec
 
 from relay.disk.layout import Layout, meta_path, read_layout
-from relay.errors import BootError, DiskError, RelayError, StoreDamaged
+from relay.errors import BootError, DiskError, RelayError, StoreDamaged, StoreForeign
 from relay.invocation import INTERRUPTED, invoke
 from workers.store.moment import pin
 from workers.store.snapshot import Snapshot
@@ -217,6 +217,8 @@ def _opened(directories: dict[int, Path], report: Report) -> Iterator[dict[int, 
         for index, directory in directories.items():
             try:
                 snapshots[index] = Snapshot(directory)
+            except StoreForeign as error:
+                report.add(directory.name, "", "", f"{FILE_NAME} is of another format: {error}")
             except StoreDamaged as error:
                 report.add(directory.name, "", "", f"{FILE_NAME} is no whole store: {error}")
             except FileNotFoundError:

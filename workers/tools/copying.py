@@ -23,6 +23,7 @@ from relay.bus.envelopes import NO_SEQ, Seq
 from relay.errors import BootError
 from relay.protocol.slots import ShardMap, Slot
 from workers.shard import mailbox
+from workers.store.environment import open_environment
 from workers.store.keys import pack_seq, slot_of_message
 from workers.store.meta import FORGOTTEN_NAME, MARK_NAME, SEQ_NAME, encode_mark
 from workers.store.schema import (
@@ -110,8 +111,8 @@ class _Stores:
         self._unwritten = 0
         for index, directory in enumerate(plan.directories):
             directory.mkdir(mode=0o700)
-            environment = lmdb.open(
-                str(directory), map_size=plan.map_bytes, max_dbs=MAX_TREES, sync=False
+            environment = open_environment(
+                directory, map_size=plan.map_bytes, max_dbs=MAX_TREES, sync=False
             )
             self._environments.append(environment)
             self._trees.append({name: environment.open_db(name.encode()) for name in trees})

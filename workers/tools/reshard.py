@@ -41,6 +41,7 @@ from relay.settings.tables import Settings
 from workers.store.meta import Mark
 from workers.store.schema import rows_of
 from workers.store.snapshot import Snapshot
+from workers.store.storefile import inspect_store_file
 from workers.store.store import LOCK_WAIT_S, lock_store, unusable
 from workers.tools.copying import copy
 from workers.tools.plan import Reached, ReshardPlan, check_room, make_plan
@@ -99,7 +100,7 @@ def reshard(data: Path, settings: Settings, *, reached: Reached = lambda step: N
         )
         try:
             _build(plan, snapshots, settings, registry, reached)
-        except (lmdb.Error, OSError, BootError) as error:
+        except (lmdb.Error, OSError, BootError, StoreDamaged) as error:
             shutil.rmtree(plan.generation, ignore_errors=True)
             raise BootError(
                 f"data directory {data} cannot be laid out for {workers} workers: {error};"
@@ -151,6 +152,7 @@ def _build(
     take_over(plan, snapshots, settings, registry, reached)
     reached("taken over")
     for directory in plan.directories:
+        inspect_store_file(directory)  # before the old ones go, with the eyes of a start
         sync(directory)
     sync(plan.generation)
     sync(plan.data)

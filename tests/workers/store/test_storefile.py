@@ -6,7 +6,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from relay.errors import StoreDamaged
+from relay.errors import StoreDamaged, StoreForeign
 from workers.store.storefile import inspect_store_file
 
 PAGE = 4096
@@ -87,7 +87,6 @@ def test_noise_is_no_store(tmp_path: Path, content: bytes, seed: int) -> None:
     [
         (16, b"\0\0\0\0", "not an LMDB file"),
         (PAGE + 16, b"\0\0\0\0", "not an LMDB file"),
-        (20, b"\x02\0\0\0", "LMDB's format 2, not 1"),
         (40, b"\x01\x10\0\0", "pages cannot have 4097 bytes"),
     ],
 )
@@ -98,6 +97,16 @@ def test_a_wrong_head_is_told(
 
     with pytest.raises(StoreDamaged, match=complaint):
         inspect(tmp_path, changed)
+
+
+def test_another_format_is_told_from_damage(tmp_path: Path, content: bytes) -> None:
+    changed = content[:20] + b"\x02\0\0\0" + content[24:]
+    with pytest.raises(StoreForeign, match="LMDB's format 2, not 1"):
+        inspect(tmp_path, changed)
+
+    lmdb.open(str(tmp_path / "later"), lib_version=1).close()
+    with pytest.raises(StoreForeign, match="LMDB's format 3, not 1"):
+        inspect_store_file(tmp_path / "later")
 
 
 def test_a_file_without_its_last_pages_is_whole_if_nothing_was_in_them(tmp_path: Path) -> None:
