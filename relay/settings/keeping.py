@@ -134,7 +134,7 @@ class StoreSettings(Table, frozen=True):
         Row(
             "Bytes that stay free on the disk. Below, sends are refused (500) while reads and acks"
             " go on, which need a little room themselves; {default} is some seconds of the fastest"
-            " traffic.",
+            " traffic. What is free inside a worker's store counts, but for the last quarter.",
             unit="bytes",
         ),
     ] = 64 * MIB

@@ -246,6 +246,17 @@ class Snapshot:
         used = tree_bytes(self._env, self._txn, self._dbs.values())
         return used + sum(len(record.payload) for record in self._records)
 
+    def live_bytes(self) -> int:
+        """Return about what the trees take once the journal is folded in; looks at all it has."""
+        live = tree_bytes(self._env, self._txn, self._dbs.values())
+        for name, tree in self._trees.items():
+            db = self._dbs.get(name)
+            for key, value in tree.recent.items():
+                before = None if db is None else self._txn.get(key, db=db)
+                live += len(value or b"") - len(before or b"")
+                live += len(key) * ((value is not None) - (before is not None))
+        return max(live, 0)
+
     def inner_bytes(self) -> int:
         """Return how much of the file is free inside."""
         return inner_bytes(self._env, tree_bytes(self._env, self._txn, self._dbs.values()))

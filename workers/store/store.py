@@ -308,8 +308,8 @@ def unusable(directory: Path, reason: object) -> BootError:
         reason = reason.strerror
     elif isinstance(reason, StoreForeign):
         return BootError(
-            f"{directory / FILE_NAME} is of another format: {reason}; nothing is damaged and nothing"
-            " was changed: start the version that wrote it"
+            f"{directory / FILE_NAME} is of another format: {reason}; nothing is damaged, and"
+            " nothing was changed: start the version that wrote it"
         )
     # The whole directory, because stores know of each other how far they have got.
     return BootError(

@@ -15,7 +15,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from struct import error as StructError
 from typing import Any, Final, assert_never
 
-import lmdb
 import msgspec
 
 from relay import log

@@ -63,26 +63,30 @@ def make_plan(
     return ReshardPlan(data, layout, map_bytes + 2 * size * min(layout.workers, 8))
 
 
-def check_room(data: Path, snapshots: Sequence[Snapshot], workers: int, *, to_spare: int) -> None:
+def check_room(data: Path, snapshots: Sequence[Snapshot], workers: int) -> None:
     """Make sure that the disk takes the stores for `workers` beside those that there are.
 
+    What is live is needed, and no reserve: nobody sends meanwhile, and the old stores go after it,
+    with all that is free inside them.
+
     Raises:
-        BootError: it would not, or `to_spare` bytes would not be left.
+        BootError: it would not.
     """
     if not snapshots:
         return
-    needed = sum(snapshot.used_bytes() for snapshot in snapshots)
+    needed = sum(snapshot.live_bytes() for snapshot in snapshots)
     for snapshot in snapshots:
         # A body is stored once a worker that has some of its holders.
         for key, value in snapshot.items("holders"):
             copies = min(unpack_count(value), workers)
             if copies > 1:
                 needed += (copies - 1) * len(snapshot.get("bodies", key) or b"")
-    needed = int(needed * ROOM_FACTOR) + workers * STORE_BYTES + to_spare
+    needed = int(needed * ROOM_FACTOR) + workers * STORE_BYTES
     free = shutil.disk_usage(data).free
     if free < needed:
         raise BootError(
             f"data directory {data} is laid out for {len(snapshots)} workers, not for {workers};"
             f" laying it out anew needs {needed:,} bytes beside the present stores, but {free:,}"
-            f" are free: make room, or start with --workers {len(snapshots)}"
+            f" are free: make room (`relay store compact {data}` gives back what is free inside),"
+            f" or start with --workers {len(snapshots)}"
         )

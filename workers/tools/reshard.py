@@ -41,8 +41,8 @@ from relay.settings.tables import Settings
 from workers.store.meta import Mark
 from workers.store.schema import rows_of
 from workers.store.snapshot import Snapshot
-from workers.store.storefile import inspect_store_file
 from workers.store.store import LOCK_WAIT_S, lock_store, unusable
+from workers.store.storefile import inspect_store_file
 from workers.tools.copying import copy
 from workers.tools.plan import Reached, ReshardPlan, check_room, make_plan
 from workers.tools.takeover import take_over
@@ -83,7 +83,7 @@ def reshard(data: Path, settings: Settings, *, reached: Reached = lambda step: N
         _remove(leftovers(data, layout), reached)
         if layout.workers == workers:
             return
-        check_room(data, snapshots, workers, to_spare=settings.store.min_free_bytes)
+        check_room(data, snapshots, workers)
         started_s = time.monotonic()
         if snapshots:
             logger.info(

@@ -11,8 +11,8 @@ import pytest
 from relay.errors import BootError
 from tests.outside.processes import REPOSITORY
 from workers.store.environment import inner_bytes, open_environment, tree_bytes
-from workers.store.storefile import inspect_store_file
 from workers.store.store import Store
+from workers.store.storefile import inspect_store_file
 
 MAKE = "import sys, pathlib; from workers.store.environment import open_environment as o; "
 MAKE += "o(pathlib.Path(sys.argv[1])).close()"
@@ -53,7 +53,7 @@ def test_a_store_of_another_format_is_refused_with_advice_that_destroys_nothing(
     lmdb.open(str(tmp_path), lib_version=1).close()
     content = (tmp_path / "data.mdb").read_bytes()
 
-    with pytest.raises(BootError, match="of another format: .* start the version that wrote it$"):
+    with pytest.raises(BootError, match=r"of another format: .* start the version that wrote it$"):
         Store(tmp_path, durability="os", map_bytes=1 << 20, max_map_bytes=1 << 26)
 
     assert (tmp_path / "data.mdb").read_bytes() == content

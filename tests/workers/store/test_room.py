@@ -1,8 +1,11 @@
 """Sends are refused before the disk or the map is full, and taken again when room is back."""
 
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import msgspec
+import pytest
 
 from relay.bus.envelopes import Seq
 from relay.settings.tables import StoreSettings
@@ -30,6 +33,40 @@ def test_a_disk_below_its_reserve_lacks_room(tmp_path: Path) -> None:
 
     enough = msgspec.structs.replace(settings, min_free_bytes=0)
     assert lack_of_room(store, tmp_path, enough) == ""
+    store.close()
+
+
+def disk_with(monkeypatch: pytest.MonkeyPatch, free_bytes: int) -> None:
+    disk = SimpleNamespace(f_bavail=free_bytes, f_frsize=1)
+    monkeypatch.setattr(os, "statvfs", lambda path: disk)
+
+
+def test_what_is_free_inside_the_store_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = StoreSettings(min_free_bytes=16 * MIB)
+    store = make_store(tmp_path, settings)
+    box, entry = box_of("bob"), bytes(MIB)
+    for seq in range(1, 31):
+        batch = store.begin()
+        batch.put_mail(box, Seq(seq), entry)
+        batch.commit()
+        store.fold(at_once=True)
+    disk_with(monkeypatch, 6 * MIB)
+    assert "the disk is full" in lack_of_room(store, tmp_path, settings)
+
+    batch = store.begin()
+    for seq in range(1, 25):
+        batch.pop_mail(box, Seq(seq))
+    batch.commit()
+    store.fold(at_once=True)
+
+    assert lack_of_room(store, tmp_path, settings) == ""
+    # The journal grows on the disk itself, whatever is free inside.
+    disk_with(monkeypatch, 3 * MIB)
+    lack = lack_of_room(store, tmp_path, settings)
+    assert "the disk is full" in lack
+    assert "relay store compact" in lack
     store.close()
 
 

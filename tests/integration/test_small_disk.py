@@ -1,0 +1,92 @@
+"""A disk of 96 MiB, filled and emptied again: what is free inside a store is room.
+
+Such a disk has to be mounted; where that is not permitted there is nothing to show.
+"""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.outside.client import SheetClient
+from tests.outside.frames import ALICE, BOB, ack_1, check_error
+from tests.outside.relay import Relay
+from tests.outside.waiting import poll_for
+
+pytestmark = pytest.mark.slow
+
+MIB = 1024 * 1024
+CONFIG = f"[store]\nmin_free_bytes = {16 * MIB}\n[mailbox]\nmax_bytes = {1024 * MIB}\n"
+BODY = {"conversation": "x" * 60_000}
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    at = tmp_path / "disk"
+    at.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=96m", "relay-test", str(at)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting is not permitted here")
+    yield at
+    subprocess.run(["umount", "-l", str(at)], check=True)
+
+
+def relay_on(disk: Path, *, workers: int) -> Relay:
+    relay = Relay(workers=workers, fronts=1, config=CONFIG)
+    (relay.directory / "data").symlink_to(disk)
+    return relay
+
+
+def fill(author: SheetClient, to: str, *, name: str) -> int:
+    """Send until error 500; return how many were acked."""
+    for number in range(1600):
+        author.send_message(to, f"{name}{number}", BODY)
+        answer = author.recv()
+        if answer[0] == "error":
+            check_error(answer, 500, message_id=f"{name}{number}")
+            return number
+        assert answer == ack_1(f"{name}{number}", author=author.user, to=to)
+    raise AssertionError("96 MiB have not been enough")
+
+
+def empty(relay: Relay, author: SheetClient, stored: int) -> SheetClient:
+    """Have Bob ack all that waits."""
+    bob = relay.connect()
+    frames = [frame for page in bob.login_pages(BOB, stored) for frame in page]
+    for frame in frames:
+        bob.ack(frame)
+    author.recv_many(stored)
+    return bob
+
+
+def seconds_until_taken(author: SheetClient, stored: int) -> float:
+    began = time.monotonic()
+
+    def is_taken() -> bool:
+        author.send_message(BOB, f"AFTER {stored}")
+        return bool(author.recv() == ack_1(f"AFTER {stored}", author=ALICE, to=BOB))
+
+    poll_for("room", is_taken)
+    return time.monotonic() - began
+
+
+def test_a_full_disk_that_was_emptied_takes_sends_within_a_second_and_another_layout(
+    small_disk: Path,
+) -> None:
+    with relay_on(small_disk, workers=1) as relay:
+        relay.log.expect("store.refuses_sends")
+        alice = relay.login(ALICE)
+        for name in ("M", "N"):
+            stored = fill(alice, BOB, name=name)
+            assert stored > 500
+            bob = empty(relay, alice, stored)
+            assert seconds_until_taken(alice, stored) < 1.0
+            bob.drop()
+    with relay_on(small_disk, workers=3) as relay:
+        alice, _ = relay.logged_in(ALICE, BOB)
+        alice.send_message(BOB, "LAST")
+        assert alice.recv() == ack_1("LAST", author=ALICE, to=BOB)
