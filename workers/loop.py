@@ -98,6 +98,7 @@ class Worker:
         self._place.control.send(ChildReady(self._links.endpoint))
         settle()
         log.get_logger().info("worker.started", sessions=0)
+        in_order = False
         try:
             while not self._stopping:
                 ready = self._links.wait(self._wait_ms())
@@ -107,6 +108,7 @@ class Worker:
                 self._tick()
             # What reached the inbox before the stop is still answered.
             self._turn(self._drain(self._links.wait(0)))
+            in_order = True
         except StoreWriteError as error:
             self._note_write_error(str(error))
             raise
@@ -114,7 +116,14 @@ class Worker:
             self._duties.log_counters()
             log.get_logger().info("worker.stopped", batches=self._batches)
             self._links.close()
-            self._store.close()
+            self._close_store(seals=in_order)
+
+    def _close_store(self, *, seals: bool) -> None:
+        try:
+            self._store.close(seals=seals)
+        except (DiskError, OSError) as error:
+            # Without it the next start takes this stop for a kill.
+            log.get_logger().warning("store.not_sealed", reason=str(error))
 
     def _wait_ms(self) -> int:
         if self._links.has_news or self._shard.is_behind:

@@ -31,6 +31,7 @@ from workers.store.journalfile import (
     create_journal_file,
 )
 from workers.store.keys import pack_seq, unpack_seq
+from workers.store.seal import check_seal, seal
 from workers.store.tree import Tree, Value
 
 FILE_NAMES: Final = ("journal-0", "journal-1")
@@ -158,6 +159,7 @@ class Journal:
             folded = txn.get(FOLDED_NAME, db=meta)
         if identity is None:
             identity = self._create(directory)
+        self._identity = identity
         self._folded = 0 if folded is None else unpack_seq(folded)
         self._files: list[JournalFile] = []
         readers = open_readers(directory, identity)
@@ -172,6 +174,7 @@ class Journal:
                     raise StoreDamaged(
                         f"{name} is damaged at byte {reader.end}: record {later} is behind it"
                     )
+            check_seal(directory, identity=identity, last=self._last, folded=self._folded)
             replay(records, trees, add_tree)
             # By number: the last record of each file.
             self._lasts = [reader.records[-1].number if reader.records else 0 for reader in readers]
@@ -205,6 +208,14 @@ class Journal:
         """Let the files go."""
         for file in self._files:
             file.close()
+
+    def seal(self, directory: Path) -> None:
+        """Note in `directory` how the files are left, once they are closed.
+
+        Raises:
+            DiskError, OSError: it cannot be noted.
+        """
+        seal(directory, FILE_NAMES, identity=self._identity, last=self._last)
 
     def adopt(self, *, max_map_bytes: int) -> None:
         """Begin passes by what a store of that size should have in its journal."""

@@ -31,6 +31,7 @@ from workers.store.meta import (
     decode_mark,
 )
 from workers.store.schema import MAX_TREES, ROWS, TreeRow, names_in, row_of
+from workers.store.seal import check_seal
 from workers.store.storefile import inspect_store_file
 from workers.store.tree import Tree
 
@@ -117,10 +118,10 @@ class Snapshot:
             self._readers = open_readers(self._directory, identity)
 
     def _check_journal(self) -> None:
-        """Make sure that no record can be read behind one that cannot.
+        """Make sure that no record can be read behind one that cannot, nor is lost since a stop.
 
         Raises:
-            StoreDamaged: one can.
+            StoreDamaged: one can, or an orderly stop left the files otherwise.
         """
         last = self._records[-1].number if self._records else self._folded(self._txn)
         for reader in self._readers:
@@ -131,6 +132,10 @@ class Snapshot:
                     raise StoreDamaged(
                         f"the journal is damaged: record {later} is behind what cannot be read"
                     )
+        identity = self._txn.get(IDENTITY_NAME, db=self._dbs["meta"])
+        if identity is not None:
+            folded = self._folded(self._txn)
+            check_seal(self._directory, identity=identity, last=last, folded=folded)
 
     def refresh(self) -> None:
         """Move on to this moment.

@@ -40,6 +40,7 @@ from workers.store.keys import pack_seq
 from workers.store.meta import MARK_NAME, Mark, decode_mark
 from workers.store.owned import OwnedTree
 from workers.store.schema import MAX_TREES, ROWS, TreeRow, names_in, row_of
+from workers.store.seal import break_seal
 from workers.store.storefile import FILE_NAME, inspect_store_file
 from workers.store.tree import Tree
 
@@ -71,6 +72,7 @@ class Store:
             BootError: another process holds it, or it cannot be read or written, or it is not
                 whole, or not the one that is asked for. Nothing changed.
         """
+        self._directory = directory
         self._max_map_bytes = max_map_bytes
         self._is_synced = durability == "fsync"
         self._lock_file = lock_store(directory, wait_s=lock_wait_s, create=mark is None)
@@ -153,6 +155,7 @@ class Store:
         try:
             self._journal.stored_up_to = pack_seq(self.begin().last_seq())
             self.grow()
+            break_seal(directory)
         except BaseException:
             self._journal.close()
             raise
@@ -175,14 +178,24 @@ class Store:
         if found != wanted:
             raise unusable(directory, f"it is the store of {found}, not of {wanted}")
 
-    def close(self) -> None:
-        """Release the environment and the lock; in mode "os" sync what the kernel still holds."""
-        self._journal.close()
-        self._read.abort()
-        if not self._is_synced:
-            self._env.sync(True)
-        self._env.close()
-        os.close(self._lock_file)
+    def close(self, *, seals: bool = False) -> None:
+        """Release the environment and the lock; in mode "os" sync what the kernel still holds.
+
+        In an orderly stop it `seals` the journal: damage that comes after is told from a power cut.
+
+        Raises:
+            DiskError, OSError: that cannot be noted. All is released.
+        """
+        try:
+            self._journal.close()
+            self._read.abort()
+            if not self._is_synced:
+                self._env.sync(True)
+            self._env.close()
+            if seals:
+                self._journal.seal(self._directory)
+        finally:
+            os.close(self._lock_file)
 
     def begin(self) -> Batch:
         """Start the one batch that may be open."""
