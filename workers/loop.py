@@ -29,10 +29,12 @@ from relay.process.place import Place, read_groups
 from relay.process.run import settle
 from relay.protocol.slots import ShardMap
 from relay.settings.tables import Settings
+from workers.calendar import Calendar
 from workers.gate import Gate
 from workers.links import Links, Received
 from workers.mishaps import Mishaps, keep
 from workers.schedule import Schedule
+from workers.shard.dates import latest_day_us
 from workers.shard.effects import Effects, Identity
 from workers.shard.shard import NO_EXTENSIONS, Shard
 from workers.store.meta import Mark
@@ -77,6 +79,9 @@ class Worker:
             mark=Mark(layout.generation, layout.workers, place.index),
             owned=rows_of(registry.extensions.values()),
         )
+        with self._store.reading() as batch:
+            known_us = latest_day_us(batch.day_us(), batch.last_seq())
+        self._calendar = Calendar(now_ms=now_ms(), clock_ms=clock_ms(), known_ms=known_us // 1000)
         self._mishaps = Mishaps(place.run_dir, place.index)
         self._gate = Gate(self._store, directory, settings.store, self._mishaps)
         if place.groups is not None:
@@ -253,12 +258,30 @@ class Worker:
         return rest
 
     def _sweep(self) -> None:
+        day_ms = self._look_at_calendar()
         with self._store.writing() as batch:
             self._shard.begin(batch, now_ms=now_ms(), refusal=self._gate.refusal)
-            self._swept_to = self._shard.sweep(self._swept_to, max_boxes=SWEPT_BOXES)
+            self._swept_to = self._shard.sweep(
+                self._swept_to,
+                max_boxes=SWEPT_BOXES,
+                day_ms=day_ms,
+                moved_ms=self._calendar.moved_ms,
+            )
             effects = self._shard.end()
         self._send(effects)
         self._store.fold()
+
+    def _look_at_calendar(self) -> int:
+        """Return the day by which things expire; say when the clock is doubted, or no more."""
+        calendar = self._calendar
+        doubted_ms = calendar.doubt_ms
+        day_ms = calendar.look(now_ms=now_ms(), clock_ms=clock_ms())
+        if calendar.moved_ms:
+            log.get_logger().warning("clock.believed", moved_s=calendar.moved_ms // 1000)
+        elif bool(doubted_ms) != bool(calendar.doubt_ms):
+            event = "clock.doubted" if calendar.doubt_ms else "clock.fits"
+            log.get_logger().warning(event, ahead_s=(calendar.doubt_ms or doubted_ms) // 1000)
+        return day_ms
 
     def _send(self, effects: Effects, *, confirms: bool = True) -> None:
         """Send what a batch has to say, which is committed, or of which nothing is to be stored."""

@@ -93,7 +93,9 @@ class Worker:
         """Do what a worker does every second for what is past its time."""
         with self.store.writing() as batch:
             self._shard.begin(batch, now_ms=self._now_ms())
-            self._swept_to = self._shard.sweep(self._swept_to, max_boxes=SWEPT_BOXES)
+            self._swept_to = self._shard.sweep(
+                self._swept_to, max_boxes=SWEPT_BOXES, day_ms=self._now_ms()
+            )
             self._shard.end()
         self.store.fold()
 

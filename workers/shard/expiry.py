@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from relay.bus.envelopes import Seq
+from workers.shard.dates import KEPT_EVERY_US, Dates, decode, encode
 from workers.shard.halves import Halves
 from workers.shard.mailboxes import Mailboxes
 from workers.shard.turn import Turn
@@ -24,17 +25,22 @@ class Expiry:
         self._turn = turn
         self._mailboxes = mailboxes
         self._swept = halves.swept
+        self._dates: Dates | None = None  # None: not looked for yet
 
-    def sweep(self, after: bytes, *, max_boxes: int) -> bytes:
+    def sweep(self, after: bytes, *, max_boxes: int, day_ms: int, moved_ms: int) -> bytes:
         """Look at a stretch of mailboxes, and at some of the known messages.
 
         Return where the next sweep must go on, empty when it came round.
         """
-        self._forget_messages()
+        turn = self._turn
+        ttl_us = int(turn.settings.mailbox.ttl_days * _DAY_US)
+        retention_us = int(turn.settings.dedupe.retention_days * _DAY_US)
+        day_us = day_ms * 1000
+        dates = self._keep_dates(day_us, moved_ms * 1000, ttl_us, retention_us)
+        self._forget_messages(dates.reached(day_us - retention_us))
         for swept in self._swept:
             swept()
-        turn = self._turn
-        oldest = Seq(turn.now_ms * 1000 - int(turn.settings.mailbox.ttl_days * _DAY_US))
+        oldest = dates.reached(day_us - ttl_us)
         for _ in range(max_boxes):
             found = turn.batch.next_box(after)
             if found is None:
@@ -50,9 +56,26 @@ class Expiry:
             after = box + b"\xff"
         return after
 
-    def _forget_messages(self) -> None:
+    def _keep_dates(self, day_us: int, moved_us: int, ttl_us: int, retention_us: int) -> Dates:
+        """Return the dates as of today, and keep what has changed of them."""
+        batch = self._turn.batch
+        dates = self._dates
+        if dates is None:
+            dates = self._dates = decode(batch.dates())
+        if moved_us:
+            dates.move(by_us=moved_us, day_us=day_us)
+        shortest_us, longest_us = sorted((ttl_us, retention_us))
+        is_new = dates.note(
+            self._turn.seq, day_us=day_us, shortest_us=shortest_us, longest_us=longest_us
+        )
+        if is_new or moved_us:
+            batch.put_dates(encode(dates))
+        if moved_us or day_us - batch.day_us() >= KEPT_EVERY_US:
+            batch.put_day_us(day_us)
+        return dates
+
+    def _forget_messages(self, oldest: Seq) -> None:
         turn = self._turn
-        oldest = Seq(turn.now_ms * 1000 - int(turn.settings.dedupe.retention_days * _DAY_US))
         forgotten = turn.batch.expire_messages(oldest, at_least=MAX_FORGOTTEN)
         if forgotten:
             turn.counters["messages_forgotten"] += forgotten

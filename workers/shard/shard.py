@@ -143,12 +143,13 @@ class Shard:
         """Decide on one envelope from the front or peer known on the bus as `origin`."""
         self._handlers[type(envelope)](origin, envelope)
 
-    def sweep(self, after: bytes, *, max_boxes: int) -> bytes:
+    def sweep(self, after: bytes, *, max_boxes: int, day_ms: int, moved_ms: int = 0) -> bytes:
         """Remove what is past its time: a stretch of mailboxes, and some of the known messages.
 
-        Return where the next sweep must go on, empty when it came round.
+        `day_ms` is the time by which it is judged, which was `moved_ms` earlier until now
+        (workers.calendar). Return where the next sweep must go on, empty when it came round.
         """
-        return self._expiry.sweep(after, max_boxes=max_boxes)
+        return self._expiry.sweep(after, max_boxes=max_boxes, day_ms=day_ms, moved_ms=moved_ms)
 
     @property
     def is_behind(self) -> bool:

@@ -7,7 +7,14 @@ from collections.abc import Iterator, Mapping
 from relay.bus.envelopes import NO_SEQ, Seq
 from workers.store.journal import Journal
 from workers.store.keys import LAST_SEQ, SEQ_BYTES, pack_seq, unpack_seq
-from workers.store.meta import APPLIED_NAME, CONFIRMED_NAME, FORGOTTEN_NAME, SEQ_NAME
+from workers.store.meta import (
+    APPLIED_NAME,
+    CONFIRMED_NAME,
+    DATES_NAME,
+    DAY_NAME,
+    FORGOTTEN_NAME,
+    SEQ_NAME,
+)
 from workers.store.owned import OwnedTree
 from workers.store.schema import decode_keys, encode_keys, pack_count, unpack_count
 from workers.store.tree import Tree
@@ -205,6 +212,22 @@ class Batch:
     def put_last_seq(self, seq: Seq) -> None:
         """Note the highest sequence number given out."""
         self._meta.put(SEQ_NAME, pack_seq(seq))
+
+    def day_us(self) -> int:
+        """Return the latest day that was kept, in us since 1970; 0 if none was."""
+        return self._get_seq(DAY_NAME)
+
+    def put_day_us(self, day_us: int) -> None:
+        """Keep what day it is."""
+        self._meta.put(DAY_NAME, pack_seq(day_us))
+
+    def dates(self) -> bytes | None:
+        """Return what is kept of when numbers were given out (workers.shard.dates)."""
+        return self._meta.get(DATES_NAME)
+
+    def put_dates(self, dates: bytes) -> None:
+        """Keep when numbers were given out."""
+        self._meta.put(DATES_NAME, dates)
 
     def applied(self, peer: int) -> Seq:
         """Return up to which entry of a peer's outbox everything is stored here."""

@@ -15,6 +15,8 @@ SEQ_NAME: Final = b"seq"
 FORGOTTEN_NAME: Final = b"forgotten"
 MARK_NAME: Final = b"mark"
 APPLIED_NAME: Final = b"applied:%d"
+DAY_NAME: Final = b"day"
+DATES_NAME: Final = b"dates"
 CONFIRMED_NAME: Final = b"confirmed:%d"
 
 

@@ -17,7 +17,7 @@ import msgspec
 
 from relay.bus.envelopes import NO_SEQ, Seq
 from relay.errors import StoreDamaged
-from workers.store.environment import inner_bytes, open_environment, tree_bytes
+from workers.store.environment import open_environment, tree_bytes
 from workers.store.journal import FOLDED_NAME, IDENTITY_NAME, open_readers, records_behind, replay
 from workers.store.journalfile import JournalReader, Record
 from workers.store.keys import unpack_seq
@@ -262,10 +262,6 @@ class Snapshot:
                 live += len(key) * ((value is not None) - (before is not None))
         return max(live, 0)
 
-    def inner_bytes(self) -> int:
-        """Return how much of the file is free inside."""
-        return inner_bytes(self._env, tree_bytes(self._env, self._txn, self._dbs.values()))
-
     def copy(self, directory: Path) -> None:
         """Write the store, as of this snapshot's moment and with few free pages, to `directory`.
 
@@ -307,21 +303,22 @@ class Snapshot:
 
     def last_seq(self) -> Seq:
         """Return the highest sequence number that was given out."""
-        return self._seq(SEQ_NAME)
+        return self.number(SEQ_NAME)
 
     def forgotten(self) -> Seq:
         """Return up to which seq messages have been forgotten."""
-        return self._seq(FORGOTTEN_NAME)
+        return self.number(FORGOTTEN_NAME)
 
     def applied(self, peer: int) -> Seq:
         """Return up to which entry of a peer's outbox everything is stored here."""
-        return self._seq(APPLIED_NAME % peer)
+        return self.number(APPLIED_NAME % peer)
 
     def confirmed(self, peer: int) -> Seq:
         """Return up to which entry of the outbox for a peer that peer has confirmed."""
-        return self._seq(CONFIRMED_NAME % peer)
+        return self.number(CONFIRMED_NAME % peer)
 
-    def _seq(self, name: bytes) -> Seq:
+    def number(self, name: bytes) -> Seq:
+        """Return one of the counters that a store keeps of itself (workers.store.meta)."""
         value = self.get("meta", name)
         return NO_SEQ if value is None else unpack_seq(value)
 

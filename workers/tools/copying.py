@@ -21,10 +21,17 @@ from relay import log
 from relay.bus.envelopes import NO_SEQ, Seq
 from relay.errors import BootError
 from relay.protocol.slots import ShardMap, Slot
-from workers.shard import mailbox
+from workers.shard import dates, mailbox
 from workers.store.environment import open_environment
 from workers.store.keys import pack_seq, slot_of_message
-from workers.store.meta import FORGOTTEN_NAME, MARK_NAME, SEQ_NAME, encode_mark
+from workers.store.meta import (
+    DATES_NAME,
+    DAY_NAME,
+    FORGOTTEN_NAME,
+    MARK_NAME,
+    SEQ_NAME,
+    encode_mark,
+)
 from workers.store.schema import (
     MAX_TREES,
     ROWS,
@@ -75,6 +82,8 @@ def _copy_all(
         log=lambda percent: logger.info("reshard.progress", percent=percent),
     )
     last_seq = max((snapshot.last_seq() for snapshot in snapshots), default=0)
+    day_us = max((snapshot.number(DAY_NAME) for snapshot in snapshots), default=0)
+    merged = dates.merge(dates.decode(snapshot.get("meta", DATES_NAME)) for snapshot in snapshots)
     forgotten = max((snapshot.forgotten() for snapshot in snapshots), default=0)
     old_shards = ShardMap(len(snapshots)).shards if snapshots else ()
     for index, snapshot in enumerate(snapshots):
@@ -91,6 +100,10 @@ def _copy_all(
         stores.put(worker, "meta", SEQ_NAME, pack_seq(last_seq))
         if forgotten:
             stores.put(worker, "meta", FORGOTTEN_NAME, pack_seq(forgotten))
+        if day_us:
+            stores.put(worker, "meta", DAY_NAME, pack_seq(day_us))
+        if merged.notes:
+            stores.put(worker, "meta", DATES_NAME, dates.encode(merged))
     for row in rows:
         now = stores.count(row.name)
         if row.keeps_count and before[row.name] != now:

@@ -463,7 +463,7 @@ class ClusterHarness:
                 after = at
 
                 def decide(shard: Shard, after: bytes = after, to: list[bytes] = swept) -> None:
-                    to.append(shard.sweep(after, max_boxes=max_boxes))
+                    to.append(shard.sweep(after, max_boxes=max_boxes, day_ms=self.now_ms))
 
                 self._turn(each, decide)
                 at = swept[0]

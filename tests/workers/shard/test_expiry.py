@@ -32,7 +32,7 @@ def sweep_once(cluster: ClusterHarness, after: bytes = b"", *, max_boxes: int = 
     swept: list[bytes] = []
 
     def decide(shard: Shard) -> None:
-        swept.append(shard.sweep(after, max_boxes=max_boxes))
+        swept.append(shard.sweep(after, max_boxes=max_boxes, day_ms=cluster.now_ms))
 
     for each in cluster.shards:
         each.fold_in()
@@ -183,3 +183,58 @@ def test_a_large_mailbox_is_swept_in_steps(
 
 def test_a_sweep_of_an_empty_store_comes_round_at_once(cluster: ClusterHarness) -> None:
     assert sweep_once(cluster) == b""
+
+
+def sweep_by(cluster: ClusterHarness, day_ms: int, *, moved_ms: int = 0) -> None:
+    for each in cluster.shards:
+        each.fold_in()
+
+    def decide(shard: Shard) -> None:
+        shard.sweep(b"", max_boxes=100, day_ms=day_ms, moved_ms=moved_ms)
+
+    cluster.decide(decide)
+
+
+def test_what_was_stored_while_the_clock_was_ahead_expires_in_its_time(
+    cluster: ClusterHarness,
+) -> None:
+    """The numbers say 730 days later, and go on from there."""
+    began_ms = cluster.now_ms
+    cluster.feed(to_user(ALICE, BOB, "M1"))
+    cluster.now_ms += 730 * DAY_MS
+    cluster.feed(to_user(ALICE, BOB, "M2"))
+    sweep_by(cluster, began_ms + 1000)
+    cluster.now_ms = began_ms + 2000
+    cluster.feed(to_user(ALICE, BOB, "M3"))
+    assert len(cluster.mail(BOB)) == 3
+
+    cluster.now_ms = began_ms + 3 * DAY_MS
+    cluster.feed(to_user(ALICE, BOB, "M4"))
+    sweep_by(cluster, cluster.now_ms)
+    sweep_by(cluster, began_ms + TTL_MS + 1)
+    assert len(cluster.mail(BOB)) == 3, "M1 had its time"
+    again = cluster.feed(to_user(ALICE, BOB, "M1", "x"), to_user(ALICE, BOB, "M2", "x"))
+    assert [item.code for item in again if isinstance(item, Refused)] == [409], "M2 is known"
+
+    # Noted a second after it came, then three days later with M3 and M4.
+    sweep_by(cluster, began_ms + TTL_MS + 2000)
+    assert [entry[1].split()[1] for entry in cluster.mail(BOB)] == [b"M3", b"M4", b"M1"]
+    sweep_by(cluster, began_ms + TTL_MS + 3 * DAY_MS)
+    assert [entry[1].split()[1] for entry in cluster.mail(BOB)] == [b"M1"]
+
+
+def test_what_it_knows_of_the_day_outlives_the_worker(cluster: ClusterHarness) -> None:
+    began_ms = cluster.now_ms
+    cluster.now_ms += 730 * DAY_MS
+    cluster.feed(to_user(ALICE, BOB, "M1"))
+    sweep_by(cluster, began_ms)
+    cluster.now_ms = began_ms
+    cluster.kill(0)
+    cluster.start(0)
+
+    with cluster.shards[0].store.reading() as batch:
+        assert batch.day_us() == began_ms * 1000
+    sweep_by(cluster, began_ms + TTL_MS - 1)
+    assert len(cluster.mail(BOB)) == 1
+    sweep_by(cluster, began_ms + TTL_MS + 1)
+    assert len(cluster.mail(BOB)) == 0

@@ -254,7 +254,7 @@ def test_a_copy_that_a_member_s_worker_still_knows_is_not_delivered_again(
     send = to_group(ALICE, HIKE, "M1")
     cluster.feed(send)
     cluster.now_ms += 30 * DAY_MS + 1
-    cluster.decide(lambda shard: shard.sweep(b"", max_boxes=0), worker=owner)
+    cluster.decide(lambda shard: shard.sweep(b"", max_boxes=0, day_ms=cluster.now_ms), worker=owner)
 
     assert cluster.feed(send) == [Stored(send.request, NOW_S)]
 

@@ -292,7 +292,8 @@ def test_a_reader_that_was_killed_is_let_go_of(store: Store, tmp_path: Path) -> 
 
 
 def readers(store: Store) -> list[str]:
-    return store._env.readers().splitlines()[1:]
+    lines: list[str] = store._env.readers().splitlines()[1:]
+    return lines
 
 
 # --------------------------------------------------------------------------------- mailboxes

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import assert_never
 
 from relay.bus.envelopes import Carry, Content, Durable, GroupCopy, Receipt
-from workers.shard import outbox
+from workers.shard import dates, outbox
 from workers.store.journal import FOLDED_NAME, IDENTITY_NAME
 from workers.store.keys import SEQ_BYTES, split_outgoing, unpack_seq
+from workers.store.meta import DATES_NAME, DAY_NAME
 from workers.tools.looks.inspection import Inspection
 
 
@@ -50,7 +51,13 @@ def look_at_meta(store: Inspection, key: bytes, value: bytes) -> None:
         return
     if name == FOLDED_NAME and len(value) == SEQ_BYTES:
         return
-    if name not in (b"seq", b"forgotten", b"applied", b"confirmed") or len(value) != SEQ_BYTES:
+    if name == DATES_NAME:
+        dates.decode(value)
+        return
+    if (
+        name not in (b"seq", DAY_NAME, b"forgotten", b"applied", b"confirmed")
+        or len(value) != SEQ_BYTES
+    ):
         store.found("meta", key, "is unknown or malformed")
     elif name in (b"forgotten", b"confirmed") and unpack_seq(value) > store.last_seq:
         store.found("meta", key, f"is {unpack_seq(value)}, beyond the last seq")
