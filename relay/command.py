@@ -46,6 +46,11 @@ PROGRAMS: Final = {
         "copy a data directory while its relay runs",
         "workers.tools.commandline:backup",
     ),
+    "store": Program(
+        "Keep",
+        "make room in a data directory, or throw away what is in it",
+        "workers.tools.storecommand:store",
+    ),
     "completion": Program(
         "Shell", "print what makes TAB complete all this", "relay.command:completion"
     ),
@@ -60,6 +65,7 @@ Examples:
   relay serve --config relay.toml
   relay backup ./data /backups/monday           while it runs
   relay check /backups/monday
+  relay store purge ./data --older-than 7d --dry-run
   eval "$(relay completion bash)"               TAB completes, in this shell
 
 Each has a --help of its own: relay serve --help

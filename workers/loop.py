@@ -33,6 +33,7 @@ from workers.calendar import Calendar
 from workers.gate import Gate
 from workers.links import Links, Received
 from workers.mishaps import Mishaps, keep
+from workers.orders import Orders
 from workers.schedule import Schedule
 from workers.shard.dates import latest_day_us
 from workers.shard.effects import Effects, Identity
@@ -42,6 +43,8 @@ from workers.store.schema import rows_of
 from workers.store.store import LOCK_WAIT_S, Store
 
 SWEPT_BOXES = 200
+# Of each second, for what an operator has ordered: the traffic waits for as long.
+ORDERS_MS = 50
 
 
 class Worker:
@@ -83,6 +86,7 @@ class Worker:
             known_us = latest_day_us(batch.day_us(), batch.last_seq())
         self._calendar = Calendar(now_ms=now_ms(), clock_ms=clock_ms(), known_ms=known_us // 1000)
         self._mishaps = Mishaps(place.run_dir, place.index)
+        self._orders = Orders(place.data_dir, place.index)
         self._gate = Gate(self._store, directory, settings.store, self._mishaps)
         if place.groups is not None:
             self._shard.provision(read_groups(place.groups))
@@ -270,6 +274,22 @@ class Worker:
             effects = self._shard.end()
         self._send(effects)
         self._store.fold()
+        self._carry_out_orders(day_ms)
+
+    def _carry_out_orders(self, day_ms: int) -> None:
+        """Do what an operator has ordered, for a little while."""
+        until_ms = clock_ms() + ORDERS_MS
+        while (purging := self._orders.current()) is not None:
+            with self._store.writing() as batch:
+                self._shard.begin(batch, now_ms=now_ms(), refusal=self._gate.refusal)
+                self._shard.purge(purging, day_ms=day_ms)
+                effects = self._shard.end()
+            self._send(effects)
+            self._store.fold()
+            if purging.is_done or clock_ms() >= until_ms:
+                self._orders.note(purging)
+            if clock_ms() >= until_ms:
+                return
 
     def _look_at_calendar(self) -> int:
         """Return the day by which things expire; say when the clock is doubted, or no more."""

@@ -138,3 +138,17 @@ class StoreSettings(Table, frozen=True):
             unit="bytes",
         ),
     ] = 64 * MIB
+    compact: Annotated[
+        bool,
+        Row(
+            "Before the relay serves, give the disk back what is free inside the stores. That takes"
+            " as long as a copy of what is live. A store is left out where the disk has no room for"
+            " its copy.",
+            restart=True,  # the supervisor has it done before it starts a worker
+            flag=Flag(
+                "data",
+                "--compact",
+                help="before it serves, give the disk back what is free inside the stores",
+            ),
+        ),
+    ] = False

@@ -190,7 +190,10 @@ class Supervisor:
             cores=len(os.sched_getaffinity(0)),
             most_files=descriptors.limit(),
         )
-        self._happened(Claimed(laid_out=is_settled(data, layout, workers=server.workers)))
+        # The child that lays the stores out compacts them too.
+        laid_out = is_settled(data, layout, workers=server.workers)
+        compacts = self._in_force.settings.store.compact
+        self._happened(Claimed(laid_out=laid_out and not compacts))
 
     def _take_over(self, predecessor: Handover) -> None:
         self._claims = Claims.taken_over(predecessor.claims)

@@ -44,9 +44,13 @@ def test_a_key_that_is_unknown_is_refused_where_the_children_read_it() -> None:
 def test_what_cannot_change_while_the_relay_runs_needs_a_restart() -> None:
     server = {f"server.{name}" for name in Settings().server.__struct_fields__}
 
-    assert server | {"auth.mode", "flow.link_bytes", "store.durability", "store.map_bytes"} == (
-        NEEDS_RESTART
-    )
+    assert server | {
+        "auth.mode",
+        "flow.link_bytes",
+        "store.compact",
+        "store.durability",
+        "store.map_bytes",
+    } == (NEEDS_RESTART)
 
 
 @pytest.mark.parametrize("key", SETTINGS)

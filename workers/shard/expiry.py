@@ -6,6 +6,7 @@ from relay.bus.envelopes import Seq
 from workers.shard.dates import KEPT_EVERY_US, Dates, decode, encode
 from workers.shard.halves import Halves
 from workers.shard.mailboxes import Mailboxes
+from workers.shard.purging import Purging
 from workers.shard.turn import Turn
 from workers.store.keys import split_box
 
@@ -55,6 +56,12 @@ class Expiry:
                     return after
             after = box + b"\xff"
         return after
+
+    def purge(self, purging: Purging, *, day_ms: int) -> None:
+        """Go on by a stretch with what an operator has ordered."""
+        dates = self._dates or decode(self._turn.batch.dates())
+        before = dates.reached((day_ms - purging.order.older_than_ms) * 1000)
+        purging.step(self._turn, self._mailboxes, before=before)
 
     def _keep_dates(self, day_us: int, moved_us: int, ttl_us: int, retention_us: int) -> Dates:
         """Return the dates as of today, and keep what has changed of them."""

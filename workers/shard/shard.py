@@ -46,6 +46,7 @@ from workers.shard.logins import Logins
 from workers.shard.mailboxes import Mailboxes
 from workers.shard.pages import Pages
 from workers.shard.peers import Peers
+from workers.shard.purging import Purging
 from workers.shard.readers import Readers
 from workers.shard.receipts import Receipts
 from workers.shard.sends import Sends
@@ -155,6 +156,10 @@ class Shard:
     def is_behind(self) -> bool:
         """Whether another batch must follow even if nothing comes, to go on with something."""
         return self._mailboxes.is_behind
+
+    def purge(self, purging: Purging, *, day_ms: int) -> None:
+        """Go on by a stretch with what an operator has ordered, until that is done."""
+        self._expiry.purge(purging, day_ms=day_ms)
 
     # ---------------------------------------------------------------------- what cannot be done
 

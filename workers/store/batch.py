@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from relay.bus.envelopes import NO_SEQ, Seq
 from workers.store.journal import Journal
@@ -158,6 +158,20 @@ class Batch:
     def knows_message(self, prefix: bytes) -> bool:
         """Tell whether any message's key begins with `prefix`."""
         return next(self.scan_messages(prefix), None) is not None
+
+    def scan_added(self, after: Seq) -> Iterator[tuple[Seq, list[bytes]]]:
+        """Yield (seq, keys) of the messages that a batch of seq `seq` added, in order."""
+        for key, names in self._expiry.scan(pack_seq(after + 1)):
+            yield unpack_seq(key), decode_keys(names)
+
+    def forget_added(self, seq: Seq, gone: Iterable[bytes], kept: list[bytes]) -> None:
+        """Forget those messages that are `gone` of what that batch added; it has `kept` others."""
+        for key in gone:
+            self._messages.pop(key)
+        if kept:
+            self._expiry.put(pack_seq(seq), encode_keys(kept))
+        else:
+            self._expiry.pop(pack_seq(seq))
 
     def expire_messages(self, before: Seq, *, at_least: int = 1) -> int:
         """Forget what batches of before seq `before` added, the oldest first; return how many.

@@ -23,6 +23,7 @@ that is loaded no more are kept as they are, and what the journal says of them i
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,6 +48,8 @@ from workers.store.tree import Tree
 # A store may still be held by a process of a supervisor that was killed: as it stops, or even as it
 # starts, which on a busy machine and disk takes seconds before it looks whom it serves.
 LOCK_WAIT_S: Final = 15.0
+# Where a copy is made that is to replace the store (workers.tools.compact); it does not count.
+UNFINISHED: Final = "compacted"
 
 
 class Store:
@@ -77,6 +80,7 @@ class Store:
         self._is_synced = durability == "fsync"
         self._lock_file = lock_store(directory, wait_s=lock_wait_s, create=mark is None)
         try:
+            shutil.rmtree(directory / UNFINISHED, ignore_errors=True)
             self._open(directory, map_bytes, mark, owned)
         except BaseException:
             os.close(self._lock_file)
@@ -234,6 +238,14 @@ class Store:
     def has_unfolded(self) -> bool:
         """Whether something is in the journal that the trees' pages lack."""
         return self._journal.has_unfolded
+
+    @property
+    def has_readers(self) -> bool:
+        """Whether another process reads the pages: a check, a backup."""
+        self._env.reader_check()
+        ours = str(os.getpid())
+        lines: list[str] = self._env.readers().splitlines()[1:]
+        return any(line.split()[0] != ours for line in lines if line.strip())
 
     @property
     def refusal(self) -> str:

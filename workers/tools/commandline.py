@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -15,21 +12,16 @@ import click
 import msgspec
 
 from relay.disk.layout import Layout, meta_path, read_layout
-from relay.errors import BootError, DiskError, RelayError, StoreDamaged, StoreForeign
-from relay.invocation import INTERRUPTED, invoke
+from relay.errors import StoreDamaged, StoreForeign
+from relay.invocation import invoke
 from workers.store.moment import pin
 from workers.store.snapshot import Snapshot
 from workers.store.storefile import FILE_NAME
+from workers.tools.apart import MODULE_NAME, Ended, Say, ToolRefused, run
 from workers.tools.backup import back_up, finish
 from workers.tools.check import check_store, check_stores
 from workers.tools.report import Report
-
-CLEAN: Final = 0
-FAULTY: Final = 1
-UNUSABLE: Final = 2
-
-# What reading a damaged file may end with.
-_SIGNALS_OF_DAMAGE: Final = (signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE)
+from workers.tools.storecommand import compact, purge
 
 EPILOG: Final = """\
 \b
@@ -41,31 +33,6 @@ exit codes:
 HELP_OPTIONS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 _PATH: Final = click.Path(path_type=Path)
-
-
-class ToolRefused(RelayError):
-    """The tool cannot do what it is asked for here."""
-
-
-class _Began(msgspec.Struct, frozen=True, tag=True):
-    """The child begins to read the store `name`."""
-
-    name: str
-
-
-class _Ended(msgspec.Struct, frozen=True, tag=True):
-    """What the child has to say at its end: a report, or why there is none."""
-
-    report: Report = msgspec.field(default_factory=Report)
-    note: str = ""
-    error: str = ""
-    exit_code: int = CLEAN
-
-
-_encode: Final = msgspec.json.Encoder().encode
-_decode: Final = msgspec.json.Decoder(_Began | _Ended).decode
-
-_Say = Callable[[str], None]
 
 
 @click.command(short_help="verify that every index agrees with every other", epilog=EPILOG)
@@ -80,11 +47,11 @@ def check(context: click.Context, directory: Path, as_json: bool) -> int:
     is over.
     """
 
-    def tell(ended: _Ended) -> None:
+    def tell(ended: Ended) -> None:
         lines = [_as_json(ended.report)] if as_json else _as_text(directory, ended.report)
         sys.stdout.writelines(f"{line}\n" for line in lines)
 
-    return _run(context, directory, lambda began: _check(directory, began), tell)
+    return run(context, directory, lambda began: _check(directory, began), tell)
 
 
 @click.command(short_help="copy a data directory consistently", epilog=EPILOG)
@@ -104,56 +71,38 @@ def backup(context: click.Context, directory: Path, to: Path) -> int:
     others have forgotten what it had stored for them.
     """
 
-    def tell(ended: _Ended) -> None:
+    def tell(ended: Ended) -> None:
         lines = [*_as_text(to, ended.report), *([ended.note] if ended.note else [])]
         sys.stdout.writelines(f"{line}\n" for line in lines)
 
-    return _run(context, directory, lambda began: _back_up(directory, to, began), tell)
+    return run(context, directory, lambda began: _back_up(directory, to, began), tell)
 
 
 @click.group(
     context_settings=HELP_OPTIONS,
     epilog=EPILOG,
     no_args_is_help=False,
-    subcommand_metavar="check | backup ...",
+    subcommand_metavar="check | backup | compact | purge ...",
 )
 def tools() -> None:
-    """Verify or copy the data directory of a relay, be it up or down."""
+    """Verify, copy, compact or purge the data directory of a relay."""
 
 
 tools.add_command(check)
 tools.add_command(backup)
+tools.add_command(compact)
+tools.add_command(purge)
 
 
 def main(argv: list[str]) -> int:
     """Run the tool that `argv` names and return its exit code."""
-    return invoke(tools, argv, name="python -m workers.store")
-
-
-def _run(
-    context: click.Context,
-    directory: Path,
-    work: Callable[[_Say], _Ended],
-    tell: Callable[[_Ended], None],
-) -> int:
-    """Do the work and tell how it ended; return the exit code."""
-    os.umask(0o077)
-    try:
-        ended = _apart(directory, work)
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    if ended.error:
-        who = "workers.store" if context.find_root().command is tools else context.command_path
-        sys.stderr.write(f"{who}: {ended.error}\n")
-        return ended.exit_code
-    tell(ended)
-    return FAULTY if ended.report.total else CLEAN
+    return invoke(tools, argv, name=MODULE_NAME)
 
 
 # --- the tools ---
 
 
-def _check(directory: Path, began: _Say) -> _Ended:
+def _check(directory: Path, began: Say) -> Ended:
     report = Report()
     if not meta_path(directory).exists() and (directory / FILE_NAME).exists():
         began(directory.name)
@@ -162,10 +111,10 @@ def _check(directory: Path, began: _Say) -> _Ended:
                 check_store(directory.name, snapshot, report)
     else:
         _check_all(directory, _layout(directory), report, began)
-    return _Ended(report)
+    return Ended(report)
 
 
-def _check_all(data: Path, layout: Layout, report: Report, began: _Say) -> None:
+def _check_all(data: Path, layout: Layout, report: Report, began: Say) -> None:
     with _opened(_directories(data, layout), report) as snapshots:
         pin(snapshots)
         check_stores(
@@ -177,7 +126,7 @@ def _check_all(data: Path, layout: Layout, report: Report, began: _Say) -> None:
         )
 
 
-def _back_up(data: Path, to: Path, began: _Say) -> _Ended:
+def _back_up(data: Path, to: Path, began: Say) -> Ended:
     layout = _layout(data)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise ToolRefused(f"{to} is not an empty directory")
@@ -192,10 +141,10 @@ def _back_up(data: Path, to: Path, began: _Say) -> _Ended:
     note = f"{to} is a copy of {layout.workers} stores, {written:,} bytes"
     if report.total:
         note += ", with all that is wrong with them"
-    return _Ended(report, note)
+    return Ended(report, note)
 
 
-def _check_all_of_copy(to: Path, layout: Layout, report: Report, began: _Say) -> None:
+def _check_all_of_copy(to: Path, layout: Layout, report: Report, began: Say) -> None:
     _check_all(to, layout, report, lambda name: began(f"the copy of {name}"))
 
 
@@ -257,68 +206,3 @@ def _as_text(directory: Path, report: Report) -> Iterator[str]:
 
 def _counted(number: int, what: str) -> str:
     return f"{number:,} {what}" + ("" if number == 1 else "s")
-
-
-# --- the child ---
-
-
-def _apart(directory: Path, work: Callable[[_Say], _Ended]) -> _Ended:
-    """Do the work in a process of its own: reading a damaged file may end it (SIGBUS, SIGSEGV)."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        _be_child(writer, work)
-    os.close(writer)
-    name = directory.name
-    ended: _Ended | None = None
-    with open(reader, "rb") as pipe:
-        for line in pipe:
-            said = _decode(line)
-            if isinstance(said, _Began):
-                name = said.name
-            else:
-                ended = said
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if ended is not None:
-        return ended
-    if -code not in _SIGNALS_OF_DAMAGE:
-        how = f"exit code {code}, see above" if code >= 0 else f"signal {-code}"
-        return _Ended(error=f"reading {name} ended with {how}", exit_code=UNUSABLE)
-    fault = signal.Signals(-code).name
-    report = Report()
-    report.add(name, "", "", f"{FILE_NAME} is damaged: reading it ends with {fault}")
-    return _Ended(report)
-
-
-def _be_child(writer: int, work: Callable[[_Say], _Ended]) -> None:
-    code = 1
-    try:
-        with open(writer, "wb", buffering=0) as pipe:
-
-            def say(message: _Began | _Ended) -> None:
-                pipe.write(_encode(message) + b"\n")
-
-            say(_child_end(work, lambda name: say(_Began(name))))
-        code = 0
-    except KeyboardInterrupt:
-        pass
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def _child_end(work: Callable[[_Say], _Ended], began: _Say) -> _Ended:
-    try:
-        return work(began)
-    except (ToolRefused, BootError, DiskError) as error:
-        return _Ended(error=str(error), exit_code=UNUSABLE)
-    except RelayError as error:
-        return _Ended(error=str(error), exit_code=FAULTY)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        return _Ended(error=f"{where}{error.strerror}", exit_code=UNUSABLE)

@@ -43,6 +43,7 @@ from workers.store.schema import rows_of
 from workers.store.snapshot import Snapshot
 from workers.store.store import LOCK_WAIT_S, lock_store, unusable
 from workers.store.storefile import inspect_store_file
+from workers.tools.compact import compact_all
 from workers.tools.copying import copy
 from workers.tools.plan import Reached, ReshardPlan, check_room, make_plan
 from workers.tools.takeover import take_over
@@ -172,7 +173,15 @@ def main() -> int:
     log.configure(settings.log.format, settings.log.level, process="reshard", pid=os.getpid())
     threading.Thread(target=_end_with_the_supervisor, daemon=True).start()
     try:
-        reshard(Path(settings.server.data), settings)
+        data = Path(settings.server.data)
+        was_laid_out = read_layout(data).workers == settings.server.workers
+        reshard(data, settings)
+        # What has just been laid out has nothing free inside.
+        if settings.store.compact and was_laid_out:
+            compact_all(data)
+    except OSError as error:
+        logger.error("process.cannot_boot", reason=f"a store cannot be compacted: {error.strerror}")
+        return CANNOT_BOOT
     except (BootError, DiskError, SettingsError) as error:
         logger.error("process.cannot_boot", reason=str(error))
         return CANNOT_BOOT
