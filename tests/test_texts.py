@@ -189,7 +189,7 @@ def test_a_setting_that_is_named_is_one(name: str) -> None:
         and span.rpartition(".")[2] not in _FILES
     }
     events = {f"settings.{what}" for what in ("reloaded", "not_applied", "refused")}
-    events |= {f"store.{what}" for what in ("refuses_sends", "takes_sends_again")}
+    events |= {f"store.{what}" for what in ("refuses_sends", "takes_sends_again", "not_sealed")}
     events |= {"supervisor.few_descriptors"}
     events |= {f"supervisor.{what}" for what in ("starting", "renewed", "rolling", "rolled")}
     events |= {f"supervisor.{what}" for what in ("not_rolled", "roll_given_up")}

@@ -142,8 +142,8 @@ class StoreSettings(Table, frozen=True):
         bool,
         Row(
             "Before the relay serves, give the disk back what is free inside the stores. That takes"
-            " as long as a copy of what is live. A store is left out where the disk has no room for"
-            " its copy.",
+            " as long as a copy of what is live. A store is left as it is where there is no room"
+            " for that.",
             restart=True,  # the supervisor has it done before it starts a worker
             flag=Flag(
                 "data",
