@@ -22,8 +22,8 @@ _PARTS: Final = 32
 _MOST_NOTES: Final = 100
 # A number that is ahead by less is in time: as much as a clock may be off (workers.calendar).
 _AHEAD_US: Final = 300_000_000
-# How often the day is kept in the store, for the next start.
-KEPT_EVERY_US: Final = 3_600_000_000
+# How often the day is kept in the store: a start soon after a stop finds it within the tolerance.
+KEPT_EVERY_US: Final = 240_000_000
 
 
 class Note(NamedTuple):

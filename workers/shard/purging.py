@@ -59,7 +59,7 @@ class Purging:
 
     def _purge_old(self, turn: Turn, mailboxes: Mailboxes, before: Seq) -> None:
         for _ in range(MAX_LOOKED_AT):
-            found = turn.batch.next_box(self._after)
+            found = turn.batch.find_box(self._after)
             if found is None:
                 self.is_done = True
                 return

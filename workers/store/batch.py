@@ -85,6 +85,12 @@ class Batch:
         key = self._mail.next_stored(after)
         return None if key is None else (key[:-SEQ_BYTES], unpack_seq(key))
 
+    def find_box(self, after: bytes) -> tuple[bytes, Seq] | None:
+        """Return the same as the batch has it, with what only the journal knows of: dearer."""
+        for key, _ in self._mail.scan(after):
+            return key[:-SEQ_BYTES], unpack_seq(key)
+        return None
+
     def get_totals(self, box: bytes) -> bytes | None:
         """Return the totals kept of an absent user's mailbox."""
         return self._boxes.get(box)

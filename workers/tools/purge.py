@@ -83,8 +83,6 @@ def purge(directory: Path, mark: Mark, order: Order, progress: Progress) -> Purg
     )
     in_order = False
     try:
-        # What only the journal knows of is in no mailbox yet that a sweep finds.
-        _fold(store)
         settings = Settings(server=ServerSettings(workers=mark.workers))
         shard = Shard(mark.index, ShardMap(mark.workers), settings)
         purging = Purging(order)

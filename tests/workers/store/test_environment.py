@@ -27,6 +27,12 @@ def test_the_environment_does_not_choose_the_format(tmp_path: Path) -> None:
     inspect_store_file(tmp_path)
 
 
+def test_nothing_opens_lmdb_otherwise() -> None:
+    sources = (REPOSITORY / "workers").rglob("*.py")
+
+    assert [path.name for path in sources if "lmdb.open(" in path.read_text()] == ["environment.py"]
+
+
 def test_what_was_freed_is_free_inside(tmp_path: Path) -> None:
     with open_environment(tmp_path, map_size=1 << 24, max_dbs=1, sync=False) as env:
         tree = env.open_db(b"one")

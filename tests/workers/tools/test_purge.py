@@ -110,7 +110,6 @@ def test_only_what_is_older_goes(tmp_path: Path) -> None:
         cluster.now_ms += 2 * DAY_MS
         cluster.feed(to_user(USERS[0], USERS[1], "LATER"))
         ordered = Purging(Order(older_than_ms=DAY_MS))
-        cluster.shards[0].fold_in()
         while not ordered.is_done:
             cluster.shards[0].turn(
                 lambda shard: shard.purge(ordered, day_ms=cluster.now_ms), now_ms=cluster.now_ms
