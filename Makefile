@@ -25,7 +25,7 @@ chaos: $(READY)  ## kill a loaded relay at random for 20 minutes and check from 
 
 trials: $(READY)  ## overload a relay and kill its worker, and measure what others feel
 	@failed=; \
-	for name in slow-reader flood group stopped-worker full-mailbox recovery headers; do \
+	for name in slow-reader flood group stopped-worker full-mailbox recovery strangers; do \
 		$(BIN)/python -m tests.trials $$name || failed="$$failed $$name"; \
 	done; \
 	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }

@@ -113,8 +113,12 @@ class AsyncWebSocket(asyncio.Protocol):
                 self._transport.write(data)
 
 
-async def open_socket(uri: WebSocketURI, *, receive_buffer_bytes: int | None) -> socket.socket:
+async def open_socket(
+    uri: WebSocketURI, *, receive_buffer_bytes: int | None = None, source: str = ""
+) -> socket.socket:
     """Return a connected TCP socket; where a bound is given both its kernel buffers are small.
+
+    `source` is the address that it comes from: each of 127.0.0.0/8 is one of this machine's.
 
     Raises:
         OSError: nobody listens.
@@ -127,6 +131,8 @@ async def open_socket(uri: WebSocketURI, *, receive_buffer_bytes: int | None) ->
             # The relay's kernel makes its own buffer for twenty segments, and the loopback's
             # segments are of 64 KiB.
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SMALL_SEGMENT_BYTES)
+        if source:
+            connected.bind((source, 0))
         await asyncio.get_running_loop().sock_connect(connected, (uri.host, uri.port))
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except BaseException:

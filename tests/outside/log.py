@@ -30,14 +30,21 @@ class Log:
         """Lines with `text` are part of the test, whatever their level."""
         self._expected.append(text)
 
+    def faults(self) -> list[str]:
+        """The lines with a traceback or at level error, and those that are no JSON object."""
+        return [line for line in self.text().splitlines() if self._is_fault(line)]
+
+    def _is_fault(self, line: str) -> bool:
+        if any(text in line for text in self._expected):
+            return False
+        if "Traceback" in line or not line.startswith("{"):
+            return True
+        return json.loads(line)["level"] in ("error", "critical", "exception")
+
     def assert_clean(self) -> None:
         """No traceback and nothing at level error; every line is one JSON object."""
-        for line in self.text().splitlines():
-            if any(text in line for text in self._expected):
-                continue
-            assert "Traceback" not in line, line
-            event = json.loads(line)
-            assert event["level"] not in ("error", "critical", "exception"), line
+        faults = self.faults()
+        assert not faults, faults[0]
 
     def keep(self) -> None:
         """Hold on to the text: the file is about to go."""

@@ -58,9 +58,13 @@ def lives(process: Any) -> bool:
         return False
 
 
-def environment_below(run: Path) -> dict[str, str]:
-    """Return an environment in which a relay has its sockets below `run`, which must exist."""
-    environment = {k: v for k, v in os.environ.items() if k != "XDG_RUNTIME_DIR"}
+def environment_below(run: Path, *, tree: Path = REPOSITORY) -> dict[str, str]:
+    """Return an environment in which a relay has its sockets below `run`, which must exist.
+
+    Where it runs from another checkout, `tree`, it takes none of this one's modules.
+    """
+    left_out = {"XDG_RUNTIME_DIR"} if tree == REPOSITORY else {"XDG_RUNTIME_DIR", "PYTHONPATH"}
+    environment = {k: v for k, v in os.environ.items() if k not in left_out}
     return {**environment, "TMPDIR": str(run)}
 
 

@@ -41,7 +41,8 @@ class Relay:
 
     `config` is TOML text; `groups` maps a group's jid to its members' local parts. `own_session`
     keeps it out of the caller's session, whose Ctrl-C and niceness it then does not share. Each of
-    its processes may open `most_files`, where that is given.
+    its processes may open `most_files`, where that is given. `tree` is the checkout that it is
+    started from, which may be one of another day.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Relay:
         groups: Mapping[str, Sequence[str]] | None = None,
         own_session: bool = False,
         most_files: int | None = None,
+        tree: Path = REPOSITORY,
     ) -> None:
         # Not below pytest's long tmp_path: the bus has sockets here, and their paths are bounded.
         self.directory = Path(tempfile.mkdtemp(prefix="relay-test-"))
@@ -61,6 +63,7 @@ class Relay:
         self._fronts = fronts
         self._own_session = own_session
         self._most_files = most_files
+        self._tree = tree
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
         self._clients: list[SheetClient] = []
@@ -109,8 +112,9 @@ class Relay:
 
     def start(self) -> None:
         """Start on the data of before, if any; return when the ready line has come."""
-        # Where the settings say how stores are made, that is left to the supervisor.
-        if "[store]" not in self.config_path.read_text():
+        # Where the settings say how stores are made, that is left to the supervisor; so is it where
+        # another checkout may make them in another way.
+        if "[store]" not in self.config_path.read_text() and self._tree == REPOSITORY:
             _lay_out(self.directory / "data", fronts=self._fronts, workers=self._workers)
         command = [sys.executable, "supervisor.py", "--port", "0"]
         command += ["--data", str(self.directory / "data"), "--log-format", "json"]
@@ -126,8 +130,8 @@ class Relay:
         with self.log.path.open("ab") as log:
             self._process = subprocess.Popen(
                 command,
-                cwd=REPOSITORY,
-                env=environment_below(run),
+                cwd=self._tree,
+                env=environment_below(run, tree=self._tree),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

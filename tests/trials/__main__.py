@@ -16,15 +16,24 @@ from typing import Any, Final
 import uvloop
 from rich.console import Console
 
+from .acks import Acks
+from .before_login import BeforeLogin
+from .evict import Evict
 from .flood import Flood
 from .full_mailbox import FullMailbox
 from .group import Group
 from .headers import Headers
+from .heavy_login import HeavyLogin
+from .numbers import Numbers
+from .quota import Quota
 from .recovery import Recovery
+from .refusals import Refusals
 from .report import Findings, show
 from .slow_reader import SlowReader
 from .stage import Trial, run
 from .stopped_worker import StoppedWorker
+from .strangers import Strangers
+from .strays import Strays
 
 TRIALS: Final[tuple[type[Trial], ...]] = (
     SlowReader,
@@ -33,7 +42,16 @@ TRIALS: Final[tuple[type[Trial], ...]] = (
     StoppedWorker,
     FullMailbox,
     Recovery,
+    Strangers,
+    Numbers,
+    BeforeLogin,
+    Acks,
     Headers,
+    Evict,
+    Quota,
+    Refusals,
+    HeavyLogin,
+    Strays,
 )
 EPILOG: Final = """\
 exit codes: 0 every claim holds   1 one does not, or the trial failed   2 bad usage
@@ -71,6 +89,9 @@ def parse(argv: list[str]) -> Trial:
 
 
 def _not_negative(kind: Any) -> Any:
+    if kind is str:
+        return str
+
     def number(text: str) -> Any:
         value = kind(text)
         if not value >= 0:

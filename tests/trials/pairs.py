@@ -2,7 +2,8 @@
 
 `python -m tests.trials.pairs URL` reads the names of phases from stdin, a line each, and at its end
 prints what it saw. Apart from the load, because what keeps that busy must not count as latency. A
-message counts from the time at which it was due, and to the phase in which that was.
+message counts from the time at which it was due, and to the phase in which that was. One that was
+due under load and never came, be it that its author was cut off, counts as waited for to the end.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from tests.outside.processes import REPOSITORY
 from .people import Person, log_in, message_of
 
 MESSAGE: Final = message_of(100)
+CALM: Final = "calm"
+LOADED: Final = "loaded"  # a phase of load; a trial with several of them names each itself
 REST: Final = "rest"  # the phase that nobody asks about
 SETTLE_S: Final = 20.0
 START_S: Final = 30.0
@@ -103,8 +106,9 @@ class _Chat:
         """Send no more, wait for what is under way, and tell."""
         self._timer.close()
         deadline = time.monotonic() + SETTLE_S
-        while time.monotonic() < deadline and (self._unanswered() or self._missing()):
+        while time.monotonic() < deadline and self._is_awaited():
             await asyncio.sleep(0.05)
+        self._note_what_never_came()
         answers: Counter[str] = Counter()
         closes: Counter[str] = Counter()
         for person in self._people:
@@ -115,6 +119,20 @@ class _Chat:
         return Told(
             phases, self._sent, dict(answers), dict(closes), self._missing(), self._unanswered()
         )
+
+    def _is_awaited(self) -> bool:
+        is_any_open = any(person.is_open for person in self._people)
+        return is_any_open and bool(self._unanswered() or self._missing())
+
+    def _note_what_never_came(self) -> None:
+        """A lower bound; or those who were harmed most would not count at all."""
+        stored: set[str] = set().union(*(person.stored for person in self._people))
+        got: set[str] = set().union(*(person.got for person in self._people))
+        for message_id, (phase, _) in self._due.items():
+            if phase != CALM:
+                for which, came in enumerate((stored, got)):
+                    if message_id not in came:
+                        self._note(message_id, which)
 
     def _unanswered(self) -> int:
         return sum(len(person.unanswered) for person in self._people)

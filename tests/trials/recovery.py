@@ -25,6 +25,7 @@ class Recovery(Trial):
 
     name: ClassVar[str] = "recovery"
     is_steady: ClassVar[bool] = False
+    is_deadly: ClassVar[bool] = True
 
     workers: int = option(1, "worker processes; the first is killed, and has all sessions")
     pairs: int = option(0, "pairs of other users; they are users of the killed worker too")

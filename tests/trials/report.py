@@ -13,10 +13,8 @@ from rich.table import Table
 from relay.loadgen.report.histogram import Summary
 
 from .memory import MIB, Use
-from .pairs import Told
+from .pairs import CALM, REST, Told
 
-CALM: Final = "calm"
-LOADED: Final = "loaded"
 LEAST_MS: Final = 0.001  # what a histogram tells apart
 
 
@@ -27,6 +25,54 @@ class Claim:
     what: str
     holds: bool
     detail: str
+
+
+@dataclass(frozen=True)
+class Wait:
+    """How long the pairs waited for one thing, in calm and under one load."""
+
+    load: str
+    kind: str
+    calm: Summary
+    loaded: Summary
+
+    def ms(self, percentile: str) -> tuple[float, float]:
+        """Return that percentile in calm and under load."""
+        return getattr(self.calm, percentile), getattr(self.loaded, percentile)
+
+    def ratio(self, percentile: str) -> float:
+        """Return how many times longer they waited under load."""
+        calm_ms, loaded_ms = self.ms(percentile)
+        return loaded_ms / max(calm_ms, LEAST_MS)
+
+
+@dataclass(frozen=True)
+class Bound:
+    """How long the pairs may wait under load.
+
+    At most `most` times as long as in calm; where that is less, `floor_ms` are allowed all the
+    same.
+    """
+
+    percentile: str
+    most: float
+    floor_ms: float = 0.0
+
+    def __str__(self) -> str:
+        floor = f", or to {self.floor_ms:g} ms" if self.floor_ms else ""
+        return f"{self.percentile} grows at most {self.most:g} times{floor}"
+
+    def holds(self, wait: Wait) -> bool:
+        """Tell whether it was kept; not so where nothing was measured."""
+        _, loaded_ms = wait.ms(self.percentile)
+        is_kept = wait.ratio(self.percentile) <= self.most or loaded_ms <= self.floor_ms
+        return is_kept and wait.calm.count > 0 and wait.loaded.count > 0
+
+    def shown(self, wait: Wait) -> str:
+        """Return the figures that it was judged by."""
+        calm_ms, loaded_ms = wait.ms(self.percentile)
+        ratio = wait.ratio(self.percentile)
+        return f"send to {wait.kind} {ratio:.2f} ({calm_ms:.2f} → {loaded_ms:.2f} ms)"
 
 
 @dataclass
@@ -51,38 +97,54 @@ class Findings:
         """The claims that do not hold."""
         return [claim for claim in self.claims if not claim.holds]
 
-    def ratios(self, percentile: str) -> dict[str, float]:
-        """Return how many times longer the pairs waited under load than in calm, for what."""
+    def waits(self) -> dict[str, list[Wait]]:
+        """Return what the pairs waited, by load."""
         assert self.told is not None
-        calm, loaded = self.told.phases[CALM], self.told.phases[LOADED]
+        phases = dict(self.told.phases)
+        calm = phases.pop(CALM)
+        phases.pop(REST, None)
         return {
-            kind: getattr(getattr(loaded, kind), percentile)
-            / max(getattr(getattr(calm, kind), percentile), LEAST_MS)
-            for kind in ("ack", "delivery")
+            load: [
+                Wait(load, kind, getattr(calm, kind), getattr(phase, kind))
+                for kind in ("ack", "delivery")
+            ]
+            for load, phase in phases.items()
         }
+
+    def claim_waits(self, bound: Bound) -> None:
+        """Add a verdict for each load."""
+        loads = self.waits()
+        for load, waits in loads.items():
+            self.claim(
+                f"the others' {bound}" + (f" ({load})" if len(loads) > 1 else ""),
+                all(map(bound.holds, waits)),
+                "  ".join(map(bound.shown, waits)),
+            )
 
 
 def show(console: Console, findings: Findings) -> None:
     """Print it all, the verdicts last."""
     lines = {
         "sent": f"{findings.sent:,}",
-        "answers": _counts(findings.answers),
-        "closes": _counts(findings.closes),
+        "answers": counts_of(findings.answers),
+        "closes": counts_of(findings.closes),
         **findings.figures,
-        "counters": _counts(findings.counters),
+        "counters": counts_of(findings.counters),
     }
+    width = 2 + max(map(len, lines))
     for name, value in lines.items():
-        console.print(f"{name:9}{escape(value)}", soft_wrap=True)
+        console.print(f"{name:{width}}{escape(value)}", soft_wrap=True)
     if findings.memory:
         console.print(_memory_table(findings.memory))
     if findings.told is not None:
-        console.print(_latency_table(findings.told))
+        console.print(_latency_table(findings))
     for claim in findings.claims:
         verdict = "[green]holds[/]" if claim.holds else "[bold red]FAILS[/]"
         console.print(f"{verdict}  {escape(claim.what)}: {escape(claim.detail)}", soft_wrap=True)
 
 
-def _counts(counts: Counter[str]) -> str:
+def counts_of(counts: Counter[str]) -> str:
+    """Return counts by name as one line."""
     return "  ".join(f"{name} {count:,}" for name, count in sorted(counts.items())) or "none"
 
 
@@ -97,20 +159,17 @@ def _memory_table(memory: dict[str, Use]) -> Table:
     return table
 
 
-def _latency_table(told: Told) -> Table:
+def _latency_table(findings: Findings) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("others' latency ms")
+    table.add_column("others' latency ms", no_wrap=True)
     for title in ("p50", "p99", "p99.9", "max", "count"):
         table.add_column(title, justify="right")
-    for kind, title in (("ack", "send to ack 1"), ("delivery", "send to delivery")):
-        calm, loaded = (getattr(told.phases[phase], kind) for phase in (CALM, LOADED))
-        for phase, summary in ((CALM, calm), (LOADED, loaded)):
-            table.add_row(f"{title}, {phase}", *_row(summary))
-        ratios = (
-            f"{after / before:.2f}" if before else ""
-            for after, before in ((loaded.p50, calm.p50), (loaded.p99, calm.p99))
-        )
-        table.add_row("  ratio", *ratios)
+    for waits in zip(*findings.waits().values(), strict=True):
+        title = "send to " + ("ack 1" if waits[0].kind == "ack" else waits[0].kind)
+        table.add_row(f"{title}, {CALM}", *_row(waits[0].calm))
+        for wait in waits:
+            table.add_row(f"{title}, {wait.load}", *_row(wait.loaded))
+            table.add_row("  ratio", f"{wait.ratio('p50'):.2f}", f"{wait.ratio('p99'):.2f}")
     return table
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import os
+import subprocess
 import time
 from collections import Counter
 from collections.abc import (
@@ -30,13 +30,15 @@ import psutil  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tests.outside.log import Log
+from tests.outside.processes import REPOSITORY
 from tests.outside.relay import Relay
 
 from . import memory
 from .memory import MIB, Watch
-from .pairs import REST, Pairs
+from .pairs import CALM, LOADED, REST, Pairs
 from .people import Person, log_in, message_of
-from .report import CALM, LOADED, Findings
+from .report import Bound, Findings
 
 T = TypeVar("T")
 
@@ -51,6 +53,8 @@ SESSION_NICENESS: Final = Path("/proc/self/autogroup")
 AUTOGROUP_S: Final = 0.1  # one user's may be written so often
 # The log lines in which a process tells what it has counted.
 LAST_COUNTERS: Final = ("worker.counters", "front.stopped")
+ROLES: Final = ("front", "worker")
+MOST_SHOWN: Final = 200  # characters of a line of the log
 
 
 def option(default: T, what: str) -> T:
@@ -68,7 +72,10 @@ class Trial:
     pairs_shard: ClassVar[int | None] = None
     # Whether the load is the same from its begin to its end, so that memory must not grow in it.
     is_steady: ClassVar[bool] = True
+    # Whether it kills processes itself, so that a death says nothing.
+    is_deadly: ClassVar[bool] = False
 
+    tree: str = option("", "checkout whose supervisor.py is started; by default this one")
     workers: int = option(2, "worker processes")
     fronts: int = option(1, "front processes")
     calm_s: float = option(10.0, "seconds of each calm phase, before the load and after it")
@@ -87,6 +94,11 @@ class Trial:
     def groups(self) -> Mapping[str, Sequence[str]]:
         """The relay's groups, by jid."""
         return {}
+
+    @property
+    def bounds(self) -> Sequence[Bound]:
+        """How long the others may wait."""
+        return [Bound("p50", self.latency_ratio), Bound("p99", self.latency_ratio)]
 
     async def play(self, stage: Stage) -> None:
         """Do what the trial is about, within `stage.loaded()`, and claim what it has shown.
@@ -172,10 +184,13 @@ class Stage:
             self._pairs.enter(REST)
 
     @asynccontextmanager
-    async def loaded(self) -> AsyncIterator[None]:
-        """What happens in here is the load, during which memory and the pairs are watched."""
+    async def loaded(self, load: str = LOADED) -> AsyncIterator[None]:
+        """What happens in here is the load, during which memory and the pairs are watched.
+
+        Each of several loads has its own name, and its own latencies.
+        """
         if self._pairs is not None:
-            self._pairs.enter(LOADED)
+            self._pairs.enter(load)
         async with self._watch:
             yield
         if self._pairs is not None:
@@ -243,12 +258,36 @@ class Stage:
                 self.closed.add(person)
                 findings.closes[str(person.close_code)] += 1
         await self.leave_all()
-        await asyncio.to_thread(self.relay.stop)
-        self.relay.log.assert_clean()
-        findings.counters = _last_counters(self.relay.log.text())
+        await self._stop()
+        findings.counters = _last_counters(self.relay.log)
+        self._claim_processes()
         self._claim_memory(findings)
-        self._claim_of_pairs(findings, trial.latency_ratio)
+        self._claim_of_pairs(findings, trial.bounds)
         return findings
+
+    async def _stop(self) -> None:
+        try:
+            await asyncio.to_thread(self.relay.stop)
+        except (AssertionError, subprocess.TimeoutExpired) as error:
+            self.findings.claim("the relay stops in order", False, str(error).partition("\n")[0])
+
+    def _claim_processes(self) -> None:
+        """By the supervisor's log: who was taken for hung, who died, what else is a fault."""
+        log = self.relay.log
+        hung = [f"{role} {e['index']}" for role in ROLES for e in log.events(f"{role}.hung")]
+        died = [
+            f"{role} {e['index']}"
+            for role in ROLES
+            for e in log.events(f"{role}.exited")
+            if e["level"] != "info"
+        ]
+        faults = log.faults()
+        self.findings.claim(
+            "no process hangs, dies or reports a fault",
+            not hung and not faults and (self.trial.is_deadly or not died),
+            f"hung {', '.join(hung) or 0}, died {', '.join(died) or 0}, {len(faults)} lines of the"
+            f" log at error{': ' + faults[0][:MOST_SHOWN] if faults else ''}",
+        )
 
     def _claim_memory(self, findings: Findings) -> None:
         bound_mib = self.trial.memory_mib
@@ -268,7 +307,7 @@ class Stage:
                 f" {use.late_growth / MIB:.1f} MiB of at most {bound_mib:g}",
             )
 
-    def _claim_of_pairs(self, findings: Findings, most: float) -> None:
+    def _claim_of_pairs(self, findings: Findings, bounds: Iterable[Bound]) -> None:
         told = findings.told
         if told is None:
             return
@@ -279,22 +318,16 @@ class Stage:
             f"{told.sent:,} sent, lost {told.lost}, unanswered {told.unanswered},"
             f" refused {other or 0}, closed {told.closes or 0}",
         )
-        for name in ("p50", "p99"):
-            ratios = findings.ratios(name)
-            findings.claim(
-                f"the others' {name} grows at most {most:g} times",
-                max(ratios.values()) <= most,
-                "  ".join(f"send to {kind} {ratio:.2f}" for kind, ratio in ratios.items()),
-            )
+        for bound in bounds:
+            findings.claim_waits(bound)
 
 
-def _last_counters(log_text: str) -> Counter[str]:
+def _last_counters(log: Log) -> Counter[str]:
     """Return the sums of what the processes counted, each at its last word."""
     last: dict[str, dict[str, int]] = {}
-    for line in log_text.splitlines():
-        event = json.loads(line)
-        if event["event"] in LAST_COUNTERS:
-            process = f"{event['event']} {event.get('pid')} {event.get('process')}"
+    for name in LAST_COUNTERS:
+        for event in log.events(name):
+            process = f"{name} {event.get('pid')} {event.get('process')}"
             last[process] = {
                 name: value
                 for name, value in event.items()
@@ -343,6 +376,7 @@ async def run(trial: Trial, console: Console, *, nice: bool = False) -> Findings
             config=trial.config,
             groups=trial.groups,
             own_session=True,
+            tree=Path(trial.tree).resolve() if trial.tree else REPOSITORY,
         )
         stack.callback(relay.clean_up)
         relay.start()

@@ -26,12 +26,12 @@ from .__main__ import parse
 from .flood import Flood
 from .full_mailbox import FullMailbox
 from .group import Group
-from .headers import Headers
 from .recovery import Recovery
 from .report import Findings
 from .slow_reader import SlowReader
 from .stage import Trial, run
 from .stopped_worker import StoppedWorker
+from .strangers import Strangers
 
 DEADLINE_S = 60.0
 # What every trial is given: a short calm, few others, and no claim of their latency.
@@ -70,7 +70,7 @@ def test_a_recipient_that_does_not_read_costs_its_senders_507_and_itself_its_con
 
 
 def test_headers_without_end_and_those_that_stop_are_sent_away_and_cost_little() -> None:
-    findings = findings_of(Headers(**SMALL, seconds=1.0, rate=200, silent=50, handshake_s=1.0))
+    findings = findings_of(Strangers(**SMALL, seconds=1.0, rate=200, silent=50, handshake_s=1.0))
 
     assert findings.counters["handshakes_overdue"] == 50
 
