@@ -23,9 +23,13 @@ quick: $(READY)  ## run the tests that start no process and take no second (abou
 chaos: $(READY)  ## kill a loaded relay at random for 20 minutes and check from outside
 	$(BIN)/python -m tests.chaos --seconds 1200 --kills-per-minute 8
 
-trials: $(READY)  ## overload a relay and kill its worker, and measure what others feel
+# One after the other, about a minute each; a name for each of tests/trials/__main__.py.
+TRIALS := slow-reader flood group stopped-worker full-mailbox recovery strangers numbers before-login \
+	acks headers evict quota refusals heavy-login strays
+
+trials: $(READY)  ## overload a relay, attack it, kill its worker; measure what others feel (20 minutes)
 	@failed=; \
-	for name in slow-reader flood group stopped-worker full-mailbox recovery strangers; do \
+	for name in $(TRIALS); do \
 		$(BIN)/python -m tests.trials $$name || failed="$$failed $$name"; \
 	done; \
 	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }

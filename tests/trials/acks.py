@@ -30,7 +30,8 @@ class Acks(Attack):
     name: ClassVar[str] = "acks"
     pairs_shard: ClassVar[int | None] = WORKER
 
-    seconds: float = option(5.0, "seconds of each of the three kinds")
+    seconds: float = option(5.0, "seconds of each kind")
+    kinds: str = option("many,single,shared", "ids 1,000 a frame; one by one; each of ten authors")
 
     async def play(self, stage: Stage) -> None:
         """Have ten authors use the same ids; then ack."""
@@ -44,16 +45,20 @@ class Acks(Attack):
         names = [f"{number:03}" for number in range(IDS)]
         unknown = [f"U{name}" for name in names]
         loads = {
-            "1,000 ids a frame": chunk_of(ack(unknown, acker, nobody)),
-            "single ids, 50 a write": chunk_of(
-                *(ack([name], acker, nobody) for name in unknown[:A_WRITE])
+            "many": ("1,000 ids a frame", chunk_of(ack(unknown, acker, nobody))),
+            "single": (
+                f"single ids, {A_WRITE} a write",
+                chunk_of(*(ack([name], acker, nobody) for name in unknown[:A_WRITE])),
             ),
-            "ids of ten authors": chunk_of(ack(names, acker, nobody)),
+            "shared": ("ids of ten authors", chunk_of(ack(names, acker, nobody))),
         }
-        for load, chunk in loads.items():
+        for kind in self.kinds.split(","):
+            load, chunk = loads[kind]
             async with self.attack(stage, load) as attackers:
                 with stage.progress(load, self.seconds):
                     await attackers.press(itertools.repeat(chunk), user=acker, seconds=self.seconds)
+            if stage.is_harmed:
+                break
         findings = await stage.finish()
         findings.claim(
             "ten authors used the same ids",

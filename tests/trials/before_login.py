@@ -42,10 +42,14 @@ class BeforeLogin(Attack):
                         for _ in range(self.clients)
                     )
                 )
+        if not stage.is_harmed:
+            await self._hold(stage)
+        findings = await stage.finish()
+        claim_memory(findings, self.halves, self.kib)
+
+    async def _hold(self, stage: Stage) -> None:
         async with self.attack(stage, HALF) as attackers:
             with stage.progress(HALF, self.within_s):
                 await attackers.hold(
                     self.halves, HANDSHAKE, HEADER + bytes(HALF_BYTES), within_s=self.within_s
                 )
-        findings = await stage.finish()
-        claim_memory(findings, self.halves, self.kib)

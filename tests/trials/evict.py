@@ -10,7 +10,7 @@ from tests.outside.frames import action, compact, element
 from tests.outside.people import users_of_shard
 
 from .attack import Attack
-from .people import Person, message_of
+from .people import message_of
 from .raw import Chunk, chunk_of
 from .stage import Stage, option
 
@@ -52,13 +52,17 @@ class Evict(Attack):
         async with self.attack(stage, LOAD) as attackers:
             with stage.progress(LOAD, self.within_s):
                 await attackers.press(self._flood(victim), user=stranger, seconds=self.within_s)
+        await stage.hear()
         stage.leave(reader)
-        lost = await self._lost(stage, victim, bob)
+        stored = frozenset(bob.stored)
+        returned = await stage.log_in(victim)
+        await stage.drain(returned, bob)
+        lost = len(stored - returned.got.keys())
         findings = await stage.finish()
         findings.claim(
             "nothing acked of a friend's is lost",
-            len(bob.stored) == self.friendly and not lost,
-            f"{len(bob.stored)} acked, {lost} of them lost;"
+            len(stored) == self.friendly and not lost,
+            f"{len(stored)} acked, {lost} of them lost;"
             f" {findings.counters['entries_evicted']:,} entries evicted",
         )
 
@@ -67,10 +71,3 @@ class Evict(Attack):
             ids = (f"S{n}" for n in range(first, min(first + A_SEND, self.messages)))
             sends = (element(victim, message_id, {"a": 1}) for message_id in ids)
             yield chunk_of(compact(action(*sends)))
-
-    async def _lost(self, stage: Stage, victim: str, friend: Person) -> int:
-        """Have the owner read all, and return how many of the friend's messages it never gets."""
-        stored = frozenset(friend.stored)
-        returned = await stage.log_in(victim)
-        await stage.drain(returned, friend)
-        return len(stored - returned.got.keys())

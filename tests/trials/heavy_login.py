@@ -58,7 +58,16 @@ class HeavyLogin(Attack):
                 each = [self._log_in_on_and_on(attackers) for _ in range(self.clients)]
                 logins = sum(await asyncio.gather(*each))
         stage.findings.figures["logins"] = f"{logins:,} got a first frame of the queue"
-        await stage.finish()
+        await stage.hear()
+        author = await stage.log_in(self._author)
+        receipts = self.messages * self.members
+        await stage.until(lambda: author.receipts >= receipts, "every receipt")
+        findings = await stage.finish()
+        findings.claim(
+            "no receipt is lost",
+            author.receipts == receipts,
+            f"{author.receipts:,} of {receipts:,} are in the queue at the end",
+        )
 
     async def _fill(self, stage: Stage) -> None:
         """Have the author write while nobody is there, and everybody ack while he is gone."""

@@ -12,7 +12,7 @@ from .raw import Chunk, RawClient, RawClients, chunk_of
 from .stage import Stage, option
 
 FRAME_BYTES: Final = 262_144
-FLOATS: Final = 10_540  # in a message of almost 64 KiB
+FLOATS: Final = 10_580  # in a message of almost 64 KiB
 MESSAGES: Final = 4
 PATIENCE_S: Final = 20.0
 
@@ -25,21 +25,27 @@ class Numbers(Attack):
 
     clients: int = option(30, "clients, each with one frame in the same moment")
     every_s: float = option(3.0, "seconds between two such moments; none but after all answers")
-    seconds: float = option(9.0, "seconds of each of the three kinds")
+    seconds: float = option(9.0, "seconds of each kind")
+    kinds: str = option("ack,sheet,numbers", "lists in an ack, in sheet notation; numbers")
 
     async def play(self, stage: Stage) -> None:
         """The mildest kind first: after the last one no front may be left."""
+        loads = {
+            "ack": ("lists in an ack", lists_in_ack()),
+            "sheet": ("lists in sheet notation", lists_in_sheet_notation()),
+            "numbers": ("numbers", numbers()),
+        }
         await stage.calm()
-        for load, chunk in (
-            ("lists in an ack", chunk_of(lists_in_ack())),
-            ("lists in sheet notation", chunk_of(lists_in_sheet_notation())),
-            ("numbers", chunk_of(numbers())),
-        ):
+        for kind in self.kinds.split(","):
+            load, frame = loads[kind]
+            chunk = chunk_of(frame)
             async with self.attack(stage, load) as attackers:
                 clients = [await attackers.connect(f"97{number}") for number in range(self.clients)]
                 with stage.progress(load, self.seconds) as done:
                     await self._send(clients, attackers, chunk)
                     done(self.seconds)
+            if stage.is_harmed:
+                break
         await stage.finish()
 
     async def _send(self, clients: list[RawClient], attackers: RawClients, chunk: Chunk) -> None:

@@ -52,7 +52,7 @@ class Person(SocketWire):
     """One user's one connection.
 
     `stored` and `got` hold message ids: those that the relay acked with 1, and those that came,
-    live or in a `q`, with how often. `acks` false never acks what comes.
+    live or in a `q`, with how often; `receipts` counts these. `acks` false never acks what comes.
     """
 
     def __init__(self, host: str, user: str, *, acks: bool = True) -> None:
@@ -65,6 +65,7 @@ class Person(SocketWire):
         self.stored: set[str] = set()
         self.answers: Counter[str] = Counter()
         self.got: Counter[str] = Counter()
+        self.receipts = 0
         self.close_code: int | None = None
         self.on_stored: Callable[[str, int], None] = lambda message_id, sent_ns: None
         self.on_got: Callable[[str], None] = lambda message_id: None
@@ -142,6 +143,8 @@ class Person(SocketWire):
                 if self.acks:
                     self.write(compact(ack_of(frame, 2, by=self.user, t=t)))
                 self.on_got(message_id)
+            case ["Msg" | "MsgInfo", _]:
+                self.receipts += 1
             case ["q", _]:
                 for queued in queued_in(frame):
                     self._take(queued)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ class Quota(Attack):
         data = stage.relay.directory / "data"
         before = disk_bytes(data)
         numbers = itertools.count()
+        answers: dict[str, Counter[str]] = {}
         large = b'{"conversation":"' + b"x" * self.large_bytes + b'"}'
         for load, message, count in ((LARGE, large, self.a_frame), (TINY, b'{"a":1}', 256)):
             async with self.attack(stage, load) as attackers:
@@ -42,15 +44,18 @@ class Quota(Attack):
                     await attackers.press(
                         sends(numbers, message, count), user="97", seconds=self.seconds
                     )
-            answers = attackers.tally.answers
-            refused = answers["429"] + answers["507"]
-            stage.findings.claim(
-                f"one author is refused at some point ({load})",
-                refused > 0,
-                f"{answers['ack 1']:,} acked, {refused:,} refused in {self.seconds:g} s",
-            )
+            answers[load] = attackers.tally.answers
+            if stage.is_harmed:
+                break
         filled = disk_bytes(data) - before
         findings = await stage.finish()
+        for load, counts in answers.items():
+            refused = counts["429"] + counts["507"]
+            findings.claim(
+                f"one author is refused at some point ({load})",
+                refused > 0,
+                f"{counts['ack 1']:,} acked, {refused:,} refused in {self.seconds:g} s",
+            )
         findings.claim(
             "one author does not fill the disk",
             filled <= self.disk_mib * MIB,

@@ -165,7 +165,7 @@ def _latency_table(findings: Findings) -> Table:
     for title in ("p50", "p99", "p99.9", "max", "count"):
         table.add_column(title, justify="right")
     for waits in zip(*findings.waits().values(), strict=True):
-        title = "send to " + ("ack 1" if waits[0].kind == "ack" else waits[0].kind)
+        title = "ack 1" if waits[0].kind == "ack" else waits[0].kind
         table.add_row(f"{title}, {CALM}", *_row(waits[0].calm))
         for wait in waits:
             table.add_row(f"{title}, {wait.load}", *_row(wait.loaded))

@@ -236,6 +236,11 @@ class Stage:
         seats = {f"{each.role} {each.index}": each.process for each in self.relay.children()}
         return {"supervisor": psutil.Process(self.relay.process.pid), **seats}
 
+    @property
+    def is_harmed(self) -> bool:
+        """Whether the load so far broke what a further one would be measured by."""
+        return bool(self.findings.failed or self._told_of("exited"))
+
     # -- the end ----------------------------------------------------------------------------------
 
     def count(self, people: Iterable[Person]) -> None:
@@ -246,13 +251,21 @@ class Stage:
             len(person.unanswered) for person in people
         )
 
-    async def finish(self) -> Findings:
-        """Be calm again, hear the pairs, look at what memory is left, stop the relay and judge."""
-        findings, trial = self.findings, self.trial
+    async def hear(self) -> None:
+        """Be calm again, hear the pairs, and look at what memory is left.
+
+        What a trial does from then on, to see what became of its messages, disturbs no measurement.
+        """
         await self.calm()  # a shared machine is not the same a minute later
         if self._pairs is not None:
-            findings.told = await self._pairs.end()
-        findings.memory = dict(self._watch.uses(memory.now(self.seats())))
+            self.findings.told = await self._pairs.end()
+        self.findings.memory = dict(self._watch.uses(memory.now(self.seats())))
+
+    async def finish(self) -> Findings:
+        """Hear the pairs, unless that was done, stop the relay and judge."""
+        findings, trial = self.findings, self.trial
+        if not findings.memory:
+            await self.hear()
         for person in self.people:
             if person.close_code is not None and person not in self._left:
                 self.closed.add(person)
@@ -271,17 +284,18 @@ class Stage:
         except (AssertionError, subprocess.TimeoutExpired) as error:
             self.findings.claim("the relay stops in order", False, str(error).partition("\n")[0])
 
-    def _claim_processes(self) -> None:
-        """By the supervisor's log: who was taken for hung, who died, what else is a fault."""
-        log = self.relay.log
-        hung = [f"{role} {e['index']}" for role in ROLES for e in log.events(f"{role}.hung")]
-        died = [
-            f"{role} {e['index']}"
+    def _told_of(self, what: str) -> list[str]:
+        """Return the children of which the supervisor's log says that, and not as of no matter."""
+        return [
+            f"{role} {event['index']}"
             for role in ROLES
-            for e in log.events(f"{role}.exited")
-            if e["level"] != "info"
+            for event in self.relay.log.events(f"{role}.{what}")
+            if event["level"] != "info"
         ]
-        faults = log.faults()
+
+    def _claim_processes(self) -> None:
+        hung, died = self._told_of("hung"), self._told_of("exited")
+        faults = self.relay.log.faults()
         self.findings.claim(
             "no process hangs, dies or reports a fault",
             not hung and not faults and (self.trial.is_deadly or not died),

@@ -25,6 +25,7 @@ class Strays(Attack):
     name: ClassVar[str] = "strays"
     pairs_shard: ClassVar[int | None] = WORKER
 
+    workers: int = option(1, "worker processes; what several pass to each other is bounded")
     mib: float = option(1.1, "MiB of acks, 1,000 short ids a frame")
     within_s: float = option(20.0, "seconds that they may take")
     amplification: float = option(1.0, "bytes that the victim may get for each that was sent")
