@@ -259,9 +259,15 @@ class RawClients:
         if transport is not None:
             transport.abort()
 
-    async def press(self, chunks: Iterable[Chunk], *, user: str = "", seconds: float) -> None:
-        """Write as fast as the socket takes it; whoever is cut off comes back and goes on."""
+    async def press(
+        self, chunks: Iterable[Chunk], *, user: str = "", seconds: float, every_s: float = 0.0
+    ) -> None:
+        """Write as fast as the socket takes it, or a chunk every so often, for at most `seconds`.
+
+        Whoever is cut off comes back and goes on.
+        """
         feed: Iterator[Chunk] = iter(chunks)
+        due = time.monotonic()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while True:
@@ -273,7 +279,8 @@ class RawClients:
                             return
                         client.put(chunk)
                         await client.room()
-                        await asyncio.sleep(0)
+                        due += every_s
+                        await asyncio.sleep(max(0.0, due - time.monotonic()))
                     self.leave(client)
                     await asyncio.sleep(PAUSE_S)
 

@@ -25,14 +25,15 @@ class Strays(Attack):
     name: ClassVar[str] = "strays"
     pairs_shard: ClassVar[int | None] = WORKER
 
-    workers: int = option(1, "worker processes; what several pass to each other is bounded")
     mib: float = option(1.1, "MiB of acks, 1,000 short ids a frame")
-    within_s: float = option(20.0, "seconds that they may take")
+    seconds: float = option(
+        8.0, "seconds over which they are spread; all at once, most are dropped"
+    )
     amplification: float = option(1.0, "bytes that the victim may get for each that was sent")
 
     async def play(self, stage: Stage) -> None:
         """Send them all, and see what the victim gets."""
-        users = users_of_shard(WORKER, workers=self.workers, prefix="97")
+        users = users_of_shard(WORKER, workers=self.workers, prefix="9170698528")
         acker, victim = next(users), next(users)
         chunk = chunk_of(ack([str(number) for number in range(IDS)], acker, victim))
         frames = int(self.mib * MIB / len(chunk.data))
@@ -41,9 +42,12 @@ class Strays(Attack):
             assert reader.is_ready, "the victim could not log in"
             await stage.calm()
             async with self.attack(stage, LOAD) as attackers:
-                with stage.progress(LOAD, self.within_s):
+                with stage.progress(LOAD, self.seconds):
                     await attackers.press(
-                        itertools.repeat(chunk, frames), user=acker, seconds=self.within_s
+                        itertools.repeat(chunk, frames),
+                        user=acker,
+                        seconds=3 * self.seconds,
+                        every_s=self.seconds / frames,
                     )
             findings = await stage.finish()
             sent, got = attackers.tally.sent_bytes, victims.tally

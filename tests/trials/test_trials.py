@@ -238,7 +238,7 @@ def test_logins_on_a_heavy_mailbox_leave_its_receipts_where_they_are() -> None:
 
 
 def test_what_a_victim_gets_of_stray_acks_is_weighed_against_what_was_sent() -> None:
-    findings = findings_of(Strays(**HARMLESS, mib=0.03, amplification=1000))
+    findings = findings_of(Strays(**HARMLESS, mib=0.03, seconds=0.2, amplification=1000))
 
     assert findings.sent == 5
     assert "for 0.0 MiB sent" in findings.figures["victim"]
