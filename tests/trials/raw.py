@@ -27,6 +27,7 @@ AT_ONCE: Final = 64  # connections that are made at a time
 WRITE_BUFFER_BYTES: Final = 256 * 1024
 LOOK_S: Final = 0.02
 HELD_S: Final = 2.0
+ANSWER_S: Final = 1.0  # for the answers to what was written last
 KEEPALIVE: Final = text_frame(b"?,,")
 HEADERS_BEGIN: Final = b"GET / HTTP/1.1\r\nHost: localhost\r\n"
 HANDSHAKE: Final = (
@@ -264,25 +265,28 @@ class RawClients:
     ) -> None:
         """Write as fast as the socket takes it, or a chunk every so often, for at most `seconds`.
 
-        Whoever is cut off comes back and goes on.
+        They count from the first login on. Whoever is cut off comes back and goes on.
         """
+        client = await self.connect(user)
         feed: Iterator[Chunk] = iter(chunks)
         due = time.monotonic()
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while True:
-                    client = await self.connect(user)
-                    while client.is_ready:
-                        chunk = next(feed, None)
-                        if chunk is None:
-                            await client.answered()
-                            return
+                    while client.is_ready and (chunk := next(feed, None)) is not None:
                         client.put(chunk)
-                        await client.room()
                         due += every_s
+                        await client.room()
                         await asyncio.sleep(max(0.0, due - time.monotonic()))
+                    if client.is_ready:
+                        await client.answered()
+                        return
                     self.leave(client)
                     await asyncio.sleep(PAUSE_S)
+                    client = await self.connect(user)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ANSWER_S):
+                await client.answered()
 
     async def hold(self, count: int, opening: bytes, rest: bytes = b"", *, within_s: float) -> None:
         """Open `count` connections, write to them, and stay for a look at the memory they take.
