@@ -26,6 +26,8 @@ class Attack(Trial):
     """A trial whose load is an attack."""
 
     is_steady: ClassVar[bool] = False
+    # It takes a tenth of a core; on a busy machine it would get less, and the relay an easy time.
+    is_nice: ClassVar[bool] = False
 
     calm_s: float = option(5.0, "seconds of each calm phase, before the load and after it")
     latency_ratio: float = option(3.0, "times by which the others' p50 may grow")

@@ -72,6 +72,8 @@ class Trial:
     pairs_shard: ClassVar[int | None] = None
     # Whether the load is the same from its begin to its end, so that memory must not grow in it.
     is_steady: ClassVar[bool] = True
+    # Whether its load stands back for the relay and the pairs, as the load of other machines would.
+    is_nice: ClassVar[bool] = True
     # Whether it kills processes itself, so that a death says nothing.
     is_deadly: ClassVar[bool] = False
 
@@ -376,7 +378,7 @@ async def run(trial: Trial, console: Console, *, nice: bool = False) -> Findings
     """Run `trial`; whatever happens, nothing is left running.
 
     `nice` lowers this process's priority for good, and that of its session, which must be its own,
-    once the relay and the pairs run.
+    once the relay and the pairs run; not so with a trial that is not.
 
     Raises:
         AssertionError: the relay did something else than what the trial can go on with.
@@ -405,7 +407,7 @@ async def run(trial: Trial, console: Console, *, nice: bool = False) -> Findings
                     workers=trial.workers,
                 )
             )
-        if nice:
+        if nice and trial.is_nice:
             _step_back()
         progress = Progress(*columns, console=console, transient=True)
         if console.is_terminal:
