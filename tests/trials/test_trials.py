@@ -215,7 +215,6 @@ def test_a_stranger_who_fits_into_the_mailbox_takes_nothing_from_a_friend() -> N
     assert findings.answers == {"ack 1": 300}
 
 
-@pytest.mark.xfail(strict=False, reason="whoever came first is evicted first")
 def test_a_stranger_who_fills_the_mailbox_takes_nothing_from_a_friend() -> None:
     findings = findings_of(Evict(**HARMLESS, messages=1000, friendly=5, max_entries=400))
 
