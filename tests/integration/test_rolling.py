@@ -79,7 +79,7 @@ def test_nobody_who_connects_during_a_rolling_restart_is_reset(start_relay: Rela
     stopped = threading.Event()
 
     def connect(number: int) -> None:
-        # Another user each time: one who comes back before his last session has ended takes it over.
+        # Another user each time: one who is back before his session has ended takes it over.
         for attempt in count():
             if stopped.is_set():
                 break
