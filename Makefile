@@ -6,6 +6,7 @@ READY  := $(VENV)/.ready
 LOWEST := .venv-lowest
 
 .PHONY: help run test quick chaos trials bench bench-full bench-parts bench-history
+.PHONY: autobahn fuzz
 .PHONY: lint types imports coverage lowest check setup clean
 
 help:  ## show the targets
@@ -33,6 +34,9 @@ trials: $(READY)  ## overload a relay, attack it, kill its worker; measure what 
 		$(BIN)/python -m tests.trials $$name || failed="$$failed $$name"; \
 	done; \
 	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+autobahn: $(READY)  ## run Autobahn's WebSocket cases and show what they say (10 s; the tests do too)
+	$(BIN)/python -m tests.autobahn
 
 # One core for the relay, another for the load, and the reference in the same run.
 LOADGEN := $(BIN)/python -m relay.loadgen

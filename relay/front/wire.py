@@ -43,7 +43,7 @@ class SharedFrame:
     __slots__ = ("_frame", "_payload")
 
     def __init__(self) -> None:
-        self._payload = self._frame = b""
+        self._payload, self._frame = b"", text_frame(b"")
 
     def framed(self, payload: bytes) -> bytes:
         """Return `payload` as a text frame; the same object again costs nothing."""

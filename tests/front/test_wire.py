@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
-from relay.front.wire import FrameSplitter, Other, text_frame
+from relay.front.wire import FrameSplitter, Other, SharedFrame, text_frame
 
 MAX_SIZE = 70_000
 
@@ -30,6 +30,16 @@ def test_a_frame_of_any_length_is_the_librarys(length: int) -> None:
 @given(st.binary(max_size=300))
 def test_a_frame_of_any_content_is_the_librarys(payload: bytes) -> None:
     assert text_frame(payload) == by_the_library(payload)
+
+
+def test_a_frame_for_many_is_made_once_and_the_empty_one_is_a_frame_too() -> None:
+    framed = SharedFrame().framed
+    payload = bytes(300)
+
+    assert framed(b"") == by_the_library(b"")
+    assert framed(payload) == by_the_library(payload)
+    assert framed(payload) is framed(payload)
+    assert framed(b"") == by_the_library(b"")
 
 
 def from_a_client(payload: bytes, opcode: Opcode = Opcode.TEXT, *, fin: bool = True) -> bytes:

@@ -14,12 +14,13 @@ REPOSITORY: Final = Path(__file__).resolve().parents[2]
 
 Role = Literal["worker", "front"]
 
-# What the supervisor starts, by `python -m`; a broken relay of the chaos tests, from its own.
+# What the supervisor starts, by `python -m`; those of the chaos tests and Autobahn, from their own.
 _ROLES: Final[dict[str, Role]] = {
     "workers": "worker",
     "relay.front": "front",
     "tests.chaos.sabotage.worker": "worker",
     "tests.chaos.sabotage.front": "front",
+    "tests.autobahn.front": "front",
 }
 
 

@@ -42,7 +42,7 @@ class Relay:
     `config` is TOML text; `groups` maps a group's jid to its members' local parts. `own_session`
     keeps it out of the caller's session, whose Ctrl-C and niceness it then does not share. Each of
     its processes may open `most_files`, where that is given. `tree` is the checkout that it is
-    started from, which may be one of another day.
+    started from, which may be one of another day; `supervisor` is what Python runs there.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Relay:
         own_session: bool = False,
         most_files: int | None = None,
         tree: Path = REPOSITORY,
+        supervisor: Sequence[str] = ("supervisor.py",),
     ) -> None:
         # Not below pytest's long tmp_path: the bus has sockets here, and their paths are bounded.
         self.directory = Path(tempfile.mkdtemp(prefix="relay-test-"))
@@ -64,6 +65,7 @@ class Relay:
         self._own_session = own_session
         self._most_files = most_files
         self._tree = tree
+        self._supervisor = supervisor
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
         self._clients: list[SheetClient] = []
@@ -116,7 +118,7 @@ class Relay:
         # another checkout may make them in another way.
         if "[store]" not in self.config_path.read_text() and self._tree == REPOSITORY:
             _lay_out(self.directory / "data", fronts=self._fronts, workers=self._workers)
-        command = [sys.executable, "supervisor.py", "--port", "0"]
+        command = [sys.executable, *self._supervisor, "--port", "0"]
         command += ["--data", str(self.directory / "data"), "--log-format", "json"]
         command += ["--workers", str(self._workers), "--fronts", str(self._fronts)]
         command += ["--config", str(self.config_path)]
