@@ -217,7 +217,7 @@ class DataClaim:
         line, _, _ = os.pread(self.lock, 1 << 16, 0).partition(b"\n")
         try:
             return msgspec.json.decode(line, type=_LockNote)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             return _LockNote(pid=0)  # new
 
     def _note(self, *run_dirs: Path) -> None:

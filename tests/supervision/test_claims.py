@@ -97,6 +97,7 @@ def test_a_kill_while_the_note_is_written_loses_no_run_directory(
     [
         b"",
         b"garbage",
+        b'{"pid":1,"run_dirs":["\xff"]}',
         b'{"pid":1,"run_dirs":["/etc"]}',
         b'{"pid":1,"run_dirs":["relay-relative"]}',
         b'{"pid":1,"run_dirs":["/nowhere/relay-gone"]}',

@@ -32,7 +32,7 @@ from workers.store.journalfile import (
 )
 from workers.store.keys import pack_seq, unpack_seq
 from workers.store.seal import check_seal, seal
-from workers.store.tree import Tree, Value
+from workers.store.tree import MAX_KEY_BYTES, Tree, Value
 
 FILE_NAMES: Final = ("journal-0", "journal-1")
 # Keys of the tree `meta`, which only pages have: whose the files are, and up to which record
@@ -111,8 +111,10 @@ def replay(
         try:
             for name, values in _decode(payload).items():
                 tree = trees[name] if name in trees else add_tree(name)
+                if not all(0 < len(key) <= MAX_KEY_BYTES for key in values):
+                    raise StoreDamaged(f"no page can have a key that `{name}` has there")
                 tree.recent.update(values)
-        except (msgspec.DecodeError, StoreDamaged) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, StoreDamaged) as error:
             raise StoreDamaged(f"record {number} of the journal is damaged: {error}") from None
 
 

@@ -43,7 +43,7 @@ _META_TAIL: Final = Struct("<QQ")
 # Size or child page in three parts, length of the key.
 _NODE: Final = Struct("<HHHH")
 _BIG_DATA, _SUB_TREE = 0x01, 0x02
-_NUMBER: Final = Struct("<Q")
+_NUMBER_BYTES: Final = 8
 
 
 class _Meta(NamedTuple):
@@ -90,17 +90,17 @@ class _File:
         if self._meta.main_root != _NO_PAGE:
             for flags, value in self._leaves(self._meta.main_root):
                 if flags & _SUB_TREE:
+                    if len(value) != _TREE.size:
+                        raise StoreDamaged(f"a tree is said in {len(value)} bytes")
                     self._check_root(_TREE.unpack(value)[-1])
         present = self._size // self._page_bytes
         pages = self._meta.last_page + 1
-        if present < pages:
-            # Pages that were taken and freed in one transaction are not written. Where they are
-            # the last ones the file ends before them, and that is no damage.
-            missing = set(range(present, pages)) if pages - present < 1 << 20 else None
-            if missing is None or not missing <= self._free_pages(missing):
-                raise StoreDamaged(
-                    f"it is cut off: {self._size} bytes are there of {pages * self._page_bytes}"
-                )
+        # Pages that were taken and freed in one transaction are not written. Where they are the
+        # last ones the file ends before them, and that is no damage.
+        if present < pages and len(self._free_pages(present, pages)) < pages - present:
+            raise StoreDamaged(
+                f"it is cut off: {self._size} bytes are there of {pages * self._page_bytes}"
+            )
 
     def _read_meta(self) -> _Meta:
         if self._size == 0:
@@ -163,36 +163,50 @@ class _File:
 
     def _leaves(self, root: int) -> Iterator[tuple[int, bytes]]:
         """Yield (flags, value) of every item of a small tree."""
-        waiting = [root]
+        waiting, seen = [root], {root}
+
+        def once(number: int) -> int:
+            # Or pages that lead to one another would be read for ever.
+            if number in seen:
+                raise StoreDamaged(f"page {number} is twice in a tree")
+            seen.add(number)
+            return number
+
         while waiting:
             raw = self._page(waiting.pop())
             is_leaf = _PAGE.unpack_from(raw)[2] & _LEAF
             for offset in self._nodes(raw):
                 low, high, flags, key_bytes = _NODE.unpack_from(raw, offset)
                 if not is_leaf:
-                    waiting.append(low | high << 16 | flags << 32)
+                    waiting.append(once(low | high << 16 | flags << 32))
                     continue
                 size = low | high << 16
                 at = offset + _NODE.size + key_bytes
+                value = raw[at : at + (_NUMBER_BYTES if flags & _BIG_DATA else size)]
                 if flags & _BIG_DATA:
-                    (number,) = _NUMBER.unpack_from(raw, at)
+                    number = once(int.from_bytes(value, "little"))
                     value = self._read(number * self._page_bytes + _PAGE.size, size)
-                else:
-                    value = raw[at : at + size]
+                if len(value) < size:
+                    raise StoreDamaged("a value goes beyond its page")
                 yield flags, value
 
-    def _free_pages(self, wanted: set[int]) -> set[int]:
-        """Return those of the pages `wanted` that no tree uses."""
+    def _free_pages(self, first: int, end: int) -> set[int]:
+        """Return those of the pages in [first, end) that no tree uses."""
         found: set[int] = set()
         if self._meta.free_root == _NO_PAGE:
             return found
         for _, value in self._leaves(self._meta.free_root):
-            numbers = memoryview(value[_NUMBER.size : len(value) // 8 * 8]).cast("Q")
-            found.update(number for number in numbers if number in wanted)
+            numbers = memoryview(value[_NUMBER_BYTES : len(value) // 8 * 8]).cast("Q")
+            found.update(number for number in numbers if first <= number < end)
         return found
 
     def _read(self, offset: int, size: int) -> bytes:
-        raw = os.pread(self._descriptor, size, offset)
+        if offset + size > self._size:
+            # It may have grown since. Of a number that is none the kernel is not asked.
+            self._size = os.fstat(self._descriptor).st_size
+        raw = b""
+        if offset + size <= self._size:
+            raw = os.pread(self._descriptor, size, offset)
         if len(raw) < size:
             raise StoreDamaged(f"it is cut off: it ends at byte {self._size}")
         return raw

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+import lmdb
 import msgspec
 
 from relay.errors import BootError, DiskError, RelayError
@@ -44,6 +45,7 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
 
     report: Report = msgspec.field(default_factory=Report)
     note: str = ""
+    damage: str = ""  # how reading the store that was begun last has ended
     error: str = ""
     exit_code: int = CLEAN
 
@@ -95,15 +97,15 @@ def _do_apart(directory: Path, work: Callable[[Say], Ended]) -> Ended:
             else:
                 ended = said
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if ended is not None:
-        return ended
-    if -code not in _SIGNALS_OF_DAMAGE:
+    if ended is None and -code in _SIGNALS_OF_DAMAGE:
+        ended = Ended(damage=signal.Signals(-code).name)
+    if ended is None:
         how = f"exit code {code}, see above" if code >= 0 else f"signal {-code}"
         return Ended(error=f"reading {name} ended with {how}", exit_code=UNUSABLE)
-    fault = signal.Signals(-code).name
-    report = Report()
-    report.add(name, "", "", f"{FILE_NAME} is damaged: reading it ends with {fault}")
-    return Ended(report)
+    if ended.damage:
+        problem = f"{FILE_NAME} is damaged: reading it ends with {ended.damage}"
+        ended.report.add(name, "", "", problem)
+    return ended
 
 
 def _be_child(writer: int, work: Callable[[Say], Ended]) -> None:
@@ -132,6 +134,8 @@ def _child_end(work: Callable[[Say], Ended], began: Say) -> Ended:
         return Ended(error=str(error), exit_code=UNUSABLE)
     except RelayError as error:
         return Ended(error=str(error), exit_code=FAULTY)
+    except lmdb.Error as error:
+        return Ended(damage=str(error))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return Ended(error=f"{where}{error.strerror}", exit_code=UNUSABLE)

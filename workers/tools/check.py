@@ -9,7 +9,7 @@ import lmdb
 
 from workers.store.meta import Mark
 from workers.store.moment import find_gaps
-from workers.store.schema import KeyKind
+from workers.store.schema import KeyKind, TreeRow
 from workers.store.snapshot import Snapshot
 from workers.tools.looks.bodies import look_at_body, look_at_holders, name_uneven_bodies
 from workers.tools.looks.inspection import Inspection
@@ -40,8 +40,12 @@ ITEMS: Final[Mapping[str, Callable[[Inspection, bytes, bytes], None]]] = {
     "outbox": look_at_outgoing,
     "meta": look_at_meta,
 }
-# What is done last: what two trees should both have named, and one did not.
-_UNEVEN: Final = (name_uneven_mail, name_uneven_expiry, name_uneven_bodies)
+# What is done last, by tree: what another should have named too, and did not.
+_UNEVEN: Final[Mapping[str, Callable[[Inspection], None]]] = {
+    "mail": name_uneven_mail,
+    "expiry": name_uneven_expiry,
+    "bodies": name_uneven_bodies,
+}
 
 
 def check_stores(
@@ -56,7 +60,11 @@ def check_stores(
 
     `began` is told the name of each store before it is read.
     """
-    progress = Progress("checked", sum(map(_size, snapshots.values())))
+    items = 0
+    for index, snapshot in snapshots.items():
+        began(f"worker-{index}")
+        items += _size(snapshot)
+    progress = Progress("checked", items)
     for gap in find_gaps(snapshots):
         report.add(f"worker-{gap.older}", "meta", "", f"is older than the other stores: {gap.why}")
     for index, snapshot in snapshots.items():
@@ -90,17 +98,24 @@ def _look(
     store = Inspection(name, snapshot, mark, report, progress)
     try:
         for row in snapshot.rows:
-            if row.key is KeyKind.OWNED:
-                look_at_owned(store, row.name)
-            elif row.name in WHOLE:
-                WHOLE[row.name](store)
-            else:
-                _look_at_items(store, row.name)
-        for name_uneven in _UNEVEN:
-            name_uneven(store)
+            _look_at_tree(store, row)
+        for tree, name_uneven in _UNEVEN.items():
+            try:
+                name_uneven(store)
+            except MALFORMED as error:
+                report.add(name, tree, "", f"has what cannot be compared: {error}")
     except lmdb.Error as error:
         report.add(name, "", "", f"data.mdb cannot be read further: {error}")
     report.stores += 1
+
+
+def _look_at_tree(store: Inspection, row: TreeRow) -> None:
+    if row.key is KeyKind.OWNED:
+        look_at_owned(store, row.name)
+    elif row.name in WHOLE:
+        WHOLE[row.name](store)
+    else:
+        _look_at_items(store, row.name)
 
 
 def _look_at_items(store: Inspection, tree: str) -> None:

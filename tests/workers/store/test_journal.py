@@ -18,7 +18,7 @@ from relay.errors import BootError, StoreDamaged, StoreWriteError
 from workers.store import journal
 from workers.store.batch import Batch
 from workers.store.journal import FILE_NAMES
-from workers.store.journalfile import IDENTITY_BYTES, JournalFile, JournalReader
+from workers.store.journalfile import FIRST_RECORD, IDENTITY_BYTES, JournalFile, JournalReader
 from workers.store.keys import box_of, owned_prefix, pack_seq
 from workers.store.schema import TreeRow, owned_row
 from workers.store.snapshot import Snapshot
@@ -631,3 +631,23 @@ class JournalMachine(RuleBasedStateMachine):
 
 TestJournal = pytest.mark.slow(JournalMachine.TestCase)
 TestJournal.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        pytest.param(b"\x81\xa1\xff\x80", id="a name that is no text"),
+        pytest.param(b"\x81\xa4mail\x81\xc4\x00\xc4\x01v", id="an empty key"),
+        pytest.param(b"\x81\xa4mail\x81\xc5\x02\x00%b\xc0" % bytes(512), id="a long key"),
+        pytest.param(b"\x81\xa4mail\x81\xc4\x01k\x01", id="a value that is none"),
+        pytest.param(b"\x81\xa8no-tree!\x80", id="no tree's name"),
+    ],
+)
+def test_a_record_that_none_was_written_to_say_is_damage(tmp_path: Path, payload: bytes) -> None:
+    open_store(tmp_path).close()
+    file = JournalFile(tmp_path / FILE_NAMES[0], FIRST_RECORD, synced=False)
+    file.append(1, payload)
+    file.close()
+
+    with pytest.raises(BootError, match="record 1 of the journal is damaged"):
+        open_store(tmp_path)

@@ -7,6 +7,7 @@ import lmdb
 import pytest
 
 from relay.errors import StoreDamaged, StoreForeign
+from tests.workers.store import pages
 from workers.store.storefile import inspect_store_file
 
 PAGE = 4096
@@ -130,3 +131,77 @@ def test_a_file_without_its_last_pages_is_whole_if_nothing_was_in_them(tmp_path:
             pages = env.info()["last_pgno"] + 1
             shorter += (tmp_path / "data.mdb").stat().st_size < pages * PAGE
             inspect_store_file(tmp_path)
+
+
+def test_a_file_made_page_by_page_is_taken(tmp_path: Path) -> None:
+    whole = pages.store_pages()
+
+    inspect(tmp_path, b"".join(whole))
+    inspect(tmp_path, b"".join(whole[:-1]))  # of the last page nobody says anything
+
+
+ROOT, FREE = 2, 3
+
+
+@pytest.mark.parametrize(
+    ("number", "content", "complaint"),
+    [
+        pytest.param(
+            ROOT,
+            pages.page(ROOT, pages.LEAF, [pages.node(b"mail", bytes(47), pages.SUB_TREE)]),
+            "a tree is said in 47 bytes",
+            id="less than a tree takes",
+        ),
+        pytest.param(
+            ROOT,
+            pages.page(ROOT, pages.LEAF, [pages.node(b"mail", b"", pages.SUB_TREE, size=48)]),
+            "a value goes beyond its page",
+            id="a value that is not there",
+        ),
+        pytest.param(
+            ROOT,
+            pages.page(ROOT, pages.LEAF, [pages.big(b"mail", 2**60, 48)]),
+            "cut off",
+            id="a large value beyond what a file may have",
+        ),
+        pytest.param(
+            ROOT,
+            pages.page(ROOT, pages.LEAF, [pages.big(b"mail", 6, 2**32 - 1)]),
+            "cut off",
+            id="a value larger than the file",
+        ),
+        pytest.param(
+            ROOT,
+            pages.page(ROOT, pages.BRANCH, [pages.child(ROOT)]),
+            "page 2 is twice in a tree",
+            id="a page that leads to itself",
+        ),
+        pytest.param(
+            ROOT,
+            pages.page(ROOT, pages.BRANCH, [pages.child(5)] * 2),
+            "page 5 is twice in a tree",
+            id="two ways to a page",
+        ),
+        pytest.param(
+            ROOT,
+            pages.page(ROOT, pages.BRANCH, [pages.child(2**47)]),
+            "cut off",
+            id="a child beyond the file",
+        ),
+        pytest.param(
+            FREE,
+            pages.page(FREE, pages.LEAF, [pages.big(b"free", FREE, 8)]),
+            "page 3 is twice in a tree",
+            id="a large value in its own page",
+        ),
+    ],
+)
+@pytest.mark.timeout(10)
+def test_pages_that_say_what_cannot_be_are_damage(
+    tmp_path: Path, number: int, content: bytes, complaint: str
+) -> None:
+    whole = pages.store_pages()[:-1]  # so that the free pages are looked at, too
+    whole[number] = content
+
+    with pytest.raises(StoreDamaged, match=complaint):
+        inspect(tmp_path, b"".join(whole))
