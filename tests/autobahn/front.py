@@ -1,4 +1,7 @@
-"""A front that sends back what comes: everything of it is the relay's, but for the session."""
+"""A front that sends back what comes: everything of it is the relay's, but for what a session does.
+
+Methods are replaced on the classes, so that it does not matter who makes one.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import sys
 from typing import Any, Final
 
 from relay.bus.envelopes import Seq
-from relay.front import hub, listener
 from relay.front.connection import Connection
 from relay.front.front import main
 from relay.front.login import Stage
@@ -16,61 +18,59 @@ from relay.process.run import run
 
 _FINAL_BINARY: Final = b"\x82"
 
-
-class Binary(bytes):
-    """A payload that came as a binary message, and goes back as one."""
-
-
-class EchoSession(Session):
-    """Is logged in from the start, without a worker, and answers a message with the same."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
-        self.login.user = "echo"
-        self.login.stage = Stage.LIVE
-        self.is_text = False  # what it is handed next
-
-    def receive(self, payload: bytes, *, now_ms: int) -> None:
-        if self.is_read:
-            self.out.frames.append(payload if self.is_text else Binary(payload))
-
-    def lost(self, *, written: Seq | None = None) -> None:
-        self.login.stage = Stage.ENDED
-
-    def announce(self) -> None:
-        pass
+_make_session = Session.__init__
+_take_text = Connection._text
+_framed = SharedFrame.framed
 
 
-class EchoConnection(Connection):
-    """Tells the session which messages are texts: the relay's own does not ask."""
-
-    session: EchoSession
-
-    def _text(self, payload: bytes, now_ms: int) -> None:
-        self.session.is_text = True
-        try:
-            super()._text(payload, now_ms)
-        finally:
-            self.session.is_text = False
+class Text(bytes):
+    """A payload that came as a text; all others go back as binary messages."""
 
 
-class EchoFrames(SharedFrame):
-    """Makes text frames as the relay does, and binary ones of what came as binary."""
+def make_session(session: Session, *arguments: Any) -> None:
+    """Have a session that is logged in from the start, without a worker."""
+    _make_session(session, *arguments)
+    session.login.user = "echo"
+    session.login.stage = Stage.LIVE
 
-    def framed(self, payload: bytes) -> bytes:
-        frame = super().framed(payload)
-        return _FINAL_BINARY + frame[1:] if isinstance(payload, Binary) else frame
+
+def receive(session: Session, payload: bytes, *, now_ms: int) -> None:
+    """Answer a message with the same."""
+    if session.is_read:
+        session.out.frames.append(payload)
 
 
-SUBSTITUTES: Final = (
-    (hub, "Session", EchoSession),
-    (hub, "SharedFrame", EchoFrames),
-    (listener, "Connection", EchoConnection),
+def lost(session: Session, *, written: Seq | None = None) -> None:
+    """End; no worker has heard of it."""
+    session.login.stage = Stage.ENDED
+
+
+def announce(session: Session) -> None:
+    """Say nothing to a worker's successor."""
+
+
+def take_text(connection: Connection, payload: bytes, now_ms: int) -> None:
+    """Tell texts from binary messages, which a session of the relay takes alike."""
+    _take_text(connection, Text(payload), now_ms)
+
+
+def framed(shared: SharedFrame, payload: bytes) -> bytes:
+    """Make a text frame as the relay does, and a binary one of what came as binary."""
+    frame = _framed(shared, payload)
+    return frame if isinstance(payload, Text) else _FINAL_BINARY + frame[1:]
+
+
+REPLACED: Final = (
+    (Session, "__init__", make_session),
+    (Session, "receive", receive),
+    (Session, "lost", lost),
+    (Session, "announce", announce),
+    (Connection, "_text", take_text),
+    (SharedFrame, "framed", framed),
 )
 
 
 if __name__ == "__main__":
-    for module, name, substitute in SUBSTITUTES:
-        getattr(module, name)  # a name that is not there is an error here, not an echo less
-        setattr(module, name, substitute)
+    for kind, name, replacement in REPLACED:
+        setattr(kind, name, replacement)
     sys.exit(run("front", main))
