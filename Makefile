@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 LOWEST := .venv-lowest
+FUZZ   := .venv-fuzz
+SECONDS ?= 120
 
 .PHONY: help run test quick chaos trials bench bench-full bench-parts bench-history
 .PHONY: autobahn fuzz
@@ -37,6 +39,16 @@ trials: $(READY)  ## overload a relay, attack it, kill its worker; measure what 
 
 autobahn: $(READY)  ## run Autobahn's WebSocket cases and show what they say (10 s; the tests do too)
 	$(BIN)/python -m tests.autobahn
+
+fuzz: $(FUZZ)/.ready  ## try what a machine makes up on what reads bytes (15 minutes; SECONDS=10 each)
+	$(FUZZ)/bin/python -m tests.fuzz --seconds $(SECONDS)
+
+$(FUZZ)/.ready: $(READY)
+	@echo "setting up $(FUZZ), once ..."
+	@$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(FUZZ)
+	@$(BIN)/uv pip install --quiet --python $(FUZZ)/bin/python --only-binary :all: \
+		--requirements pyproject.toml --extra fuzz
+	@touch $@
 
 # One core for the relay, another for the load, and the reference in the same run.
 LOADGEN := $(BIN)/python -m relay.loadgen
@@ -103,5 +115,5 @@ $(READY): pyproject.toml
 	@echo "setting up $(VENV): done"
 
 clean:  ## remove everything that was made here, but never data/
-	rm -rf $(VENV) $(LOWEST) build *.egg-info
+	rm -rf $(VENV) $(LOWEST) $(FUZZ) build *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis

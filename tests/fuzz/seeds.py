@@ -1,0 +1,150 @@
+"""Inputs to begin with, made by the relay's own encoders, so that they follow its formats."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from websockets.frames import Frame, Opcode
+
+from relay.bus import envelopes
+from relay.bus.envelopes import FrontBatch, PeerBatch, WorkerBatch
+from tests import plain
+from tests.documents import blocks_in, read
+from tests.workers.shard.harness import ack, to_group, to_user
+from tests.workers.store.pages import BRANCH, child, page, store_pages
+from tests.workers.tools.harness import (
+    DIARY,
+    cluster_on,
+    fill,
+    hold_up,
+    lay_out,
+    snapshots_of,
+    write_owned,
+)
+
+# Modules of targets, whose input formats these are.
+from .targets import framing, items, journal
+
+_ITEMS_A_TREE: Final = 3
+
+
+def _framing() -> Iterator[bytes]:
+    texts = [b"", b"text", b"x" * 126, b"x" * framing.MAX_SIZE, b"x" * (framing.MAX_SIZE + 1)]
+    frames = [
+        *(Frame(Opcode.TEXT, text) for text in texts),
+        Frame(Opcode.BINARY, b"binary"),
+        Frame(Opcode.PING, b"ping"),
+        Frame(Opcode.PONG, b"pong"),
+        Frame(Opcode.TEXT, b"one", fin=False),
+        Frame(Opcode.CONT, b"two"),
+        Frame(Opcode.CLOSE, b"\x03\xe8bye"),
+    ]
+    raw = [*(frame.serialize(mask=True) for frame in frames), b"\xc1\x80mask"]
+    for head in (b"\xff\xff\x07\xff", b"\x01\x06\x00\x00"):
+        yield head + b"".join(raw[:2] + raw[5:10] + raw[1:2])
+        for each in raw:
+            yield head + each + raw[1]
+    yield b"\xff\xff\x07\xff" + Frame(Opcode.TEXT, b"unmasked").serialize(mask=False)
+
+
+def _frames() -> Iterator[bytes]:
+    for block in blocks_in(read("docs/protocol.md")):
+        if block.language == "json":
+            for line in block.text.splitlines():
+                yield line.encode()
+    yield b"[Msg,{'id': '3EB0A1ED1B05362823BC', 'ack': 2, 'cmd': 'ack', 't': '1566971275',}]"
+    yield b"""r1,["query", {"type": "server"}]"""
+
+
+def _envelopes() -> Iterator[bytes]:
+    to_worker: list[envelopes.ToWorker] = [
+        plain.open_session(1, "a", 0, 5),
+        plain.close_session(1, 5),
+        plain.ready(1, 5, 2),
+        plain.pause(1, 5),
+        to_user("a", "b", "M"),
+        to_group("a", "b-1", "M"),
+        ack("a", ["M", "N"], author="b"),
+        plain.confirmed(1, 5),
+        envelopes.Ask(1, "a", "own", b"\xc0"),
+        envelopes.StrayAck([1], "a", "", "M", "b", 2, 5),
+        plain.durable(5, envelopes.Receipt("a", "", "M", "b", 2, 5)),
+    ]
+    to_front: list[envelopes.ToFront] = [
+        envelopes.SessionOpened(1),
+        envelopes.SessionRefused(1, 429, "too many", 5),
+        envelopes.Page(1, [plain.entry(5, "M", b"frame")], True, True, False),
+        plain.deliver(1, 5, "", b"frame"),
+        plain.deliver_to_many([1, 2], 5, b"frame"),
+        plain.stored(1, 5),
+        plain.refused(1, 507, "full"),
+        envelopes.EndSession(1),
+        envelopes.Tell(1, "own", b"\xc0"),
+    ]
+    durable: list[envelopes.Content] = [
+        envelopes.GroupCopy("a", "b-1", "M", 5, ["c"], b"frame"),
+        envelopes.Carry("own", "a", b"\xc0"),
+    ]
+    for item in to_worker:
+        yield b"\0" + envelopes.encode(WorkerBatch(1, 1, 0, 1, [item]))
+    for one in to_front:
+        yield b"\1" + envelopes.encode(FrontBatch(1, 0, [one]))
+    yield b"\2" + envelopes.encode(PeerBatch([plain.applied(5)]))
+    for content in durable:
+        yield b"\3" + envelopes.encode(plain.durable(5, content))
+
+
+def _journal() -> Iterator[bytes]:
+    trees = [{"mail": {b"key": b"value", b"gone": None}}, {"meta": {b"seq": bytes(8)}}]
+    payloads = [msgspec.msgpack.encode(each) for each in (*trees, {"diary.notes": {b"k": b"v"}})]
+
+    def record(payload: bytes, file: int = 0, added: int = 0) -> bytes:
+        return journal.RECORD.pack(file, added, len(payload)) + payload
+
+    yield from map(record, payloads)
+    yield b"".join(record(each, number) for number, each in enumerate(payloads))
+    yield record(payloads[0]) + record(payloads[1], added=1)
+    yield journal.RAW + b"\xff\xfeJR" + bytes(20)
+
+
+def _items() -> Iterator[bytes]:
+    with tempfile.TemporaryDirectory() as directory:
+        data = Path(directory) / "data"
+        lay_out(data, items.MARK.workers)
+        with cluster_on(data) as cluster:
+            fill(cluster)
+            hold_up(cluster)
+        write_owned(data, DIARY)
+        with snapshots_of(data) as snapshots:
+            for snapshot in snapshots.values():
+                trees = [name for name in items.TREES if snapshot.count(name)]
+                by_tree = [
+                    [(tree, *item) for item in islice(snapshot.items(tree), _ITEMS_A_TREE)]
+                    for tree in trees
+                ]
+                yield items.packed([item for tree in by_tree for item in tree])
+                yield from map(items.packed, by_tree)
+
+
+def _storefile() -> Iterator[bytes]:
+    pages = store_pages()
+    yield b"".join(pages)
+    yield b"".join(pages[:7])  # the last one is free
+    pages[2] = page(2, BRANCH, [child(4), child(5)])
+    yield b"".join(pages)
+
+
+SEEDS: Final[Mapping[str, Callable[[], Iterator[bytes]]]] = {
+    "framing": _framing,
+    "codec": _frames,
+    "sheet": _frames,
+    "envelopes": _envelopes,
+    "journal": _journal,
+    "storefile": _storefile,
+    "items": _items,
+}
