@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,7 +63,9 @@ def main(argv: list[str]) -> int:
         parser.error(f"no such target: {', '.join(sorted(unknown))}")
     found = False
     for target in given.targets or TARGETS:
-        outcome = _fuzz(target, given.seconds)
+        # libFuzzer ends a process in its own way, in which nothing is cleaned up.
+        with tempfile.TemporaryDirectory(prefix="relay-fuzz-", dir=_memory()) as directory:
+            outcome = _fuzz(target, given.seconds, directory)
         sys.stdout.write(
             f"{outcome.target:10} {outcome.executions:10,} executions"
             f" {outcome.reached:6,} branches {outcome.inputs:5,} inputs"
@@ -75,7 +78,12 @@ def main(argv: list[str]) -> int:
     return 1 if found else 0
 
 
-def _fuzz(target: str, seconds: int) -> Outcome:
+def _memory() -> str | None:
+    """Return where files are in memory, if that is anywhere: targets write one for each input."""
+    return "/dev/shm" if os.path.isdir("/dev/shm") else None
+
+
+def _fuzz(target: str, seconds: int, directory: str) -> Outcome:
     from .seeds import SEEDS  # imports the targets, which an unknown option need not wait for
 
     grown, begin = WORK / target / "inputs", WORK / target / "begin"
@@ -85,6 +93,7 @@ def _fuzz(target: str, seconds: int) -> Outcome:
     process = subprocess.Popen(
         _command(target, grown, begin, seconds),
         cwd=REPOSITORY,
+        env={**os.environ, "TMPDIR": directory},
         stderr=subprocess.PIPE,
         preexec_fn=lambda: os.nice(_NICENESS),
     )
