@@ -6,16 +6,24 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, get_args, get_origin
 
 import msgspec
 from websockets.frames import Frame, Opcode
 
 from relay.bus import envelopes
-from relay.bus.envelopes import FrontBatch, PeerBatch, WorkerBatch
-from tests import plain
+from relay.bus.envelopes import (
+    Content,
+    Durable,
+    FrontBatch,
+    PeerBatch,
+    Seq,
+    ToFront,
+    ToPeer,
+    ToWorker,
+    WorkerBatch,
+)
 from tests.documents import blocks_in, read
-from tests.workers.shard.harness import ack, to_group, to_user
 from tests.workers.store.pages import BRANCH, child, page, store_pages
 from tests.workers.tools.harness import (
     DIARY,
@@ -62,41 +70,28 @@ def _frames() -> Iterator[bytes]:
 
 
 def _envelopes() -> Iterator[bytes]:
-    to_worker: list[envelopes.ToWorker] = [
-        plain.open_session(1, "a", 0, 5),
-        plain.close_session(1, 5),
-        plain.ready(1, 5, 2),
-        plain.pause(1, 5),
-        to_user("a", "b", "M"),
-        to_group("a", "b-1", "M"),
-        ack("a", ["M", "N"], author="b"),
-        plain.confirmed(1, 5),
-        envelopes.Ask(1, "a", "own", b"\xc0"),
-        envelopes.StrayAck([1], "a", "", "M", "b", 2, 5),
-        plain.durable(5, envelopes.Receipt("a", "", "M", "b", 2, 5)),
-    ]
-    to_front: list[envelopes.ToFront] = [
-        envelopes.SessionOpened(1),
-        envelopes.SessionRefused(1, 429, "too many", 5),
-        envelopes.Page(1, [plain.entry(5, "M", b"frame")], True, True, False),
-        plain.deliver(1, 5, "", b"frame"),
-        plain.deliver_to_many([1, 2], 5, b"frame"),
-        plain.stored(1, 5),
-        plain.refused(1, 507, "full"),
-        envelopes.EndSession(1),
-        envelopes.Tell(1, "own", b"\xc0"),
-    ]
-    durable: list[envelopes.Content] = [
-        envelopes.GroupCopy("a", "b-1", "M", 5, ["c"], b"frame"),
-        envelopes.Carry("own", "a", b"\xc0"),
-    ]
-    for item in to_worker:
-        yield b"\0" + envelopes.encode(WorkerBatch(1, 1, 0, 1, [item]))
-    for one in to_front:
-        yield b"\1" + envelopes.encode(FrontBatch(1, 0, [one]))
-    yield b"\2" + envelopes.encode(PeerBatch([plain.applied(5)]))
-    for content in durable:
-        yield b"\3" + envelopes.encode(plain.durable(5, content))
+    for kind in get_args(ToWorker):
+        yield b"\0" + envelopes.encode(WorkerBatch(1, 1, 0, 1, [_example(kind)]))
+    for kind in get_args(ToFront):
+        yield b"\1" + envelopes.encode(FrontBatch(1, 0, [_example(kind)]))
+    yield b"\2" + envelopes.encode(PeerBatch([_example(ToPeer)]))
+    for content in get_args(Content):
+        yield b"\3" + envelopes.encode(Durable(Seq(5), _example(content)))
+
+
+_EXAMPLES: Final[Mapping[Any, Any]] = {int: 5, str: "a", bytes: b"\xc0", bool: True}
+
+
+def _example(kind: Any) -> Any:
+    """Return an envelope, or what a field of one may be."""
+    kind = getattr(kind, "__supertype__", kind)  # of a NewType
+    if kind in _EXAMPLES:
+        return _EXAMPLES[kind]
+    if get_origin(kind) is list:
+        return [_example(get_args(kind)[0])]
+    if get_args(kind):
+        return _example(get_args(kind)[0])  # of a union
+    return kind(*(_example(field.type) for field in msgspec.structs.fields(kind)))
 
 
 def _journal() -> Iterator[bytes]:
