@@ -214,13 +214,20 @@ class Mailbox:
         batch.put_receipt(key, seq)
         return True
 
-    def confirm(self, seq: Seq) -> None:
-        """Take it that the client has had everything up to `seq`, whose receipts are removed."""
+    def confirm(self, batch: Batch, seq: Seq) -> None:
+        """Take it that the client has had everything up to `seq`; remove the receipts among it.
+
+        But for those that it got from a page, which whoever sent it removes.
+        """
         if seq > self.processed:
             self.processed = seq
         plain = self._plain
         if plain:
-            del plain[: bisect_right(plain, seq)]
+            count = bisect_right(plain, seq)
+            for each in plain[:count]:
+                if batch.pop_mail(self.box, each) is not None:
+                    self.receipts -= 1
+            del plain[:count]  # moves pointers only, however many a client leaves unconfirmed
 
     def stretch(
         self, batch: Batch, *, after: Seq, up_to: Seq, max_bytes: int, max_entries: int

@@ -56,9 +56,11 @@ class Pages:
         batch = self._turn.batch
         if reader.sent_before:
             reader.recall_receipts(reader.mailbox.receipts_up_to(batch, reader.sent_before))
-        for seq in reader.confirm_receipts(confirmed.seq):
+        # What goes out once more is confirmed once more.
+        up_to = min(confirmed.seq, reader.cursor)
+        for seq in reader.confirm_receipts(up_to):
             reader.mailbox.remove(batch, seq)
-        reader.mailbox.confirm(confirmed.seq)
+        reader.mailbox.confirm(batch, up_to)
 
     # -------------------------------------------------------------------------- to one reader
 

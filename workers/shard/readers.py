@@ -95,8 +95,8 @@ class Reader:
         self.cursor = NO_SEQ  # the last entry that was sent to the front
         self.barrier = NO_SEQ  # while over 0: entries up to here go into `q` frames
         self.pages = 0  # sent to the front since the session was opened
-        # Entries to remove when they are confirmed, in order. A list, which is made and dropped at
-        # about every ack in half the time that a deque takes; few readers need one.
+        # Receipts that went in pages, in order, to remove when they are confirmed; those that went
+        # live the mailbox knows. Few readers have any.
         self.receipts: list[Seq] | tuple[()] = ()
         # An earlier incarnation of the worker sent entries up to here. Those of them that are
         # receipts are not among `receipts` until some are confirmed.
@@ -157,7 +157,7 @@ class Reader:
     # ------------------------------------------------------------------- receipts on their way
 
     def add_receipt(self, seq: Seq) -> None:
-        """Note that the entry `seq`, higher than any before, is a receipt that was sent."""
+        """Note that the entry `seq`, higher than any before, is a receipt that went in a page."""
         if self.receipts:
             self.receipts.append(seq)
         else:

@@ -111,7 +111,6 @@ class Receipts:
             return
         if reader is not None and self._takes_live(reader):
             reader.sent(seq)
-            reader.add_receipt(seq)
             turn.to_fronts[reader.front].append(
                 Deliver(reader.number, seq, receipt.message_id, receipt_frame(receipt))
             )
