@@ -109,6 +109,7 @@ PURE = (
     "relay.supervision.stop",
     "workers.store.keys",
     "workers.fronts",
+    "workers.inbox",
     "workers.schedule",
     "workers.shard.*",
 )

@@ -24,11 +24,42 @@ def who_is(identity: Identity) -> Who:
 
 
 class FrontLink:
-    """Both directions of the link with one front."""
+    """Both directions of the link with one front.
+
+    Of what came in, batches up to number `decided` are decided, and `begun` items of the next.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self.incoming = Incoming()
+        self.decided = 0
+        self.begun = 0
         self.outgoing: Outgoing[object] = Outgoing(max_bytes)
+        self._waiting = 0  # batches that wait for a decision
+
+    def accept(self, number: int, size: int, *, is_empty: bool) -> bool:
+        """Note that batch `number` came; False if it came before.
+
+        It is to be decided, unless it `is_empty`.
+        """
+        if not self.incoming.accept(number, size):
+            return False
+        if not is_empty:
+            self._waiting += 1
+        elif not self._waiting:
+            self.decided = number
+        return True
+
+    def decide(self, number: int, count: int, ends: bool) -> None:
+        """Note that `count` more items of batch `number` are decided; it `ends` with them.
+
+        With it end the empty ones right behind it.
+        """
+        if ends:
+            self._waiting -= 1
+            self.decided = number if self._waiting else self.incoming.received
+            self.begun = 0
+        else:
+            self.begun += count
 
 
 class Fronts:
@@ -41,7 +72,7 @@ class Fronts:
 
     def __init__(self, *, max_link_bytes: int) -> None:
         self.links: dict[Identity, FrontLink] = {}
-        self.heard: set[Identity] = set()  # are owed a batch, be it empty
+        self.heard: set[Identity] = set()  # were decided on, and are owed a batch, be it empty
         self.lost: set[Identity] = set()  # may still have sessions
         self.roomy: set[Identity] = set()  # had no credit, and have some again
         self._max_link_bytes = max_link_bytes
@@ -73,6 +104,13 @@ class Fronts:
         outgoing.confirm(number)
         if was_full and not outgoing.is_full:
             self.roomy.add(front)
+
+    def decided(self, front: Identity, number: int, count: int, ends: bool) -> None:
+        """Take it that `count` more items of batch `number` of `front` are decided."""
+        link = self.links.get(front)
+        if link is not None:  # else it died meanwhile
+            link.decide(number, count, ends)
+            self.heard.add(front)
 
     def cannot_be_reached(self, front: Identity) -> None:
         """Let go of a front that has no connection any more, whether it is listed or not."""

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import zmq
 
 from relay import log
 from relay.bus import envelopes
 from relay.bus.envelopes import (
-    Applied,
-    Confirmed,
     FrontBatch,
     PeerBatch,
     ToWorker,
@@ -23,6 +20,7 @@ from relay.bus.topology import Topology, WorkerAddress
 from relay.disk.files import is_private_directory
 from relay.process.place import Place
 from workers.fronts import Fronts, who_is
+from workers.inbox import Received
 from workers.shard.effects import Effects, Identity
 
 # One batch takes at most this much from the inbox, so that its commit stays short.
@@ -33,20 +31,6 @@ MAX_BATCH_BYTES = 1024 * 1024
 # Decisions: some 20 ms, so that what has gathered during a stop does not hold up a front for long.
 # Fewer spare others little and cost each message more (BENCHMARKS.md, fairness against speed).
 MAX_BATCH_WORK = 1_000
-
-
-class Received(NamedTuple):
-    """What one ZeroMQ message brought."""
-
-    origin: Identity
-    peer: int | None  # the worker that sent it, None for a front
-    items: Sequence[ToWorker]
-    applied: Sequence[Applied] = ()
-
-    @property
-    def can_wait(self) -> bool:
-        """Whether all of it may ride with a later batch."""
-        return all(isinstance(item, Confirmed) for item in self.items)
 
 
 class _Peer:
@@ -140,15 +124,18 @@ class Links:
 
     # ----------------------------------------------------------------------------------- in
 
-    def drain(self, ready: Mapping[object, int]) -> tuple[list[Received], int]:
+    def drain(
+        self, ready: Mapping[object, int], *, waiting_bytes: int = 0
+    ) -> tuple[list[Received], int]:
         """Take what the `ready` sockets have, up to a batch's bounds; the rest waits in them.
 
-        Return it with the number of its bytes, as far as they may be stored.
+        `waiting_bytes` have been taken and wait for a decision. Return what has come now with the
+        number of its bytes, as far as they may be stored.
         """
         received: list[Received] = []
         self._drained_bytes = self._drained_work = 0
-        if self._router in ready:
-            self._drain_router(received)
+        if self._router in ready and waiting_bytes < MAX_BATCH_BYTES:
+            self._drain_router(received, MAX_BATCH_BYTES - waiting_bytes)
         for index, peer in self._peers.items():
             while peer.socket in ready:
                 try:
@@ -159,7 +146,7 @@ class Links:
                 received.append(Received(b"", index, (), batch.items))
         return received, self._drained_bytes
 
-    def _drain_router(self, received: list[Received]) -> None:
+    def _drain_router(self, received: list[Received], max_bytes: int) -> None:
         for _ in range(MAX_BATCH_MESSAGES):
             try:
                 origin, payload = self._router.recv_multipart(zmq.DONTWAIT)
@@ -167,7 +154,7 @@ class Links:
                 break
             self._drained_bytes += len(payload)
             self._open(origin, payload, received)
-            if self._drained_bytes >= MAX_BATCH_BYTES or self._drained_work >= MAX_BATCH_WORK:
+            if self._drained_bytes >= max_bytes or self._drained_work >= MAX_BATCH_WORK:
                 break
 
     def _open(self, origin: Identity, payload: bytes, received: list[Received]) -> None:
@@ -182,47 +169,45 @@ class Links:
         if link is None:
             sender = who_is(origin)
             if sender.role == b"worker":
-                received.append(Received(origin, sender.number, batch.items))
+                received.append(Received(origin, sender.number, batch.items, (), 0, len(payload)))
                 return
             link = self.fronts.link_of(origin)
             if link is None:
                 self._counters["batches_of_dead_fronts_dropped"] += 1
                 return
-        if not link.incoming.accept(batch.number, len(payload)):
+        if not link.accept(batch.number, len(payload), is_empty=not batch.items):
             self._counters["repeated_batches_dropped"] += 1
             return
         self.fronts.confirmed(origin, batch.received)
         if batch.items:
-            self.fronts.heard.add(origin)
-            received.append(Received(origin, None, batch.items))
+            received.append(Received(origin, None, batch.items, (), batch.number, len(payload)))
 
     # ---------------------------------------------------------------------------------- out
 
-    def send(self, effects: Effects, *, confirms: bool, answers_all: bool) -> list[Identity]:
+    def send(self, effects: Effects) -> list[Identity]:
         """Send what a batch has to say, once it is committed; return the fronts that are full now.
 
-        `confirms` says that what was received is stored, `answers_all` that everyone who was heard
-        is to know, with an empty batch if need be.
+        It confirms what was decided, to those too who have nothing else to be told.
         """
-        if answers_all:
-            for origin in self.fronts.heard:
-                effects.to_fronts[origin]
-            self.fronts.heard.clear()
-        full = self._send_to_fronts(effects, confirms)
+        for origin in self.fronts.heard:
+            effects.to_fronts[origin]
+        self.fronts.heard.clear()
+        full = self._send_to_fronts(effects)
         self._send_to_peers(effects)
         for origin, applied in effects.applied.items():
             # A peer that died meanwhile sends its entries again.
             self._route(origin, envelopes.encode(PeerBatch([applied])))
         return full
 
-    def _send_to_fronts(self, effects: Effects, confirms: bool) -> list[Identity]:
+    def _send_to_fronts(self, effects: Effects) -> list[Identity]:
         full: list[Identity] = []
         for front, items in effects.to_fronts.items():
             link = self.fronts.links.get(front)
             if link is None:
                 continue  # it died in this very turn
-            received = link.incoming.report() if confirms else link.incoming.reported
-            payload = envelopes.encode(FrontBatch(link.outgoing.next_number, received, items))
+            payload = envelopes.encode(
+                FrontBatch(link.outgoing.next_number, link.decided, items, link.begun)
+            )
             if not self._route(front, payload):
                 self.fronts.cannot_be_reached(front)
                 continue

@@ -7,6 +7,8 @@ batches grow with the load, and under light load each message is committed at on
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -31,7 +33,8 @@ from relay.protocol.slots import ShardMap
 from relay.settings.tables import Settings
 from workers.calendar import Calendar
 from workers.gate import Gate
-from workers.links import Links, Received
+from workers.inbox import PIECE, Inbox, Received
+from workers.links import Links
 from workers.mishaps import Mishaps, keep
 from workers.orders import Orders
 from workers.schedule import Schedule
@@ -45,6 +48,10 @@ from workers.store.store import LOCK_WAIT_S, Store
 SWEPT_BOXES = 200
 # Of each second, for what an operator has ordered: the traffic waits for as long.
 ORDERS_MS = 50
+# How long a batch is decided, whatever is in it: so long others wait for its end. By time and not
+# by number, because an envelope is work for 3 us or for 5 ms. Enough for what a link's fair traffic
+# brings at a time, so that only floods are cut.
+MAX_DECIDING_S = 0.02
 
 
 class Worker:
@@ -96,7 +103,7 @@ class Worker:
             "worker", place.control, self._counters, heartbeat_s=settings.supervisor.heartbeat_s
         )
         self._schedule = Schedule(clock_ms())
-        self._lazy: list[Received] = []
+        self._inbox = Inbox()
         self._stopping = False
         self._batches = 0
         self._swept_to = b""
@@ -117,6 +124,8 @@ class Worker:
                 self._tick()
             # What reached the inbox before the stop is still answered.
             self._turn(self._drain(self._links.wait(0)))
+            while self._inbox.is_behind:
+                self._turn([])
             in_order = True
         except StoreWriteError as error:
             self._note_write_error(str(error))
@@ -134,8 +143,13 @@ class Worker:
             # Without it the next start takes this stop for a kill.
             log.get_logger().warning("store.not_sealed", reason=str(error))
 
+    @property
+    def _has_more(self) -> bool:
+        """Whether a batch must follow at once, even if nothing comes."""
+        return self._inbox.is_behind or self._links.has_news or self._shard.is_behind
+
     def _wait_ms(self) -> int:
-        if self._links.has_news or self._shard.is_behind:
+        if self._has_more:
             return 0
         return self._schedule.wait_ms(
             clock_ms(),
@@ -144,22 +158,26 @@ class Worker:
         )
 
     def _drain(self, ready: Mapping[object, int]) -> list[Received]:
-        received, size = self._links.drain(ready)
+        received, size = self._links.drain(ready, waiting_bytes=self._inbox.size)
         self._gate.count(size)
         return received
 
     # ---------------------------------------------------------------------------------- batch
 
     def _turn(self, received: list[Received]) -> None:
-        """Decide on what was received as one batch, commit it, then send what follows."""
-        due = self._due(received)
-        if due is None:
-            return
+        """Decide on what was received as one batch, commit it, then send what follows.
+
+        What that takes too long for is left for the next turn.
+        """
+        is_due = self._is_due(received)
         if self._gate.refusal:
-            due = self._refuse_sends(due)
+            received = self._refuse_sends(received)
+        if not is_due:
+            self._inbox.add(received)
+            return
         with self._store.writing() as batch:
             self._shard.begin(batch, now_ms=now_ms(), refusal=self._gate.refusal)
-            self._decide(due)
+            self._decide(received)
             effects = self._shard.end()
         self._send(effects)
         self._batches += 1
@@ -167,24 +185,74 @@ class Worker:
         if self._gate.must_check:
             self._check_room()
 
-    def _due(self, received: list[Received]) -> list[Received] | None:
-        """Return what has waited and what was received; None where it can all wait on."""
-        waiting = self._lazy + received
-        has_news = self._links.has_news or self._shard.is_behind
-        if not has_news and all(each.can_wait for each in received):
-            now = clock_ms()
-            if received:
-                self._schedule.begin_to_wait(now)
-            if not waiting or not (self._stopping or self._schedule.has_waited(now)):
-                self._lazy = waiting
-                return None
-        self._lazy = []
-        self._schedule.end_wait()
-        return waiting
+    def _is_due(self, received: list[Received]) -> bool:
+        """Tell whether to decide now, or whether what waits and what was received can wait on."""
+        if self._has_more or not all(each.can_wait for each in received):
+            self._schedule.end_wait()
+            return True
+        now = clock_ms()
+        if received:
+            self._schedule.begin_to_wait(now)
+        if (received or self._inbox) and (self._stopping or self._schedule.has_waited(now)):
+            self._schedule.end_wait()
+            return True
+        return False
 
     def _decide(self, received: list[Received]) -> None:
+        """Decide on what was received, and on what waits, until the time for a batch is over."""
+        if self._links.has_news:
+            self._decide_on_news()
+        ends_s = time.perf_counter() + MAX_DECIDING_S
+        inbox = self._inbox
+        if inbox:
+            inbox.add(received)
+            while inbox:
+                self._decide_on_piece(inbox.take(), math.inf)
+                if time.perf_counter() >= ends_s:
+                    break
+        else:
+            # As it came: nobody waits yet, and pieces cost each message half a microsecond.
+            for index, each in enumerate(received, start=1):
+                left = self._decide_on_piece(each, ends_s)
+                if left is not None or time.perf_counter() >= ends_s:
+                    inbox.add([left] if left is not None else [])
+                    inbox.add(received[index:])
+                    break
+        inbox.is_behind = bool(inbox)
+        if inbox.is_behind:
+            self._counters["batches_cut"] += 1
+
+    def _decide_on_piece(self, piece: Received, ends_s: float) -> Received | None:
+        """Decide on it until `time.perf_counter()` is past `ends_s`; return what is left."""
+        origin, peer, items = piece.origin, piece.peer, piece.items
+        count, total = 0, len(items)
+        while count < total:
+            some = items[count : count + PIECE]
+            if peer is None and not self._mishaps.has_suspects:
+                self._decide_on_all(origin, some)
+            else:
+                for item in some:
+                    self._decide_on(origin, peer, item)
+            count += PIECE
+            if count < total and time.perf_counter() >= ends_s:
+                if peer is None:
+                    self._links.fronts.decided(origin, piece.number, count, False)
+                return piece.behind(count)
+        if peer is None:
+            self._links.fronts.decided(origin, piece.number, total, piece.ends)
+        for applied in piece.applied:
+            assert peer is not None, "only workers confirm an outbox"
+            self._shard.applied(peer, applied)
+        return None
+
+    def _decide_on_news(self) -> None:
+        """Tell the shard what no envelope says."""
         shard, links = self._shard, self._links
         fronts = links.fronts
+        for front in fronts.lost:
+            dropped = self._inbox.forget(front)
+            if dropped:
+                self._counters["batches_of_dead_fronts_dropped"] += dropped
         fronts.lost = {each for each in fronts.lost if not shard.front_lost(each)}
         for front in fronts.roomy:
             shard.front_has_room(front)
@@ -197,15 +265,6 @@ class Worker:
                 for item in stale:
                     shard.refuse_stale(front, item)
         links.stale.clear()
-        for origin, index, items, applied in received:
-            if index is None and not self._mishaps.has_suspects:
-                self._decide_on_all(origin, items)
-            else:
-                for item in items:
-                    self._decide_on(origin, index, item)
-            for each in applied:
-                assert index is not None, "only workers confirm an outbox"
-                shard.applied(index, each)
 
     def _decide_on_all(self, front: Identity, items: Sequence[ToWorker]) -> None:
         """Decide on what a front sent, as `_decide_on` does of each; it is the way of messages."""
@@ -238,7 +297,7 @@ class Worker:
     def _refuse_sends(self, received: list[Received]) -> list[Received]:
         """Answer what asks for room while there is none; return the rest, which may need a write.
 
-        That write may fail. So the sends go ahead, and nothing is confirmed with their answers.
+        That write may fail. So the sends go ahead, and are not confirmed with their answers.
         """
         sends: list[tuple[Identity, ToWorker]] = []
         rest: list[Received] = []
@@ -258,7 +317,7 @@ class Worker:
                 for origin, item in sends:
                     self._decide_on(origin, None, item)
                 effects = self._shard.end(stores=False)
-            self._send(effects, confirms=False)
+            self._send(effects)
         return rest
 
     def _sweep(self) -> None:
@@ -303,11 +362,9 @@ class Worker:
             log.get_logger().warning(event, ahead_s=(calendar.doubt_ms or doubted_ms) // 1000)
         return day_ms
 
-    def _send(self, effects: Effects, *, confirms: bool = True) -> None:
+    def _send(self, effects: Effects) -> None:
         """Send what a batch has to say, which is committed, or of which nothing is to be stored."""
-        # What waits is not stored yet, so not everyone can be told that it is.
-        answers_all = confirms and not self._lazy
-        for front in self._links.send(effects, confirms=confirms, answers_all=answers_all):
+        for front in self._links.send(effects):
             self._shard.front_full(front)
 
     # --------------------------------------------------------------------------------- mishaps

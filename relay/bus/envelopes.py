@@ -347,11 +347,15 @@ class WorkerBatch(msgspec.Struct, frozen=True, array_like=True):
 
 
 class FrontBatch(msgspec.Struct, frozen=True, array_like=True):
-    """A batch from a worker to a front; `number` and `received` as in `WorkerBatch`."""
+    """A batch from a worker to a front; `number` and `received` as in `WorkerBatch`.
+
+    Of the batch behind `received` it confirms the first `begun` items.
+    """
 
     number: int
     received: int
     items: list[ToFront]
+    begun: int = 0
 
 
 class PeerBatch(msgspec.Struct, frozen=True, array_like=True):

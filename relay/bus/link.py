@@ -17,7 +17,8 @@ Item = TypeVar("Item")
 class _Sent(NamedTuple, Generic[Item]):
     number: int
     size: int
-    keep: tuple[Item, ...]
+    keep: tuple[Item | None, ...]
+    begun: int = 0  # items of it that were confirmed already
 
 
 class Outgoing(Generic[Item]):
@@ -39,14 +40,17 @@ class Outgoing(Generic[Item]):
         """Whether the credit is used up; the caller stops what feeds the link (I6)."""
         return self.unconfirmed_bytes >= self._max_bytes
 
-    def sent(self, size: int, keep: tuple[Item, ...] = ()) -> None:
-        """Note that batch `next_number` of `size` bytes left; `keep` is what a repeat must hold."""
+    def sent(self, size: int, keep: tuple[Item | None, ...] = ()) -> None:
+        """Note that batch `next_number` of `size` bytes left.
+
+        `keep` has its items, None for each that is not to be repeated.
+        """
         self._number += 1
         self._sent.append(_Sent(self._number, size, keep))
         self.unconfirmed_bytes += size
 
-    def confirm(self, number: int) -> list[tuple[Item, ...]]:
-        """Forget every batch up to `number`, and return what was kept of each.
+    def confirm(self, number: int, begun: int = 0) -> list[tuple[Item | None, ...]]:
+        """Forget every batch up to `number`, and `begun` items of the next; return what was kept.
 
         Confirmations are cumulative and may repeat.
         """
@@ -55,12 +59,20 @@ class Outgoing(Generic[Item]):
             batch = self._sent.popleft()
             self.unconfirmed_bytes -= batch.size
             confirmed.append(batch.keep)
+        if begun and self._sent:
+            batch = self._sent[0]
+            if batch.number == number + 1 and begun > batch.begun:
+                count = begun - batch.begun
+                confirmed.append(batch.keep[:count])
+                self._sent[0] = batch._replace(keep=batch.keep[count:], begun=begun)
         return confirmed
 
     def unconfirmed(self) -> Iterator[Item]:
         """Yield in order what must be sent again to the peer's next incarnation."""
         for batch in self._sent:
-            yield from batch.keep
+            for item in batch.keep:
+                if item is not None:
+                    yield item
 
     def restart(self) -> None:
         """Begin anew with the peer's next incarnation; nothing is kept."""
@@ -74,7 +86,6 @@ class Incoming:
 
     def __init__(self) -> None:
         self.received = 0
-        self.reported = 0  # the number that was confirmed last
         self._unreported_bytes = 0
 
     def accept(self, number: int, size: int) -> bool:
@@ -88,7 +99,6 @@ class Incoming:
     def report(self) -> int:
         """Return the number to confirm with a batch that leaves now."""
         self._unreported_bytes = 0
-        self.reported = self.received
         return self.received
 
     def owes(self, threshold: int) -> bool:
@@ -97,5 +107,5 @@ class Incoming:
 
     def restart(self) -> None:
         """Begin anew with the peer's next incarnation."""
-        self.received = self.reported = 0
+        self.received = 0
         self._unreported_bytes = 0

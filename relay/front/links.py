@@ -83,7 +83,7 @@ class WorkerLink:
         self._outgoing: Outgoing[ToWorker] = Outgoing(max_bytes)
         self._confirm_every = max_bytes // 8
         self._items: list[ToWorker] = []
-        self._durable: list[ToWorker] = []
+        self._kept: list[ToWorker | None] = []  # the same, but None for what is not durable
         self._work = 0
         self._frame_bytes = 0
         self._is_dirty = False
@@ -100,8 +100,7 @@ class WorkerLink:
     def request(self, envelope: ToWorker, *, durable: bool) -> None:
         """Send with this turn's batch; if `durable` also to the next incarnation, if need be."""
         self._items.append(envelope)
-        if durable:
-            self._durable.append(envelope)
+        self._kept.append(envelope if durable else None)
         if type(envelope) is SendToUser:
             self._links.direct_messages += 1
             self._frame_bytes += len(envelope.frame)
@@ -130,13 +129,14 @@ class WorkerLink:
         )
         repeated = [
             envelope
-            for envelope in (*self._outgoing.unconfirmed(), *self._durable)
-            if not (
+            for envelope in (*self._outgoing.unconfirmed(), *self._kept)
+            if envelope is not None
+            and not (
                 isinstance(envelope, SendToUser | SendToGroup) and envelope.request in self._refused
             )
         ]
         self._refused.clear()
-        self._items, self._durable = [], []
+        self._items, self._kept = [], []
         self._outgoing.restart()
         self.is_full = False
         self._incoming.restart()
@@ -161,15 +161,16 @@ class WorkerLink:
     def flush(self) -> None:
         """Send what was gathered as one batch."""
         self._is_dirty = False
-        items, durable = self._items, tuple(self._durable)
-        self._items, self._durable = [], []
+        items, kept = self._items, tuple(self._kept)
+        self._items, self._kept = [], []
         work, self._work, self._frame_bytes = self._work, 0, 0
         worker = self._worker
         if worker is None:
             # The rest is told anew when the sessions are announced.
-            items = list(durable)
+            items = [item for item in kept if item is not None]
             if not items:
                 return
+            kept = tuple(items)
         incarnation = worker.address.incarnation if worker else 0
         payload = envelopes.encode(
             WorkerBatch(
@@ -177,7 +178,7 @@ class WorkerLink:
             )
         )
         # An empty batch only confirms, and is not confirmed itself.
-        self._outgoing.sent(len(payload) if items else 0, durable)
+        self._outgoing.sent(len(payload) if items else 0, kept)
         self.is_full = self._outgoing.is_full
         if worker is not None:
             worker.socket.send(payload, zmq.DONTWAIT)
@@ -190,7 +191,7 @@ class WorkerLink:
         if self._outgoing.unconfirmed_bytes:
             self._refused.update(i.request for i in batch.items if isinstance(i, Refused))
 
-    def _forget_refusals(self, confirmed: list[tuple[ToWorker, ...]]) -> None:
+    def _forget_refusals(self, confirmed: list[tuple[ToWorker | None, ...]]) -> None:
         for envelope in chain.from_iterable(confirmed):
             if isinstance(envelope, SendToUser | SendToGroup):
                 self._refused.discard(envelope.request)
@@ -231,7 +232,7 @@ class WorkerLink:
         if not self._incoming.accept(batch.number, len(payload)):
             return
         was_full = self.is_full
-        confirmed = self._outgoing.confirm(batch.received)
+        confirmed = self._outgoing.confirm(batch.received, batch.begun)
         self.is_full = self._outgoing.is_full
         if not confirmed:
             self._note_refusals(batch)

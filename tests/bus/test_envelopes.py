@@ -129,7 +129,7 @@ def test_only_the_entries_of_a_page_cost_it_more_than_a_few_bytes() -> None:
 
 def test_the_numbers_of_entries_and_requests_are_plain_on_the_wire() -> None:
     batch = FrontBatch(1, 0, [plain.stored(7, 1000), plain.deliver(2, 9, "", b"")])
-    wire = [1, 0, [[25, 7, 1000], [23, 2, 9, "", b""]]]
+    wire = [1, 0, [[25, 7, 1000], [23, 2, 9, "", b""]], 0]
 
     assert msgspec.msgpack.decode(encode(batch)) == wire
     assert decode_front_batch(msgspec.msgpack.encode(wire)) == batch

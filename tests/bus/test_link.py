@@ -47,6 +47,37 @@ def test_a_confirmation_covers_all_before_it_and_may_come_again_or_late() -> Non
     assert link.unconfirmed_bytes == 10
 
 
+def test_of_a_batch_that_is_confirmed_in_part_the_rest_is_repeated() -> None:
+    link: Outgoing[str] = Outgoing(100)
+    link.sent(10, ("a",))
+    link.sent(10, ("b", None, "c", "d"))
+
+    assert link.confirm(1, 2) == [("a",), ("b", None)]
+    assert link.confirm(1, 2) == [], "it may come again"
+    assert link.confirm(0, 1) == [], "or late"
+    assert list(link.unconfirmed()) == ["c", "d"]
+    assert link.confirm(1, 3) == [("c",)]
+    assert link.unconfirmed_bytes == 10, "it takes credit until all of it is confirmed"
+
+    assert link.confirm(2) == [("d",)]
+    assert list(link.unconfirmed()) == []
+    assert link.unconfirmed_bytes == 0
+
+
+def test_a_part_of_a_batch_that_was_never_sent_confirms_nothing() -> None:
+    link: Outgoing[str] = Outgoing(100)
+    link.sent(10, ("a",))
+
+    assert link.confirm(1, 1) == [("a",)]
+
+
+def test_what_is_not_to_be_repeated_is_not() -> None:
+    link: Outgoing[str] = Outgoing(100)
+    link.sent(10, (None, "a", None))
+
+    assert list(link.unconfirmed()) == ["a"]
+
+
 def test_the_credit_is_used_up_at_its_bound_and_freed_by_confirmations() -> None:
     link: Outgoing[str] = Outgoing(100)
     link.sent(99)

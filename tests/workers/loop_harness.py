@@ -111,10 +111,15 @@ class RunningWorker:
         """Return the stanzas that were set aside, encoded."""
         return [path.read_bytes() for path in (self._run_dir / "data" / "set-aside").iterdir()]
 
-    def close(self) -> None:
+    def stop(self) -> None:
+        """Have it stop, as the supervisor does; what it has said can still be received."""
         self.supervisor.send(Stop(1.0))
         self._thread.join(DEADLINE_MS / 1000)
         assert not self._thread.is_alive()
+
+    def close(self) -> None:
+        if self._thread.is_alive():
+            self.stop()
         for each in self._sockets:
             each.close()
         self._context.term()

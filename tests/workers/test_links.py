@@ -29,7 +29,8 @@ from relay.process.place import Place
 from relay.settings.tables import FlowSettings, Settings
 from tests import plain
 from workers import links as links_module
-from workers.links import Links, Received
+from workers.inbox import Received
+from workers.links import Links
 from workers.shard.effects import Effects
 
 DEADLINE_MS = 10_000
@@ -105,9 +106,12 @@ def effects() -> Effects:
 def test_what_fronts_and_peers_send_says_whom_it_is_from(bus: Bus) -> None:
     front, peer = bus.connect(FRONT), bus.connect(b"worker-1-2")
     send(front, 1, plain.confirmed(1, 5))
-    assert bus.take() == [Received(FRONT, None, [plain.confirmed(1, 5)])]
+    (received,) = bus.take()
+    assert received[:3] == (FRONT, None, [plain.confirmed(1, 5)])
+    assert received.number == 1
     send(peer, 1, ENTRY)
-    assert bus.take() == [Received(b"worker-1-2", 1, [ENTRY])]
+    (received,) = bus.take()
+    assert received[:3] == (b"worker-1-2", 1, [ENTRY])
 
 
 def test_a_batch_that_comes_twice_is_dropped_and_counted(bus: Bus) -> None:
@@ -164,30 +168,86 @@ def test_a_drain_stops_where_a_batch_is_large_enough(
     assert all(sizes)
 
 
-def test_everyone_who_was_heard_is_told_that_it_is_stored_with_an_empty_batch_if_need_be(
-    bus: Bus,
-) -> None:
+def decide(bus: Bus, received: Received, count: int | None = None) -> None:
+    """Take it that so many items of what a front sent are decided, or all."""
+    ends = count is None
+    number = len(received.items) if count is None else count
+    bus.links.fronts.decided(received.origin, received.number, number, ends)
+
+
+def told(front: zmq.Socket[bytes]) -> tuple[int, int]:
+    """What the next batch for a front confirms: whole batches, and items of the next."""
+    assert front.poll(DEADLINE_MS), "nothing came"
+    batch = envelopes.decode_front_batch(front.recv())
+    return batch.received, batch.begun
+
+
+def test_everyone_who_was_decided_on_is_told_with_an_empty_batch_if_need_be(bus: Bus) -> None:
     front = bus.connect(FRONT)
     send(front, 1, plain.confirmed(1, 5))
-    bus.take()
+    (received,) = bus.take()
+    decide(bus, received)
 
-    assert bus.links.send(Effects(), confirms=True, answers_all=True) == []
+    assert bus.links.send(Effects()) == []
 
     batch = envelopes.decode_front_batch(front.recv())
     assert (batch.number, batch.received, batch.items) == (1, 1, [])
     assert bus.links.fronts.heard == set()
 
 
-def test_what_is_said_before_a_commit_confirms_nothing(bus: Bus) -> None:
+def test_what_is_not_decided_is_not_confirmed(bus: Bus) -> None:
     front = bus.connect(FRONT)
     send(front, 1, plain.open_session(1, "bob", LOGIN, 0))
     bus.take()
 
-    bus.links.send(effects(), confirms=False, answers_all=False)
+    bus.links.send(effects())
 
     batch = envelopes.decode_front_batch(front.recv())
     assert (batch.received, batch.items) == (0, [SessionOpened(1)])
-    assert bus.links.fronts.heard == {FRONT}, "it is owed a batch still"
+
+
+def test_of_a_batch_that_is_cut_only_what_was_decided_is_confirmed(bus: Bus) -> None:
+    front = bus.connect(FRONT)
+    send(front, 1, plain.confirmed(1, 5))
+    (first,) = bus.take()
+    send(front, 2, *[plain.confirmed(1, seq) for seq in range(6, 16)])
+    (second,) = bus.take()
+    decide(bus, first)
+    decide(bus, second, 8)
+    bus.links.send(Effects())
+    assert told(front) == (1, 8)
+
+    decide(bus, second)
+    bus.links.send(Effects())
+    assert told(front) == (2, 0)
+
+
+def test_an_empty_batch_confirms_nothing_that_came_before_it(bus: Bus) -> None:
+    front = bus.connect(FRONT)
+    send(front, 1, plain.confirmed(1, 5))
+    (first,) = bus.take()
+    send(front, 2)
+    assert bus.take() == []
+    bus.links.send(effects())
+    assert told(front) == (0, 0)
+
+    decide(bus, first)
+    bus.links.send(Effects())
+    assert told(front) == (2, 0), "it is confirmed with what it came behind"
+
+    send(front, 3)
+    bus.take()
+    bus.links.send(effects())
+    assert told(front) == (3, 0), "nothing else waits"
+
+
+def test_nothing_is_taken_while_a_batch_of_bytes_waits(bus: Bus) -> None:
+    send(bus.connect(FRONT), 1, plain.confirmed(1, 5))
+    ready = bus.links.wait(DEADLINE_MS)
+    assert ready
+
+    assert bus.links.drain(ready, waiting_bytes=links_module.MAX_BATCH_BYTES) == ([], 0)
+    assert len(bus.links.drain(ready, waiting_bytes=links_module.MAX_BATCH_BYTES - 1)[0]) == 1
 
 
 def test_a_front_whose_credit_is_used_up_is_full(bus: Bus) -> None:
@@ -197,7 +257,7 @@ def test_a_front_whose_credit_is_used_up_is_full(bus: Bus) -> None:
     large = Effects()
     large.deliver_shared(FRONT, 1, Seq(1), bytes(LINK_BYTES))
 
-    assert bus.links.send(large, confirms=True, answers_all=True) == [FRONT]
+    assert bus.links.send(large) == [FRONT]
 
     assert front.poll(DEADLINE_MS)
 
@@ -205,10 +265,10 @@ def test_a_front_whose_credit_is_used_up_is_full(bus: Bus) -> None:
 def test_a_front_that_cannot_be_reached_is_lost(bus: Bus) -> None:
     bus.links.fronts.link_of(FRONT)  # without a connection
 
-    assert bus.links.send(effects(), confirms=True, answers_all=True) == []
+    assert bus.links.send(effects()) == []
 
     assert bus.links.fronts.lost == {FRONT}
-    bus.links.send(effects(), confirms=True, answers_all=True)  # is for nobody
+    bus.links.send(effects())  # is for nobody
 
 
 def test_a_peer_that_is_renewed_is_lost_and_new(bus: Bus) -> None:
@@ -223,7 +283,7 @@ def test_a_peer_that_is_renewed_is_lost_and_new(bus: Bus) -> None:
     assert bus.links.new_peers == {1}
     said = Effects()
     said.to_peers[1].append(ENTRY)
-    bus.links.send(said, confirms=True, answers_all=True)
+    bus.links.send(said)
 
     origin, payload = second_router.recv_multipart()
     batch = envelopes.decode_worker_batch(payload)
@@ -236,7 +296,7 @@ def test_what_a_peer_has_applied_comes_by_its_own_socket(bus: Bus) -> None:
     bus.links.follow(Topology(epoch=1, workers=(address,)))
     said = Effects()
     said.to_peers[1].append(ENTRY)
-    bus.links.send(said, confirms=True, answers_all=True)
+    bus.links.send(said)
     origin, _ = router.recv_multipart()
 
     router.send_multipart((origin, envelopes.encode(PeerBatch([plain.applied(7)]))))
@@ -252,7 +312,7 @@ def test_a_peer_is_told_what_was_applied_of_its_outbox(bus: Bus) -> None:
     said.applied[b"worker-1-2"] = plain.applied(7)
     said.applied[b"worker-1-1"] = plain.applied(7)  # is gone, and its successor sends it again
 
-    bus.links.send(said, confirms=True, answers_all=True)
+    bus.links.send(said)
 
     assert envelopes.decode_peer_batch(peer.recv()).items == [plain.applied(7)]
 
@@ -261,18 +321,6 @@ def test_acks_that_match_nothing_are_dropped_and_counted_for_a_peer_that_is_away
     said = Effects()
     said.to_peers[1] += [STRAY, STRAY]
 
-    bus.links.send(said, confirms=True, answers_all=True)
+    bus.links.send(said)
 
     assert bus.counters["stray_acks_dropped"] == 2
-
-
-@pytest.mark.parametrize(
-    ("items", "can_wait"),
-    [
-        ([], True),
-        ([plain.confirmed(1, 5), plain.confirmed(2, 6)], True),
-        ([plain.confirmed(1, 5), CloseSession(1)], False),
-    ],
-)
-def test_only_confirmations_can_wait(items: list[ToWorker], can_wait: bool) -> None:
-    assert Received(FRONT, None, items).can_wait is can_wait

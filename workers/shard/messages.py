@@ -15,8 +15,9 @@ _RECORD = Struct(">QQB8s")
 _pack = _RECORD.pack
 _unpack = _RECORD.unpack
 NO_DIGEST = bytes(8)
-# How many records with one id are looked at to find the only author of it.
-_MAX_SAME_ID = 64
+# How many records with one id are looked at to find the only author of it. Few, because a client
+# that names neither author nor chat right is rare, honest ids do not repeat, and anyone may ask.
+_MAX_SAME_ID = 8
 
 
 class Known(msgspec.Struct, frozen=True, gc=False):

@@ -22,7 +22,7 @@ def no_replay(patch: Patch) -> None:
         link: WorkerLink, address: WorkerAddress, announce: Callable[[WorkerLink], None]
     ) -> None:
         link._outgoing.restart()
-        link._durable = []
+        link._kept = []
         connect(link, address, announce)
 
     patch(WorkerLink, "connect", connect_and_forget)

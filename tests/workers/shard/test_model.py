@@ -47,6 +47,9 @@ from relay.front.session import Session
 from relay.protocol.codec import Codec
 from relay.protocol.slots import SLOT_COUNT, shard_ranges, slot_of
 from tests.workers.shard.harness import NOW_S, ShardHarness, group_of, local_of, settings_with
+from workers import inbox
+from workers.fronts import FrontLink
+from workers.inbox import Inbox, Received
 from workers.shard import logins, messages
 from workers.shard.effects import Effects, Identity
 from workers.shard.messages import Known
@@ -65,6 +68,7 @@ USERS = [
 GROUP = "917069852821-1566557065"
 FRONTS = 2
 SHRINKING_S = 600  # a failure takes its time to become a small one
+MANY = 1_000_000
 Fate = Literal["goes on", "dies before the commit", "dies after the commit"]
 
 
@@ -261,18 +265,19 @@ class Link:
         self._incoming = Incoming()
         self._outgoing: Outgoing[ToWorker] = Outgoing(SETTINGS.flow.link_bytes)
         self._items: list[ToWorker] = []
-        self._durable: list[ToWorker] = []
+        self._kept: list[ToWorker | None] = []
         self._incarnation = 0  # 0: it is away
         self.to_front: deque[FrontBatch] = deque()
 
     def request(self, envelope: ToWorker, *, durable: bool) -> None:
         self._items.append(envelope)
-        if durable:
-            self._durable.append(envelope)
+        self._kept.append(envelope if durable else None)
 
     def connect(self, incarnation: int) -> None:
-        repeated = [*self._outgoing.unconfirmed(), *self._durable]
-        self._items, self._durable = [], []
+        repeated = [
+            item for item in (*self._outgoing.unconfirmed(), *self._kept) if item is not None
+        ]
+        self._items, self._kept = [], []
         self._outgoing.restart()
         self._incoming.restart()
         self.to_front.clear()
@@ -283,7 +288,7 @@ class Link:
                 client.session.announce()
                 client.take()
         self.flush()
-        self._items, self._durable = repeated, list(repeated)
+        self._items, self._kept = list(repeated), list(repeated)
         self.flush()
 
     def disconnect(self) -> None:
@@ -292,12 +297,13 @@ class Link:
 
     def flush(self) -> None:
         """End the front's loop turn."""
-        items, durable = self._items, tuple(self._durable)
+        items, kept = self._items, tuple(self._kept)
         if self._incarnation == 0:
-            items = list(durable)
+            items = [item for item in kept if item is not None]
+            kept = tuple(items)
         if not items and not self._incoming.owes(SETTINGS.flow.link_bytes // 8):
             return
-        self._items, self._durable = [], []
+        self._items, self._kept = [], []
         batch = WorkerBatch(
             self._incarnation,
             self._outgoing.next_number,
@@ -305,7 +311,7 @@ class Link:
             len(items),
             items,
         )
-        self._outgoing.sent(len(encode(batch)) if items else 0, durable)
+        self._outgoing.sent(len(encode(batch)) if items else 0, kept)
         if self._incarnation:
             inbox = self._world.places[self._worker].from_fronts
             inbox[self._front.identity].append(batch)
@@ -316,7 +322,7 @@ class Link:
             return
         batch = self.to_front.popleft()
         assert self._incoming.accept(batch.number, len(encode(batch)))
-        self._outgoing.confirm(batch.received)
+        self._outgoing.confirm(batch.received, batch.begun)
         self._front.receive(batch)
 
 
@@ -386,8 +392,8 @@ class Place:
         self.from_fronts: defaultdict[Identity, deque[WorkerBatch]] = defaultdict(deque)
         self.from_peers: defaultdict[Identity, deque[Durable | StrayAck]] = defaultdict(deque)
         self.answers: deque[tuple[int, Applied]] = deque()
-        self.incoming: defaultdict[Identity, Incoming] = defaultdict(Incoming)
-        self.outgoing: dict[Identity, Outgoing[object]] = {}
+        self.inbox = Inbox()
+        self.links: dict[Identity, FrontLink] = {}
         self.lost_fronts: set[Identity] = set()  # it has been told, but has not acted on it
         self.dead_fronts: set[Identity] = set()
         self.new_peers: set[int] = set()
@@ -401,6 +407,7 @@ class World(RuleBasedStateMachine):
         self.directory = Path(tempfile.mkdtemp(prefix="relay-model-"))
         self.patches = pytest.MonkeyPatch()
         self.patches.setattr(logins, "MAX_ENDED", 1)  # so that a front's end takes several turns
+        self.patches.setattr(inbox, "PIECE", 1)  # so that a batch can be cut anywhere
         self.now_ms = NOW_S * 1000
         self.accepted: dict[KeyKind, Accepted] = {}
         self.delivered: defaultdict[str, set[KeyKind]] = defaultdict(set)
@@ -589,9 +596,12 @@ class World(RuleBasedStateMachine):
 
     worker = st.integers(0, 2)
 
-    @rule(worker=worker, take=st.integers(1, 4))
-    def a_worker_turns(self, worker: int, take: int) -> None:
-        self._turn(worker % len(self.places), take, "goes on")
+    # What one turn decides: some pieces, or all.
+    pieces = st.sampled_from([1, 2, 5, MANY])
+
+    @rule(worker=worker, take=st.integers(1, 4), pieces=pieces)
+    def a_worker_turns(self, worker: int, take: int, pieces: int) -> None:
+        self._turn(worker % len(self.places), take, "goes on", pieces)
 
     @rule(front=st.integers(0, FRONTS - 1), worker=worker, count=st.integers(1, 3))
     def a_front_reads(self, front: int, worker: int, count: int) -> None:
@@ -608,11 +618,12 @@ class World(RuleBasedStateMachine):
     @rule(
         worker=worker,
         fate=st.sampled_from(["dies before the commit", "dies after the commit"]),
+        pieces=pieces,
         starts=st.booleans(),
         then=then,
     )
-    def a_worker_dies(self, worker: int, fate: Fate, starts: bool, then: str) -> None:
-        self._turn(worker % len(self.places), 10, fate)
+    def a_worker_dies(self, worker: int, fate: Fate, pieces: int, starts: bool, then: str) -> None:
+        self._turn(worker % len(self.places), 10, fate, pieces)
         if starts:
             self._start(worker % len(self.places))
         self._go_on(then)
@@ -642,11 +653,14 @@ class World(RuleBasedStateMachine):
     def a_worker_hears_of_dead_fronts(self, worker: int) -> None:
         place = self.places[worker % len(self.places)]
         living = {front.identity for front in self.fronts}
-        for identity in set(place.outgoing) - living:
+        for identity in set(place.links) - living:
             place.lost_fronts.add(identity)
 
-    def _turn(self, worker: int, take: int, fate: Fate) -> None:
-        """One turn of a worker's loop, with up to `take` batches from everyone."""
+    def _turn(self, worker: int, take: int, fate: Fate, pieces: int = MANY) -> None:
+        """One turn of a worker's loop, with up to `take` batches from everyone.
+
+        It decides on so many `pieces` of what waits.
+        """
         place = self.places[worker]
         harness = place.harness
         if not harness.is_up:
@@ -654,10 +668,11 @@ class World(RuleBasedStateMachine):
         lost, place.lost_fronts = place.lost_fronts, set()
         for identity in lost:
             place.dead_fronts.add(identity)
-            place.outgoing.pop(identity, None)
+            place.links.pop(identity, None)
+            place.inbox.forget(identity)
         heard: set[Identity] = set()
         roomy: set[Identity] = set()
-        received = list(self._received(place, take, heard, roomy))
+        place.inbox.add(list(self._received(place, take, roomy)))
         new_peers = {peer for peer in place.new_peers if self.places[peer].harness.is_up}
         place.new_peers -= new_peers
 
@@ -667,13 +682,24 @@ class World(RuleBasedStateMachine):
                 shard.front_has_room(identity)
             for peer in new_peers:
                 shard.peer_connected(peer)
-            for origin, peer, item in received:
-                if isinstance(item, Applied):
-                    shard.applied(peer, item)
-                elif isinstance(item, Durable):
-                    shard.apply(origin, peer, item)
+            left = pieces
+            while place.inbox and left:
+                left -= 1
+                decide_on(shard, place.inbox.take())
+
+        def decide_on(shard: Shard, piece: Received) -> None:
+            for item in piece.items:
+                if isinstance(item, Durable):
+                    assert piece.peer is not None
+                    shard.apply(piece.origin, piece.peer, item)
                 else:
-                    shard.handle(origin, item)
+                    shard.handle(piece.origin, item)
+            for applied in piece.applied:
+                assert piece.peer is not None
+                shard.applied(piece.peer, applied)
+            if piece.peer is None:
+                heard.add(piece.origin)
+                place.links[piece.origin].decide(piece.number, len(piece.items), piece.ends)
 
         effects = harness.turn(decide, now_ms=self.now_ms, commit=fate != "dies before the commit")
         if fate != "dies before the commit":
@@ -683,30 +709,26 @@ class World(RuleBasedStateMachine):
         else:
             self._die(place)
 
-    def _received(
-        self, place: Place, take: int, heard: set[Identity], roomy: set[Identity]
-    ) -> Iterator[tuple[Identity, int, Any]]:
+    def _received(self, place: Place, take: int, roomy: set[Identity]) -> Iterator[Received]:
         for origin, batches in place.from_fronts.items():
             for _ in range(min(take, len(batches))):
                 batch = batches.popleft()
                 if batch.incarnation != place.harness.incarnation or origin in place.dead_fronts:
                     continue
-                outgoing = place.outgoing.setdefault(origin, Outgoing(SETTINGS.flow.link_bytes))
-                assert place.incoming[origin].accept(batch.number, 0)
-                was_full = outgoing.is_full
-                outgoing.confirm(batch.received)
-                if was_full and not outgoing.is_full:
+                link = place.links.setdefault(origin, FrontLink(SETTINGS.flow.link_bytes))
+                assert link.accept(batch.number, 0, is_empty=not batch.items)
+                was_full = link.outgoing.is_full
+                link.outgoing.confirm(batch.received)
+                if was_full and not link.outgoing.is_full:
                     roomy.add(origin)
                 if batch.items:
-                    heard.add(origin)
-                for item in batch.items:
-                    yield origin, -1, item
+                    yield Received(origin, None, batch.items, number=batch.number)
         for origin, entries in place.from_peers.items():
-            for _ in range(min(take, len(entries))):
-                yield origin, int(origin.split(b"-")[1]), entries.popleft()
+            taken = [entries.popleft() for _ in range(min(take, len(entries)))]
+            yield Received(origin, int(origin.split(b"-")[1]), taken)
         while place.answers:
             peer, applied = place.answers.popleft()
-            yield b"", peer, applied
+            yield Received(b"", peer, (), [applied])
 
     def _record(self, key: KeyKind, recipient: str = "") -> Known:
         """Return what the store has of a message: towards its chat, or one recipient of it."""
@@ -757,14 +779,14 @@ class World(RuleBasedStateMachine):
         for identity in heard:
             effects.to_fronts[identity]
         for identity, items in effects.to_fronts.items():
-            outgoing = place.outgoing.get(identity)
-            if outgoing is None:
+            link = place.links.get(identity)
+            if link is None:
                 continue
             if identity not in fronts:
                 place.lost_fronts.add(identity)
                 continue
-            received = place.incoming[identity].report()
-            batch = FrontBatch(outgoing.next_number, received, list(items))
+            outgoing = link.outgoing
+            batch = FrontBatch(outgoing.next_number, link.decided, list(items), link.begun)
             outgoing.sent(len(encode(batch)))
             fronts[identity].links[harness.index].to_front.append(batch)
             if outgoing.is_full:
@@ -916,7 +938,7 @@ def test_a_slow_reader_behind_a_full_link_misses_nothing(steps: list[Step]) -> N
                 case "pong":
                     world.ping_and_take_the_last_pong(user=reader, then=then)
                 case "turn":
-                    world.a_worker_turns(worker=0, take=many)
+                    world.a_worker_turns(worker=0, take=many, pieces=many)
                 case "read":
                     world.a_front_reads(front=1, worker=0, count=many)
                 case _:

@@ -1,0 +1,104 @@
+"""What a worker has received and has not decided on: each sender's in order, all in turn.
+
+A batch is decided for a bounded time, whatever it holds. What is left then waits here, and is
+served a piece of each sender at a time, so that one's large batch does not push aside another's.
+What can wait for the next batch does so here too.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from relay.bus.envelopes import Applied, Confirmed, ToWorker
+from workers.shard.effects import Identity
+
+# Envelopes that are decided between two looks at the clock. Most take some microseconds, the
+# dearest, a page of a mailbox or a message to a large group, some milliseconds.
+PIECE: Final = 8
+
+
+class Received(NamedTuple):
+    """What one ZeroMQ message brought, or a piece of that."""
+
+    origin: Identity
+    peer: int | None  # the worker that sent it, None for a front
+    items: Sequence[ToWorker]
+    applied: Sequence[Applied] = ()
+    number: int = 0  # of a front's batch
+    size: int = 0  # its bytes
+    ends: bool = True  # whether nothing of the message comes behind this
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether all of it may ride with a later batch."""
+        return all(isinstance(item, Confirmed) for item in self.items)
+
+    def behind(self, count: int) -> Received:
+        """Return what is left of it when `count` items are decided."""
+        return self._replace(items=self.items[count:])
+
+
+class _Line:
+    """What one sender has sent, in order."""
+
+    __slots__ = ("begun", "received")
+
+    def __init__(self) -> None:
+        self.received: deque[Received] = deque()
+        self.begun = 0  # items of the first that were taken
+
+
+class Inbox:
+    """What waits for a decision. `size` is the bytes of it, messages that are begun included.
+
+    It `is_behind` where the last batch had no time for all of it; else what is in it can wait.
+    """
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.is_behind = False
+        self._lines: dict[tuple[Identity, int | None], _Line] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._lines)
+
+    def add(self, received: Sequence[Received]) -> None:
+        """Have all of it wait, in this order, behind what waits of the same senders."""
+        for each in received:
+            self.size += each.size
+            line = self._lines.get((each.origin, each.peer))
+            if line is None:
+                line = self._lines[each.origin, each.peer] = _Line()
+            line.received.append(each)
+
+    def take(self) -> Received:
+        """Return the next piece, of the sender whose turn it is; StopIteration if there is none."""
+        sender, line = next(iter(self._lines.items()))
+        if len(self._lines) > 1:
+            del self._lines[sender]
+            self._lines[sender] = line
+        received, begun = line.received[0], line.begun
+        line.begun = begun + PIECE
+        ends = line.begun >= len(received.items)
+        if ends:
+            self.size -= received.size
+            line.begun = 0
+            line.received.popleft()
+            if not line.received:
+                del self._lines[sender]
+        if ends and not begun:
+            return received
+        origin, peer, items, applied, number, size, _ = received
+        return Received(
+            origin, peer, items[begun : begun + PIECE], applied if ends else (), number, size, ends
+        )
+
+    def forget(self, sender: Identity) -> int:
+        """Drop what a front has sent; return how many messages that were."""
+        line = self._lines.pop((sender, None), None)
+        if line is None:
+            return 0
+        self.size -= sum(each.size for each in line.received)
+        return len(line.received)
