@@ -99,6 +99,7 @@ PURE = (
     "relay.front.wire",
     "relay.process.control",
     "relay.process.exitcodes",
+    "relay.process.rates",
     "relay.supervision.actions",
     "relay.supervision.deaths",
     "relay.supervision.events",

@@ -84,9 +84,26 @@ class AckSettings(Table, frozen=True):
         bool,
         Row(
             "Forward an ack of a message that this relay has never seen, once and to a live"
-            " session only. false: drop it."
+            " session only. false: drop it. The protocol sheet prints such an ack, so a client"
+            " that goes by it may count on it."
         ),
     ] = True
+    unknown_acks_per_s: Annotated[
+        float,
+        Meta(ge=0, le=1_000_000),
+        Row(
+            "Such acks a second that one user may have forwarded; more are dropped. 0.0: no limit."
+            " {default}: an ack of ten bytes becomes a frame of a hundred, for somebody else."
+        ),
+    ] = 5.0
+    unknown_acks_burst: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000),
+        Row(
+            "Such acks that a user may have forwarded at once: one who reads old chats after the"
+            " relay has forgotten their ids."
+        ),
+    ] = 100
 
 
 class StoreSettings(Table, frozen=True):

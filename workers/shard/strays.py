@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from relay.bus.envelopes import NO_SEQ, Acked, Deliver, Receipt, StrayAck
+from relay.process.rates import Rates
 from relay.protocol.times import receipt_time
 from workers.shard.effects import Identity
 from workers.shard.groups import Groups
@@ -29,9 +30,20 @@ class Strays:
         self._takes_live = pages.takes_live
         self._peers = peers
         self._groups = groups
+        self._rates = Rates()  # of ackers
 
     def begin(self, acked: Acked, message_id: str) -> None:
-        """Send an ack that is unknown here past every worker, the author's last."""
+        """Send an ack that is unknown here past every worker, the author's last.
+
+        Too many of one acker are dropped first: each is work for every worker, and a frame for
+        the author that is ten times as long.
+        """
+        if not self._turn.settings.acks.relay_unknown_acks:
+            self._drop()
+            return
+        if self._is_too_fast(acked.acker):
+            self._turn.counters["stray_acks_too_fast"] += 1
+            return
         if acked.author_is_group:
             author, group = acked.chat, acked.author
         else:
@@ -46,6 +58,14 @@ class Strays:
             None if acked.time_s < 0 else acked.time_s, message_s=0, now_s=self._turn.now_s
         )
         self._pass(StrayAck(route, author, group, message_id, acked.acker, acked.level, time_s))
+
+    def _is_too_fast(self, acker: str) -> bool:
+        acks = self._turn.settings.acks
+        per_s, burst = acks.unknown_acks_per_s, acks.unknown_acks_burst
+        if not per_s:
+            return False
+        now_ms = self._turn.now_ms
+        return bool(self._rates.wait_ms(acker, 1, now_ms=now_ms, per_s=per_s, burst=burst))
 
     def arrived(self, origin: Identity, stray: StrayAck) -> None:
         """Look at one that another worker has let pass."""

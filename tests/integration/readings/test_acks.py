@@ -1,5 +1,7 @@
 """The readings of acks: who may, at which level, and what the author is told (R14 to R19)."""
 
+import time
+
 from tests.integration.conftest import RelaySharer, RelayStarter
 from tests.outside.client import exchange_marker
 from tests.outside.frames import (
@@ -204,6 +206,28 @@ def test_r19b_an_ack_of_a_wholly_unknown_message_is_relayed_live_and_not_stored(
     bob.expect_nothing()
     stored = [message_id_of(frame) for frame in shared_relay.login(cast.alice).queued]
     assert not [message_id for message_id in stored if message_id.startswith("GHOST")]
+
+
+def test_r19_a_flood_of_acks_of_unknown_messages_hardly_reaches_its_author(
+    shared_relay: Relay, cast: Cast
+) -> None:
+    """A frame of 5 KB that names a thousand ids would be a thousand frames of 100 bytes."""
+    alice, bob = shared_relay.logged_in(cast.alice, cast.bob)
+    alice.send_message(cast.bob, "M")
+    alice.expect(ack_1("M", author=cast.alice, to=cast.bob))
+    message = bob.recv()
+    began_s = time.monotonic()
+
+    ghost = receipt("", 2, author=cast.alice, by=cast.bob, t=SENT_AT)
+    for number in range(20):
+        ids = [f"GHOST{number}.{each}" for each in range(1000)]
+        bob.send([ghost[0], {**ghost[1], "cmd": "acks", "id": ids}])
+    bob.ack(message)
+
+    relayed = 0
+    while message_id_of(alice.recv()) != "M":  # its receipt goes the way of the others
+        relayed += 1
+    assert 100 <= relayed <= 100 + 5 * (time.monotonic() - began_s)
 
 
 def test_r19_acks_of_unknown_messages_are_dropped_where_the_operator_wants_it(

@@ -1,5 +1,7 @@
 """Acks of unknown messages: to their author live and once, unless a worker knows better (R19)."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from relay.bus.envelopes import (
@@ -26,6 +28,7 @@ from tests.workers.shard.harness import (
     to_user,
 )
 from workers.shard.strays import MAX_STRAYS
+from workers.store.batch import Batch
 
 A, B = 1, 2  # the sessions of Alice, who writes, and Bob
 
@@ -150,13 +153,62 @@ def test_an_unknown_ack_waits_for_no_worker(clusters: Clusters) -> None:
 
 def test_acks_that_match_nothing_do_not_pile_up_between_workers(clusters: Clusters) -> None:
     """I6: they are best effort and no credit bounds them, so a batch passes on only so many."""
-    cluster = clusters(workers=2)
+    cluster = clusters(workers=2, settings=settings_with(acks={"unknown_acks_per_s": 0.0}))
     acker, author = local_of(0, workers=2), local_of(1, workers=2)
     ids = [f"unknown{number}" for number in range(MAX_STRAYS)]
 
     cluster.feed(*(Acked(acker, ids, 2, author, False, acker, False, -1) for _ in range(3)))
 
     assert cluster.counters()["stray_acks_dropped"] >= 2 * MAX_STRAYS
+
+
+SLOW = settings_with(acks={"unknown_acks_per_s": 2.0, "unknown_acks_burst": 3})
+
+
+def test_an_acker_that_is_too_fast_is_dropped_and_counted(clusters: Clusters) -> None:
+    """I6: it gets a burst through, and then so many a second, however it sends them."""
+    cluster = clusters(workers=3, settings=SLOW)
+    cluster.login(ALICE, A)
+    ids = [f"unknown{number}" for number in range(10)]
+
+    told = heard(cluster.feed(ack(BOB, ids, author=ALICE)))
+    assert told == [receipt(ALICE, BOB, message_id) for message_id in ids[:3]]
+    assert cluster.counters()["stray_acks_too_fast"] == 7
+
+    cluster.now_ms += 1000
+    assert (
+        len(heard(cluster.feed(*(ack(BOB, message_id, author=ALICE) for message_id in ids)))) == 2
+    )
+
+    assert len(heard(cluster.feed(ack(CAROL, ids, author=ALICE)))) == 3, "another has its own"
+
+
+def test_an_acker_that_is_too_fast_is_heard_on_what_is_known(clusters: Clusters) -> None:
+    cluster = clusters(settings=SLOW)
+    cluster.login(ALICE, A)
+    cluster.feed(ack(BOB, [f"unknown{number}" for number in range(10)], author=ALICE))
+    cluster.feed(to_user(ALICE, BOB, "M1"))
+
+    assert heard(cluster.feed(ack(BOB, "M1", author=ALICE))) == [receipt(ALICE, BOB, "M1")]
+
+
+def test_an_acker_that_is_too_fast_costs_no_look_at_the_store_beyond_the_first(
+    clusters: Clusters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = clusters(settings=SLOW)
+    cluster.feed(ack(BOB, ["one", "two", "three"], author=ALICE))
+    looks: list[bytes] = []
+    scan = Batch.scan_messages
+
+    def watched(batch: Batch, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        looks.append(prefix)
+        return scan(batch, prefix)
+
+    monkeypatch.setattr(Batch, "scan_messages", watched)
+
+    cluster.feed(ack(BOB, ["four", "five"], author=ALICE))
+
+    assert len(looks) == 2
 
 
 def test_an_unknown_group_ack_in_the_swapped_form_reaches_the_author(
