@@ -226,8 +226,14 @@ def test_every_limit_of_a_kind_has_a_row() -> None:
     bounds = {
         key
         for key in SETTINGS
-        if key.startswith(("limits.", "admission.", "flow.", "mailbox."))
-        and key not in {"limits.malformed_window_s", "limits.frames_burst", "admission.exempt"}
+        if key.startswith(("limits.", "admission.", "quota.", "flow.", "mailbox."))
+        and key
+        not in {
+            "limits.malformed_window_s",
+            "limits.frames_burst",
+            "admission.exempt",
+            "quota.messages_burst",
+        }
     }
 
     assert bounds <= listed

@@ -308,6 +308,9 @@ class Connection(asyncio.Protocol):
         if out.strays:
             self._hub.counters["stray_receipts_dropped"] += out.strays
             out.strays = 0
+        if out.over_quota:
+            self._hub.counters["sends_over_quota"] += out.over_quota
+            out.over_quota = 0
         if out.notes:
             for note in out.take_notes():
                 if self._hub.visitors.are_logged and isinstance(note, Opened):

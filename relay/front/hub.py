@@ -16,6 +16,7 @@ from relay.front.session import Session
 from relay.front.visitors import Visitors
 from relay.front.wheel import TimerWheel
 from relay.front.wire import SharedFrame
+from relay.process.rates import Rates
 from relay.protocol.codec import Codec
 from relay.settings.tables import Settings
 
@@ -99,6 +100,7 @@ class Hub:
         self.visitors = Visitors(settings.log.level)
         self.clients: dict[int, Endpoint] = {}  # by session number
         self.last_number = 0
+        self._authors = Rates()
         self.framed = SharedFrame().framed
         self._waiting: dict[int, set[Endpoint]] = {}  # for room on a worker's link
         self.empty = asyncio.Event()  # nobody is connected
@@ -117,7 +119,13 @@ class Hub:
     def make_session(self) -> Session:
         """Return a session with a number that none of this front has had."""
         self.last_number += 1
-        return Session(self.last_number, self.codec, self.settings, self.registry.capabilities)
+        return Session(
+            self.last_number,
+            self.codec,
+            self.settings,
+            self.registry.capabilities,
+            self._authors,
+        )
 
     def opened(self, client: Endpoint) -> None:
         """Take a new connection in."""

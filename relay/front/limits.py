@@ -1,30 +1,47 @@
-"""What a session may do in a time: frames a second, and malformed ones (R28)."""
+"""What a session may do in a time: frames and messages a second, and malformed ones (R28)."""
 
 from __future__ import annotations
 
+import math
 from collections import deque
+from functools import lru_cache
 
 from relay.errors import Refusal
+from relay.process.rates import Rate, Rates
 from relay.protocol.stanza import Send
-from relay.settings.tables import LimitSettings
+from relay.settings.tables import Settings
 
 
 class SessionLimits:
-    """Counts what one session does against the settings."""
+    """Counts what one session does against the settings; what its user sends, in `authors`."""
 
-    __slots__ = ("_settings", "_strikes", "_tokens", "_tokens_at_ms", "has_rate")
+    __slots__ = (
+        "_authors",
+        "_quota",
+        "_settings",
+        "_strikes",
+        "_tokens",
+        "_tokens_at_ms",
+        "has_quota",
+        "has_rate",
+    )
 
-    def __init__(self, settings: LimitSettings) -> None:
+    def __init__(self, settings: Settings, authors: Rates) -> None:
         # When malformed frames came, in ms. Even an empty deque takes 600 bytes, and few need one.
         self._strikes: deque[int] | None = None
-        self._tokens = float(settings.frames_burst)
+        self._tokens = float(settings.limits.frames_burst)
         self._tokens_at_ms = 0
+        self._authors = authors  # of the whole front: a new connection is no new author
         self.adopt(settings)
 
-    def adopt(self, settings: LimitSettings) -> None:
+    def adopt(self, settings: Settings) -> None:
         """Go by other settings from here on."""
-        self._settings = settings
-        self.has_rate = settings.frames_per_s > 0  # off by default, and asked for each frame
+        self._settings = settings.limits
+        quota = settings.quota
+        self.has_quota = quota.messages_per_s > 0
+        self._quota = _rate(quota.messages_per_s or 1.0, quota.messages_burst)
+        # Off by default, and asked for each frame.
+        self.has_rate = settings.limits.frames_per_s > 0
 
     def is_too_fast(self, now_ms: int) -> bool:
         """Take a token for a frame; True if none is left."""
@@ -40,16 +57,19 @@ class SessionLimits:
 
     def too_fast(self, tag: str, element: Send | Refusal | None = None) -> Refusal:
         """Return the refusal of a frame, or of one message of it, that came too fast."""
-        if isinstance(element, Refusal) and not element.of_content:
-            return element  # which comes first (2.3.2)
         rate = self._settings.frames_per_s
-        return Refusal(
-            429,
-            f"more than {rate:g} frames a second",
-            tag=tag,
-            message_id=element.message_id if element else "",
-            retry_after_s=max(1, round(1 / rate)),
-        )
+        reason = f"more than {rate:g} frames a second"
+        return _too_fast(reason, max(1, round(1 / rate)), tag, element)
+
+    def quota_wait_ms(self, author: str, messages: int, now_ms: int) -> int:
+        """Take so many messages of `author`; return after how long it may, if it may not now."""
+        return self._authors.wait_ms(author, messages, self._quota, now_ms)
+
+    def over_quota(self, element: Send | Refusal, wait_ms: int) -> Refusal:
+        """Return the refusal of a message whose author has to wait so long."""
+        per_s = 1000 / self._quota.token_ms
+        reason = f"more than {per_s:g} messages a second of one author"
+        return _too_fast(reason, math.ceil(wait_ms / 1000), "action", element)
 
     def strike(self, now_ms: int) -> bool:
         """Count a malformed frame; True if there were too many within the window."""
@@ -61,3 +81,19 @@ class SessionLimits:
         while strikes[0] <= now_ms - int(settings.malformed_window_s * 1000):
             strikes.popleft()
         return len(strikes) >= settings.malformed_frames
+
+
+# One for all sessions, of which there may be many.
+_rate = lru_cache(maxsize=4)(Rate)
+
+
+def _too_fast(reason: str, retry_after_s: int, tag: str, element: Send | Refusal | None) -> Refusal:
+    if isinstance(element, Refusal) and not element.of_content:
+        return element  # which comes first (2.3.2)
+    return Refusal(
+        429,
+        reason,
+        tag=tag,
+        message_id=element.message_id if element else "",
+        retry_after_s=retry_after_s,
+    )

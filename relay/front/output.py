@@ -60,6 +60,7 @@ class Output:
         "has_news",
         "hold",
         "notes",
+        "over_quota",
         "receipts",
         "strays",
     )
@@ -75,6 +76,7 @@ class Output:
         self.notes: list[Note] | None = None
         self.closing: Closing | None = None
         self.strays = 0  # receipts that were for a living session only, and were dropped
+        self.over_quota = 0  # messages that were refused because their author was too fast
 
     def note(self, note: Note) -> None:
         """Have the extensions see something."""
@@ -87,6 +89,11 @@ class Output:
         """Return what was noted, once."""
         notes, self.notes = self.notes, None
         return notes or ()
+
+    def count_over_quota(self, messages: int) -> None:
+        """Have messages counted that were too many for their author."""
+        self.over_quota += messages
+        self.has_news = True
 
     def add_hold(self, why: int) -> None:
         """Have the client not read for now."""

@@ -11,7 +11,7 @@ Its state is in four machines: `login` (how far it is), `answers` (the line of i
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final, assert_never
 
 from relay.bus.envelopes import Acked, Page, RequestNumber
@@ -22,9 +22,10 @@ from relay.front.deliveries import Deliveries
 from relay.front.limits import SessionLimits
 from relay.front.login import Login, Stage
 from relay.front.output import Hold, Output
+from relay.process.rates import Rates
 from relay.protocol import closecodes, frames
 from relay.protocol.codec import Codec
-from relay.protocol.stanza import Ack, Action, Auth, ExtensionRequest, InvalidAuth
+from relay.protocol.stanza import Ack, Action, Auth, ExtensionRequest, InvalidAuth, Send
 from relay.settings.tables import Settings
 
 # Looked at for every frame; a member of an enum takes five times as long to find.
@@ -49,9 +50,17 @@ class Session:
     )
 
     def __init__(
-        self, number: int, codec: Codec, settings: Settings, capabilities: Collection[str] = ()
+        self,
+        number: int,
+        codec: Codec,
+        settings: Settings,
+        capabilities: Collection[str] = (),
+        authors: Rates | None = None,
     ) -> None:
-        """Begin without a login; a login is granted what it asks for of `capabilities` (E1)."""
+        """Begin without a login; a login is granted what it asks for of `capabilities` (E1).
+
+        `authors` are the rates of all who send by this front, None: it is the only one.
+        """
         self.number = number
         self._codec = codec
         self._settings = settings
@@ -60,13 +69,13 @@ class Session:
         self.login = Login(number, self.out)
         self.answers = Answers(number, self.out)
         self.deliveries = Deliveries(number, self.login, self.answers, self.out)
-        self.limits = SessionLimits(settings.limits)
+        self.limits = SessionLimits(settings, Rates() if authors is None else authors)
         self._backlog = Backlog(self.out)
 
     def adopt(self, settings: Settings) -> None:
         """Go by other settings from here on; a queue that is being sent keeps its frame size."""
         self._settings = settings
-        self.limits.adopt(settings.limits)
+        self.limits.adopt(settings)
 
     @property
     def is_read(self) -> bool:
@@ -99,8 +108,7 @@ class Session:
                     for element in stanza.elements:
                         self.answers.take(self.limits.too_fast("action", element), user)
                 else:
-                    for element in stanza.elements:
-                        self.answers.take(element, user)
+                    self._send(stanza.elements, user, now_ms)
             case Ack():
                 if not user:
                     self._refuse_stranger(stanza.tag, now_ms)
@@ -116,6 +124,19 @@ class Session:
                 self._request(stanza, now_ms)
             case _:
                 assert_never(stanza)
+
+    def _send(self, elements: Sequence[Send | Refusal], user: str, now_ms: int) -> None:
+        """Send messages on, or none of them if that is too many for their author."""
+        limits, take = self.limits, self.answers.take
+        if limits.has_quota:
+            wait_ms = limits.quota_wait_ms(user, len(elements), now_ms)
+            if wait_ms:
+                self.out.count_over_quota(len(elements))
+                for element in elements:
+                    take(limits.over_quota(element, wait_ms), user)
+                return
+        for element in elements:
+            take(element, user)
 
     def refuse(self, refusal: Refusal, *, now_ms: int) -> None:
         """Answer a frame that is no stanza; too many of them end the connection (R28)."""

@@ -9,6 +9,17 @@ from typing import Final
 _LEAST_FORGOTTEN: Final = 1024
 
 
+class Rate:
+    """So many tokens a second, more than 0, and a `burst` of them at once."""
+
+    __slots__ = ("burst", "burst_ms", "token_ms")
+
+    def __init__(self, per_s: float, burst: int) -> None:
+        self.burst = burst
+        self.token_ms = 1000 / per_s
+        self.burst_ms = burst * self.token_ms
+
+
 class Rates:
     """A bucket of tokens for everyone, kept only of those whose bucket is not full.
 
@@ -24,14 +35,11 @@ class Rates:
     def __len__(self) -> int:
         return len(self._paid_ms)
 
-    def wait_ms(self, who: str, count: int, *, now_ms: int, per_s: float, burst: int) -> int:
+    def wait_ms(self, who: str, count: int, rate: Rate, now_ms: int) -> int:
         """Take `count` tokens and return 0; or take none, and return after how long that may be.
 
-        `burst` is what a full bucket holds, which refills by `per_s`, more than 0. More than it
-        holds can be taken of a full one.
+        More than a burst can be taken of a full bucket.
         """
-        each_ms = 1000 / per_s
-        burst_ms = burst * each_ms
         paid_ms = self._paid_ms.get(who)
         if paid_ms is None:
             if len(self._paid_ms) >= self._forgets_at:
@@ -41,10 +49,10 @@ class Rates:
             paid_ms = now_ms
         # The clock may have gone back, or the rate up: nobody is held up longer than by an empty
         # bucket.
-        elif paid_ms > now_ms + burst_ms:
-            paid_ms = self._paid_ms[who] = now_ms + burst_ms
-        paid_ms += min(count, burst) * each_ms
-        late_ms = paid_ms - now_ms - burst_ms
+        elif paid_ms > now_ms + rate.burst_ms:
+            paid_ms = self._paid_ms[who] = now_ms + rate.burst_ms
+        paid_ms += (count if count < rate.burst else rate.burst) * rate.token_ms
+        late_ms = paid_ms - now_ms - rate.burst_ms
         if late_ms > 0:
             return math.ceil(late_ms)
         self._paid_ms[who] = paid_ms

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import field
 
 from relay.settings.keeping import AckSettings, DedupeSettings, MailboxSettings, StoreSettings
+from relay.settings.quotas import QuotaSettings
 from relay.settings.rows import Setting, Table, settings_in
 from relay.settings.running import MAX_PROCESSES, LogSettings, ServerSettings, SupervisorSettings
 from relay.settings.serving import (
@@ -46,6 +47,7 @@ __all__ = [
     "LimitSettings",
     "LogSettings",
     "MailboxSettings",
+    "QuotaSettings",
     "ServerSettings",
     "Settings",
     "StoreSettings",
@@ -64,6 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     auth: AuthSettings = field(default_factory=AuthSettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
+    quota: QuotaSettings = field(default_factory=QuotaSettings)
     keepalive: KeepaliveSettings = field(default_factory=KeepaliveSettings)
     flow: FlowSettings = field(default_factory=FlowSettings)
     mailbox: MailboxSettings = field(default_factory=MailboxSettings)

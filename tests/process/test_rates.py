@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.process.rates import Rates
+from relay.process.rates import Rate, Rates
 
 DAY_MS = 86_400_000
 NOW = 1_566_970_629_000
@@ -20,7 +20,7 @@ def wait_ms(
     per_s: float = 2,
     burst: int = 4,
 ) -> int:
-    return rates.wait_ms(who, count, now_ms=now_ms, per_s=per_s, burst=burst)
+    return rates.wait_ms(who, count, Rate(per_s, burst), now_ms)
 
 
 def test_a_burst_is_let_through_and_then_so_many_a_second() -> None:

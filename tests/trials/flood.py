@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 from .people import message_of, numbered
-from .stage import Stage, Trial, option
+from .stage import NO_QUOTAS, Stage, Trial, option
 
 BURST: Final = 100  # sends between two looks at the socket
 
@@ -31,7 +31,7 @@ class Flood(Trial):
     @property
     def config(self) -> str:
         """The rate limit."""
-        return f"[limits]\nframes_per_s = {self.frames_per_s}\n"
+        return f"[limits]\nframes_per_s = {self.frames_per_s}\n{NO_QUOTAS}"
 
     async def play(self, stage: Stage) -> None:
         """Flood; then have every target read what it is owed."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from .people import Person, message_of, numbered
-from .stage import Stage, Trial, option
+from .stage import NO_QUOTAS, Stage, Trial, option
 
 PING_S = 0.2
 
@@ -26,10 +26,10 @@ class FullMailbox(Trial):
 
     @property
     def config(self) -> str:
-        """The limits, with which one author may fill a mailbox, and frequent pings."""
+        """The limits, with which one author may fill a mailbox, no quota, and frequent pings."""
         return (
             f"[mailbox]\nmax_entries = {self.max_entries}\nmax_bytes = {self.max_mib * 2**20}\n"
-            f"author_share = 1.0\n[keepalive]\nping_interval_s = {PING_S}\n"
+            f"author_share = 1.0\n[keepalive]\nping_interval_s = {PING_S}\n{NO_QUOTAS}"
         )
 
     async def play(self, stage: Stage) -> None:

@@ -11,7 +11,7 @@ from typing import ClassVar, Final
 from tests.outside.people import users_of_shard
 
 from .people import Person, message_of, numbered
-from .stage import Stage, Trial, option
+from .stage import NO_QUOTAS, Stage, Trial, option
 
 STEP_S: Final = 0.01
 TINY_BUFFER_BYTES: Final = 4096
@@ -35,7 +35,7 @@ class SlowReader(Trial):
         """The mailbox's limit and the reader's patience."""
         return (
             f"[mailbox]\nmax_entries = {self.max_entries}\n"
-            f"[flow]\nwrite_blocked_s = {self.write_blocked_s}\n"
+            f"[flow]\nwrite_blocked_s = {self.write_blocked_s}\n{NO_QUOTAS}"
         )
 
     async def play(self, stage: Stage) -> None:

@@ -63,6 +63,10 @@ def option(default: T, what: str) -> T:
     return value
 
 
+# For a trial in which one author stands for many.
+NO_QUOTAS: Final = "[quota]\nmessages_per_s = 0.0\nwaiting_messages = 0\nwaiting_bytes = 0\n"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Trial:
     """What all trials have in common."""

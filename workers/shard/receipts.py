@@ -18,6 +18,7 @@ from workers.shard.peers import Peers
 from workers.shard.readers import Reader, Readers
 from workers.shard.strays import Strays
 from workers.shard.turn import Turn
+from workers.shard.waiting import Waiting
 
 
 class Receipts:
@@ -32,6 +33,7 @@ class Receipts:
         peers: Peers,
         strays: Strays,
         halves: Halves,
+        waiting: Waiting,
     ) -> None:
         self._turn = turn
         self._reader_of = readers.of_user
@@ -40,6 +42,7 @@ class Receipts:
         self._peers = peers
         self._strays = strays
         self._on_acked = halves.acked
+        self._ends_wait = waiting.acked
 
     def acked(self, front: Identity, acked: Acked) -> None:
         """Take what a recipient says of messages; each is a matter of its own."""
@@ -79,7 +82,11 @@ class Receipts:
     ) -> None:
         turn = self._turn
         messages.raise_level(turn.batch, message, acked.level)
-        mailbox.remove(turn.batch, message.seq)
+        if not mailbox.is_counted:
+            mailbox.count(turn.batch)
+        size = mailbox.size
+        if mailbox.remove(turn.batch, message.seq) and not message.group:
+            self._ends_wait(message.author, message.seq, size - mailbox.size)
         receipt = Receipt(
             message.author,
             message.group,

@@ -17,6 +17,7 @@ from workers.shard.peers import Peers
 from workers.shard.pipeline import Judge, Take, arrange
 from workers.shard.readers import Readers
 from workers.shard.turn import Turn
+from workers.shard.waiting import Waiting
 from workers.store.keys import message_key
 
 
@@ -32,6 +33,7 @@ class Sends:
         peers: Peers,
         groups: Groups,
         halves: Halves,
+        waiting: Waiting,
     ) -> None:
         self._turn = turn
         self._reader_of = readers.of_user
@@ -40,9 +42,12 @@ class Sends:
         self._peers = peers
         self._groups = groups
         self._on_stored = halves.stored
+        self._add_waiting = waiting.add
+        self._has_much = waiting.much
+        self._waiting = waiting
         steps_of_user = {
             "known": self._known_to_user,
-            "quota": self._quota_of_mailbox,
+            "quota": self._quotas,
             "store": self._store_for_user,
         }
         steps_of_group = {
@@ -99,7 +104,12 @@ class Sends:
             return self.refuse(front, send, 403, "not a member of the group")
         return False
 
-    def _quota_of_mailbox(self, front: Identity, send: Send, key: bytes) -> bool:
+    def _quotas(self, front: Identity, send: Send, key: bytes) -> bool:
+        if self._has_much and send.author in self._has_much:
+            refusal = self._waiting.refusal(send.author, len(send.frame))
+            if refusal:
+                self._turn.counters["sends_over_quota"] += 1
+                return self.refuse(front, send, 507, refusal)
         reader = self._reader_of(send.chat)
         mailbox = reader.mailbox if reader is not None else self._mailboxes.of_absent(send.chat)
         turn = self._turn
@@ -120,6 +130,7 @@ class Sends:
         seq = turn.next_seq()
         mailbox.add_message(turn.batch, seq, send.author, send.frame, turn.room)
         messages.add(turn.batch, key, seq=seq, time_s=send.time_s, digest=send.digest)
+        self._add_waiting(send.author, len(send.frame))
         if mailbox.evicted:
             self._mailboxes.count_evicted(mailbox)
         turn.to_fronts[front].append(Stored(send.request, send.time_s))

@@ -52,6 +52,7 @@ from workers.shard.receipts import Receipts
 from workers.shard.sends import Sends
 from workers.shard.strays import Strays
 from workers.shard.turn import Turn
+from workers.shard.waiting import Waiting
 from workers.store.batch import Batch
 
 NO_EXTENSIONS: Final = Registry(())
@@ -88,10 +89,11 @@ class Shard:
         self._mailboxes = mailboxes = Mailboxes(turn, readers)
         self._pages = pages = Pages(turn, readers)
         self._logins = Logins(turn, readers, mailboxes, pages, peers, halves)
-        self._sends = Sends(turn, readers, mailboxes, pages, peers, groups, halves)
+        self._waiting = waiting = Waiting(turn)
+        self._sends = Sends(turn, readers, mailboxes, pages, peers, groups, halves, waiting)
         self._expiry = Expiry(turn, mailboxes, halves)
         strays = Strays(turn, readers, pages, peers, groups)
-        receipts = Receipts(turn, readers, mailboxes, pages, peers, strays, halves)
+        receipts = Receipts(turn, readers, mailboxes, pages, peers, strays, halves, waiting)
         appliers[GroupCopy] = Copies(turn, readers, mailboxes, pages).apply
         appliers[Receipt] = receipts.apply
         appliers[Carry] = halves.carried
@@ -115,6 +117,7 @@ class Shard:
         A mailbox is judged when something is added, an entry's age when it is swept.
         """
         self.turn.adopt(settings)
+        self._waiting.adopt(settings)
 
     def provision(self, groups: Mapping[str, Group]) -> None:
         """Replace the provisioned groups; those of other workers are left out."""
@@ -129,6 +132,7 @@ class Shard:
         """
         self.turn.begin(batch, now_ms=now_ms, refusal=refusal)
         self.peers.begin()
+        self._waiting.begin()
         self._pages.begin()
 
     def end(self, *, stores: bool = True) -> Effects:
@@ -150,6 +154,7 @@ class Shard:
         `day_ms` is the time by which it is judged, which was `moved_ms` earlier until now
         (workers.calendar). Return where the next sweep must go on, empty when it came round.
         """
+        self._waiting.sweep()
         return self._expiry.sweep(after, max_boxes=max_boxes, day_ms=day_ms, moved_ms=moved_ms)
 
     @property

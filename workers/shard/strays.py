@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from relay.bus.envelopes import NO_SEQ, Acked, Deliver, Receipt, StrayAck
-from relay.process.rates import Rates
+from relay.process.rates import Rate, Rates
 from relay.protocol.times import receipt_time
 from workers.shard.effects import Identity
 from workers.shard.groups import Groups
@@ -64,8 +64,7 @@ class Strays:
         per_s, burst = acks.unknown_acks_per_s, acks.unknown_acks_burst
         if not per_s:
             return False
-        now_ms = self._turn.now_ms
-        return bool(self._rates.wait_ms(acker, 1, now_ms=now_ms, per_s=per_s, burst=burst))
+        return bool(self._rates.wait_ms(acker, 1, Rate(per_s, burst), self._turn.now_ms))
 
     def arrived(self, origin: Identity, stray: StrayAck) -> None:
         """Look at one that another worker has let pass."""

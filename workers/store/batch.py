@@ -14,6 +14,7 @@ from workers.store.meta import (
     DAY_NAME,
     FORGOTTEN_NAME,
     SEQ_NAME,
+    WAITING_NAME,
 )
 from workers.store.owned import OwnedTree
 from workers.store.schema import decode_keys, encode_keys, pack_count, unpack_count
@@ -264,6 +265,17 @@ class Batch:
         the other.
         """
         self._meta.put(CONFIRMED_NAME % peer, pack_seq(seq))
+
+    def waiting(self) -> bytes:
+        """Return what was last noted of authors of whom much waits, empty where nothing was."""
+        return self._meta.get(WAITING_NAME) or b""
+
+    def put_waiting(self, notes: bytes) -> None:
+        """Note of whom much waits (workers.shard.waiting); nothing if it is empty."""
+        if notes:
+            self._meta.put(WAITING_NAME, notes)
+        else:
+            self._meta.pop(WAITING_NAME)
 
     def _get_seq(self, name: bytes) -> Seq:
         value = self._meta.get(name)

@@ -19,6 +19,7 @@ APPLIED_NAME: Final = b"applied:%d"
 DAY_NAME: Final = b"day"
 DATES_NAME: Final = b"dates"
 CONFIRMED_NAME: Final = b"confirmed:%d"
+WAITING_NAME: Final = b"waiting"
 
 
 class Mark(msgspec.Struct, frozen=True):

@@ -197,7 +197,7 @@ def target(*, with_reference: bool) -> list[Option]:
             TARGET,
             metavar="OPTIONS",
             help="Start a relay with these options of supervisor.py, on a free port and with "
-            "temporary data, and stop it afterwards.",
+            "temporary data, and stop it afterwards. One author may send as fast as it can.",
         ),
         Option(
             ["--reference"],

@@ -27,6 +27,7 @@ from relay.extensions.registry import load
 from relay.front.deliveries import Deliveries
 from relay.front.output import Note
 from relay.front.session import Session
+from relay.process.rates import Rates
 from relay.protocol import frames
 from relay.protocol.codec import Codec
 from relay.settings.tables import Settings
@@ -57,7 +58,7 @@ class RecordingPort:
         self.holds: int = 0
         self.closed: tuple[int, str] | None = None
         self.receipts = 0
-        self.strays = 0
+        self.strays = self.over_quota = 0
         self.notes: list[Note] = []
 
     def take(self, session: Session) -> None:
@@ -79,14 +80,15 @@ class RecordingPort:
         if not out.has_news:
             self.receipts += out.receipts
             out.receipts = 0
-            assert (out.strays, out.notes, out.closing) == (0, None, None)
+            assert (out.strays, out.over_quota, out.notes, out.closing) == (0, 0, None, None)
             return
         out.has_news = False
         self.receipts += out.receipts
         self.strays += out.strays
         notes = list(out.take_notes())
         self.notes += notes
-        out.receipts = out.strays = 0
+        self.over_quota += out.over_quota
+        out.receipts = out.strays = out.over_quota = 0
         out.take_notes()
         if out.closing is not None:
             assert self.closed is None, "closed twice"
@@ -126,10 +128,11 @@ def settings_with(**tables: Mapping[str, object]) -> Settings:
 class Client:
     """A session with its port, and short ways to feed both of its sides."""
 
-    def __init__(self, **tables: Mapping[str, object]) -> None:
+    def __init__(self, authors: Rates | None = None, **tables: Mapping[str, object]) -> None:
         settings = settings_with(**tables)
         self.port = RecordingPort()
-        self.session = Session(NUMBER, Codec(settings.limits, load().rows), settings)
+        codec = Codec(settings.limits, load().rows)
+        self.session = Session(NUMBER, codec, settings, authors=authors)
         self.now_ms = NOW_MS
 
     def says(self, *sent: object) -> None:
@@ -229,8 +232,8 @@ class Client:
         return self.port.take_requests()
 
 
-def logged_in(**tables: Mapping[str, object]) -> Client:
-    client = Client(**tables)
+def logged_in(authors: Rates | None = None, **tables: Mapping[str, object]) -> Client:
+    client = Client(authors, **tables)
     client.says(auth())
     client.hears(SessionOpened(NUMBER), last_page())
     assert client.frames() == [AUTH_SUCCESS, EMPTY_Q]

@@ -65,8 +65,15 @@ def test_options_make_the_plan(requested: Requested) -> None:
 
 
 def test_the_options_of_a_spawned_relay_are_one_value(requested: Requested) -> None:
-    assert requested("chat", "--spawn", "--workers 1 --fronts 1").spawn == "--workers 1 --fronts 1"
-    assert requested("chat", "--spawn", "").spawn == ""
+    any_rate = "--messages-per-s 1000000"
+    spawn = requested("chat", "--spawn", "--workers 1 --fronts 1").spawn
+    assert spawn == f"--workers 1 --fronts 1 {any_rate}"
+    assert requested("chat", "--spawn", "").spawn == any_rate
+
+
+def test_a_spawned_relay_may_be_given_a_quota(requested: Requested) -> None:
+    assert requested("chat", "--spawn", "--messages-per-s 9").spawn == "--messages-per-s 9"
+    assert requested("chat").spawn is None
 
 
 def test_compare_takes_two_files(monkeypatch: pytest.MonkeyPatch) -> None:

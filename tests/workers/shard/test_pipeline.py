@@ -42,6 +42,7 @@ from workers.shard.pipeline import Judge, PipelineStep
 from workers.shard.readers import Readers
 from workers.shard.sends import Sends
 from workers.shard.turn import Turn
+from workers.shard.waiting import Waiting
 
 UNKNOWN_GROUP = "917069852821-999"
 REFUSED = 406  # by the step of the extension
@@ -117,6 +118,7 @@ def shard_with(*judges: Judge) -> Sends:
         peers,
         Groups(peers),
         halves,
+        Waiting(turn),
     )
 
 

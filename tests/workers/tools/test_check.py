@@ -42,7 +42,7 @@ from workers.store.keys import (
     pack_slot,
     unpack_seq,
 )
-from workers.store.meta import APPLIED_NAME, CONFIRMED_NAME, SEQ_NAME
+from workers.store.meta import APPLIED_NAME, CONFIRMED_NAME, SEQ_NAME, WAITING_NAME
 from workers.store.schema import ROWS, decode_keys, encode_keys, pack_count
 from workers.store.snapshot import Snapshot
 from workers.tools.check import ITEMS, WHOLE, check_store
@@ -415,6 +415,11 @@ FAULTS: dict[str, tuple[Edit, str, str]] = {
         "malformed",
     ),
     "an unknown counter": (put("meta", b"what", b"ever"), "meta", "is unknown or malformed"),
+    "a note of waiting messages that is none": (
+        put("meta", WAITING_NAME, b"\xc1"),
+        "meta",
+        "is malformed",
+    ),
     "a counter of no peer": (
         put("meta", APPLIED_NAME % 0, pack_seq(1)),
         "meta",

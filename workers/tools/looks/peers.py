@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import assert_never
 
+import msgspec
+
 from relay.bus.envelopes import Carry, Content, Durable, GroupCopy, Receipt
 from workers.shard import dates, outbox
+from workers.shard.waiting import decode_notes
 from workers.store.journal import FOLDED_NAME, IDENTITY_NAME
 from workers.store.keys import SEQ_BYTES, split_outgoing, unpack_seq
-from workers.store.meta import DATES_NAME, DAY_NAME
+from workers.store.meta import DATES_NAME, DAY_NAME, WAITING_NAME
 from workers.tools.looks.inspection import Inspection
 
 
@@ -50,6 +53,12 @@ def look_at_meta(store: Inspection, key: bytes, value: bytes) -> None:
     if name in (b"mark", IDENTITY_NAME):
         return
     if name == FOLDED_NAME and len(value) == SEQ_BYTES:
+        return
+    if name == WAITING_NAME:
+        try:
+            decode_notes(value)
+        except msgspec.MsgspecError:
+            store.found("meta", key, "is malformed")
         return
     if name == DATES_NAME:
         dates.decode(value)
