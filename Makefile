@@ -71,6 +71,7 @@ bench-full: bench bench-parts  ## the same, and every other scenario and part (5
 bench-parts: $(READY)  ## what the parts of a message cost
 	$(BIN)/python -m tests.bench.bench_wire
 	$(BIN)/python -m tests.bench.bench_codec
+	$(BIN)/python -m tests.bench.bench_frames
 	$(BIN)/python -m tests.bench.bench_store
 
 bench-history: $(READY)  ## what a message costs after ten million (20 minutes)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 
 from relay.errors import FrameError, Refusal
 from relay.protocol import frames
+from relay.protocol.content import decode_any, number
 
 # A frame's tag, and its kind: ("query", "server"); see `kind_of`.
 RequestKey = tuple[str, str]
 Parts = Sequence[msgspec.Raw]
 Decode = Callable[[Parts], Any]
+T = TypeVar("T")
 
 # The kind of a request that is no JSON: its tag is the whole text.
 WHOLE_TEXT: Final = "\0"
@@ -21,8 +23,20 @@ WHOLE_TEXT: Final = "\0"
 # Of a request's `tag`; as many as a prefix may have.
 MAX_TAG_CHARS: Final = 64
 
-_decode_any = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
+
+
+class _Kind(msgspec.Struct):
+    type: Any = None
+
+
+class _Named(msgspec.Struct):
+    tag: Any = msgspec.UNSET
+
+
+# Only what is asked for is decoded: the rest of the attributes may be as long as a frame.
+_decode_kind = msgspec.json.Decoder(str | _Kind, float_hook=number).decode
+_decode_named = msgspec.json.Decoder(_Named, float_hook=number).decode
 
 
 class RequestRow(NamedTuple):
@@ -65,12 +79,10 @@ def kind_of(parts: Parts) -> str:
     That is its second element where that is a string, or the `type` in it. Of `type` "set" it is
     what is set: the tag of the first element of the third. Empty where there is none of these.
     """
-    second = _value(parts, 1)
-    if isinstance(second, str):
-        return second
-    kind = second.get("type") if isinstance(second, dict) else None
-    if kind == "set":
-        match _value(parts, 2):
+    second = _part(parts, 1, _decode_kind)
+    kind = second.type if isinstance(second, _Kind) else second
+    if kind == "set" and second is not kind:
+        match _part(parts, 2, decode_any):
             case [[str(what), *_], *_]:
                 return what
     return kind if isinstance(kind, str) else ""
@@ -82,10 +94,10 @@ def tag_of(parts: Parts) -> str:
     Raises:
         FrameError: it is no string of 1 to MAX_TAG_CHARS printable characters.
     """
-    attributes = _value(parts, 1)
-    if not isinstance(attributes, dict) or "tag" not in attributes:
+    attributes = _part(parts, 1, _decode_named)
+    if attributes is None or attributes.tag is msgspec.UNSET:
         return ""
-    tag = attributes["tag"]
+    tag = attributes.tag
     if not (isinstance(tag, str) and 0 < len(tag) <= MAX_TAG_CHARS and tag.isprintable()):
         raise FrameError(400, f"tag: a string of 1 to {MAX_TAG_CHARS} printable characters")
     return tag
@@ -96,10 +108,11 @@ def find_row(rows: Mapping[RequestKey, RequestRow], tag: str, kind: str) -> Requ
     return rows.get((tag, kind)) or rows.get((tag, ""))
 
 
-def _value(parts: Parts, at: int) -> object:
+def _part(parts: Parts, at: int, decode: Callable[[msgspec.Raw], T]) -> T | None:
+    """Return what a part is; None where there is none, or it is not what `decode` expects."""
     if at >= len(parts):
         return None
     try:
-        return _decode_any(parts[at])
+        return decode(parts[at])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None

@@ -45,9 +45,14 @@ class Send(msgspec.Struct, frozen=True):
 
 
 class Action(msgspec.Struct, frozen=True):
-    """The elements of an `action` in order, each to send or refused on its own (R23)."""
+    """The elements of an `action` in order, each to send or refused on its own (R23).
+
+    `refused` is how many messages of the frame are, be they among the elements or in one refusal
+    for many that have no id.
+    """
 
     elements: list[Send | Refusal]
+    refused: int = 0
 
 
 class Ack(msgspec.Struct, frozen=True):
