@@ -9,16 +9,12 @@ from typing import Final, Protocol
 
 from relay.bus.envelopes import Entry, RequestNumber, SendToGroup, SendToUser, Seq
 from relay.errors import Refusal
+from relay.front.budget import Budget
 from relay.front.output import Output
 from relay.protocol import frames
 from relay.protocol.slots import slot_of
 from relay.protocol.stanza import Send
 
-# Sends without an answer of one session before no more of its frames are taken. Everyone else's
-# wait behind them at the worker, so this is what a sender that floods costs the others (I7); and
-# one worker that is away must not let the answers of the others pile up behind its own (I6). Enough
-# to keep a worker busy during a commit: `python -m tests.trials flood` shows both sides.
-MAX_PENDING_SENDS: Final = 32
 _SENDS_PER_SESSION: Final = 1 << 32
 
 
@@ -49,10 +45,14 @@ _NO_IDS: Final[dict[str, Pending]] = {}
 class Answers:
     """The sends of one session that have yet to be answered, and the receipts behind them."""
 
-    __slots__ = ("_answered", "_line", "_out", "_request", "_stashed", "by_id", "is_full")
+    __slots__ = ("_answered", "_budget", "_line", "_out", "_request", "_stashed", "by_id")
 
-    def __init__(self, session: int, out: Output) -> None:
-        """Begin with the requests of the session of that number, which no other session has."""
+    def __init__(self, session: int, budget: Budget, out: Output) -> None:
+        """Begin with the requests of the session of that number, which no other session has.
+
+        Each that waits takes a unit of `budget`.
+        """
+        self._budget = budget
         self._out = out
         self._request = session * _SENDS_PER_SESSION  # the last one given out
         self._answered = self._request  # the last of them that was answered
@@ -62,9 +62,6 @@ class Answers:
         self.by_id = _NO_IDS
         # The seqs of the receipts that wait. Few sessions need them.
         self._stashed: dict[Seq, None] | None = None
-        # Too many wait: from here until half of them are answered, so that a flood goes on by the
-        # batch, not by the message.
-        self.is_full = False
 
     def __bool__(self) -> bool:
         return bool(self._line)
@@ -96,8 +93,10 @@ class Answers:
     def _await(self, pending: Pending) -> RequestNumber:
         self._request += 1
         self._line[self._request] = pending
-        if len(self._line) >= MAX_PENDING_SENDS and not self.is_full:
-            self.is_full = True
+        budget = self._budget  # as `Budget.take` does, without a call for each message
+        budget.room -= 1
+        if budget.room <= 0:
+            budget.is_full = True
         return RequestNumber(self._request)
 
     def stored(self, request: RequestNumber, author: str, time_s: int) -> bool:
@@ -137,25 +136,23 @@ class Answers:
     def settle(self, receipts: EntryWriter) -> bool:
         """Write the answers that are complete from the oldest send on, and the receipts of each.
 
-        Return whether the line was full and is now short enough for more.
+        Return whether the budget was used up, and there is now room for more.
         """
-        line = self._line
+        line, budget = self._line, self._budget
         while pending := line.get(self._answered + 1):
             if pending.answer is None:
                 break
             self._answered += 1
             self._out.frames.append(pending.answer)
             del line[self._answered]
+            budget.room += 1
             if self.by_id.get(pending.message_id) is pending:
                 del self.by_id[pending.message_id]
             for entry in pending.receipts:
                 if self._stashed is not None:
                     self._stashed.pop(entry.seq, None)
                 receipts.write(entry)
-        if self.is_full and len(line) <= MAX_PENDING_SENDS // 2:
-            self.is_full = False
-            return True
-        return False
+        return budget.is_full and budget.ease()
 
     def stash(self, entry: Entry) -> bool:
         """Keep a receipt whose message has yet to get its ack 1; False for any other entry."""

@@ -1,4 +1,4 @@
-"""Frames of a client that have to wait: behind a login, or behind too many sends."""
+"""Frames of a client that have to wait: behind a login, or for room in its budget."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from relay.front.output import Hold, Output
 
-# What is held behind sends until the client is not read any more.
+# What is held for want of room until the client is not read any more.
 MAX_HELD_BYTES: Final = 256 * 1024
 _OVERHEAD: Final = 64  # of a frame in memory, so that tiny ones count
 
@@ -24,8 +24,14 @@ class Backlog:
         self._size = 0
         self.came_ms = 0  # when the last frame did
 
-    def __bool__(self) -> bool:
-        return bool(self._frames)
+    def __len__(self) -> int:
+        return len(self._frames) if self._frames else 0
+
+    @property
+    def next_bytes(self) -> int:
+        """How long the oldest frame is; there is one."""
+        assert self._frames
+        return len(self._frames[0])
 
     def add(self, payload: bytes, now_ms: int) -> None:
         """Keep a frame; too many stop the reading."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final, assert_never, cast
+from typing import Final, NamedTuple, assert_never, cast
 
 from relay import clock
 from relay.bus.envelopes import Seq
@@ -11,9 +11,11 @@ from relay.front import websocket
 from relay.front.admission import Visit
 from relay.front.deadlines import Deadlines, Overdue
 from relay.front.hub import Hub
+from relay.front.login import Stage
 from relay.front.output import Hold, Opened, Output
 from relay.front.pinger import Pinger
 from relay.front.reading import Reading
+from relay.front.turns import LONG_BYTES, LONG_S
 from relay.front.websocket import HandshakeDone, PeerClosed, Pong, WebSocket, WholeMessage
 from relay.front.writing import Writing
 from relay.protocol import closecodes
@@ -24,6 +26,8 @@ from relay.protocol import closecodes
 MAX_FRAMES: Final = 32
 MAX_FRAME_BYTES: Final = 32 * 1024
 LARGE_READ_BYTES: Final = 128 * 1024
+# Less than this is never long work, and not worth a look at the clock.
+_SHORT_READ_BYTES: Final = 4 * 1024
 
 # A client may not be read for these for long, on and off: it is pinged all the same, so that its
 # receipts are confirmed.
@@ -40,6 +44,8 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_deadlines",
         "_hub",
+        "_is_long",
+        "_kept",
         "_pinger",
         "_reading",
         "_transport",
@@ -60,6 +66,9 @@ class Connection(asyncio.Protocol):
         self._ws = WebSocket(hub.settings.limits.frame_bytes)
         self._deadlines = Deadlines()
         self._pinger: Pinger | None = None  # from the handshake on
+        self._kept = b""  # was read, and waits for its turn
+        self._is_long = False  # what it sent last took long
+        self._bound_frames()
 
     # ------------------------------------------------------------------------------ transport
 
@@ -81,6 +90,14 @@ class Connection(asyncio.Protocol):
         high = self._hub.settings.flow.session_pause_bytes
         self._transport.set_write_buffer_limits(high=high, low=high // 4)
 
+    def _bound_frames(self) -> None:
+        """Allow large frames once a login was asked for."""
+        limits = self._hub.settings.limits
+        if self.session.login.stage is Stage.NEW:
+            self._ws.bound(limits.first_frame_bytes, one_by_one=True)
+        elif self._ws.one_by_one:
+            self._ws.bound(limits.frame_bytes, one_by_one=False)
+
     def settings_changed(self) -> None:
         """Go by the front's present settings; the size of a frame and open deadlines stay."""
         self.session.adopt(self._hub.settings)
@@ -100,15 +117,40 @@ class Connection(asyncio.Protocol):
             self._hub.counters["handshakes_malformed"] += 1
 
     def data_received(self, data: bytes) -> None:
-        """Take what arrived; a fault in doing so ends this connection and no other (I7)."""
+        """Take what arrived, or keep it until its turn."""
+        turns = self._hub.turns
+        is_long = self._is_long or len(data) + self._ws.held_bytes >= LONG_BYTES
+        if is_long or (not turns.reads and turns.is_over()):
+            self._kept += data
+            self._wait(is_long=is_long)
+            return
+        turns.reads -= 1
+        if len(data) < _SHORT_READ_BYTES:
+            self._take_some(data)
+        else:
+            self._take(data)
+        if self._ws.is_behind or len(data) >= LARGE_READ_BYTES:
+            self._wait(is_long=self._is_long)  # others have their turn first
+
+    def _wait(self, *, is_long: bool) -> None:
+        """Read no more until its turn comes."""
+        if not self._reading.rests:
+            self._reading.rest()
+            self._hub.turns.wait(self, is_long=is_long)
+
+    def _take(self, data: bytes) -> None:
+        """Take what was read, and note whether that is long work."""
+        clock_s = self._hub.turns.clock_s
+        began_s = clock_s()
+        self._take_some(data)
+        self._is_long = clock_s() - began_s > LONG_S
+
+    def _take_some(self, data: bytes) -> None:
+        """Take as much as one turn may; a fault in that ends this connection and no other (I7)."""
         try:
             self._read(data)
         except Exception:
             self.fail()
-        if not self._reading.rests and (self._ws.is_behind or len(data) >= LARGE_READ_BYTES):
-            # Others have their turn first.
-            self._reading.rest()
-            self._hub.next_turn(self)
 
     def _read(self, data: bytes) -> None:
         """Take frames, as many as one turn may; the rest is kept for the next one."""
@@ -132,23 +174,29 @@ class Connection(asyncio.Protocol):
 
     def read_on(self) -> None:
         """Take what the last turn has left, and read again once there is nothing left of it."""
-        self._read_rest()
+        self._take_kept()
         if self._ws.is_behind:
-            self._hub.next_turn(self)
+            self._hub.turns.wait(self, is_long=self._is_long)
         else:
             self._reading.rested()
 
-    def _read_rest(self) -> None:
-        if self._ws.is_behind:
-            try:
-                self._read(b"")
-            except Exception:
-                self.fail()
+    def long_turn(self) -> None:
+        """Have the session take a frame that has waited, and may be long work."""
+        try:
+            self.session.long_turn(clock.now_ms())
+            self.take()
+        except Exception:
+            self.fail()
+
+    def _take_kept(self) -> None:
+        kept, self._kept = self._kept, b""
+        self._take(kept)
 
     @property
     def has_pending(self) -> bool:
         """Whether something that was read has yet to be taken, or to be answered."""
-        return self.session.is_read and (self._ws.is_behind or bool(self.session.answers))
+        is_behind = self._ws.is_behind or bool(self._kept)
+        return self.session.is_read and (is_behind or self.session.has_pending)
 
     def eof_received(self) -> bool:
         """Close when the client has; what it does not take by then is cut off."""
@@ -163,8 +211,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the session up; the queue holds what was not acked."""
-        while self._ws.is_behind:
-            self._read_rest()
+        while self._kept or self._ws.is_behind:
+            self._take_kept()
         self._lose()
         if self._hub.visitors.are_logged:
             sent, received = self._ws.close_codes
@@ -305,12 +353,23 @@ class Connection(asyncio.Protocol):
     def _take_news(self, out: Output) -> None:
         out.has_news = False
         self._hold(out.hold, of=_SESSION_HOLDS)
+        self._bound_frames()
+        if out.told:
+            link = self._hub.links.link_of(self.session.login.slot)
+            link.tell_when_done(self.session.number, out.told)
+            out.told = 0
+        if out.awaits_turn:
+            out.awaits_turn = False
+            self._hub.turns.wait(LongTurn(self), is_long=True)
         if out.strays:
             self._hub.counters["stray_receipts_dropped"] += out.strays
             out.strays = 0
         if out.over_quota:
             self._hub.counters["sends_over_quota"] += out.over_quota
             out.over_quota = 0
+        if out.unsaid:
+            self._hub.counters["frames_of_lost_clients_dropped"] += out.unsaid
+            out.unsaid = 0
         if out.notes:
             for note in out.take_notes():
                 if self._hub.visitors.are_logged and isinstance(note, Opened):
@@ -430,3 +489,13 @@ class Connection(asyncio.Protocol):
             return due
         ping_ms = pinger.ping_due_ms if holds else pinger.due_ms
         return min(due or ping_ms, ping_ms)
+
+
+class LongTurn(NamedTuple):
+    """A turn for long work of a session that may be read meanwhile, or not."""
+
+    connection: Connection
+
+    def read_on(self) -> None:
+        """Have it."""
+        self.connection.long_turn()

@@ -77,8 +77,11 @@ class Desk:
         link = self._hub.links.link_of(slot_of(owner))
         link.request(ask, durable=True)
         client = self._hub.clients.get(asker.session)
-        if link.is_full and client is not None:
-            self._hub.wait_for_room(client, link)
+        if client is not None:
+            client.session.budget.take(1)
+            link.tell_when_done(asker.session, 1)
+            if link.is_full:
+                self._hub.wait_for_room(client, link)
 
     def count(self, what: str, times: int = 1) -> None:
         """Count something."""

@@ -20,9 +20,9 @@ from relay.bus.envelopes import (
 )
 from relay.front.desk import Extensions
 from relay.front.hub import Endpoint, Hub
-from relay.front.links import DeliverToSome, FromWorker, WorkerLink
+from relay.front.links import DeliverToSome, FromWorker, WorkDone, WorkerLink
 
-_Told = Page | Refused | SessionOpened | SessionRefused | EndSession | Tell
+_Told = WorkDone | Page | Refused | SessionOpened | SessionRefused | EndSession | Tell
 
 
 class Dispatch:
@@ -95,6 +95,8 @@ class Dispatch:
     def _tell_client(self, client: Endpoint, item: _Told) -> None:
         session = client.session
         match item:
+            case WorkDone():
+                session.work_done(item.units, now_ms=clock.now_ms())
             case Page():
                 session.page(item, now_ms=clock.now_ms())
             case Refused():

@@ -13,6 +13,7 @@ from relay.front.flusher import Flusher
 from relay.front.links import Links, WorkerLink
 from relay.front.output import Hold, Note
 from relay.front.session import Session
+from relay.front.turns import Turns
 from relay.front.visitors import Visitors
 from relay.front.wheel import TimerWheel
 from relay.front.wire import SharedFrame
@@ -92,9 +93,9 @@ class Hub:
     ) -> None:
         self.settings = settings
         self.registry = registry
-        self.loop = loop
         self.log = log.get_logger()
         self.codec = Codec(settings.limits, registry.rows)
+        self.turns = Turns(loop)
         self.wheel: TimerWheel[Timed] = TimerWheel(TICK_MS)
         self.counters: Counter[str] = Counter()
         self.visitors = Visitors(settings.log.level)
@@ -111,6 +112,11 @@ class Hub:
         self.links = links
         self.flusher = flusher
         self.extensions = extensions
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop on which all of it runs."""
+        return self.turns.loop
 
     def clock_ms(self) -> int:
         """Return the time that deadlines go by."""
@@ -140,10 +146,6 @@ class Hub:
             waiting.discard(client)
         if not self.clients:
             self.empty.set()
-
-    def next_turn(self, client: Endpoint) -> None:
-        """Have `client` read on in the next loop turn."""
-        self.loop.call_soon(client.read_on)
 
     def wait_for_room(self, client: Endpoint, link: WorkerLink) -> None:
         """Do not read from `client` until the worker of `link` has caught up."""

@@ -18,6 +18,7 @@ class SessionLimits:
     __slots__ = (
         "_authors",
         "_quota",
+        "_refused",
         "_settings",
         "_strikes",
         "_tokens",
@@ -29,6 +30,7 @@ class SessionLimits:
     def __init__(self, settings: Settings, authors: Rates) -> None:
         # When malformed frames came, in ms. Even an empty deque takes 600 bytes, and few need one.
         self._strikes: deque[int] | None = None
+        self._refused = 0  # messages that were, and make no strike yet
         self._tokens = float(settings.limits.frames_burst)
         self._tokens_at_ms = 0
         self._authors = authors  # of the whole front: a new connection is no new author
@@ -81,6 +83,12 @@ class SessionLimits:
         while strikes[0] <= now_ms - int(settings.malformed_window_s * 1000):
             strikes.popleft()
         return len(strikes) >= settings.malformed_frames
+
+    def refused(self, messages: int, now_ms: int) -> bool:
+        """Count refused messages, some of which make a strike; what `strike` returns."""
+        self._refused += messages
+        strikes, self._refused = divmod(self._refused, self._settings.refused_messages)
+        return any(self.strike(now_ms) for _ in range(strikes))
 
 
 # One for all sessions, of which there may be many.

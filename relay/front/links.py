@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import NamedTuple, final
@@ -60,7 +61,15 @@ class DeliverToSome(NamedTuple):
     frame: bytes
 
 
-FromWorker = ToFront | DeliverToSome
+@final
+class WorkDone(NamedTuple):
+    """Work of a session, of so many units, is confirmed (`WorkerLink.tell_when_done`)."""
+
+    session: int
+    units: int
+
+
+FromWorker = ToFront | DeliverToSome | WorkDone
 
 
 class _Worker(NamedTuple):
@@ -81,12 +90,13 @@ class WorkerLink:
         self._unread: Iterator[FromWorker] = iter(())  # of the batch that came last
         self._reads_soon = False
         self._outgoing: Outgoing[ToWorker] = Outgoing(max_bytes)
-        self._confirm_every = max_bytes // 8
         self._items: list[ToWorker] = []
         self._kept: list[ToWorker | None] = []  # the same, but None for what is not durable
         self._work = 0
         self._frame_bytes = 0
         self._is_dirty = False
+        # Who is to hear when a batch is confirmed, and of which: in the order of the batches.
+        self._to_be_told: deque[tuple[int, WorkDone]] = deque()
         # Sends that were refused ahead of the confirmation of their batch: not to be repeated.
         self._refused: set[RequestNumber] = set()
         # Whether the worker is behind, so that what feeds it should not be read (I6).
@@ -117,6 +127,15 @@ class WorkerLink:
         elif not self._is_dirty:
             self._mark()
 
+    def tell_when_done(self, session: int, units: int) -> None:
+        """Tell the session once everything that was requested up to here is confirmed."""
+        self._to_be_told.append((self._last_batch, WorkDone(session, units)))
+
+    @property
+    def _last_batch(self) -> int:
+        """The number of the batch that has, or will have, what was requested last."""
+        return self._outgoing.next_number - (not self._items)
+
     def connect(self, address: WorkerAddress, announce: Callable[[WorkerLink], None]) -> None:
         """Begin with a new incarnation: announce the sessions, then repeat what is unconfirmed.
 
@@ -146,6 +165,9 @@ class WorkerLink:
         self.flush()
         for envelope in repeated:
             self.request(envelope, durable=True)
+        # What they wait for has other numbers now, of which the last covers all.
+        last = self._last_batch
+        self._to_be_told = deque((last, done) for _, done in self._to_be_told)
         if not self.is_full:
             self._links.has_room(self)
 
@@ -239,10 +261,19 @@ class WorkerLink:
         elif self._refused:
             self._forget_refusals(confirmed)
         self._unread = _in_pieces(batch.items)
+        if self._to_be_told:
+            self._unread = chain(self._done(batch.received), self._unread)
         if was_full and not self.is_full:
             self._links.has_room(self)
-        if self._incoming.owes(self._confirm_every):
+        if self._incoming.owes(self._links.confirm_every):
             self._mark()
+
+    def _done(self, received: int) -> list[WorkDone]:
+        """Return whom a confirmation up to a batch is for, once."""
+        done = []
+        while self._to_be_told and self._to_be_told[0][0] <= received:
+            done.append(self._to_be_told.popleft()[1])
+        return done
 
 
 def _in_pieces(items: list[ToFront]) -> Iterator[FromWorker]:
@@ -280,6 +311,7 @@ class Links:
         self.has_room = has_room
         self.direct_messages = 0  # 1-1 messages that went by, from clients and to clients
         self._announce = announce
+        self.confirm_every = max_link_bytes // 8
         self._max_link_bytes = max_link_bytes
         self._by_index: dict[int, WorkerLink] = {}
         self._by_slot: list[WorkerLink | None] = [None] * SLOT_COUNT

@@ -54,6 +54,7 @@ class Output:
     """Lists that a session's machines fill, each in order, and the connection empties."""
 
     __slots__ = (
+        "awaits_turn",
         "closing",
         "envelopes",
         "frames",
@@ -63,6 +64,8 @@ class Output:
         "over_quota",
         "receipts",
         "strays",
+        "told",
+        "unsaid",
     )
 
     def __init__(self) -> None:
@@ -77,6 +80,10 @@ class Output:
         self.closing: Closing | None = None
         self.strays = 0  # receipts that were for a living session only, and were dropped
         self.over_quota = 0  # messages that were refused because their author was too fast
+        # Units of work that went to the session's worker, and whose end it wants to hear of.
+        self.told = 0
+        self.awaits_turn = False  # a frame that waited may be long work, and needs such a turn
+        self.unsaid = 0  # acked ids and frames that were dropped, because the client has gone
 
     def note(self, note: Note) -> None:
         """Have the extensions see something."""
@@ -105,6 +112,20 @@ class Output:
         if self.hold & why:
             self.hold &= ~why
             self.has_news = True
+
+    def tell_when_done(self, units: int) -> None:
+        """Have the session hear when all is confirmed that its worker was told up to here."""
+        self.told += units
+        self.has_news = True
+
+    def await_turn(self) -> None:
+        """Have the session called back when it is its turn to do long work."""
+        self.awaits_turn = self.has_news = True
+
+    def drop_last(self, count: int) -> None:
+        """Count acked ids and frames of a client that is gone, for which there was no room."""
+        self.unsaid += count
+        self.has_news = True
 
     def close(self, code: int, reason: str) -> None:
         """Close the connection, behind all frames."""

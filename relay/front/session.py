@@ -5,8 +5,9 @@ its connection empties after each feed. What order clients see is decided here: 
 then every `q`, then live frames (2.2.2); acks 1 in the order of the sends, and no receipt before
 the ack 1 of its message (2.3.4).
 
-Its state is in four machines: `login` (how far it is), `answers` (the line of its sends),
-`deliveries` (its mailbox, at its `pace`) and `limits`; a `backlog` holds frames that must wait.
+Its state is in machines: `login` (how far it is), `answers` (the line of its sends), `deliveries`
+(its mailbox, at its `pace`) and `limits`. A `budget` says how much may be under way: what goes
+beyond it is the rest of a frame in `work`, and later frames in a `backlog`.
 """
 
 from __future__ import annotations
@@ -14,14 +15,17 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Final, assert_never
 
-from relay.bus.envelopes import Acked, Page, RequestNumber
+from relay.bus.envelopes import Page, RequestNumber
 from relay.errors import FrameError, Refusal
 from relay.front.answers import Answers
 from relay.front.backlog import Backlog
+from relay.front.budget import Budget
 from relay.front.deliveries import Deliveries
 from relay.front.limits import SessionLimits
 from relay.front.login import Login, Stage
 from relay.front.output import Hold, Output
+from relay.front.turns import LONG_BYTES
+from relay.front.work import Work
 from relay.process.rates import Rates
 from relay.protocol import closecodes, frames
 from relay.protocol.codec import Codec
@@ -31,6 +35,7 @@ from relay.settings.tables import Settings
 # Looked at for every frame; a member of an enum takes five times as long to find.
 _LIVE: Final = Stage.LIVE
 _QUEUE: Final = Stage.QUEUE
+_TOO_MANY_STRIKES: Final = "too many malformed frames"
 
 
 class Session:
@@ -41,7 +46,9 @@ class Session:
         "_capabilities",
         "_codec",
         "_settings",
+        "_work",
         "answers",
+        "budget",
         "deliveries",
         "limits",
         "login",
@@ -67,9 +74,11 @@ class Session:
         self._capabilities = capabilities
         self.out = Output()
         self.login = Login(number, self.out)
-        self.answers = Answers(number, self.out)
+        self.budget = Budget()
+        self.answers = Answers(number, self.budget, self.out)
         self.deliveries = Deliveries(number, self.login, self.answers, self.out)
         self.limits = SessionLimits(settings, Rates() if authors is None else authors)
+        self._work = Work(self.login, self.answers, self.budget, self.out)
         self._backlog = Backlog(self.out)
 
     def adopt(self, settings: Settings) -> None:
@@ -82,61 +91,69 @@ class Session:
         """Whether the session takes frames from its client."""
         return self.login.stage is not Stage.ENDED
 
+    @property
+    def has_pending(self) -> bool:
+        """Whether something that was taken has yet to be answered, or something waits to be."""
+        return bool(self.answers or self._work or (self.budget.is_full and self._backlog))
+
     # ------------------------------------------------------------------------ from the client
 
     def receive(self, payload: bytes, *, now_ms: int) -> None:
         """Take the payload of one message, within the size limit; a text is valid UTF-8."""
-        stage = self.login.stage
-        if (stage is not _LIVE and stage is not Stage.NEW) or self.answers.is_full:
-            if stage is not Stage.ENDED:
+        if self.login.stage is not _LIVE or self.budget.is_full:
+            if self.login.stage is Stage.NEW:
+                self._receive_early(payload, now_ms)
+            elif self.login.stage is not Stage.ENDED:
                 self._backlog.add(payload, now_ms)
             return
-        user = self.login.user
         try:
-            stanza = self._codec.decode(payload, user=user, now_s=now_ms // 1000)
+            stanza = self._codec.decode(payload, user=self.login.user, now_s=now_ms // 1000)
         except FrameError as error:
-            refusal = error.refusal
-            if not user and refusal.tag:
-                refusal = refusal._replace(code=401, reason="not authenticated")
-            self.refuse(refusal, now_ms=now_ms)
+            self.refuse(error.refusal, now_ms=now_ms)
             return
         match stanza:
             case Action():
-                if not user:
-                    self._refuse_stranger("action", now_ms)
-                elif self.limits.has_rate and self.limits.is_too_fast(now_ms):
-                    for element in stanza.elements:
-                        self.answers.take(self.limits.too_fast("action", element), user)
+                limits, elements = self.limits, stanza.elements
+                if limits.has_rate and limits.is_too_fast(now_ms):
+                    self._work.send([limits.too_fast("action", each) for each in elements])
+                elif limits.has_quota and (
+                    wait_ms := limits.quota_wait_ms(self.login.user, len(elements), now_ms)
+                ):
+                    self._refuse_too_many(elements, wait_ms)
+                elif len(elements) == 1:  # as nearly always
+                    self.answers.take(elements[0], self.login.user)
                 else:
-                    self._send(stanza.elements, user, now_ms)
+                    self._work.send(elements)
+                if stanza.refused and limits.refused(stanza.refused, now_ms):
+                    self.end(closecodes.POLICY, _TOO_MANY_STRIKES)
             case Ack():
-                if not user:
-                    self._refuse_stranger(stanza.tag, now_ms)
-                elif self.limits.has_rate and self.limits.is_too_fast(now_ms):
+                if self.limits.has_rate and self.limits.is_too_fast(now_ms):
                     self.out.frames.append(frames.refusal(self.limits.too_fast(stanza.tag)))
                 else:
-                    self._acked(stanza)
-            case Auth():
+                    self._work.ack(stanza)
+            case Auth() | InvalidAuth():
                 self._log_in(stanza, now_ms)
-            case InvalidAuth():
-                self._fail_auth(400, stanza.reason)
             case ExtensionRequest():
                 self._request(stanza, now_ms)
             case _:
                 assert_never(stanza)
 
-    def _send(self, elements: Sequence[Send | Refusal], user: str, now_ms: int) -> None:
-        """Send messages on, or none of them if that is too many for their author."""
-        limits, take = self.limits, self.answers.take
-        if limits.has_quota:
-            wait_ms = limits.quota_wait_ms(user, len(elements), now_ms)
-            if wait_ms:
-                self.out.count_over_quota(len(elements))
-                for element in elements:
-                    take(limits.over_quota(element, wait_ms), user)
-                return
-        for element in elements:
-            take(element, user)
+    def _refuse_too_many(self, elements: Sequence[Send | Refusal], wait_ms: int) -> None:
+        """Refuse messages that are too many for their author, all of them."""
+        self.out.count_over_quota(len(elements))
+        self._work.send([self.limits.over_quota(each, wait_ms) for each in elements])
+
+    def _receive_early(self, payload: bytes, now_ms: int) -> None:
+        """Take a frame before the login: of all others nothing but the tag is looked at."""
+        try:
+            stanza = self._codec.decode_early(payload, now_s=now_ms // 1000)
+        except FrameError as error:
+            self.refuse(error.refusal, now_ms=now_ms)
+            return
+        if isinstance(stanza, ExtensionRequest):
+            self._request(stanza, now_ms)
+        else:
+            self._log_in(stanza, now_ms)
 
     def refuse(self, refusal: Refusal, *, now_ms: int) -> None:
         """Answer a frame that is no stanza; too many of them end the connection (R28)."""
@@ -144,16 +161,11 @@ class Session:
             return
         self.out.frames.append(frames.refusal(refusal))
         if self.limits.strike(now_ms):
-            self.end(closecodes.POLICY, "too many malformed frames")
-
-    def _refuse_stranger(self, tag: str, now_ms: int, prefix: str = "") -> None:
-        self.refuse(Refusal(401, "not authenticated", tag, prefix=prefix), now_ms=now_ms)
+            self.end(closecodes.POLICY, _TOO_MANY_STRIKES)
 
     def _request(self, request: ExtensionRequest, now_ms: int) -> None:
         tag, prefix = request.named, request.correlation.prefix
-        if not (self.login.user or request.before_login):
-            self._refuse_stranger(tag, now_ms, prefix)
-        elif request.is_json and self.limits.has_rate and self.limits.is_too_fast(now_ms):
+        if request.is_json and self.limits.has_rate and self.limits.is_too_fast(now_ms):
             refusal = self.limits.too_fast(tag)._replace(prefix=prefix)
             self.out.frames.append(frames.refusal(refusal))
         else:
@@ -168,15 +180,21 @@ class Session:
         """The connection is gone."""
         login = self.login
         try:
-            while self.answers.is_full and self._backlog and login.stage is _LIVE:
-                # Its client said these before it went.
-                self.answers.is_full = False
-                self.receive(self._backlog.pop(), now_ms=self._backlog.came_ms)
-                self.answers.is_full = True
+            if login.stage is _LIVE:
+                self._take_last()
         finally:
             login.end()
             self._backlog.clear()
             self.answers.clear()
+
+    def _take_last(self) -> None:
+        """Take what waited for room in the budget: its client said that before it went."""
+        self.budget.lift()
+        self._work.go_on()
+        while self._backlog and self.login.stage is _LIVE and not self.budget.is_full:
+            self.receive(self._backlog.pop(), now_ms=self._backlog.came_ms)
+        if dropped := self._work.give_up() + len(self._backlog):
+            self.out.drop_last(dropped)
 
     def end(self, code: int, reason: str, notice: bytes | None = None) -> None:
         """Close the connection, for one who is logged in after a last frame if one is given."""
@@ -190,8 +208,10 @@ class Session:
 
     # ---------------------------------------------------------------------------------- login
 
-    def _log_in(self, auth: Auth, now_ms: int) -> None:
-        if self.login.ask(auth, now_ms):
+    def _log_in(self, auth: Auth | InvalidAuth, now_ms: int) -> None:
+        if isinstance(auth, InvalidAuth):
+            self._fail_auth(400, auth.reason)
+        elif self.login.ask(auth, now_ms):
             self.out.add_hold(Hold.LOGIN)
         else:
             self._fail_auth(405, "this connection is logged in as another user")
@@ -232,17 +252,29 @@ class Session:
             self.deliveries.renew(awaits_page=self.login.stage is Stage.QUEUE)
             self.deliveries.steer()
 
-    def go_on(self, now_ms: int) -> None:
-        """Take the frames that had to wait, until the next login or too many sends.
+    def long_turn(self, now_ms: int) -> None:
+        """Take a frame that had to wait, and may be long work."""
+        self.budget.has_turn()
+        self.go_on(now_ms, has_long_turn=True)
+
+    def go_on(self, now_ms: int, *, has_long_turn: bool = False) -> None:
+        """Take what had to wait, until the next login, or as long as there is room in the budget.
 
         Or until something is noted, so that what it is answered comes before later frames: then to
         be called again.
         """
-        backlog, answers, login = self._backlog, self.answers, self.login
-        while backlog and login.is_settled and not answers.is_full and not self.out.notes:
+        backlog, budget, login = self._backlog, self.budget, self.login
+        if self._work:
+            self._work.go_on()
+        while backlog and login.is_settled and not budget.is_full and not self.out.notes:
+            if backlog.next_bytes >= LONG_BYTES and not has_long_turn:
+                budget.await_turn()
+                self.out.await_turn()
+                break
+            has_long_turn = False
             self.receive(backlog.pop(), now_ms=now_ms)
         backlog.ease()
-        if (not backlog or answers.is_full) and login.is_settled:
+        if (not backlog or budget.is_full) and login.is_settled:
             self.out.drop_hold(Hold.LOGIN)
 
     # ------------------------------------------------------------------------ from the worker
@@ -257,6 +289,11 @@ class Session:
             self.deliveries.write_late()
         self.deliveries.steer()
         if page.last:
+            self.go_on(now_ms)
+
+    def work_done(self, units: int, *, now_ms: int) -> None:
+        """A worker has confirmed what it was told, of so many units."""
+        if self.budget.done(units):
             self.go_on(now_ms)
 
     # -------------------------------------------------------------------------------- sending
@@ -276,16 +313,3 @@ class Session:
         # Behind the last `q`, where that is to come (2.2.2).
         if self.login.stage is not _QUEUE and self.answers.settle(self.deliveries):
             self.go_on(self._backlog.came_ms)
-
-    def _acked(self, ack: Ack) -> None:
-        acked = Acked(
-            self.login.user,
-            ack.message_ids,
-            ack.level,
-            ack.author,
-            ack.author_is_group,
-            ack.chat,
-            ack.chat_is_group,
-            -1 if ack.time_s is None else ack.time_s,
-        )
-        self.out.envelopes.append((self.login.slot, acked, True))

@@ -59,11 +59,13 @@ class WebSocket:
         "_max_size",
         "_splitter",
         "has_opened",
+        "held_bytes",
         "is_behind",
+        "one_by_one",
     )
 
     def __init__(self, max_size: int) -> None:
-        """Expect a handshake, then messages of up to `max_size` bytes."""
+        """Expect a handshake, then messages of up to `max_size` bytes, see `bound`."""
         self._max_size = max_size
         self._library = self._protocol(State.CONNECTING)
         # From the handshake on, until it finds what only the library can make something of.
@@ -72,6 +74,9 @@ class WebSocket:
         self._is_text = False  # what is being put together of them
         self.has_opened = False
         self.is_behind = False  # `split` has something left of what it was fed
+        self.held_bytes = 0  # of a message whose end is yet to come
+        # Whether one frame at a time is split off, so that `bound` holds from the very next on.
+        self.one_by_one = False
 
     def _protocol(self, state: State) -> ServerProtocol:
         return ServerProtocol(max_size=self._max_size, logger=_LOGGER, state=state)
@@ -80,6 +85,13 @@ class WebSocket:
     def is_closing(self) -> bool:
         """Whether either side has begun to close: nothing more may be sent."""
         return self._library.state not in (State.OPEN, State.CONNECTING)
+
+    def bound(self, max_size: int, *, one_by_one: bool) -> None:
+        """Take messages of up to `max_size` bytes from the next frame on; larger ones fail it."""
+        self._max_size = self._library.max_message_size = max_size
+        self.one_by_one = one_by_one
+        if self._splitter is not None:
+            self._splitter.max_size = max_size
 
     @property
     def close_codes(self) -> tuple[int | None, int | None]:
@@ -97,8 +109,13 @@ class WebSocket:
         splitter = self._splitter
         if splitter is None:
             return [Other(data)]
+        if self.one_by_one:
+            max_frames = 1
         frames = splitter.feed(data, max_frames=max_frames, max_bytes=max_bytes)
         self.is_behind = splitter.is_behind
+        self.held_bytes = len(splitter.buffer)
+        if self._fragments is not None:
+            self.held_bytes += len(self._fragments)
         if splitter.gave_up:
             self._splitter = None
         return frames

@@ -68,20 +68,20 @@ class FrameSplitter:
 
     __slots__ = (
         "_at",
-        "_buffer",
         "_in_fragments",
-        "_max_size",
         "_unread",
         "_wanted",
+        "buffer",
         "gave_up",
         "is_behind",
+        "max_size",
     )
 
     def __init__(self, max_size: int) -> None:
-        self._max_size = max_size
+        self.max_size = max_size
         self._unread = b""  # what the last call was fed, if it stopped amid that,
         self._at = 0  # and where
-        self._buffer = bytearray()  # the beginning of a frame
+        self.buffer = bytearray()  # the beginning of a frame
         self._wanted = 0  # how long it must be for the next look at it
         self._in_fragments = False  # the library has the beginning of a fragmented message
         self.gave_up = False
@@ -100,13 +100,13 @@ class FrameSplitter:
             data, at = (self._unread[self._at :] + data, 0) if data else (self._unread, self._at)
             self._unread = b""
             self.is_behind = False
-        elif self._buffer:
+        elif self.buffer:
             # Bytes that trickle in are looked at once a header and once a frame, not each time.
-            if len(self._buffer) + len(data) < self._wanted:
-                self._buffer += data
+            if len(self.buffer) + len(data) < self._wanted:
+                self.buffer += data
                 return []
-            data = b"".join((self._buffer, data))
-            self._buffer.clear()
+            data = b"".join((self.buffer, data))
+            self.buffer.clear()
         frames: list[bytes | Other] = []
         end, enough = len(data), at + max_bytes
         wanted = 2
@@ -130,7 +130,7 @@ class FrameSplitter:
                     wanted = body - at
                     break
                 length = int.from_bytes(data[at + 2 : at + 10], "big")
-            if second < _MASKED or length > self._max_size:
+            if second < _MASKED or length > self.max_size:
                 self.gave_up = True
                 frames.append(Other(data[at:]))
                 return frames
@@ -146,6 +146,6 @@ class FrameSplitter:
                 frames.append(Other(data[at:stop]))
             at = stop
         if at < end:
-            self._buffer += data[at:]
+            self.buffer += data[at:]
             self._wanted = wanted
         return frames

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, assert_never
 
 import msgspec
 
@@ -58,6 +58,12 @@ SERVER_KEYS = frozenset(
 )
 
 _CORRELATION = re.compile(rb"([A-Za-z0-9._-]{1,64}),{1,2}(?=[\[{])")
+# The beginning of a frame up to its tag, in either notation.
+_FIRST = re.compile(
+    rb"""(?:([A-Za-z0-9._-]{1,64}),{1,2}(?=[\[{]))?([ \t\n\r]*+\[[ \t\n\r]*+)"""
+    rb"""(?:"((?:[^"\\]|\\.){0,64}+)"|'([^'\\]{0,64}+)'|([A-Za-z_][A-Za-z0-9_]{0,63}+))"""
+)
+_CORE_TAGS = frozenset({"action", "Msg", "MsgInfo"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 _JSON_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
@@ -106,6 +112,9 @@ class Codec:
         self._limits = limits
         self._requests = requests or {}
         self._request_tags = {tag for tag, _ in self._requests}
+        self._early_tags = {"auth"} | {
+            tag for (tag, _), row in self._requests.items() if row.before_login
+        }
         self._texts = {
             tag.encode(): row for (tag, kind), row in self._requests.items() if kind == WHOLE_TEXT
         }
@@ -134,6 +143,40 @@ class Codec:
             except FrameError:
                 pass  # the general way finds the reason, and the tag for it
         return self._general(payload, user, now_s)
+
+    def decode_early(self, payload: bytes, *, now_s: int) -> Auth | InvalidAuth | ExtensionRequest:
+        """Return what a frame before the login means; of most only the tag is looked at.
+
+        Raises:
+            FrameError: it is none of those that are allowed then (401), or no frame.
+        """
+        if payload not in self._texts:
+            tag, prefix, rest = _first_of(payload)
+            if tag in _CORE_TAGS:
+                raise FrameError(401, "not authenticated", tag=tag)
+            if tag not in self._early_tags:
+                named = _name_in(rest) or prefix or tag
+                raise FrameError.of(Refusal(401, "not authenticated", named, prefix=prefix))
+        try:
+            stanza = self._general(payload, "", now_s)
+        except FrameError as error:
+            if not error.refusal.tag:
+                raise
+            refusal = error.refusal._replace(code=401, reason="not authenticated")
+            raise FrameError.of(refusal) from None
+        match stanza:
+            case Auth() | InvalidAuth():
+                return stanza
+            case ExtensionRequest(before_login=True):
+                return stanza
+            case ExtensionRequest():
+                prefix = stanza.correlation.prefix
+                refusal = Refusal(401, "not authenticated", stanza.named, prefix=prefix)
+            case Action() | Ack():  # its tag is an extension's too
+                refusal = Refusal(401, "not authenticated")
+            case _:
+                assert_never(stanza)
+        raise FrameError.of(refusal)
 
     def _plain_action(self, payload: bytes, user: str, now_s: int) -> Action | None:
         """Return the action if it has exactly the sheet's keys and no fault, else None."""
@@ -402,6 +445,29 @@ class Codec:
             chat_is_group,
             read_time(_time_value(body.t)),
         )
+
+
+def _first_of(payload: bytes) -> tuple[str, str, bytes]:
+    """Return the tag of a frame, its prefix, and the frame without that; it is not decoded."""
+    found = _FIRST.match(payload)
+    if found is None:
+        raise FrameError(400, "the first element of a frame is its tag, a string")
+    prefix, _, quoted, single, bare = found.groups(b"")
+    try:
+        tag = (quoted or single or bare).decode()
+        if "\\" in tag:
+            tag = decode_any(f'"{tag}"')
+    except _JSON_ERRORS:
+        raise FrameError(400, "the first element of a frame is its tag, a string") from None
+    return tag, prefix.decode(), payload[found.start(2) :]
+
+
+def _name_in(frame: bytes) -> str:
+    """Return how what may be a request names itself (E2); only that is decoded."""
+    try:
+        return tag_of(_decode_array(frame))
+    except (*_JSON_ERRORS, FrameError):
+        return ""
 
 
 def _no_id() -> FrameError:

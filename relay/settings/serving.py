@@ -55,10 +55,20 @@ class LimitSettings(Table, frozen=True):
         Meta(ge=KIB, le=16 * MIB),
         Row(
             "Bytes of one frame from a client, then its connection is closed (1009). {default}. A"
-            " connection keeps the size that held when it was made.",
+            " connection keeps the size that held at its login.",
             unit="bytes",
         ),
     ] = 256 * KIB
+    first_frame_bytes: Annotated[
+        int,
+        Meta(ge=KIB, le=16 * MIB),
+        Row(
+            "Bytes of a frame before the login was asked for, then its connection is closed (1009)"
+            " unread. {default}: a login with a token has two at most, and who has not logged in"
+            " may not have the relay hold more.",
+            unit="bytes",
+        ),
+    ] = 8 * KIB
     message_bytes: Annotated[
         int,
         Meta(ge=256, le=16 * MIB),
@@ -98,6 +108,17 @@ class LimitSettings(Table, frozen=True):
         Meta(ge=0.05, le=3600),
         Row("Seconds over which malformed_frames are counted.", unit="s"),
     ] = 60.0
+    # R28. Ten of malformed_frames for a full `action`, so that one mistake of a program closes
+    # nothing.
+    refused_messages: Annotated[
+        int,
+        Meta(ge=1, le=1_000_000),
+        Row(
+            "Messages refused for their form that count as one malformed frame. {default}: a"
+            " program with a bad address now and then never meets it, one that sends nothing else"
+            " is closed after 500 within malformed_window_s."
+        ),
+    ] = 25
     frames_per_s: Annotated[
         float,
         Meta(ge=0, le=1_000_000),

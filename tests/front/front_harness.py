@@ -62,6 +62,7 @@ def front_on(loop: FakeLoop | asyncio.AbstractEventLoop) -> Iterator[Front]:
     ours, theirs = socket.socketpair()
     place = Place(Path("/nonexistent"), 0, 1, Settings(), child_end(theirs.detach()))
     front = Front(place, cast("asyncio.AbstractEventLoop", loop))
+    front.hub.turns.clock_s = loop.time
     try:
         yield front
     finally:

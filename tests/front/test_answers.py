@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from relay.bus.envelopes import Entry, RequestNumber, SendToGroup, SendToUser
 from relay.errors import Refusal
-from relay.front.answers import MAX_PENDING_SENDS, Answers
+from relay.front.answers import Answers
+from relay.front.budget import UNITS, Budget
 from relay.front.output import Output
 from relay.protocol.slots import slot_of
 from relay.protocol.stanza import Send
@@ -26,7 +27,7 @@ def send(message_id: str, *, chat: str = BOB) -> Send:
 
 def line_of(*message_ids: str) -> tuple[Answers, Output]:
     out = Output()
-    answers = Answers(NUMBER, out)
+    answers = Answers(NUMBER, Budget(), out)
     for message_id in message_ids:
         answers.take(send(message_id), ALICE)
     return answers, out
@@ -51,7 +52,7 @@ def settled(answers: Answers, out: Output) -> list[str]:
 
 def test_a_send_goes_to_the_worker_of_its_chat_again_and_again_until_it_is_confirmed() -> None:
     out = Output()
-    answers = Answers(NUMBER, out)
+    answers = Answers(NUMBER, Budget(), out)
 
     answers.take(send("1"), ALICE)
     answers.take(send("2", chat=GROUP), ALICE)
@@ -106,17 +107,21 @@ def test_a_receipt_waits_for_the_ack_1_of_its_message() -> None:
     assert answers.first_stashed(100) == 100
 
 
-def test_i7_a_line_that_was_full_is_not_until_half_of_it_is_answered() -> None:
-    answers, out = line_of(*map(str, range(MAX_PENDING_SENDS)))
-    assert answers.is_full
+def test_i7_a_budget_that_sends_have_used_up_is_not_until_half_of_them_are_answered() -> None:
+    budget, out = Budget(), Output()
+    answers = Answers(NUMBER, budget, out)
+    for number in range(UNITS):
+        assert not budget.is_full
+        answers.take(send(str(number)), ALICE)
+    assert budget.is_full
 
     eased = []
-    for index in range(MAX_PENDING_SENDS // 2 + 1):
+    for index in range(UNITS // 2 + 1):
         answers.stored(RequestNumber(FIRST + index), ALICE, 1)
         eased.append(answers.settle(Writer(out)))
 
-    assert eased == [False] * (MAX_PENDING_SENDS // 2 - 1) + [True, False]
-    assert not answers.is_full
+    assert eased == [False] * (UNITS // 2 - 1) + [True, False]
+    assert not budget.is_full
 
 
 def test_an_answer_to_what_is_not_in_the_line_means_nothing() -> None:

@@ -18,11 +18,14 @@ from relay.front.connection import Connection
 from relay.front.deadlines import CLOSE_TIMEOUT_MS
 from relay.front.output import Hold
 from relay.front.session import Session
+from relay.front.turns import Turns
 from relay.front.visitors import Visitors
 from relay.front.wheel import TimerWheel
 from relay.protocol.codec import Codec
 from relay.settings.tables import FlowSettings, KeepaliveSettings, Settings
 from tests.front.front_harness import let_in
+
+from .front_harness import FakeLoop
 
 if TYPE_CHECKING:
     import asyncio
@@ -85,6 +88,7 @@ class FakeFront:
         self.flusher = self
         self.dirty: list[Connection] = []
         self.log = FakeLog()
+        self.turns = Turns(cast("asyncio.AbstractEventLoop", FakeLoop()))
         self.visitors = Visitors("info")
 
     def make_session(self) -> Session:

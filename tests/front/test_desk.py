@@ -70,11 +70,15 @@ class FakeLink:
 
     def __init__(self) -> None:
         self.asked: list[Ask] = []
+        self.told: list[tuple[int, int]] = []
         self.is_full = False
 
     def request(self, ask: Ask, *, durable: bool) -> None:
         assert durable
         self.asked.append(ask)
+
+    def tell_when_done(self, session: int, units: int) -> None:
+        self.told.append((session, units))
 
     def link_of(self, slot: int) -> FakeLink:
         return self

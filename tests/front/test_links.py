@@ -29,7 +29,7 @@ from relay.bus.envelopes import (
 )
 from relay.bus.sockets import bind_router
 from relay.bus.topology import Topology, WorkerAddress
-from relay.front.links import CONNECT_AGAIN_S, DeliverToSome, FromWorker, Links
+from relay.front.links import CONNECT_AGAIN_S, DeliverToSome, FromWorker, Links, WorkDone
 from relay.protocol.slots import SLOT_COUNT, Slot
 from tests import plain
 
@@ -351,5 +351,56 @@ def test_c5_links_that_are_closed_are_not_tried_again() -> None:
 
         await asyncio.sleep(1.5 * CONNECT_AGAIN_S)
         assert link.address is None
+
+    run(scene)
+
+
+def test_who_asked_is_told_when_all_that_it_had_requested_is_confirmed_and_only_then() -> None:
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
+        link = links.link_of(SLOT)
+        link.request(send(1), durable=True)
+        link.tell_when_done(5, 16)
+        assert await worker.receive() == [send(1)]
+        link.request(send(2), durable=True)
+        link.tell_when_done(6, 1)
+        worker.answer(plain.stored(1, 1000), confirms=False)
+        await until(lambda: heard)
+        assert heard == [plain.stored(1, 1000)]
+
+        worker.answer(confirms=True)
+        await until(lambda: len(heard) == 2)
+        assert heard[1:] == [WorkDone(5, 16)]
+        assert await worker.receive() == [send(2)]
+        worker.answer(confirms=True)
+        await until(lambda: len(heard) == 3)
+        assert heard[2:] == [WorkDone(6, 1)]
+
+    run(scene)
+
+
+@pytest.mark.parametrize("requested", ["before it died", "while it was away"])
+def test_i9_who_asked_a_worker_that_died_is_told_when_its_successor_has_confirmed(
+    requested: str,
+) -> None:
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
+        link = links.link_of(SLOT)
+        if requested == "before it died":
+            link.request(send(1), durable=True)
+            link.tell_when_done(5, 16)
+            assert await worker.receive() == [send(1)]
+        links.follow(worker.die())
+        if requested == "while it was away":
+            link.request(send(1), durable=True)
+            link.tell_when_done(5, 16)
+            await asyncio.sleep(0)
+
+        links.follow(worker.next())
+        assert await worker.receive() == [send(1)]
+        assert heard == []
+        worker.answer(confirms=True)
+        await until(lambda: heard)
+        assert heard == [WorkDone(5, 16)]
 
     run(scene)

@@ -59,6 +59,9 @@ class RecordingPort:
         self.closed: tuple[int, str] | None = None
         self.receipts = 0
         self.strays = self.over_quota = 0
+        self.told = 0  # units whose end it wants to hear of
+        self.unsaid = 0
+        self.awaits_turn = False
         self.notes: list[Note] = []
 
     def take(self, session: Session) -> None:
@@ -80,7 +83,8 @@ class RecordingPort:
         if not out.has_news:
             self.receipts += out.receipts
             out.receipts = 0
-            assert (out.strays, out.over_quota, out.notes, out.closing) == (0, 0, None, None)
+            assert (out.strays, out.over_quota, out.told, out.unsaid) == (0, 0, 0, 0)
+            assert (out.notes, out.closing) == (None, None)
             return
         out.has_news = False
         self.receipts += out.receipts
@@ -88,7 +92,11 @@ class RecordingPort:
         notes = list(out.take_notes())
         self.notes += notes
         self.over_quota += out.over_quota
-        out.receipts = out.strays = out.over_quota = 0
+        self.told += out.told
+        self.awaits_turn |= out.awaits_turn
+        out.awaits_turn = False
+        self.unsaid += out.unsaid
+        out.receipts = out.strays = out.over_quota = out.told = out.unsaid = 0
         out.take_notes()
         if out.closing is not None:
             assert self.closed is None, "closed twice"
@@ -186,6 +194,19 @@ class Client:
     def confirms(self, seq: int) -> None:
         """Answer a ping that was sent behind the entries up to `seq`, and send a frame later."""
         self.deliveries.confirmed(Seq(seq))
+        self.take()
+
+    def has_long_turn(self) -> None:
+        """Have the turn that it has asked for."""
+        assert self.port.awaits_turn
+        self.port.awaits_turn = False
+        self.session.long_turn(self.now_ms)
+        self.take()
+
+    def work_is_done(self) -> None:
+        """Have its worker confirm all that it was told up to here."""
+        told, self.port.told = self.port.told, 0
+        self.session.work_done(told, now_ms=self.now_ms)
         self.take()
 
     def is_announced(self) -> None:

@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from relay.bus.envelopes import (
     LIVE,
     LOGIN,
+    Acked,
     CloseSession,
     Confirmed,
     Deliver,
@@ -27,6 +28,8 @@ from relay.bus.envelopes import (
     ToFront,
     ToWorker,
 )
+from relay.front.budget import UNITS
+from relay.front.links import WorkDone
 from relay.front.session import Session
 from relay.protocol import frames
 from relay.protocol.codec import Codec
@@ -61,6 +64,7 @@ class ModelWorker:
         self.sent: list[ToFront] = []
         self.state = "absent"
         self.cursor = self.barrier = self.pages = 0
+        self.acked: list[str] = []  # ids, in the order in which it heard of them
 
     def handle(self, envelope: ToWorker) -> None:
         match envelope:
@@ -92,6 +96,8 @@ class ModelWorker:
                 ]
             case CloseSession():
                 self.state = "absent"
+            case Acked():
+                self.acked += envelope.message_ids
             case _:
                 raise AssertionError(envelope)
 
@@ -137,8 +143,9 @@ class SessionMachine(RuleBasedStateMachine):
         self.session = Session(NUMBER, Codec(settings.limits), settings)
         self.mailbox: list[Entry] = []
         self.worker = ModelWorker(self.mailbox)
-        self.to_worker: deque[ToWorker] = deque()
-        self.to_front: deque[ToFront] = deque()
+        # What is to be confirmed when all before it was handled stands among the rest.
+        self.to_worker: deque[ToWorker | WorkDone] = deque()
+        self.to_front: deque[ToFront | WorkDone] = deque()
         self.unconfirmed: list[ToWorker] = []  # repeated to the worker's next incarnation
         self.answers: dict[str, deque[ToFront]] = {BOB: deque(), CAROL: deque()}
         self.holds: int = 0
@@ -147,6 +154,8 @@ class SessionMachine(RuleBasedStateMachine):
         self.asked: str | None = None  # a Ready or Pause that no page has followed yet
         self.seq = 0
         self.sends: list[str] = []
+        self.asked_to_store: list[str] = []  # those of them that went to a worker
+        self.said: list[str] = []  # ids that the client has acked
         # What the client saw: in this login, and ever.
         self.phase = "new"
         self.acked: list[str] = []
@@ -165,6 +174,9 @@ class SessionMachine(RuleBasedStateMachine):
         for _, content, durable in out.envelopes:
             self._request(content, durable=durable)
         out.envelopes.clear()
+        if out.told:
+            self.to_worker.append(WorkDone(NUMBER, out.told))
+            out.told = 0
         assert out.closing is None
         if out.notes:
             out.take_notes()
@@ -209,6 +221,7 @@ class SessionMachine(RuleBasedStateMachine):
     def _request(self, envelope: ToWorker, *, durable: bool) -> None:
         match envelope:
             case SendToUser():
+                self.asked_to_store.append(envelope.message_id)
                 self.answers[envelope.chat].append(Stored(envelope.request, envelope.time_s))
                 return
             case Ready():
@@ -221,7 +234,7 @@ class SessionMachine(RuleBasedStateMachine):
                 self.asked = None
             case _:
                 pass
-        assert durable == isinstance(envelope, Confirmed)
+        assert durable == isinstance(envelope, Confirmed | Acked)
         self.to_worker.append(envelope)
         if durable:
             self.unconfirmed.append(envelope)
@@ -250,11 +263,11 @@ class SessionMachine(RuleBasedStateMachine):
         self._carry()
 
     @rule(which=st.integers(0, 3))
-    @precondition(lambda self: self.sends)
+    @precondition(lambda self: self.asked_to_store)
     def a_receipt_comes(self, which: int) -> None:
         """Also for a send that is stored but whose answer is still on its way."""
         self.seq += 1
-        message_id = self.sends[-1 - which % len(self.sends)]
+        message_id = self.asked_to_store[-1 - which % len(self.asked_to_store)]
         frame = frames.receipt(
             message_id=message_id, level=2, author=ALICE, acker=BOB, group="", time_s=self.seq
         )
@@ -267,6 +280,13 @@ class SessionMachine(RuleBasedStateMachine):
         self.sends.append(f"s{len(self.sends)}")
         self._say(action(self.sends[-1], to=to))
 
+    @rule(count=st.sampled_from([1, 1, 3, UNITS // 2, UNITS + 1, 5 * UNITS]))
+    @precondition(lambda self: self.session.login.user and not self.holds)
+    def ack(self, count: int) -> None:
+        ids = [f"a{len(self.said) + number}" for number in range(count)]
+        self.said += ids
+        self._say(["Msg", {"id": ids, "ack": 2, "to": ALICE, "from": BOB}])
+
     @rule(to=st.sampled_from([BOB, CAROL]))
     @precondition(lambda self: any(self.answers.values()))
     def answer_a_send(self, to: str) -> None:
@@ -278,6 +298,10 @@ class SessionMachine(RuleBasedStateMachine):
     def the_links_are_read(self, by_worker: int, by_front: int) -> None:
         for _ in range(min(by_worker, len(self.to_worker))):
             envelope = self.to_worker.popleft()
+            if isinstance(envelope, WorkDone):
+                self._carry()
+                self.to_front.append(envelope)
+                continue
             self.worker.handle(envelope)
             if envelope in self.unconfirmed:
                 self.unconfirmed.remove(envelope)
@@ -310,21 +334,28 @@ class SessionMachine(RuleBasedStateMachine):
                 self._take()
 
     def _restart(self) -> None:
+        # A link keeps who is to be told, behind what it repeats.
+        untold = [each for each in (*self.to_front, *self.to_worker) if isinstance(each, WorkDone)]
         self.to_worker.clear()
         self.to_front.clear()
+        acked = self.worker.acked
         self.worker = ModelWorker(self.mailbox)
+        self.worker.acked = acked  # which is stored
         repeated, self.unconfirmed = self.unconfirmed, []
         self.session.announce()
         self._take()
         self.to_worker.extend(repeated)
+        self.to_worker.extend(untold)
         self.unconfirmed += repeated
 
     def _carry(self) -> None:
         self.to_front.extend(self.worker.sent)
         self.worker.sent = []
 
-    def _deliver(self, envelope: ToFront) -> None:
+    def _deliver(self, envelope: ToFront | WorkDone) -> None:
         match envelope:
+            case WorkDone():
+                self.session.work_done(envelope.units, now_ms=NOW_MS)
             case SessionOpened():
                 self.logins_held = 0
                 self.session.opened(now_ms=NOW_MS)
@@ -351,6 +382,13 @@ class SessionMachine(RuleBasedStateMachine):
         assert self.acked == self.sends[: len(self.acked)]
 
     @invariant()
+    def acks_reach_the_worker_in_their_order_and_few_at_a_time(self) -> None:
+        assert self.worker.acked == self.said[: len(self.worker.acked)]
+        waiting = [each for each in self.to_worker if isinstance(each, Acked)]
+        # Up to half a budget more is not counted yet, or was told and is not confirmed.
+        assert sum(len(each.message_ids) for each in waiting) <= 2 * UNITS
+
+    @invariant()
     def a_ping_now_would_cover_nothing_that_was_not_written(self) -> None:
         written = self.session.deliveries.written
         covered = {entry.seq for entry in self.mailbox if entry.seq <= written}
@@ -373,6 +411,7 @@ class SessionMachine(RuleBasedStateMachine):
         assert not self.holds
         assert self.messages == [e.seq for e in self.mailbox if not e.receipt_for]
         assert self.acked == self.sends
+        assert self.worker.acked == self.said
         assert {e.seq for e in self.mailbox if e.receipt_for} <= self.receipts
 
 

@@ -16,7 +16,7 @@ from relay.bus.envelopes import (
     SessionOpened,
     ToWorker,
 )
-from relay.front import answers, backlog
+from relay.front import backlog, budget
 from relay.front.output import Hold
 from relay.front.session import Session
 from relay.protocol import frames
@@ -181,7 +181,7 @@ def test_a_receipt_of_a_refused_send_follows_the_error(alice: Client) -> None:
 
 @pytest.fixture
 def full_at_4(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(answers, "MAX_PENDING_SENDS", 4)
+    monkeypatch.setattr(budget, "UNITS", 4)
     monkeypatch.setattr(backlog, "MAX_HELD_BYTES", 1)
 
 
@@ -230,7 +230,8 @@ def test_a_client_with_too_many_sends_is_read_until_too_much_is_held(
     alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So that its pings are answered and its pongs taken while a worker is away."""
-    monkeypatch.setattr(answers, "MAX_PENDING_SENDS", 4)
+    monkeypatch.setattr(budget, "UNITS", 4)
+    alice.session.budget.room = 4
     monkeypatch.setattr(backlog, "MAX_HELD_BYTES", 2000)
     for number in range(1, 9):
         alice.says(action(str(number)))

@@ -55,7 +55,7 @@ def _ours(chunks: list[bytes], *, max_frames: int, max_bytes: int) -> tuple[list
     # The library tells from its head alone that some a frame is none; ours when it is whole.
     splitter = ours._splitter
     if splitter is not None:
-        seen += _heard(ours, bytes(splitter._buffer))
+        seen += _heard(ours, bytes(splitter.buffer))
         answers += ours.output()
     return seen, _joined(answers)
 
