@@ -12,7 +12,7 @@ beyond it is the rest of a frame in `work`, and later frames in a `backlog`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Final, assert_never
 
 from relay.bus.envelopes import Page, RequestNumber
@@ -29,7 +29,7 @@ from relay.front.work import Work
 from relay.process.rates import Rates
 from relay.protocol import closecodes, frames
 from relay.protocol.codec import Codec
-from relay.protocol.stanza import Ack, Action, Auth, ExtensionRequest, InvalidAuth, Send
+from relay.protocol.stanza import Ack, Action, Auth, ExtensionRequest, InvalidAuth
 from relay.settings.tables import Settings
 
 # Looked at for every frame; a member of an enum takes five times as long to find.
@@ -119,7 +119,8 @@ class Session:
                 elif limits.has_quota and (
                     wait_ms := limits.quota_wait_ms(self.login.user, len(elements), now_ms)
                 ):
-                    self._refuse_too_many(elements, wait_ms)
+                    self.out.count_over_quota(len(elements))
+                    self._work.send([limits.over_quota(each, wait_ms) for each in elements])
                 elif len(elements) == 1:  # as nearly always
                     self.answers.take(elements[0], self.login.user)
                 else:
@@ -137,11 +138,6 @@ class Session:
                 self._request(stanza, now_ms)
             case _:
                 assert_never(stanza)
-
-    def _refuse_too_many(self, elements: Sequence[Send | Refusal], wait_ms: int) -> None:
-        """Refuse messages that are too many for their author, all of them."""
-        self.out.count_over_quota(len(elements))
-        self._work.send([self.limits.over_quota(each, wait_ms) for each in elements])
 
     def _receive_early(self, payload: bytes, now_ms: int) -> None:
         """Take a frame before the login: of all others nothing but the tag is looked at."""
