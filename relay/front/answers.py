@@ -94,8 +94,8 @@ class Answers:
         self._request += 1
         self._line[self._request] = pending
         budget = self._budget  # as `Budget.take` does, without a call for each message
-        budget.room -= 1
-        if budget.room <= 0:
+        room = budget.room = budget.room - 1
+        if room <= 0:
             budget.is_full = True
         return RequestNumber(self._request)
 

@@ -27,7 +27,7 @@ MAX_FRAMES: Final = 32
 MAX_FRAME_BYTES: Final = 32 * 1024
 LARGE_READ_BYTES: Final = 128 * 1024
 # Less than this is never long work, and not worth a look at the clock.
-_SHORT_READ_BYTES: Final = 4 * 1024
+SHORT_BYTES: Final = 4 * 1024
 
 # A client may not be read for these for long, on and off: it is pinged all the same, so that its
 # receipts are confirmed.
@@ -44,10 +44,10 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_deadlines",
         "_hub",
-        "_is_long",
         "_kept",
         "_pinger",
         "_reading",
+        "_short_bytes",
         "_transport",
         "_visit",
         "_writing",
@@ -67,7 +67,7 @@ class Connection(asyncio.Protocol):
         self._deadlines = Deadlines()
         self._pinger: Pinger | None = None  # from the handshake on
         self._kept = b""  # was read, and waits for its turn
-        self._is_long = False  # what it sent last took long
+        self._short_bytes = SHORT_BYTES  # less than that is short work; 0 where its last was long
         self._bound_frames()
 
     # ------------------------------------------------------------------------------ transport
@@ -118,6 +118,20 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived, or keep it until its turn."""
+        ws, turns = self._ws, self._hub.turns
+        if len(data) + ws.held_bytes >= self._short_bytes or not turns.reads:
+            self._weigh(data)
+            return
+        turns.reads -= 1  # it is short, as nearly all are
+        try:
+            self._read(data)
+        except Exception:
+            self.fail()
+        if ws.is_behind:
+            self._wait(is_long=False)
+
+    def _weigh(self, data: bytes) -> None:
+        """Take what may be long, or comes late in a turn; or keep it."""
         turns = self._hub.turns
         is_long = self._is_long or len(data) + self._ws.held_bytes >= LONG_BYTES
         if is_long or (not turns.reads and turns.is_over()):
@@ -125,12 +139,14 @@ class Connection(asyncio.Protocol):
             self._wait(is_long=is_long)
             return
         turns.reads -= 1
-        if len(data) < _SHORT_READ_BYTES:
-            self._take_some(data)
-        else:
-            self._take(data)
+        self._take(data)
         if self._ws.is_behind or len(data) >= LARGE_READ_BYTES:
             self._wait(is_long=self._is_long)  # others have their turn first
+
+    @property
+    def _is_long(self) -> bool:
+        """Whether what it sent last took long."""
+        return not self._short_bytes
 
     def _wait(self, *, is_long: bool) -> None:
         """Read no more until its turn comes."""
@@ -139,18 +155,18 @@ class Connection(asyncio.Protocol):
             self._hub.turns.wait(self, is_long=is_long)
 
     def _take(self, data: bytes) -> None:
-        """Take what was read, and note whether that is long work."""
+        """Take as much as one turn may, and note whether that was long work.
+
+        A fault in it ends this connection and no other (I7).
+        """
         clock_s = self._hub.turns.clock_s
         began_s = clock_s()
-        self._take_some(data)
-        self._is_long = clock_s() - began_s > LONG_S
-
-    def _take_some(self, data: bytes) -> None:
-        """Take as much as one turn may; a fault in that ends this connection and no other (I7)."""
         try:
             self._read(data)
         except Exception:
             self.fail()
+        is_long = clock_s() - began_s > LONG_S
+        self._short_bytes = 0 if is_long else SHORT_BYTES
 
     def _read(self, data: bytes) -> None:
         """Take frames, as many as one turn may; the rest is kept for the next one."""

@@ -130,6 +130,8 @@ class Session:
             case Ack():
                 if self.limits.has_rate and self.limits.is_too_fast(now_ms):
                     self.out.frames.append(frames.refusal(self.limits.too_fast(stanza.tag)))
+                elif len(stanza.message_ids) == 1:  # as nearly always
+                    self._work.tell(stanza, stanza.message_ids)
                 else:
                     self._work.ack(stanza)
             case Auth() | InvalidAuth():

@@ -113,9 +113,8 @@ class WebSocket:
             max_frames = 1
         frames = splitter.feed(data, max_frames=max_frames, max_bytes=max_bytes)
         self.is_behind = splitter.is_behind
-        self.held_bytes = len(splitter.buffer)
-        if self._fragments is not None:
-            self.held_bytes += len(self._fragments)
+        held = len(splitter.buffer)
+        self.held_bytes = held if self._fragments is None else held + len(self._fragments)
         if splitter.gave_up:
             self._splitter = None
         return frames

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from relay.bus.envelopes import Acked
 from relay.errors import Refusal
@@ -11,6 +12,9 @@ from relay.front.budget import TOLD_UNITS, Budget
 from relay.front.login import Login
 from relay.front.output import Output
 from relay.protocol.stanza import Ack, Send
+
+# Of all who have nothing waiting: an empty list for each takes 56 bytes.
+_NO_IDS: Final[list[str]] = []
 
 
 class Work:
@@ -29,7 +33,7 @@ class Work:
         self._out = out
         self._sends: Sequence[Send | Refusal] = ()
         self._ack: Ack | None = None
-        self._ids: list[str] = []
+        self._ids = _NO_IDS
 
     def __bool__(self) -> bool:
         """Whether something waits."""
@@ -41,12 +45,9 @@ class Work:
         self.go_on()
 
     def ack(self, ack: Ack) -> None:
-        """Tell the session's worker what its user says of messages."""
-        if len(ack.message_ids) == 1:
-            self._tell(ack, ack.message_ids)
-        else:
-            self._ack, self._ids = ack, ack.message_ids
-            self.go_on()
+        """Tell the session's worker what its user says of messages, in pieces."""
+        self._ack, self._ids = ack, ack.message_ids
+        self.go_on()
 
     def go_on(self) -> None:
         """Hand on what waits, as far as there is room."""
@@ -62,15 +63,16 @@ class Work:
         while self._ids and not budget.is_full:
             assert self._ack is not None, "its ids wait"
             piece, self._ids = self._ids[: budget.room], self._ids[budget.room :]
-            self._tell(self._ack, piece)
+            self.tell(self._ack, piece)
 
     def give_up(self) -> int:
         """Forget what waits; return how many acked ids that are: of sends their author knows."""
         given_up = len(self._ids)
-        self._sends, self._ids = (), []
+        self._sends, self._ids = (), _NO_IDS
         return given_up
 
-    def _tell(self, ack: Ack, ids: list[str]) -> None:
+    def tell(self, ack: Ack, ids: list[str]) -> None:
+        """Tell it of these now; there is room in the budget."""
         acked = Acked(
             self._login.user,
             ids,
