@@ -45,12 +45,10 @@ class Rates:
             if len(self._paid_ms) >= self._forgets_at:
                 self._forget(now_ms)
             paid_ms = now_ms
-        elif paid_ms < now_ms:
+        # In the latter case the clock has gone back, or the rate up: what was taken then says
+        # nothing of now.
+        elif paid_ms < now_ms or paid_ms > now_ms + rate.burst_ms:
             paid_ms = now_ms
-        # The clock may have gone back, or the rate up: nobody is held up longer than by an empty
-        # bucket.
-        elif paid_ms > now_ms + rate.burst_ms:
-            paid_ms = self._paid_ms[who] = now_ms + rate.burst_ms
         paid_ms += (count if count < rate.burst else rate.burst) * rate.token_ms
         late_ms = paid_ms - now_ms - rate.burst_ms
         if late_ms > 0:

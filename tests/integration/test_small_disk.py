@@ -18,7 +18,11 @@ from tests.outside.waiting import poll_for
 pytestmark = pytest.mark.slow
 
 MIB = 1024 * 1024
-CONFIG = f"[store]\nmin_free_bytes = {16 * MIB}\n[mailbox]\nmax_bytes = {1024 * MIB}\n"
+# One author is to fill it.
+CONFIG = (
+    f"[store]\nmin_free_bytes = {16 * MIB}\n[mailbox]\nmax_bytes = {1024 * MIB}\n"
+    "[quota]\nwaiting_bytes = 0\n"
+)
 BODY = {"conversation": "x" * 60_000}
 
 

@@ -65,13 +65,12 @@ def test_more_than_a_burst_at_once_takes_a_full_bucket() -> None:
     assert wait_ms(rates, NOW + 2000, 100) == 0
 
 
-def test_a_clock_that_was_ahead_costs_an_empty_bucket_at_most() -> None:
+def test_a_clock_that_was_ahead_costs_nobody_a_message() -> None:
     rates = Rates()
     assert wait_ms(rates, NOW + 40 * DAY_MS, 4) == 0
 
+    assert wait_ms(rates, NOW, 4) == 0
     assert wait_ms(rates, NOW, 1) == 500
-    assert wait_ms(rates, NOW + 499, 1) == 1
-    assert wait_ms(rates, NOW + 500, 1) == 0
 
 
 def test_who_is_slow_is_forgotten() -> None:
