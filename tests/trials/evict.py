@@ -52,6 +52,8 @@ class Evict(Attack):
         async with self.attack(stage, LOAD) as attackers:
             with stage.progress(LOAD, self.within_s):
                 await attackers.press(self._flood(victim), user=stranger, seconds=self.within_s)
+            answers = attackers.tally.answers
+            await stage.until(lambda: answers.total() >= self.messages, "the stranger's answers")
         await stage.hear()
         stage.leave(reader)
         stored = frozenset(bob.stored)

@@ -125,6 +125,10 @@ class Client:
             link = self.front.links[self.world.owner_of_slot[slot]]
             link.request(envelope, durable=durable)
         out.envelopes.clear()
+        if out.told:
+            link = self.front.links[self.world.owner_of_slot[self.session.login.slot]]
+            link.tell_when_done(self.session.number, out.told)
+            out.told = 0
         if out.closing is not None:
             self.is_open, out.closing = False, None
         if out.notes:
@@ -266,12 +270,21 @@ class Link:
         self._outgoing: Outgoing[ToWorker] = Outgoing(SETTINGS.flow.link_bytes)
         self._items: list[ToWorker] = []
         self._kept: list[ToWorker | None] = []
+        # (batch, session, units): whom to tell when that batch is confirmed.
+        self._to_be_told: list[tuple[int, int, int]] = []
         self._incarnation = 0  # 0: it is away
         self.to_front: deque[FrontBatch] = deque()
 
     def request(self, envelope: ToWorker, *, durable: bool) -> None:
         self._items.append(envelope)
         self._kept.append(envelope if durable else None)
+
+    def tell_when_done(self, session: int, units: int) -> None:
+        self._to_be_told.append((self._last_batch, session, units))
+
+    @property
+    def _last_batch(self) -> int:
+        return self._outgoing.next_number - (not self._items)
 
     def connect(self, incarnation: int) -> None:
         repeated = [
@@ -289,6 +302,8 @@ class Link:
                 client.take()
         self.flush()
         self._items, self._kept = list(repeated), list(repeated)
+        last = self._last_batch
+        self._to_be_told = [(last, session, units) for _, session, units in self._to_be_told]
         self.flush()
 
     def disconnect(self) -> None:
@@ -323,6 +338,10 @@ class Link:
         batch = self.to_front.popleft()
         assert self._incoming.accept(batch.number, len(encode(batch)))
         self._outgoing.confirm(batch.received, batch.begun)
+        due = [told for told in self._to_be_told if told[0] <= batch.received]
+        self._to_be_told = [told for told in self._to_be_told if told[0] > batch.received]
+        for _, session, units in due:
+            self._front.work_done(session, units)
         self._front.receive(batch)
 
 
@@ -349,6 +368,12 @@ class Front:
                 self._tell(item.request >> 32, item)
             else:
                 self._tell(item.session, item)
+
+    def work_done(self, number: int, units: int) -> None:
+        client = self.clients.get(number)
+        if client is not None:
+            client.session.work_done(units, now_ms=self._world.now_ms)
+            client.take()
 
     def _tell(self, number: int, item: ToFront) -> None:
         client = self.clients.get(number)
