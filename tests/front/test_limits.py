@@ -36,6 +36,24 @@ def test_a_person_or_a_companys_bot_never_meets_the_default_quota() -> None:
     assert all(limits.quota_wait_ms("bot", 1, NOW_MS + 20 * n) == 0 for n in range(1, 10_000))
 
 
+def test_messages_that_are_taken_ahead_are_a_burst_in_all_and_no_more() -> None:
+    """A session looks at its author's quota once for many messages."""
+    quota = QuotaSettings(messages_per_s=2.0, messages_burst=1600)
+    limits = limits_of(quota=quota)
+
+    assert [limits.quota_wait_ms("bot", 1, NOW_MS) for _ in range(1600)] == [0] * 1600
+    assert limits.quota_wait_ms("bot", 1, NOW_MS) == 500
+
+
+def test_who_comes_back_for_each_message_loses_what_was_taken_ahead() -> None:
+    settings, authors = Settings(), Rates()
+
+    def is_taken_anew() -> bool:
+        return not SessionLimits(settings, authors).quota_wait_ms("bot", 1, NOW_MS)
+
+    assert sum(is_taken_anew() for _ in range(10_000)) >= 10_000 // 17
+
+
 def test_2_3_2_what_is_wrong_with_the_shape_comes_before_a_quota_too() -> None:
     limits = limits_of(quota=QuotaSettings(messages_per_s=2.0))
     shape, content = Refusal(400, "shape"), Refusal(413, "size", message_id="1", of_content=True)
