@@ -132,8 +132,11 @@ class Connection(asyncio.Protocol):
 
     def _weigh(self, data: bytes) -> None:
         """Take what may be long, or comes late in a turn; or keep it."""
-        turns = self._hub.turns
-        is_long = self._is_long or len(data) + self._ws.held_bytes >= LONG_BYTES
+        turns, ws = self._hub.turns, self._ws
+        # Before the login its frames are short, or are refused at the head: waiting would only
+        # keep the bytes behind that.
+        is_long = not ws.one_by_one and len(data) + ws.held_bytes >= LONG_BYTES
+        is_long = is_long or self._is_long
         if is_long or (not turns.reads and turns.is_over()):
             self._kept += data
             self._wait(is_long=is_long)
