@@ -19,6 +19,8 @@ from relay.loadgen.verify.faults import (
 )
 from tests.loadgen.fakes import Outcome, Sabotage, fake_relay, play
 
+pytestmark = pytest.mark.slow  # processes of their own
+
 Pass = Callable[[bytes], None]
 
 

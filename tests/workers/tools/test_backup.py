@@ -33,6 +33,8 @@ from workers.store.moment import pin
 from workers.store.snapshot import Snapshot
 from workers.tools.backup import back_up
 
+pytestmark = pytest.mark.slow  # processes of their own
+
 REPOSITORY = Path(__file__).parents[3]
 
 

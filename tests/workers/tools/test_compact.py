@@ -31,6 +31,8 @@ from workers.store.meta import Mark
 from workers.store.store import UNFINISHED, Store
 from workers.tools.compact import Compacted, NoRoom, compact, compact_all, estimate
 
+pytestmark = pytest.mark.slow  # processes of their own
+
 MIB = 1024 * 1024
 MARK = Mark(1, 2, 0)
 

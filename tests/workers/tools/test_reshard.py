@@ -42,6 +42,8 @@ from workers.store.keys import box_of, pack_peer, pack_seq
 from workers.tools import copying, takeover
 from workers.tools import reshard as reshard_module
 
+pytestmark = pytest.mark.slow  # processes of their own
+
 
 def filled(data: Path, workers: int, *also: Callable[[ClusterHarness], None]) -> Path:
     lay_out(data, workers)
