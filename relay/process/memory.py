@@ -10,7 +10,7 @@ _trim: Final = getattr(ctypes.CDLL(None), "malloc_trim", None)
 
 
 def give_back() -> None:
-    """Give what is free to the kernel: a few ms, and 0.1 s for some hundred MiB.
+    """Give what is free to the kernel: some ms, and half a second for some hundred MiB.
 
     By itself the allocator gives back only what is free at the end of the heap, where something
     that stays nearly always is.
