@@ -21,7 +21,7 @@ test: $(READY)  ## run the tests on every core (about 4 minutes, 2 cores)
 	$(BIN)/python -m pytest -n auto
 
 quick: $(READY)  ## run the tests that start no process and take no second (about 35 s, 2 cores)
-	$(BIN)/python -m pytest -n auto -m "not slow"
+	$(BIN)/python -m pytest -n logical -m "not slow"
 
 chaos: $(READY)  ## kill a loaded relay at random for 20 minutes and check from outside
 	$(BIN)/python -m tests.chaos --seconds 1200 --kills-per-minute 8

@@ -19,9 +19,13 @@ settings.register_profile("relay", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("relay")
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Return what `-n auto` means here: two more than cores, since many a test waits."""
-    return (os.cpu_count() or 1) + 2
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Return what `-n auto` means here: two more than cores, since many a test waits.
+
+    `-n logical` is for those that do not wait: one a core, since each collects all the tests.
+    """
+    cores = os.cpu_count() or 1
+    return cores if config.option.numprocesses == "logical" else cores + 2
 
 
 # Each of their tests has a relay, or a share in one: half a second, and a second for the next.

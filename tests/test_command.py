@@ -194,6 +194,7 @@ def test_completion_prints_a_script(shell: str, capsys: pytest.CaptureFixture[st
     assert f"_RELAY_COMPLETE={shell}_complete" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_bash_takes_the_script_and_completes_a_command(tmp_path: Path) -> None:
     relay = tmp_path / "relay"
     relay.write_text(f'#!/bin/sh\ncd {ROOT} && exec {sys.executable} -m relay "$@"\n')
@@ -215,6 +216,7 @@ def test_bash_takes_the_script_and_completes_a_command(tmp_path: Path) -> None:
     assert done.stdout == "backup\n", done.stderr
 
 
+@pytest.mark.slow
 def test_commands_and_their_options_are_completed() -> None:
     assert completed("relay ") == list(PROGRAMS)
     assert completed("relay c") == ["config", "chat", "check", "completion"]

@@ -333,6 +333,7 @@ def test_who_is_at_a_door_is_cut_when_the_front_stops(scene: Scene) -> None:
     assert not client.transport.aborted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nX: " + b"x" * 5000, REQUEST])
 def test_a4_nothing_is_left_of_a_connection_for_the_garbage_collector(
     scene: Scene, said: bytes

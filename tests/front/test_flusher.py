@@ -209,6 +209,7 @@ def test_members_who_left_meanwhile_cost_the_others_nothing(scene: Scene) -> Non
     assert scene.numbers() == members[:50] + members[51:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1000, 3000, 6000])
 def test_very_many_members_do_not_wait_longer_than_many(scene: Scene, count: int) -> None:
     scene.somebody_chats()

@@ -320,6 +320,7 @@ def no_descriptor_left() -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_c5_a_worker_that_comes_back_is_connected_to_once_there_is_a_descriptor() -> None:
     """Another process may have taken the machine's last one; it is no reason to die."""
 

@@ -46,6 +46,7 @@ async def wait_until_ready(end: SupervisorEnd) -> None:
             await asyncio.sleep(0.001)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("serves", [True, False])
 def test_a_topology_that_comes_after_the_stop_is_of_no_interest(
     supervisor: tuple[SupervisorEnd, int], serves: bool

@@ -14,6 +14,7 @@ from relay.process.exitcodes import CANNOT_BOOT, WRITE_FAILED
 from relay.process.memo import write_memo
 from relay.settings.tables import LogSettings, ServerSettings, Settings
 
+pytestmark = pytest.mark.slow  # processes of their own
 REPOSITORY = Path(__file__).parents[2]
 PROGRAM = """
 import os, sys

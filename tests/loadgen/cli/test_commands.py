@@ -211,6 +211,7 @@ def test_the_group_can_be_mounted_below_another_command(
     assert wrong.output == "relay load idle: no option --pairs here; it belongs to chat\n"
 
 
+@pytest.mark.slow
 def test_help_imports_nothing_that_only_a_run_needs() -> None:
     program = (
         "import sys\n"

@@ -18,6 +18,7 @@ MAKE = "import sys, pathlib; from workers.store.environment import open_environm
 MAKE += "o(pathlib.Path(sys.argv[1])).close()"
 
 
+@pytest.mark.slow
 def test_the_environment_does_not_choose_the_format(tmp_path: Path) -> None:
     env = os.environ | {"LMDB_DEFAULT_LIB_VERSION": "1"}
     command = [sys.executable, "-c", MAKE, str(tmp_path)]

@@ -194,6 +194,7 @@ def test_a_few_large_entries_do_not_let_it_grow_without_bound(store: Store, tmp_
     assert [seq for seq, _ in mail(store)] == list(range(1, 201))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keys", [1, 100, 10_000])
 def test_a_pass_keeps_up_however_much_a_batch_changes(
     store: Store, tmp_path: Path, keys: int
@@ -214,6 +215,7 @@ def test_a_pass_keeps_up_however_much_a_batch_changes(
     assert sum((tmp_path / name).stat().st_size for name in FILE_NAMES) <= 4 * MIB
 
 
+@pytest.mark.slow
 def test_a_map_that_is_nearly_full_is_folded_into_by_smaller_stretches(tmp_path: Path) -> None:
     """What removes must get through where what adds does not."""
     store = Store(tmp_path, durability="os", map_bytes=64 * MIB, max_map_bytes=64 * MIB)

@@ -234,6 +234,7 @@ def test_a_tree_that_only_the_journal_names_is_kept_too(tmp_path: Path) -> None:
         store.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folded", [False, True])
 def test_a_snapshot_finds_a_tree_that_came_after_it_was_opened(
     tmp_path: Path, folded: bool

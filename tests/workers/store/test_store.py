@@ -271,6 +271,7 @@ def test_a_store_larger_than_the_configured_map_opens_with_room(tmp_path: Path) 
     store.close()
 
 
+@pytest.mark.slow
 def test_a_reader_that_was_killed_is_let_go_of(store: Store, tmp_path: Path) -> None:
     """It would keep pages from being used again, and the store would grow for ever."""
     script = (

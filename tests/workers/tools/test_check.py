@@ -528,6 +528,7 @@ def contents(data: Path) -> Iterator[None]:
     assert sorted(data.rglob("*")) == names
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("contents")
 def test_the_tool_says_that_nothing_is_wrong(data: Path) -> None:
     done = tool("check", data)
@@ -538,6 +539,7 @@ def test_the_tool_says_that_nothing_is_wrong(data: Path) -> None:
     assert done.stdout.endswith("nothing is wrong\n")
 
 
+@pytest.mark.slow
 def test_the_tool_lists_what_is_wrong(data: Path) -> None:
     change(data, 1, drop("receipts"))
 
@@ -554,6 +556,7 @@ def test_the_tool_lists_what_is_wrong(data: Path) -> None:
     assert found["findings"][0]["tree"] == "mail"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("contents")
 def test_the_tool_checks_one_store_in_a_read_only_place(data: Path) -> None:
     store = data / "gen-1" / "worker-0"
@@ -573,6 +576,7 @@ def test_what_is_no_data_directory_is_refused(tmp_path: Path, name: str) -> None
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_bad_usage_is_refused() -> None:
     assert tool().returncode == 2
     assert tool("check").returncode == 2
