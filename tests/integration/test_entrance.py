@@ -86,12 +86,15 @@ def test_a4_headers_without_end_cost_a_front_a_few_kib(
     before = memory_kib(relay)
     crowd = Crowd(relay, stack)
     line = b"X: " + b"x" * 8000 + b"\r\n"
-    for _ in range(200):
-        peer = crowd.connect(CROWD, b"GET / HTTP/1.1\r\n")
+    peers = [crowd.connect(CROWD, b"GET / HTTP/1.1\r\n") for _ in range(200)]
+    for peer in peers:
         with suppress(ConnectionError):  # it is refused
             for _ in range(20):
                 peer.sendall(line)
 
+    for peer in peers:
+        while _read(peer):
+            pass
     assert memory_kib(relay) - before < 16 * 200
     stack.close()
     assert counters(relay)["handshakes_too_large"] == 200
