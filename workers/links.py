@@ -15,7 +15,7 @@ from relay.bus.envelopes import (
     ToWorker,
     WorkerBatch,
 )
-from relay.bus.sockets import bind_router, connect_dealer
+from relay.bus.sockets import bind_router, connect_dealer, has_input
 from relay.bus.topology import Topology, WorkerAddress
 from relay.disk.files import is_private_directory
 from relay.process.place import Place
@@ -137,21 +137,16 @@ class Links:
         if self._router in ready and waiting_bytes < MAX_BATCH_BYTES:
             self._drain_router(received, MAX_BATCH_BYTES - waiting_bytes)
         for index, peer in self._peers.items():
-            while peer.socket in ready:
-                try:
-                    payload = peer.socket.recv(zmq.DONTWAIT)
-                except zmq.Again:
-                    break
-                batch = envelopes.decode_peer_batch(payload)
+            while peer.socket in ready and has_input(peer.socket):
+                batch = envelopes.decode_peer_batch(peer.socket.recv(zmq.DONTWAIT))
                 received.append(Received(b"", index, (), batch.items))
         return received, self._drained_bytes
 
     def _drain_router(self, received: list[Received], max_bytes: int) -> None:
         for _ in range(MAX_BATCH_MESSAGES):
-            try:
-                origin, payload = self._router.recv_multipart(zmq.DONTWAIT)
-            except zmq.Again:
+            if not has_input(self._router):
                 break
+            origin, payload = self._router.recv_multipart(zmq.DONTWAIT)
             self._drained_bytes += len(payload)
             self._open(origin, payload, received)
             if self._drained_bytes >= max_bytes or self._drained_work >= MAX_BATCH_WORK:

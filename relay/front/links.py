@@ -33,7 +33,7 @@ from relay.bus.envelopes import (
     WorkerBatch,
 )
 from relay.bus.link import Incoming, Outgoing
-from relay.bus.sockets import connect_dealer
+from relay.bus.sockets import connect_dealer, has_input
 from relay.bus.topology import Topology, WorkerAddress
 from relay.errors import NoDescriptor
 from relay.protocol.slots import SLOT_COUNT, Slot
@@ -205,7 +205,7 @@ class WorkerLink:
         if worker is not None:
             worker.socket.send(payload, zmq.DONTWAIT)
             # FD is edge-triggered, and sending may have consumed the edge of what came meanwhile.
-            if int(worker.socket.get(zmq.EVENTS)) & zmq.POLLIN:
+            if has_input(worker.socket):
                 self._read_soon()
 
     def _note_refusals(self, batch: FrontBatch) -> None:
@@ -237,13 +237,9 @@ class WorkerLink:
         self._reads_soon = False
         ends_s = time.perf_counter() + _MAX_READ_S
         while self._links.receive(self._unread, ends_s):
-            if self._worker is None:
+            if self._worker is None or not has_input(self._worker.socket):
                 return
-            try:
-                payload = self._worker.socket.recv(zmq.DONTWAIT)
-            except zmq.Again:
-                return
-            self._take(payload)
+            self._take(self._worker.socket.recv(zmq.DONTWAIT))
             if time.perf_counter() >= ends_s:  # batches may be empty
                 break
         self._read_soon()

@@ -9,10 +9,16 @@ and costs no page at all, and neighbours share one.
 Every change is in a file until it is in a page, and a record states values, not differences. So
 after a crash the records are read again, and it does no harm that some were folded in. There are
 two files: while a pass makes the records of one good, the next ones go to the other.
+
+What waits in a mailbox is mostly gone within seconds, but not at once: a receipt stays until its
+author's client has shown that it has it (PROTOCOL R7). To write such an entry into a page and take
+it out again costs many times what it costs to state it once more. So a pass *restates* the young
+ones: their values go into a record of the other file, and a later pass finds most of them gone.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -30,9 +36,10 @@ from workers.store.journalfile import (
     Record,
     create_journal_file,
 )
-from workers.store.keys import pack_seq, unpack_seq
+from workers.store.keys import SEQ_BYTES, pack_seq, unpack_seq
+from workers.store.meta import SEQ_NAME
 from workers.store.seal import check_seal, seal
-from workers.store.tree import MAX_KEY_BYTES, Tree, Value
+from workers.store.tree import LAST_NUMBER, MAX_KEY_BYTES, Layer, Tree, Value
 
 FILE_NAMES: Final = ("journal-0", "journal-1")
 # Keys of the tree `meta`, which only pages have: whose the files are, and up to which record
@@ -55,6 +62,14 @@ _PAGE_BYTES: Final = 4096
 _LEAST_KEYS: Final = 8
 # For each key, or byte, that is added two are folded in: a pass ends when half as much has come.
 _PACE: Final = 2
+# A key of a tree that grows is young for so long, or until the pass behind the next has begun. A
+# receipt is confirmed 1.0 to some 1.7 s after it was written.
+_YOUNG_S: Final = 2.0
+# The next pass begins only when so many times what was restated has come: so that makes a third of
+# what is written, at most. A pass restates this much, or this share of the largest map.
+_RESTATED_PACE: Final = 2
+_RESTATED_BYTES: Final = 4 * 1024 * 1024
+_RESTATED_SHARE: Final = 1 / 128
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[str, dict[bytes, Value]]).decode
@@ -149,9 +164,12 @@ class Journal:
         self._meta = meta
         self._trees = trees
         self.adopt(max_map_bytes=max_map_bytes)
-        # The pass: up to which record it makes good, and the keys that are still to be folded in.
+        # The pass: up to which record it makes good, and the keys that are still to be folded
+        # in, in order, and those still to be restated, as they came.
         self._pass_to = 0
-        self._waiting: list[tuple[Tree, list[bytes]]] = []
+        self._waiting: list[tuple[str, list[bytes]]] = []
+        self._young: list[tuple[str, list[bytes]]] = []
+        self._restated_bytes = 0  # by this pass, or the last
         # How many keys, or bytes, it may go on by.
         self._earned_keys = self._earned_bytes = 0
         self._due_s = time.monotonic() + _FOLD_AGE_S  # when it begins for age, or goes on by itself
@@ -194,8 +212,8 @@ class Journal:
         self._active = self._lasts.index(max(self._lasts))
         if self._lasts[self._active] <= self._folded:
             self._files[self._active].begin_anew()
-        # The highest number at the end of a key that may be in the pages of a tree that grows.
-        self.stored_up_to = b""
+        # When passes began, and the last sequence number that was given out then.
+        self._begun: list[tuple[float, bytes]] = []
 
     def _create(self, directory: Path) -> bytes:
         identity = os.urandom(IDENTITY_BYTES)
@@ -205,6 +223,12 @@ class Journal:
         with self._env.begin(write=True) as txn:
             txn.put(IDENTITY_NAME, identity, db=self._meta)
         return identity
+
+    def begin_behind(self, number: bytes) -> None:
+        """Take it that the pages have no sequence number over that, and none up to it is young."""
+        for tree in self._trees.values():
+            tree.stored_up_to = number
+        self._begun = [(-math.inf, number)]
 
     def close(self) -> None:
         """Let the files go."""
@@ -223,6 +247,7 @@ class Journal:
         """Begin passes by what a store of that size should have in its journal."""
         share = int(max_map_bytes * _FOLD_SHARE)
         self._fold_bytes = min(_FOLD_BYTES, share)
+        self._most_restated = min(_RESTATED_BYTES, int(max_map_bytes * _RESTATED_SHARE))
         # Each key may have LMDB write a page anew before the old one is free.
         self._most_keys = self._stretch_keys = min(_STRETCH_KEYS, share // _PAGE_BYTES)
 
@@ -256,7 +281,7 @@ class Journal:
         for name in changed:
             tree = self._trees[name]
             self._earned_keys += _PACE * len(tree.fresh)
-            tree.keep(stored_up_to=self.stored_up_to)
+            tree.keep()
 
     def abort(self) -> None:
         """Forget what is `fresh`."""
@@ -268,42 +293,94 @@ class Journal:
     def fold(self, begin: Callable[[], Any], *, at_once: bool = False) -> bool:
         """Bring the pages up to date by a stretch, if it is time for one; tell whether it was.
 
-        With `at_once` it is, whatever there is. `begin` gives a transaction that writes them.
+        With `at_once` it is, whatever there is, and nothing is too young. `begin` gives a
+        transaction that writes them.
 
         Raises:
             lmdb.Error: the pages take no more. They are as before, and the records stay.
+            StoreWriteError: what is young cannot be restated; open the store anew.
         """
         if not (self._pass_to or self.has_unfolded):
             return False
-        if self._pass_to:
-            is_due = self._has_earned_a_stretch
-        else:
-            is_due = self._files[self._active].used_bytes >= self._fold_bytes
+        is_due = self._has_earned_a_stretch if self._pass_to else self._has_enough_for_a_pass
         if not (is_due or at_once or time.monotonic() >= self._due_s):
             return False
         if not self._pass_to:
-            self._begin_pass()
+            self._begin_pass(restates=is_due)
+        if at_once:
+            self._fold_the_young_too()
         self._due_s = time.monotonic() + _STRETCH_AGE_S
-        self._fold_stretch(begin)
+        if self._young and not self._waiting:
+            self._restate_stretch()
+        else:
+            self._fold_stretch(begin)
         self._earned_keys = max(0, self._earned_keys - self._stretch_keys)
         self._earned_bytes = max(0, self._earned_bytes - _STRETCH_BYTES)
         return True
 
     @property
+    def _has_enough_for_a_pass(self) -> bool:
+        enough = max(self._fold_bytes, (1 + _RESTATED_PACE) * self._restated_bytes)
+        return self._files[self._active].used_bytes >= enough
+
+    @property
     def _has_earned_a_stretch(self) -> bool:
         return self._earned_keys >= self._stretch_keys or self._earned_bytes >= _STRETCH_BYTES
 
-    def _begin_pass(self) -> None:
+    def _begin_pass(self, *, restates: bool) -> None:
         self._pass_to = self._last
-        self._earned_keys = self._earned_bytes = 0
-        self._waiting = [
-            (tree, keys) for tree in self._trees.values() if (keys := tree.recent.between(b"", b""))
-        ]
+        self._earned_keys = self._earned_bytes = self._restated_bytes = 0
         other = 1 - self._active
         if self._lasts[other] <= self._folded:
             # All that it has is in the pages.
             self._active = other
             self._files[other].begin_anew()
+        else:
+            restates = False
+        young_from = self._young_from() if restates else LAST_NUMBER
+        self._waiting = []
+        for name, tree in self._trees.items():
+            if tree.fleeting and young_from != LAST_NUMBER:
+                keys, young = _apart(tree.recent, young_from)
+                if young:
+                    self._young.append((name, young))
+            else:
+                keys = tree.recent.between(b"", b"")
+            if keys:
+                self._waiting.append((name, keys))
+
+    def _young_from(self) -> bytes:
+        """Note that a pass begins; return the number behind which keys are young."""
+        now_s = time.monotonic()
+        begun = self._begun
+        while len(begun) > 1 and begun[1][0] <= now_s - _YOUNG_S:
+            del begun[0]
+        begun.append((now_s, self._trees["meta"].get(SEQ_NAME) or b""))
+        return begun[0][1]
+
+    def _restate_stretch(self) -> None:
+        name, keys = self._young[-1]
+        count, values = _some(self._trees[name].recent, keys[: self._stretch_keys])
+        size = _size(values)
+        if self._restated_bytes + size > self._most_restated:
+            self._fold_the_young_too()
+            return
+        if values:
+            file, record = self._files[self._active], _encode({name: values})
+            if not file.has_room(record):
+                self._fold_the_young_too()
+                return
+            file.append(self._last + 1, record)
+            self._last += 1
+            self._lasts[self._active] = self._last
+            self._restated_bytes += size
+        del keys[:count]
+        if not keys:
+            self._young.pop()
+
+    def _fold_the_young_too(self) -> None:
+        self._waiting += [(name, sorted(keys)) for name, keys in self._young]
+        self._young.clear()
 
     def _fold_stretch(self, begin: Callable[[], Any]) -> None:
         done: list[tuple[Tree, list[bytes]]] = []
@@ -311,29 +388,58 @@ class Journal:
         try:
             with begin() as txn:
                 while self._waiting and keys_left > 0 and bytes_left > 0:
-                    tree, keys = self._waiting[-1]
-                    count, size, highest = tree.fold(txn, keys[:keys_left], max_bytes=bytes_left)
+                    name, keys = self._waiting[-1]
+                    tree = self._trees[name]
+                    count, size = tree.fold(txn, keys[:keys_left], max_bytes=bytes_left)
                     done.append((tree, keys[:count]))
                     del keys[:count]
                     if not keys:
                         self._waiting.pop()
                     keys_left -= count
                     bytes_left -= size
-                    self.stored_up_to = max(self.stored_up_to, highest)
-                if not self._waiting:
+                is_last = not (self._waiting or self._young)
+                if is_last:
                     txn.put(FOLDED_NAME, pack_seq(self._pass_to), db=self._meta)
         except BaseException:
             self._waiting.clear()
+            self._young.clear()
             self._pass_to = 0
             self._stretch_keys = max(_LEAST_KEYS, self._stretch_keys // 2)
             raise
         self._stretch_keys = min(self._most_keys, 2 * self._stretch_keys)
         for tree, keys in done:
             tree.recent.forget_run(keys)
-        if not self._waiting:
+        if is_last:
             self._folded, self._pass_to = self._pass_to, 0
             self._due_s = time.monotonic() + _FOLD_AGE_S
 
     def make_room(self) -> None:
         """Ask the disk again for what it refused."""
         self._files[self._active].make_room()
+
+
+def _apart(recent: Layer, young_from: bytes) -> tuple[list[bytes], list[bytes]]:
+    """Divide the keys of a tree that grows into those to fold in, in order, and the young ones.
+
+    They came in the order of their numbers, nearly: one that came late may be taken for young.
+    """
+    keys = list(recent)
+    count = 0
+    for key in keys:
+        if key[-SEQ_BYTES:] > young_from:
+            break
+        count += 1
+    return sorted(keys[:count]), keys[count:]
+
+
+def _some(recent: Layer, keys: list[bytes]) -> tuple[int, dict[bytes, Value]]:
+    """Return the values of the first `keys` that are still there, a stretch; and of how many."""
+    values = {key: recent[key] for key in keys if key in recent}
+    while len(keys) > 1 and _size(values) > _STRETCH_BYTES:
+        keys = keys[: len(keys) // 2]
+        values = {key: values[key] for key in keys if key in values}
+    return len(keys), values
+
+
+def _size(values: dict[bytes, Value]) -> int:
+    return sum(map(len, values)) + sum(len(value) for value in values.values() if value)

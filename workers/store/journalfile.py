@@ -202,6 +202,12 @@ class JournalFile:
             raise StoreWriteError(f"{self._path} cannot be written: {error.strerror}") from error
         self._end = end
 
+    def has_room(self, payload: bytes) -> bool:
+        """Tell whether the disk gives room for a record of it, and the reserve besides."""
+        if not self.refusal:
+            self.make_room(_RECORD.size + len(payload))
+        return not self.refusal
+
     def make_room(self, length: int = 0) -> None:
         """Have room for as much and the reserve; where that cannot be, `refusal` says why."""
         needed = self._end + length + RESERVE

@@ -56,7 +56,9 @@ class TreeRow(msgspec.Struct, frozen=True, kw_only=True):
 
     `keys` and `holds` say to people how its keys are made and what its values are. It `grows` with
     history if all its keys end in sequence numbers, each higher than any before: then folding need
-    not remember the removal of what never came to a page (workers.store.tree).
+    not remember the removal of what never came to a page (workers.store.tree). One that grows is
+    `fleeting` if most of its items are gone within seconds: those are kept from the pages meanwhile
+    (workers.store.journal).
     """
 
     name: str
@@ -65,6 +67,7 @@ class TreeRow(msgspec.Struct, frozen=True, kw_only=True):
     holds: str
     move: Move
     grows: bool = False
+    fleeting: bool = False
 
     def slot(self, key: bytes) -> Slot | None:
         """Return the slot whose owner keeps `key`; None where that does not follow from it.
@@ -95,6 +98,7 @@ ROWS: Final = (
         holds="a queued entry (workers.shard.mailbox)",
         move=Move.QUEUED,
         grows=True,
+        fleeting=True,
     ),
     TreeRow(
         name="boxes",
@@ -132,6 +136,7 @@ ROWS: Final = (
         holds="one group message, however many mailboxes hold it",
         move=Move.MADE_ANEW,
         grows=True,
+        fleeting=True,
     ),
     TreeRow(
         name="holders",
@@ -140,6 +145,7 @@ ROWS: Final = (
         holds="how many mailboxes do",
         move=Move.MADE_ANEW,
         grows=True,
+        fleeting=True,
     ),
     TreeRow(
         name="outbox",
@@ -148,6 +154,7 @@ ROWS: Final = (
         holds="what a peer has not yet stored",
         move=Move.APPLIED,
         grows=True,
+        fleeting=True,
     ),
     TreeRow(
         name="meta",

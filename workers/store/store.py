@@ -130,7 +130,9 @@ class Store:
 
     def _add_tree(self, row: TreeRow) -> Tree:
         self._dbs[row.name] = self._env.open_db(row.name.encode())
-        tree = self._trees[row.name] = Tree(self._dbs[row.name], grows=row.grows)
+        tree = self._trees[row.name] = Tree(
+            self._dbs[row.name], grows=row.grows, fleeting=row.fleeting
+        )
         return tree
 
     def _add_missing_tree(self, name: str) -> Tree:
@@ -157,7 +159,7 @@ class Store:
             max_map_bytes=self._max_map_bytes,
         )
         try:
-            self._journal.stored_up_to = pack_seq(self.begin().last_seq())
+            self._journal.begin_behind(pack_seq(self.begin().last_seq()))
             self.grow()
             break_seal(directory)
         except BaseException:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -18,6 +18,7 @@ from workers.store.keys import SEQ_BYTES
 Value = bytes | None  # None: removed
 
 MAX_KEY_BYTES: Final = 511  # LMDB's limit
+LAST_NUMBER: Final = b"\xff" * SEQ_BYTES  # none is higher
 _ABSENT: Final[Any] = object()
 _END: Final[tuple[Any, Any]] = (None, None)
 # So many new keys are put in their places one by one; with more, all are sorted, which is near to
@@ -29,12 +30,14 @@ _RUN = 64  # keys that a scan looks up at a time
 class Layer(dict[bytes, Value]):
     """Keys and their values, in order too when somebody asks for that."""
 
-    __slots__ = ("_order",)
+    __slots__ = ("_gone", "_order")
 
     def __init__(self) -> None:
         super().__init__()
-        # All keys but those that came last, sorted.
+        # All keys but those that came last, sorted; and those of them that were forgotten, which
+        # stay until they are many. To take one out costs as much as the list is long.
         self._order: list[bytes] = []
+        self._gone: set[bytes] = set()
 
     def between(self, first: bytes, end: bytes, most: int = sys.maxsize) -> list[bytes]:
         """Return the keys in [first, end) in order, up to `most`; an empty `end` is behind all."""
@@ -43,11 +46,37 @@ class Layer(dict[bytes, Value]):
         order = self._sorted()
         low = bisect_left(order, first)
         high = bisect_left(order, end, low) if end else len(order)
+        if self._gone:
+            high = self._clear_of_gone(low, high, most)
         return order[low : min(high, low + most)]
 
+    def _clear_of_gone(self, low: int, high: int, most: int) -> int:
+        """Take what is gone out of the first `most` from `low` on; return where `high` is then.
+
+        Who looks at the head of a mailbox again and again passes each only once.
+        """
+        order, gone = self._order, self._gone
+        found: list[bytes] = []
+        end = low
+        while end < high and len(found) < most:
+            begin, end = end, min(high, end + max(_RUN, 2 * (end - low)))
+            found += [key for key in order[begin:end] if key not in gone]
+        removed = end - low - len(found)
+        if removed:
+            gone.difference_update(order[low:end])
+            order[low:end] = found
+        return high - removed
+
     def _sorted(self) -> list[bytes]:
-        order = self._order
-        new = list(islice(reversed(self), len(self) - len(order)))
+        order, gone = self._order, self._gone
+        if len(gone) * 2 > len(order):
+            order[:] = [key for key in order if key not in gone]
+            gone.clear()
+        new = list(islice(reversed(self), len(self) - (len(order) - len(gone))))
+        if gone and not gone.isdisjoint(new):
+            again = gone.intersection(new)
+            order[:] = [key for key in order if key not in again]
+            gone -= again
         if len(new) <= _MAX_INSERTED:
             for key in new:
                 insort(order, key)
@@ -56,13 +85,19 @@ class Layer(dict[bytes, Value]):
             order.sort()
         return order
 
-    def forget(self, key: bytes) -> None:
-        """Forget `key`, if it is there."""
+    def forgetting(self) -> Callable[[bytes, None], object]:
+        """Return what forgets a key, if it is there, until somebody asks for the order next.
+
+        It is called with the key and None.
+        """
+        return self._forget if self._order else self.pop
+
+    def _forget(self, key: bytes, _: None) -> None:
         order = self._order
-        if self.pop(key, _ABSENT) is not _ABSENT and order:
+        if self.pop(key, _ABSENT) is not _ABSENT:
             at = bisect_left(order, key)
             if at < len(order) and order[at] == key:
-                del order[at]
+                self._gone.add(key)
 
     def forget_run(self, keys: list[bytes]) -> None:
         """Forget `keys`, a run of what `between` returned earlier."""
@@ -72,37 +107,40 @@ class Layer(dict[bytes, Value]):
         if order:
             low = bisect_left(order, keys[0])
             high = bisect_right(order, keys[-1], low)
-            order[low:high] = [key for key in order[low:high] if key in self]
+            run = order[low:high]
+            order[low:high] = [key for key in run if key in self and key not in self._gone]
+            self._gone.difference_update(run)
 
     def empty(self) -> None:
         """Forget all keys."""
         self.clear()
         self._order.clear()
+        self._gone.clear()
 
 
 class Folded(NamedTuple):
-    """What went into pages: how many keys, with how many bytes of values.
-
-    `highest` is the highest number at the end of one that has a value, if the tree grows.
-    """
+    """What went into pages: how many keys, with how many bytes of values."""
 
     keys: int
     size: int
-    highest: bytes
 
 
 class Tree:
     """The items of one tree, as the transaction that is open sees them.
 
-    A tree `grows` if all its keys end in sequence numbers, each higher than any before.
+    A tree `grows` if all its keys end in sequence numbers, each higher than any before. One that
+    does may be `fleeting` as well: most of its items are gone within seconds.
     """
 
-    __slots__ = ("_db", "_txn", "fresh", "grows", "recent")
+    __slots__ = ("_db", "_txn", "fleeting", "fresh", "grows", "recent", "stored_up_to")
 
-    def __init__(self, db: Any, *, grows: bool) -> None:
+    def __init__(self, db: Any, *, grows: bool, fleeting: bool = False) -> None:
         self.grows = grows
+        self.fleeting = fleeting
         self.fresh = Layer()
         self.recent = Layer()
+        # No key with a higher number at its end is in a page of a tree that grows.
+        self.stored_up_to = LAST_NUMBER
         self._db = db
         # Any: lmdb's annotations say bytes | memoryview, which only its `buffers` flag decides,
         # and that is never set here.
@@ -151,35 +189,36 @@ class Tree:
 
         It ends with the key that reaches `max_bytes`.
         """
-        db, recent, grows = self._db, self.recent, self.grows
+        db, recent = self._db, self.recent
         size = 0
-        highest = b""
+        highest = self.stored_up_to if self.grows else LAST_NUMBER
         for count, key in enumerate(keys, start=1):
             value = recent.get(key, _ABSENT)
             if value is None:
                 txn.delete(key, db=db)
             elif value is not _ABSENT:
                 txn.put(key, value, db=db)
-                if grows and key[-SEQ_BYTES:] > highest:
-                    highest = key[-SEQ_BYTES:]
+                if key[-SEQ_BYTES:] > highest:
+                    self.stored_up_to = highest = key[-SEQ_BYTES:]
                 size += len(value)
                 if size >= max_bytes:
-                    return Folded(count, size, highest)
-        return Folded(len(keys), size, highest)
+                    return Folded(count, size)
+        return Folded(len(keys), size)
 
-    def keep(self, *, stored_up_to: bytes) -> None:
+    def keep(self) -> None:
         """Add what is `fresh` to what is `recent`, because it is committed.
 
-        In a tree that grows no key with a number over `stored_up_to` is in a page. If it is removed
-        there is nothing to remember.
+        If a key is removed that no page can have (`stored_up_to`) there is nothing to remember.
         """
         fresh, recent = self.fresh, self.recent
         if self.grows:
+            stored_up_to = self.stored_up_to
+            forget = recent.forgetting()
             for key, value in fresh.items():
                 if value is not None or key[-SEQ_BYTES:] <= stored_up_to:
                     recent[key] = value
                 else:
-                    recent.forget(key)
+                    forget(key, None)
         else:
             recent.update(fresh)
         fresh.empty()

@@ -14,6 +14,7 @@ from workers.store import tree as tree_module
 from workers.store.tree import Folded, Layer, Tree
 
 SHORT_KEYS = st.binary(min_size=1, max_size=3)
+FEW_KEYS = st.integers(0, 40).map(lambda number: b"%02d" % number)
 
 
 class Pages:
@@ -130,7 +131,7 @@ def test_folding_makes_the_pages_say_what_memory_said(pages: Pages) -> None:
 def test_folding_ends_with_the_key_that_reaches_the_bytes_allowed(pages: Pages) -> None:
     pages.tree.recent.update({b"a": b"12", b"b": None, b"c": b"34", b"d": b"56"})
 
-    assert pages.fold(max_bytes=3) == Folded(3, 4, b"")
+    assert pages.fold(max_bytes=3) == Folded(3, 4)
     assert pages.keys() == [b"a", b"c"]
     assert pages.tree.recent == {b"d": b"56"}
 
@@ -139,7 +140,7 @@ def test_folding_leaves_out_what_was_forgotten_meanwhile(pages: Pages) -> None:
     recent = pages.tree.recent
     recent.update({b"a": b"1", b"b": b"2"})
     keys = recent.between(b"", b"")
-    recent.forget(b"a")
+    recent.forgetting()(b"a", None)
 
     pages.tree.fold(pages.txn, keys, max_bytes=100)
     recent.forget_run(keys)
@@ -155,12 +156,13 @@ def test_a_tree_that_grows_remembers_no_removal_of_what_was_never_in_a_page(
     growing: Pages,
 ) -> None:
     tree = growing.tree
+    tree.stored_up_to = OLD[-8:]
     for key in (OLD, NEW):
         tree.put(key, b"entry")
-    tree.keep(stored_up_to=b"")
+    tree.keep()
     for key in (OLD, NEW):
         tree.pop(key)
-    tree.keep(stored_up_to=OLD[-8:])
+    tree.keep()
 
     assert tree.recent == {OLD: None}
     assert list(tree.scan(b"")) == []
@@ -168,17 +170,30 @@ def test_a_tree_that_grows_remembers_no_removal_of_what_was_never_in_a_page(
 
 def test_any_other_tree_remembers_every_removal(tree: Tree) -> None:
     tree.put(NEW, b"entry")
-    tree.keep(stored_up_to=b"")
+    tree.keep()
     tree.pop(NEW)
-    tree.keep(stored_up_to=b"")
+    tree.keep()
 
     assert tree.recent == {NEW: None}
 
 
-def test_folding_tells_how_far_a_tree_that_grows_is_in_its_pages(growing: Pages) -> None:
+def test_folding_notes_how_far_a_tree_that_grows_is_in_its_pages(growing: Pages) -> None:
+    growing.tree.stored_up_to = b""
     growing.tree.recent.update({b"z" + OLD: b"entry", b"a" + NEW: b"entry", b"\xff" * 9: None})
 
-    assert growing.fold() == Folded(3, 10, NEW[-8:])
+    assert growing.fold() == Folded(3, 10)
+    assert growing.tree.stored_up_to == NEW[-8:]
+
+
+def test_a_tree_of_which_nobody_said_what_is_in_its_pages_remembers_every_removal(
+    growing: Pages,
+) -> None:
+    growing.tree.put(NEW, b"entry")
+    growing.tree.keep()
+    growing.tree.pop(NEW)
+    growing.tree.keep()
+
+    assert growing.tree.recent == {NEW: None}
 
 
 def test_a_scan_of_the_pages_alone_finds_the_next_key_there(pages: Pages) -> None:
@@ -190,27 +205,45 @@ def test_a_scan_of_the_pages_alone_finds_the_next_key_there(pages: Pages) -> Non
 
 
 @given(
-    st.dictionaries(SHORT_KEYS, st.binary(max_size=2) | st.none(), max_size=40),
-    st.lists(st.dictionaries(SHORT_KEYS, st.none(), max_size=40), max_size=4),
-    SHORT_KEYS,
-    SHORT_KEYS,
+    st.dictionaries(FEW_KEYS, st.binary(max_size=2) | st.none(), max_size=40),
+    st.lists(
+        st.tuples(
+            st.dictionaries(FEW_KEYS, st.none(), max_size=40),
+            st.lists(FEW_KEYS, max_size=30),
+            st.booleans(),
+        ),
+        max_size=6,
+    ),
+    FEW_KEYS,
+    FEW_KEYS,
+    st.integers(0, 10),
 )
 def test_a_layer_is_in_order_however_it_came_to_be(
     first: dict[bytes, bytes | None],
-    more: list[dict[bytes, None]],
+    steps: list[tuple[dict[bytes, None], list[bytes], bool]],
     low: bytes,
     high: bytes,
+    most: int,
 ) -> None:
+    """Keys that were forgotten may come again, before somebody asks for the order or after."""
     layer = Layer()
     layer.update(first)
-    for each in more:
-        layer.update(each)
+    for more, gone, by_run in steps:
+        layer.update(more)
         keys = layer.between(b"", b"")
         assert keys == sorted(layer)
         run = layer.between(low, high)
         assert run == [key for key in keys if low <= key < high]
-        if run:
-            layer.forget(run[0])
+        for key in gone:
+            layer.forgetting()(key, None)
+        assert (
+            layer.between(low, high, most)
+            == [key for key in sorted(layer) if low <= key < high][:most]
+        )
+        for key in gone[:2]:
+            layer.forgetting()(key, None)
+            layer[key] = b""
+        if run and by_run:
             layer.forget_run(run)
 
     assert layer.between(b"", b"") == sorted(layer)
@@ -272,7 +305,7 @@ def test_a_key_that_is_forgotten_does_not_have_all_others_sorted_again() -> None
     compared = 0
 
     for n in range(0, 1_000):
-        layer.forget(b"%06d" % (n * 5))
+        layer.forgetting()(b"%06d" % (n * 5), None)
         assert layer.between(b"", b"", 1)
 
     assert compared < 100_000
