@@ -360,8 +360,7 @@ class Journal:
 
     def _restate_stretch(self) -> None:
         name, keys = self._young[-1]
-        count, values = _some(self._trees[name].recent, keys[: self._stretch_keys])
-        size = _size(values)
+        count, size, values = _some(self._trees[name].recent, keys[: self._stretch_keys])
         if self._restated_bytes + size > self._most_restated:
             self._fold_the_young_too()
             return
@@ -373,7 +372,7 @@ class Journal:
             file.append(self._last + 1, record)
             self._last += 1
             self._lasts[self._active] = self._last
-            self._restated_bytes += size
+            self._restated_bytes += len(record)
         del keys[:count]
         if not keys:
             self._young.pop()
@@ -432,14 +431,14 @@ def _apart(recent: Layer, young_from: bytes) -> tuple[list[bytes], list[bytes]]:
     return sorted(keys[:count]), keys[count:]
 
 
-def _some(recent: Layer, keys: list[bytes]) -> tuple[int, dict[bytes, Value]]:
-    """Return the values of the first `keys` that are still there, a stretch; and of how many."""
+def _some(recent: Layer, keys: list[bytes]) -> tuple[int, int, dict[bytes, Value]]:
+    """Return a stretch: of how many `keys`, how large, and the values of those still there."""
     values = {key: recent[key] for key in keys if key in recent}
-    while len(keys) > 1 and _size(values) > _STRETCH_BYTES:
+    while (size := _size(values)) > _STRETCH_BYTES and len(keys) > 1:
         keys = keys[: len(keys) // 2]
         values = {key: values[key] for key in keys if key in values}
-    return len(keys), values
+    return len(keys), size, values
 
 
 def _size(values: dict[bytes, Value]) -> int:
-    return sum(map(len, values)) + sum(len(value) for value in values.values() if value)
+    return sum(map(len, values)) + sum(map(len, filter(None, values.values())))
