@@ -40,13 +40,14 @@ ARROWS: dict[str, frozenset[str]] = {
     "relay.protocol": GROUND | {"relay.settings"},
     "relay.disk": GROUND | {"relay.settings", "relay.protocol"},
     "relay.bus": GROUND | {"relay.settings", "relay.protocol"},
+    "relay.auth": GROUND | {"relay.settings", "relay.protocol"},
 }
 ARROWS["relay.process"] = ARROWS["relay.bus"] | {"relay.bus", "relay.disk"}
 ARROWS["relay.extensions"] = ARROWS["relay.process"] | {"relay.process"}
 _SERVING = ARROWS["relay.extensions"] | {"relay.extensions"}
 ARROWS |= {
-    "relay.front": _SERVING,
-    "relay.supervision": _SERVING,
+    "relay.front": _SERVING | {"relay.auth"},
+    "relay.supervision": _SERVING | {"relay.auth"},
     "workers.store": _SERVING,
     "workers.shard": _SERVING | {"workers.store"},
     "workers.tools": _SERVING | {"workers.store", "workers.shard"},
@@ -67,6 +68,7 @@ ENTRIES = {"workers.store.__main__": frozenset({"workers.tools"})}
 # What decides does no I/O and reads no clock: its callers do, and pass in what they found.
 PURE = (
     "relay.protocol.*",
+    "relay.auth.contract",
     "relay.bus.envelopes",
     "relay.bus.link",
     "relay.bus.topology",

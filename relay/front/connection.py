@@ -18,7 +18,7 @@ from relay.front.reading import Reading
 from relay.front.turns import LONG_BYTES, LONG_S
 from relay.front.websocket import HandshakeDone, PeerClosed, Pong, WebSocket, WholeMessage
 from relay.front.writing import Writing
-from relay.protocol import closecodes
+from relay.protocol import closecodes, frames
 
 # What one client gets done in a loop turn: 1 to 2 ms of frames, be they many or large, and one
 # large read. After one of 256,000 bytes, which is all that it takes at once, uvloop would read the
@@ -371,6 +371,11 @@ class Connection(asyncio.Protocol):
 
     def _take_news(self, out: Output) -> None:
         out.has_news = False
+        if out.credentials is not None:
+            credentials, out.credentials = out.credentials, None
+            self._hub.check(self.session, credentials)
+            out.has_news = True  # what that says goes ahead of a close
+            return
         self._hold(out.hold, of=_SESSION_HOLDS)
         self._bound_frames()
         if out.told:
@@ -399,12 +404,21 @@ class Connection(asyncio.Protocol):
                     self.fail()
             if self._visit.is_unauthenticated and self.session.login.user:
                 self._visit.logged_in()
+            self._expect_token()
             self.session.go_on(clock.now_ms())
             out.has_news = True  # what has followed goes ahead of a close
         elif out.closing is not None:
             closing, out.closing = out.closing, None
             self._ws.close(closing.code, closing.reason)
             self._send_output()
+
+    def _expect_token(self) -> None:
+        """Have the session end when what its login showed is no longer good (E1)."""
+        until_s = self.session.login.granted.until_s
+        if until_s:
+            left_ms = max(0, until_s * 1000 - clock.now_ms())
+            self._deadlines.expect_token(self._hub.clock_ms() + left_ms)
+            self._reschedule()
 
     # --------------------------------------------------------------------------- for the front
 
@@ -440,6 +454,10 @@ class Connection(asyncio.Protocol):
         else:
             self._end(code, reason, notice)
 
+    def log_out(self) -> None:
+        """End the session: what its client showed at its login is no longer good (E1)."""
+        self._end(closecodes.AUTH, "the login is no longer good", frames.DISCONNECT_LOGOUT)
+
     def _end(self, code: int, reason: str, notice: bytes | None = None) -> None:
         self.session.end(code, reason, notice)
         self.take()
@@ -471,6 +489,9 @@ class Connection(asyncio.Protocol):
                     return
                 self.session.auth_overdue()
                 self.take()
+            case Overdue.TOKEN:
+                if self.session.login.is_settled:  # or a newer one is being looked at
+                    self.log_out()
             case Overdue.READING:
                 if self._deadlines.has_read_some(self._writing.waiting_bytes):
                     self._expect_reading()

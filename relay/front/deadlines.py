@@ -17,6 +17,7 @@ class Overdue(enum.Enum):
 
     CLOSE = enum.auto()  # our close frame was not answered
     LOGIN = enum.auto()  # no login has succeeded (2.2.5)
+    TOKEN = enum.auto()  # what its login showed is no longer good (E1)
     READING = enum.auto()  # nothing was read of what waits (2.1)
 
 
@@ -27,6 +28,7 @@ class Deadlines:
         "_close_ms",
         "_login_ms",
         "_reading_ms",
+        "_token_ms",
         "_waiting_bytes",
         "awaits_close",
         "awaits_reading",
@@ -35,6 +37,7 @@ class Deadlines:
     def __init__(self) -> None:
         self._login_ms = 0
         self._reading_ms = 0
+        self._token_ms = 0
         self._waiting_bytes = 0
         self._close_ms = 0
         self.awaits_close = False  # only the end of the connection is awaited
@@ -43,6 +46,10 @@ class Deadlines:
     def expect_login(self, until_ms: int) -> None:
         """Expect a login that succeeds until then."""
         self._login_ms = until_ms
+
+    def expect_token(self, until_ms: int) -> None:
+        """Expect another login until then; 0: the last one is good for ever."""
+        self._token_ms = until_ms
 
     def expect_reading(self, until_ms: int, waiting_bytes: int) -> None:
         """Expect the client to take some of the `waiting_bytes` until then."""
@@ -71,6 +78,8 @@ class Deadlines:
             return Overdue.CLOSE if clock_ms >= self._close_ms else None
         if not is_logged_in and clock_ms >= self._login_ms:
             return Overdue.LOGIN
+        if is_logged_in and self._token_ms and clock_ms >= self._token_ms:
+            return Overdue.TOKEN
         if self._reading_ms and clock_ms >= self._reading_ms:
             return Overdue.READING
         return None
@@ -79,7 +88,7 @@ class Deadlines:
         """Return when `overdue` may next find something; 0 where nothing is expected."""
         if self.awaits_close:
             return self._close_ms
-        login_ms = 0 if is_logged_in else self._login_ms
+        login_ms = self._token_ms if is_logged_in else self._login_ms
         if login_ms and self._reading_ms:
             return min(login_ms, self._reading_ms)
         return login_ms or self._reading_ms

@@ -153,7 +153,7 @@ class Deliveries:
 
     def confirmed(self, seq: Seq) -> None:
         """The client is known to have everything up to `seq` (R7): tell the worker, once."""
-        if self._login.stage is _LIVE and seq > self._confirmed:
+        if self._login.is_served and seq > self._confirmed:
             self._confirmed = seq
             self._ask(Confirmed(self._number, seq), durable=True)
 
@@ -169,7 +169,7 @@ class Deliveries:
 
     def steer(self) -> None:
         """Tell the worker what the pace asks for, unless a login is being answered."""
-        if self._login.stage is not _LIVE and self._login.stage is not Stage.QUEUE:
+        if not self._login.is_served and self._login.stage is not Stage.QUEUE:
             return
         word, self.pace = pace.said(self.pace)
         if word is pace.Word.PAUSE:

@@ -7,7 +7,9 @@ from typing import Final, assert_never
 
 import uvloop
 
+from relay.auth.modes import authenticator_of
 from relay.bus.topology import Topology
+from relay.errors import BootError, SettingsError
 from relay.extensions import registry
 from relay.front.desk import Extensions
 from relay.front.dispatch import Dispatch
@@ -39,7 +41,12 @@ class Front:
         self._place = place
         self._loop = loop
         settings = place.settings
-        self.hub = Hub(settings, registry.load(tuple(settings.server.extensions)), loop)
+        try:
+            authenticator = authenticator_of(settings.auth)
+        except SettingsError as error:  # it was usable when the relay started
+            raise BootError(str(error)) from error
+        loaded = registry.load(tuple(settings.server.extensions))
+        self.hub = Hub(settings, loaded, loop, authenticator)
         extensions = Extensions(self.hub)
         self.dispatch = Dispatch(self.hub, extensions)
         self.links = Links(
@@ -147,6 +154,7 @@ class Front:
         clock_ms = self.hub.clock_ms()
         self._duties.tick(clock_ms)
         self._listener.give_back()
+        self.hub.refresh_keys()
         wait_s = (self._duties.due_ms - clock_ms) / 1000
         self._next_duty = self._loop.call_later(wait_s, self._do_duties)
 

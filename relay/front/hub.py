@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Protocol
 
 from relay import clock, log
+from relay.auth.contract import Authenticator, Credentials, Denied
 from relay.bus.envelopes import Seq
 from relay.extensions.registry import Registry
 from relay.front.flusher import Flusher
@@ -66,6 +67,9 @@ class Endpoint(Timed, Protocol):
     def leave(self, code: int, reason: str, notice: bytes) -> None:
         """Send the client away."""
 
+    def log_out(self) -> None:
+        """End the session, whose login is no longer good."""
+
     @property
     def has_pending(self) -> bool:
         """Whether something that was read has yet to be taken, or to be answered."""
@@ -89,7 +93,11 @@ class Hub:
     extensions: NoteTaker
 
     def __init__(
-        self, settings: Settings, registry: Registry, loop: asyncio.AbstractEventLoop
+        self,
+        settings: Settings,
+        registry: Registry,
+        loop: asyncio.AbstractEventLoop,
+        authenticator: Authenticator | None = None,
     ) -> None:
         self.settings = settings
         self.registry = registry
@@ -99,6 +107,7 @@ class Hub:
         self.wheel: TimerWheel[Timed] = TimerWheel(TICK_MS)
         self.counters: Counter[str] = Counter()
         self.visitors = Visitors(settings.log.level)
+        self._authenticator = authenticator  # None: nobody checks logins
         self.clients: dict[int, Endpoint] = {}  # by session number
         self.last_number = 0
         self._authors = Rates()
@@ -132,6 +141,28 @@ class Hub:
             self.registry.capabilities,
             self._authors,
         )
+
+    def check(self, session: Session, credentials: Credentials) -> None:
+        """Have a session hear whether it may log in."""
+        assert self._authenticator is not None, "nobody checks logins in this mode"
+        now_ms = clock.now_ms()
+        verdict = self._authenticator.check(credentials, now_s=now_ms / 1000)
+        if isinstance(verdict, Denied):
+            self.counters[f"logins_refused_{verdict.code}"] += 1
+        session.judged(verdict, now_ms=now_ms)
+
+    def refresh_keys(self) -> None:
+        """Read keys and lists again that have changed; end sessions of who is let in no more."""
+        authenticator = self._authenticator
+        if authenticator is None or not authenticator.refresh():
+            return
+        for client in list(self.clients.values()):
+            login = client.session.login
+            if login.user and not authenticator.holds(login.user, login.granted):
+                try:
+                    client.log_out()
+                except Exception:
+                    client.fail()
 
     def opened(self, client: Endpoint) -> None:
         """Take a new connection in."""

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Collection
 from typing import Final, assert_never
 
+from relay.auth.contract import Granted
 from relay.bus.envelopes import LIVE, LOGIN, NO_SEQ, QUEUE, CloseSession, OpenSession, Seq
 from relay.front.output import Closed, Opened, Output
 from relay.protocol import frames
@@ -22,9 +23,11 @@ class Stage(enum.Enum):
     __hash__ = object.__hash__
 
     NEW = enum.auto()  # not logged in
+    CHECKED = enum.auto()  # what it shows is being checked
     ASKED = enum.auto()  # the worker was asked
     QUEUE = enum.auto()  # logged in, `q` frames are on their way
     LIVE = enum.auto()  # the queue was sent
+    CHECKED_AGAIN = enum.auto()  # was live, and what it shows is being checked once more
     ASKED_AGAIN = enum.auto()  # was live, and logs in again
     ENDED = enum.auto()  # closing; nothing is taken or sent any more
 
@@ -34,26 +37,36 @@ class LoginEvent(enum.Enum):
 
     __hash__ = object.__hash__
 
-    ASK = enum.auto()  # the client logs in
+    CHECK = enum.auto()  # the client logs in, which is to be checked
+    ASK = enum.auto()  # it may, as far as that goes
     OPEN = enum.auto()  # the worker serves it
-    REFUSE = enum.auto()  # the worker does not
+    REFUSE = enum.auto()  # it may not, or the worker does not
     QUEUE_SENT = enum.auto()  # the last `q` was written
 
 
 # A pair that is not here cannot be. From everywhere a session may end.
 TRANSITIONS: Final = {
+    (Stage.NEW, LoginEvent.CHECK): Stage.CHECKED,
+    (Stage.CHECKED, LoginEvent.ASK): Stage.ASKED,
+    (Stage.CHECKED, LoginEvent.REFUSE): Stage.NEW,
     (Stage.NEW, LoginEvent.ASK): Stage.ASKED,
     (Stage.ASKED, LoginEvent.OPEN): Stage.QUEUE,
     (Stage.ASKED, LoginEvent.REFUSE): Stage.NEW,
     (Stage.QUEUE, LoginEvent.QUEUE_SENT): Stage.LIVE,
+    (Stage.LIVE, LoginEvent.CHECK): Stage.CHECKED_AGAIN,
+    (Stage.CHECKED_AGAIN, LoginEvent.ASK): Stage.ASKED_AGAIN,
+    (Stage.CHECKED_AGAIN, LoginEvent.REFUSE): Stage.LIVE,
     (Stage.LIVE, LoginEvent.ASK): Stage.ASKED_AGAIN,
     (Stage.ASKED_AGAIN, LoginEvent.OPEN): Stage.QUEUE,
     (Stage.ASKED_AGAIN, LoginEvent.REFUSE): Stage.LIVE,
 }
 _ASKED: Final = frozenset({Stage.ASKED, Stage.ASKED_AGAIN})
 _SETTLED: Final = frozenset({Stage.NEW, Stage.LIVE})
-_WITHOUT_WORKER: Final = frozenset({Stage.NEW, Stage.ENDED})
+_WITHOUT_WORKER: Final = frozenset({Stage.NEW, Stage.CHECKED, Stage.ENDED})
+_CHECKED: Final = frozenset({Stage.CHECKED, Stage.CHECKED_AGAIN})
 
+
+FOR_EVER: Final = Granted()
 
 # R27: the device of a client that names none; there is no other yet.
 _DEVICE: Final = "0"
@@ -65,10 +78,12 @@ class Login:
     __slots__ = (
         "_auth",
         "_failures",
+        "_granted",
         "_number",
         "_out",
         "asked_ms",
         "caps",
+        "granted",
         "slot",
         "stage",
         "user",
@@ -83,12 +98,23 @@ class Login:
         self.slot = Slot(0)  # whose worker serves it; meaningful once `has_worker`
         self._auth: Auth | None = None  # the login that was asked for last
         self.asked_ms = 0  # when it came
+        self.granted = self._granted = FOR_EVER  # by the last login that succeeded; that was asked
         self._failures = 0  # since one succeeded
 
     @property
     def is_asked(self) -> bool:
         """Whether a login is being answered."""
         return self.stage in _ASKED
+
+    @property
+    def is_served(self) -> bool:
+        """Whether it is logged in and has had its queue, and no worker was asked again."""
+        return self.stage is Stage.LIVE or self.stage is Stage.CHECKED_AGAIN
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether what the client shows is being checked."""
+        return self.stage in _CHECKED
 
     @property
     def is_settled(self) -> bool:
@@ -100,24 +126,33 @@ class Login:
         """Whether a worker was asked to serve the session."""
         return self.stage not in _WITHOUT_WORKER
 
-    def ask(self, auth: Auth, now_ms: int) -> bool:
-        """Ask the user's worker for a login, the first or another; False if it is somebody else's.
+    def may_be(self, auth: Auth) -> bool:
+        """Tell whether a login is not somebody else's than the last; `fail` is to hear (2.2.7)."""
+        return not self.user or auth.user == self.user
 
-        `fail` is to be told of that (2.2.7).
-        """
-        if self.user and auth.user != self.user:
-            return False
+    def check(self, auth: Auth) -> None:
+        """Have what the client shows be checked; `ask` or `refuse` follows."""
+        self._go(LoginEvent.CHECK)
+        self._auth = auth
+
+    def ask(self, auth: Auth, now_ms: int) -> None:
+        """Ask the user's worker for a login, the first or another."""
         self._go(LoginEvent.ASK)
         self._auth, self.slot, self.asked_ms = auth, slot_of(auth.user), now_ms
         self._send(OpenSession(self._number, auth.user, LOGIN, NO_SEQ))
-        return True
+
+    def grant(self, granted: Granted, now_ms: int) -> None:
+        """Ask the user's worker, since what was checked lets the client in."""
+        assert self._auth is not None, "it was checked"
+        self._granted = granted
+        self.ask(self._auth, now_ms)
 
     def open(self, capabilities: Collection[str], now_ms: int) -> None:
         """Say that the login has succeeded, and which of `capabilities` it is granted (E1)."""
         self._go(LoginEvent.OPEN)
         auth = self._auth
         assert auth is not None, "a login is being answered"
-        self.user, self._failures = auth.user, 0
+        self.user, self._failures, self.granted = auth.user, 0, self._granted
         self.caps = tuple(name for name in capabilities if name in (auth.caps or ()))
         self._out.frames.append(
             frames.auth_success(
@@ -154,9 +189,9 @@ class Login:
                 self._send(OpenSession(self._number, self._auth.user, LOGIN, NO_SEQ))
             case Stage.QUEUE:
                 self._send(OpenSession(self._number, self.user, QUEUE, cursor, self.asked_ms))
-            case Stage.LIVE:
+            case Stage.LIVE | Stage.CHECKED_AGAIN:
                 self._send(OpenSession(self._number, self.user, LIVE, cursor, self.asked_ms))
-            case Stage.NEW | Stage.ENDED:
+            case Stage.NEW | Stage.CHECKED | Stage.ENDED:
                 raise AssertionError("a session without a worker has nothing to announce")
             case _:
                 assert_never(self.stage)

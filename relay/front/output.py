@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+from relay.auth.contract import Credentials
 from relay.bus.envelopes import ToWorker
 from relay.protocol.slots import Slot
 from relay.protocol.stanza import ExtensionRequest
@@ -56,6 +57,7 @@ class Output:
     __slots__ = (
         "awaits_turn",
         "closing",
+        "credentials",
         "envelopes",
         "frames",
         "has_news",
@@ -78,12 +80,18 @@ class Output:
         # An empty list takes 56 bytes, and few sessions need one; so below, and in other machines.
         self.notes: list[Note] | None = None
         self.closing: Closing | None = None
+        self.credentials: Credentials | None = None  # to be checked
         self.strays = 0  # receipts that were for a living session only, and were dropped
         self.over_quota = 0  # messages that were refused because their author was too fast
         # Units of work that went to the session's worker, and whose end it wants to hear of.
         self.told = 0
         self.awaits_turn = False  # a frame that waited may be long work, and needs such a turn
         self.unsaid = 0  # acked ids and frames that were dropped, because the client has gone
+
+    def check(self, credentials: Credentials) -> None:
+        """Have a login checked; the session is to hear what came of it."""
+        self.credentials = credentials
+        self.has_news = True
 
     def note(self, note: Note) -> None:
         """Have the extensions see something."""

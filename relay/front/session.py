@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Final, assert_never
 
+from relay.auth.contract import Credentials, Denied, Granted, Verdict
 from relay.bus.envelopes import Page, RequestNumber
 from relay.errors import FrameError, Refusal
 from relay.front.answers import Answers
@@ -39,7 +40,10 @@ _TOO_MANY_STRIKES: Final = "too many malformed frames"
 
 
 class Session:
-    """One client connection, seen from the protocol. `number` is unique within the front."""
+    """One client connection, seen from the protocol. `number` is unique within the front.
+
+    Over 25 methods: one for each thing that its client, its worker or its front may tell it.
+    """
 
     __slots__ = (
         "_backlog",
@@ -209,10 +213,29 @@ class Session:
     def _log_in(self, auth: Auth | InvalidAuth, now_ms: int) -> None:
         if isinstance(auth, InvalidAuth):
             self._fail_auth(400, auth.reason)
-        elif self.login.ask(auth, now_ms):
-            self.out.add_hold(Hold.LOGIN)
-        else:
+        elif not self.login.may_be(auth):
             self._fail_auth(405, "this connection is logged in as another user")
+        else:
+            if self._settings.auth.mode == "open":
+                self.login.ask(auth, now_ms)
+            else:
+                self.login.check(auth)
+                self.out.check(Credentials(auth.user, auth.token))
+            self.out.add_hold(Hold.LOGIN)
+
+    def judged(self, verdict: Verdict, *, now_ms: int) -> None:
+        """Go on with the login that was checked, unless the client has gone meanwhile."""
+        if not self.login.is_checked:
+            return
+        match verdict:
+            case Granted():
+                self.login.grant(verdict, now_ms)
+            case Denied():
+                self.login.refuse()
+                self._fail_auth(verdict.code, verdict.reason)
+                self.go_on(now_ms)
+            case _:
+                assert_never(verdict)
 
     def _fail_auth(self, code: int, reason: str, retry_after_s: float | None = None) -> None:
         failures = self.login.fail(code, reason, retry_after_s)

@@ -39,6 +39,7 @@ from relay.protocol.stanza import (
     InvalidAuth,
     Send,
     Stanza,
+    Token,
 )
 from relay.protocol.times import message_time, read_time
 from relay.settings.tables import LimitSettings
@@ -513,10 +514,12 @@ def _auth(parts: list[msgspec.Raw]) -> Auth | InvalidAuth:
         user = jid.parse_user(identity.get("remoteJid"))  # refuses what is no string
     except JidError as error:
         return InvalidAuth(f"remoteJid: {error}"[:MAX_REASON_CHARS])
+    token = identity.get("token")
     return Auth(
         user,
         resume=options["type"] == "resume",
         caps=tuple(caps) if "caps" in options else None,
+        token=Token(token) if isinstance(token, str) else None,
     )
 
 

@@ -15,12 +15,31 @@ LEVEL_DELIVERED = 2
 LEVEL_PLAYED = 4
 
 
+class Token:
+    """A token as a client gave it; it shows itself nowhere, neither in a log nor in a traceback."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return "Token(...)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Token) and self.text == other.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
 class Auth(msgspec.Struct, frozen=True):
-    """A login as `user` (local part)."""
+    """A login as `user` (local part), with a token if one is there that is a text."""
 
     user: str
     resume: bool  # asked to resume; no session is ever known, so it starts anew (E3)
     caps: tuple[str, ...] | None  # asked for, so the answer lists those granted (E1)
+    token: Token | None = None
 
 
 class InvalidAuth(msgspec.Struct, frozen=True):

@@ -1,13 +1,14 @@
 """`--check-config`: reads the settings and the groups, tells every mistake, and starts nothing."""
 
 import sys
-from collections.abc import Sized
+from collections.abc import Callable, Sized
 from pathlib import Path
 from typing import Final, Protocol
 
 from relay.errors import SettingsError
 from relay.settings.catalogue import TablesOf, no_tables
 from relay.settings.sources import Sources
+from relay.settings.tables import AuthSettings
 
 # In place of limits.group_members where that is wrong: of one mistake no second is made.
 _ANY_NUMBER: Final = sys.maxsize
@@ -24,11 +25,12 @@ class GroupsReader(Protocol):
 def check_config(
     sources: Sources,
     read_groups: GroupsReader,
+    read_keys: Callable[[AuthSettings], object],
     *,
     tables_of: TablesOf = no_tables,
     program: str = "supervisor.py",
 ) -> int:
-    """Read what `sources` name, and the groups file that they name; return the exit code.
+    """Read what `sources` name, and the groups and keys that they name; return the exit code.
 
     0: one line on stdout says what was read. 2: every mistake is a line on stderr.
     """
@@ -41,6 +43,11 @@ def check_config(
         max_members = _ANY_NUMBER if wrong else draft.settings.limits.group_members
         try:
             groups = read_groups(Path(path), max_members=max_members)
+        except SettingsError as error:
+            mistakes += error.problems
+    if not any(key.startswith("auth.") for key in draft.refused):
+        try:
+            read_keys(draft.settings.auth)
         except SettingsError as error:
             mistakes += error.problems
     if mistakes:

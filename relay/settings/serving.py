@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta
 
-from relay.settings.rows import Row, Table
+from relay.settings.rows import Flag, Row, Table
 from relay.settings.sizes import GIB, KIB, MIB
 
 
@@ -12,10 +12,77 @@ class AuthSettings(Table, frozen=True):
     """[auth]: how a connection becomes a session (PROTOCOL 2.2)."""
 
     mode: Annotated[
-        Literal["open"],
+        Literal["open", "token"],
         # Sessions would go on that another mode would not have let in.
-        Row('"open": a client is who it says it is. The only mode so far.', restart=True),
+        Row(
+            '"open": a client is who it says it is. "token": a signed token says who it is.',
+            restart=True,
+            flag=Flag("network", "--auth", "MODE", "who may log in: open or token"),
+        ),
     ] = "open"
+    token_algorithm: Annotated[
+        Literal["HS256", "EdDSA", "RS256", "ES256"],
+        Row(
+            "How tokens are signed; a token that says otherwise is refused. HS256 goes by"
+            " token_secret_file, the others by token_key_files or token_jwks_file.",
+            restart=True,
+        ),
+    ] = "HS256"  # noqa: S105 - a name of an algorithm
+    token_secret_file: Annotated[
+        str,
+        Meta(max_length=4096, description="a path"),
+        Row(
+            "The secret of HS256, at least 32 bytes. No one but its owner and group may read it."
+            " This and the next files are read again when they change.",
+            restart=True,
+            flag=Flag("network", "--token-secret", "FILE", "the secret that signs tokens (HS256)"),
+        ),
+    ] = ""
+    token_key_files: Annotated[
+        tuple[str, ...],
+        Meta(max_length=8, description="a list of at most 8 paths"),
+        Row(
+            "Public keys in PEM, one a file, for EdDSA, RS256 or ES256: whichever has signed a"
+            " token. To change keys name both for as long as tokens of the old one are valid.",
+            restart=True,
+        ),
+    ] = ()
+    token_jwks_file: Annotated[
+        str,
+        Meta(max_length=4096, description="a path"),
+        Row(
+            "A JWKS in place of token_key_files; a token names its key by kid.",
+            restart=True,
+        ),
+    ] = ""
+    token_issuer: Annotated[
+        str,
+        Meta(max_length=1000, description="a text"),
+        Row('What iss of a token must be; "": whatever it is.', restart=True),
+    ] = ""
+    token_audience: Annotated[
+        str,
+        Meta(max_length=1000, description="a text"),
+        Row('What aud of a token must be or hold; "": whatever it is.', restart=True),
+    ] = ""
+    token_leeway_s: Annotated[
+        float,
+        Meta(ge=0, le=300),
+        Row(
+            "Seconds by which the clock of who made a token may be off from this one.",
+            unit="s",
+            restart=True,
+        ),
+    ] = 5.0
+    deny_file: Annotated[
+        str,
+        Meta(max_length=4096, description="a path"),
+        Row(
+            "Who is let in no more, and is sent away: a line each, `user JID` or `token JTI`."
+            ' "": nobody. It is read again when it changes.',
+            restart=True,
+        ),
+    ] = ""
     # Rule 5.
     deadline_s: Annotated[
         float,
@@ -45,6 +112,22 @@ class AuthSettings(Table, frozen=True):
         Meta(ge=0.05, le=3600),
         Row("Seconds over which max_takeovers are counted.", unit="s"),
     ] = 10.0
+
+    def __post_init__(self) -> None:
+        if self.mode != "token":
+            return
+        is_shared = self.token_algorithm == "HS256"  # noqa: S105
+        named = (self.token_secret_file, self.token_jwks_file, *self.token_key_files)
+        if is_shared and not self.token_secret_file:
+            raise ValueError('mode "token" with HS256 needs token_secret_file')
+        if is_shared and len(named) > 2:
+            raise ValueError("HS256 goes by token_secret_file alone")
+        if not is_shared and (
+            self.token_secret_file or bool(self.token_key_files) == bool(self.token_jwks_file)
+        ):
+            raise ValueError(
+                f'mode "token" with {self.token_algorithm} needs token_key_files or token_jwks_file'
+            )
 
 
 class LimitSettings(Table, frozen=True):

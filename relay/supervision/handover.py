@@ -17,6 +17,7 @@ from typing import NoReturn
 
 import msgspec
 
+from relay.auth.modes import authenticator_of
 from relay.disk.groupfile import unpack_groups
 from relay.disk.layout import read_layout
 from relay.errors import BootError
@@ -152,7 +153,7 @@ def rehearse(handover: Handover) -> None:
 
     Raises:
         BootError: a module cannot be imported, or the data directory is not for this version.
-        SettingsError: its extensions cannot be loaded.
+        SettingsError: its extensions cannot be loaded, or the keys of its logins are unusable.
     """
     for module in MODULES.values():
         try:
@@ -162,5 +163,6 @@ def rehearse(handover: Handover) -> None:
             kind = type(error).__name__
             raise BootError(f"{module} cannot be imported: {kind}: {error}") from error
     load(tuple(handover.settings.server.extensions))
+    authenticator_of(handover.settings.auth)
     unpack_groups(read_memo(handover.groups))
     read_layout(Path(handover.claims.data))

@@ -25,6 +25,7 @@ from random import Random
 from typing import Any, Final, NoReturn, assert_never
 
 from relay import __version__, log, signals
+from relay.auth.modes import authenticator_of
 from relay.disk.groupfile import load_groups
 from relay.disk.layout import is_settled, read_layout
 from relay.errors import RelayError, SettingsError
@@ -129,7 +130,7 @@ class Supervisor:
         """Start, serve and stop; return the exit code. Take over from a `predecessor` if any.
 
         Raises:
-            SettingsError: the groups file is unusable; nothing was started.
+            SettingsError: the groups file or a key is unusable; nothing was started.
             BootError: something is in the way of starting; nothing was started.
         """
         self._loop.set_exception_handler(self._on_loop_error)
@@ -168,6 +169,7 @@ class Supervisor:
     # --- start ---
 
     def _claim(self) -> None:
+        authenticator_of(self._in_force.settings.auth)  # it refuses keys that are unusable
         self._in_force.load_groups()
         data = DataClaim(Path(self._in_force.settings.server.data))
         self._claims = Claims(data, now_s=self._loop.time())
@@ -535,7 +537,13 @@ def run(sources: Sources, *, program: str) -> int:
             rehearse(read_handover(sources.rehearse))
             return 0
         if sources.check_only:
-            return check_config(sources, load_groups, tables_of=tables_of, program=program)
+            return check_config(
+                sources,
+                load_groups,
+                authenticator_of,
+                tables_of=tables_of,
+                program=program,
+            )
         if sources.take_over is not None:
             predecessor = read_handover(sources.take_over)
             settings = predecessor.settings

@@ -27,20 +27,24 @@ def login_at(stage: Stage) -> tuple[Login, Output]:
     login = Login(NUMBER, out)
     steps = {
         Stage.NEW: 0,
+        Stage.CHECKED: 0,
         Stage.ASKED: 1,
         Stage.QUEUE: 2,
         Stage.LIVE: 3,
+        Stage.CHECKED_AGAIN: 3,
         Stage.ASKED_AGAIN: 4,
         Stage.ENDED: 4,
     }[stage]
     if steps > 0:
-        assert login.ask(auth(), 1000)
+        login.ask(auth(), 1000)
     if steps > 1:
         login.open((), 1000)
     if steps > 2:
         login.queue_sent()
+    if stage in (Stage.CHECKED, Stage.CHECKED_AGAIN):
+        login.check(auth())
     if stage is Stage.ASKED_AGAIN:
-        assert login.ask(auth(), 2000)
+        login.ask(auth(), 2000)
     if stage is Stage.ENDED:
         login.end()
     out.envelopes.clear()
@@ -52,6 +56,8 @@ def login_at(stage: Stage) -> tuple[Login, Output]:
 
 def do(login: Login, event: LoginEvent) -> None:
     match event:
+        case LoginEvent.CHECK:
+            login.check(auth())
         case LoginEvent.ASK:
             login.ask(auth(), 3000)
         case LoginEvent.OPEN:
@@ -91,7 +97,7 @@ def test_every_other_event_is_a_bug_of_ours_and_changes_nothing(
 def test_a_login_asks_the_worker_of_its_user() -> None:
     login, out = login_at(Stage.NEW)
 
-    assert login.ask(auth(), 1000)
+    login.ask(auth(), 1000)
 
     [envelope] = out.envelopes
     assert envelope == (slot_of(ALICE), plain.open_session(NUMBER, ALICE, LOGIN, 0), False)
@@ -100,12 +106,12 @@ def test_a_login_asks_the_worker_of_its_user() -> None:
 
 
 def test_2_2_7_another_user_on_the_same_connection_is_no_login() -> None:
-    login, out = login_at(Stage.LIVE)
+    new, _ = login_at(Stage.NEW)
+    login, _ = login_at(Stage.LIVE)
 
-    assert not login.ask(auth(BOB), 1000)
-
-    assert login.stage is Stage.LIVE
-    assert not out.envelopes
+    assert new.may_be(auth(BOB))
+    assert login.may_be(auth(ALICE))
+    assert not login.may_be(auth(BOB))
 
 
 def test_e1_a_login_is_granted_what_it_asks_for_of_what_there_is() -> None:
@@ -127,6 +133,7 @@ def test_e1_a_login_is_granted_what_it_asks_for_of_what_there_is() -> None:
         (Stage.ASKED_AGAIN, LOGIN, 0),
         (Stage.QUEUE, QUEUE, 1000),
         (Stage.LIVE, LIVE, 1000),
+        (Stage.CHECKED_AGAIN, LIVE, 1000),
     ],
 )
 def test_i9_a_new_incarnation_hears_where_the_session_stands(

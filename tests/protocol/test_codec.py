@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from relay.errors import FrameError, Refusal
 from relay.protocol.codec import LONG_BYTES, MAX_ID_CHARS, SERVER_KEYS, Codec
-from relay.protocol.stanza import Ack, Action, Auth, InvalidAuth, Send, Stanza
+from relay.protocol.stanza import Ack, Action, Auth, InvalidAuth, Send, Stanza, Token
 from relay.settings.tables import LimitSettings
 
 ALICE, BOB = "917069852821", "919428284313"
@@ -916,10 +916,23 @@ def test_a_login_names_its_user_in_any_spelling(jid: str) -> None:
 def test_a_login_with_extensions() -> None:
     extras: Json = {"remoteJid": ALICE, "token": "t", "device": "laptop", "pushname": "A"}
 
-    assert login(extras, caps=[]) == Auth(ALICE, resume=False, caps=())
+    assert login(extras, caps=[]) == Auth(ALICE, resume=False, caps=(), token=Token("t"))
     asked = ("acks", "unknown")
-    assert login(extras, caps=list(asked)) == Auth(ALICE, resume=False, caps=asked)
-    assert login(extras, type="resume") == Auth(ALICE, resume=True, caps=None)
+    assert login(extras, caps=list(asked)) == Auth(
+        ALICE, resume=False, caps=asked, token=Token("t")
+    )
+    assert login(extras, type="resume") == Auth(ALICE, resume=True, caps=None, token=Token("t"))
+
+
+@pytest.mark.parametrize("token", [None, 5, ["t"], {"t": "t"}])
+def test_e1_a_token_that_is_no_text_is_none(token: Json) -> None:
+    assert login({"remoteJid": ALICE, "token": token}) == Auth(ALICE, resume=False, caps=None)
+
+
+def test_a_token_shows_itself_nowhere() -> None:
+    auth = login({"remoteJid": ALICE, "token": "eyJhbGciOi"})
+
+    assert "eyJ" not in f"{auth} {auth!r}"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 from relay.errors import SettingsError
 from relay.settings.check import check_config
 from relay.settings.sources import Sources
+from relay.settings.tables import AuthSettings
 
 
 class Groups:
@@ -24,6 +25,10 @@ class Groups:
         return ["one", "two"]
 
 
+def no_keys(settings: AuthSettings) -> None:
+    """Mode "open" reads none."""
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     return tmp_path / "relay.toml"
@@ -35,7 +40,7 @@ def test_without_a_mistake_one_line_says_what_was_read(
     config.write_text('[server]\ngroups = "/g.json"\n[limits]\ngroup_members = 5\n')
     groups = Groups()
 
-    code = check_config(Sources(config, {"server.port": "1"}), groups)
+    code = check_config(Sources(config, {"server.port": "1"}), groups, no_keys)
 
     assert code == 0
     assert capsys.readouterr() == (
@@ -48,7 +53,7 @@ def test_without_a_mistake_one_line_says_what_was_read(
 def test_without_files_the_defaults_are_good(capsys: pytest.CaptureFixture[str]) -> None:
     groups = Groups()
 
-    assert check_config(Sources(None, {}), groups) == 0
+    assert check_config(Sources(None, {}), groups, no_keys) == 0
     assert capsys.readouterr().out == "ok the default settings\n"
     assert groups.read == []
 
@@ -59,7 +64,7 @@ def test_all_mistakes_of_file_options_and_groups_are_a_line_each(
     config.write_text('[server]\ngroups = "/g.json"\nprot = 1\n[flow]\nlink_bytes = 65536\n')
     options = {"log.level": "loud", "server.host": "0.0.0.0"}
 
-    code = check_config(Sources(config, options), Groups("/g.json: one", "/g.json: two"))
+    code = check_config(Sources(config, options), Groups("/g.json: one", "/g.json: two"), no_keys)
 
     out, err = capsys.readouterr()
     assert (code, out) == (2, "")
@@ -84,7 +89,7 @@ def test_of_one_mistake_no_second_is_made(config: Path, capsys: pytest.CaptureFi
     )
     groups = Groups()
 
-    assert check_config(Sources(config, {}), groups, program="relay serve") == 2
+    assert check_config(Sources(config, {}), groups, no_keys, program="relay serve") == 2
 
     keys = [line.split(" = ")[0] for line in capsys.readouterr().err.splitlines()]
     begin = f"relay serve: {config}: "
@@ -100,8 +105,20 @@ def test_a_file_that_cannot_be_read_does_not_make_good_options_wrong(
 ) -> None:
     options = {"server.host": "0.0.0.0", "server.port": "x"}
 
-    assert check_config(Sources(tmp_path / "gone.toml", options), Groups()) == 2
+    assert check_config(Sources(tmp_path / "gone.toml", options), Groups(), no_keys) == 2
 
     first, second = capsys.readouterr().err.splitlines()
     assert "gone.toml: cannot read it: No such file" in first
     assert '--port = "x" is not allowed' in second
+
+
+def test_keys_that_are_unusable_are_a_mistake_like_any_other(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text('[auth]\nmode = "token"\ntoken_secret_file = "/secret"\n')
+
+    def refuse(settings: AuthSettings) -> None:
+        raise SettingsError(f"auth.token_secret_file: {settings.token_secret_file} is empty")
+
+    assert check_config(Sources(config, {}), Groups(), refuse) == 2
+    assert capsys.readouterr().err == "supervisor.py: auth.token_secret_file: /secret is empty\n"

@@ -23,7 +23,10 @@ from tests.settings.harness import mistakes, refusal
         ("[server]\nhost = '127.0.0.1\\n'", 'server.host = "127.0.0.1\\\\n" is not allowed'),
         ("[server]\ndata = ''", "it must be a path to a directory"),
         ('[server]\ndata = "a\\u0000"', "it must be a path to a directory"),
-        ("[auth]\nmode = 'token'", 'auth.mode = "token" is not allowed; it must be "open"'),
+        (
+            "[auth]\nmode = 'magic'",
+            'auth.mode = "magic" is not allowed; it must be "open" or "token"',
+        ),
         ("[auth]\ndeadline_s = nan", "it must be a number from 0.05 to 3600"),
         ("[auth]\ndeadline_s = inf", "it must be a number from 0.05 to 3600"),
         ("[limits]\nframe_bytes = [1, 2]", "limits.frame_bytes = [1, 2] is not allowed"),

@@ -1,0 +1,56 @@
+"""What a mode of logging in is asked, and what it answers.
+
+A mode never sees a connection, and a session never sees a token's inside: the front hands one's
+question to the other.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import msgspec
+
+from relay.protocol.stanza import Token
+
+
+class Credentials(msgspec.Struct, frozen=True):
+    """What a client says of itself: the local part that it wants to be, and what it shows."""
+
+    user: str
+    token: Token | None
+
+
+class Granted(msgspec.Struct, frozen=True):
+    """It is that user until `until_s`, in s since 1970; 0: for as long as it likes.
+
+    `token_id` is what a token calls itself (`jti`), empty where it does not.
+    """
+
+    until_s: int = 0
+    token_id: str = ""
+
+
+class Denied(msgspec.Struct, frozen=True):
+    """It is not; `code` and `reason` are what its client is told (PROTOCOL 2.2.4)."""
+
+    code: int
+    reason: str
+
+
+Verdict = Granted | Denied
+
+
+class Authenticator(Protocol):
+    """One mode, in one front."""
+
+    def check(self, credentials: Credentials, *, now_s: float) -> Verdict:
+        """Judge a login; at once."""
+
+    def holds(self, user: str, granted: Granted) -> bool:
+        """Tell whether what was granted still stands, as far as lists and files say."""
+
+    def refresh(self) -> bool:
+        """Read again what has changed on the disk; tell whether `holds` may say otherwise now.
+
+        What cannot be read stays as it was, and the log says so.
+        """

@@ -1,0 +1,139 @@
+"""The keys that tokens are signed with, as files of an operator hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal, NamedTuple
+
+import jwt
+import msgspec
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from relay.auth.secretfile import SecretFile
+from relay.errors import SettingsError
+
+Algorithm = Literal["HS256", "EdDSA", "RS256", "ES256"]
+SHARED: Final = "HS256"  # the one whose keys are secrets
+
+# RFC 7518, 3.2: a key of the hash's size or larger.
+LEAST_SECRET_BYTES: Final = 32
+# RFC 7518, 3.3.
+LEAST_RSA_BITS: Final = 2048
+# A token that names no key is tried with each of those that have no name.
+MOST_NAMELESS: Final = 8
+MOST_NAMED: Final = 1000
+
+_decode_set = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class KeySet(NamedTuple):
+    """Keys of one algorithm: those that a token names by `kid`, and those that have no name."""
+
+    named: Mapping[str, Any]
+    nameless: Sequence[Any]
+
+    def of(self, key_id: str | None) -> Sequence[Any]:
+        """Return the keys that a token may be signed with, which has or lacks that `kid`."""
+        if not self.named:
+            return self.nameless  # whatever the token calls them
+        if key_id is None or key_id not in self.named:
+            return ()
+        return (self.named[key_id],)
+
+
+def read_secret(file: SecretFile) -> KeySet:
+    """Return the secret of HS256: the file's bytes but for a line end behind them.
+
+    Raises:
+        SettingsError: it is unusable.
+    """
+    secret = file.read().rstrip(b"\r\n")
+    if len(secret) < LEAST_SECRET_BYTES:
+        raise SettingsError(
+            f"{file.setting}: {file.path} has {len(secret)} bytes, and {LEAST_SECRET_BYTES} or more"
+            " are needed; `openssl rand -base64 48` makes some"
+        )
+    return KeySet({}, (secret,))
+
+
+def read_public_keys(files: Sequence[SecretFile], algorithm: Algorithm) -> KeySet:
+    """Return the public keys in PEM files, one each.
+
+    Raises:
+        SettingsError: one is unusable, or for another algorithm.
+    """
+    keys = []
+    for file in files:
+        content = file.read()
+        if b"PRIVATE KEY" in content:
+            raise SettingsError(
+                f"{file.setting}: {file.path} has a private key, which the relay must not know;"
+                " `openssl pkey -pubout` makes the public one of it"
+            )
+        try:
+            key = load_pem_public_key(content)
+        except (ValueError, UnsupportedAlgorithm):
+            raise SettingsError(f"{file.setting}: {file.path} is no public key in PEM") from None
+        lack = _lack(key, algorithm)
+        if lack:
+            raise SettingsError(f"{file.setting}: {file.path} {lack}")
+        keys.append(key)
+    return KeySet({}, tuple(keys))
+
+
+def read_key_set(file: SecretFile, algorithm: Algorithm) -> KeySet:
+    """Return the keys of a JWKS file that have a `kid` and are for that algorithm.
+
+    Raises:
+        SettingsError: it is unusable, or has none.
+    """
+    try:
+        entries = _decode_set(file.read()).get("keys")
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise SettingsError(f"{file.setting}: {file.path} is no JWKS") from None
+    keys: dict[str, Any] = {}
+    for entry in entries if isinstance(entries, list) else ():
+        key = _key_of(entry, algorithm)
+        if key is not None:
+            keys[entry["kid"]] = key
+    if not keys:
+        raise SettingsError(
+            f"{file.setting}: {file.path} has no key with a kid that is for {algorithm}"
+        )
+    if len(keys) > MOST_NAMED:
+        raise SettingsError(f"{file.setting}: {file.path} has over {MOST_NAMED} keys")
+    return KeySet(keys, ())
+
+
+def _key_of(entry: object, algorithm: Algorithm) -> Any:
+    """Return the key of an entry of a JWKS, None where it is none for us."""
+    if not isinstance(entry, dict) or not isinstance(entry.get("kid"), str):
+        return None
+    if entry.get("use", "sig") != "sig" or entry.get("alg", algorithm) != algorithm:
+        return None
+    try:
+        key = jwt.PyJWK(entry, algorithm=algorithm).key
+    except (jwt.PyJWTError, ValueError, TypeError, UnsupportedAlgorithm):
+        return None
+    return None if _lack(key, algorithm) else key
+
+
+def _lack(key: object, algorithm: Algorithm) -> str:
+    """Say why a public key cannot be of an algorithm; empty where it can."""
+    match algorithm:
+        case "EdDSA" if isinstance(key, Ed25519PublicKey):
+            return ""
+        case "ES256" if isinstance(key, EllipticCurvePublicKey) and isinstance(
+            key.curve, SECP256R1
+        ):
+            return ""
+        case "RS256" if isinstance(key, RSAPublicKey):
+            if key.key_size < LEAST_RSA_BITS:
+                return f"has {key.key_size} bits, and {LEAST_RSA_BITS} or more are needed"
+            return ""
+        case _:
+            return f"is no key for {algorithm}"
