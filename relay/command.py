@@ -31,6 +31,7 @@ PROGRAMS: Final = {
         "Serve", "show or write a settings file to start from", "relay.command:config"
     ),
     "chat": Program("Try", "chat in a terminal, or from a script", "relay.client.chat:command"),
+    "token": Program("Try", 'make a token for auth.mode "token"', "relay.auth.maker:command"),
     "load": Program(
         "Try",
         "put a relay under load, check every message, measure",
@@ -61,6 +62,7 @@ Examples:
   relay serve --workers 2                       on ws://127.0.0.1:9011/, data in ./data
   relay chat 917069852821 --to 919428284313     in a second terminal
   relay chat 919428284313 --to 917069852821     in a third
+  relay token --user 917069852821 --secret secret.txt
   relay config --write relay.toml               every setting, with its default and its meaning
   relay serve --config relay.toml
   relay backup ./data /backups/monday           while it runs

@@ -193,6 +193,8 @@ def test_a_setting_that_is_named_is_one(name: str) -> None:
     events |= {"supervisor.few_descriptors"}
     events |= {f"supervisor.{what}" for what in ("starting", "renewed", "rolling", "rolled")}
     events |= {f"supervisor.{what}" for what in ("not_rolled", "roll_given_up")}
+    events |= {f"auth.{what}" for what in ("keys_read", "keys_unusable")}
+    events |= {f"auth.deny_list_{what}" for what in ("read", "unusable")}
     events |= {"log.lines_lost"}
 
     assert named - set(SETTINGS) - events == set()

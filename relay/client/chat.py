@@ -8,6 +8,8 @@ import asyncio
 import os
 import signal
 import sys
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 import click
@@ -17,6 +19,7 @@ from websockets.exceptions import InvalidURI
 from relay.client import terminal
 from relay.client.client import Client
 from relay.client.conversation import Conversation
+from relay.client.errors import NoLogin
 from relay.client.wire import chat_name
 from relay.errors import ClientError, JidError
 from relay.protocol.jid import parse_user
@@ -100,6 +103,7 @@ class _Task(msgspec.Struct, frozen=True):
     wait_s: float
     subject: str
     recipients: int | None
+    token_file: Path | None
 
 
 @click.command("chat", cls=_ChatCommand, short_help="Chat in a terminal, or from a pipe.")
@@ -121,6 +125,13 @@ class _Task(msgspec.Struct, frozen=True):
     show_default=True,
     help="With a pipe: how long to go on showing what comes, once the last line is confirmed.",
 )
+@click.option(
+    "--token-file",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    envvar="RELAY_TOKEN_FILE",
+    help="The token to show at each login, read anew each time; `relay token` makes one.",
+)
 @click.option("--subject", metavar="TEXT", default="", help="With a group: what to call it here.")
 @click.option(
     "--members",
@@ -135,6 +146,7 @@ def command(
     to: str,
     url: str,
     wait: float,
+    token_file: Path | None,
     subject: str,
     members: int | None,
 ) -> None:
@@ -144,7 +156,7 @@ def command(
             if value:
                 raise click.UsageError(f"{name} goes with a group: {to} is a user", ctx)
     recipients = None if members is None else members - 1
-    ctx.exit(_run(_Task(me, to, url, wait, subject, recipients)))
+    ctx.exit(_run(_Task(me, to, url, wait, subject, recipients, token_file)))
 
 
 def _run(task: _Task) -> int:
@@ -169,6 +181,13 @@ def _run(task: _Task) -> int:
         return EXIT_OK
 
 
+def _read_token(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise NoLogin(f"no token can be read from {path}: {error}") from error
+
+
 async def _chat(task: _Task) -> bool:
     interactive = terminal.is_interactive()
     running = asyncio.current_task()
@@ -177,7 +196,8 @@ async def _chat(task: _Task) -> bool:
         # wait counts only at the next event. This one wakes the loop. (In a terminal Ctrl-C is a
         # key.)
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, running.cancel)
-    async with Client(task.url, task.me) as client:
+    token = "" if task.token_file is None else partial(_read_token, task.token_file)
+    async with Client(task.url, task.me, token=token) as client:
         conversation = Conversation(
             client,
             task.to,

@@ -8,7 +8,7 @@ import inspect
 import os
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -69,6 +69,8 @@ class Client:
         limits: bounds of everything that is held in memory, and the pace of reconnects.
         login_timeout_s: how long connecting, and then logging in, may take before the attempt
             counts as failed.
+        token: what the relay wants to see at a login (`auth.mode = "token"`), or what returns it:
+            that is asked at each, since a connection may outlive a token.
 
     Raises:
         JidError: `jid` is no user.
@@ -82,11 +84,13 @@ class Client:
         *,
         limits: Limits | None = None,
         login_timeout_s: float = 10.0,
+        token: Callable[[], str] | str = "",
     ) -> None:
         self._options = _options_for(parse_uri(url).host)
         self.url: Final = url
         self._protocol = ClientProtocol(jid, limits=limits)
         self._login_timeout_s = login_timeout_s
+        self._token = token
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._over = False  # the task has ended
@@ -260,6 +264,7 @@ class Client:
 
     async def _connect_once(self) -> tuple[int | None, str]:
         """Connect and serve the connection until it ends; return the relay's close code and why."""
+        self._protocol.token = self._token if isinstance(self._token, str) else self._token()
         try:
             async with connect(
                 self.url,

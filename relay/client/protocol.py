@@ -49,6 +49,7 @@ class ClientProtocol:
     def __init__(self, jid: str, *, limits: Limits | None = None) -> None:
         self.user: Final = parse_user(jid)
         self.limits: Final = limits or Limits()
+        self.token = ""  # shown at each login from here on; "": none
         self.ignored_frames = 0  # frames, or message elements, that made no sense
         self._login = ClientLogin(self.limits)
         self._outbox = ClientOutbox(self.limits.unacked_sends)
@@ -121,7 +122,7 @@ class ClientProtocol:
                 self._login.ask_again()
         if self._login.request_due:
             self._written = self._login.written
-            return wire.auth_frame(self.user)
+            return wire.auth_frame(self.user, self.token)
         return None
 
     def frame_sent(self) -> None:

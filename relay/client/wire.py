@@ -237,9 +237,12 @@ def new_message_id() -> str:
     return "3EB0" + secrets.token_hex(8).upper()
 
 
-def auth_frame(user: str) -> str:
-    """Return the login of `user` (local part)."""
-    return _frame("auth", {"type": "new"}, {"remoteJid": user_com(user)})
+def auth_frame(user: str, token: str = "") -> str:
+    """Return the login of `user` (local part), with a token if the relay wants one."""
+    who = {"remoteJid": user_com(user)}
+    if token:
+        who["token"] = token
+    return _frame("auth", {"type": "new"}, who)
 
 
 def send_frame(

@@ -190,3 +190,34 @@ def test_a_relay_whose_secret_is_unusable_does_not_start(
         assert done.returncode == 2
         assert "auth.token_secret_file: " in done.stderr
         assert not (tmp_path / "data").exists()
+
+
+def test_the_commands_make_a_token_and_chat_with_it(
+    start_relay: RelayStarter, tmp_path: Path
+) -> None:
+    relay = start_relay(workers=1, config=config(tmp_path))
+    bob = logged_in(relay, BOB, token_of(BOB))
+    made = run("token", "--user", ALICE, "--secret", str(tmp_path / "secret"))
+    (tmp_path / "token").write_text(made.stdout)
+    chat = ("chat", ALICE, "--to", BOB, "--url", relay.url, "--wait", "0")
+
+    said = run(*chat, "--token-file", str(tmp_path / "token"), say="hello\n")
+    refused = run(*chat, say="hello\n")
+
+    assert said.returncode == 0, said.stderr
+    frame = bob.recv()
+    assert frame[2][0]["message"] == {"conversation": "hello"}
+    assert refused.returncode == 1
+    assert "login refused: token: a JWT is expected beside remoteJid (401)" in refused.stderr
+
+
+def run(*arguments: str, say: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "relay", *arguments],
+        cwd=REPOSITORY,
+        input=say,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
