@@ -208,6 +208,7 @@ def _run(row: Row, **given: Any) -> None:
         load_cpus=given["load_cpus"],
         ca_file=given["ca_file"] or "",
         tokens=given["tokens"] or {},
+        token_key=given["token_key"],
     )
     files = {name: given.get(name) for name in ("json_file", "html_file", "groups_file")}
     if reason := _unfit(request, has_url=given["url"] is not None, files=list(files.values())):
@@ -252,7 +253,7 @@ def _unfit(request: RunRequest, *, has_url: bool, files: list[Path | None]) -> s
         return "--spawn starts a relay of its own: leave out --url"
     if request.relay_cpus and request.spawn is None:
         return "--relay-cpus needs --spawn: a relay that runs already is not moved"
-    if request.tokens and request.reference:
+    if (request.tokens or request.token_key) and request.reference:
         return "--reference knows no tokens"
     unknown = {*request.relay_cpus, *request.load_cpus} - os.sched_getaffinity(0)
     if unknown:

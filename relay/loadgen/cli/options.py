@@ -78,10 +78,25 @@ def _read_tokens(text: str) -> dict[str, str]:
         raise ValueError(f"{text}: {error}") from error
 
 
+def _read_token_key(text: str) -> bytes:
+    # Only a run needs it, and what it imports.
+    from relay.loadgen.traffic.signer import Signer
+
+    try:
+        content = Path(text).read_bytes()
+        Signer(content)
+    except OSError as error:
+        raise ValueError(f"{text}: {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(f"{text}: {error}") from error
+    return content
+
+
 _POSITIVE: Final = _read_by(_read_positive)
 _DURATION: Final = _read_by(_read_duration)
 _CPUS: Final = _read_by(parse_cpus)
 _TOKENS: Final = _read_by(_read_tokens)
+_TOKEN_KEY: Final = _read_by(_read_token_key)
 _FILE: Final = _read_by(Path)
 
 
@@ -237,6 +252,14 @@ def target(*, with_reference: bool) -> list[Option]:
             **_TOKENS,
             metavar="FILE",
             help='JSON of {"<local part>": "<token>"} for a relay that wants them.',
+        ),
+        Option(
+            ["--token-secret", "token_key"],
+            TARGET,
+            **_TOKEN_KEY,
+            default=b"",
+            metavar="FILE",
+            help="Sign a token for each login: a secret (HS256), or a private key in PEM.",
         ),
     ]
     return [each for each in options if with_reference or each.name != "reference"]

@@ -49,6 +49,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     ca_file: str = ""
     cpus: tuple[int, ...] = ()
     tokens: dict[str, str] = {}
+    token_key: bytes = b""
 
 
 class Interrupts:
@@ -206,6 +207,7 @@ class _Conductor:
                     cpus=self._run.cpus,
                     ca_file=self._run.ca_file,
                     tokens=self._run.tokens,
+                    token_key=self._run.token_key,
                 )
             )
         self._gathering.begin([os.getpid(), *(each.process.pid for each in self._players)])

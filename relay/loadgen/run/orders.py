@@ -17,6 +17,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     cpus: tuple[int, ...] = ()
     ca_file: str = ""
     tokens: dict[str, str] = {}
+    token_key: bytes = b""  # signs tokens for whoever has none
 
 
 class Begin(msgspec.Struct, frozen=True, tag=True):

@@ -58,6 +58,7 @@ class Player:
             index=assignment.index,
             rich_texts=isinstance(plan.scenario, Mixed),
             tokens=assignment.tokens,
+            token_key=assignment.token_key,
             trouble=Trouble(lambda what: self._send(Unexpected(what))),
         )
         self._share.traffic = traffic_for(self._share, units)

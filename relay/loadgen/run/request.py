@@ -23,3 +23,4 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     load_cpus: tuple[int, ...] = ()
     ca_file: str = ""
     tokens: dict[str, str] = {}
+    token_key: bytes = b""  # signs tokens for whoever has none

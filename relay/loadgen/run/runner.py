@@ -93,6 +93,7 @@ def run(request: RunRequest, console: Console, progress: Console) -> RunRecord:
                     ca_file=request.ca_file,
                     cpus=request.load_cpus,
                     tokens=request.tokens,
+                    token_key=request.token_key,
                 )
                 with Display(progress, plan, title=_title(name, number, request)) as display:
                     outcomes.append(asyncio.run(_conducted(job, processes, display, progress)))

@@ -9,6 +9,7 @@ from typing import Final
 
 from relay.loadgen.traffic.dialler import Dialler
 from relay.loadgen.traffic.plan import Plan, sessions_of
+from relay.loadgen.traffic.signer import Signer
 from relay.loadgen.traffic.socketwire import Target
 from relay.loadgen.traffic.texts import Texts
 from relay.loadgen.traffic.trouble import Trouble, shown
@@ -34,6 +35,7 @@ class Share:
         index: int,
         rich_texts: bool = False,
         tokens: dict[str, str] | None = None,
+        token_key: bytes = b"",
         trouble: Trouble | None = None,
     ) -> None:
         self.plan = plan
@@ -54,6 +56,7 @@ class Share:
         )
         self._texts = Texts(seed=plan.seed, size=plan.size, rich=rich_texts)
         self._tokens = tokens or {}
+        self._signer = Signer(token_key) if token_key else None
         self._coming: set[str] = set()  # users whose login is under way
         self._time_s = int(time.time())  # of messages; a tick brings it up to date
 
@@ -63,7 +66,8 @@ class Share:
 
     def token_of(self, user: str) -> str:
         """Return what the user proves its identity with, if anything."""
-        return self._tokens.get(user, "")
+        token = self._tokens.get(user, "")
+        return self._signer.token_of(user) if self._signer and not token else token
 
     # -- messages ---------------------------------------------------------------------------------
 
