@@ -490,7 +490,7 @@ class Connection(asyncio.Protocol):
                 self.session.auth_overdue()
                 self.take()
             case Overdue.TOKEN:
-                if self.session.login.is_settled:  # or a newer one is being looked at
+                if not self.session.login.awaits_answer:  # or a newer one is being looked at
                     self.log_out()
             case Overdue.READING:
                 if self._deadlines.has_read_some(self._writing.waiting_bytes):

@@ -112,6 +112,11 @@ class Login:
         return self.stage is Stage.LIVE or self.stage is Stage.CHECKED_AGAIN
 
     @property
+    def awaits_answer(self) -> bool:
+        """Whether a login of the client has yet to be let in or refused."""
+        return self.is_checked or self.is_asked
+
+    @property
     def is_checked(self) -> bool:
         """Whether what the client shows is being checked."""
         return self.stage in _CHECKED

@@ -49,3 +49,19 @@ def test_once_a_close_is_awaited_nothing_else_is(deadlines: Deadlines) -> None:
     assert deadlines.due_ms(is_logged_in=False) == 9_000 + CLOSE_TIMEOUT_MS
     assert deadlines.overdue(10_000, is_logged_in=False) is None
     assert deadlines.overdue(9_000 + CLOSE_TIMEOUT_MS, is_logged_in=True) is Overdue.CLOSE
+
+
+def test_e1_what_a_login_showed_is_good_until_it_expires(deadlines: Deadlines) -> None:
+    deadlines.expect_token(50_000)
+    assert deadlines.due_ms(is_logged_in=True) == 50_000
+    assert deadlines.overdue(49_999, is_logged_in=True) is None
+    assert deadlines.overdue(50_000, is_logged_in=True) is Overdue.TOKEN
+
+    deadlines.expect_token(90_000)
+    deadlines.expect_reading(60_000, 500)
+    assert deadlines.due_ms(is_logged_in=True) == 60_000
+    assert deadlines.overdue(60_000, is_logged_in=True) is Overdue.READING
+
+    deadlines.has_read()
+    deadlines.expect_token(0)
+    assert deadlines.due_ms(is_logged_in=True) == 0

@@ -16,7 +16,7 @@ from tests.integration.conftest import RelayStarter
 from tests.outside.client import SheetClient
 from tests.outside.frames import ALICE, AUTH_SUCCESS, BOB, EMPTY_Q, Frame, ack_1, delivery
 from tests.outside.processes import REPOSITORY
-from tests.outside.relay import Relay
+from tests.outside.relay import DEBUG, Relay
 from tests.outside.waiting import poll_for
 
 LOGOUT: Frame = ["Cmd", {"type": "disconnect", "kind": "logout"}]
@@ -220,4 +220,22 @@ def run(*arguments: str, say: str = "") -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=60,
         check=False,
+    )
+
+
+def test_e1_a_token_ends_for_one_who_does_not_read_its_queue_too(
+    start_relay: RelayStarter, tmp_path: Path
+) -> None:
+    limits = "[flow]\nwrite_blocked_s = 3600\n"
+    relay = start_relay(workers=1, config=config(tmp_path) + limits + DEBUG)
+    bob = logged_in(relay, BOB, token_of(BOB))
+    for number in range(100):
+        bob.send_message(ALICE, f"M{number}", {"conversation": "x" * 60_000})
+        bob.expect(ack_1(f"M{number}", author=BOB, to=ALICE))
+    reader = relay.connect()
+    reader.send(auth(ALICE, token_of(ALICE, left_s=1)))  # and reads nothing of what comes
+
+    poll_for(
+        "it to be sent away",
+        lambda: any(gone["user"] == ALICE for gone in relay.log.events("client.gone")),
     )
