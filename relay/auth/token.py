@@ -25,6 +25,7 @@ MAX_TOKEN_CHARS: Final = 8 * 1024
 _LAST_S: Final = 1 << 40
 
 _REQUIRED: Final = ["exp", "sub"]
+_NO_JWT: Final = "token: it is no JWT"
 
 
 class TokenAuthenticator:
@@ -102,7 +103,9 @@ class TokenAuthenticator:
         try:
             header = jwt.get_unverified_header(token)
         except (jwt.PyJWTError, RecursionError):  # the latter of what is nested deeply
-            return Denied(401, "token: it is no JWT")
+            return Denied(401, _NO_JWT)
+        if "crit" in header:  # of which no extension is known here; not every library looks
+            return Denied(401, _NO_JWT)
         if header.get("alg") != settings.token_algorithm:
             return Denied(401, "token: it is not signed as it must be (alg)")
         for key in self._keys.of(header.get("kid")):
