@@ -75,3 +75,13 @@ def take_lock(path: Path, *, wait_s: float) -> int:
             os.close(descriptor)
             raise BootError(f"{path.parent} is in use by another process") from None
         return descriptor
+
+
+def free_bytes(directory: Path) -> int:
+    """Return how much the disk of `directory` has left for whoever is not root.
+
+    Raises:
+        OSError: it cannot be asked.
+    """
+    disk = os.statvfs(directory)
+    return disk.f_bavail * disk.f_frsize

@@ -27,7 +27,7 @@ from typing import Any, Final
 
 import msgspec
 
-from relay.disk.files import sync
+from relay.disk.files import free_bytes, sync
 from relay.errors import StoreDamaged
 from workers.store.journalfile import (
     IDENTITY_BYTES,
@@ -57,6 +57,8 @@ _STRETCH_AGE_S: Final = 0.5  # how long a pass stands still when nothing comes
 # it, and few enough to hold nobody up for long.
 _STRETCH_KEYS: Final = 2000
 _STRETCH_BYTES: Final = 1024 * 1024
+# What a file keeps besides what begins a pass: as much as may come meanwhile, and its reserve.
+_SLACK_BYTES: Final = 3 * 1024 * 1024
 _PAGE_BYTES: Final = 4096
 # Where the map is nearly full a stretch may be too much. The next is of fewer keys, down to these.
 _LEAST_KEYS: Final = 8
@@ -68,6 +70,10 @@ _YOUNG_S: Final = 2.0
 # The next pass begins only when so many times what was restated has come: so that makes a third of
 # what is written, at most. A pass restates this much, or this share of the largest map.
 _RESTATED_PACE: Final = 2
+# Restating lets files grow to three times what they have otherwise, and pages lag behind by as
+# much. So it is left where the disk has less free than this: far more than the reserve of sends and
+# what the journals of all workers may take.
+_PLENTY_BYTES: Final = 1024 * 1024 * 1024
 _RESTATED_BYTES: Final = 4 * 1024 * 1024
 _RESTATED_SHARE: Final = 1 / 128
 
@@ -160,6 +166,7 @@ class Journal:
             StoreDamaged: a file is not whole.
             OSError, lmdb.Error: one cannot be read, or made.
         """
+        self._directory = directory
         self._env = env
         self._meta = meta
         self._trees = trees
@@ -306,7 +313,7 @@ class Journal:
         if not (is_due or at_once or time.monotonic() >= self._due_s):
             return False
         if not self._pass_to:
-            self._begin_pass(restates=is_due)
+            self._begin_pass(restates=is_due and free_bytes(self._directory) >= _PLENTY_BYTES)
         if at_once:
             self._fold_the_young_too()
         self._due_s = time.monotonic() + _STRETCH_AGE_S
@@ -335,6 +342,8 @@ class Journal:
             # All that it has is in the pages.
             self._active = other
             self._files[other].begin_anew()
+            if not restates:
+                self._files[other].give_back(self._fold_bytes + _SLACK_BYTES)
         else:
             restates = False
         young_from = self._young_from() if restates else LAST_NUMBER
@@ -413,7 +422,10 @@ class Journal:
             self._due_s = time.monotonic() + _FOLD_AGE_S
 
     def make_room(self) -> None:
-        """Ask the disk again for what it refused."""
+        """Give the disk back what is not needed, and ask it again for what it refused."""
+        other = 1 - self._active
+        if self._lasts[other] <= self._folded:
+            self._files[other].give_back(0)
         self._files[self._active].make_room()
 
 

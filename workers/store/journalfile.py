@@ -173,6 +173,13 @@ class JournalFile:
         self._end = FIRST_RECORD
         self.refusal = ""
 
+    def give_back(self, keep_bytes: int) -> None:
+        """Cut the file down to about `keep_bytes`, when none of its records is needed any more."""
+        size = -(-max(keep_bytes, FIRST_RECORD + RESERVE) // STEP) * STEP
+        if self._size > size:
+            os.ftruncate(self._descriptor, size)
+            self._size = size
+
     def sync_again(self, records: bytes) -> None:
         """Write the `records` that are there once more.
 

@@ -6,9 +6,9 @@ confirmations, expiry) still finds the little that it needs itself.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from relay.disk.files import free_bytes
 from relay.settings.tables import StoreSettings
 from workers.store.store import Store
 
@@ -39,8 +39,7 @@ def lack_of_room(store: Store, directory: Path, settings: StoreSettings) -> str:
 
 
 def _lack_on_disk(inner: int, directory: Path, kept: int) -> str:
-    disk = os.statvfs(directory)
-    free = disk.f_bavail * disk.f_frsize
+    free = free_bytes(directory)
     if free + inner < kept:
         return f"the disk is full: {free} bytes free and {inner} inside the store, {kept} are kept"
     least = int(kept * _DISK_SHARE)

@@ -469,6 +469,46 @@ def test_where_the_disk_has_no_room_what_is_young_is_folded_in(
     assert stored(loaded, "mail") == [BOB + pack_seq(1)]
 
 
+def sizes(directory: Path) -> list[int]:
+    return [(directory / name).stat().st_size // MIB for name in FILE_NAMES]
+
+
+def test_where_the_disk_has_little_left_what_is_young_is_folded_in_and_files_shrink(
+    loaded: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What restating takes more must not be missing where sends are about to be refused."""
+    monkeypatch.setattr(journal, "_SLACK_BYTES", MIB)
+    monkeypatch.setattr(journal, "free_bytes", lambda _: journal._PLENTY_BYTES - 1)
+    for seq in range(1, 11):
+        put(loaded, seq, b"x" * MIB)
+    assert sizes(tmp_path) == [11, 1]
+
+    one_pass(loaded)
+    put(loaded, 11)
+    one_pass(loaded)
+
+    assert [unpack_seq(key) for key in stored(loaded, "mail")] == list(range(1, 12))
+    assert sizes(tmp_path) == [2, 1]
+    assert len(mail(loaded)) == 11
+
+
+def test_who_seeks_room_gets_that_of_the_file_that_is_not_needed(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    for seq in range(1, 6):
+        put(store, seq, b"x" * MIB)
+    fold_in(store)
+    put(store, 6)
+    assert sizes(tmp_path) == [6, 1]
+
+    store._journal.make_room()
+
+    assert sizes(tmp_path) == [1, 1]
+    store.close()
+    store = open_store(tmp_path)
+    assert len(mail(store)) == 6
+    store.close()
+
+
 def test_what_is_to_be_folded_in_at_once_is_never_too_young(loaded: Store) -> None:
     put(loaded, 1)
 
