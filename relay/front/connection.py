@@ -12,7 +12,7 @@ from relay.front.admission import Visit
 from relay.front.deadlines import Deadlines, Overdue
 from relay.front.hub import Hub
 from relay.front.login import Stage
-from relay.front.output import Hold, Opened, Output
+from relay.front.output import Closed, Hold, Note, Opened, Output
 from relay.front.pinger import Pinger
 from relay.front.reading import Reading
 from relay.front.turns import LONG_BYTES, LONG_S
@@ -81,10 +81,14 @@ class Connection(asyncio.Protocol):
         deadline_ms = int(self._hub.settings.auth.deadline_s * 1000)
         self._deadlines.expect_login(self._visit.came_ms + deadline_ms)
         if self._hub.visitors.are_logged:
-            address = transport.get_extra_info("peername")
-            self._hub.visitors.came(self.session.number, address)
+            self._hub.visitors.came(self.session.number, self._address)
         self._hub.opened(self)
         self._reschedule()
+
+    @property
+    def _address(self) -> object:
+        """Where the client is, as the transport has it while it is open."""
+        return self._transport.get_extra_info("peername")
 
     def _bound_writing(self) -> None:
         high = self._hub.settings.flow.session_pause_bytes
@@ -101,6 +105,8 @@ class Connection(asyncio.Protocol):
     def settings_changed(self) -> None:
         """Go by the front's present settings; the size of a frame and open deadlines stay."""
         self.session.adopt(self._hub.settings)
+        if self._hub.visitors.are_logged:
+            self._hub.visitors.knows(self.session.number, self._address)
         if self._pinger is not None:
             self._pinger.adopt(self._hub.settings.keepalive, now_ms=self._hub.clock_ms())
         if not self._transport.is_closing():
@@ -235,10 +241,8 @@ class Connection(asyncio.Protocol):
         self._lose()
         if self._hub.visitors.are_logged:
             sent, received = self._ws.close_codes
-            session = self.session
-            self._hub.visitors.went(
-                session.number, session.login.user, sent=sent, received=received
-            )
+            number, user = self.session.number, self.session.login.user
+            self._hub.visitors.went(number, user, sent=sent, received=received)
         self._writing.drop()
         self._ws.drop()
         self._visit.left()
@@ -394,16 +398,17 @@ class Connection(asyncio.Protocol):
         if out.unsaid:
             self._hub.counters["frames_of_lost_clients_dropped"] += out.unsaid
             out.unsaid = 0
+        if out.refused_logins:
+            for code in out.refused_logins:
+                self._hub.visitors.refused(self.session.number, code)
+            out.refused_logins = None
         if out.notes:
             for note in out.take_notes():
-                if self._hub.visitors.are_logged and isinstance(note, Opened):
-                    self._hub.visitors.logged_in(self.session.number, note.user)
+                self._visited(note)
                 try:
                     self._hub.extensions.take(self.session, note)
                 except Exception:
                     self.fail()
-            if self._visit.is_unauthenticated and self.session.login.user:
-                self._visit.logged_in()
             self._expect_token()
             self.session.go_on(clock.now_ms())
             out.has_news = True  # what has followed goes ahead of a close
@@ -411,6 +416,15 @@ class Connection(asyncio.Protocol):
             closing, out.closing = out.closing, None
             self._ws.close(closing.code, closing.reason)
             self._send_output()
+
+    def _visited(self, note: Note) -> None:
+        """Count who comes in, and who goes."""
+        number, visitors = self.session.number, self._hub.visitors
+        if isinstance(note, Opened):
+            visitors.logged_in(number, note.user, again=not self._visit.is_unauthenticated)
+            self._visit.logged_in()
+        elif isinstance(note, Closed):
+            visitors.logged_out(number, note.user)
 
     def _expect_token(self) -> None:
         """Have the session end when what its login showed is no longer good (E1)."""

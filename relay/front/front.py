@@ -89,6 +89,7 @@ class Front:
         # What the topology does from here on is none of this front's business.
         self._loop.remove_reader(self._place.control.fileno())
         self.links.close()
+        self.hub.visitors.say_sums()
         self.hub.log.info("front.stopped", **self.hub.counters)
 
     async def _serve(self) -> None:
@@ -153,9 +154,11 @@ class Front:
     def _do_duties(self) -> None:
         clock_ms = self.hub.clock_ms()
         self._duties.tick(clock_ms)
+        self.hub.visitors.tick(clock_ms)
         self._listener.give_back()
         self.hub.refresh_keys()
-        wait_s = (self._duties.due_ms - clock_ms) / 1000
+        due_ms = min(self._duties.due_ms, self.hub.visitors.due_ms)
+        wait_s = (due_ms - clock_ms) / 1000
         self._next_duty = self._loop.call_later(wait_s, self._do_duties)
 
 

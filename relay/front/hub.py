@@ -7,7 +7,7 @@ from collections import Counter
 from typing import Protocol
 
 from relay import clock, log
-from relay.auth.contract import Authenticator, Credentials, Denied
+from relay.auth.contract import Authenticator, Credentials
 from relay.bus.envelopes import Seq
 from relay.extensions.registry import Registry
 from relay.front.flusher import Flusher
@@ -106,7 +106,7 @@ class Hub:
         self.turns = Turns(loop)
         self.wheel: TimerWheel[Timed] = TimerWheel(TICK_MS)
         self.counters: Counter[str] = Counter()
-        self.visitors = Visitors(settings.log.level)
+        self.visitors = Visitors(settings.log, self.counters)
         self._authenticator = authenticator  # None: nobody checks logins
         self.clients: dict[int, Endpoint] = {}  # by session number
         self.last_number = 0
@@ -147,8 +147,6 @@ class Hub:
         assert self._authenticator is not None, "nobody checks logins in this mode"
         now_ms = clock.now_ms()
         verdict = self._authenticator.check(credentials, now_s=now_ms / 1000)
-        if isinstance(verdict, Denied):
-            self.counters[f"logins_refused_{verdict.code}"] += 1
         session.judged(verdict, now_ms=now_ms)
 
     def refresh_keys(self) -> None:
@@ -192,6 +190,6 @@ class Hub:
         """Go by other settings, and the sessions that are open too."""
         self.settings = settings
         self.codec.adopt(settings.limits)
-        self.visitors.adopt(settings.log.level)
+        self.visitors.adopt(settings.log)
         for client in self.clients.values():
             client.settings_changed()

@@ -179,6 +179,7 @@ class Login:
         self._out.frames.append(
             frames.auth_failure(code=code, reason=reason, retry_after_s=retry_after_s)
         )
+        self._out.count_refused_login(code)
         self._failures += 1
         return self._failures
 

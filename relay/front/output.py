@@ -65,6 +65,7 @@ class Output:
         "notes",
         "over_quota",
         "receipts",
+        "refused_logins",
         "strays",
         "told",
         "unsaid",
@@ -85,6 +86,7 @@ class Output:
         self.over_quota = 0  # messages that were refused because their author was too fast
         # Units of work that went to the session's worker, and whose end it wants to hear of.
         self.told = 0
+        self.refused_logins: list[int] | None = None  # their codes
         self.awaits_turn = False  # a frame that waited may be long work, and needs such a turn
         self.unsaid = 0  # acked ids and frames that were dropped, because the client has gone
 
@@ -104,6 +106,11 @@ class Output:
         """Return what was noted, once."""
         notes, self.notes = self.notes, None
         return notes or ()
+
+    def count_refused_login(self, code: int) -> None:
+        """Have a login counted that has failed with this code."""
+        self.refused_logins = [*(self.refused_logins or ()), code]
+        self.has_news = True
 
     def count_over_quota(self, messages: int) -> None:
         """Have messages counted that were too many for their author."""

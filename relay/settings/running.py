@@ -189,3 +189,12 @@ class LogSettings(Table, frozen=True):
             flag=Flag("settings and log", "--log-level", "LEVEL", "debug, info, warning or error"),
         ),
     ] = "info"
+    visitors_s: Annotated[
+        float,
+        Meta(ge=0.1, le=86400),
+        Row(
+            "Seconds between two lines of a front that tell how many are there, came, went and were"
+            " turned away: often enough to see a storm, and under 200 KB a day.",
+            unit="s",
+        ),
+    ] = 60.0

@@ -89,7 +89,7 @@ class FakeFront:
         self.dirty: list[Connection] = []
         self.log = FakeLog()
         self.turns = Turns(cast("asyncio.AbstractEventLoop", FakeLoop()))
-        self.visitors = Visitors("info")
+        self.visitors = Visitors(self.settings.log, self.counters)
 
     def make_session(self) -> Session:
         return Session(1, self.codec, self.settings)

@@ -389,21 +389,3 @@ def test_a_service_manager_is_told_what_happens(
     assert [each.partition("\n")[0] for each in told] == [
         *("READY=1", "RELOADING=1", "READY=1", "STOPPING=1")
     ]
-
-
-# --- who comes and goes ---
-
-
-def test_logins_and_closes_are_lines_of_the_debug_level(start_relay: RelayStarter) -> None:
-    relay = start_relay(workers=1, config=DEBUG)
-    alice = relay.login(ALICE)
-    address = f"127.0.0.1:{alice.local_port}"
-    alice.drop()
-
-    poll_for("its end", lambda: bool(relay.log.events("client.gone")))
-    [came] = relay.log.events("client.connected")
-    [login] = relay.log.events("client.logged_in")
-    [gone] = relay.log.events("client.gone")
-    assert came["address"] == address
-    assert login["user"] == gone["user"] == ALICE
-    assert came["session"] == login["session"] == gone["session"]
