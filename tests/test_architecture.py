@@ -103,6 +103,7 @@ PURE = (
     "relay.process.exitcodes",
     "relay.process.rates",
     "relay.supervision.actions",
+    "relay.supervision.condition",
     "relay.supervision.deaths",
     "relay.supervision.events",
     "relay.supervision.fleet",

@@ -192,7 +192,7 @@ def test_a_setting_that_is_named_is_one(name: str) -> None:
     events |= {f"store.{what}" for what in ("refuses_sends", "takes_sends_again", "not_sealed")}
     events |= {"supervisor.few_descriptors"}
     events |= {f"supervisor.{what}" for what in ("starting", "renewed", "rolling", "rolled")}
-    events |= {f"supervisor.{what}" for what in ("not_rolled", "roll_given_up")}
+    events |= {f"supervisor.{what}" for what in ("not_rolled", "roll_given_up", "stuck")}
     events |= {f"auth.{what}" for what in ("keys_read", "keys_unusable")}
     events |= {f"auth.deny_list_{what}" for what in ("read", "unusable")}
     events |= {"log.lines_lost"}

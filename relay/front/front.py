@@ -20,6 +20,7 @@ from relay.front.listener import Listener
 from relay.process.control import (
     ChildReady,
     GroupsChanged,
+    Heartbeat,
     PeerGone,
     SettingsChanged,
     Stop,
@@ -65,11 +66,17 @@ class Front:
             place.control,
             self.hub.counters,
             heartbeat_s=settings.supervisor.heartbeat_s,
+            heartbeat=self._heartbeat,
         )
         self._next_duty: asyncio.TimerHandle | None = None  # once it serves
         self._topology_complete = asyncio.Event()
         self._stop = asyncio.Event()
         self._stop_within_s = ORPHAN_STOP_S
+
+    def _heartbeat(self) -> Heartbeat:
+        visitors, links = self.hub.visitors, self.links
+        messages = links.direct_messages + links.group_messages
+        return Heartbeat(visitors.sessions, visitors.logins, messages)
 
     def _count_direct_messages(self) -> int:
         return self.links.direct_messages + self.dispatch.direct_messages

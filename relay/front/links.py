@@ -116,6 +116,7 @@ class WorkerLink:
             self._frame_bytes += len(envelope.frame)
             self._work += 1
         elif type(envelope) is SendToGroup:
+            self._links.group_messages += 1
             self._frame_bytes += len(envelope.frame)
             self._work += 1
         elif type(envelope) is Acked:
@@ -305,7 +306,8 @@ class Links:
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.receive = receive
         self.has_room = has_room
-        self.direct_messages = 0  # 1-1 messages that went by, from clients and to clients
+        self.direct_messages = 0  # 1-1 messages that clients have sent
+        self.group_messages = 0  # the same to groups
         self._announce = announce
         self.confirm_every = max_link_bytes // 8
         self._max_link_bytes = max_link_bytes

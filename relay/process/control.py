@@ -24,8 +24,12 @@ class ChildReady(msgspec.Struct, frozen=True, tag="ready"):
     endpoint: str = ""
 
 
-class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat"):
-    """The child's loop turns."""
+class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat", omit_defaults=True):
+    """The child's loop turns. The figures are a front's; the last two since its start."""
+
+    sessions: int = 0  # that are logged in now
+    logins: int = 0
+    messages: int = 0  # that its clients have sent to users and groups
 
 
 class TopologyChanged(msgspec.Struct, frozen=True, tag="topology"):

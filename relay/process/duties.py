@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 from relay import log
 from relay.process.channel import ChildEnd
@@ -14,16 +15,24 @@ COUNTERS_MS = 60_000
 class Duties:
     """When they are due, and the doing; times are `relay.clock.clock_ms`.
 
-    `counters` belongs to the caller, who counts in it and calls `tick` when `due_ms` has come.
+    `counters` belongs to the caller, who counts in it and calls `tick` when `due_ms` has come. What
+    a sign of life tells is what `heartbeat` returns.
     """
 
     def __init__(
-        self, role: str, control: ChildEnd, counters: Counter[str], *, heartbeat_s: float
+        self,
+        role: str,
+        control: ChildEnd,
+        counters: Counter[str],
+        *,
+        heartbeat_s: float,
+        heartbeat: Callable[[], Heartbeat] = Heartbeat,
     ) -> None:
         self._role = role
         self._control = control
         self._counters = counters
         self._heartbeat_s = heartbeat_s
+        self._heartbeat = heartbeat
         self._logged: dict[str, int] = {}
         self._beat_due_ms = 0
         self._counters_due_ms = 0
@@ -42,7 +51,7 @@ class Duties:
         """Do what is due; the first call does everything."""
         if clock_ms >= self._beat_due_ms:
             self._beat_due_ms = clock_ms + max(1, int(self._heartbeat_s * 1000))
-            self._control.send(Heartbeat())
+            self._control.send(self._heartbeat())
         if clock_ms >= self._counters_due_ms:
             self._counters_due_ms = clock_ms + COUNTERS_MS
             self.log_counters()

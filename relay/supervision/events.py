@@ -6,6 +6,7 @@ the fleet, which overlooks what is still said of it.
 
 import msgspec
 
+from relay.process.control import Heartbeat
 from relay.settings.tables import Settings
 from relay.supervision.seats import Role
 
@@ -72,9 +73,10 @@ class Served(msgspec.Struct, frozen=True, tag=True):
 
 
 class Beat(msgspec.Struct, frozen=True, tag=True):
-    """A sign of life."""
+    """A sign of life, and what the process has told with it."""
 
     incarnation: int
+    told: Heartbeat = Heartbeat()
 
 
 class ChannelClosed(msgspec.Struct, frozen=True, tag=True):

@@ -36,6 +36,7 @@ from relay.supervision.actions import (
     instruct,
     kill,
 )
+from relay.supervision.condition import Condition, Phase
 from relay.supervision.deaths import Backoff, describe_exit
 from relay.supervision.events import (
     Beat,
@@ -63,7 +64,7 @@ from relay.supervision.events import (
     WatchDue,
     WentDeaf,
 )
-from relay.supervision.hangs import BOOT_DEADLINE_S, Watch
+from relay.supervision.hangs import BOOT_DEADLINE_S, Watch, is_stuck
 from relay.supervision.rolling import Rolling, RollStep, dismiss, step_of
 from relay.supervision.seats import Incarnation, Seat, Seats
 from relay.supervision.stop import Stopping
@@ -126,6 +127,30 @@ class Fleet:
     def has_served(self) -> bool:
         """Whether the ready line is out."""
         return self._served
+
+    def condition(self, *, now_s: float) -> Condition:
+        """Return how it is now."""
+        if self._stopping:
+            phase = Phase.STOPPING
+        elif self._resharding:
+            phase = Phase.LAYING_OUT
+        elif self._rolling:
+            phase = Phase.RENEWING
+        else:
+            phase = Phase.SERVING if self._served else Phase.STARTING
+        hung_after_s = self._settings.hung_after_s
+        children = self._seats.children()
+        return Condition(
+            phase=phase,
+            fronts=self._seats.places("front"),
+            workers=self._seats.places("worker"),
+            told={c.number: c.told for c in children if c.role == "front" and c.ready},
+            stuck=tuple(
+                f"{child.role} {child.index}"
+                for child in children
+                if is_stuck(child, hung_after_s=hung_after_s, now_s=now_s)
+            ),
+        )
 
     def handle(self, event: Event, *, now_s: float) -> list[Action]:
         """Take in `event`; return what is to be done at once, in order."""
@@ -197,8 +222,9 @@ class Fleet:
             case Served(_, endpoint):
                 child.heard_s = now_s
                 child.endpoint = endpoint
-            case Beat():
+            case Beat(_, told):
                 child.heard_s = now_s
+                child.told = told
             case ChannelClosed():
                 child.connected = False
             case WentDeaf():

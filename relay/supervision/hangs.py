@@ -11,6 +11,10 @@ from relay.supervision.seats import Incarnation
 BOOT_DEADLINE_S: Final = 60.0
 
 
+# What was aborted and killed is gone soon, unless the kernel holds it: a disk that does not answer.
+STUCK_AFTER_S: Final = 10.0
+
+
 class Watch:
     """Looks at the children from time to time, and knows when it did not."""
 
@@ -32,8 +36,17 @@ class Watch:
         for child in children:
             if paused:
                 child.heard_s = now_s
-            limit_s = hung_after_s if child.ready else BOOT_DEADLINE_S
-            if now_s - child.heard_s > limit_s and not child.hung:
+            if now_s - child.heard_s > _patience_s(child, hung_after_s) and not child.hung:
                 child.hung = True
                 found.append(child)
         return found
+
+
+def is_stuck(child: Incarnation, *, hung_after_s: float, now_s: float) -> bool:
+    """Whether `child` hangs, and has outlived all that is done to one that does."""
+    patience_s = _patience_s(child, hung_after_s) + STUCK_AFTER_S
+    return child.hung and now_s - child.heard_s > patience_s
+
+
+def _patience_s(child: Incarnation, hung_after_s: float) -> float:
+    return hung_after_s if child.ready else BOOT_DEADLINE_S

@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from relay.process.control import Heartbeat
+from relay.supervision.condition import Places
 from relay.supervision.deaths import Backoff
 
 Role = Literal["worker", "front"]
@@ -26,6 +28,7 @@ class Incarnation(msgspec.Struct, eq=False, kw_only=True):
     pid: int = 0  # until it is spawned
     connected: bool = False  # its channel is open
     endpoint: str | None = None  # what it listens at, "" for a front; None until it is ready
+    told: Heartbeat = Heartbeat()  # with that
     hung: bool = False
     we_killed: bool = False
     dismissed: bool = False  # told to stop, for a successor
@@ -86,6 +89,12 @@ class Seats:
         """Return who lives, of one role or all, in the order of the seats."""
         seats = [seat for seat in self._seats if role in (None, seat.role)]
         return [child for seat in seats for child in (seat.child, seat.leaving) if child]
+
+    def places(self, role: Role) -> Places:
+        """Return how many seats of a role have one who serves."""
+        seats = [seat for seat in self._seats if seat.role == role]
+        serving = sum(any(child.ready for child in seat.children) for seat in seats)
+        return Places(serving, len(seats))
 
     def find(self, number: int) -> Incarnation | None:
         """Return the incarnation `number`, None where it is dead."""

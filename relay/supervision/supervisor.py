@@ -83,14 +83,14 @@ from relay.supervision.handover import (
     read_handover,
     rehearse,
 )
-from relay.supervision.notice import READY, STOPPING, give_notice, reloading
+from relay.supervision.notice import READY, STOPPING, ServiceManager, give_notice, reloading
 from relay.supervision.program import OWN
 from relay.supervision.reload import InForce
 from relay.supervision.terminal import Terminal, minds_hangups
 
 # Between two tries to claim the port of a supervisor that was killed.
 CLAIM_AGAIN_S: Final = 0.1
-# Between two looks at what others may take away: the run directory, the terminal.
+# Between two looks at what others may take away (the run directory, the terminal), at most.
 LOOK_S: Final = 1.0
 # For the import of all that a process is, on a machine that is busy.
 REHEARSAL_S: Final = 60.0
@@ -112,6 +112,7 @@ class Supervisor:
         self._todo: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
         self._in_force = InForce(sources, settings)
         self._terminal = Terminal(minds=minds_terminal)
+        self._manager = ServiceManager()
         self._reload_asked = False
         self._claims: Claims | None = None
         self._run_dir = Path()  # once all is claimed
@@ -211,16 +212,18 @@ class Supervisor:
         self._happened(predecessor.fleet)
         self._collect_exits()  # whoever has died in between
 
-    # --- what others may take away ---
+    # --- what is looked at now and then: what others may take away, and how all of it is ---
 
     def _look(self) -> None:
-        self._terminal.look(now_s=self._loop.time())
+        now_s = self._loop.time()
+        self._terminal.look(now_s=now_s)
+        self._manager.look(self._fleet.condition(now_s=now_s), now_s=now_s)
         try:
             if self._claims and self._claims.keep_run_dir():
                 logger.warning("supervisor.run_dir_made_again", directory=self._run_dir)
         except OSError as error:
             logger.error("supervisor.run_dir_gone", directory=self._run_dir, reason=error.strerror)
-        self._later(LOOK_S, self._look)
+        self._later(self._manager.look_every_s(LOOK_S), self._look)
 
     # --- what happens ---
 
@@ -490,7 +493,7 @@ def event_of(child: Child, message: FromChild | PeerGone) -> Event:
         case ChildReady(endpoint):
             return Served(child.incarnation, endpoint)
         case Heartbeat():
-            return Beat(child.incarnation)
+            return Beat(child.incarnation, message)
         case PeerGone():
             return ChannelClosed(child.incarnation)
         case _:

@@ -368,24 +368,74 @@ def test_every_address_is_ipv4s_too(launch: Launcher) -> None:
 def test_a_service_manager_is_told_what_happens(
     launch: Launcher, tmp_path: Path, runs: Path
 ) -> None:
-    told: list[str] = []
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
-        manager.bind(str(runs / "notify"))
-
-        def listen() -> None:
-            while told[-1:] != ["STOPPING=1"]:
-                told.append(manager.recv(1000).decode())
-
-        listener = threading.Thread(target=listen, daemon=True)
-        listener.start()
-        command = launch(environment={**os.environ, "NOTIFY_SOCKET": str(runs / "notify")})
+    with service_manager(runs) as (told, environment):
+        command = launch(environment=environment)
         command.wait_until_ready()
         command.process.send_signal(signal.SIGHUP)
         command.wait_for_log(r"groups\.not_reloaded")
         command.process.terminate()
         assert command.wait() == 0
+        poll_for("the last word", lambda: told[-1:] == ["STOPPING=1"])
+
+    assert [
+        each for each in told if each.partition("=")[0] in ("READY", "RELOADING", "STOPPING")
+    ] == [*("READY=1", "RELOADING=1", "READY=1", "STOPPING=1")]
+
+
+@contextmanager
+def service_manager(runs: Path) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """Yield what one is told, a line each, and the environment of a service of it."""
+    told: list[str] = []
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(runs / "notify"))
+
+        def listen() -> None:
+            while line := manager.recv(1000).decode():
+                told.extend(line.split("\n"))
+
+        listener = threading.Thread(target=listen, daemon=True)
+        listener.start()
+        yield told, {**os.environ, "NOTIFY_SOCKET": str(runs / "notify")}
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as end:
+            end.sendto(b"", str(runs / "notify"))
         listener.join(DEADLINE_S)
 
-    assert [each.partition("\n")[0] for each in told] == [
-        *("READY=1", "RELOADING=1", "READY=1", "STOPPING=1")
-    ]
+
+def test_a_service_manager_is_told_who_is_there_and_that_all_get_on(
+    launch: Launcher, tmp_path: Path, runs: Path
+) -> None:
+    with service_manager(runs) as (told, environment):
+        command = launch(environment={**environment, "WATCHDOG_USEC": "400000"})
+        port = command.wait_until_ready()
+        client = SheetClient(f"ws://127.0.0.1:{port}/")
+        client.login(ALICE)
+        poll_for("her login", lambda: any("1 worker, 1 session" in each for each in told))
+        told.clear()
+        poll_for("signs of life", lambda: told.count("WATCHDOG=1") >= 5)
+
+        psutil.Process(command.process.pid).suspend()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as marker:
+            marker.sendto(b"MARKER", environment["NOTIFY_SOCKET"])
+        poll_for("all that was said before", lambda: told[-1:] == ["MARKER"])
+        told.clear()
+        with pytest.raises(AssertionError):
+            poll_for("a sign of life of one that is stopped", lambda: bool(told), deadline_s=1)
+        psutil.Process(command.process.pid).resume()
+
+        poll_for("signs of life again", lambda: told.count("WATCHDOG=1") >= 2)
+        client.drop()
+        command.process.terminate()
+        assert command.wait() == 0
+
+
+def test_a_newer_supervisor_goes_on_with_the_signs_of_life(launch: Launcher, runs: Path) -> None:
+    with service_manager(runs) as (told, environment):
+        command = launch(environment={**environment, "WATCHDOG_USEC": "400000"})
+        command.wait_until_ready()
+        command.process.send_signal(signal.SIGUSR2)
+        command.wait_for_log(r"supervisor\.rolled")
+        told.clear()
+
+        poll_for("signs of life", lambda: told.count("WATCHDOG=1") >= 2)
+        command.process.terminate()
+        assert command.wait() == 0

@@ -21,6 +21,7 @@ FROM_CHILD: list[tuple[FromChild, str]] = [
     (ChildReady(), '{"type":"ready","endpoint":""}'),
     (ChildReady("ipc:///run/w0-3.sock"), '{"type":"ready","endpoint":"ipc:///run/w0-3.sock"}'),
     (Heartbeat(), '{"type":"heartbeat"}'),
+    (Heartbeat(7, 9, 12), '{"type":"heartbeat","sessions":7,"logins":9,"messages":12}'),
 ]
 FROM_SUPERVISOR: list[tuple[FromSupervisor, str]] = [
     (

@@ -76,3 +76,17 @@ def test_counters_are_logged_when_they_have_changed(child: Child) -> None:
 
     assert unchanged == early == []
     assert [(each["event"], each["frames_dropped"]) for each in logged] == [("front.counters", 2)]
+
+
+def test_a_sign_of_life_tells_what_the_child_has_to_tell() -> None:
+    ours, theirs = socket.socketpair()
+    control, supervisor = child_end(theirs.detach()), supervisor_end(ours)
+    duties = Duties(
+        "front", control, Counter(), heartbeat_s=1, heartbeat=lambda: Heartbeat(sessions=3)
+    )
+
+    duties.tick(0)
+
+    assert supervisor.receive() == [Heartbeat(sessions=3)]
+    control.close()
+    supervisor.close()

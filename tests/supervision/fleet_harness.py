@@ -27,6 +27,7 @@ from relay.supervision.actions import (
     Spawn,
     StartResharding,
 )
+from relay.supervision.condition import Condition
 from relay.supervision.events import (
     Beat,
     ChannelClosed,
@@ -146,6 +147,10 @@ class FleetHarness:
         return self.advance(0)
 
     # --- what a test asks ---
+
+    def condition(self) -> Condition:
+        """Return how the fleet is now."""
+        return self.fleet.condition(now_s=self.now_s)
 
     def child(self, role: Role, index: int = 0) -> int:
         """The youngest process of that name that lives."""

@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from relay.bus.topology import WorkerAddress
-from relay.process.control import GroupsChanged, SettingsChanged, Stop, TopologyChanged
+from relay.process.control import (
+    GroupsChanged,
+    Heartbeat,
+    SettingsChanged,
+    Stop,
+    TopologyChanged,
+)
 from relay.process.exitcodes import CANNOT_BOOT
 from relay.settings.tables import Settings
 from relay.supervision.actions import (
@@ -24,6 +30,7 @@ from relay.supervision.actions import (
     Spawn,
     StartResharding,
 )
+from relay.supervision.condition import Phase, Places
 from relay.supervision.events import (
     Beat,
     ChannelClosed,
@@ -41,7 +48,7 @@ from relay.supervision.events import (
     WentDeaf,
 )
 from relay.supervision.fleet import ABORT_GRACE_S, BOOT_ATTEMPTS
-from relay.supervision.hangs import BOOT_DEADLINE_S
+from relay.supervision.hangs import BOOT_DEADLINE_S, STUCK_AFTER_S
 from relay.supervision.rolling import MOST_DEATHS
 
 from .fleet_harness import FIRST_PID, SUPERVISOR, FleetHarness
@@ -371,6 +378,74 @@ def test_one_that_reads_nothing_is_killed(serving: FleetHarness) -> None:
 
     assert serving.logged("front.deaf") == [{"index": 0, "pid": FIRST_PID + front}]
     assert serving.level("front.deaf") == "error"
+
+
+# --- how it is ---
+
+
+def test_each_phase_of_a_life_is_told_from_the_others(fleet: FleetHarness) -> None:
+    def phase() -> Phase:
+        return fleet.condition().phase
+
+    phases = [phase()]
+    fleet.feed(Claimed(laid_out=False))
+    phases.append(phase())
+    fleet.resharding = False
+    fleet.feed(Resharded(0, oom_kills=0))
+    phases.append(phase())
+    fleet.all_serve()
+    phases.append(phase())
+    fleet.feed(RollAsked())
+    phases.append(phase())
+    fleet.feed(StopAsked("SIGTERM"))
+    phases.append(phase())
+
+    assert phases == [
+        *(Phase.STARTING, Phase.LAYING_OUT, Phase.STARTING),
+        *(Phase.SERVING, Phase.RENEWING, Phase.STOPPING),
+    ]
+
+
+def test_who_is_missing_is_known_and_what_the_fronts_last_told(serving: FleetHarness) -> None:
+    front = serving.child("front")
+    serving.feed(Beat(front, Heartbeat(3, 4, 5)), Beat(front, Heartbeat(4, 5, 6)))
+    serving.die(serving.child("worker", 1))
+
+    condition = serving.condition()
+
+    assert (condition.fronts, condition.workers) == (Places(1, 1), Places(1, 2))
+    assert condition.told == {front: Heartbeat(4, 5, 6)}
+    assert condition.gets_on  # it is replaced
+
+
+def test_one_that_hangs_and_outlives_its_kill_is_stuck_until_it_is_gone(
+    serving: FleetHarness,
+) -> None:
+    worker = serving.child("worker", 1)
+    serving.silent = {worker}
+    serving.advance(SUPERVISOR.hung_after_s + STUCK_AFTER_S - 1)
+    assert Kill(worker) in serving.done
+    assert serving.condition().gets_on
+
+    serving.advance(2)
+    assert serving.condition().stuck == ("worker 1",)
+
+    serving.die(worker)
+    assert serving.condition().gets_on
+
+
+def test_one_that_takes_long_to_start_is_not_stuck_before_it_is_killed(
+    fleet: FleetHarness,
+) -> None:
+    fleet.serve()
+    fleet.die(fleet.child("worker", 0))
+    fleet.advance(1)
+    fleet.silent = {fleet.child("worker", 0)}
+
+    fleet.advance(BOOT_DEADLINE_S + ABORT_GRACE_S + 2)
+
+    assert Kill(fleet.child("worker", 0)) in fleet.done
+    assert fleet.condition().gets_on
 
 
 # --- settings and groups ---
