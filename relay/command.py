@@ -156,6 +156,7 @@ _FILES: Final = {
     "settings": "relay.toml",
     "groups": "groups.example.json",
     "service": "relay.service",
+    "socket": "relay.socket",
 }
 
 
@@ -175,6 +176,7 @@ def config(what: str, path: Path | None) -> None:
     settings   every setting at its default, TOML, for relay serve --config (the default)
     groups     groups and their members, JSON, for relay serve --groups
     service    a systemd unit
+    socket     another one, for a port that systemd holds while the relay restarts
 
     To see whether the relay would take a file: relay serve --config FILE --check-config
     """

@@ -154,6 +154,7 @@ def test_the_tools_are_called_by_the_name_they_were_run_by(
         (["settings"], "relay.toml"),
         (["groups"], "groups.example.json"),
         (["service"], "relay.service"),
+        (["socket"], "relay.socket"),
     ],
 )
 def test_config_shows_a_file_to_start_from(
@@ -222,4 +223,4 @@ def test_commands_and_their_options_are_completed() -> None:
     assert completed("relay c") == ["config", "chat", "check", "completion"]
     assert completed("relay --v") == ["--version"]
     assert completed("relay check --j") == ["--json"]
-    assert completed("relay config s") == ["settings", "service"]
+    assert completed("relay config s") == ["settings", "service", "socket"]

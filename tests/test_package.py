@@ -174,7 +174,7 @@ def test_the_wheel_holds_both_packages_and_nothing_else_by_a_name_of_its_own(
     for name in (
         *("relay/py.typed", "workers/py.typed"),
         *("relay/config/relay.toml", "relay/config/groups.example.json"),
-        "relay/config/relay.service",
+        *("relay/config/relay.service", "relay/config/relay.socket"),
     ):
         assert name in names
     assert any(name.endswith(".html") for name in names)

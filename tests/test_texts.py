@@ -111,7 +111,7 @@ def test_each_page_is_linked_from_where_readers_begin() -> None:
 # Not behind a slash or a dot: those are paths elsewhere, and attributes.
 _PATH: Final = re.compile(r"(?<![\w/.])(?:relay|workers|tests|config|docs)/[\w/.-]*\w")
 _MODULE: Final = re.compile(r"(?<![\w/.])(?:relay|workers|tests)(?:\.[A-Za-z_]\w*)+")
-_FILES: Final = ("toml", "service", "py", "json", "sock", "fish")
+_FILES: Final = ("toml", "service", "socket", "py", "json", "sock", "fish")
 
 
 def is_there(dotted: str) -> bool:

@@ -43,21 +43,28 @@ class ClaimsHeld(msgspec.Struct, frozen=True, kw_only=True):
     run_dir: str
     port: int
     listeners: dict[int, int]  # by the index of a front
+    given: tuple[int, ...] = ()  # the same, of a service manager that holds the port too
 
     @property
     def descriptors(self) -> tuple[int, ...]:
         """All of them."""
-        return (self.lock, self.port, *self.listeners.values())
+        return (self.lock, self.port, *self.listeners.values(), *self.given)
 
 
 class Claims:
     """All that one supervisor holds: first the data, then the port, then a run directory."""
 
-    def __init__(self, data: DataClaim, *, now_s: float) -> None:
-        """Begin with the data; `now_s` is of a clock that only grows."""
+    def __init__(
+        self, data: DataClaim, *, now_s: float, given: tuple[socket.socket, ...] = ()
+    ) -> None:
+        """Begin with the data; `now_s` is of a clock that only grows.
+
+        `given` are sockets that listen already, of a service manager that holds the port.
+        """
         self._data = data
         self._patient_until_s = now_s + PREDECESSOR_S
-        self._port: socket.socket | None = None
+        self._given = given
+        self._port = given[0] if given else None
         self._listeners: dict[int, socket.socket] = {}  # by the index of a front
         self._run_dir: Path | None = None
 
@@ -65,8 +72,9 @@ class Claims:
     def taken_over(cls, held: ClaimsHeld) -> Claims:
         """Return what a predecessor in this process has `held`."""
         data = DataClaim.taken_over(Path(held.data), held.lock, tuple(map(Path, held.left_behind)))
-        claims = cls(data, now_s=0.0)
-        claims._port = socket.socket(fileno=held.port)
+        given = tuple(socket.socket(fileno=fd) for fd in held.given)
+        claims = cls(data, now_s=0.0, given=given)
+        claims._port = claims._port or socket.socket(fileno=held.port)
         claims._listeners = {
             front: socket.socket(fileno=fd) for front, fd in held.listeners.items()
         }
@@ -84,10 +92,11 @@ class Claims:
             run_dir=str(self._run_dir),
             port=self._port.fileno(),
             listeners={front: each.fileno() for front, each in self._listeners.items()},
+            given=tuple(each.fileno() for each in self._given),
         )
 
     def claim_port(self, host: str, port: int, *, now_s: float) -> tuple[str, int] | None:
-        """Claim the port; return the host and port as they were found.
+        """Claim the port; return the host and port as they were found, or were given.
 
         None: what a killed supervisor left behind may hold it yet; try again soon.
 
@@ -95,7 +104,7 @@ class Claims:
             BootError: as the function `claim_port`.
         """
         try:
-            self._port = claim_port(host, port)
+            self._port = self._port or claim_port(host, port)
         except BootError:
             if not self._data.left_behind or now_s > self._patient_until_s:
                 raise
@@ -106,18 +115,24 @@ class Claims:
     def listener(self, front: int) -> socket.socket:
         """Return the socket of that front's seat, for whichever incarnation sits there.
 
-        It shares the port, and whoever has connected waits in it, as long as it is open here.
+        It shares the port, and whoever has connected waits in it, as long as it is open here. Those
+        that were given are shared out: the queue of each is one front's, or that of several.
 
         Raises:
             OSError: there is no descriptor for it, or the address is no longer of this machine.
         """
         assert self._port, "the port is claimed"
+        if self._given:
+            return self._given[front % len(self._given)]
         if front not in self._listeners:
             self._listeners[front] = share(self._port)
         return self._listeners[front]
 
     def close_listener(self, front: int) -> None:
-        """Let the others have whom that front would have got; those who wait in it are reset."""
+        """Let the others have whom that front would have got; those who wait in it are reset.
+
+        One that was given stays open, for those who share it, the next front or the next relay.
+        """
         if listener := self._listeners.pop(front, None):
             listener.close()
 
@@ -154,6 +169,8 @@ class Claims:
         self.close_listeners()
         if self._port:
             self._port.close()
+        for given in self._given:
+            given.close()
         for path in self._data.left_behind:
             remove_run_dir(path)
         self._data.release()

@@ -28,12 +28,13 @@ from relay import __version__, log, signals
 from relay.auth.modes import authenticator_of
 from relay.disk.groupfile import load_groups
 from relay.disk.layout import is_settled, read_layout
-from relay.errors import RelayError, SettingsError
+from relay.errors import BootError, RelayError, SettingsError
 from relay.extensions.registry import tables_of
 from relay.outlet import Outlet
 from relay.process import descriptors
 from relay.process.channel import supervisor_end
 from relay.process.control import ChildReady, FromChild, GroupsChanged, Heartbeat, PeerGone
+from relay.settings.agreement import exposure
 from relay.settings.check import check_config, report
 from relay.settings.commandline import PROGRAM, Sources, parse_arguments, serve_command
 from relay.settings.tables import Settings
@@ -53,6 +54,7 @@ from relay.supervision.actions import (
     Spawn,
     StartResharding,
 )
+from relay.supervision.activation import take_listeners
 from relay.supervision.child import Adopted, Child, Inherited, start_child, start_resharding
 from relay.supervision.claims import Claims, DataClaim
 from relay.supervision.deaths import parse_oom_kills
@@ -170,10 +172,17 @@ class Supervisor:
     # --- start ---
 
     def _claim(self) -> None:
+        given = take_listeners()
+        if len(given) > self._in_force.settings.server.fronts:
+            # The clients of one that no front takes would wait for ever.
+            raise BootError(
+                f"systemd hands over {len(given)} sockets, for"
+                f" {self._in_force.settings.server.fronts} fronts: one, or one a front"
+            )
         authenticator_of(self._in_force.settings.auth)  # it refuses keys that are unusable
         self._in_force.load_groups()
         data = DataClaim(Path(self._in_force.settings.server.data))
-        self._claims = Claims(data, now_s=self._loop.time())
+        self._claims = Claims(data, now_s=self._loop.time(), given=given)
         self._claim_port(self._claims)
 
     def _claim_port(self, claims: Claims) -> None:
@@ -188,6 +197,8 @@ class Supervisor:
         layout = read_layout(data)
         self._run_dir = claims.make_run_dir()
         self._in_force.found(*found)
+        if refusal := exposure(self._in_force.settings):  # by a socket that was given
+            raise BootError(refusal)
         log_start(
             self._in_force.settings,
             cores=len(os.sched_getaffinity(0)),

@@ -1,10 +1,11 @@
 """The supervisor as a command: any options, what it prints, its exit code and its processes."""
 
 import re
+import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,30 @@ from tests.outside.processes import REPOSITORY, lives
 from tests.outside.waiting import DEADLINE_S, poll_for
 
 READY = re.compile(r"ready ws://127\.0\.0\.1:(\d+)/ fronts=1 workers=(\d)\n")
+
+
+_AS_SYSTEMD = """
+import os, sys
+fds = list(map(int, sys.argv[1].split(",")))
+at = [os.dup(fd) for fd in fds]
+while min(at) < 3 + len(at):  # none may lie where another one is to be
+    at = [os.dup(fd) for fd in at]
+for place, fd in enumerate(at, start=3):
+    os.dup2(fd, place)
+os.closerange(3 + len(at), 1000)
+os.environ.update(LISTEN_PID=str(os.getpid()), LISTEN_FDS=str(len(at)))
+os.environ.update(LISTEN_FDNAMES=":".join(["relay.socket"] * len(at)))
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def handing_over(sockets: Sequence[socket.socket]) -> list[str]:
+    """Return what is to stand before a command, so that it gets these as systemd hands them over.
+
+    The one who runs it must pass their descriptors on.
+    """
+    fds = ",".join(str(each.fileno()) for each in sockets)
+    return [sys.executable, "-c", _AS_SYSTEMD, fds]
 
 
 class Command:
@@ -28,8 +53,12 @@ class Command:
         program: tuple[str, ...] = (str(REPOSITORY / "supervisor.py"),),
         environment: Mapping[str, str] | None = None,
         stderr: int | None = None,
+        sockets: Sequence[socket.socket] = (),
     ) -> None:
-        """Start it; its `stderr` may go elsewhere, and `program` may be another."""
+        """Start it; its `stderr` may go elsewhere, and `program` may be another.
+
+        `sockets` are handed over as systemd does it.
+        """
         self._workers = workers
         self._stdout, self._stderr = (
             Path(tempfile.mkstemp(dir=directory, prefix=name)[1]) for name in ("stdout", "stderr")
@@ -38,6 +67,7 @@ class Command:
         with self._stdout.open("wb") as stdout, self._stderr.open("wb") as log:
             self.process = subprocess.Popen(
                 [
+                    *(handing_over(sockets) if sockets else ()),
                     *(sys.executable, *program),
                     *("--port", "0", "--workers", str(workers), "--fronts", "1"),
                     *options,
@@ -47,6 +77,7 @@ class Command:
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=log if stderr is None else stderr,
+                pass_fds=[each.fileno() for each in sockets],
             )
 
     @property

@@ -308,6 +308,48 @@ def test_who_waits_in_the_queue_of_a_seat_is_the_next_ones(tmp_path: Path, host:
     claims.release()
 
 
+def test_a_port_that_was_given_is_every_fronts_and_nobody_in_it_is_sent_away(
+    tmp_path: Path,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as manager:
+        found = manager.getsockname()
+        claims = Claims(DataClaim(tmp_path), now_s=0.0, given=(manager.dup(),))
+        assert claims.claim_port("127.0.0.1", 1, now_s=0.0) == found  # and not port 1
+
+        assert claims.listener(0) is claims.listener(1)
+        with socket.create_connection(found, timeout=5) as client:
+            claims.close_listener(0)
+            claims.close_listeners()
+            claims.release()
+            accepted, _ = manager.accept()
+            accepted.sendall(b"x")
+            assert client.recv(1) == b"x"
+            accepted.close()
+
+
+def test_a_port_that_was_given_stays_so_in_another_program_of_the_process(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as a, socket.create_server(("127.0.0.1", 0)) as b:
+        claims = Claims(DataClaim(tmp_path), now_s=0.0, given=(a.dup(), b.dup()))
+        claims.make_run_dir()
+        held = claims.held
+        copies = {fd: os.dup(fd) for fd in held.descriptors}
+
+        successor = Claims.taken_over(
+            msgspec.structs.replace(
+                held,
+                lock=copies[held.lock],
+                port=copies[held.port],
+                given=tuple(copies[fd] for fd in held.given),
+            )
+        )
+
+        ports = [each.getsockname()[1] for each in (a, b)]
+        shared_out = [successor.listener(front).getsockname()[1] for front in range(3)]
+        assert shared_out == [*ports, ports[0]]
+        successor.release()
+        claims.release()
+
+
 def test_every_address_of_ipv6_is_every_address(tmp_path: Path) -> None:
     with claim_port("::", 0) as holder:
         port = holder.getsockname()[1]
