@@ -194,7 +194,7 @@ def test_the_source_archive_has_what_a_checkout_has(built: Built) -> None:
         names = {name.partition("/")[2] for name in archive.getnames()}
 
     assert {"supervisor.py", "Makefile", "README.md", "CHANGELOG.md", "LICENSE"} <= names
-    assert {"config/relay.toml", "config/relay.service"} <= names
+    assert {"config/relay.toml", "config/relay.service", "Containerfile"} <= names
 
 
 def test_the_wheel_says_what_it_is(built: Built) -> None:
