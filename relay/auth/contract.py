@@ -6,7 +6,8 @@ question to the other.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Coroutine, Mapping
+from typing import Any, Protocol
 
 import msgspec
 
@@ -18,6 +19,13 @@ class Credentials(msgspec.Struct, frozen=True):
 
     user: str
     token: Token | None
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """Where it comes from: the address, and the headers of its handshake that were asked for."""
+
+    address: str = ""
+    headers: Mapping[str, str] = {}
 
 
 class Granted(msgspec.Struct, frozen=True):
@@ -35,6 +43,7 @@ class Denied(msgspec.Struct, frozen=True):
 
     code: int
     reason: str
+    retry_after_s: float | None = None
 
 
 Verdict = Granted | Denied
@@ -43,8 +52,10 @@ Verdict = Granted | Denied
 class Authenticator(Protocol):
     """One mode, in one front."""
 
-    def check(self, credentials: Credentials, *, now_s: float) -> Verdict:
-        """Judge a login; at once."""
+    def check(
+        self, credentials: Credentials, peer: Peer, *, now_s: float
+    ) -> Verdict | Coroutine[Any, Any, Verdict]:
+        """Judge a login, at once or in a while; whatever fails lets nobody in."""
 
     def holds(self, user: str, granted: Granted) -> bool:
         """Tell whether what was granted still stands, as far as lists and files say."""
@@ -54,3 +65,6 @@ class Authenticator(Protocol):
 
         What cannot be read stays as it was, and the log says so.
         """
+
+    async def close(self) -> None:
+        """Let go of what it holds; nothing is checked any more."""

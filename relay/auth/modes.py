@@ -18,9 +18,13 @@ def authenticator_of(settings: AuthSettings) -> Authenticator | None:
         case "open":
             return None
         case "token":
-            # 20 ms of imports that nobody else needs.
+            # Tens of ms of imports that nobody else needs; so below.
             from relay.auth.token import TokenAuthenticator
 
             return TokenAuthenticator(settings)
+        case "http":
+            from relay.auth.service import ServiceAuthenticator
+
+            return ServiceAuthenticator(settings)
         case _:
             assert_never(settings.mode)

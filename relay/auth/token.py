@@ -12,7 +12,7 @@ from typing import Any, Final
 import jwt
 
 from relay import log
-from relay.auth.contract import Credentials, Denied, Granted, Verdict
+from relay.auth.contract import Credentials, Denied, Granted, Peer, Verdict
 from relay.auth.denied import NOBODY, read_deny_list
 from relay.auth.keys import SHARED, KeySet, read_key_set, read_public_keys, read_secret
 from relay.auth.secretfile import SecretFile
@@ -75,7 +75,10 @@ class TokenAuthenticator:
         """See `Authenticator.holds`."""
         return not (user in self._denied.users or granted.token_id in self._denied.token_ids)
 
-    def check(self, credentials: Credentials, *, now_s: float) -> Verdict:
+    async def close(self) -> None:
+        """See `Authenticator.close`: it holds nothing."""
+
+    def check(self, credentials: Credentials, peer: Peer, *, now_s: float) -> Verdict:
         """See `Authenticator.check`."""
         if credentials.token is None:
             return Denied(401, "token: a JWT is expected beside remoteJid")

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final, NamedTuple, assert_never, cast
 
+from websockets.datastructures import Headers
+
 from relay import clock
+from relay.auth.contract import Peer
 from relay.bus.envelopes import Seq
 from relay.front import websocket
 from relay.front.admission import Visit
@@ -33,6 +38,7 @@ SHORT_BYTES: Final = 4 * 1024
 # receipts are confirmed.
 _PINGED_HOLDS: Final = Hold.PENDING | Hold.LINK
 _SESSION_HOLDS: Final = Hold.LOGIN | Hold.PENDING
+_NONE_SHOWN: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class Connection(asyncio.Protocol):
@@ -48,6 +54,7 @@ class Connection(asyncio.Protocol):
         "_pinger",
         "_reading",
         "_short_bytes",
+        "_shown",
         "_transport",
         "_visit",
         "_writing",
@@ -67,6 +74,7 @@ class Connection(asyncio.Protocol):
         self._deadlines = Deadlines()
         self._pinger: Pinger | None = None  # from the handshake on
         self._kept = b""  # was read, and waits for its turn
+        self._shown: Mapping[str, str] = _NONE_SHOWN  # headers of its handshake that a login needs
         self._short_bytes = SHORT_BYTES  # less than that is short work; 0 where its last was long
         self._bound_frames()
 
@@ -298,7 +306,8 @@ class Connection(asyncio.Protocol):
                         self._pinger.pong(payload, self._hub.clock_ms())
                 case PeerClosed():
                     self.session.lost()
-                case HandshakeDone():
+                case HandshakeDone(headers):
+                    self._shown = _chosen(headers, self._hub.settings.auth.http_headers)
                     keepalive = self._hub.settings.keepalive
                     self._pinger = Pinger(keepalive, now_ms=self._hub.clock_ms())
                     self._send_output()
@@ -377,7 +386,7 @@ class Connection(asyncio.Protocol):
         out.has_news = False
         if out.credentials is not None:
             credentials, out.credentials = out.credentials, None
-            self._hub.check(self.session, credentials)
+            self._hub.check(self.session, credentials, self._peer())
             out.has_news = True  # what that says goes ahead of a close
             return
         self._hold(out.hold, of=_SESSION_HOLDS)
@@ -425,6 +434,13 @@ class Connection(asyncio.Protocol):
             self._visit.logged_in()
         elif isinstance(note, Closed):
             visitors.logged_out(number, note.user)
+
+    def _peer(self) -> Peer:
+        match self._address:
+            case (str(host), *_):
+                return Peer(host, self._shown)
+            case _:
+                return Peer("", self._shown)
 
     def _expect_token(self) -> None:
         """Have the session end when what its login showed is no longer good (E1)."""
@@ -543,6 +559,12 @@ class Connection(asyncio.Protocol):
             return due
         ping_ms = pinger.ping_due_ms if holds else pinger.due_ms
         return min(due or ping_ms, ping_ms)
+
+
+def _chosen(headers: Headers, names: Sequence[str]) -> Mapping[str, str]:
+    """Return the headers of these names that are there, each with all its values."""
+    found = {name: headers.get_all(name) for name in names}
+    return {name: ", ".join(values) for name, values in found.items() if values} or _NONE_SHOWN
 
 
 class LongTurn(NamedTuple):

@@ -96,6 +96,7 @@ class Front:
         # What the topology does from here on is none of this front's business.
         self._loop.remove_reader(self._place.control.fileno())
         self.links.close()
+        await self.hub.end_checks()
         self.hub.visitors.say_sums()
         self.hub.log.info("front.stopped", **self.hub.counters)
 

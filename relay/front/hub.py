@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 from relay import clock, log
-from relay.auth.contract import Authenticator, Credentials
+from relay.auth.contract import Authenticator, Credentials, Denied, Granted, Peer, Verdict
 from relay.bus.envelopes import Seq
 from relay.extensions.registry import Registry
 from relay.front.flusher import Flusher
@@ -108,6 +109,7 @@ class Hub:
         self.counters: Counter[str] = Counter()
         self.visitors = Visitors(settings.log, self.counters)
         self._authenticator = authenticator  # None: nobody checks logins
+        self._checks: set[asyncio.Task[None]] = set()  # the loop alone would not keep them
         self.clients: dict[int, Endpoint] = {}  # by session number
         self.last_number = 0
         self._authors = Rates()
@@ -142,12 +144,41 @@ class Hub:
             self._authors,
         )
 
-    def check(self, session: Session, credentials: Credentials) -> None:
-        """Have a session hear whether it may log in."""
+    def check(self, session: Session, credentials: Credentials, peer: Peer) -> None:
+        """Have a session hear whether it may log in, now or in a while."""
         assert self._authenticator is not None, "nobody checks logins in this mode"
-        now_ms = clock.now_ms()
-        verdict = self._authenticator.check(credentials, now_s=now_ms / 1000)
-        session.judged(verdict, now_ms=now_ms)
+        verdict = self._authenticator.check(credentials, peer, now_s=clock.now_ms() / 1000)
+        if isinstance(verdict, Granted | Denied):
+            session.judged(verdict, now_ms=clock.now_ms())
+        else:
+            task = self.loop.create_task(self._judge_later(session, verdict))
+            self._checks.add(task)
+            task.add_done_callback(self._checks.discard)
+
+    async def _judge_later(self, session: Session, check: Coroutine[Any, Any, Verdict]) -> None:
+        """Wait for a verdict; a fault in finding it ends this connection and no other (I7)."""
+        try:
+            verdict = await check
+        except Exception:
+            client = self.clients.get(session.number)
+            if client is not None:
+                client.fail()
+            return
+        client = self.clients.get(session.number)
+        if client is not None:
+            try:
+                session.judged(verdict, now_ms=clock.now_ms())
+                client.take()
+            except Exception:
+                client.fail()
+
+    async def end_checks(self) -> None:
+        """Give up what is being checked, at the end."""
+        for task in self._checks:
+            task.cancel()
+        await asyncio.gather(*self._checks, return_exceptions=True)
+        if self._authenticator is not None:
+            await self._authenticator.close()
 
     def refresh_keys(self) -> None:
         """Read keys and lists again that have changed; end sessions of who is let in no more."""

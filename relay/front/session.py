@@ -232,7 +232,7 @@ class Session:
                 self.login.grant(verdict, now_ms)
             case Denied():
                 self.login.refuse()
-                self._fail_auth(verdict.code, verdict.reason)
+                self._fail_auth(verdict.code, verdict.reason, verdict.retry_after_s)
                 self.go_on(now_ms)
             case _:
                 assert_never(verdict)

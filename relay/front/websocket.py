@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Final, NamedTuple
 
+from websockets.datastructures import Headers
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
@@ -26,7 +27,9 @@ _CLOSED: Final = ServerProtocol(logger=_LOGGER, state=State.CLOSED)
 
 
 class HandshakeDone(NamedTuple):
-    """The handshake has succeeded."""
+    """The handshake has succeeded; `headers` are those of its request."""
+
+    headers: Headers
 
 
 class WholeMessage(NamedTuple):
@@ -135,7 +138,7 @@ class WebSocket:
         if self._library.state is State.OPEN:
             self.has_opened = True
             self._splitter = FrameSplitter(self._max_size)
-            events.append(HandshakeDone())
+            events.append(HandshakeDone(request.headers))
 
     def renew_library(self) -> None:
         """Forget the handshake, which the library would keep: 2 KiB a client.

@@ -7,17 +7,24 @@ from msgspec import Meta
 from relay.settings.rows import Flag, Row, Table
 from relay.settings.sizes import GIB, KIB, MIB
 
+# A token of RFC 9110, 5.6.2.
+_HEADER = r"^[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}$"
+
 
 class AuthSettings(Table, frozen=True):
-    """[auth]: how a connection becomes a session (PROTOCOL 2.2)."""
+    """[auth]: how a connection becomes a session (PROTOCOL 2.2).
+
+    Over 15 fields, because each mode has its own.
+    """
 
     mode: Annotated[
-        Literal["open", "token"],
+        Literal["open", "token", "http"],
         # Sessions would go on that another mode would not have let in.
         Row(
-            '"open": a client is who it says it is. "token": a signed token says who it is.',
+            '"open": a client is who it says it is. "token": a signed token says who it is.'
+            ' "http": an endpoint of yours says so.',
             restart=True,
-            flag=Flag("network", "--auth", "MODE", "who may log in: open or token"),
+            flag=Flag("network", "--auth", "MODE", "who may log in: open, token, http"),
         ),
     ] = "open"
     token_algorithm: Annotated[
@@ -83,6 +90,49 @@ class AuthSettings(Table, frozen=True):
             restart=True,
         ),
     ] = ""
+    http_url: Annotated[
+        str,
+        Meta(max_length=4096, description="a URL"),
+        Row("The endpoint that mode http asks at each login, http:// or https://.", restart=True),
+    ] = ""
+    http_headers: Annotated[
+        tuple[Annotated[str, Meta(pattern=_HEADER)], ...],
+        Meta(max_length=16, description="a list of at most 16 names of HTTP headers"),
+        Row(
+            'Headers of the WebSocket handshake that it is told, such as "Cookie" or'
+            ' "X-Forwarded-For"; what a client sent is believed by nobody else.',
+            restart=True,
+        ),
+    ] = ()
+    http_timeout_s: Annotated[
+        float,
+        Meta(ge=0.05, le=25),
+        Row(
+            "Seconds in which it must have answered, or the login fails (503). Less than"
+            " deadline_s, and than a person waits.",
+            unit="s",
+            restart=True,
+        ),
+    ] = 3.0
+    http_concurrency: Annotated[
+        int,
+        Meta(ge=1, le=1000),
+        Row(
+            "Logins that one front asks about at a time. {default} at 20 ms each are 1,600 a"
+            " second.",
+            restart=True,
+        ),
+    ] = 32
+    http_cache_s: Annotated[
+        float,
+        Meta(ge=0, le=3600),
+        Row(
+            "Seconds for which a good answer is kept, and the same login not asked about again;"
+            " who is refused there meanwhile may still come in. 0.0: none is kept.",
+            unit="s",
+            restart=True,
+        ),
+    ] = 10.0
     # Rule 5.
     deadline_s: Annotated[
         float,
@@ -114,6 +164,8 @@ class AuthSettings(Table, frozen=True):
     ] = 10.0
 
     def __post_init__(self) -> None:
+        if self.mode == "http" and not self.http_url:
+            raise ValueError('mode "http" needs http_url')
         if self.mode != "token":
             return
         is_shared = self.token_algorithm == "HS256"  # noqa: S105

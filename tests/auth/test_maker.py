@@ -10,7 +10,7 @@ import jwt
 import pytest
 from click.testing import CliRunner, Result
 
-from relay.auth.contract import Credentials, Granted
+from relay.auth.contract import Credentials, Granted, Peer
 from relay.auth.maker import command
 from relay.auth.token import TokenAuthenticator
 from relay.protocol.stanza import Token
@@ -26,7 +26,7 @@ def made(*arguments: str) -> Result:
 
 def verdict(settings: AuthSettings, token: str) -> Any:
     mode = TokenAuthenticator(settings)
-    return mode.check(Credentials(ALICE, Token(token.strip())), now_s=time.time())
+    return mode.check(Credentials(ALICE, Token(token.strip())), Peer(), now_s=time.time())
 
 
 def test_a_token_of_the_secret_is_what_the_relay_takes(tmp_path: Path) -> None:

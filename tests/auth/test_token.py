@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.auth.contract import Credentials, Denied, Granted
+from relay.auth.contract import Credentials, Denied, Granted, Peer
 from relay.auth.keys import KeySet
 from relay.auth.modes import authenticator_of
 from relay.auth.token import MAX_TOKEN_CHARS, TokenAuthenticator
@@ -54,7 +54,7 @@ def verdict_on(
     mode: TokenAuthenticator, token: str | None, user: str = ALICE, now_s: float = NOW
 ) -> Granted | Denied:
     shown = None if token is None else Token(token)
-    return mode.check(Credentials(user, shown), now_s=now_s)
+    return mode.check(Credentials(user, shown), Peer(), now_s=now_s)
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)

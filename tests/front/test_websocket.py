@@ -24,7 +24,9 @@ class Ends:
         return b"".join(self.client.data_to_send())
 
     def open(self) -> None:
-        assert self.server.feed(self.say()) == [HandshakeDone()]
+        [done] = self.server.feed(self.say())
+        assert isinstance(done, HandshakeDone)
+        assert done.headers["Host"] == "127.0.0.1:9011"
         for data in self.server.output():
             self.client.receive_data(data)
         self.server.renew_library()

@@ -1,0 +1,175 @@
+"""Mode "http": an endpoint of the operator says who somebody is.
+
+Each login is a POST of JSON: `user` (the local part), `token` (null where none was shown),
+`address` and `headers` (of the WebSocket handshake, those that the settings name). 200 with
+`{"user": JID}` lets in, until `until` if that is there (s since 1970); 401 and 403 do not. Whatever
+else comes is a failure, and lets nobody in: its client hears 503 and when to try again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import blake2b
+from time import monotonic
+from typing import Annotated, Final
+
+import httpx
+import msgspec
+
+from relay import log
+from relay.auth.breaker import Breaker
+from relay.auth.contract import Credentials, Denied, Granted, Peer, Verdict
+from relay.errors import JidError, SettingsError
+from relay.protocol.jid import parse_user
+from relay.settings.tables import AuthSettings
+
+# An answer has some fifty bytes.
+MAX_ANSWER_BYTES: Final = 64 * 1024
+# Logins that wait for their turn, in one front; at 32 under way of 50 ms each that is 2 s.
+MAX_WAITING: Final = 1000
+# Good answers that are kept, some 200 bytes each.
+MAX_CACHED: Final = 10_000
+
+_AWAY: Final = "logins cannot be checked now, try again"
+
+
+class _Answer(msgspec.Struct, frozen=True):
+    user: str
+    until: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)] = 0
+
+
+class _Failed(Exception):
+    """The service gave no answer that says yes or no."""
+
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(_Answer).decode
+
+
+class ServiceAuthenticator:
+    """Asks the endpoint, many logins at a time and each for a bounded while."""
+
+    def __init__(
+        self, settings: AuthSettings, *, transport: httpx.AsyncBaseTransport | None = None
+    ) -> None:
+        """Ask nobody yet; `transport` stands in for the network.
+
+        Raises:
+            SettingsError: the URL is none.
+        """
+        try:
+            url = httpx.URL(settings.http_url)
+        except httpx.InvalidURL as error:
+            raise SettingsError(f"auth.http_url: {error}") from None
+        if url.scheme not in ("http", "https") or not url.host:
+            raise SettingsError("auth.http_url: a URL with http:// or https:// is expected")
+        self._url = url
+        self._settings = settings
+        self._transport = transport
+        self._client: httpx.AsyncClient | None = None  # once somebody logs in
+        self._turns = asyncio.Semaphore(settings.http_concurrency)
+        self._waiting = 0
+        self._breaker = Breaker()
+        self._cache: dict[bytes, tuple[float, Granted]] = {}  # the oldest first
+
+    def refresh(self) -> bool:
+        """See `Authenticator.refresh`: there are no files."""
+        return False
+
+    def holds(self, user: str, granted: Granted) -> bool:
+        """See `Authenticator.holds`: the service is asked at logins alone."""
+        return True
+
+    async def close(self) -> None:
+        """See `Authenticator.close`."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def check(self, credentials: Credentials, peer: Peer, *, now_s: float) -> Verdict:
+        """See `Authenticator.check`."""
+        body = _encode(
+            {
+                "user": credentials.user,
+                "token": None if credentials.token is None else credentials.token.text,
+                "address": peer.address,
+                "headers": dict(peer.headers),
+            }
+        )
+        key = blake2b(body, digest_size=32).digest()
+        known = self._cache.get(key)
+        if known is not None and monotonic() < known[0]:
+            return known[1]
+        if self._waiting >= MAX_WAITING:
+            return Denied(503, _AWAY, 1.0)
+        self._waiting += 1
+        try:
+            async with self._turns:
+                verdict = await self._ask(credentials.user, body)
+        finally:
+            self._waiting -= 1
+        if isinstance(verdict, Granted):
+            self._keep(key, verdict)
+        return verdict
+
+    async def _ask(self, user: str, body: bytes) -> Verdict:
+        breaker, clock_s = self._breaker, monotonic
+        if not breaker.may_ask(clock_s()):
+            return Denied(503, _AWAY, breaker.retry_after_s(clock_s()))
+        try:
+            async with asyncio.timeout(self._settings.http_timeout_s):
+                status, answer = await self._post(body)
+            verdict = _verdict_of(user, status, answer)
+        except (_Failed, httpx.HTTPError, TimeoutError, OSError) as error:
+            if breaker.failed(clock_s()):
+                reason = str(error) or type(error).__name__
+                log.get_logger().error("auth.service_failing", reason=reason)
+            return Denied(503, _AWAY, breaker.retry_after_s(clock_s()))
+        if breaker.answered():
+            log.get_logger().info("auth.service_answers_again")
+        return verdict
+
+    async def _post(self, body: bytes) -> tuple[int, bytes]:
+        if self._client is None:
+            self._client = httpx.AsyncClient(
+                transport=self._transport,
+                timeout=self._settings.http_timeout_s,
+                limits=httpx.Limits(max_connections=self._settings.http_concurrency),
+                trust_env=False,  # what is secret goes nowhere but to the URL
+                follow_redirects=False,
+            )
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        request = self._client.stream("POST", self._url, content=body, headers=headers)
+        async with request as response:
+            answer = b""
+            async for part in response.aiter_bytes():
+                answer += part
+                if len(answer) > MAX_ANSWER_BYTES:
+                    raise _Failed(f"an answer of over {MAX_ANSWER_BYTES} bytes")
+            return response.status_code, answer
+
+    def _keep(self, key: bytes, granted: Granted) -> None:
+        if self._settings.http_cache_s:
+            if len(self._cache) >= MAX_CACHED:
+                del self._cache[next(iter(self._cache))]
+            self._cache.pop(key, None)
+            self._cache[key] = (monotonic() + self._settings.http_cache_s, granted)
+
+
+def _verdict_of(user: str, status: int, answer: bytes) -> Verdict:
+    match status:
+        case 200:
+            try:
+                found = _decode(answer)
+                named = parse_user(found.user)
+            except (msgspec.DecodeError, UnicodeDecodeError, JidError) as error:
+                raise _Failed(f'200 without {{"user": JID}}: {error}') from None
+            if named != user:
+                return Denied(401, "the login is of another user than remoteJid")
+            return Granted(found.until)
+        case 401:
+            return Denied(401, "the login was refused")
+        case 403:
+            return Denied(403, "this user may not log in")
+        case _:
+            raise _Failed(f"it answers with HTTP {status}")

@@ -1,0 +1,259 @@
+"""Mode "http": what an operator's endpoint answers, and what becomes of a login."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import pytest
+
+from relay.auth import service
+from relay.auth.breaker import FAILURES
+from relay.auth.contract import Credentials, Denied, Granted, Peer, Verdict
+from relay.auth.modes import authenticator_of
+from relay.auth.service import MAX_ANSWER_BYTES, ServiceAuthenticator
+from relay.errors import SettingsError
+from relay.protocol.stanza import Token
+from relay.settings.tables import AuthSettings
+from tests.auth.endpoint import Answer, Endpoint, lets_in
+
+Result = TypeVar("Result")
+ALICE = "917069852821"
+ANOTHER = "the login is of another user than remoteJid"
+AWAY = "logins cannot be checked now, try again"
+
+
+def mode_for(url: str, **more: Any) -> ServiceAuthenticator:
+    return ServiceAuthenticator(AuthSettings(mode="http", http_url=url, **more))
+
+
+def check(mode: ServiceAuthenticator, token: str = "t") -> Coroutine[Any, Any, Verdict]:
+    peer = Peer("10.0.0.7", {"Cookie": "a=b"})
+    return mode.check(Credentials(ALICE, Token(token)), peer, now_s=time.time())
+
+
+def run(mode: ServiceAuthenticator, work: Coroutine[Any, Any, Result]) -> Result:
+    """Run `work`, close the mode, and leave nothing behind."""
+
+    async def all_of_it() -> Result:
+        try:
+            return await work
+        finally:
+            await mode.close()
+            await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+            await asyncio.sleep(0.01)  # transports close a turn later
+
+    return asyncio.run(all_of_it())
+
+
+def verdict_on(answer: Answer) -> Verdict:
+    with Endpoint(lambda _: answer) as endpoint:
+        mode = mode_for(endpoint.url)
+        return run(mode, check(mode))
+
+
+def test_it_is_told_who_wants_in_and_what_he_shows() -> None:
+    with Endpoint(lets_in) as endpoint:
+        mode = mode_for(endpoint.url)
+        assert run(mode, check(mode)) == Granted()
+        mode = mode_for(endpoint.url)
+        nothing_shown = mode.check(Credentials(ALICE, None), Peer(), now_s=0)
+        assert run(mode, nothing_shown) == Granted()
+
+    assert endpoint.asked == [
+        {"user": ALICE, "token": "t", "address": "10.0.0.7", "headers": {"Cookie": "a=b"}},
+        {"user": ALICE, "token": None, "address": "", "headers": {}},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "verdict"),
+    [
+        (200, b'{"user": "+917069852821@c.us", "name": "Asha"}', Granted()),
+        (200, b'{"user": "917069852821", "until": 1795875640}', Granted(1_795_875_640)),
+        (
+            200,
+            b'{"user": "919428284313"}',
+            Denied(401, "the login is of another user than remoteJid"),
+        ),
+        (401, b"", Denied(401, "the login was refused")),
+        (401, b'{"user": "917069852821"}', Denied(401, "the login was refused")),
+        (403, b"no", Denied(403, "this user may not log in")),
+    ],
+)
+def test_what_it_answers_counts(status: int, content: bytes, verdict: Verdict) -> None:
+    assert verdict_on((status, content)) == verdict
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (200, b""),
+        (200, b"ok"),
+        (200, b"[]"),
+        (200, b'{"user": 5}'),
+        (200, b'{"user": "a b"}'),
+        (200, b'{"user": "917069852821", "until": -1}'),
+        (200, b'{"user": "917069852821", "until": "soon"}'),
+        (200, b'{"user": "' + b"9" * MAX_ANSWER_BYTES + b'"}'),
+        (200, b"[" * 60_000),
+        (201, b'{"user": "917069852821"}'),
+        (204, b""),
+        (302, b""),
+        (404, b""),
+        (429, b""),
+        (500, b'{"user": "917069852821"}'),
+    ],
+)
+def test_whatever_else_it_answers_lets_nobody_in(answer: Answer) -> None:
+    assert verdict_on(answer) == Denied(503, AWAY, 1.0)
+
+
+def test_where_nobody_answers_nobody_is_let_in() -> None:
+    def cut(said: dict[str, Any]) -> Answer:
+        raise ConnectionError
+
+    with Endpoint(cut) as endpoint:
+        mode = mode_for(endpoint.url)
+        assert run(mode, check(mode)) == Denied(503, AWAY, 1.0)
+    mode = mode_for(endpoint.url)
+    assert run(mode, check(mode)) == Denied(503, AWAY, 1.0)  # it is gone by now
+
+
+def test_one_that_is_slow_is_waited_for_only_so_long() -> None:
+    async def work() -> Verdict:
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+
+        server = await asyncio.start_server(silent, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        mode = mode_for(f"http://127.0.0.1:{port}/", http_timeout_s=0.2)
+        try:
+            return await check(mode)
+        finally:
+            server.close()
+            await mode.close()
+            await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+            await asyncio.sleep(0.01)
+
+    assert asyncio.run(work()) == Denied(503, AWAY, 1.0)
+
+
+def test_one_that_fails_is_left_alone_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock_s = 1000.0
+    monkeypatch.setattr(service, "monotonic", lambda: clock_s)
+    answers = [(500, b"")] * FAILURES
+
+    async def work(mode: ServiceAuthenticator) -> None:
+        nonlocal clock_s
+        for _ in range(FAILURES):
+            assert isinstance(await check(mode), Denied)
+        asked = len(endpoint.asked)
+        assert await check(mode) == Denied(503, AWAY, 5.0)
+        assert len(endpoint.asked) == asked == FAILURES
+
+        clock_s += 5
+        assert await check(mode) == Granted()
+        assert await check(mode, "other") == Granted()
+
+    with Endpoint(lambda said: answers.pop() if answers else lets_in(said)) as endpoint:
+        mode = mode_for(endpoint.url)
+        run(mode, work(mode))
+
+
+def test_the_same_login_is_not_asked_about_again_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock_s = 1000.0
+    monkeypatch.setattr(service, "monotonic", lambda: clock_s)
+
+    async def work(mode: ServiceAuthenticator) -> None:
+        nonlocal clock_s
+        for _ in range(3):
+            assert await check(mode) == Granted()
+        assert len(endpoint.asked) == 1
+        assert await check(mode, "another") == Granted()
+        assert len(endpoint.asked) == 2
+        clock_s += 10
+        assert await check(mode) == Granted()
+        assert len(endpoint.asked) == 3
+
+    with Endpoint(lets_in) as endpoint:
+        mode = mode_for(endpoint.url)
+        run(mode, work(mode))
+
+
+def test_a_bad_answer_is_never_kept() -> None:
+    answers = [(401, b""), (403, b""), (500, b"")]
+
+    async def work(mode: ServiceAuthenticator) -> list[int]:
+        verdicts = [await check(mode) for _ in range(4)]
+        return [verdict.code if isinstance(verdict, Denied) else 200 for verdict in verdicts]
+
+    with Endpoint(lambda said: answers.pop(0) if answers else lets_in(said)) as endpoint:
+        mode = mode_for(endpoint.url)
+        assert run(mode, work(mode)) == [401, 403, 503, 200]
+
+
+def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "MAX_CACHED", 3)
+
+    async def work(mode: ServiceAuthenticator) -> None:
+        for number in range(10):
+            await check(mode, str(number))
+        assert len(mode._cache) == 3
+
+    with Endpoint(lets_in) as endpoint:
+        mode = mode_for(endpoint.url)
+        run(mode, work(mode))
+
+
+def test_only_so_many_are_asked_about_at_a_time_and_only_so_many_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(service, "MAX_WAITING", 6)
+    most = 0
+
+    async def work() -> list[Verdict]:
+        under_way = 0
+
+        async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal under_way, most
+            await reader.readuntil(b"\r\n\r\n")
+            under_way += 1
+            most = max(most, under_way)
+            await asyncio.sleep(0.05)
+            under_way -= 1
+            content = b'{"user": "917069852821"}'
+            writer.write(
+                b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%b"
+                % (len(content), content)
+            )
+            await writer.drain()
+            writer.close()
+
+        server = await asyncio.start_server(slow, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        mode = mode_for(f"http://127.0.0.1:{port}/", http_concurrency=2)
+        try:
+            return await asyncio.gather(*(check(mode, str(number)) for number in range(8)))
+        finally:
+            server.close()
+            await mode.close()
+            await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+            await asyncio.sleep(0.01)
+
+    verdicts = asyncio.run(work())
+
+    assert verdicts[:6] == [Granted()] * 6
+    assert verdicts[6:] == [Denied(503, AWAY, 1.0)] * 2
+    assert most == 2
+
+
+@pytest.mark.parametrize("url", ["ftp://id.example/", "id.example", "http://", "http://[::1"])
+def test_what_is_no_url_refuses_the_start(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"auth\.http_url"):
+        authenticator_of(AuthSettings(mode="http", http_url=url))
