@@ -251,6 +251,8 @@ class Connection(asyncio.Protocol):
             sent, received = self._ws.close_codes
             number, user = self.session.number, self.session.login.user
             self._hub.visitors.went(number, user, sent=sent, received=received)
+        if code := self._ws.own_close_code:
+            self._hub.counters[f"connections_closed_{code}"] += 1
         self._writing.drop()
         self._ws.drop()
         self._visit.left()
@@ -398,19 +400,13 @@ class Connection(asyncio.Protocol):
         if out.awaits_turn:
             out.awaits_turn = False
             self._hub.turns.wait(LongTurn(self), is_long=True)
-        if out.strays:
-            self._hub.counters["stray_receipts_dropped"] += out.strays
-            out.strays = 0
-        if out.over_quota:
-            self._hub.counters["sends_over_quota"] += out.over_quota
-            out.over_quota = 0
-        if out.unsaid:
-            self._hub.counters["frames_of_lost_clients_dropped"] += out.unsaid
-            out.unsaid = 0
         if out.refused_logins:
             for code in out.refused_logins:
                 self._hub.visitors.refused(self.session.number, code)
             out.refused_logins = None
+        if out.counted:
+            self._hub.counters.update(out.counted)
+            out.counted = None
         if out.notes:
             for note in out.take_notes():
                 self._visited(note)

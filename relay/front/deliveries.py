@@ -109,8 +109,7 @@ class Deliveries:
             self._login.stage is not _LIVE and not self._login.has_worker
         ):
             if not seq:
-                self._out.strays += 1
-                self._out.has_news = True
+                self._out.count("stray_receipts_dropped")
             return
         if seq:
             self.cursor = seq

@@ -57,18 +57,16 @@ class Output:
     __slots__ = (
         "awaits_turn",
         "closing",
+        "counted",
         "credentials",
         "envelopes",
         "frames",
         "has_news",
         "hold",
         "notes",
-        "over_quota",
         "receipts",
         "refused_logins",
-        "strays",
         "told",
-        "unsaid",
     )
 
     def __init__(self) -> None:
@@ -82,13 +80,11 @@ class Output:
         self.notes: list[Note] | None = None
         self.closing: Closing | None = None
         self.credentials: Credentials | None = None  # to be checked
-        self.strays = 0  # receipts that were for a living session only, and were dropped
-        self.over_quota = 0  # messages that were refused because their author was too fast
+        self.counted: dict[str, int] | None = None  # for the front's counters
         # Units of work that went to the session's worker, and whose end it wants to hear of.
         self.told = 0
         self.refused_logins: list[int] | None = None  # their codes
         self.awaits_turn = False  # a frame that waited may be long work, and needs such a turn
-        self.unsaid = 0  # acked ids and frames that were dropped, because the client has gone
 
     def check(self, credentials: Credentials) -> None:
         """Have a login checked; the session is to hear what came of it."""
@@ -112,9 +108,11 @@ class Output:
         self.refused_logins = [*(self.refused_logins or ()), code]
         self.has_news = True
 
-    def count_over_quota(self, messages: int) -> None:
-        """Have messages counted that were too many for their author."""
-        self.over_quota += messages
+    def count(self, what: str, times: int = 1) -> None:
+        """Have something counted that is rare: what is refused or dropped."""
+        if self.counted is None:
+            self.counted = {}
+        self.counted[what] = self.counted.get(what, 0) + times
         self.has_news = True
 
     def add_hold(self, why: int) -> None:
@@ -136,11 +134,6 @@ class Output:
     def await_turn(self) -> None:
         """Have the session called back when it is its turn to do long work."""
         self.awaits_turn = self.has_news = True
-
-    def drop_last(self, count: int) -> None:
-        """Count acked ids and frames of a client that is gone, for which there was no room."""
-        self.unsaid += count
-        self.has_news = True
 
     def close(self, code: int, reason: str) -> None:
         """Close the connection, behind all frames."""

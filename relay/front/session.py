@@ -119,20 +119,24 @@ class Session:
             case Action():
                 limits, elements = self.limits, stanza.elements
                 if limits.has_rate and limits.is_too_fast(now_ms):
+                    self.out.count("frames_too_fast")
                     self._work.send([limits.too_fast("action", each) for each in elements])
                 elif limits.has_quota and (
                     wait_ms := limits.quota_wait_ms(self.login.user, len(elements), now_ms)
                 ):
-                    self.out.count_over_quota(len(elements))
+                    self.out.count("sends_over_quota", len(elements))
                     self._work.send([limits.over_quota(each, wait_ms) for each in elements])
                 elif len(elements) == 1:  # as nearly always
                     self.answers.take(elements[0], self.login.user)
                 else:
                     self._work.send(elements)
-                if stanza.refused and limits.refused(stanza.refused, now_ms):
-                    self.end(closecodes.POLICY, _TOO_MANY_STRIKES)
+                if stanza.refused:
+                    self.out.count("messages_refused", stanza.refused)
+                    if limits.refused(stanza.refused, now_ms):
+                        self.end(closecodes.POLICY, _TOO_MANY_STRIKES)
             case Ack():
                 if self.limits.has_rate and self.limits.is_too_fast(now_ms):
+                    self.out.count("frames_too_fast")
                     self.out.frames.append(frames.refusal(self.limits.too_fast(stanza.tag)))
                 elif len(stanza.message_ids) == 1:  # as nearly always
                     self._work.tell(stanza, stanza.message_ids)
@@ -161,6 +165,7 @@ class Session:
         """Answer a frame that is no stanza; too many of them end the connection (R28)."""
         if self.login.stage is Stage.ENDED:
             return
+        self.out.count(f"frames_refused_{refusal.code}")
         self.out.frames.append(frames.refusal(refusal))
         if self.limits.strike(now_ms):
             self.end(closecodes.POLICY, _TOO_MANY_STRIKES)
@@ -168,6 +173,7 @@ class Session:
     def _request(self, request: ExtensionRequest, now_ms: int) -> None:
         tag, prefix = request.named, request.correlation.prefix
         if request.is_json and self.limits.has_rate and self.limits.is_too_fast(now_ms):
+            self.out.count("frames_too_fast")
             refusal = self.limits.too_fast(tag)._replace(prefix=prefix)
             self.out.frames.append(frames.refusal(refusal))
         else:
@@ -196,7 +202,7 @@ class Session:
         while self._backlog and self.login.stage is _LIVE and not self.budget.is_full:
             self.receive(self._backlog.pop(), now_ms=self._backlog.came_ms)
         if dropped := self._work.give_up() + len(self._backlog):
-            self.out.drop_last(dropped)
+            self.out.count("frames_of_lost_clients_dropped", dropped)
 
     def end(self, code: int, reason: str, notice: bytes | None = None) -> None:
         """Close the connection, for one who is logged in after a last frame if one is given."""

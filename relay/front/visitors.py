@@ -106,6 +106,8 @@ class Visitors:
 
 def _is_of_refusals(counter: str) -> bool:
     """Whether a front's counter is of connections or logins that were turned away, by its name."""
+    if counter.startswith(("frames_", "messages_")):
+        return False
     return "_refused" in counter or counter.startswith("handshakes_")
 
 

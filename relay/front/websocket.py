@@ -102,6 +102,14 @@ class WebSocket:
         sent, received = self._library.close_sent, self._library.close_rcvd
         return (sent.code if sent else None, received.code if received else None)
 
+    @property
+    def own_close_code(self) -> int | None:
+        """The code of the close frame that was sent, unless it answers the client's."""
+        library = self._library
+        if library.close_sent is None or library.close_rcvd_then_sent:
+            return None
+        return library.close_sent.code
+
     # ------------------------------------------------------------------------- from the client
 
     def split(self, data: bytes, *, max_frames: int, max_bytes: int) -> list[bytes | Other]:

@@ -232,3 +232,44 @@ def test_i7_a_fault_in_the_end_of_a_session_is_logged_and_ends_nothing_else(
     connection.connection_lost(None)
 
     assert front.log.failures == ["connection.failed"]
+
+
+def said(payload: bytes) -> bytes:
+    """Return a client's text frame."""
+    assert len(payload) < 126
+    return bytes([0x81, 0x80 | len(payload), 0, 0, 0, 0]) + payload
+
+
+# A frame of 1 MiB, as far as its head: it is refused unread.
+TOO_LARGE = bytes([0x81, 0x80 | 127]) + (1 << 20).to_bytes(8, "big") + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [(said(b"?") * 20, 1008), (TOO_LARGE, 1009), (said(b'["auth",{"type":"?"},{}]') * 3, 4401)],
+)
+def test_a_close_for_what_the_client_did_is_counted_by_its_code(
+    front: FakeFront, connection: Connection, sent: bytes, code: int
+) -> None:
+    connection.data_received(sent)
+    connection.connection_lost(None)
+
+    assert front.counters[f"connections_closed_{code}"] == 1
+
+
+def test_a_client_that_does_not_log_in_is_counted_by_the_code_of_its_close(
+    front: FakeFront, connection: Connection
+) -> None:
+    front.pass_time(front.time_ms + int(front.settings.auth.deadline_s * 1000) + 200)
+
+    connection.connection_lost(None)
+
+    assert front.counters == {"connections_closed_4401": 1}
+
+
+def test_a_close_of_the_client_is_not_counted(front: FakeFront, connection: Connection) -> None:
+    connection.data_received(bytes([0x88, 0x82, 0, 0, 0, 0]) + (1008).to_bytes(2, "big"))
+
+    connection.connection_lost(None)
+
+    assert not front.counters

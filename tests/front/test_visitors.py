@@ -148,7 +148,8 @@ def test_a_line_has_who_is_there_and_what_has_been_since_the_last_one(
     visitors.logged_out(1, "123")
     visitors.refused(3, 405)
     visitors.refused(3, 400)
-    counters["addresses_forgotten"] += 7  # of nobody who was turned away
+    for what in ("addresses_forgotten", "frames_refused_400", "messages_refused"):
+        counters[what] += 7  # of nobody who was turned away
     counters["handshakes_malformed"] += 2
 
     assert said(visitors) == [

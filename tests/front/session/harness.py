@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,9 +59,8 @@ class RecordingPort:
         self.holds: int = 0
         self.closed: tuple[int, str] | None = None
         self.receipts = 0
-        self.strays = self.over_quota = 0
+        self.counted: Counter[str] = Counter()
         self.told = 0  # units whose end it wants to hear of
-        self.unsaid = 0
         self.awaits_turn = False
         self.notes: list[Note] = []
 
@@ -83,20 +83,17 @@ class RecordingPort:
         if not out.has_news:
             self.receipts += out.receipts
             out.receipts = 0
-            assert (out.strays, out.over_quota, out.told, out.unsaid) == (0, 0, 0, 0)
-            assert (out.notes, out.closing) == (None, None)
+            assert (out.told, out.counted, out.notes, out.closing) == (0, None, None, None)
             return
         out.has_news = False
         self.receipts += out.receipts
-        self.strays += out.strays
+        self.counted.update(out.counted or {})
         notes = list(out.take_notes())
         self.notes += notes
-        self.over_quota += out.over_quota
         self.told += out.told
         self.awaits_turn |= out.awaits_turn
         out.awaits_turn = False
-        self.unsaid += out.unsaid
-        out.receipts = out.strays = out.over_quota = out.told = out.unsaid = 0
+        out.receipts, out.told, out.counted = 0, 0, None
         out.take_notes()
         if out.closing is not None:
             assert self.closed is None, "closed twice"

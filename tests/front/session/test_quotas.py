@@ -38,7 +38,7 @@ def test_messages_beyond_the_burst_are_refused_with_the_time_to_wait_and_counted
     assert error_codes(written) == [(429, "action", message_id) for message_id in "4567"]
     assert [body["retryAfter"] for _, body in written] == [1, 2, 2, 2]
     assert alice.requests() == []
-    assert alice.port.over_quota == 4
+    assert alice.port.counted == {"sends_over_quota": 4}
 
 
 def test_after_that_time_they_are_taken() -> None:

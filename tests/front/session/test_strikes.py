@@ -64,6 +64,21 @@ def test_a_fault_that_the_connection_found_is_a_strike_too() -> None:
     alice.refuses(Refusal(400, "not UTF-8"))
 
 
+def test_what_is_refused_for_its_form_or_size_is_counted_by_its_code() -> None:
+    alice = logged_in(limits={"ids_per_ack": 2, "message_bytes": 300})
+    too_many, large = ["Msg", ack_frame()[1] | {"id": ["1", "2", "3"]}], action("2")
+    large[2][0]["message"]["conversation"] = "x" * 300
+
+    alice.says(b"?", b"[1]", too_many, action("1", to="?"), large)
+
+    assert [code for code, _, _ in error_codes(alice.frames())] == [400, 400, 413, 400, 413]
+    assert alice.port.counted == {
+        "frames_refused_400": 2,
+        "frames_refused_413": 1,
+        "messages_refused": 2,
+    }
+
+
 def test_without_a_rate_any_number_of_frames_is_taken(alice: Client) -> None:
     for number in range(500):
         alice.says(action(str(number)))
@@ -90,6 +105,7 @@ def test_beyond_the_burst_sends_and_acks_get_429() -> None:
         (429, "MsgInfo", ""),
     ]
     assert all(body["retryAfter"] >= 1 for _, body in written)
+    assert alice.port.counted == {"frames_too_fast": 3}
     assert alice.requests() == []
     assert alice.port.closed is None
 
