@@ -28,9 +28,9 @@ class QuotaSettings(Table, frozen=True):
         int,
         Meta(ge=1, le=100_000_000),
         Row(
-            "Messages that an author may send at once before messages_per_s holds it back; an action"
-            " that has more is taken when none of them are used. {default}: one to each of a company's customers, or all that it could not send while"
-            " it was cut off."
+            "Messages that an author may send at once before messages_per_s holds it back; an"
+            " action that has more is taken when none of them are used. {default}: one to each of a"
+            " company's customers, or all that it could not send while it was cut off."
         ),
     ] = 10_000
     waiting_messages: Annotated[
