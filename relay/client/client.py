@@ -13,18 +13,22 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+from websockets.http11 import Response
 from websockets.uri import parse_uri
 
 from relay.client.errors import ClientClosed, SendRefused, SendUnconfirmed
 from relay.client.events import Accepted, Event, Level, Message, SendFailed
 from relay.client.limits import Limits
+from relay.client.login import Ending
 from relay.client.protocol import ClientProtocol
 from relay.client.wire import KEEPALIVE, new_message_id
 
 # A `q` frame is split at 256 KiB, but a single message can need about seven times its size there.
 _MAX_INBOUND_FRAME: Final = 4 * 1024 * 1024
 _CLOSE_TIMEOUT_S: Final = 2.0
+# What a relay, or a proxy before it, answers to whom it lets in later.
+_TURNS_AWAY: Final = frozenset({429, 503})
 _THIS_MACHINE: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -243,9 +247,9 @@ class Client:
     async def _run(self) -> None:
         try:
             while True:
-                code, reason = await self._connect_once()
+                ending = await self._connect_once()
                 events = self._protocol.connection_lost(
-                    code, reason, uptime_s=time.monotonic(), jitter=secrets.randbelow(1000) / 1000
+                    ending, uptime_s=time.monotonic(), jitter=secrets.randbelow(1000) / 1000
                 )
                 self._happened(events)
                 self._error = self._protocol.failure
@@ -262,8 +266,8 @@ class Client:
             self._outcomes.clear()
             self._wake_all()
 
-    async def _connect_once(self) -> tuple[int | None, str]:
-        """Connect and serve the connection until it ends; return the relay's close code and why."""
+    async def _connect_once(self) -> Ending:
+        """Connect and serve the connection until it ends; return how it did."""
         self._protocol.token = self._token if isinstance(self._token, str) else self._token()
         try:
             async with connect(
@@ -285,11 +289,14 @@ class Client:
                         task.cancel()
                 return ending
         except TimeoutError:
-            return None, f"no answer from {self.url}"
+            return Ending(None, f"no answer from {self.url}", answered=False)
+        except InvalidStatus as error:
+            return _turned_away(self.url, error.response)
         except (OSError, EOFError, WebSocketException) as error:
-            return None, f"no relay answers at {self.url} ({_cause(error)})"
+            reason = f"no relay answers at {self.url} ({_cause(error)})"
+            return Ending(None, reason, answered=False)
 
-    async def _read(self, connection: ClientConnection) -> tuple[int | None, str]:
+    async def _read(self, connection: ClientConnection) -> Ending:
         try:
             async with asyncio.timeout(self._login_timeout_s) as deadline:
                 while not self._protocol.connection_useless:
@@ -298,10 +305,10 @@ class Client:
                     if self._protocol.online:
                         deadline.reschedule(None)
         except TimeoutError:
-            return None, "the relay did not answer the login"
+            return Ending(None, "the relay did not answer the login")
         except ConnectionClosed as closed:
             return _ending(closed)
-        return None, ""
+        return Ending(None, "")
 
     async def _write(self, connection: ClientConnection) -> None:
         try:
@@ -404,13 +411,27 @@ def _now_s() -> int:
     return int(time.time())
 
 
-def _ending(closed: ConnectionClosed) -> tuple[int | None, str]:
-    """Return the close code that the relay sent of its own accord, if so, and the reason."""
+def _turned_away(url: str, response: Response) -> Ending:
+    """Tell why there was an HTTP response in place of a handshake."""
+    status = response.status_code
+    if status not in _TURNS_AWAY:
+        return Ending(None, f"what answers at {url} is no relay (HTTP {status})")
+    # Seconds; of dates and other nonsense nothing is made.
+    after = next(iter(response.headers.get_all("Retry-After")), "")
+    seconds = int(after) if after.isdecimal() and len(after) < 6 else 0
+    when = f"in {seconds} s" if seconds else "later"
+    reason = f"the relay at {url} turns this client away (HTTP {status}); try again {when}"
+    return Ending(None, reason, retry_after_s=seconds)
+
+
+def _ending(closed: ConnectionClosed) -> Ending:
+    """Tell how an open connection ended."""
     if closed.rcvd is not None and closed.rcvd_then_sent is not False:
-        return closed.rcvd.code, closed.rcvd.reason or f"closed by the relay ({closed.rcvd.code})"
+        code = closed.rcvd.code
+        return Ending(code, closed.rcvd.reason or f"closed by the relay ({code})")
     if closed.sent is not None:  # we closed: a dead connection, or a frame that is too big
-        return None, closed.sent.reason or "closed"
-    return None, "connection lost"
+        return Ending(None, closed.sent.reason or "closed")
+    return Ending(None, "connection lost")
 
 
 def _cause(error: Exception) -> str:

@@ -75,7 +75,7 @@ class Conversation:
                     self._status, self._logged_in = "connected", True
                     terminal.note(f"connected{again} to {self._client.url} as {self._client.user}")
                 case Disconnected() if not self._logged_in:
-                    hint = "; start one with: relay serve" if event.code is None else ""
+                    hint = "" if event.answered else "; start one with: relay serve"
                     raise NoLogin(event.reason + hint)
                 case Disconnected() if self._status == "connected":
                     self._status = "reconnecting"

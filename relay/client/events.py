@@ -27,12 +27,14 @@ class Connected(msgspec.Struct, frozen=True, tag=True):
 class Disconnected(msgspec.Struct, frozen=True, tag=True):
     """The connection was lost or could not be made; the next attempt is in `retry_in_s`.
 
-    `code` is the WebSocket close code, or None where there was no connection to close.
+    `code` is the WebSocket close code, or None where there was no connection to close. Where
+    nothing `answered`, there may be no relay at all; one that turns its client away has.
     """
 
     code: int | None
     reason: str
     retry_in_s: float
+    answered: bool = True
 
 
 class Message(msgspec.Struct, frozen=True, tag=True):

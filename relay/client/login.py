@@ -1,7 +1,7 @@
 """The login: which phase the connection is in, and what follows when it is lost."""
 
 from enum import Enum, auto
-from typing import Final
+from typing import Final, NamedTuple
 
 from relay.client.errors import LoginRefused, Replaced
 from relay.client.events import Disconnected
@@ -15,6 +15,19 @@ _CLOSED_AUTH: Final = 4401
 _CLOSED_REPLACED: Final = 4409
 _MAX_RETRY_AFTER_S: Final = 300.0  # however long the relay asks for
 _STABLE_S: Final = 10.0  # a login that held this long starts the backoff afresh
+
+
+class Ending(NamedTuple):
+    """How a connection ended, or why there was none.
+
+    `code` is the close code that the relay sent of its own accord. `answered` is False where
+    nothing is there to connect to, and `retry_after_s` what an answer in place of a handshake asks for.
+    """
+
+    code: int | None
+    reason: str
+    answered: bool = True
+    retry_after_s: float = 0.0
 
 
 class Phase(Enum):
@@ -79,10 +92,9 @@ class ClientLogin:
         """Note why the relay is about to close the connection."""
         self._notice = notice
 
-    def lost(
-        self, code: int | None, reason: str, *, uptime_s: float, jitter: float
-    ) -> Disconnected | None:
+    def lost(self, ending: Ending, *, uptime_s: float, jitter: float) -> Disconnected | None:
         """The connection is gone, or could not be opened; None where `failure` is set by it."""
+        code, reason = ending.code, ending.reason
         if self.phase is Phase.ONLINE and uptime_s - self._opened_at_s >= _STABLE_S:
             self._attempt = 0
         refusal, notice = self._refusal, self._notice
@@ -93,7 +105,9 @@ class ClientLogin:
             self.failure = failure
             return None
         asked_s = max(
-            (part.retry_after or 0.0 for part in (refusal, notice) if part is not None), default=0.0
+            ending.retry_after_s,
+            *(part.retry_after or 0.0 for part in (refusal, notice) if part is not None),
+            0.0,
         )
         self.retry_in_s = max(
             reconnect_delay_s(self._attempt, self._limits, jitter), min(asked_s, _MAX_RETRY_AFTER_S)
@@ -101,7 +115,7 @@ class ClientLogin:
         self._attempt += 1
         if refusal is not None:
             reason = f"login refused: {refusal.reason} ({refusal.code})"
-        return Disconnected(code, reason, self.retry_in_s)
+        return Disconnected(code, reason, self.retry_in_s, ending.answered)
 
 
 def _final(

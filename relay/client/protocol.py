@@ -27,7 +27,7 @@ from relay.client.errors import Unreadable
 from relay.client.events import Connected, Event, Level, Message, MessageKey, Receipt, Refused
 from relay.client.inbox import Inbox
 from relay.client.limits import Limits
-from relay.client.login import ClientLogin, Phase
+from relay.client.login import ClientLogin, Ending, Phase
 from relay.client.memory import Memory
 from relay.client.outbox import ClientOutbox
 from relay.errors import ClientError
@@ -85,20 +85,18 @@ class ClientProtocol:
         """A WebSocket is open: log in on it."""
         self._login.opened(uptime_s=uptime_s)
 
-    def connection_lost(
-        self, code: int | None, reason: str, *, uptime_s: float, jitter: float
-    ) -> list[Event]:
+    def connection_lost(self, ending: Ending, *, uptime_s: float, jitter: float) -> list[Event]:
         """The connection is gone, or could not be opened; return what happened.
 
         Afterwards either `failure` is set, or `retry_in_s` says when to connect again.
         """
         self._written = None
         self._inbox.left_behind = False  # the next login sends everything anyway
-        lost = self._login.lost(code, reason, uptime_s=uptime_s, jitter=jitter)
+        lost = self._login.lost(ending, uptime_s=uptime_s, jitter=jitter)
         if lost is None:
             return []
         events: list[Event] = [lost]
-        if code == _CLOSED_TOO_BIG:
+        if ending.code == _CLOSED_TOO_BIG:
             # This relay takes less than `limits.frame_bytes`. It does not say which frame it
             # meant; sending all of them again would lose the connection again, for ever.
             failed = self._outbox.fail_largest(413, "frame too big for this relay")

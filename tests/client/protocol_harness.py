@@ -5,6 +5,7 @@ from typing import Any
 
 from relay.client.events import Event, Level, Message
 from relay.client.limits import Limits
+from relay.client.login import Ending
 from relay.client.protocol import ClientProtocol
 from tests.client.fake_relay import AUTH_OK, queue
 
@@ -41,7 +42,9 @@ class Harness:
         return self.receive(AUTH_OK, *(frames or (queue(),)))
 
     def lose(self, code: int | None = None, reason: str = "") -> list[Event]:
-        return self.protocol.connection_lost(code, reason, uptime_s=self.uptime_s, jitter=0.0)
+        return self.protocol.connection_lost(
+            Ending(code, reason), uptime_s=self.uptime_s, jitter=0.0
+        )
 
     def submit(self, message_id: str, to: str = BEN, text: str = "hi") -> None:
         self.protocol.submit(to, {"conversation": text}, message_id, now_s=NOW_S)

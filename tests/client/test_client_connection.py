@@ -1,6 +1,8 @@
 """The connection of the client: made again, given up, and closed, against a scripted relay."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -118,26 +120,56 @@ def test_a_client_waits_for_a_relay_that_is_not_there_yet() -> None:
             for _ in range(2):
                 lost = await anext(events)
                 assert lost == Disconnected(
-                    None, f"no relay answers at {url} (connection refused)", 0.0
+                    None, f"no relay answers at {url} (connection refused)", 0.0, answered=False
                 )
                 assert not client.online
 
     run(test())
 
 
-def test_a_server_that_is_no_relay_is_told_in_words() -> None:
+@asynccontextmanager
+async def answering(head: bytes) -> AsyncIterator[str]:
+    """Yield the url of a server that answers each handshake so."""
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+        writer.write(head + b"Content-Length: 0\r\n\r\n")
         writer.close()
         await writer.wait_closed()
 
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+
+
+def test_a_server_that_is_no_relay_is_told_in_words() -> None:
     async def test() -> None:
-        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-            url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-            async with Client(url, ASHA) as client:
-                lost = await next_of(client.events(), Disconnected)
-                assert "HTTP 404" in lost.reason
+        async with answering(b"HTTP/1.1 404 Not Found\r\n") as url, Client(url, ASHA) as client:
+            lost = await next_of(client.events(), Disconnected)
+            assert lost.reason == f"what answers at {url} is no relay (HTTP 404)"
+            assert lost.answered
+
+    run(test())
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    ("header", "when", "retry_in_s"),
+    [
+        (b"Retry-After: 7\r\n", "in 7 s", 7.0),
+        (b"Retry-After: 7\r\nRetry-After: 8\r\n", "in 7 s", 7.0),
+        (b"Retry-After: Fri, 07 Nov 2026 23:59:59 GMT\r\n", "later", 0.0),
+        (b"", "later", 0.0),
+    ],
+)
+def test_a_client_that_is_turned_away_is_told_so_and_comes_again_when_it_may(
+    status: int, header: bytes, when: str, retry_in_s: float
+) -> None:
+    async def test() -> None:
+        head = b"HTTP/1.1 %d No\r\n%s" % (status, header)
+        async with answering(head) as url, Client(url, ASHA, limits=AT_ONCE) as client:
+            lost = await next_of(client.events(), Disconnected)
+            why = f"the relay at {url} turns this client away (HTTP {status}); try again {when}"
+            assert lost == Disconnected(None, why, retry_in_s)
 
     run(test())
 

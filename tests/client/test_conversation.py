@@ -169,6 +169,24 @@ def test_no_relay_is_one_clear_line_and_exit_1() -> None:
     run(test())
 
 
+def test_a_relay_that_turns_the_chat_away_is_not_said_to_be_missing() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 503 No\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+        await writer.wait_closed()
+
+    async def test() -> None:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+            code, _, notes = await chat_through_pipe(b"hi\n", ASHA, "--to", BEN, "--url", url)
+        assert code == 1
+        why = f"the relay at {url} turns this client away (HTTP 503); try again in 5 s"
+        assert notes == f"-- {why}\n"
+
+    run(test())
+
+
 @pytest.mark.parametrize(
     ("code", "line"),
     [

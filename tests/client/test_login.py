@@ -6,7 +6,7 @@ import pytest
 
 from relay.client.errors import LoginRefused, Replaced
 from relay.client.limits import Limits
-from relay.client.login import ClientLogin, Phase, reconnect_delay_s
+from relay.client.login import ClientLogin, Ending, Phase, reconnect_delay_s
 from relay.client.wire import AuthReply, CloseNotice
 
 OFFLINE, LOGGING_IN, ONLINE, ENDING = Phase
@@ -29,7 +29,7 @@ def login_in(phase: Phase) -> ClientLogin:
 
 
 def lose(login: ClientLogin) -> None:
-    login.lost(None, "", uptime_s=0.0, jitter=0.0)
+    login.lost(Ending(None, ""), uptime_s=0.0, jitter=0.0)
 
 
 @pytest.mark.parametrize(
@@ -84,12 +84,12 @@ def test_a_request_is_due_until_it_was_written_or_the_connection_is_gone() -> No
 def test_a_refusal_is_about_one_connection() -> None:
     login = login_in(LOGGING_IN)
     login.replied(AuthReply("failure", 503, "busy", 7.0))
-    lost = login.lost(None, "", uptime_s=0.0, jitter=0.0)
+    lost = login.lost(Ending(None, ""), uptime_s=0.0, jitter=0.0)
     assert lost is not None
     assert (lost.reason, lost.retry_in_s) == ("login refused: busy (503)", 7.0)
 
     login.opened(uptime_s=0.0)
-    lost = login.lost(None, "gone", uptime_s=0.0, jitter=0.0)
+    lost = login.lost(Ending(None, "gone"), uptime_s=0.0, jitter=0.0)
 
     assert lost is not None
     assert lost.reason == "gone"
