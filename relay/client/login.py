@@ -21,7 +21,7 @@ class Ending(NamedTuple):
     """How a connection ended, or why there was none.
 
     `code` is the close code that the relay sent of its own accord. `answered` is False where
-    nothing is there to connect to, and `retry_after_s` what an answer in place of a handshake asks for.
+    nothing is there to connect to. `retry_after_s` is what an answer in place of a handshake asks.
     """
 
     code: int | None

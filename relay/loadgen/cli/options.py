@@ -206,7 +206,13 @@ def mixed() -> list[Option]:
 def target(*, with_reference: bool) -> list[Option]:
     """Return which servers are loaded, and where everything runs."""
     options = [
-        Option(["--url"], TARGET, metavar="URL", help=f"The relay.  [default: {DEFAULT_URL}]"),
+        Option(
+            ["--url"],
+            TARGET,
+            metavar="URL",
+            help="The relay. Start it with --messages-per-s 0: it bounds what one author sends,"
+            f" and here one stands for many.  [default: {DEFAULT_URL}]",
+        ),
         Option(
             ["--spawn"],
             TARGET,

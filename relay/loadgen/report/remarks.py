@@ -1,5 +1,6 @@
 """What a record says in words: the verdict, faults, what is allowed but worth knowing, warnings."""
 
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -21,6 +22,12 @@ _LATE_MS: Final = 5.0
 _OTHERS_BUSY: Final = 0.1
 # Of an asked rate; what is under way when the measured time ends is not complete in it.
 _KEPT_UP: Final = 0.95
+# The relay's answer to who sends more than its `quota.messages_per_s`.
+_OVER_QUOTA: Final = re.compile(r": 429 .*\bmessages a second of one author")
+_QUOTA_HINT: Final = (
+    "    the relay bounds what one author sends, and here one stands for many: start it with"
+    " --messages-per-s 0, or have one started with --spawn"
+)
 NOT_TOLD_APART: Final = "–"
 
 
@@ -112,6 +119,8 @@ def fault_lines(outcomes: list[Outcome]) -> list[str]:
             lines += (f"    {example}" for example in fault.examples)
             if fault.count > len(fault.examples):
                 lines.append(f"    and {fault.count - len(fault.examples):,} more")
+            if any(map(_OVER_QUOTA.search, fault.examples)):
+                lines.append(_QUOTA_HINT)
         lines += (f"{outcome.server}: {each}" for each in outcome.given_up)
     return lines
 
