@@ -81,7 +81,7 @@ class Trial:
     # Whether it kills processes itself, so that a death says nothing.
     is_deadly: ClassVar[bool] = False
 
-    tree: str = option("", "checkout whose supervisor.py is started; by default this one")
+    tree: str = option(str(REPOSITORY), "checkout whose supervisor.py is started")
     workers: int = option(2, "worker processes")
     fronts: int = option(1, "front processes")
     calm_s: float = option(10.0, "seconds of each calm phase, before the load and after it")
@@ -396,7 +396,7 @@ async def run(trial: Trial, console: Console, *, nice: bool = False) -> Findings
             config=trial.config,
             groups=trial.groups,
             own_session=True,
-            tree=Path(trial.tree).resolve() if trial.tree else REPOSITORY,
+            tree=Path(trial.tree).resolve(),
         )
         stack.callback(relay.clean_up)
         relay.start()

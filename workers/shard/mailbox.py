@@ -299,9 +299,9 @@ class Mailbox:
             due = self._search(batch, part, author, over, over_size)
             if due is None:
                 raise ShareFull(
-                    f"{part.messages} messages of {part.size} bytes of this author wait for the"
-                    f" recipient, who has taken none of them; at most {room.share_entries}"
-                    f" of {room.share_bytes} bytes may"
+                    f"{part.messages} messages of this author, {part.size} bytes, wait for the"
+                    f" recipient and are not acked; at most {room.share_entries} may, and at most"
+                    f" {room.share_bytes} bytes"
                 )
             return due
         if over <= 0 and over_size <= 0:
@@ -318,9 +318,8 @@ class Mailbox:
         due = self._search(batch, everybodys, None, over, over_size)
         if due is None:
             raise MailboxFull(
-                f"{self.messages} messages of {self.size} bytes wait for the recipient, "
-                f"who has taken none of them; at most {room.max_entries} "
-                f"of {room.max_bytes} bytes may"
+                f"{self.messages} messages, {self.size} bytes, wait for the recipient and are not"
+                f" acked; at most {room.max_entries} may, and at most {room.max_bytes} bytes"
             )
         return due
 

@@ -107,7 +107,9 @@ class Waiting:
             waits = f"{part.size:.0f} bytes", self._max_size
         else:
             return ""
-        return f"{waits[0]} of this author wait for users who have not acked; {waits[1]} may"
+        return (
+            f"{waits[0]} of this author wait for users who have not acked; at most {waits[1]} may"
+        )
 
     def add(self, author: str, length: int) -> None:
         """Note that a message was stored."""

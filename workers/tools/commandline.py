@@ -23,11 +23,11 @@ from workers.tools.check import check_store, check_stores
 from workers.tools.report import Report
 from workers.tools.storecommand import compact, purge
 
-EPILOG: Final = """\
+_EPILOG: Final = """\
 \b
 exit codes:
-  0 done, nothing is wrong   1 something is wrong with the data   2 bad usage, or DIR or TO cannot
-  be used
+  0 done, nothing is wrong   1 something is wrong with the data
+  2 bad usage, or {paths} cannot be used   130 interrupted
 """
 
 HELP_OPTIONS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -35,7 +35,9 @@ HELP_OPTIONS: Final = {"help_option_names": ["-h", "--help"], "max_content_width
 _PATH: Final = click.Path(path_type=Path)
 
 
-@click.command(short_help="verify that every index agrees with every other", epilog=EPILOG)
+@click.command(
+    short_help="verify that every index agrees with every other", epilog=_EPILOG.format(paths="DIR")
+)
 @click.argument("directory", metavar="DIR", type=_PATH)
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object")
 @click.pass_context
@@ -54,7 +56,9 @@ def check(context: click.Context, directory: Path, as_json: bool) -> int:
     return run(context, directory, lambda began: _check(directory, began), tell)
 
 
-@click.command(short_help="copy a data directory consistently", epilog=EPILOG)
+@click.command(
+    short_help="copy a data directory consistently", epilog=_EPILOG.format(paths="DIR or TO")
+)
 @click.argument("directory", metavar="DIR", type=_PATH)
 @click.argument("to", metavar="TO", type=_PATH)
 @click.pass_context
@@ -80,7 +84,7 @@ def backup(context: click.Context, directory: Path, to: Path) -> int:
 
 @click.group(
     context_settings=HELP_OPTIONS,
-    epilog=EPILOG,
+    epilog=_EPILOG.format(paths="a directory"),
     no_args_is_help=False,
     subcommand_metavar="check | backup | compact | purge ...",
 )
@@ -138,7 +142,8 @@ def _back_up(data: Path, to: Path, began: Say) -> Ended:
     report = Report()
     _check_all_of_copy(to, layout, report, began)
     finish(layout, to)
-    note = f"{to} is a copy of {layout.workers} stores, {written:,} bytes"
+    stores = "1 store" if layout.workers == 1 else f"{layout.workers} stores"
+    note = f"{to} is a copy of {stores}, {written:,} bytes"
     if report.total:
         note += ", with all that is wrong with them"
     return Ended(report, note)

@@ -42,6 +42,7 @@ EPILOG: Final = """\
 \b
 exit codes:
   0 done   1 a store is damaged, or not all could be done   2 bad usage, or DIR cannot be used
+  130 interrupted
 """
 
 

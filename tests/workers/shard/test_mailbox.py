@@ -183,7 +183,7 @@ def test_a_full_mailbox_refuses_when_nothing_in_it_was_sent(
     for seq in (1, 2, 3):
         mailbox.queue(batch, seq, b"frame", FEW)
 
-    with pytest.raises(MailboxFull, match=r"3 messages of 15 bytes .* at most 3"):
+    with pytest.raises(MailboxFull, match=r"3 messages, 15 bytes, .* at most 3 may"):
         mailbox.queue(batch, 4, b"frame", FEW)
     with pytest.raises(MailboxFull):
         mailbox.queue_of_group(batch, 4, 5, FEW)

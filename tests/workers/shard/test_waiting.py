@@ -79,7 +79,7 @@ def test_an_author_of_whom_too_many_messages_wait_is_refused_and_counted(
     assert codes(answer) == [507, 507]
     assert isinstance(answer[0], Refused)
     assert answer[0].reason == (
-        "16 messages of this author wait for users who have not acked; 16 may"
+        "16 messages of this author wait for users who have not acked; at most 16 may"
     )
     assert cluster.counters()["sends_over_quota"] == 2
     assert cluster.mail(BOB) == []
