@@ -41,7 +41,7 @@ def unit(name: str) -> configparser.ConfigParser:
 def test_systemd_understands_both_units(tmp_path: Path) -> None:
     for name in ("relay.service", "relay.socket"):
         text = (CONFIG / name).read_text()
-        text = text.replace("/opt/relay/.venv/bin/python", sys.executable)
+        text = text.replace("/opt/relay/current/.venv/bin/python", sys.executable)
         (tmp_path / name).write_text(text)
 
     done = subprocess.run(
