@@ -25,6 +25,8 @@ class Orders:
     def current(self) -> Purging | None:
         """Return what is to be done now, None where there is nothing."""
         if self._file is None or not self._file.stands:
+            if self._file is not None and self._purging is not None:
+                _log("order.withdrawn", self._file, self._purging)
             self._file = self._purging = None
             for file in orders_in(self._data):
                 if file.name not in self._left and self._take(file):
@@ -59,9 +61,14 @@ class Orders:
             return
         if purging.is_done:
             self._file = self._purging = None
-            counts = msgspec.structs.asdict(purging.purged)
-            log.get_logger().info("order.done", order=file.name, **counts)
+            _log("order.done", file, purging)
 
     def _leave(self, file: OrderFile, reason: str) -> None:
         self._left.add(file.name)
         log.get_logger().warning("order.left", order=file.name, reason=reason)
+
+
+def _log(event: str, file: OrderFile, purging: Purging) -> None:
+    """Log an event with how much has gone."""
+    counts = msgspec.structs.asdict(purging.purged)
+    log.get_logger().info(event, order=file.name, **counts)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from structlog.testing import capture_logs
+
 from workers.orders import Orders
 from workers.store.orders import Answer, Order, OrderFile, Purged
 
@@ -53,11 +55,16 @@ def test_a_later_incarnation_counts_on(tmp_path: Path) -> None:
 def test_one_that_was_taken_away_is_given_up(tmp_path: Path) -> None:
     file, orders = OrderFile(tmp_path, "a"), Orders(tmp_path, 0)
     file.write(ORDER)
-    assert orders.current() is not None
+    purging = orders.current()
+    assert purging is not None
+    purging.purged.messages = 5
 
     file.take_away()
 
-    assert orders.current() is None
+    with capture_logs() as events:
+        assert orders.current() is None
+        assert orders.current() is None
+    assert [(event["event"], event["messages"]) for event in events] == [("order.withdrawn", 5)]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -59,6 +59,16 @@ class Purged(msgspec.Struct):
         self.size += other.size
         self.known += other.known
 
+    def since(self, before: Purged) -> Purged:
+        """Return what was counted since it was as `before`."""
+        return Purged(
+            self.messages - before.messages,
+            self.group_messages - before.group_messages,
+            self.receipts - before.receipts,
+            self.size - before.size,
+            self.known - before.known,
+        )
+
 
 class Answer(msgspec.Struct, frozen=True):
     """How far a worker is with an order."""
@@ -123,9 +133,9 @@ class OrderFile:
         return None if content is None else _decode_answer(content)
 
     def take_away(self) -> None:
-        """Remove the order, then the answers."""
+        """Remove the order, then the answers, and what was not written to its end."""
         self._path.unlink(missing_ok=True)
-        for path in self._directory.glob(f"{self.name}{_OF_WORKER}*"):
+        for path in self._directory.glob(f"{self.name}.*"):
             path.unlink(missing_ok=True)
         with suppress(OSError):
             self._directory.rmdir()  # of others there may be some

@@ -1,14 +1,24 @@
-"""A tool's work, in a process of its own: reading a damaged file may end it (SIGBUS, SIGSEGV)."""
+"""A tool's work, in a process of its own: reading a damaged file may end it (SIGBUS, SIGSEGV).
+
+The child ends with its parent, however that does. A socket joins them: the child says there how it
+goes, and when the parent ends, or has nothing more to ask, that is an interrupt to the child. Then
+the work undoes or says what it must, and if that takes too long the child ends all the same.
+"""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import sys
+import threading
+import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from types import FrameType
+from typing import Final, NoReturn
 
 import click
 import lmdb
@@ -25,6 +35,11 @@ UNUSABLE: Final = 2
 
 # The tools by the name that they have always had.
 MODULE_NAME: Final = "python -m workers.store"
+
+# What a user, a terminal that closes, or a service manager ends a tool with.
+_INTERRUPTS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Work that is interrupted ends within this; only a copy inside LMDB does not look up.
+_END_S: Final = 5.0
 
 # What reading a damaged file may end with.
 _SIGNALS_OF_DAMAGE: Final = (signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE)
@@ -62,41 +77,56 @@ def run(
     work: Callable[[Say], Ended],
     tell: Callable[[Ended], None],
 ) -> int:
-    """Do the work and tell how it ended; return the exit code."""
+    """Do the work and tell how it ended; return the exit code.
+
+    An interrupt is a KeyboardInterrupt in `work`, whatever signal it was. `work` may return what is
+    to be said of it.
+    """
     os.umask(0o077)
+    root = context.find_root()
+    who = "workers.store" if root.info_name == MODULE_NAME else context.command_path
     try:
-        ended = _do_apart(directory, work)
+        ended = _do_apart(directory, work, who)
     except KeyboardInterrupt:
         return INTERRUPTED
     if ended.error:
-        root = context.find_root()
-        who = "workers.store" if root.info_name == MODULE_NAME else context.command_path
-        sys.stderr.write(f"{who}: {ended.error}\n")
+        _complain(who, ended)
         return ended.exit_code
     tell(ended)
     return FAULTY if ended.report.total else CLEAN
 
 
-def _do_apart(directory: Path, work: Callable[[Say], Ended]) -> Ended:
+def interrupted(note: str = "") -> Ended:
+    """Return the end of work that was interrupted; `note` says what is done."""
+    return Ended(error=f"interrupted; {note}" if note else "interrupted", exit_code=INTERRUPTED)
+
+
+def _complain(who: str, ended: Ended) -> None:
+    sys.stderr.write(f"{who}: {ended.error}\n")
+
+
+def _do_apart(directory: Path, work: Callable[[Say], Ended], who: str) -> Ended:
     """Do the work in a process of its own: reading a damaged file may end it (SIGBUS, SIGSEGV)."""
     sys.stdout.flush()
     sys.stderr.flush()
-    reader, writer = os.pipe()
+    ours, childs = socket.socketpair()
     child = os.fork()
     if child == 0:
-        os.close(reader)
-        _be_child(writer, work)
-    os.close(writer)
+        ours.close()
+        _be_child(childs, work, who)
+    childs.close()
     name = directory.name
     ended: Ended | None = None
-    with open(reader, "rb") as pipe:
-        for line in pipe:
+    with ours, _let_go_by_interrupts(ours), ours.makefile("rb") as lines:
+        for line in lines:
             said = _decode(line)
             if isinstance(said, _Began):
                 name = said.name
             else:
                 ended = said
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if ended is None and code == INTERRUPTED:
+        return interrupted()
     if ended is None and -code in _SIGNALS_OF_DAMAGE:
         ended = Ended(damage=signal.Signals(-code).name)
     if ended is None:
@@ -108,28 +138,92 @@ def _do_apart(directory: Path, work: Callable[[Say], Ended]) -> Ended:
     return ended
 
 
-def _be_child(writer: int, work: Callable[[Say], Ended]) -> None:
+@contextmanager
+def _let_go_by_interrupts(child: socket.socket) -> Iterator[None]:
+    """Have an interrupt end the child, and raise nothing here: what it says then is to be heard."""
+
+    def let_go(number: int, frame: FrameType | None) -> None:
+        with suppress(OSError):  # it has ended
+            child.shutdown(socket.SHUT_WR)
+
+    before = {each: signal.getsignal(each) for each in _INTERRUPTS}
+    for each, handler in before.items():
+        if handler is not signal.SIG_IGN:  # as `nohup` has it
+            signal.signal(each, let_go)
+    try:
+        yield
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+# --- the child ---
+
+
+def _be_child(parent: socket.socket, work: Callable[[Say], Ended], who: str) -> NoReturn:
     code = 1
     try:
-        with open(writer, "wb", buffering=0) as pipe:
+        _end_with(parent)
 
-            def say(message: _Began | Ended) -> None:
-                pipe.write(_encode(message) + b"\n")
+        def say(message: _Began | Ended) -> None:
+            parent.sendall(_encode(message) + b"\n")
 
-            say(_child_end(work, lambda name: say(_Began(name))))
-        code = 0
+        def began(name: str) -> None:
+            try:
+                say(_Began(name))
+            except BrokenPipeError:
+                raise KeyboardInterrupt from None  # whoever follows it is about to say so, too
+
+        ended = _child_end(work, began)
+        try:
+            say(ended)
+            code = 0
+        except BrokenPipeError:
+            if ended.error:  # what else was found is of no use to anybody
+                with suppress(OSError):
+                    _complain(who, ended)
     except KeyboardInterrupt:
-        pass
+        code = INTERRUPTED
     except BaseException:
         traceback.print_exc()
     finally:
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stderr.flush()
         os._exit(code)
+
+
+def _end_with(parent: socket.socket) -> None:
+    """Take the first interrupt, or the end of the parent, as an interrupt, and none after it.
+
+    A second one would come amid what the first has to undo.
+    """
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for each in _INTERRUPTS:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for each in _INTERRUPTS:
+        if each == signal.SIGTERM or signal.getsignal(each) is not signal.SIG_IGN:
+            signal.signal(each, interrupt)
+    main = threading.get_ident()
+
+    def follow() -> None:
+        with suppress(OSError):
+            parent.recv(1)
+        # To that thread, or it would sleep on.
+        signal.pthread_kill(main, signal.SIGTERM)
+        time.sleep(_END_S)
+        os._exit(INTERRUPTED)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _child_end(work: Callable[[Say], Ended], began: Say) -> Ended:
     try:
         return work(began)
+    except KeyboardInterrupt:
+        return interrupted()
     except (ToolRefused, BootError, DiskError) as error:
         return Ended(error=str(error), exit_code=UNUSABLE)
     except RelayError as error:

@@ -16,7 +16,7 @@ import shutil
 from pathlib import Path
 
 from relay.disk.files import sync
-from relay.disk.layout import Layout, generation_directory, write_layout
+from relay.disk.layout import Layout, generation_directory, meta_path, write_layout
 from relay.errors import BackupFailed, StoreDamaged
 from workers.store.moment import pin
 from workers.store.snapshot import Snapshot
@@ -63,3 +63,9 @@ def finish(layout: Layout, to: Path) -> None:
     """Make the checked copy a data directory."""
     write_layout(to, layout)
     sync(to.parent)
+
+
+def discard(layout: Layout, to: Path) -> None:
+    """Remove a copy that was not finished, so that another can be made there."""
+    meta_path(to).unlink(missing_ok=True)
+    shutil.rmtree(generation_directory(to, layout.generation), ignore_errors=True)

@@ -17,8 +17,8 @@ from relay.invocation import invoke
 from workers.store.moment import pin
 from workers.store.snapshot import Snapshot
 from workers.store.storefile import FILE_NAME
-from workers.tools.apart import MODULE_NAME, Ended, Say, ToolRefused, run
-from workers.tools.backup import back_up, finish
+from workers.tools.apart import MODULE_NAME, Ended, Say, ToolRefused, interrupted, run
+from workers.tools.backup import back_up, discard, finish
 from workers.tools.check import check_store, check_stores
 from workers.tools.report import Report
 from workers.tools.storecommand import compact, purge
@@ -134,19 +134,27 @@ def _back_up(data: Path, to: Path, began: Say) -> Ended:
     layout = _layout(data)
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise ToolRefused(f"{to} is not an empty directory")
-    damage = Report()
-    with _opened(_directories(data, layout), damage) as snapshots:
-        if damage.total:
-            raise ToolRefused(f"a store of {data} cannot be copied: {damage.findings[0]}")
-        written = back_up(snapshots, layout, to)
     report = Report()
-    _check_all_of_copy(to, layout, report, began)
-    finish(layout, to)
+    try:
+        written = _copy(data, layout, to)
+        _check_all_of_copy(to, layout, report, began)
+        finish(layout, to)
+    except KeyboardInterrupt:
+        discard(layout, to)
+        return interrupted(f"{to} holds no backup")
     stores = "1 store" if layout.workers == 1 else f"{layout.workers} stores"
     note = f"{to} is a copy of {stores}, {written:,} bytes"
     if report.total:
         note += ", with all that is wrong with them"
     return Ended(report, note)
+
+
+def _copy(data: Path, layout: Layout, to: Path) -> int:
+    damage = Report()
+    with _opened(_directories(data, layout), damage) as snapshots:
+        if damage.total:
+            raise ToolRefused(f"a store of {data} cannot be copied: {damage.findings[0]}")
+        return back_up(snapshots, layout, to)
 
 
 def _check_all_of_copy(to: Path, layout: Layout, report: Report, began: Say) -> None:

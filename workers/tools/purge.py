@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
+
 from relay.clock import now_ms
 from relay.disk.layout import Layout
 from relay.errors import BootError
@@ -66,8 +68,10 @@ def size_of(snapshot: Snapshot, order: Order) -> int:
     return snapshot.count("messages" if order.user else "mail")
 
 
-def purge(directory: Path, mark: Mark, order: Order, progress: Progress) -> Purged:
+def purge(directory: Path, mark: Mark, order: Order, purged: Purged, progress: Progress) -> None:
     """Carry out the order on the store in `directory`, which must bear the `mark`.
+
+    What has gone is added to `purged` as it goes, whatever happens then.
 
     Raises:
         BootError: it is in use, cannot be read, or takes no write.
@@ -87,16 +91,16 @@ def purge(directory: Path, mark: Mark, order: Order, progress: Progress) -> Purg
         shard = Shard(mark.index, ShardMap(mark.workers), settings)
         purging = Purging(order)
         while not purging.is_done:
-            before = purging.purged.entries
+            before = msgspec.structs.replace(purging.purged)
             with store.writing() as batch:
                 shard.begin(batch, now_ms=now_ms())
                 shard.purge(purging, day_ms=now_ms())
                 shard.end()
+            purged.add(purging.purged.since(before))
             store.fold()
-            progress.advance(purging.purged.entries - before)
+            progress.advance(purging.purged.entries - before.entries)
         _fold(store)
         in_order = True
-        return purging.purged
     finally:
         store.close(seals=in_order)
 

@@ -25,7 +25,7 @@ from workers.store.snapshot import Snapshot
 from workers.store.store import LOCK_WAIT_S, unusable
 from workers.tools import compact as compacting
 from workers.tools import purge as purging
-from workers.tools.apart import FAULTY, Ended, Say, ToolRefused, run
+from workers.tools.apart import FAULTY, Ended, Say, ToolRefused, interrupted, run
 from workers.tools.compact import Compacted
 from workers.tools.progress import Progress
 
@@ -120,11 +120,14 @@ def _compact(data: Path, dry_run: bool, began: Say) -> Ended:
             for index in range(layout.workers)
         ]
         return Ended(note=_compacted_text(data, would, "would give back about"))
-    with _held(data):
-        done = [
-            _of_store(data, layout, index, began, partial(compacting.compact, mark=mark))
-            for index, mark in enumerate(_marks(layout))
-        ]
+    done: list[Compacted] = []
+    try:
+        with _held(data):
+            for index, mark in enumerate(_marks(layout)):
+                work = partial(compacting.compact, mark=mark)
+                done.append(_of_store(data, layout, index, began, work))
+    except KeyboardInterrupt:
+        return interrupted(f"so far\n{_compacted_text(data, done, 'gave back')}")
     return Ended(note=_compacted_text(data, done, "gave back"))
 
 
@@ -146,11 +149,16 @@ def _purge(data: Path, order: Order, dry_run: bool, began: Say) -> Ended:
     if dry_run:
         found = {index: _foresee(data, layout, index, order, began) for index in workers}
         return Ended(note=_purged_text(data, order, found, "would go"))
+    done: dict[int, Purged] = {}
     try:
         with _held(data):
-            done = {index: _purge_store(data, layout, index, order, began) for index in workers}
+            for index in workers:
+                done[index] = Purged()
+                _purge_store(data, layout, index, order, done[index], began)
     except _Runs:
         return _have_purged(data, order, workers, began)
+    except KeyboardInterrupt:
+        return interrupted(_so_far(data, order, done))
     return Ended(note=_purged_text(data, order, done, "are gone"))
 
 
@@ -168,16 +176,19 @@ def _foresee(data: Path, layout: Layout, index: int, order: Order, began: Say) -
     return _of_store(data, layout, index, began, look)
 
 
-def _purge_store(data: Path, layout: Layout, index: int, order: Order, began: Say) -> Purged:
+def _purge_store(
+    data: Path, layout: Layout, index: int, order: Order, purged: Purged, began: Say
+) -> None:
     total = _foresee(data, layout, index, order, began).entries
 
-    def work(path: Path) -> Purged:
+    def work(path: Path) -> None:
         progress = Progress(f"purging worker-{index}", total)
-        purged = purging.purge(path, _marks(layout)[index], order, progress)
-        progress.end()
-        return purged
+        try:
+            purging.purge(path, _marks(layout)[index], order, purged, progress)
+        finally:
+            progress.end()
 
-    return _of_store(data, layout, index, began, work)
+    _of_store(data, layout, index, began, work)
 
 
 def _have_purged(data: Path, order: Order, workers: list[int], began: Say) -> Ended:
@@ -185,11 +196,18 @@ def _have_purged(data: Path, order: Order, workers: list[int], began: Say) -> En
     layout = _layout(data)
     total = sum(_foresee(data, layout, index, order, began).entries for index in workers)
     file = OrderFile(data, uuid.uuid4().hex)
-    file.write(msgspec.structs.replace(order, workers=workers))
+    purged: dict[int, Purged] = {}
+    progress = Progress("purging", total)
     try:
-        purged, is_all = _follow(file, workers, Progress("purging", total))
+        file.write(msgspec.structs.replace(order, workers=workers))
+        is_all = _follow(file, workers, purged, progress)
+    except KeyboardInterrupt:
+        answers = {worker: file.read_answer(worker) for worker in workers}
+        purged = {worker: answer.purged for worker, answer in answers.items() if answer}
+        return interrupted(_so_far(data, order, purged))
     finally:
         file.take_away()
+        progress.end()
     if not purged:
         raise ToolRefused(
             f"the relay on {data} has not taken the order within {_ANSWER_S:g} s; nothing is gone"
@@ -201,11 +219,13 @@ def _have_purged(data: Path, order: Order, workers: list[int], began: Say) -> En
 
 
 def _follow(
-    file: OrderFile, workers: list[int], progress: Progress
-) -> tuple[dict[int, Purged], bool]:
-    """Return what each worker has done when all are ready, or one says nothing more."""
+    file: OrderFile, workers: list[int], answers: dict[int, Purged], progress: Progress
+) -> bool:
+    """Note what each worker answers until all are ready, or for too long none says more.
+
+    Return whether all are.
+    """
     heard_s = time.monotonic()
-    answers: dict[int, Purged] = {}
     done: set[int] = set()
     while len(done) < len(workers) and time.monotonic() - heard_s < _ANSWER_S:
         time.sleep(_POLL_S)
@@ -218,8 +238,12 @@ def _follow(
             answers[worker] = answer.purged
             if answer.is_done:
                 done.add(worker)
-    progress.end()
-    return answers, len(done) == len(workers)
+    return len(done) == len(workers)
+
+
+def _so_far(data: Path, order: Order, stores: dict[int, Purged]) -> str:
+    """Return what is known to be gone where it was not carried out to its end."""
+    return f"so far at least\n{_purged_text(data, order, stores, 'are gone')}"
 
 
 def _purged_text(data: Path, order: Order, stores: dict[int, Purged], what: str) -> str:

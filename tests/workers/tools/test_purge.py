@@ -52,7 +52,7 @@ def purged(data: Path, order: Order) -> Purged:
     for index in purge.owners(order, layout):
         directory = layout.store_directory(data, index)
         mark = Mark(layout.generation, layout.workers, index)
-        total.add(purge.purge(directory, mark, order, Progress("", 0)))
+        purge.purge(directory, mark, order, total, Progress("", 0))
     return total
 
 
