@@ -8,6 +8,7 @@ from workers.shard.halves import Halves
 from workers.shard.mailboxes import Mailboxes
 from workers.shard.purging import Purging
 from workers.shard.turn import Turn
+from workers.shard.waiting import Waiting
 from workers.store.keys import split_box
 
 # A sweep is bounded, so that it does not hold up the traffic between two of them.
@@ -22,8 +23,9 @@ _DAY_US = 86_400_000_000
 class Expiry:
     """Removes it, a stretch at a time."""
 
-    def __init__(self, turn: Turn, mailboxes: Mailboxes, halves: Halves) -> None:
+    def __init__(self, turn: Turn, mailboxes: Mailboxes, halves: Halves, waiting: Waiting) -> None:
         self._turn = turn
+        self._waiting = waiting
         self._mailboxes = mailboxes
         self._swept = halves.swept
         self._dates: Dates | None = None  # None: not looked for yet
@@ -61,7 +63,7 @@ class Expiry:
         """Go on by a stretch with what an operator has ordered."""
         dates = self._dates or decode(self._turn.batch.dates())
         before = dates.reached((day_ms - purging.order.older_than_ms) * 1000)
-        purging.step(self._turn, self._mailboxes, before=before)
+        purging.step(self._turn, self._mailboxes, self._waiting, before=before)
 
     def _keep_dates(self, day_us: int, moved_us: int, ttl_us: int, retention_us: int) -> Dates:
         """Return the dates as of today, and keep what has changed of them."""

@@ -39,6 +39,14 @@ _encode_receipt = msgspec.msgpack.Encoder().encode
 _decode_receipt = msgspec.msgpack.Decoder(Receipt).decode
 
 
+class Evicted(NamedTuple):
+    """A message that a full mailbox gave up; `author` is empty for one of a group."""
+
+    author: str
+    seq: Seq
+    length: int
+
+
 class Stretch(NamedTuple):
     """Entries of a mailbox in order; `ends` tells that nothing follows within what was asked."""
 
@@ -73,7 +81,7 @@ class Mailbox:
         self.size = 0  # bytes of the messages' frames
         self.receipts = 0
         self.processed = NO_SEQ
-        self.evicted = 0  # since someone last counted them
+        self.evicted: list[Evicted] | tuple[()] = ()  # since someone last took them
         self.shares: Shares | None = None  # once an author might have too much
         # How far a search for what may be evicted has come: what was removed lies in its way until
         # the journal is folded. None: nobody has searched.
@@ -284,11 +292,13 @@ class Mailbox:
 
     def _make_room(self, batch: Batch, author: str, length: int, room: Room) -> None:
         due = self._evictable(batch, author, length, room)
-        for seq in due:
+        for seq, _ in due:
             self.remove(batch, seq)
-        self.evicted += len(due)
+        self.evicted = [*self.evicted, *(_evicted(seq, raw) for seq, raw in due)]
 
-    def _evictable(self, batch: Batch, author: str, length: int, room: Room) -> list[Seq]:
+    def _evictable(
+        self, batch: Batch, author: str, length: int, room: Room
+    ) -> list[tuple[Seq, bytes]]:
         """Return what is to go for a message of `author`: his own, or of who has most (2.7)."""
         over = self.messages + 1 - room.max_entries
         over_size = self.size + length - room.max_bytes
@@ -342,7 +352,7 @@ class Mailbox:
 
     def _search(
         self, batch: Batch, part: Part, author: str | None, messages: int, size: int
-    ) -> list[Seq] | None:
+    ) -> list[tuple[Seq, bytes]] | None:
         """Return the oldest of a part that make so much room, None where they do not.
 
         All of them are enough for anything: what is left then is empty.
@@ -351,7 +361,7 @@ class Mailbox:
             return []
         if part.is_vain(self.processed, messages, size):
             return None
-        due: list[Seq] = []
+        due: list[tuple[Seq, bytes]] = []
         due_size = 0
         for seq, raw in batch.scan_mail(self.box, after=part.searched):
             if seq > self.processed:
@@ -360,11 +370,11 @@ class Mailbox:
                 continue
             if author is not None and self._author(batch, raw) != author:
                 continue
-            due.append(seq)
+            due.append((seq, raw))
             due_size += _length(raw)
             if len(due) >= messages and due_size >= size:
                 break
-        part.searched = Seq(due[0] - 1) if due else self.processed
+        part.searched = Seq(due[0][0] - 1) if due else self.processed
         if (len(due) >= messages and due_size >= size) or len(due) == part.messages:
             return due
         part.looked_to, part.found, part.found_size = self.processed, len(due), due_size
@@ -425,6 +435,11 @@ def receipt_of(raw: bytes) -> Receipt:
     return _decode_receipt(raw[1:])
 
 
+def author_of(raw: bytes) -> str:
+    """Return who wrote the message of an entry that is no group's."""
+    return frames.author_of(raw)
+
+
 def unpack_totals(raw: bytes) -> tuple[int, int, int, Seq]:
     """Return (messages, bytes, receipts, processed) as they are kept for an absent user."""
     messages, size, receipts, processed = _TOTALS.unpack(raw)
@@ -434,6 +449,11 @@ def unpack_totals(raw: bytes) -> tuple[int, int, int, Seq]:
 def _length(raw: bytes) -> int:
     """Return how many bytes the frame of a message entry has."""
     return len(raw) - 1 if raw[0] == MESSAGE else body_of(raw)[1]
+
+
+def _evicted(seq: Seq, raw: bytes) -> Evicted:
+    author = author_of(raw) if raw[0] == MESSAGE else ""
+    return Evicted(author, seq, _length(raw))
 
 
 def _open(batch: Batch, seq: Seq, raw: bytes) -> Entry:

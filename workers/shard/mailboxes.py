@@ -8,6 +8,7 @@ from workers.shard.mailbox import Mailbox
 from workers.shard.readers import Reader, Readers
 from workers.shard.shares import Shares
 from workers.shard.turn import Turn
+from workers.shard.waiting import Waiting
 
 # Receipts that a batch prepares for their authors' absence, some 4 ms. Of a mailbox with more the
 # rest is left to the next batches, and it stays in memory until then.
@@ -20,8 +21,9 @@ MAX_REMEMBERED: Final = 4096
 class Mailboxes:
     """Finds the mailbox of any user of this worker."""
 
-    def __init__(self, turn: Turn, readers: Readers) -> None:
+    def __init__(self, turn: Turn, readers: Readers, waiting: Waiting) -> None:
         self._turn = turn
+        self._ends_wait = waiting.ended
         self._reader_of = readers.of_user
         self._absent: dict[str, Mailbox] = {}  # of users without a reader, for this batch
         # Of those the ones whose receipts cannot all be found yet, the longest gone first.
@@ -84,8 +86,11 @@ class Mailboxes:
 
     def count_evicted(self, mailbox: Mailbox) -> None:
         """Count what a mailbox has given up since the last time."""
-        self._turn.counters["entries_evicted"] += mailbox.evicted
-        mailbox.evicted = 0
+        self._turn.counters["entries_evicted"] += len(mailbox.evicted)
+        for author, seq, length in mailbox.evicted:
+            if author:
+                self._ends_wait(author, seq, length)
+        mailbox.evicted = ()
 
     def end(self, *, stores: bool) -> None:
         """Write the totals of what the batch has touched, and go on with those that are leaving.

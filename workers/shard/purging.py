@@ -11,6 +11,7 @@ from workers.shard import mailbox, messages
 from workers.shard.mailbox import Mailbox
 from workers.shard.mailboxes import Mailboxes
 from workers.shard.turn import Turn
+from workers.shard.waiting import Waiting
 from workers.store.keys import parse_message_key, split_box
 from workers.store.orders import Order, Purged
 
@@ -45,19 +46,23 @@ class Purging:
         self._after = b""  # behind which mailbox it goes on
         self._forgets_after: Seq | None = None  # behind which list of messages, once it is there
 
-    def step(self, turn: Turn, mailboxes: Mailboxes, *, before: Seq) -> None:
-        """Go on by a stretch; without a user what has a number below `before` goes."""
+    def step(self, turn: Turn, mailboxes: Mailboxes, waiting: Waiting, *, before: Seq) -> None:
+        """Go on by a stretch; without a user what has a number below `before` goes.
+
+        What goes is in its author's way no more (`waiting`).
+        """
         if self._up_to is None:
             self._up_to = turn.seq
         if not self.order.user:
-            self._purge_old(turn, mailboxes, before)
+            self._purge_old(turn, mailboxes, waiting, before)
         elif self._forgets_after is None:
-            if self._empty(turn, mailboxes.of(self.order.user), Seq(self._up_to + 1)):
+            box = mailboxes.of(self.order.user)
+            if self._empty(turn, box, waiting, Seq(self._up_to + 1)):
                 self._forgets_after = NO_SEQ
         else:
             self._forget(turn, self._forgets_after, self._up_to)
 
-    def _purge_old(self, turn: Turn, mailboxes: Mailboxes, before: Seq) -> None:
+    def _purge_old(self, turn: Turn, mailboxes: Mailboxes, waiting: Waiting, before: Seq) -> None:
         for _ in range(MAX_LOOKED_AT):
             found = turn.batch.find_box(self._after)
             if found is None:
@@ -66,11 +71,11 @@ class Purging:
             box, first = found
             if first < before:
                 user, _ = split_box(box)
-                if not self._empty(turn, mailboxes.of(user), before):
+                if not self._empty(turn, mailboxes.of(user), waiting, before):
                     return
             self._after = box + b"\xff"
 
-    def _empty(self, turn: Turn, box: Mailbox, before: Seq) -> bool:
+    def _empty(self, turn: Turn, box: Mailbox, waiting: Waiting, before: Seq) -> bool:
         """Remove entries below `before` from a mailbox; tell whether those were all."""
         due: list[Seq] = []
         is_all = True
@@ -82,10 +87,13 @@ class Purging:
                 break
             due.append(seq)
             count(self.purged, entry)
+            if entry[0] == mailbox.MESSAGE:
+                waiting.ended(mailbox.author_of(entry), seq, len(entry) - 1)
         for seq in due:
             box.remove(turn.batch, seq)
         if due:
             turn.counters["entries_purged"] += len(due)
+            waiting.keep()
         return is_all
 
     def _forget(self, turn: Turn, after: Seq, up_to: Seq) -> None:

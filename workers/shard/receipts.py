@@ -42,7 +42,7 @@ class Receipts:
         self._peers = peers
         self._strays = strays
         self._on_acked = halves.acked
-        self._ends_wait = waiting.acked
+        self._ends_wait = waiting.ended
 
     def acked(self, front: Identity, acked: Acked) -> None:
         """Take what a recipient says of messages; each is a matter of its own."""

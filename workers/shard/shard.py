@@ -86,12 +86,12 @@ class Shard:
             return Desk(extension, turn, readers, peers, groups)
 
         self._halves = halves = Halves(turn, registry, desk_of)
-        self._mailboxes = mailboxes = Mailboxes(turn, readers)
+        self._waiting = waiting = Waiting(turn)
+        self._mailboxes = mailboxes = Mailboxes(turn, readers, waiting)
         self._pages = pages = Pages(turn, readers)
         self._logins = Logins(turn, readers, mailboxes, pages, peers, halves)
-        self._waiting = waiting = Waiting(turn)
         self._sends = Sends(turn, readers, mailboxes, pages, peers, groups, halves, waiting)
-        self._expiry = Expiry(turn, mailboxes, halves)
+        self._expiry = Expiry(turn, mailboxes, halves, waiting)
         strays = Strays(turn, readers, pages, peers, groups)
         receipts = Receipts(turn, readers, mailboxes, pages, peers, strays, halves, waiting)
         appliers[GroupCopy] = Copies(turn, readers, mailboxes, pages).apply

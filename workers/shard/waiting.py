@@ -2,10 +2,10 @@
 
 Only 1-1 messages count: what waits of groups is bounded by the mailboxes of their members.
 
-It is in memory, and less than exact: what an ack removes is taken off at once, and all else, what
-was evicted, what has expired, what nobody will ever ack, goes off evenly over the time that an
-entry may wait. So nobody is refused for ever, and who has little waiting is soon forgotten. At most
-three quotas wait of anybody: one goes off within that time, and one may be of entries that are
+It is in memory, and less than exact: what an ack, an eviction or a purge removes is taken off at
+once, and all else, what has expired, what nobody will ever ack, goes off evenly over the time that
+an entry may wait. So nobody is refused for ever, and who has little waiting is soon forgotten. At
+most three quotas wait of anybody: one goes off within that time, and one may be of entries that are
 older. Authors with much are noted in the store each second, so that a restart grants nobody more
 than `NOTED` of a quota anew.
 """
@@ -123,7 +123,7 @@ class Waiting:
         if size >= self._much_size or messages >= self._much_messages:
             self.much.add(author)
 
-    def acked(self, author: str, seq: Seq, length: int) -> None:
+    def ended(self, author: str, seq: Seq, length: int) -> None:
         """Note that the entry `seq` waits no more, but for what went off by its age."""
         part = self._parts.get(author)
         if part is None:
@@ -138,7 +138,7 @@ class Waiting:
 
     def sweep(self) -> None:
         """Let go of what is past its time, of some authors, and note those with much."""
-        self._young_from = self._turn.now_ms * 1000 - int(self._ttl_ms * _YOUNG * 1000)
+        self._set_young()
         if not self._to_sweep:
             self._to_sweep = list(self._parts)
         for author in self._to_sweep[-MAX_SWEPT:]:
@@ -149,6 +149,18 @@ class Waiting:
                     del self._parts[author]
         del self._to_sweep[-MAX_SWEPT:]
         self._note()
+
+    def keep(self) -> None:
+        """Note what is left of those who were noted, whatever the settings: a purge has none."""
+        left = [
+            Note(author, part.messages, part.size, part.as_of_ms)
+            for author in self.much
+            if (part := self._parts.get(author)) and (part.messages > 0 or part.size > 0)
+        ]
+        self._write(left)
+
+    def _set_young(self) -> None:
+        self._young_from = self._turn.now_ms * 1000 - int(self._ttl_ms * _YOUNG * 1000)
 
     def _let_go(self, part: Part) -> None:
         now_ms = self._turn.now_ms
@@ -175,6 +187,9 @@ class Waiting:
                 self.much.discard(author)
             else:
                 found.append(Note(author, part.messages, part.size, part.as_of_ms))
+        self._write(found)
+
+    def _write(self, found: list[Note]) -> None:
         notes = b""
         if found:
             notes = _encode(nlargest(MAX_NOTED, found, key=self._fullness))
@@ -186,6 +201,7 @@ class Waiting:
         return max(note.messages / self._max_messages, note.size / self._max_size)
 
     def _recall(self, batch: Batch) -> None:
+        self._set_young()
         self._noted = batch.waiting()
         try:
             notes = decode_notes(self._noted) if self._noted else []

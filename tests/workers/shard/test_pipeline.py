@@ -106,6 +106,7 @@ def judge(extension: str, after: str) -> Judge:
 def shard_with(*judges: Judge) -> Sends:
     """The sends of a worker on which nothing is stored, with these steps of extensions."""
     turn = Turn(Settings(), Counter())
+    waiting = Waiting(turn)
     readers = Readers()
     peers = Peers(turn, 0, ShardMap(1), {})
     halves = Halves(turn, Registry(()), lambda extension: pytest.fail("there is none"))
@@ -113,12 +114,12 @@ def shard_with(*judges: Judge) -> Sends:
     return Sends(
         turn,
         readers,
-        Mailboxes(turn, readers),
+        Mailboxes(turn, readers, waiting),
         Pages(turn, readers),
         peers,
         Groups(peers),
         halves,
-        Waiting(turn),
+        waiting,
     )
 
 

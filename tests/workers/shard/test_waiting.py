@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from relay.bus.envelopes import Refused, Stored, ToFront
+from relay.bus.envelopes import Confirmed, Refused, SendToUser, Seq, Stored, ToFront
+from relay.protocol import frames
 from tests.workers.shard.harness import (
     ALICE,
     BOB,
@@ -24,8 +25,10 @@ from tests.workers.shard.harness import (
     to_user,
 )
 from workers.shard import waiting
+from workers.shard.purging import Purging
 from workers.shard.shard import Shard
 from workers.shard.waiting import MAX_NOTED, NOTED, Note, decode_notes
+from workers.store.orders import Order
 
 QUOTA = 16
 FEW = settings_with(quota={"waiting_messages": QUOTA})
@@ -111,6 +114,51 @@ def test_what_is_acked_waits_no_more(cluster: ClusterHarness) -> None:
     cluster.feed(ack(BOB, f"M{QUOTA - 1}", 3, author=ALICE), ack(BOB, "M1", author=ALICE))
     assert waits(cluster, ALICE) == (QUOTA - 2, 100 * (QUOTA - 2)), "a second ack changes nothing"
     assert codes(send(cluster, ALICE, [BOB, BOB, BOB], first=QUOTA)) == [1, 1, 507]
+
+
+@pytest.mark.parametrize("order", [Order(user=BOB), Order(older_than_ms=1)])
+def test_what_an_operator_throws_away_waits_no_more_even_after_a_restart(
+    cluster: ClusterHarness, order: Order
+) -> None:
+    cluster.feed(*(message_of(ALICE, f"M{number}") for number in range(QUOTA)))
+    cluster.sweep()
+    cluster.now_ms += 2
+    assert codes(cluster.feed(message_of(ALICE, "REFUSED"))) == [507]
+
+    purging = Purging(order)
+    while not purging.is_done:
+        cluster.decide(lambda shard: shard.purge(purging, day_ms=cluster.now_ms))
+
+    assert waits(cluster, ALICE) == (0, 0)
+    assert b"waiting" not in cluster.shards[0].tree("meta")
+    cluster.restart(0)
+    again = (message_of(ALICE, f"N{number}") for number in range(QUOTA + 1))
+    assert codes(cluster.feed(*again)) == [*[1] * QUOTA, 507]
+
+
+def test_what_a_full_mailbox_evicts_waits_no_more(clusters: Clusters) -> None:
+    """And a late ack of it changes nothing."""
+    few = {"max_entries": 4, "author_share": 1.0}
+    cluster = clusters(settings=settings_with(quota={"waiting_messages": QUOTA}, mailbox=few))
+    cluster.login(BOB, 1)
+    for number in range(3 * QUOTA):
+        assert codes(cluster.feed(message_of(ALICE, f"M{number}"))) == [1]
+        (*_, (seq, _)) = cluster.mail(BOB)
+        cluster.feed(Confirmed(1, Seq(seq)))
+        assert waits(cluster, ALICE)[0] == len(cluster.mail(BOB))
+    assert cluster.counters()["entries_evicted"] == 3 * QUOTA - 4
+
+    cluster.feed(ack(BOB, "M0", author=ALICE))
+
+    assert waits(cluster, ALICE)[0] == 4
+
+
+def message_of(author: str, message_id: str) -> SendToUser:
+    """A send to Bob, with the frame that a front would make of it."""
+    frame = frames.delivered_to_user(
+        author=author, message_id=message_id, message=b"{}", time_s=1, key_extra=b"", extra=b""
+    )
+    return to_user(author, BOB, message_id, frame=frame)
 
 
 def test_a_repeat_and_a_refusal_do_not_count(cluster: ClusterHarness) -> None:

@@ -18,6 +18,7 @@ from relay.settings.tables import Settings
 from tests.workers.shard.harness import (
     FRONT,
     OTHER_FRONT,
+    SETTINGS,
     ClusterHarness,
     ack,
     group_of,
@@ -61,11 +62,16 @@ def lay_out(data: Path, workers: int, *, reached: Callable[[str], None] = lambda
 
 
 @contextmanager
-def cluster_on(data: Path, groups: Mapping[str, Group] = GROUPS) -> Iterator[ClusterHarness]:
+def cluster_on(
+    data: Path, groups: Mapping[str, Group] = GROUPS, settings: Settings | None = None
+) -> Iterator[ClusterHarness]:
     """Shards on the stores that count."""
     layout = read_layout(data)
     cluster = ClusterHarness(
-        generation_directory(data, layout.generation), workers=layout.workers, groups=groups
+        generation_directory(data, layout.generation),
+        workers=layout.workers,
+        groups=groups,
+        settings=settings or SETTINGS,
     )
     try:
         yield cluster

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from relay.bus.envelopes import NO_SEQ
+from relay.bus.envelopes import NO_SEQ, Refused, SendToUser
+from relay.clock import now_ms
 from relay.disk.layout import read_layout
-from tests.workers.shard.harness import DAY_MS, to_user
+from relay.protocol import frames
+from tests.workers.shard.harness import DAY_MS, ClusterHarness, to_user
 from tests.workers.tools.harness import (
     USERS,
     cluster_on,
@@ -18,6 +20,7 @@ from tests.workers.tools.harness import (
     mailboxes,
     problems,
     records,
+    settings_for,
     snapshots_of,
 )
 from workers.shard import purging
@@ -101,6 +104,40 @@ def test_what_waits_too_long_goes_and_repeats_of_it_are_known(data: Path) -> Non
     assert records(data) == known
     # What waits without a record, or the other way round, is no fault of a purge.
     assert problems(data) == []
+
+
+@pytest.mark.parametrize("order", [Order(user=USERS[1]), Order(older_than_ms=1)])
+def test_what_goes_is_in_its_author_s_way_no_more(tmp_path: Path, order: Order) -> None:
+    """Whatever the quota is, which a purge does not know; of another's messages nothing changes."""
+    few = settings_for(1, quota={"waiting_messages": 8})
+    author, bob, other, carol = USERS[:4]
+    lay_out(tmp_path, 1)
+    with cluster_on(tmp_path, settings=few) as cluster:
+        cluster.now_ms = now_ms() - 10_000
+        assert codes(cluster, author, bob, 9) == [1] * 8 + [507]
+        assert codes(cluster, other, carol, 3) == [1] * 3
+        cluster.sweep()
+
+    assert purged(tmp_path, order).messages == (8 if order.user else 11)
+
+    with cluster_on(tmp_path, settings=few) as cluster:
+        cluster.now_ms = now_ms()
+        assert codes(cluster, author, bob, 9, first=8) == [1] * 8 + [507]
+        left = 5 if order.user else 8
+        assert codes(cluster, other, carol, 9, first=3) == [1] * left + [507] * (9 - left)
+
+
+def codes(cluster: ClusterHarness, author: str, to: str, count: int, first: int = 0) -> list[int]:
+    """Send messages as a front makes them of what clients send; return how each is answered."""
+
+    def send(message_id: str) -> SendToUser:
+        frame = frames.delivered_to_user(
+            author=author, message_id=message_id, message=b"{}", time_s=1, key_extra=b"", extra=b""
+        )
+        return to_user(author, to, message_id, frame=frame)
+
+    answers = cluster.feed(*(send(f"M{number}") for number in range(first, first + count)))
+    return [answer.code if isinstance(answer, Refused) else 1 for answer in answers]
 
 
 def test_only_what_is_older_goes(tmp_path: Path) -> None:
