@@ -224,9 +224,13 @@ class DataClaim:
         self._note(run_dir, *self.left_behind)
 
     def release(self) -> None:
-        """Unlock the directory; nothing is left to remove."""
+        """Unlock the directory; nothing is left to remove.
+
+        The file is not emptied: on a disk that is full the next holder would have no room for its
+        note, and could not serve what can still be read.
+        """
         try:
-            os.ftruncate(self.lock, 0)
+            self._write(_LockNote(pid=0))
         finally:
             os.close(self.lock)
 
@@ -238,15 +242,17 @@ class DataClaim:
             return _LockNote(pid=0)  # new
 
     def _note(self, *run_dirs: Path) -> None:
-        note = _LockNote(pid=os.getpid(), run_dirs=tuple(map(str, run_dirs)))
-        line = msgspec.json.encode(note) + b"\n"
         try:
-            # In this order, a kill in between leaves a whole line, and behind it a rest of the old
-            # one. Without the run directories the next supervisor would not know whom to wait for.
-            os.pwrite(self.lock, line, 0)
-            os.ftruncate(self.lock, len(line))
+            self._write(_LockNote(pid=os.getpid(), run_dirs=tuple(map(str, run_dirs))))
         except OSError as error:
+            # Without the run directories the next supervisor would not know whom to wait for.
             raise BootError(f"{self.path / 'lock'} cannot be written: {error.strerror}") from None
+
+    def _write(self, note: _LockNote) -> None:
+        line = msgspec.json.encode(note) + b"\n"
+        # In this order, a kill in between leaves a whole line, and behind it a rest of the old one.
+        os.pwrite(self.lock, line, 0)
+        os.ftruncate(self.lock, len(line))
 
 
 def claim_port(host: str, port: int) -> socket.socket:

@@ -6,12 +6,13 @@ Such a disk has to be mounted; where that is not permitted there is nothing to s
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.outside.client import SheetClient
-from tests.outside.frames import ALICE, BOB, ack_1, check_error
+from tests.outside.frames import ALICE, BOB, ack_1, check_error, delivery
 from tests.outside.relay import Relay
 from tests.outside.waiting import poll_for
 
@@ -65,6 +66,52 @@ def empty(relay: Relay, author: SheetClient, stored: int) -> SheetClient:
         bob.ack(frame)
     author.recv_many(stored)
     return bob
+
+
+def fill_up(disk: Path) -> Path:
+    """Leave no byte free; return the file that takes it, and took it before."""
+    filler = disk / "filler"
+    with filler.open("ab", buffering=0) as file:
+        for size in (MIB, 4096, 1):
+            with suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+    return filler
+
+
+def test_a_relay_starts_on_a_full_disk_and_serves_reads_and_acks(small_disk: Path) -> None:
+    """After an orderly stop, and after a kill; sends are refused until there is room."""
+    with relay_on(small_disk, workers=2) as relay:
+        for event in ("store.refuses_sends", "store.not_sealed"):
+            relay.log.expect(event)
+        alice = relay.login(ALICE)
+        for number in range(4):
+            alice.send_message(BOB, f"M{number}")
+            alice.expect(ack_1(f"M{number}", author=ALICE, to=BOB))
+        relay.drop_clients()
+        filler = fill_up(small_disk)
+        relay.stop()
+        fill_up(small_disk)
+
+        for number in range(4):
+            relay.start()
+            bob = relay.login(BOB)
+            assert bob.queued == [delivery(f"M{n}", author=ALICE) for n in range(number, 4)]
+            bob.ack(bob.queued[0])
+            alice = relay.login(ALICE)
+            alice.send_message(BOB, f"N{number}")
+            check_error(alice.recv(), 500, message_id=f"N{number}")
+            relay.drop_clients()
+            if number % 2:
+                relay.stop()
+            else:
+                relay.kill_everything()
+            fill_up(small_disk)
+
+        filler.unlink()
+        relay.start()
+        assert relay.login(BOB).queued == []
+        assert seconds_until_taken(relay.login(ALICE), 0) < 5.0
 
 
 def seconds_until_taken(author: SheetClient, stored: int) -> float:

@@ -71,6 +71,18 @@ def test_the_run_directory_of_a_killed_supervisor_is_found(tmp_path: Path) -> No
     claim.release()
 
 
+def test_what_is_released_is_nobody_s_and_keeps_its_place_on_the_disk(tmp_path: Path) -> None:
+    """An emptied file gives its block away, and a full disk has none for the next note."""
+    claim = DataClaim(tmp_path)
+    claim.note_run_dir(tmp_path / f"{RUN_DIR_PREFIX}gone")
+    claim.release()
+
+    assert (tmp_path / "lock").stat().st_blocks
+    claim = DataClaim(tmp_path)
+    assert claim.left_behind == ()
+    claim.release()
+
+
 @pytest.mark.parametrize("dies_in", ["pwrite", "ftruncate"])
 def test_a_kill_while_the_note_is_written_loses_no_run_directory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies_in: str
