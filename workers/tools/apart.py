@@ -110,20 +110,21 @@ def _do_apart(directory: Path, work: Callable[[Say], Ended], who: str) -> Ended:
     sys.stdout.flush()
     sys.stderr.flush()
     ours, childs = socket.socketpair()
-    child = os.fork()
-    if child == 0:
-        ours.close()
-        _be_child(childs, work, who)
-    childs.close()
     name = directory.name
     ended: Ended | None = None
-    with ours, _let_go_by_interrupts(ours), ours.makefile("rb") as lines:
-        for line in lines:
-            said = _decode(line)
-            if isinstance(said, _Began):
-                name = said.name
-            else:
-                ended = said
+    with ours, _let_go_by_interrupts(ours):
+        child = os.fork()
+        if child == 0:
+            ours.close()
+            _be_child(childs, work, who)
+        childs.close()
+        with ours.makefile("rb") as lines:
+            for line in lines:
+                said = _decode(line)
+                if isinstance(said, _Began):
+                    name = said.name
+                else:
+                    ended = said
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if ended is None and code == INTERRUPTED:
         return interrupted()
@@ -198,10 +199,12 @@ def _end_with(parent: socket.socket) -> None:
     A second one would come amid what the first has to undo.
     """
 
+    interrupts: list[int] = []
+
     def interrupt(number: int, frame: FrameType | None) -> None:
-        for each in _INTERRUPTS:
-            signal.signal(each, signal.SIG_IGN)
-        raise KeyboardInterrupt
+        interrupts.append(number)
+        if len(interrupts) == 1:
+            raise KeyboardInterrupt
 
     for each in _INTERRUPTS:
         if each == signal.SIGTERM or signal.getsignal(each) is not signal.SIG_IGN:

@@ -36,9 +36,9 @@ apart._END_S = 5.0 if sys.argv[2] == "heeds" else 0.2
 directory = Path(sys.argv[1])
 
 def work(began):
-    (directory / "begun").touch()
     while True:
         try:
+            (directory / "begun").touch()
             time.sleep(60)
         except KeyboardInterrupt:
             if sys.argv[2] == "stuck":
