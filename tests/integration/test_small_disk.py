@@ -4,6 +4,7 @@ Such a disk has to be mounted; where that is not permitted there is nothing to s
 """
 
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,6 +14,7 @@ import pytest
 
 from tests.outside.client import SheetClient
 from tests.outside.frames import ALICE, BOB, ack_1, check_error, delivery
+from tests.outside.processes import REPOSITORY
 from tests.outside.relay import Relay
 from tests.outside.waiting import poll_for
 
@@ -24,6 +26,7 @@ CONFIG = (
     f"[store]\nmin_free_bytes = {16 * MIB}\n[mailbox]\nmax_bytes = {1024 * MIB}\n"
     "[quota]\nwaiting_bytes = 0\n"
 )
+USER = ["--user", f"{BOB}@s.whatsapp.com"]
 BODY = {"conversation": "x" * 60_000}
 
 
@@ -112,6 +115,48 @@ def test_a_relay_starts_on_a_full_disk_and_serves_reads_and_acks(small_disk: Pat
         relay.start()
         assert relay.login(BOB).queued == []
         assert seconds_until_taken(relay.login(ALICE), 0) < 5.0
+
+
+def test_a_purge_on_a_full_disk_counts_what_goes_and_says_what_was_not_done(
+    small_disk: Path,
+) -> None:
+    with relay_on(small_disk, workers=1) as relay:
+        relay.log.expect("store.not_sealed")
+        alice = relay.login(ALICE)
+        for number in range(700):
+            alice.send_message(BOB, f"M{number}", {"conversation": "x" * 2000})
+            alice.expect(ack_1(f"M{number}", author=ALICE, to=BOB))
+        relay.drop_clients()
+        relay.stop()
+        data = relay.directory / "data"
+        # All of it in pages, with none free between them, and the journals made anew.
+        assert store("compact", data).returncode == 0
+        relay.start()
+        relay.stop()
+        filler = fill_up(small_disk)
+
+        done = store("purge", data, *USER)
+
+        assert done.returncode == 1, done.stderr
+        assert "relay store purge: not all could be done; so far\n" in done.stderr
+        assert f"{data}: 700 messages, 0 group messages" in done.stderr
+        assert "worker-0: its pages could not be brought up to date: " in done.stderr
+        assert "the disk is full" in done.stderr
+        filler.unlink()
+        assert f"{data}: 0 messages" in store("purge", data, *USER).stdout
+        relay.start()
+        assert relay.login(BOB).queued == []
+
+
+def store(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "relay", "store", *map(str, arguments)],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
 
 
 def seconds_until_taken(author: SheetClient, stored: int) -> float:

@@ -34,6 +34,7 @@ import msgspec
 
 from relay.disk.files import take_lock
 from relay.errors import BootError, StoreDamaged, StoreForeign
+from relay.settings.sizes import KIB
 from workers.store.batch import Batch
 from workers.store.environment import inner_bytes, open_environment, tree_bytes
 from workers.store.journal import Journal
@@ -48,6 +49,8 @@ from workers.store.tree import Tree
 # A store may still be held by a process of a supervisor that was killed: as it stops, or even as it
 # starts, which on a busy machine and disk takes seconds before it looks whom it serves.
 LOCK_WAIT_S: Final = 15.0
+# A disk with less may have refused one of LMDB's writes, which are of 256 KiB at most.
+_FULL_BELOW_BYTES: Final = 256 * KIB
 # Where a copy is made that is to replace the store (workers.tools.compact); it does not count.
 UNFINISHED: Final = "compacted"
 
@@ -271,9 +274,16 @@ class Store:
         except lmdb.Error as error:
             if not is_write_error(error):
                 raise
-            self._journal.refusal = str(error)
+            self._journal.refusal = self._reason(error)
             self._renew()
             self.grow()
+
+    def _reason(self, error: lmdb.Error) -> str:
+        """Return why a write failed: LMDB calls a disk that is full an input/output error."""
+        free = shutil.disk_usage(self._directory).free
+        if free < _FULL_BELOW_BYTES and not isinstance(error, lmdb.MapFullError):
+            return f"the disk is full, {free} bytes are free"
+        return str(error)
 
     def _begin_write(self) -> Any:
         return self._env.begin(write=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from relay.clock import now_ms
 from relay.disk.layout import Layout
-from relay.errors import BootError
+from relay.errors import DiskError, NotFolded
 from relay.protocol.slots import ShardMap
 from relay.settings.sizes import MIB, TIB
 from relay.settings.tables import ServerSettings, Settings
@@ -76,6 +77,7 @@ def purge(directory: Path, mark: Mark, order: Order, purged: Purged, progress: P
     Raises:
         BootError: it is in use, cannot be read, or takes no write.
         StoreWriteError: it cannot be written further; what has gone until then is gone.
+        NotFolded: all is gone, but the next start has to bring the pages up to date.
     """
     store = Store(
         directory,
@@ -102,11 +104,15 @@ def purge(directory: Path, mark: Mark, order: Order, purged: Purged, progress: P
         _fold(store)
         in_order = True
     finally:
-        store.close(seals=in_order)
+        with suppress(DiskError, OSError):  # then a start takes this for a kill
+            store.close(seals=in_order)
 
 
 def _fold(store: Store) -> None:
     while store.has_unfolded:
         store.fold(at_once=True)
         if store.refusal:
-            raise BootError(store.refusal)
+            raise NotFolded(
+                f"its pages could not be brought up to date: {store.refusal}; the next start does"
+                " that, if the disk has room then"
+            )

@@ -17,7 +17,7 @@ import msgspec
 
 from relay.disk.files import take_lock
 from relay.disk.layout import Layout, meta_path, read_layout
-from relay.errors import BootError, JidError, StoreDamaged
+from relay.errors import BootError, JidError, NotFolded, StoreDamaged, StoreWriteError
 from relay.protocol.jid import parse_user
 from workers.store.meta import Mark
 from workers.store.orders import Order, OrderFile, Purged
@@ -150,15 +150,22 @@ def _purge(data: Path, order: Order, dry_run: bool, began: Say) -> Ended:
         found = {index: _foresee(data, layout, index, order, began) for index in workers}
         return Ended(note=_purged_text(data, order, found, "would go"))
     done: dict[int, Purged] = {}
+    problems: list[str] = []
     try:
         with _held(data):
             for index in workers:
                 done[index] = Purged()
-                _purge_store(data, layout, index, order, done[index], began)
+                try:
+                    _purge_store(data, layout, index, order, done[index], began)
+                except (NotFolded, StoreWriteError) as error:
+                    problems.append(f"worker-{index}: {error}")
     except _Runs:
         return _have_purged(data, order, workers, began)
     except KeyboardInterrupt:
         return interrupted(_so_far(data, order, done))
+    if problems:
+        note = "\n".join([_purged_text(data, order, done, "are gone"), *problems])
+        return Ended(error=f"not all could be done; so far\n{note}", exit_code=FAULTY)
     return Ended(note=_purged_text(data, order, done, "are gone"))
 
 
