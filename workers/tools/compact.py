@@ -42,7 +42,7 @@ logger = log.get_logger()
 
 
 class Compacted(NamedTuple):
-    """What a store took on the disk, and what it takes then."""
+    """What a store took on the disk without its journals, and what it takes then."""
 
     before: int
     after: int
@@ -75,8 +75,8 @@ def compact(directory: Path, mark: Mark, *, reached: Reached = lambda step: None
         BootError: it is in use, or cannot be read. In either case it is as it was.
         OSError: it cannot be written; the same.
     """
-    before = _disk_bytes(directory)
     _fold_in(directory, mark)
+    before = _disk_bytes(directory)
     lock = lock_store(directory, wait_s=LOCK_WAIT_S)
     try:
         aside = directory / UNFINISHED
@@ -197,6 +197,5 @@ def _shown(what: str, file: Path, total: int) -> Iterator[None]:
 
 
 def _disk_bytes(directory: Path) -> int:
-    names = (FILE_NAME, *FILE_NAMES)
-    paths = (directory / name for name in names)
-    return sum(path.stat().st_blocks * 512 for path in paths if path.exists())
+    # Not the journals: the next start makes them anew, with room ahead.
+    return (directory / FILE_NAME).stat().st_blocks * 512

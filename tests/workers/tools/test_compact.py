@@ -58,6 +58,18 @@ def filled_and_emptied(data: Path) -> Path:
     return directory
 
 
+def test_room_that_a_start_takes_again_is_not_given_back(tmp_path: Path) -> None:
+    """That of the journals: at each start they are made anew, as large as before."""
+    directory = filled_and_emptied(tmp_path / "data")
+    compact(directory, MARK)
+    open_store(directory).close()
+    journals = sum(path.stat().st_blocks for path in directory.glob("journal-*")) * 512
+    assert journals > MIB
+
+    for before, after in (estimate(directory), compact(directory, MARK)):
+        assert 0 <= before - after < MIB // 8  # a few pages
+
+
 class Killed(BaseException):
     pass
 
