@@ -63,7 +63,8 @@ def check(context: click.Context, directory: Path, as_json: bool) -> int:
 @click.argument("to", metavar="TO", type=_PATH)
 @click.pass_context
 def backup(context: click.Context, directory: Path, to: Path) -> int:
-    """Copy the data directory DIR to TO, which must be missing or empty, and check the copy.
+    """Copy the data directory DIR to TO, which must be missing or empty and outside DIR, and check
+    the copy.
 
     The relay may run: it is not held up, but what it frees meanwhile takes disk space until the
     copy is complete.
@@ -132,6 +133,8 @@ def _check_all(data: Path, layout: Layout, report: Report, began: Say) -> None:
 
 def _back_up(data: Path, to: Path, began: Say) -> Ended:
     layout = _layout(data)
+    if to.resolve().is_relative_to(data.resolve()):
+        raise ToolRefused(f"{to} is inside {data}: a backup is for when that is lost")
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise ToolRefused(f"{to} is not an empty directory")
     report = Report()
@@ -142,8 +145,7 @@ def _back_up(data: Path, to: Path, began: Say) -> Ended:
     except KeyboardInterrupt:
         discard(layout, to)
         return interrupted(f"{to} holds no backup")
-    stores = "1 store" if layout.workers == 1 else f"{layout.workers} stores"
-    note = f"{to} is a copy of {stores}, {written:,} bytes"
+    note = f"{to} is a copy of {_counted(layout.workers, 'store')}, {written:,} bytes"
     if report.total:
         note += ", with all that is wrong with them"
     return Ended(report, note)

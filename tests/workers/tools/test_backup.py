@@ -229,3 +229,40 @@ def test_the_copy_is_of_the_moment_that_was_taken(tmp_path: Path) -> None:
     assert mailboxes(tmp_path / "copy") == before
     assert problems(tmp_path / "copy") == []
     assert len(mailboxes(data)["user2"]) == len(before["user2"]) + 200
+
+
+def test_a_copy_counts_as_many_items_as_what_was_copied(data: Path, tmp_path: Path) -> None:
+    checked = tool("check", data)
+    assert tool("backup", data, tmp_path / "copy").returncode == 0
+
+    again = tool("check", tmp_path / "copy")
+
+    assert "2 stores, " in checked.stdout
+    assert again.stdout.replace(str(tmp_path / "copy"), str(data)) == checked.stdout
+
+
+def test_a_copy_of_one_store_is_told_so(tmp_path: Path) -> None:
+    lay_out(tmp_path / "data", 1)
+
+    done = tool("backup", tmp_path / "data", tmp_path / "copy")
+
+    assert "copy is a copy of 1 store, " in done.stdout
+
+
+@pytest.mark.parametrize("inside", [".", "backup", "gen-1/worker-0/backup"])
+def test_no_copy_is_made_inside_of_what_is_copied(data: Path, inside: str) -> None:
+    before = sorted(data.rglob("*"))
+
+    done = tool("backup", data, data / inside)
+
+    assert done.returncode == 2
+    assert f"is inside {data}" in done.stderr
+    assert sorted(data.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", ["check", "backup", "compact", "purge"])
+def test_the_help_names_the_exit_code_of_an_interrupt_and_what_it_takes(command: str) -> None:
+    said = tool(command, "--help").stdout
+
+    assert "130 interrupted" in said
+    assert ("TO cannot be used" in said) == (command == "backup")
