@@ -9,19 +9,22 @@ from __future__ import annotations
 import asyncio
 from typing import Final, cast
 
+from relay.front import head, health
 from relay.front.admission import Visit
+from relay.front.answer import Answer, answer
 from relay.front.connection import Connection
-from relay.front.entrance import Answer, Entrance
+from relay.front.entrance import Entrance
 
 _HEAD_END: Final = b"\r\n\r\n"
-_METHOD: Final = b"GET "
+# HEAD and OPTIONS are for health checks.
+_METHODS: Final = (b"GET ", b"HEAD ", b"OPTIONS ")
 # A request that is refused is read on for so long, and to so many bytes: a reset of what was not
 # read would take the answer away from the client.
 LINGER_MS: Final = 2_000
 LINGER_BYTES: Final = 64 * 1024
 
-TOO_LARGE: Final = Answer(431, "Request Header Fields Too Large", "handshakes_too_large")
-NO_HANDSHAKE: Final = Answer(400, "Bad Request", "handshakes_malformed")
+TOO_LARGE: Final = answer(431, "Request Header Fields Too Large", "handshakes_too_large")
+NO_HANDSHAKE: Final = answer(400, "Bad Request", "handshakes_malformed")
 
 
 class Door(asyncio.Protocol):
@@ -80,18 +83,30 @@ class Door(asyncio.Protocol):
 
     def _read(self, data: bytes) -> None:
         seen = len(self._head)
-        head = self._head + data
-        at = head.find(_HEAD_END, max(0, seen - len(_HEAD_END) + 1))
-        size = len(head) if at < 0 else at + len(_HEAD_END)
+        raw = self._head + data
+        at = raw.find(_HEAD_END, max(0, seen - len(_HEAD_END) + 1))
+        size = len(raw) if at < 0 else at + len(_HEAD_END)
         if size > self._entrance.handshake_bytes:
             self._refuse(TOO_LARGE)
-        elif not _METHOD.startswith(head[: len(_METHOD)]):
+        elif not any(method.startswith(raw[: len(method)]) for method in _METHODS):
             # TLS, for one, in which no end of a request would ever come.
             self._refuse(NO_HANDSHAKE)
         elif at < 0:
-            self._head = head
+            self._head = raw
         else:
-            self._let_in(head[:size], head[size:])
+            self._judge(raw[:size], raw[size:])
+
+    def _judge(self, raw: bytes, behind: bytes) -> None:
+        """See what the whole request asks for."""
+        request = head.parse(raw)
+        if request is None:
+            self._refuse(NO_HANDSHAKE)
+        elif (said := health.answer_to(request, self._entrance.readiness)) is not None:
+            self._refuse(said)
+        elif request.method != "GET":
+            self._refuse(NO_HANDSHAKE)
+        else:
+            self._let_in(raw, behind)
 
     def _let_in(self, request: bytes, behind: bytes) -> None:
         assert self._visit is not None, "it was let in, and is not a client's yet"
@@ -104,23 +119,36 @@ class Door(asyncio.Protocol):
         if behind:
             client.data_received(behind)
 
-    def _refuse(self, answer: Answer) -> None:
-        self._entrance.count(answer)
-        self._answer, self._head = answer, b""
+    def _refuse(self, said: Answer) -> None:
+        """Say that in place of a handshake."""
+        self._entrance.count(said)
+        self._answer, self._head = said, b""
         self._entrance.wake(self, in_ms=LINGER_MS)
-        self._say(answer)
+        self._say(said)
 
     def _discard(self, data: bytes) -> None:
         """Answer what was asked; the rest is nothing to anybody."""
         if not self._was_answered and self._answer is not None:
-            self._say(self._answer)
+            self._say(self._health_in(data) or self._answer)
         self._discarded += len(data)
         if self._discarded > LINGER_BYTES:
             self.cut()
 
-    def _say(self, answer: Answer) -> None:
+    def _health_in(self, data: bytes) -> Answer | None:
+        """Return the answer to a health check, which who is turned away gets all the same.
+
+        It costs no more than the other answer, as long as nothing is kept: it must be one read.
+        """
+        if len(data) > self._entrance.handshake_bytes:
+            return None
+        said = health.answer_to_raw(data, self._entrance.readiness)
+        if said is not None:
+            self._entrance.count(said)
+        return said
+
+    def _say(self, said: Answer) -> None:
         self._was_answered = True
-        self._transport.write(answer.response)
+        self._transport.write(said.response)
         self._transport.write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -6,6 +6,8 @@ from collections import Counter
 from typing import Final, Protocol
 
 from relay.front.admission import Admission, Bound, Visit
+from relay.front.answer import Answer, answer
+from relay.front.health import Readiness
 from relay.front.hub import Hub, Timed
 from relay.process import memory
 
@@ -19,25 +21,11 @@ GONE_TOGETHER: Final = 500
 RETRY_AFTER_S: Final = 5
 
 
-class Answer:
-    """An HTTP response in place of a handshake, and what counts it."""
-
-    __slots__ = ("counter", "response")
-
-    def __init__(self, status: int, phrase: str, counter: str, *, retry_after_s: int = 0) -> None:
-        self.counter = counter
-        retry = f"Retry-After: {retry_after_s}\r\n" if retry_after_s else ""
-        self.response = (
-            f"HTTP/1.1 {status} {phrase}\r\nConnection: close\r\n{retry}"
-            f"Content-Type: text/plain\r\nContent-Length: {len(phrase) + 1}\r\n\r\n{phrase}\n"
-        ).encode()
-
-
 def _turned_away(bound: Bound) -> Answer:
     status, phrase = (
         (429, "Too Many Requests") if bound.is_of_address else (503, "Service Unavailable")
     )
-    return Answer(status, phrase, bound.value, retry_after_s=RETRY_AFTER_S)
+    return answer(status, phrase, bound.value, headers=f"Retry-After: {RETRY_AFTER_S}\r\n")
 
 
 ANSWERS: Final = {bound: _turned_away(bound) for bound in Bound}
@@ -63,6 +51,7 @@ class Entrance:
         self._unlogged: Counter[str] = Counter()
         self._last_address = ""
         self._logs_later = False
+        self.is_draining = False  # whether clients are about to be sent away
         self._adopt_limits()
 
     def _adopt_limits(self) -> None:
@@ -91,17 +80,24 @@ class Entrance:
         admitted = self._admission.arrive(address, self.hub.clock_ms())
         if isinstance(admitted, Visit):
             return admitted
-        answer = ANSWERS[admitted]
-        self.count(answer)
-        self._unlogged[answer.counter] += 1
+        said = ANSWERS[admitted]
+        self.count(said)
+        self._unlogged[said.counter] += 1
         self._last_address = address
         if not self._logs_later:
             self._log()
-        return answer
+        return said
 
-    def count(self, answer: Answer) -> None:
+    def count(self, said: Answer) -> None:
         """Count a connection that gets this answer."""
-        self.hub.counters[answer.counter] += 1
+        self.hub.counters[said.counter] += 1
+
+    @property
+    def readiness(self) -> Readiness:
+        """Whether clients should be sent here."""
+        if self.is_draining:
+            return Readiness.DRAINING
+        return Readiness.READY if self.hub.links.is_whole else Readiness.WAITING
 
     def linger(self, door: Waiting) -> None:
         """Let it stay for its answer, at most until as many others have come for theirs."""

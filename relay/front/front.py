@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Final, assert_never
 
 import uvloop
@@ -72,6 +73,8 @@ class Front:
         self._topology_complete = asyncio.Event()
         self._stop = asyncio.Event()
         self._stop_within_s = ORPHAN_STOP_S
+        self._orphaned = asyncio.Event()
+        self._is_succeeded = False  # whether there is another front in its seat
 
     def _heartbeat(self) -> Heartbeat:
         visitors, links = self.hub.visitors, self.links
@@ -108,7 +111,21 @@ class Front:
         self._do_duties()
         self.hub.log.info("front.started")
         await self._stop.wait()
+        await self._give_notice()
         await self._listener.drain(self._stop_within_s)
+
+    async def _give_notice(self) -> None:
+        """Serve on for a while in which health checks fail, unless a successor serves."""
+        notice_s = min(self.hub.settings.supervisor.drain_notice_s, self._stop_within_s / 2)
+        if not notice_s or self._is_succeeded or self._orphaned.is_set():
+            return
+        self._listener.give_notice()
+        self.hub.log.info("front.draining", clients_leave_in_s=notice_s)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._orphaned.wait(), notice_s)
+        self._stop_within_s -= notice_s
+        if self._orphaned.is_set():
+            self._stop_within_s = ORPHAN_STOP_S
 
     # -------------------------------------------------------------------------------- control
 
@@ -126,6 +143,7 @@ class Front:
                     self._stop.set()
                 case PeerGone():
                     self._loop.remove_reader(self._place.control.fileno())
+                    self._orphaned.set()
                     if not self._stop.is_set():
                         self._stop_within_s = ORPHAN_STOP_S
                         self._stop.set()
@@ -143,6 +161,10 @@ class Front:
 
     def _follow(self, topology: Topology) -> None:
         self.links.follow(topology)
+        mine, seat = self.links.identity, f"front-{self._place.index}-"
+        self._is_succeeded = any(
+            front != mine and front.startswith(seat) for front in topology.fronts
+        )
         if topology.is_complete:
             self._topology_complete.set()
 

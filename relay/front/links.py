@@ -353,6 +353,13 @@ class Links:
             if link.address is None:
                 link.connect(address, self._announce)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every slot has an owner that is connected to."""
+        return self._topology.is_complete and all(
+            link.address is not None for link in self._by_index.values()
+        )
+
     def link_of(self, slot: Slot) -> WorkerLink:
         """Return the link with the owner of `slot`; known once a complete topology was seen."""
         link = self._by_slot[slot]

@@ -66,6 +66,10 @@ class Listener:
         """Give the kernel the memory of clients who have gone; to be called about each second."""
         self._entrance.give_back()
 
+    def give_notice(self) -> None:
+        """Have health checks fail from here on: `drain` comes next."""
+        self._entrance.is_draining = True
+
     async def drain(self, within_s: float) -> None:
         """Take nobody in; answer what is in flight and send every client away in that time.
 
@@ -73,6 +77,7 @@ class Listener:
         """
         assert self._server is not None, "it listens"
         self._server.close()
+        self.give_notice()
         hub, loop = self._hub, self._hub.loop
         begin_s = loop.time()
         leaving = self._clients_since(0)

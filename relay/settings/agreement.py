@@ -49,6 +49,12 @@ _AT_LEAST: Final = (
         "store.max_map_bytes", 1, "store.map_bytes", "it is the limit of a map that starts there"
     ),
     _AtLeast(
+        "supervisor.stop_deadline_s",
+        2,
+        "supervisor.drain_notice_s",
+        "clients are sent away after the notice",
+    ),
+    _AtLeast(
         "supervisor.restart_max_s", 1, "supervisor.restart_min_s", "waits grow from the first"
     ),
     _AtLeast(

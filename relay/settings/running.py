@@ -135,6 +135,16 @@ class SupervisorSettings(Table, frozen=True):
             unit="s",
         ),
     ] = 30.0
+    drain_notice_s: Annotated[
+        float,
+        Meta(ge=0, le=1800),
+        Row(
+            "Seconds of a stop for which clients are still served and let in, while /readyz says"
+            " 503; then they are sent away. 0.0: nobody asks. Behind a load balancer as long as it"
+            " takes to notice: its interval times the failures that it waits for.",
+            unit="s",
+        ),
+    ] = 0.0
     restart_min_s: Annotated[
         float,
         Meta(ge=0.001, le=3600),

@@ -218,6 +218,82 @@ def test_a_request_that_asks_for_no_websocket_is_counted(scene: Scene) -> None:
     assert scene.counted() == {"handshakes_malformed": 1}
 
 
+def test_a_health_check_has_no_session_and_is_answered_at_once(scene: Scene) -> None:
+    peer = scene.connect()
+
+    peer.send(b"OPTIONS /healthz HTTP/1.0\r\n\r\n")
+
+    assert peer.client is None
+    assert peer.status == b"200"
+    assert peer.transport.written.endswith(b"\r\n\r\nserving\n")
+    assert peer.transport.has_ended
+    assert scene.counted() == {"health_checks": 1}
+    assert not scene.front.hub.last_number
+    scene.wait(LINGER_MS + 100)
+    assert peer.transport.aborted
+
+
+@pytest.mark.parametrize("at", [1, 5, 12, -1])
+def test_a_health_check_may_come_in_pieces(scene: Scene, at: int) -> None:
+    raw = b"HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
+    peer = scene.connect()
+
+    peer.send(raw[:at])
+    assert peer.status == b""
+    peer.send(raw[at:])
+
+    assert peer.status == b"200"
+
+
+def test_a_front_that_misses_a_worker_serves_and_is_not_ready(scene: Scene) -> None:
+    """This one has no worker at all."""
+    peer = scene.connect()
+
+    peer.send(b"GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    assert peer.status == b"503"
+    assert peer.transport.written.endswith(b"\r\n\r\nwaiting\n")
+    assert scene.counted() == {"health_checks_failed": 1}
+
+
+def test_a_health_check_from_where_too_many_come_is_answered_and_lets_nobody_in(
+    scene: Scene,
+) -> None:
+    scene.adopt(address_connections=1)
+    scene.connect()
+    late = scene.connect()
+
+    late.send(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+
+    assert late.status == b"200"
+    assert scene.counted() == {"address_connections_refused": 1, "health_checks": 1}
+    late.send(REQUEST)  # it has had its answer
+    assert late.client is None
+    halved = scene.connect()
+    halved.send(b"GET /healthz HTTP/1.1\r\nHo")
+    assert halved.status == b"429"  # nothing is kept of whom is turned away
+    assert scene.connect().status == b""
+
+
+@pytest.mark.parametrize("request_line", [b"HEAD / HTTP/1.1", b"OPTIONS /x HTTP/1.1"])
+def test_other_methods_are_for_health_checks_alone(scene: Scene, request_line: bytes) -> None:
+    peer = scene.connect()
+
+    peer.send(request_line + REQUEST[REQUEST.index(b"\r\n") :])
+
+    assert peer.status == b"400"
+    assert scene.counted() == {"handshakes_malformed": 1}
+
+
+def test_a_handshake_is_taken_at_any_other_path(scene: Scene) -> None:
+    peer = scene.connect()
+
+    peer.send(REQUEST.replace(b"GET /", b"GET /chat?x=1"))
+    scene.loop.turn()
+
+    assert peer.status == b"101"
+
+
 def test_a4_who_says_too_little_in_its_time_is_cut_and_counted(scene: Scene) -> None:
     scene.adopt(handshake_s=3.0)
     peer = scene.connect()

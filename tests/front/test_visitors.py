@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from relay.front import door, entrance
 from relay.front.admission import Bound
-from relay.front.entrance import Answer
+from relay.front.answer import Answer
 from relay.front.visitors import Visitors
 from relay.settings.tables import LogSettings
 

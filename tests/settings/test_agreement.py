@@ -32,6 +32,10 @@ from tests.settings.harness import mistakes
         ("[flow]\nlink_bytes = 262143", "must be at least limits.frame_bytes, here 262144"),
         ("[mailbox]\nmax_bytes = 65535", "must be at least limits.message_bytes, here 65536"),
         ("[store]\nmax_map_bytes = 67108864", "must be at least store.map_bytes"),
+        (
+            "[supervisor]\ndrain_notice_s = 15.1",
+            "supervisor.stop_deadline_s = 30.0 must be at least 2 times supervisor.drain_notice_s",
+        ),
         ("[supervisor]\nrestart_min_s = 11", "must be at least supervisor.restart_min_s"),
         ("[supervisor]\nhung_after_s = 2.9", "must be at least 3 times supervisor.heartbeat_s"),
     ],
