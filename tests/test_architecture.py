@@ -69,6 +69,7 @@ ENTRIES = {"workers.store.__main__": frozenset({"workers.tools"})}
 PURE = (
     "relay.protocol.*",
     "relay.auth.contract",
+    "relay.auth.origins",
     "relay.bus.envelopes",
     "relay.bus.link",
     "relay.bus.topology",

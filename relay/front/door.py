@@ -61,8 +61,7 @@ class Door(asyncio.Protocol):
 
     def _arrive(self) -> None:
         entrance = self._entrance
-        peer = self._transport.get_extra_info("peername")
-        admitted = entrance.arrive(peer[0] if peer else "")
+        admitted = entrance.arrive(self._address)
         if isinstance(admitted, Visit):
             self._visit = admitted
             entrance.wake(self, in_ms=entrance.handshake_ms)
@@ -70,6 +69,11 @@ class Door(asyncio.Protocol):
             self._answer = admitted
             entrance.wake(self, in_ms=LINGER_MS)
             entrance.linger(self)
+
+    @property
+    def _address(self) -> str:
+        peer = self._transport.get_extra_info("peername")
+        return peer[0] if peer else ""
 
     def data_received(self, data: bytes) -> None:
         """Take some of the request; with its end the connection is a client's."""
@@ -105,6 +109,8 @@ class Door(asyncio.Protocol):
             self._refuse(said)
         elif request.method != "GET":
             self._refuse(NO_HANDSHAKE)
+        elif (said := self._entrance.refuses_page(request, self._address)) is not None:
+            self._refuse(said)
         else:
             self._let_in(raw, behind)
 

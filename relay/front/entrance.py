@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Final, Protocol
 
+from relay.auth.origins import Origins
 from relay.front.admission import Admission, Bound, Visit
 from relay.front.answer import Answer, answer
+from relay.front.head import Head
 from relay.front.health import Readiness
 from relay.front.hub import Hub, Timed
+from relay.front.refusals import Refusals
 from relay.process import memory
 
 # Who is turned away may stay to hear why; of more than these the oldest are cut, who have heard.
 MOST_LINGERING: Final = 64
-# Between two lines of the log about those who are turned away.
-LOG_EVERY_S: Final = 10.0
 # Of so many connections that have gone the memory is given back: some 2 to 8 MiB.
 GONE_TOGETHER: Final = 500
 # When to come again: behind the time in which a storm of logins goes by.
@@ -28,6 +28,7 @@ def _turned_away(bound: Bound) -> Answer:
     return answer(status, phrase, bound.value, headers=f"Retry-After: {RETRY_AFTER_S}\r\n")
 
 
+STRANGE_PAGE: Final = answer(403, "Forbidden", "origins_refused")
 ANSWERS: Final = {bound: _turned_away(bound) for bound in Bound}
 
 
@@ -48,14 +49,14 @@ class Entrance:
         self._lingering: dict[Waiting, None] = {}  # the oldest first
         self._most_lingering = MOST_LINGERING
         self._gone = 0  # whose memory was given back
-        self._unlogged: Counter[str] = Counter()
-        self._last_address = ""
-        self._logs_later = False
+        self._turned_away = Refusals(hub, "connections.refused")
+        self._strange_pages = Refusals(hub, "origins.refused")
         self.is_draining = False  # whether clients are about to be sent away
         self._adopt_limits()
 
     def _adopt_limits(self) -> None:
         admission = self.hub.settings.admission
+        self._origins = Origins(self.hub.settings.server.allowed_origins)
         self.handshake_bytes = admission.handshake_bytes
         self.handshake_ms = int(admission.handshake_s * 1000)
 
@@ -82,10 +83,19 @@ class Entrance:
             return admitted
         said = ANSWERS[admitted]
         self.count(said)
-        self._unlogged[said.counter] += 1
-        self._last_address = address
-        if not self._logs_later:
-            self._log()
+        self._turned_away.note(said.counter, address=address)
+        return said
+
+    def refuses_page(self, request: Head, address: str) -> Answer | None:
+        """Return what a page is told from where nobody may connect; None: this one may."""
+        origins = request.values("origin")
+        reason = self._origins.refusal(origins, request.values("host"))
+        if reason is None:
+            return None
+        said = STRANGE_PAGE
+        self._strange_pages.note(
+            said.counter, address=address, origin=", ".join(origins), reason=reason
+        )
         return said
 
     def count(self, said: Answer) -> None:
@@ -134,13 +144,3 @@ class Entrance:
         if self._admission.gone - self._gone >= GONE_TOGETHER:
             self._gone = self._admission.gone
             memory.give_back()
-
-    def _log(self) -> None:
-        """Say who was turned away since the last line; the next one comes in a while, if any."""
-        self._logs_later = bool(self._unlogged)
-        if self._unlogged:
-            self.hub.log.warning(
-                "connections.refused", **self._unlogged, last_address=self._last_address
-            )
-            self._unlogged.clear()
-            self.hub.loop.call_later(LOG_EVERY_S, self._log)

@@ -19,8 +19,7 @@ def _good(word: str) -> Answer:
 
 
 def _bad(word: str) -> Answer:
-    counter = "health_checks_failed"
-    return answer(503, "Service Unavailable", counter, text=word, headers=_HEADERS)
+    return answer(503, "Service Unavailable", "health_checks_failed", text=word, headers=_HEADERS)
 
 
 _SERVING: Final = _good("serving")

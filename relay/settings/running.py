@@ -17,6 +17,12 @@ _PATH_OR_EMPTY = r"^[^\x00\ud800-\udfff]*\Z"
 _HOST = r"^[0-9A-Za-z.:_%-]{1,253}\Z"
 _MODULE = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\Z"
 
+# `relay.auth.origins` takes what this takes.
+_ALLOWED_ORIGIN = (
+    r"^(\*|[A-Za-z][0-9A-Za-z+.-]{0,30}://(\*\.)?"
+    r"([0-9A-Za-z_.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?)\Z"
+)
+
 _PER_CORE = "one per two cores, at least 1"
 
 
@@ -108,6 +114,19 @@ class ServerSettings(Table, frozen=True):
             ),
         ),
     ] = False
+    allowed_origins: Annotated[
+        tuple[Annotated[str, Meta(pattern=_ALLOWED_ORIGIN)], ...],
+        Meta(
+            max_length=1000,
+            description='a list of at most 1000 origins, such as ["https://chat.example.org"],'
+            ' perhaps with a label left open, "https://*.example.org", or ["*"]',
+        ),
+        Row(
+            "Whose pages may connect, others get HTTP 403: scheme, host, and port if it is not the"
+            ' scheme\'s own. []: those of the host that is connected to. ["*"]: every page that'
+            " anybody visits. What is no browser says no origin, and is always let in."
+        ),
+    ] = ()
     extensions: Annotated[
         tuple[Annotated[str, Meta(pattern=_MODULE, max_length=255)], ...],
         Meta(

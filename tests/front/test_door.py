@@ -15,8 +15,9 @@ from websockets.server import ServerProtocol
 from relay.front.admission import Visit
 from relay.front.connection import Connection
 from relay.front.door import LINGER_BYTES, LINGER_MS, Door
-from relay.front.entrance import LOG_EVERY_S, MOST_LINGERING, Entrance
+from relay.front.entrance import MOST_LINGERING, Entrance
 from relay.front.front import Front
+from relay.front.refusals import LOG_EVERY_S, MOST_SHOWN
 from relay.front.session import Session
 from relay.front.websocket import WebSocket
 from relay.settings.tables import AdmissionSettings, LimitSettings
@@ -292,6 +293,61 @@ def test_a_handshake_is_taken_at_any_other_path(scene: Scene) -> None:
     scene.loop.turn()
 
     assert peer.status == b"101"
+
+
+PAGE = REQUEST[:-2] + b"Origin: http://%s\r\n\r\n"
+
+
+def test_a_page_of_another_origin_is_refused_before_it_has_a_session(scene: Scene) -> None:
+    peer = scene.connect()
+
+    with capture_logs() as lines:
+        peer.send(PAGE % b"evil.example" + PING_TEXT)
+
+    assert peer.client is None
+    assert peer.status == b"403"
+    assert peer.transport.written.endswith(b"\r\n\r\nForbidden\n")
+    assert scene.counted() == {"origins_refused": 1}
+    [line] = lines
+    assert line["event"] == "origins.refused"
+    assert line["last_origin"] == "http://evil.example"
+    assert line["last_reason"] == "another host than the one connected to"
+    assert line["last_address"] == "198.51.100.1"
+
+
+def test_a_page_of_the_relays_own_host_comes_in(scene: Scene) -> None:
+    peer = scene.connect()
+
+    peer.send(PAGE % b"x")
+    scene.loop.turn()
+
+    assert peer.status == b"101"
+
+
+def test_the_allowed_origins_hold_as_soon_as_they_are_read(scene: Scene) -> None:
+    hub = scene.front.hub
+    hub.settings = replace(
+        hub.settings, server=replace(hub.settings.server, allowed_origins=("http://good.example",))
+    )
+    scene.entrance.adopt()
+    good, own = scene.connect(), scene.connect()
+
+    good.send(PAGE % b"good.example")
+    own.send(PAGE % b"x")
+    scene.loop.turn()
+
+    assert (good.status, own.status) == (b"101", b"403")
+
+
+def test_many_strange_pages_are_few_lines_and_short_ones(scene: Scene) -> None:
+    with capture_logs() as lines:
+        for _ in range(50):
+            scene.connect().send(PAGE % (b"e" * 1000))
+        scene.loop.now_s += LOG_EVERY_S
+        scene.loop.turn()
+
+    assert [line["origins_refused"] for line in lines] == [1, 49]
+    assert all(len(line["last_origin"]) == MOST_SHOWN for line in lines)
 
 
 def test_a4_who_says_too_little_in_its_time_is_cut_and_counted(scene: Scene) -> None:

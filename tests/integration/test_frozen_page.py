@@ -15,6 +15,13 @@ from .conftest import RelayStarter
 
 CHROMIUM = executable()
 IDS = ("M1", "M2")
+# The page is of nowhere.
+CONFIG = """
+server.allowed_origins = ["*"]
+[keepalive]
+ping_interval_s = 0.3
+receipt_ping_s = 0.2
+"""
 # Logs in, sends two messages, and shows ten times a second that it lives.
 SCRIPT = """
 var frames = [];
@@ -38,7 +45,7 @@ socket.onopen = () => {
 def test_r7_receipts_that_a_frozen_page_never_saw_come_again(
     start_relay: RelayStarter, is_frozen: bool
 ) -> None:
-    relay = start_relay(config="[keepalive]\nping_interval_s = 0.3\nreceipt_ping_s = 0.2")
+    relay = start_relay(config=CONFIG)
     assert CHROMIUM is not None
     with Tap(relay.port) as tap, open_page(CHROMIUM) as page:
         get_receipts(relay, tap, page, is_frozen=is_frozen)

@@ -44,6 +44,14 @@ class Page:
         attached = self._ask("Target.attachToTarget", targetId=self._target, flatten=True)
         self._session = {"sessionId": attached["sessionId"]}
 
+    def go(self, url: str) -> None:
+        """Show what is at `url`; its scripts are then of there."""
+        self._ask("Page.navigate", url=url)
+        poll_for(
+            f"the page at {url}",
+            lambda: self.run("document.readyState + ' ' + location.href") == f"complete {url}",
+        )
+
     def run(self, script: str) -> Any:
         """Run a script; return the value of its last expression."""
         answer = self._ask("Runtime.evaluate", expression=script, returnByValue=True)

@@ -39,7 +39,7 @@ def test_the_config_file_says_what_needs_a_restart() -> None:
     table_said_it = False
     for line in (CONFIG / "relay.toml").read_text(encoding="utf-8").splitlines():
         if line.startswith("#"):
-            comment += line
+            comment += line.removeprefix("#")
             continue
         if line.startswith("["):
             table, table_said_it = line.strip("[]"), "Needs a restart" in comment
