@@ -157,6 +157,8 @@ _FILES: Final = {
     "groups": "groups.example.json",
     "service": "relay.service",
     "socket": "relay.socket",
+    "nginx": "nginx.conf",
+    "haproxy": "haproxy.cfg",
 }
 
 

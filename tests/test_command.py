@@ -155,6 +155,8 @@ def test_the_tools_are_called_by_the_name_they_were_run_by(
         (["groups"], "groups.example.json"),
         (["service"], "relay.service"),
         (["socket"], "relay.socket"),
+        (["nginx"], "nginx.conf"),
+        (["haproxy"], "haproxy.cfg"),
     ],
 )
 def test_config_shows_a_file_to_start_from(

@@ -11,6 +11,7 @@ import ipaddress
 from collections import Counter
 from typing import Final
 
+from relay.front.networks import Networks
 from relay.settings.tables import AdmissionSettings, Settings
 
 # Addresses without a connection whose handshakes are not forgiven yet: some MiB. Forgiven at 50 a
@@ -18,8 +19,6 @@ from relay.settings.tables import AdmissionSettings, Settings
 MOST_IDLE: Final = 10_000
 # Idle addresses that are looked at for each connection that comes: more than it can leave behind.
 _LOOKS: Final = 2
-
-_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class Bound(enum.Enum):
@@ -81,11 +80,12 @@ class _Source:
 class Visit:
     """A connection that was let in, until it is said to have `left`."""
 
-    __slots__ = ("_admission", "_source", "came_ms", "is_unauthenticated")
+    __slots__ = ("_admission", "_source", "came_ms", "is_unauthenticated", "told_address")
 
     def __init__(self, admission: Admission, source: _Source | None, came_ms: int) -> None:
         self._admission = admission
-        self._source = source  # None where its address is exempt
+        self._source = source  # None where its address is exempt, or not told yet
+        self.told_address = ""  # by a proxy; "": it is that of the socket
         self.came_ms = came_ms
         self.is_unauthenticated = True
 
@@ -96,6 +96,14 @@ class Visit:
             self._admission.unauthenticated -= 1
             if self._source is not None:
                 self._source.unauthenticated -= 1
+
+    def place(self, source: _Source | None, address: str) -> None:
+        """It is of `address`, as its proxy has told; to be called once, before its login."""
+        self.told_address = address
+        self._source = source
+        if source is not None:
+            source.connections += 1
+            source.unauthenticated += 1
 
     def left(self) -> None:
         """It is gone; to be called once."""
@@ -120,17 +128,20 @@ class Admission:
         """Go by other settings; nobody who is in is sent away."""
         self._settings = settings.admission
         self._most_connections = settings.limits.connections
-        self._exempt: list[_Network] = [*map(ipaddress.ip_network, settings.admission.exempt)]
+        self._exempt = Networks(settings.admission.exempt)
 
     @property
     def addresses(self) -> int:
         """How many addresses are known."""
         return len(self._sources)
 
-    def arrive(self, address: str, now_ms: int) -> Visit | Bound:
-        """Let a connection from `address` in, or say why not; "" is an address like others."""
+    def arrive(self, address: str | None, now_ms: int) -> Visit | Bound:
+        """Let a connection from `address` in, or say why not; "" is an address like others.
+
+        Where it is a proxy's, and whose it is comes later, `address` is None, and `place` follows.
+        """
         self._forget_idle(now_ms)
-        source = None if self._is_exempt(address) else self._source(key_of(address), now_ms)
+        source = None if address is None else self._source_of(address, now_ms)
         bound = self._bound_of(source, now_ms) if source is not None else None
         bound = bound or self._bound_of_all()
         if bound is not None:
@@ -142,6 +153,17 @@ class Admission:
             source.connections += 1
             source.unauthenticated += 1
         return Visit(self, source, now_ms)
+
+    def place(self, visit: Visit, address: str, now_ms: int) -> Bound | None:
+        """Count a visit as one of `address`, or say why it may not stay; it is then to leave."""
+        self._forget_idle(now_ms)
+        source = self._source_of(address, now_ms)
+        bound = self._bound_of(source, now_ms) if source is not None else None
+        if bound is None:
+            if source is not None:
+                self._idle.pop(source.key, None)
+            visit.place(source, address)
+        return bound
 
     def _bound_of_all(self) -> Bound | None:
         if self.connections >= self._most_connections:
@@ -165,14 +187,11 @@ class Admission:
             return Bound.ADDRESS_UNAUTHENTICATED
         return None
 
-    def _is_exempt(self, address: str) -> bool:
-        if not (self._exempt and address):
-            return False
-        given = ipaddress.ip_address(address)
-        mapped = given.ipv4_mapped if isinstance(given, ipaddress.IPv6Address) else None
-        return any((mapped or given) in network for network in self._exempt)
-
-    def _source(self, key: str, now_ms: int) -> _Source:
+    def _source_of(self, address: str, now_ms: int) -> _Source | None:
+        """Return what is known of `address`, None where it is exempt."""
+        if self._exempt.has_text(address):
+            return None
+        key = key_of(address)
         source = self._sources.get(key)
         if source is None:
             burst = float(self._settings.address_handshakes_burst)

@@ -95,8 +95,8 @@ class Connection(asyncio.Protocol):
 
     @property
     def _address(self) -> object:
-        """Where the client is, as the transport has it while it is open."""
-        return self._transport.get_extra_info("peername")
+        """Where the client is, as its proxy has told, or as the transport has it while open."""
+        return self._visit.told_address or self._transport.get_extra_info("peername")
 
     def _bound_writing(self) -> None:
         high = self._hub.settings.flow.session_pause_bytes
@@ -433,7 +433,7 @@ class Connection(asyncio.Protocol):
 
     def _peer(self) -> Peer:
         match self._address:
-            case (str(host), *_):
+            case str(host) | (str(host), *_):
                 return Peer(host, self._shown)
             case _:
                 return Peer("", self._shown)

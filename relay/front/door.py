@@ -7,13 +7,14 @@ websockets library, which would keep a MiB of headers, is fed requests that are 
 from __future__ import annotations
 
 import asyncio
-from typing import Final, cast
+from typing import Final, assert_never, cast
 
-from relay.front import head, health
+from relay.front import head, health, proxyprotocol
 from relay.front.admission import Visit
 from relay.front.answer import Answer, answer
 from relay.front.connection import Connection
 from relay.front.entrance import Entrance
+from relay.front.proxyprotocol import Missing, Preface
 
 _HEAD_END: Final = b"\r\n\r\n"
 # HEAD and OPTIONS are for health checks.
@@ -31,10 +32,13 @@ class Door(asyncio.Protocol):
     """Reads a request, or answers that nobody comes in."""
 
     __slots__ = (
+        "_address",
         "_answer",
+        "_awaits_preface",
         "_discarded",
         "_entrance",
         "_head",
+        "_proxy",
         "_transport",
         "_visit",
         "_was_answered",
@@ -45,6 +49,9 @@ class Door(asyncio.Protocol):
     def __init__(self, entrance: Entrance) -> None:
         self._entrance = entrance
         self._visit: Visit | None = None  # while it is let in and is not a client's yet
+        self._address = ""  # whose it is, as far as is known
+        self._proxy = ""  # the address of one that is believed, until whose it is is known
+        self._awaits_preface = False  # of the PROXY protocol
         self._head = b""
         self._answer: Answer | None = None  # what is said in place of a handshake
         self._was_answered = False
@@ -61,19 +68,26 @@ class Door(asyncio.Protocol):
 
     def _arrive(self) -> None:
         entrance = self._entrance
-        admitted = entrance.arrive(self._address)
+        peer = self._transport.get_extra_info("peername")
+        self._address = peer[0] if peer else ""
+        if entrance.proxies.trust(self._address):
+            self._proxy = self._address
+            self._awaits_preface = entrance.proxies.have_preface
+        admitted = entrance.arrive(self._address, is_proxy=bool(self._proxy))
         if isinstance(admitted, Visit):
             self._visit = admitted
             entrance.wake(self, in_ms=entrance.handshake_ms)
         else:
-            self._answer = admitted
-            entrance.wake(self, in_ms=LINGER_MS)
-            entrance.linger(self)
+            self._turn_away(admitted)
 
-    @property
-    def _address(self) -> str:
-        peer = self._transport.get_extra_info("peername")
-        return peer[0] if peer else ""
+    def _turn_away(self, said: Answer) -> None:
+        """Keep it for its answer alone, which follows what it says."""
+        if self._visit is not None:
+            self._visit.left()
+            self._visit = None
+        self._answer, self._head = said, b""
+        self._entrance.wake(self, in_ms=LINGER_MS)
+        self._entrance.linger(self)
 
     def data_received(self, data: bytes) -> None:
         """Take some of the request; with its end the connection is a client's."""
@@ -86,6 +100,13 @@ class Door(asyncio.Protocol):
             self.fail()
 
     def _read(self, data: bytes) -> None:
+        if self._awaits_preface:
+            data = self._read_preface(self._head + data)
+            if not data:
+                return
+            if self._answer is not None:
+                self._discard(data)
+                return
         seen = len(self._head)
         raw = self._head + data
         at = raw.find(_HEAD_END, max(0, seen - len(_HEAD_END) + 1))
@@ -100,12 +121,57 @@ class Door(asyncio.Protocol):
         else:
             self._judge(raw[:size], raw[size:])
 
+    def _read_preface(self, raw: bytes) -> bytes:
+        """Take what a proxy says first; return what has come behind it."""
+        preface = proxyprotocol.read(raw)
+        match preface:
+            case Missing.NOT_YET:
+                self._head = raw
+                return b""
+            case Missing.NEVER:
+                self._refuse(self._entrance.doubts_proxy(self._address, "no PROXY header"))
+                return b""
+            case Preface():
+                self._head, self._awaits_preface = b"", False
+                if preface.source:
+                    self._place(preface.source)
+                return raw[preface.bytes :]
+            case _:
+                assert_never(preface)
+
+    def _place(self, address: str) -> None:
+        """Go by the address that a proxy has told, unless it is another proxy's."""
+        if self._entrance.proxies.trust(address):
+            self._address = self._proxy = address
+        else:
+            self._settle(address)
+
+    def _settle(self, address: str) -> None:
+        """Count it as one of `address`, or turn it away."""
+        assert self._visit is not None, "it was let in, and is not a client's yet"
+        self._address, self._proxy = address, ""
+        said = self._entrance.place(self._visit, address)
+        if said is not None:
+            self._turn_away(said)
+
     def _judge(self, raw: bytes, behind: bytes) -> None:
         """See what the whole request asks for."""
         request = head.parse(raw)
         if request is None:
             self._refuse(NO_HANDSHAKE)
-        elif (said := health.answer_to(request, self._entrance.readiness)) is not None:
+            return
+        if self._proxy:
+            proxies = self._entrance.proxies
+            client = proxies.client_of(self._proxy, request)
+            if client is None:
+                reason = f"{proxies.header} cannot be read"
+                self._refuse(self._entrance.doubts_proxy(self._proxy, reason))
+                return
+            self._settle(client)
+            if self._answer is not None:
+                self._discard(raw)
+                return
+        if (said := health.answer_to(request, self._entrance.readiness)) is not None:
             self._refuse(said)
         elif request.method != "GET":
             self._refuse(NO_HANDSHAKE)

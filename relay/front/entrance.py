@@ -10,6 +10,7 @@ from relay.front.answer import Answer, answer
 from relay.front.head import Head
 from relay.front.health import Readiness
 from relay.front.hub import Hub, Timed
+from relay.front.proxies import Proxies
 from relay.front.refusals import Refusals
 from relay.process import memory
 
@@ -28,6 +29,7 @@ def _turned_away(bound: Bound) -> Answer:
     return answer(status, phrase, bound.value, headers=f"Retry-After: {RETRY_AFTER_S}\r\n")
 
 
+NO_CLIENT: Final = answer(400, "Bad Request", "proxy_headers_refused")
 STRANGE_PAGE: Final = answer(403, "Forbidden", "origins_refused")
 ANSWERS: Final = {bound: _turned_away(bound) for bound in Bound}
 
@@ -51,11 +53,13 @@ class Entrance:
         self._gone = 0  # whose memory was given back
         self._turned_away = Refusals(hub, "connections.refused")
         self._strange_pages = Refusals(hub, "origins.refused")
+        self._odd_proxies = Refusals(hub, "proxies.refused")
         self.is_draining = False  # whether clients are about to be sent away
         self._adopt_limits()
 
     def _adopt_limits(self) -> None:
         admission = self.hub.settings.admission
+        self.proxies = Proxies(self.hub.settings.server)
         self._origins = Origins(self.hub.settings.server.allowed_origins)
         self.handshake_bytes = admission.handshake_bytes
         self.handshake_ms = int(admission.handshake_s * 1000)
@@ -76,15 +80,31 @@ class Entrance:
         """Somebody is at a door."""
         self._doors.add(door)
 
-    def arrive(self, address: str) -> Visit | Answer:
-        """Let a connection in, or count and log that it is turned away, and return what to say."""
-        admitted = self._admission.arrive(address, self.hub.clock_ms())
+    def arrive(self, address: str, *, is_proxy: bool) -> Visit | Answer:
+        """Let a connection in, or count and log that it is turned away, and return what to say.
+
+        One of a proxy is to be given its place once it is known whose it is.
+        """
+        admitted = self._admission.arrive(None if is_proxy else address, self.hub.clock_ms())
         if isinstance(admitted, Visit):
             return admitted
-        said = ANSWERS[admitted]
+        return self._turn_away(admitted, address)
+
+    def place(self, visit: Visit, address: str) -> Answer | None:
+        """Count a visit as one of `address`; return what to say where it is turned away."""
+        bound = self._admission.place(visit, address, self.hub.clock_ms())
+        return self._turn_away(bound, address) if bound is not None else None
+
+    def _turn_away(self, bound: Bound, address: str) -> Answer:
+        said = ANSWERS[bound]
         self.count(said)
         self._turned_away.note(said.counter, address=address)
         return said
+
+    def doubts_proxy(self, address: str, reason: str) -> Answer:
+        """Return what a proxy is told that is trusted and does not say for whom it asks."""
+        self._odd_proxies.note(NO_CLIENT.counter, address=address, reason=reason)
+        return NO_CLIENT
 
     def refuses_page(self, request: Head, address: str) -> Answer | None:
         """Return what a page is told from where nobody may connect; None: this one may."""

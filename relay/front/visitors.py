@@ -47,7 +47,7 @@ class Visitors:
     # ------------------------------------------------------------------------------- one by one
 
     def came(self, session: int, address: Any) -> None:
-        """Say that one has connected; `address` is what the transport calls it."""
+        """Say that one has connected; `address` is what its transport or its proxy calls it."""
         self.knows(session, address)
         self._log.debug("client.connected", session=session, address=self._addresses[session])
 
@@ -113,6 +113,8 @@ def _is_of_refusals(counter: str) -> bool:
 
 def _shown(address: Any) -> str:
     match address:
+        case str():
+            return address
         case (str(host), int(port), *_):
             return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         case _:

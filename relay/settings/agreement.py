@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Callable, Collection, Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from relay.settings.tables import Settings
 from relay.settings.words import quoted
@@ -84,11 +84,12 @@ def disagreements(
                 f"{name_of(key)} = {value} must be at least {times}{name_of(other)}, here {least}:"
                 f" {why}",
             )
-    for network in () if "admission.exempt" in but else settings.admission.exempt:
-        try:
-            ipaddress.ip_network(network)
-        except ValueError as error:
-            yield "admission.exempt", f"{name_of('admission.exempt')}: {error}"
+    for key in ("admission.exempt", "server.trusted_proxies"):
+        for network in () if key in but else _get(settings, key):
+            try:
+                ipaddress.ip_network(network)
+            except ValueError as error:
+                yield key, f"{name_of(key)}: {error}"
 
 
 def exposure(settings: Settings) -> str | None:
@@ -103,10 +104,9 @@ def exposure(settings: Settings) -> str | None:
     )
 
 
-def _get(settings: Settings, key: str) -> float:
+def _get(settings: Settings, key: str) -> Any:
     table, _, name = key.partition(".")
-    value: float = getattr(getattr(settings, table), name)
-    return value
+    return getattr(getattr(settings, table), name)
 
 
 def _is_loopback(host: str) -> bool:

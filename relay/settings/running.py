@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from relay.settings.rows import Flag, Row, Table
+from relay.settings.serving import NETWORK
 
 # Every front has a link to every worker, and every worker to every other: past this many of
 # either, the links cost more than the cores that they join.
@@ -127,6 +128,33 @@ class ServerSettings(Table, frozen=True):
             " anybody visits. What is no browser says no origin, and is always let in."
         ),
     ] = ()
+    trusted_proxies: Annotated[
+        tuple[Annotated[str, Meta(pattern=NETWORK)], ...],
+        Meta(
+            max_length=100,
+            description="a list of at most 100 addresses or networks, such as"
+            ' ["127.0.0.1", "10.0.0.0/28"]',
+        ),
+        Row(
+            "Addresses and networks of proxies that are believed when they say whose a connection"
+            " is; limits and the log then go by that address. Whoever else connects from there can"
+            " be any address."
+        ),
+    ] = ()
+    forwarded_header: Annotated[
+        Literal["X-Forwarded-For", "Forwarded"],
+        Row(
+            "The header by which trusted_proxies say it, as nginx and HAProxy do or as RFC 7239"
+            " has it. Only this one is read: a proxy passes the other on as a client wrote it."
+        ),
+    ] = "X-Forwarded-For"
+    proxy_protocol: Annotated[
+        bool,
+        Row(
+            "Whether trusted_proxies say it by the PROXY protocol, version 1 or 2, before the"
+            " first byte. They all must then, their health checks too, and nobody else may."
+        ),
+    ] = False
     extensions: Annotated[
         tuple[Annotated[str, Meta(pattern=_MODULE, max_length=255)], ...],
         Meta(

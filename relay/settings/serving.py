@@ -284,7 +284,7 @@ class LimitSettings(Table, frozen=True):
 
 
 # An address, or a network such as 10.0.0.0/8; `relay.settings.agreement` looks closer.
-_NETWORK = r"^[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?\Z"
+NETWORK = r"^[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?\Z"
 
 
 class AdmissionSettings(Table, frozen=True):
@@ -325,8 +325,8 @@ class AdmissionSettings(Table, frozen=True):
         Meta(ge=0, le=10_000_000),
         Row(
             "Connections of one front from one address (of IPv6 a /64), then HTTP 429. {default}:"
-            " an office behind one NAT has fewer. 0: no limit, as behind a proxy, where all come"
-            " from its address (or see exempt)."
+            " an office behind one NAT has fewer. 0: no limit, as behind a proxy that does not"
+            " tell addresses (see server.trusted_proxies)."
         ),
     ] = 1000
     address_unauthenticated: Annotated[
@@ -356,7 +356,7 @@ class AdmissionSettings(Table, frozen=True):
         ),
     ] = 1000
     exempt: Annotated[
-        tuple[Annotated[str, Meta(pattern=_NETWORK)], ...],
+        tuple[Annotated[str, Meta(pattern=NETWORK)], ...],
         Meta(
             max_length=100,
             description="a list of at most 100 addresses or networks, such as"

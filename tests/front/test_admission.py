@@ -129,6 +129,39 @@ def test_by_default_nothing_that_runs_here_is_counted_by_its_address() -> None:
     assert admission.addresses == 0
 
 
+def test_one_of_a_proxy_counts_in_all_and_then_for_its_address_too() -> None:
+    scene = Scene(unauthenticated=3, address_connections=1)
+    ours, again = (scene.admission.arrive(None, scene.now_ms) for _ in range(2))
+    assert isinstance(ours, Visit)
+    assert isinstance(again, Visit)
+    theirs = scene.let_in(OTHERS)
+    assert scene.admission.arrive(None, scene.now_ms) is Bound.UNAUTHENTICATED
+
+    assert scene.admission.place(ours, OURS, scene.now_ms) is None
+    assert ours.told_address == OURS
+    assert scene.admission.place(again, OURS, scene.now_ms) is Bound.ADDRESS_CONNECTIONS
+    again.left()
+    assert scene.arrive() is Bound.ADDRESS_CONNECTIONS
+    for visit in (ours, theirs):
+        visit.logged_in()
+        visit.left()
+
+    assert (scene.admission.connections, scene.admission.unauthenticated) == (0, 0)
+    scene.let_in()
+    scene.now_ms += 3_600_000
+    scene.let_in("203.0.113.5")
+    assert scene.admission.addresses == 2
+
+
+def test_one_of_a_proxy_whose_address_is_exempt_has_only_the_limits_of_all() -> None:
+    scene = Scene(address_connections=1, exempt=(OURS,))
+    for _ in range(3):
+        visit = scene.admission.arrive(None, scene.now_ms)
+        assert isinstance(visit, Visit)
+        assert scene.admission.place(visit, OURS, scene.now_ms) is None
+    assert scene.admission.addresses == 0
+
+
 def test_an_office_behind_one_nat_never_meets_the_defaults() -> None:
     """Its router starts again, and 240 come back at once; then the front does so."""
     admission = Admission(Settings(), Counter())

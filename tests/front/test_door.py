@@ -122,6 +122,12 @@ class Scene:
         )
         self.entrance.adopt()
 
+    def trust(self, *proxies: str, **settings: Any) -> None:
+        hub = self.front.hub
+        server = replace(hub.settings.server, trusted_proxies=proxies, **settings)
+        hub.settings = replace(hub.settings, server=server)
+        self.entrance.adopt()
+
     def connect(self, address: str = "198.51.100.1") -> Peer:
         return Peer(self.entrance, address)
 
@@ -348,6 +354,178 @@ def test_many_strange_pages_are_few_lines_and_short_ones(scene: Scene) -> None:
 
     assert [line["origins_refused"] for line in lines] == [1, 49]
     assert all(len(line["last_origin"]) == MOST_SHOWN for line in lines)
+
+
+PROXY, CLIENT, LIE = "10.0.0.7", "192.0.2.1", "203.0.113.9"
+FOR = "X-Forwarded-For: {}\r\n\r\n"
+PREFACE = f"PROXY TCP4 {CLIENT} {PROXY} 56324 9011\r\n".encode()
+HEALTH = b"GET /healthz HTTP/1.1\r\n"
+
+
+def sent_for(*addresses: str, request: bytes = REQUEST[:-2]) -> bytes:
+    return request + FOR.format(", ".join(addresses)).encode()
+
+
+def address_of(peer: Peer) -> str:
+    assert peer.client is not None
+    return peer.client._peer().address  # which a login's endpoint is told
+
+
+def test_a_request_of_a_trusted_proxy_counts_for_whom_it_was_sent(scene: Scene) -> None:
+    scene.trust(PROXY)
+    scene.adopt(address_connections=1)
+    first, second, other = (scene.connect(PROXY) for _ in range(3))
+
+    first.send(sent_for(LIE, CLIENT))
+    with capture_logs() as lines:
+        second.send(sent_for(CLIENT))
+    other.send(sent_for(LIE))
+    scene.loop.turn()
+
+    assert (first.status, second.status, other.status) == (b"101", b"429", b"101")
+    assert address_of(first) == CLIENT
+    assert lines[0]["last_address"] == CLIENT
+    scene.wait(LINGER_MS + 100)
+    assert second.transport.aborted
+    for peer in (first, second, other):
+        peer.go()
+    again = scene.connect(PROXY)
+    again.send(sent_for(CLIENT))
+    assert again.client is not None
+
+
+def test_what_anybody_else_says_of_addresses_is_nothing(scene: Scene) -> None:
+    scene.trust(PROXY)
+    stranger = scene.connect()
+
+    stranger.send(sent_for(CLIENT))
+
+    assert address_of(stranger) == "198.51.100.1"
+
+
+def test_those_of_a_proxy_are_bounded_before_it_is_known_whose_they_are(scene: Scene) -> None:
+    scene.trust(PROXY)
+    scene.adopt(unauthenticated=2, handshake_s=3.0)
+    silent, slow = scene.connect(PROXY), scene.connect(PROXY)
+    slow.send(b"GET / HTTP/1.1\r\n")
+    late = scene.connect(PROXY)
+
+    late.send(sent_for(CLIENT))
+
+    assert late.status == b"503"
+    scene.wait(3_200)
+    assert silent.transport.aborted
+    assert slow.transport.aborted
+
+
+def test_a_proxys_header_that_cannot_be_read_is_refused(scene: Scene) -> None:
+    scene.trust(PROXY)
+    peer = scene.connect(PROXY)
+
+    with capture_logs() as lines:
+        peer.send(sent_for(CLIENT, "garbage"))
+
+    assert peer.status == b"400"
+    assert scene.counted() == {"proxy_headers_refused": 1}
+    [line] = lines
+    assert line["event"] == "proxies.refused"
+    assert line["last_reason"] == "X-Forwarded-For cannot be read"
+    assert line["last_address"] == PROXY
+
+
+def test_a_health_check_by_a_proxy_is_its_own_or_a_clients(scene: Scene) -> None:
+    scene.trust(PROXY)
+    scene.adopt(address_handshakes_burst=1)
+    own = [scene.connect(PROXY) for _ in range(2)]
+    clients = [scene.connect(PROXY) for _ in range(2)]
+
+    for peer in own:
+        peer.send(HEALTH + b"\r\n")
+    for peer in clients:
+        peer.send(sent_for(CLIENT, request=HEALTH))
+
+    assert [peer.status for peer in own + clients] == [b"200"] * 4
+    assert scene.counted() == {"health_checks": 4, "address_handshakes_refused": 2}
+    late = scene.connect(PROXY)
+    late.send(sent_for(CLIENT))
+    assert late.status == b"429"
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7, 1000])
+def test_the_proxy_protocol_stands_before_the_request(scene: Scene, pieces: int) -> None:
+    scene.trust(PROXY, proxy_protocol=True)
+    peer = scene.connect(PROXY)
+    raw = PREFACE + sent_for(LIE) + PING_TEXT  # which is the client's own word
+    size = -(-len(raw) // pieces)
+
+    for at in range(0, len(raw), size):
+        peer.send(raw[at : at + size])
+    scene.loop.turn()
+
+    assert peer.status == b"101"
+    assert address_of(peer) == CLIENT
+    assert bytes(peer.transport.written).split(b"\r\n\r\n")[1][2:3] == b"!"
+
+
+def test_a_proxy_behind_another_one_is_asked_for_whom_it_was_sent(scene: Scene) -> None:
+    scene.trust(PROXY, "192.0.2.0/24", proxy_protocol=True)
+    peer = scene.connect(PROXY)
+
+    peer.send(PREFACE + sent_for(LIE))
+
+    assert address_of(peer) == LIE
+
+
+@pytest.mark.parametrize("said", [REQUEST, b"PROXY nobody\r\n" + REQUEST, b"\x16\x03\x01"])
+def test_a_proxy_that_is_to_speak_the_protocol_must(scene: Scene, said: bytes) -> None:
+    scene.trust(PROXY, proxy_protocol=True)
+    peer = scene.connect(PROXY)
+
+    with capture_logs() as lines:
+        peer.send(said)
+
+    assert peer.status == b"400"
+    assert scene.counted() == {"proxy_headers_refused": 1}
+    assert lines[0]["last_reason"] == "no PROXY header"
+
+
+@pytest.mark.parametrize(("address", "is_on"), [("198.51.100.1", True), (PROXY, False)])
+def test_nobody_else_may_speak_it(scene: Scene, address: str, is_on: bool) -> None:
+    scene.trust(PROXY, proxy_protocol=is_on)
+    peer = scene.connect(address)
+
+    peer.send(PREFACE + REQUEST)
+
+    assert peer.status == b"400"
+    assert scene.counted() == {"handshakes_malformed": 1}
+
+
+def test_who_comes_by_the_protocol_is_turned_away_for_its_address(scene: Scene) -> None:
+    scene.trust(PROXY, proxy_protocol=True)
+    scene.adopt(address_connections=1)
+    first, whole, parted, check = (scene.connect(PROXY) for _ in range(4))
+    first.send(PREFACE)
+
+    whole.send(PREFACE + REQUEST)
+    parted.send(PREFACE)
+    assert parted.status == b""
+    parted.send(REQUEST)
+    check.send(PREFACE + HEALTH + b"\r\n")
+    first.send(REQUEST)
+    scene.loop.turn()
+
+    statuses = [peer.status for peer in (first, whole, parted, check)]
+    assert statuses == [b"101", b"429", b"429", b"200"]
+
+
+def test_a_request_behind_the_proxy_protocol_is_bounded_as_ever(scene: Scene) -> None:
+    scene.trust(PROXY, proxy_protocol=True)
+    scene.adopt(handshake_bytes=1024)
+    peer = scene.connect(PROXY)
+
+    peer.send(PREFACE + b"GET / HTTP/1.1\r\nX: " + b"x" * 1024)
+
+    assert peer.status == b"431"
 
 
 def test_a4_who_says_too_little_in_its_time_is_cut_and_counted(scene: Scene) -> None:

@@ -88,13 +88,14 @@ def test_a_value_that_is_wrong_by_itself_is_not_judged_with_others_too(tmp_path:
     assert said[0].startswith("limits.frame_bytes = 1 is not allowed")
 
 
+@pytest.mark.parametrize("key", ["admission.exempt", "server.trusted_proxies"])
 @pytest.mark.parametrize(
     "network", ["999.1.1.1", "10.0.0.1/8", "10.0.0.0/33", "::1/129", "1::2::3"]
 )
-def test_an_exempt_network_that_is_none_is_refused(tmp_path: Path, network: str) -> None:
-    [said] = mistakes(tmp_path, f'[admission]\nexempt = ["10.0.0.0/8", "{network}"]\n')
+def test_a_network_that_is_none_is_refused(tmp_path: Path, network: str, key: str) -> None:
+    [said] = mistakes(tmp_path, f'{key} = ["10.0.0.0/8", "{network}"]\n')
 
-    assert said.startswith("admission.exempt: ")
+    assert said.startswith(f"{key}: ")
     assert network in said
 
 

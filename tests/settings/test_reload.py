@@ -19,7 +19,7 @@ def another(key: str, value: Any) -> Any:
     if isinstance(value, str):
         return value + "x"
     if isinstance(value, tuple):
-        return (*value, "10.0.0.1" if key == "admission.exempt" else "another.module")
+        return (*value, "another.module" if key == "server.extensions" else "10.0.0.1")
     return value - 1 if key == "mailbox.ttl_days" else value + 1
 
 

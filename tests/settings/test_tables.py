@@ -43,7 +43,9 @@ def test_a_key_that_is_unknown_is_refused_where_the_children_read_it() -> None:
 
 def test_what_cannot_change_while_the_relay_runs_needs_a_restart() -> None:
     server = {f"server.{name}" for name in Settings().server.__struct_fields__}
-    server -= {"server.allowed_origins"}  # asked about at each handshake
+    # These are asked about at each handshake.
+    server -= {"server.allowed_origins", "server.trusted_proxies"}
+    server -= {"server.forwarded_header", "server.proxy_protocol"}
 
     of_modes = {
         f"auth.{name}"

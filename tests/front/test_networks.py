@@ -1,0 +1,40 @@
+"""Sets of addresses and networks."""
+
+from __future__ import annotations
+
+import pytest
+
+from relay.front.networks import Networks
+
+SOME = Networks(["127.0.0.0/8", "10.0.0.7", "2001:db8::/32"])
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "127.255.0.3",
+        "10.0.0.7",
+        "::ffff:10.0.0.7",
+        "2001:db8:1::5",
+        "2001:db8::1%eth0",
+    ],
+)
+def test_an_address_is_in_one_of_them(address: str) -> None:
+    assert SOME.has_text(address)
+
+
+@pytest.mark.parametrize("address", ["10.0.0.8", "::ffff:10.0.0.8", "::1", "2001:db9::", ""])
+def test_another_is_in_none(address: str) -> None:
+    assert not SOME.has_text(address)
+
+
+def test_none_of_them_have_nobody() -> None:
+    assert not Networks([])
+    assert not Networks([]).has_text("127.0.0.1")
+    assert SOME
+
+
+def test_what_is_none_is_refused() -> None:
+    with pytest.raises(ValueError, match="host bits"):
+        Networks(["10.0.0.7/8"])
