@@ -60,6 +60,21 @@ def _framing() -> Iterator[bytes]:
     yield b"\xff\xff\x07\xff" + Frame(Opcode.TEXT, b"unmasked").serialize(mask=False)
 
 
+def _door() -> Iterator[bytes]:
+    request = (
+        b"GET / HTTP/1.1\r\nHost: a.example\r\nOrigin: https://a.example\r\n"
+        b"X-Forwarded-For: 192.0.2.1, [2001:db8::5]:80, 10.0.0.8\r\n"
+        b'Forwarded: for="[2001:db8::5]:80";proto=https, for=192.0.2.1:1, for=_x\r\n\r\n'
+    )
+    yield request
+    yield b"PROXY TCP4 192.0.2.1 10.0.0.7 56324 9011\r\n" + request
+    yield b"PROXY TCP6 2001:db8::5 ::1 1 2\r\n"
+    yield b"PROXY UNKNOWN\r\n"
+    addresses = b"\xc0\0\x02\x01\x0a\0\0\x07\xdc\x04\x23\x33"
+    yield b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c" + addresses + request
+    yield b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0" + b"OPTIONS / HTTP/1.0\r\n\r\n"
+
+
 def _frames() -> Iterator[bytes]:
     for block in blocks_in(read("docs/protocol.md")):
         if block.language == "json":
@@ -136,6 +151,7 @@ def _storefile() -> Iterator[bytes]:
 
 SEEDS: Final[Mapping[str, Callable[[], Iterator[bytes]]]] = {
     "framing": _framing,
+    "door": _door,
     "codec": _frames,
     "sheet": _frames,
     "envelopes": _envelopes,
