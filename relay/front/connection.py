@@ -207,6 +207,8 @@ class Connection(asyncio.Protocol):
 
     def read_on(self) -> None:
         """Take what the last turn has left, and read again once there is nothing left of it."""
+        if self._ws.is_dropped:
+            return  # it was lost meanwhile
         self._take_kept()
         if self._ws.is_behind:
             self._hub.turns.wait(self, is_long=self._is_long)
@@ -244,8 +246,10 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give the session up; the queue holds what was not acked."""
-        while self._kept or self._ws.is_behind:
+        # Of one who has not logged in, or was sent away, what is left has no effect any more.
+        while (self._kept or self._ws.is_behind) and self.session.login.stage is Stage.LIVE:
             self._take_kept()
+        self._kept = b""
         self._lose()
         if self._hub.visitors.are_logged:
             sent, received = self._ws.close_codes
@@ -353,6 +357,7 @@ class Connection(asyncio.Protocol):
             if not self._deadlines.awaits_close:
                 self._deadlines.expect_close(self._hub.clock_ms())
                 self._reading.await_close()
+                self._ws.await_close()
                 self._reschedule()
 
     # ------------------------------------------------------------- what the session wants done

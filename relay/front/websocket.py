@@ -16,7 +16,7 @@ from websockets.http11 import Request
 from websockets.protocol import SEND_EOF, State
 from websockets.server import ServerProtocol
 
-from relay.front.wire import FrameSplitter, Other
+from relay.front.wire import CloseFinder, FrameSplitter, Other
 
 # In `output`: the stream ends here.
 END: Final = SEND_EOF
@@ -88,6 +88,11 @@ class WebSocket:
     def is_closing(self) -> bool:
         """Whether either side has begun to close: nothing more may be sent."""
         return self._library.state not in (State.OPEN, State.CONNECTING)
+
+    @property
+    def is_dropped(self) -> bool:
+        """Whether the connection is gone, and all of it forgotten."""
+        return self._library is _CLOSED
 
     def bound(self, max_size: int, *, one_by_one: bool) -> None:
         """Take messages of up to `max_size` bytes from the next frame on; larger ones fail it."""
@@ -178,6 +183,11 @@ class WebSocket:
             case Opcode.PING:
                 pass  # the library has answered
 
+    def await_close(self) -> None:
+        """Pass over what the client sends but for its close frame; to be called once."""
+        if self._splitter is not None:
+            self._splitter = CloseFinder(self._splitter)
+
     def end(self) -> None:
         """The client has ended its stream."""
         self._library.receive_eof()
@@ -191,6 +201,7 @@ class WebSocket:
         vars(self._library).clear()
         self._library = _CLOSED
         self._splitter = self._fragments = None
+        self.is_behind = False
 
     # --------------------------------------------------------------------------- to the client
 

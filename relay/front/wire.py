@@ -21,6 +21,9 @@ _MASKED = 0x80
 _FINAL = 0x80
 _OPCODE = 0x0F
 _FIRST_CONTROL_OPCODE = 0x08
+_CLOSE_OPCODE = 0x08
+# What `CloseFinder` passes over in a call: about a millisecond of the smallest.
+_MAX_SKIPPED = 1024
 
 
 def text_frame(payload: bytes) -> bytes:
@@ -149,3 +152,27 @@ class FrameSplitter:
             self.buffer += data[at:]
             self._wanted = wanted
         return frames
+
+
+class CloseFinder(FrameSplitter):
+    """Goes on where a splitter is, when of all frames only a close frame still matters.
+
+    The others are passed over unseen: the library would take some 30 us for each of them.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, splitter: FrameSplitter) -> None:
+        for name in FrameSplitter.__slots__:
+            setattr(self, name, getattr(splitter, name))
+
+    def feed(self, data: bytes, *, max_frames: int, max_bytes: int) -> list[bytes | Other]:
+        """Return the first close frame, or all that is left where it gives up.
+
+        `max_frames` is for those that are looked at, so it does not count here.
+        """
+        frames = super().feed(data, max_frames=_MAX_SKIPPED, max_bytes=max_bytes)
+        for frame in frames:
+            if isinstance(frame, Other) and frame.raw[0] & _OPCODE == _CLOSE_OPCODE:
+                return [frame]
+        return frames[-1:] if self.gave_up else []

@@ -252,6 +252,8 @@ def test_a_close_for_what_the_client_did_is_counted_by_its_code(
     front: FakeFront, connection: Connection, sent: bytes, code: int
 ) -> None:
     connection.data_received(sent)
+    while connection.has_pending:
+        cast("FakeLoop", front.turns.loop).turn()
     connection.connection_lost(None)
 
     assert front.counters[f"connections_closed_{code}"] == 1

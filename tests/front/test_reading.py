@@ -15,6 +15,7 @@ from relay.bus.envelopes import Seq
 from relay.front.connection import LARGE_READ_BYTES, MAX_FRAME_BYTES, MAX_FRAMES, Connection
 from relay.front.login import Stage
 from relay.front.output import Hold, Output
+from relay.front.websocket import Event, WebSocket
 from relay.front.wire import text_frame
 
 from .front_harness import FakeLoop, front_on, let_in
@@ -112,6 +113,10 @@ class Client:
             self._protocol.send_text(text)
         return b"".join(self._protocol.data_to_send())
 
+    def ping_frame(self) -> bytes:
+        self._protocol.send_ping(b"")
+        return b"".join(self._protocol.data_to_send())
+
     def close_frame(self) -> bytes:
         self._protocol.send_close(1000)
         return b"".join(self._protocol.data_to_send())
@@ -150,6 +155,20 @@ def client(stranger: Client) -> Client:
     assert stranger.transport.written.startswith(b"HTTP/1.1 101")
     stranger.transport.written.clear()
     return stranger
+
+
+@pytest.fixture
+def fed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What the library was given to look at."""
+    given: list[bytes] = []
+    feed = WebSocket.feed
+
+    def note(ws: WebSocket, data: bytes) -> list[Event]:
+        given.append(data)
+        return feed(ws, data)
+
+    monkeypatch.setattr(WebSocket, "feed", note)
+    return given
 
 
 def texts(count: int) -> list[bytes]:
@@ -271,15 +290,47 @@ def test_behind_what_is_no_frame_nothing_is_a_frame_any_more(client: Client) -> 
 def test_i7_one_that_floods_on_after_our_close_is_read_no_faster(client: Client) -> None:
     """It is still read, because the close frame that answers ours is awaited."""
     client.closes(1008, "too many malformed frames")
+    text = b"x" * 1000
 
-    client.send(client.bytes_of(*texts(MANY)))
+    client.send(client.bytes_of(*[text] * (3 * MAX_FRAME_BYTES // len(text))))
 
-    assert len(client.got) == MAX_FRAMES
-    assert not client.transport.is_read
+    turns = 0
+    while not client.transport.is_read:
+        client.loop.turn()
+        turns += 1
+        assert turns < 10
+    assert turns > 2
+    assert client.got == []
+
+
+def test_i7_behind_our_close_only_the_clients_is_looked_at(
+    client: Client, fed: list[bytes]
+) -> None:
+    ping = client.ping_frame()
+    client.send(ping * MANY)
+    client.closes(4401, "no successful auth in time")
+    fed.clear()
+
     client.loop.turn()
+    client.send(ping * MANY + client.close_frame())
+
+    assert len(fed) == 1
+    assert client.connection._ws.close_codes == (4401, 1000)
+
+
+@pytest.mark.parametrize("stage", [Stage.NEW, Stage.CHECKED, Stage.ENDED])
+def test_i7_of_a_lost_client_that_is_not_logged_in_nothing_is_looked_at(
+    client: Client, fed: list[bytes], stage: Stage
+) -> None:
+    client.send(client.ping_frame() * MANY)
+    client.connection.session.login.stage = stage
+    fed.clear()
+
+    client.connection.connection_lost(None)
     client.loop.turn()
-    assert len(client.got) == MANY
-    assert client.transport.is_read
+
+    assert fed == []
+    assert client.lost
 
 
 def test_a_close_of_ours_amid_many_frames_does_not_have_more_of_them_read(client: Client) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
 
-from relay.front.wire import FrameSplitter, Other, SharedFrame, text_frame
+from relay.front.wire import CloseFinder, FrameSplitter, Other, SharedFrame, text_frame
 
 MAX_SIZE = 70_000
 
@@ -70,6 +70,28 @@ def fed(
     while splitter.is_behind:
         take(b"")
     return frames
+
+
+def test_of_one_who_is_sent_away_only_the_close_frame_comes_out() -> None:
+    splitter = FrameSplitter(100)
+    half = from_a_client(b"half", fin=False)
+    stream = [from_a_client(b"", Opcode.PING)] * 3000 + [from_a_client(b"text")]
+    close = from_a_client(b"", Opcode.CLOSE)
+    data = b"".join([half, *stream, close, *stream])
+    before = splitter.feed(data + close[:1], max_frames=2, max_bytes=1000)
+    assert len(before) == 2
+
+    finder = CloseFinder(splitter)
+
+    assert fed(finder, [b""]) == [Other(close)]
+    assert fed(finder, [close[1:]]) == [Other(close)]
+
+
+def test_what_is_no_frame_is_the_librarys_though_only_a_close_frame_is_looked_for() -> None:
+    finder = CloseFinder(FrameSplitter(100))
+
+    assert fed(finder, [from_a_client(b"text") + b"\x81\x01x"]) == [Other(b"\x81\x01x")]
+    assert finder.gave_up
 
 
 def raw_length(frame: bytes | Other) -> int:
