@@ -15,13 +15,13 @@ _OVERHEAD: Final = 64  # of a frame in memory, so that tiny ones count
 class Backlog:
     """The frames in order; too many of them hold the reading."""
 
-    __slots__ = ("_frames", "_out", "_size", "came_ms")
+    __slots__ = ("_frames", "_out", "came_ms", "held_bytes")
 
     def __init__(self, out: Output) -> None:
         self._out = out
         # An empty deque takes 600 bytes, and few sessions need one.
         self._frames: deque[bytes] | None = None
-        self._size = 0
+        self.held_bytes = 0  # with what they take besides
         self.came_ms = 0  # when the last frame did
 
     def __len__(self) -> int:
@@ -39,25 +39,25 @@ class Backlog:
             self._frames = deque()
         self._frames.append(payload)
         self.came_ms = now_ms
-        self._size += len(payload) + _OVERHEAD
+        self.held_bytes += len(payload) + _OVERHEAD
         # Until then it is read, so that its pings and pongs are. At a login reading is on hold
         # already.
-        if self._size >= MAX_HELD_BYTES:
+        if self.held_bytes >= MAX_HELD_BYTES:
             self._out.add_hold(Hold.PENDING)
 
     def pop(self) -> bytes:
         """Remove and return the oldest frame; there is one."""
         assert self._frames
         payload = self._frames.popleft()
-        self._size -= len(payload) + _OVERHEAD
+        self.held_bytes -= len(payload) + _OVERHEAD
         return payload
 
     def ease(self) -> None:
         """Let the client be read again where little is left."""
-        if self._size <= MAX_HELD_BYTES // 2:
+        if self.held_bytes <= MAX_HELD_BYTES // 2:
             self._out.drop_hold(Hold.PENDING)
 
     def clear(self) -> None:
         """Forget all frames."""
         self._frames = None
-        self._size = 0
+        self.held_bytes = 0

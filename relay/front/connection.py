@@ -50,6 +50,7 @@ class Connection(asyncio.Protocol):
     __slots__ = (
         "_deadlines",
         "_hub",
+        "_is_lost",
         "_kept",
         "_pinger",
         "_reading",
@@ -73,6 +74,7 @@ class Connection(asyncio.Protocol):
         self._ws = WebSocket(hub.settings.limits.frame_bytes)
         self._deadlines = Deadlines()
         self._pinger: Pinger | None = None  # from the handshake on
+        self._is_lost = False  # the transport is gone; the session may have some turns yet
         self._kept = b""  # was read, and waits for its turn
         self._shown: Mapping[str, str] = _NONE_SHOWN  # headers of its handshake that a login needs
         self._short_bytes = SHORT_BYTES  # less than that is short work; 0 where its last was long
@@ -207,13 +209,40 @@ class Connection(asyncio.Protocol):
 
     def read_on(self) -> None:
         """Take what the last turn has left, and read again once there is nothing left of it."""
-        if self._ws.is_dropped:
-            return  # it was lost meanwhile
+        if self._is_lost:
+            self._go()
+            return
         self._take_kept()
         if self._ws.is_behind:
             self._hub.turns.wait(self, is_long=self._is_long)
         else:
             self._reading.rested()
+
+    def _go(self) -> None:
+        """Take a turn's worth of what a client has left, or give its session up behind that."""
+        if self._ws.is_dropped:
+            return
+        was_long = self._is_long
+        if self._has_left and self._is_live:
+            self._take_kept()
+        if not self._is_live:  # before or with that
+            self._give_up()
+        elif self._has_left:
+            self._hub.turns.wait(self, is_long=self._is_long)
+        elif self.session.held_bytes >= LONG_BYTES and not was_long:
+            self._short_bytes = 0  # what its session has yet to take is long work
+            self._hub.turns.wait(self, is_long=True)
+        else:
+            self._give_up()
+
+    @property
+    def _has_left(self) -> bool:
+        return bool(self._kept) or self._ws.is_behind
+
+    @property
+    def _is_live(self) -> bool:
+        """Whether its session takes what its client says; a login may be under way."""
+        return self.session.login.stage is Stage.LIVE
 
     def long_turn(self) -> None:
         """Have the session take a frame that has waited, and may be long work."""
@@ -230,14 +259,13 @@ class Connection(asyncio.Protocol):
     @property
     def has_pending(self) -> bool:
         """Whether something that was read has yet to be taken, or to be answered."""
-        is_behind = self._ws.is_behind or bool(self._kept)
-        return self.session.is_read and (is_behind or self.session.has_pending)
+        return self.session.is_read and (self._has_left or self.session.has_pending)
 
     def eof_received(self) -> bool:
         """Close when the client has; what it does not take by then is cut off."""
         self.flush()
         self._ws.end()
-        if self.session.is_read:
+        if self.session.is_read and self.session.held_bytes < LONG_BYTES:
             self._lose()
         # The transport first writes what waits. From here on no frame may be sent.
         self._deadlines.expect_close(self._hub.clock_ms())
@@ -245,10 +273,27 @@ class Connection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give the session up; the queue holds what was not acked."""
-        # Of one who has not logged in, or was sent away, what is left has no effect any more.
-        while (self._kept or self._ws.is_behind) and self.session.login.stage is Stage.LIVE:
-            self._take_kept()
+        """Give the session up; the queue holds what was not acked.
+
+        Behind what was read of one who is logged in, in the turns that it takes. Until then all
+        that bounds connections counts it. What is left of others has no effect any more.
+        """
+        self._is_lost = True
+        self._hub.wheel.cancel(self)
+        held_bytes = self.session.held_bytes
+        if not self._is_live or not (self._has_left or held_bytes >= LONG_BYTES):
+            self._give_up()
+            return
+        try:
+            if not self._deadlines.awaits_reading:
+                self.session.deliveries.slowed()  # entries stay in the mailbox
+                self.take()
+        except Exception:
+            self.fail()
+        self._wait(is_long=self._is_long or held_bytes >= LONG_BYTES)
+
+    def _give_up(self) -> None:
+        """Forget the session, and all of the connection."""
         self._kept = b""
         self._lose()
         if self._hub.visitors.are_logged:
@@ -426,6 +471,8 @@ class Connection(asyncio.Protocol):
             closing, out.closing = out.closing, None
             self._ws.close(closing.code, closing.reason)
             self._send_output()
+            if self._is_lost:
+                self._hub.turns.wait(self, is_long=False)  # what it has left means nothing now
 
     def _visited(self, note: Note) -> None:
         """Count who comes in, and who goes."""
@@ -550,7 +597,7 @@ class Connection(asyncio.Protocol):
 
     def _reschedule(self) -> None:
         due = self._due_ms()
-        if due:
+        if due and not self._is_lost:
             self._hub.wheel.schedule(self, due)
 
     def _due_ms(self) -> int:

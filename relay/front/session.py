@@ -100,6 +100,11 @@ class Session:
         """Whether something that was taken has yet to be answered, or something waits to be."""
         return bool(self.answers or self._work or (self.budget.is_full and self._backlog))
 
+    @property
+    def held_bytes(self) -> int:
+        """How much of its client's frames waits to be taken."""
+        return self._backlog.held_bytes
+
     # ------------------------------------------------------------------------ from the client
 
     def receive(self, payload: bytes, *, now_ms: int) -> None:

@@ -16,6 +16,7 @@ from websockets.uri import parse_uri
 
 from relay.front.connection import Connection
 from relay.front.deadlines import CLOSE_TIMEOUT_MS
+from relay.front.login import Stage
 from relay.front.output import Hold
 from relay.front.session import Session
 from relay.front.turns import Turns
@@ -227,7 +228,9 @@ def test_i7_a_fault_in_the_end_of_a_session_is_logged_and_ends_nothing_else(
     def fail(**_: object) -> None:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr(connection, "session", SimpleNamespace(number=1, is_read=True, lost=fail))
+    login = SimpleNamespace(stage=Stage.LIVE)
+    session = SimpleNamespace(number=1, is_read=True, login=login, held_bytes=0, lost=fail)
+    monkeypatch.setattr(connection, "session", session)
 
     connection.connection_lost(None)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -14,6 +15,7 @@ from relay.front.connection import Connection
 from relay.front.flusher import MAX_FLUSHED, SPREAD_EVERY_S, SPREAD_SOCKETS, SPREAD_WITHIN_S
 from relay.front.front import Front
 from relay.front.links import DeliverToSome, FromWorker
+from relay.front.login import Stage
 from relay.front.output import Output
 from relay.front.wire import text_frame
 from tests import plain
@@ -51,8 +53,10 @@ class FakeSession:
         self.deliveries = self
         self.cursor = 0
         self.flows = True
+        self.login = SimpleNamespace(stage=Stage.LIVE)
+        self.held_bytes = 0
 
-    def lost(self, *, written: int) -> None:
+    def lost(self) -> None:
         pass
 
     def deliver(self, seq: int, receipt_for: str, frame: bytes) -> None:

@@ -13,8 +13,10 @@ from websockets.uri import parse_uri
 
 from relay.bus.envelopes import Seq
 from relay.front.connection import LARGE_READ_BYTES, MAX_FRAME_BYTES, MAX_FRAMES, Connection
+from relay.front.front import Front
 from relay.front.login import Stage
 from relay.front.output import Hold, Output
+from relay.front.turns import LONG_BYTES, LONG_PART
 from relay.front.websocket import Event, WebSocket
 from relay.front.wire import text_frame
 
@@ -73,6 +75,7 @@ class Client:
         self.got: list[bytes] = []
         self.lost = False
         self.fails = False
+        self.takes_s = 0.0
         self._protocol = ClientProtocol(parse_uri("ws://127.0.0.1:9011/"))
         self._protocol.send_request(self._protocol.connect())
         self.handshake = b"".join(self._protocol.data_to_send())
@@ -81,7 +84,8 @@ class Client:
             is_read=True,
             login=SimpleNamespace(user="1", stage=Stage.LIVE),
             has_pending=False,
-            deliveries=SimpleNamespace(cursor=0),
+            held_bytes=0,
+            deliveries=SimpleNamespace(cursor=0, slowed=lambda: None),
             out=Output(),
             receive=self._receive,
             lost=self._lose,
@@ -95,12 +99,31 @@ class Client:
 
     def _receive(self, payload: bytes, *, now_ms: int) -> None:
         self.got.append(payload)
+        self.loop.now_s += self.takes_s
         if self.fails:
             raise RuntimeError("a bug")
 
     def _lose(self) -> None:
         self.lost = True
         self.connection.session.is_read = False  # type: ignore[misc]
+        self.connection.session.login.stage = Stage.ENDED
+
+    def opens(self) -> None:
+        """Have its handshake be taken."""
+        self.connection.begin(self.handshake)
+
+    def is_cut(self) -> None:
+        """Have its transport end, as uvloop does."""
+        self.transport.closing = True
+        self.connection.connection_lost(None)
+
+    @property
+    def counts(self) -> bool:
+        """Whether the front has it among its clients, and its entrance lets in one less."""
+        connection = self.connection
+        is_in = self.connection.session.number in connection._hub.clients
+        assert is_in == bool(connection._visit._admission.connections)
+        return is_in
 
     def closes(self, code: int, reason: str) -> None:
         """Have its session close the connection."""
@@ -127,6 +150,13 @@ class Client:
         self.connection.data_received(data)
 
 
+def connect(front: Front, loop: FakeLoop) -> Client:
+    connection = Connection(front.hub, let_in())
+    transport = FakeTransport()
+    connection.connection_made(cast("asyncio.Transport", transport))
+    return Client(connection, transport, loop)
+
+
 @pytest.fixture
 def log() -> Iterator[FakeLog]:
     """The front's log; a test that expects faults takes them out."""
@@ -141,16 +171,13 @@ def stranger(log: FakeLog) -> Iterator[Client]:
     loop = FakeLoop()
     with front_on(loop) as front:
         front.hub.log = cast("Any", log)
-        connection = Connection(front.hub, let_in())
-        transport = FakeTransport()
-        connection.connection_made(cast("asyncio.Transport", transport))
-        yield Client(connection, transport, loop)
+        yield connect(front, loop)
 
 
 @pytest.fixture
 def client(stranger: Client) -> Client:
     """A client after its handshake."""
-    stranger.connection.begin(stranger.handshake)
+    stranger.opens()
     stranger.loop.turn()
     assert stranger.transport.written.startswith(b"HTTP/1.1 101")
     stranger.transport.written.clear()
@@ -251,15 +278,113 @@ def test_the_rest_outlasts_a_hold_that_ends_meanwhile(client: Client) -> None:
     assert client.transport.is_read
 
 
-def test_what_was_read_counts_though_the_connection_is_lost_before_its_turn(client: Client) -> None:
+def test_i7_what_a_lost_client_has_left_is_taken_in_its_turns_and_then_its_session_ends(
+    client: Client,
+) -> None:
     client.send(client.bytes_of(*texts(MANY)))
-    client.transport.closing = True
 
-    client.connection.connection_lost(None)
+    client.is_cut()
 
+    assert client.got == texts(MAX_FRAMES)
+    client.loop.turn()
+    assert client.got == texts(2 * MAX_FRAMES)
+    assert not client.lost
+    assert client.counts
+    client.loop.turn()
     assert client.got == texts(MANY)
     assert client.lost
+    assert not client.counts
     client.loop.turn()  # nobody is left to read from
+
+
+def test_i7_what_many_lost_clients_have_left_takes_a_small_part_of_the_time(
+    log: FakeLog,
+) -> None:
+    loop = FakeLoop()
+    with front_on(loop) as front:
+        front.hub.log = cast("Any", log)
+        crowd = [connect(front, loop) for _ in range(3)]
+        for client in crowd:
+            client.opens()
+            client.takes_s = 0.020
+            client.send(client.bytes_of(b"x" * LONG_BYTES))
+
+        for client in crowd:
+            client.is_cut()
+
+        assert not any(client.got for client in crowd)
+        for count, client in enumerate(crowd, 1):
+            loop.turn()
+            assert [bool(each.got) for each in crowd].count(True) == count
+            assert client.lost
+            loop.now_s += (LONG_PART - 1) * 0.020 - 0.001
+            loop.turn()
+            assert [bool(each.got) for each in crowd].count(True) == count
+            loop.now_s += 0.002
+        assert front.hub.empty.is_set()
+
+
+def test_a_lost_client_who_logs_in_anew_is_given_up_whatever_it_has_left(client: Client) -> None:
+    client.send(client.bytes_of(*texts(MANY)))
+    client.is_cut()
+
+    client.connection.session.lost()
+    client.closes(4409, "replaced")
+    client.loop.turn()
+
+    assert client.got == texts(MAX_FRAMES)
+    assert not client.counts
+    client.loop.turn()
+
+
+def test_i7_of_a_lost_client_whose_frame_was_at_fault_nothing_more_is_taken(
+    client: Client, log: FakeLog
+) -> None:
+    client.connection.session.end = lambda *_: client.connection.session.lost()  # type: ignore[method-assign]
+    client.send(client.bytes_of(*texts(MANY)))
+    client.is_cut()
+    client.fails = True
+
+    client.loop.turn()
+
+    assert log.faults.pop() == "connection.failed"
+    assert not client.counts
+    client.loop.turn()
+    assert len(client.got) == MAX_FRAMES + 1
+
+
+def test_a_lost_client_has_no_timers_and_is_sent_no_entries(client: Client) -> None:
+    slowed: list[bool] = []
+    client.connection.session.deliveries.slowed = lambda: slowed.append(True)  # type: ignore[method-assign]
+    client.send(client.bytes_of(*texts(MANY)))
+    client.is_cut()
+
+    client.connection.session.out.receipts = 1
+    client.connection.take()
+
+    assert client.connection not in client.connection._hub.wheel
+    assert slowed == [True]
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_i7_what_the_session_of_a_lost_client_holds_is_long_work(
+    client: Client, ends: bool
+) -> None:
+    session = client.connection.session
+    session.held_bytes = LONG_BYTES  # type: ignore[misc]
+    client.send(client.bytes_of(*texts(MANY)))
+
+    if ends:
+        client.connection.eof_received()
+    client.is_cut()
+    client.loop.turn()
+    client.loop.turn()
+
+    assert client.got == texts(MANY)
+    assert not client.lost  # that was no turn for it
+    client.loop.turn()
+    assert client.lost
+    assert not client.counts
 
 
 @pytest.mark.parametrize("end", ["a close frame", "no frame"])
@@ -326,10 +451,11 @@ def test_i7_of_a_lost_client_that_is_not_logged_in_nothing_is_looked_at(
     client.connection.session.login.stage = stage
     fed.clear()
 
-    client.connection.connection_lost(None)
+    client.is_cut()
     client.loop.turn()
 
     assert fed == []
+    assert not client.counts
     assert client.lost
 
 
