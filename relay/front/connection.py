@@ -216,7 +216,14 @@ class Connection(asyncio.Protocol):
         if self._ws.is_behind:
             self._hub.turns.wait(self, is_long=self._is_long)
         else:
-            self._reading.rested()
+            self._rested()
+
+    def _rested(self) -> None:
+        """Read again; a pong that came meanwhile may now be read."""
+        self._reading.rested()
+        if self._pinger is not None and self._pinger.awaits_pong:
+            self._pinger.excuse(self._hub.clock_ms())
+            self._reschedule()
 
     def _go(self) -> None:
         """Take a turn's worth of what a client has left, or give its session up behind that."""
@@ -586,7 +593,7 @@ class Connection(asyncio.Protocol):
         # Of a client that is not read nobody can tell whether it has answered.
         if pinger is None or holds & ~_PINGED_HOLDS:
             return True
-        if not holds and pinger.is_dead(clock_ms):
+        if self._reading.is_on and pinger.is_dead(clock_ms):
             self._hub.counters["dead_connections_cut"] += 1
             self._transport.abort()
             return False
@@ -605,7 +612,7 @@ class Connection(asyncio.Protocol):
         pinger, holds = self._pinger, self._reading.holds
         if self._deadlines.awaits_close or pinger is None or holds & ~_PINGED_HOLDS:
             return due
-        ping_ms = pinger.ping_due_ms if holds else pinger.due_ms
+        ping_ms = pinger.due_ms if self._reading.is_on else pinger.ping_due_ms
         return min(due or ping_ms, ping_ms)
 
 

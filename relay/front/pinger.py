@@ -121,6 +121,11 @@ class Pinger:
         proven.append((now_ms + FRAME_AFTER_MS, covered))
 
     @property
+    def awaits_pong(self) -> bool:
+        """Whether a ping is unanswered."""
+        return bool(self._waiting)
+
+    @property
     def awaits_frame(self) -> bool:
         """Whether a frame of the client may confirm something, now or a little later."""
         return bool(self._proven)

@@ -16,6 +16,11 @@ class Reading:
         self.rests = False  # others have their turn first
         self._awaits_close = False  # whatever holds, only the client's close is awaited now
 
+    @property
+    def is_on(self) -> bool:
+        """Whether what the client sends is taken as it comes."""
+        return not (self.holds or self.rests)
+
     def hold(self, holds: int, *, of: int) -> bool:
         """Let those of the reasons `of` that are in `holds` hold, and the others of them not.
 

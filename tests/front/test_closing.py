@@ -19,7 +19,7 @@ from relay.front.deadlines import CLOSE_TIMEOUT_MS
 from relay.front.login import Stage
 from relay.front.output import Hold
 from relay.front.session import Session
-from relay.front.turns import Turns
+from relay.front.turns import LONG_BYTES, Turns
 from relay.front.visitors import Visitors
 from relay.front.wheel import TimerWheel
 from relay.protocol.codec import Codec
@@ -219,6 +219,27 @@ def test_r7_a_client_that_is_not_read_for_now_is_pinged_but_not_given_up(
         out.drop_hold(why)
         connection.take()
     front.pass_time(front.time_ms + int(keepalive.pong_timeout_s * 1000) + 200)
+    assert transport.aborted
+
+
+def test_i7_a_client_that_waits_for_its_turn_to_be_read_is_not_given_up_for_its_pong(
+    front: FakeFront, transport: FakeTransport, connection: Connection
+) -> None:
+    connection.session.login.user = "1"  # as if it were logged in
+    connection.session.login.stage = Stage.LIVE
+    keepalive = front.settings.keepalive
+    timeout_ms = int(keepalive.pong_timeout_s * 1000)
+    front.pass_time(front.time_ms + int(keepalive.ping_interval_s * 1000) + 200)
+    connection._bound_frames()
+    connection.data_received(b"\x81\xfe\xff\xff" + bytes(LONG_BYTES))  # some of a frame
+
+    front.pass_time(front.time_ms + 3 * timeout_ms)
+    assert not transport.aborted
+
+    cast("FakeLoop", front.turns.loop).turn()
+    front.pass_time(front.time_ms + timeout_ms - 200)
+    assert not transport.aborted
+    front.pass_time(front.time_ms + 400)
     assert transport.aborted
 
 
