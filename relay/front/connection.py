@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, NamedTuple, assert_never, cast
+from typing import Final, assert_never, cast
 
 from websockets.datastructures import Headers
 
@@ -60,6 +60,7 @@ class Connection(asyncio.Protocol):
         "_visit",
         "_writing",
         "_ws",
+        "long_s",
         "session",
     )
 
@@ -77,6 +78,7 @@ class Connection(asyncio.Protocol):
         self._is_lost = False  # the transport is gone; the session may have some turns yet
         self._kept = b""  # was read, and waits for its turn
         self._shown: Mapping[str, str] = _NONE_SHOWN  # headers of its handshake that a login needs
+        self.long_s = 0.0  # see `turns`
         self._short_bytes = SHORT_BYTES  # less than that is short work; 0 where its last was long
         self._bound_frames()
 
@@ -622,11 +624,23 @@ def _chosen(headers: Headers, names: Sequence[str]) -> Mapping[str, str]:
     return {name: ", ".join(values) for name, values in found.items() if values} or _NONE_SHOWN
 
 
-class LongTurn(NamedTuple):
+class LongTurn:
     """A turn for long work of a session that may be read meanwhile, or not."""
 
-    connection: Connection
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    @property
+    def long_s(self) -> float:
+        """What the connection has had, be it so or read on."""
+        return self._connection.long_s
+
+    @long_s.setter
+    def long_s(self, value: float) -> None:
+        self._connection.long_s = value
 
     def read_on(self) -> None:
         """Have it."""
-        self.connection.long_turn()
+        self._connection.long_turn()

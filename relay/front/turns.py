@@ -4,6 +4,9 @@ By time, because a frame is work for 5 us or for 15 ms. Most reads are taken at 
 when the turn has lasted long enough waits, and so does what one client has left over: those are
 served in order, a little of each. Whoever sends what takes long waits in a lane of its own, which
 has a small share of the front's time. So the others hardly feel how many such clients there are.
+
+That lane is served by start-time fair queueing: next is who has had least of its time. So one who
+has had none lately goes before those who keep it full, however many they are.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import Final, Protocol
 
 # In a loop turn: reads as they come, and those that have waited. The heartbeat is a second.
@@ -29,6 +33,9 @@ LONG_PART: Final = 8
 class Reader(Protocol):
     """A connection that waits for its turn."""
 
+    # Up to where it has had of the long lane, in that lane's own time.
+    long_s: float
+
     def read_on(self) -> None:
         """Take what was read, or some of it."""
 
@@ -45,7 +52,11 @@ class Turns:
         self._turn_at = -1.0
         self._ends_s = 0.0
         self._waiting: deque[Reader] = deque()
-        self._long: deque[Reader] = deque()
+        # (where it begins in the lane's time, the how many-th it is, who)
+        self._long: list[tuple[float, int, Reader]] = []
+        self._long_came: list[Reader] = []  # since the last turn in that lane
+        self._long_count = 0
+        self._long_s = 0.0  # the lane's time: where the last turn began
         self._serves_soon = False
         self._serves_long_soon = False
 
@@ -62,7 +73,7 @@ class Turns:
     def wait(self, reader: Reader, *, is_long: bool) -> None:
         """Have it read on when its turn comes, in a later loop turn."""
         if is_long:
-            self._long.append(reader)
+            self._long_came.append(reader)
             if not self._serves_long_soon:
                 self._serves_long_soon = True
                 self.loop.call_soon(self._serve_long)
@@ -84,10 +95,26 @@ class Turns:
             self.loop.call_soon(self._serve)
 
     def _serve_long(self) -> None:
+        self._line_up()
         if not self._long:
             self._serves_long_soon = False
             return
+        self._long_s, _, reader = heappop(self._long)
         began_s = self.clock_s()
-        self._long.popleft().read_on()
+        reader.read_on()
+        took_s = self.clock_s() - began_s
+        reader.long_s = max(reader.long_s, self._long_s) + took_s
         # It rests also where nobody waits: who comes next must not find it rested.
-        self.loop.call_later((LONG_PART - 1) * (self.clock_s() - began_s), self._serve_long)
+        self.loop.call_later((LONG_PART - 1) * took_s, self._serve_long)
+
+    def _line_up(self) -> None:
+        """Give those who came a place: behind what they have had, and never in the past.
+
+        Only now, because one who wants another turn says so before it is known how long its last
+        one took.
+        """
+        for reader in self._long_came:
+            self._long_count += 1
+            begins_s = max(self._long_s, reader.long_s)
+            heappush(self._long, (begins_s, self._long_count, reader))
+        self._long_came.clear()

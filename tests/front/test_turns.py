@@ -31,6 +31,16 @@ class Scene:
             reader = Reader(self, name, takes_s, is_long=is_long, again=again)
             self.turns.wait(reader, is_long=is_long)
 
+    def long_turns(self, count: int) -> str:
+        """Return who had the next turns of long work."""
+        read = ""
+        for _ in range(100 * count):
+            read += "".join(self.turn())
+            if len(read) == count:
+                return read
+            self.loop.now_s += 0.010
+        raise AssertionError(f"only {read}")
+
     def turn(self) -> list[str]:
         """Return who was read on in a turn of the loop."""
         self.read.clear()
@@ -49,6 +59,7 @@ class Reader:
         self._takes_s = takes_s
         self._is_long = is_long
         self._again = again
+        self.long_s = 0.0
 
     def read_on(self) -> None:
         self._scene.read.append(self._name)
@@ -134,3 +145,44 @@ def test_i7_one_that_wants_turn_after_turn_has_the_time_that_many_would_have(
 
     # 160 ms have passed: an eighth of that is 20, and the first turn came at once.
     assert len(read) == (2 if is_long else 11)
+
+
+def test_i7_one_who_has_had_no_long_work_lately_goes_before_those_who_have_however_many(
+    scene: Scene,
+) -> None:
+    for number, name in enumerate("abcdefgh"):
+        scene.waits(name, takes_s=0.020 + 0.001 * number, is_long=True, again=10)
+    assert scene.long_turns(12) == "abcdefghabcd"
+
+    scene.waits("N", takes_s=0.0001, is_long=True, again=1)
+
+    assert scene.long_turns(4) == "NNef"
+
+
+def test_i7_short_turns_of_long_work_are_as_many_more(scene: Scene) -> None:
+    scene.waits("L", takes_s=0.040, is_long=True, again=20)
+    scene.waits("s", takes_s=0.010, is_long=True, again=20)
+
+    read = scene.long_turns(20)
+
+    assert read.count("s") == pytest.approx(16, abs=1)
+
+
+def test_i7_time_that_one_did_not_ask_for_is_not_kept_for_it(scene: Scene) -> None:
+    away = Reader(scene, "A", 0.010, is_long=True, again=20)
+    scene.waits("b", takes_s=0.010, is_long=True, again=40)
+    scene.long_turns(20)
+
+    scene.turns.wait(away, is_long=True)
+
+    assert scene.long_turns(10).count("A") == pytest.approx(5, abs=1)
+
+
+def test_i7_one_who_was_alone_has_it_next_to_one_who_comes(scene: Scene) -> None:
+    """What it has had alone does not count against it."""
+    scene.waits("a", takes_s=0.010, is_long=True, again=40)
+    scene.long_turns(20)
+
+    scene.waits("B", takes_s=0.010, is_long=True, again=20)
+
+    assert scene.long_turns(10).count("a") == pytest.approx(5, abs=1)

@@ -19,6 +19,7 @@ from tests.outside.frames import SENT_AT as T
 from tests.outside.relay import Relay
 
 FLOODERS = 3
+MANY_FLOODERS = 24
 TIMES = 40
 # Of the calm median, and at least: so much may the median be under a flood. Without bounds it is
 # seconds, and grows.
@@ -121,6 +122,28 @@ def test_a3_an_honest_pair_goes_on_while_others_flood(relay: Relay, kind: str) -
 
     assert all(sent), "nobody flooded"
     assert flooded_s < max(PATIENCE * calm_s, LEAST_S), f"{calm_s:.4f} s calm, {flooded_s:.4f} s"
+    for client in flooders:
+        client.drop()
+
+
+def test_a3_a_large_message_goes_before_the_frames_of_those_who_keep_sending_dear_ones(
+    relay: Relay,
+) -> None:
+    """In the order in which they come it would be behind a frame of each, 0.2 s or more."""
+    asha = relay.login(ALICE)
+    frame = masked(elsewhere(DEAREST["an ack in sheet notation: brackets"]))
+    flooders = [relay.login(f"4477009002{index:02}") for index in range(MANY_FLOODERS)]
+
+    def send(number: int) -> None:
+        asha.send_message(BOB, f"M{number}", {"conversation": "x" * 40_000})
+        asha.expect(ack_1(f"M{number}", author=ALICE, to=BOB))
+
+    with flooding(flooders, frame) as sent:
+        time.sleep(2.0)
+        flooded_s = median_s(send, range(3))
+
+    assert min(sent) > len(frame) // 2, "nobody flooded"
+    assert flooded_s < MANY_FLOODERS * 0.2 / 3
     for client in flooders:
         client.drop()
 
