@@ -17,10 +17,10 @@ help:  ## show the targets
 run: $(READY)  ## start the relay on ws://127.0.0.1:9011/
 	$(BIN)/relay serve --workers 8
 
-test: $(READY)  ## run the tests on every core (about 4 minutes, 2 cores)
+test: $(READY)  ## run the tests on every core (4 to 5 minutes, 2 cores)
 	$(BIN)/python -m pytest -n auto
 
-quick: $(READY)  ## run the tests that start no process and take no second (about 35 s, 2 cores)
+quick: $(READY)  ## run the tests that start no process and take no second (about 30 s, 2 cores)
 	$(BIN)/python -m pytest -n logical -m "not slow"
 
 chaos: $(READY)  ## kill a loaded relay at random for 20 minutes and check from outside

@@ -74,7 +74,7 @@ _RESTATED_PACE: Final = 2
 # much. So it is left where the disk has less free than this: far more than the reserve of sends and
 # what the journals of all workers may take.
 _PLENTY_BYTES: Final = 1024 * 1024 * 1024
-_RESTATED_BYTES: Final = 4 * 1024 * 1024
+_RESTATED_BYTES: Final = 2 * 1024 * 1024
 _RESTATED_SHARE: Final = 1 / 128
 
 _encode = msgspec.msgpack.Encoder().encode
