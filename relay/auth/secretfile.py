@@ -14,7 +14,7 @@ MAX_BYTES: Final = 1024 * 1024
 
 
 class Mark(NamedTuple):
-    """What tells one content of a file from another without reading it."""
+    """What tells one state of a file from another without reading it: its mode counts, too."""
 
     inode: int
     size: int
@@ -61,15 +61,20 @@ class SecretFile:
         return content
 
     def has_changed(self) -> bool:
-        """Tell whether it is another than was read; one that is gone has not changed."""
+        """Tell, once, whether it is another than when it was read or last looked at here.
+
+        One that is gone has not changed.
+        """
         try:
-            return _mark_of(os.stat(self.path)) != self._mark
+            mark = _mark_of(os.stat(self.path))
         except OSError:
             return False
+        before, self._mark = self._mark, mark
+        return mark != before
 
     def _refused(self, why: str) -> SettingsError:
         return SettingsError(f"{self.setting}: {Path(self.path)} {why}")
 
 
 def _mark_of(status: os.stat_result) -> Mark:
-    return Mark(status.st_ino, status.st_size, status.st_mtime_ns)
+    return Mark(status.st_ino, status.st_size, status.st_ctime_ns)

@@ -52,7 +52,8 @@ class TokenAuthenticator:
     def refresh(self) -> bool:
         """See `Authenticator.refresh`."""
         changed = False
-        if any(file.has_changed() for file in self._key_files):
+        have_changed = [file.has_changed() for file in self._key_files]
+        if any(have_changed):
             try:
                 self._keys = self._read_keys()
                 log.get_logger().info("auth.keys_read", files=len(self._key_files))

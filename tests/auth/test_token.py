@@ -272,6 +272,34 @@ def test_keys_that_have_become_unusable_stay_as_they_were(
     assert isinstance(verdict_on(mode, signed()), Granted)
 
 
+def test_what_is_unusable_is_told_once_and_read_again_when_it_is_mended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is looked at each second, by each front."""
+    other = b"another secret of thirty-two bytes or more"
+    mode = TokenAuthenticator(token_settings(tmp_path))
+    read: list[Path] = []
+    before = mode._read_keys
+
+    def read_keys() -> KeySet:
+        read.append(tmp_path)
+        return before()
+
+    monkeypatch.setattr(mode, "_read_keys", read_keys)
+    write(tmp_path / "secret", other, 0o644)  # everybody may read it
+
+    for _ in range(3):
+        mode.refresh()
+    assert len(read) == 1
+    assert isinstance(verdict_on(mode, signed()), Granted)
+
+    (tmp_path / "secret").chmod(0o600)
+    for _ in range(3):
+        mode.refresh()
+    assert len(read) == 2
+    assert isinstance(verdict_on(mode, signed(key=other)), Granted)
+
+
 def replace(path: Path, content: bytes) -> None:
     write(path.with_name("new"), content)
     path.with_name("new").rename(path)

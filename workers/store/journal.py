@@ -70,12 +70,12 @@ _YOUNG_S: Final = 2.0
 # The next pass begins only when so many times what was restated has come: so that makes a third of
 # what is written, at most. A pass restates this much, or this share of the largest map.
 _RESTATED_PACE: Final = 2
+_RESTATED_BYTES: Final = 2 * 1024 * 1024
+_RESTATED_SHARE: Final = 1 / 128
 # Restating lets files grow to three times what they have otherwise, and pages lag behind by as
 # much. So it is left where the disk has less free than this: far more than the reserve of sends and
 # what the journals of all workers may take.
 _PLENTY_BYTES: Final = 1024 * 1024 * 1024
-_RESTATED_BYTES: Final = 2 * 1024 * 1024
-_RESTATED_SHARE: Final = 1 / 128
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[str, dict[bytes, Value]]).decode
