@@ -447,7 +447,7 @@ class Connection(asyncio.Protocol):
         out.has_news = False
         if out.credentials is not None:
             credentials, out.credentials = out.credentials, None
-            self._hub.check(self.session, credentials, self._peer())
+            self._hub.checks.begin(self.session, credentials, self._peer())
             out.has_news = True  # what that says goes ahead of a close
             return
         self._hold(out.hold, of=_SESSION_HOLDS)

@@ -99,7 +99,7 @@ class Front:
         # What the topology does from here on is none of this front's business.
         self._loop.remove_reader(self._place.control.fileno())
         self.links.close()
-        await self.hub.end_checks()
+        await self.hub.checks.end()
         self.hub.visitors.say_sums()
         self.hub.log.info("front.stopped", **self.hub.counters)
 
@@ -186,7 +186,7 @@ class Front:
         self._duties.tick(clock_ms)
         self.hub.visitors.tick(clock_ms)
         self._listener.give_back()
-        self.hub.refresh_keys()
+        self.hub.checks.refresh()
         due_ms = min(self._duties.due_ms, self.hub.visitors.due_ms)
         wait_s = (due_ms - clock_ms) / 1000
         self._next_duty = self._loop.call_later(wait_s, self._do_duties)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Protocol
 
 from relay import clock, log
-from relay.auth.contract import Authenticator, Credentials, Denied, Granted, Peer, Verdict
+from relay.auth.contract import Authenticator
 from relay.bus.envelopes import Seq
 from relay.extensions.registry import Registry
+from relay.front.checks import Checks
 from relay.front.flusher import Flusher
 from relay.front.links import Links, WorkerLink
 from relay.front.output import Hold, Note
@@ -108,9 +108,8 @@ class Hub:
         self.wheel: TimerWheel[Timed] = TimerWheel(TICK_MS)
         self.counters: Counter[str] = Counter()
         self.visitors = Visitors(settings.log, self.counters)
-        self._authenticator = authenticator  # None: nobody checks logins
-        self._checks: set[asyncio.Task[None]] = set()  # the loop alone would not keep them
         self.clients: dict[int, Endpoint] = {}  # by session number
+        self.checks = Checks(authenticator, self.clients, loop)
         self.last_number = 0
         self._authors = Rates()
         self.framed = SharedFrame().framed
@@ -143,55 +142,6 @@ class Hub:
             self.registry.capabilities,
             self._authors,
         )
-
-    def check(self, session: Session, credentials: Credentials, peer: Peer) -> None:
-        """Have a session hear whether it may log in, now or in a while."""
-        assert self._authenticator is not None, "nobody checks logins in this mode"
-        verdict = self._authenticator.check(credentials, peer, now_s=clock.now_ms() / 1000)
-        if isinstance(verdict, Granted | Denied):
-            session.judged(verdict, now_ms=clock.now_ms())
-        else:
-            task = self.loop.create_task(self._judge_later(session, verdict))
-            self._checks.add(task)
-            task.add_done_callback(self._checks.discard)
-
-    async def _judge_later(self, session: Session, check: Coroutine[Any, Any, Verdict]) -> None:
-        """Wait for a verdict; a fault in finding it ends this connection and no other (I7)."""
-        try:
-            verdict = await check
-        except Exception:
-            client = self.clients.get(session.number)
-            if client is not None:
-                client.fail()
-            return
-        client = self.clients.get(session.number)
-        if client is not None:
-            try:
-                session.judged(verdict, now_ms=clock.now_ms())
-                client.take()
-            except Exception:
-                client.fail()
-
-    async def end_checks(self) -> None:
-        """Give up what is being checked, at the end."""
-        for task in self._checks:
-            task.cancel()
-        await asyncio.gather(*self._checks, return_exceptions=True)
-        if self._authenticator is not None:
-            await self._authenticator.close()
-
-    def refresh_keys(self) -> None:
-        """Read keys and lists again that have changed; end sessions of who is let in no more."""
-        authenticator = self._authenticator
-        if authenticator is None or not authenticator.refresh():
-            return
-        for client in list(self.clients.values()):
-            login = client.session.login
-            if login.user and not authenticator.holds(login.user, login.granted):
-                try:
-                    client.log_out()
-                except Exception:
-                    client.fail()
 
     def opened(self, client: Endpoint) -> None:
         """Take a new connection in."""

@@ -1,0 +1,89 @@
+"""Logins that are being checked, and those that a list or a file no longer lets stand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from typing import Any, Protocol
+
+from relay import clock, log
+from relay.auth.contract import Authenticator, Credentials, Denied, Granted, Peer, Verdict
+from relay.front.session import Session
+
+
+class Client(Protocol):
+    """A connection, as far as its login goes."""
+
+    session: Session
+
+    def take(self) -> None:
+        """Do what the session wants done, after something was fed to it."""
+
+    def fail(self) -> None:
+        """End after a fault, inside an except block."""
+
+    def log_out(self) -> None:
+        """End the session, whose login is no longer good."""
+
+
+class Checks:
+    """Those of one front; `clients` are its connections by the number of their session."""
+
+    def __init__(
+        self,
+        authenticator: Authenticator | None,
+        clients: Mapping[int, Client],
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        """Check by `authenticator`; None: nobody checks logins in this mode."""
+        self._authenticator = authenticator
+        self._clients = clients
+        self._loop = loop
+        self._under_way: set[asyncio.Task[None]] = set()  # the loop alone would not keep them
+
+    def begin(self, session: Session, credentials: Credentials, peer: Peer) -> None:
+        """Have a session hear whether it may log in, now or in a while."""
+        assert self._authenticator is not None, "nobody checks logins in this mode"
+        verdict = self._authenticator.check(credentials, peer, now_s=clock.now_ms() / 1000)
+        if isinstance(verdict, Granted | Denied):
+            session.judged(verdict, now_ms=clock.now_ms())
+        else:
+            task = self._loop.create_task(self._judge_later(session, verdict))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+
+    async def _judge_later(self, session: Session, check: Coroutine[Any, Any, Verdict]) -> None:
+        """Wait for a verdict; a fault in finding it ends this connection and no other (I7)."""
+        try:
+            verdict = await check
+            client = self._clients.get(session.number)
+            if client is not None:
+                session.judged(verdict, now_ms=clock.now_ms())
+                client.take()
+        except Exception:
+            client = self._clients.get(session.number)
+            if client is not None:
+                client.fail()
+            else:
+                log.get_logger().exception("connection.failed", session=session.number)
+
+    def refresh(self) -> None:
+        """Read keys and lists again that have changed; end sessions of who is let in no more."""
+        authenticator = self._authenticator
+        if authenticator is None or not authenticator.refresh():
+            return
+        for client in list(self._clients.values()):
+            login = client.session.login
+            if login.user and not authenticator.holds(login.user, login.granted):
+                try:
+                    client.log_out()
+                except Exception:
+                    client.fail()
+
+    async def end(self) -> None:
+        """Give up what is being checked, at the end."""
+        for task in self._under_way:
+            task.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
+        if self._authenticator is not None:
+            await self._authenticator.close()
