@@ -88,22 +88,22 @@ PURE = (
     "relay.client.typed",
     "relay.client.wire",
     "relay.front.admission",
-    "relay.front.answer",
+    "relay.front.entrance.answer",
     "relay.front.answers",
     "relay.front.backlog",
     "relay.front.deadlines",
     "relay.front.deliveries",
-    "relay.front.forwarded",
-    "relay.front.head",
-    "relay.front.health",
+    "relay.front.entrance.forwarded",
+    "relay.front.entrance.head",
+    "relay.front.entrance.health",
     "relay.front.limits",
     "relay.front.login",
     "relay.front.networks",
     "relay.front.output",
     "relay.front.pace",
     "relay.front.pinger",
-    "relay.front.proxies",
-    "relay.front.proxyprotocol",
+    "relay.front.entrance.proxies",
+    "relay.front.entrance.proxyprotocol",
     "relay.front.session",
     "relay.front.wheel",
     "relay.front.wire",
@@ -423,7 +423,8 @@ def test_a_right_arrow_is_not_one() -> None:
     source = "import relay\nimport asyncio\nfrom relay.protocol import codec\nimport relay.errors"
 
     assert wrong_arrows(source, "relay.front.session") == []
-    assert wrong_arrows("from relay.front.listener import Front", "relay.front.connection") == []
+    source = "from relay.front.entrance.door import Door"
+    assert wrong_arrows(source, "relay.front.listener") == []
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ from relay.errors import BootError, SettingsError
 from relay.extensions import registry
 from relay.front.desk import Extensions
 from relay.front.dispatch import Dispatch
+from relay.front.entrance.listener import Listener
 from relay.front.flusher import Flusher
 from relay.front.hub import TICK_MS, Hub
 from relay.front.links import Links
-from relay.front.listener import Listener
 from relay.process.control import (
     ChildReady,
     GroupsChanged,

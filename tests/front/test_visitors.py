@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from relay.front import door, entrance
 from relay.front.admission import Bound
-from relay.front.answer import Answer
+from relay.front.entrance import door, entrance
+from relay.front.entrance.answer import Answer
 from relay.front.visitors import Visitors
 from relay.settings.tables import LogSettings
 

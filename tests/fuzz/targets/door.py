@@ -9,10 +9,10 @@ from websockets.http11 import Request
 from websockets.streams import StreamReader
 
 from relay.auth.origins import Origins
-from relay.front import head, proxyprotocol
-from relay.front.head import Head
-from relay.front.proxies import Proxies
-from relay.front.proxyprotocol import MOST_BYTES, Missing, Preface
+from relay.front.entrance import head, proxyprotocol
+from relay.front.entrance.head import Head
+from relay.front.entrance.proxies import Proxies
+from relay.front.entrance.proxyprotocol import MOST_BYTES, Missing, Preface
 from relay.settings.tables import ServerSettings
 
 from .timing import in_linear_time

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from typing import Final, assert_never, cast
 
-from relay.front import head, health, proxyprotocol
 from relay.front.admission import Visit
-from relay.front.answer import Answer, answer
 from relay.front.connection import Connection
-from relay.front.entrance import Entrance
-from relay.front.proxyprotocol import Missing, Preface
+from relay.front.entrance import head, health, proxyprotocol
+from relay.front.entrance.answer import Answer, answer
+from relay.front.entrance.entrance import Entrance
+from relay.front.entrance.proxyprotocol import Missing, Preface
 
 _HEAD_END: Final = b"\r\n\r\n"
 # HEAD and OPTIONS are for health checks.

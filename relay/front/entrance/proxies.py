@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 
-from relay.front.forwarded import (
+from relay.front.entrance.forwarded import (
     Unreadable,
     client_of,
     nodes_of_forwarded,
     nodes_of_x_forwarded_for,
 )
-from relay.front.head import Head
+from relay.front.entrance.head import Head
 from relay.front.networks import Networks
 from relay.settings.tables import ServerSettings
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.front.proxyprotocol import MOST_BYTES, Missing, Preface, read
+from relay.front.entrance.proxyprotocol import MOST_BYTES, Missing, Preface, read
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 LINE = b"PROXY TCP4 192.0.2.1 10.0.0.7 56324 9011\r\n"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from websockets.http11 import Request
 from websockets.streams import StreamReader
 
-from relay.front.head import MOST_HEADERS, Head, parse
+from relay.front.entrance.head import MOST_HEADERS, Head, parse
 from tests.fuzz.targets.timing import in_linear_time
 
 NAMES = st.sampled_from(["Host", "Origin", "X-Forwarded-For", "origin", "X Y", "", "X\t", "é"])

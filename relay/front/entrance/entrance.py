@@ -6,12 +6,12 @@ from typing import Final, Protocol
 
 from relay.auth.origins import Origins
 from relay.front.admission import Admission, Bound, Visit
-from relay.front.answer import Answer, answer
-from relay.front.head import Head
-from relay.front.health import Readiness
+from relay.front.entrance.answer import Answer, answer
+from relay.front.entrance.head import Head
+from relay.front.entrance.health import Readiness
+from relay.front.entrance.proxies import Proxies
+from relay.front.entrance.refusals import Refusals
 from relay.front.hub import Hub, Timed
-from relay.front.proxies import Proxies
-from relay.front.refusals import Refusals
 from relay.process import memory
 
 # Who is turned away may stay to hear why; of more than these the oldest are cut, who have heard.

@@ -7,8 +7,8 @@ import socket
 from typing import Final
 
 from relay.errors import BootError
-from relay.front.door import Door
-from relay.front.entrance import Entrance
+from relay.front.entrance.door import Door
+from relay.front.entrance.entrance import Entrance
 from relay.front.hub import Endpoint, Hub
 from relay.front.output import Hold
 from relay.process import descriptors

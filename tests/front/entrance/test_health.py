@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from relay.front.head import Head
-from relay.front.health import Readiness, answer_to, answer_to_raw
+from relay.front.entrance.head import Head
+from relay.front.entrance.health import Readiness, answer_to, answer_to_raw
 
 METHODS = ("GET", "HEAD", "OPTIONS")
 

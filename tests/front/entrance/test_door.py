@@ -14,15 +14,15 @@ from websockets.server import ServerProtocol
 
 from relay.front.admission import Visit
 from relay.front.connection import Connection
-from relay.front.door import LINGER_BYTES, LINGER_MS, Door
-from relay.front.entrance import MOST_LINGERING, Entrance
+from relay.front.entrance.door import LINGER_BYTES, LINGER_MS, Door
+from relay.front.entrance.entrance import MOST_LINGERING, Entrance
+from relay.front.entrance.refusals import LOG_EVERY_S, MOST_SHOWN
 from relay.front.front import Front
-from relay.front.refusals import LOG_EVERY_S, MOST_SHOWN
 from relay.front.session import Session
 from relay.front.websocket import WebSocket
 from relay.settings.tables import AdmissionSettings, LimitSettings
 
-from .front_harness import FakeLoop, front_on
+from ..front_harness import FakeLoop, front_on
 
 if TYPE_CHECKING:
     import asyncio

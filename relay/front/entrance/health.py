@@ -5,9 +5,9 @@ from __future__ import annotations
 import enum
 from typing import Final
 
-from relay.front import head
-from relay.front.answer import Answer, answer
-from relay.front.head import Head
+from relay.front.entrance import head
+from relay.front.entrance.answer import Answer, answer
+from relay.front.entrance.head import Head
 
 _METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # No answer is of use later; OPTIONS asks what may be asked.

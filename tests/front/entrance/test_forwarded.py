@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.front.forwarded import MOST_HOPS
-from relay.front.head import Head
-from relay.front.proxies import Proxies
+from relay.front.entrance.forwarded import MOST_HOPS
+from relay.front.entrance.head import Head
+from relay.front.entrance.proxies import Proxies
 from relay.settings.tables import ServerSettings
 from tests.fuzz.targets.timing import in_linear_time
 
