@@ -140,13 +140,17 @@ class Logins:
     def _take_over(self, front: Identity, request: OpenSession, present: Reader) -> Reader:
         # An announced session was taken over in an earlier incarnation, which has counted it.
         self._turn.to_fronts[present.front].append(EndSession(present.number))
-        self._readers.discard(present)
+        self._discard(present)
         reader = Reader(front, request.session, request.user, present.mailbox)
         self._readers.add(reader)
         return reader
 
-    def _end(self, reader: Reader) -> None:
+    def _discard(self, reader: Reader) -> None:
         self._readers.discard(reader)
+        self._pages.left(reader)
+
+    def _end(self, reader: Reader) -> None:
+        self._discard(reader)
         self._mailboxes.leave(reader)
         for closed in self._halves.closed:
             closed(reader.user)

@@ -222,20 +222,23 @@ class Mailbox:
         batch.put_receipt(key, seq)
         return True
 
-    def confirm(self, batch: Batch, seq: Seq) -> None:
-        """Take it that the client has had everything up to `seq`; remove the receipts among it.
+    def confirm(self, batch: Batch, seq: Seq, most: int) -> int:
+        """Take it that the client has had everything up to `seq`; remove receipts among it.
 
-        But for those that it got from a page, which whoever sent it removes.
+        Up to `most` of them, and none that it got from a page, which whoever sent it removes.
+        Return how many.
         """
         if seq > self.processed:
             self.processed = seq
         plain = self._plain
-        if plain:
-            count = bisect_right(plain, seq)
-            for each in plain[:count]:
-                if batch.pop_mail(self.box, each) is not None:
-                    self.receipts -= 1
-            del plain[:count]  # moves pointers only, however many a client leaves unconfirmed
+        if not plain:
+            return 0
+        count = min(bisect_right(plain, seq), most)
+        for each in plain[:count]:
+            if batch.pop_mail(self.box, each) is not None:
+                self.receipts -= 1
+        del plain[:count]  # moves pointers only, however many a client leaves unconfirmed
+        return count
 
     def stretch(
         self, batch: Batch, *, after: Seq, up_to: Seq, max_bytes: int, max_entries: int

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
-from relay.bus.envelopes import Confirmed, Page, Pause, Ready
+from relay.bus.envelopes import Confirmed, Page, Pause, Ready, Seq
 from workers.shard.effects import Identity
 from workers.shard.readers import Reader, ReaderEvent, Readers, ReaderState
 from workers.shard.turn import Turn
 from workers.store.keys import LAST_SEQ
 
 MAX_PAGE_ENTRIES = 500  # of tiny frames: 1 ms, however often somebody logs in
+MAX_CONFIRMED = 1000  # receipts that a batch removes: 7 ms, however many one frame confirms
 
 _LIVE = ReaderState.LIVE  # looked at for every message
 
@@ -23,10 +24,28 @@ class Pages:
         self._readers = readers
         self._full_fronts: set[Identity] = set()
         self._paged: Counter[Identity] = Counter()  # bytes of this batch's pages
+        self._removed = 0  # receipts in this batch
+        self._confirming: dict[Reader, Seq] = {}  # who has confirmed more, and up to where
 
     def begin(self) -> None:
         """Start a batch: its pages are counted from nothing."""
         self._paged.clear()
+        self._removed = 0
+
+    def end(self) -> None:
+        """Go on with what earlier batches have left to remove."""
+        while self._confirming and self._removed < MAX_CONFIRMED:
+            reader, up_to = self._confirming.popitem()
+            self._remove_receipts(reader, up_to)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether another batch must follow to remove what was confirmed."""
+        return bool(self._confirming)
+
+    def left(self, reader: Reader) -> None:
+        """Take it that a reader has ended; of what it confirmed, what is left comes once more."""
+        self._confirming.pop(reader, None)
 
     # ------------------------------------------------------------------------ what fronts say
 
@@ -58,9 +77,18 @@ class Pages:
             reader.recall_receipts(reader.mailbox.receipts_up_to(batch, reader.sent_before))
         # What goes out once more is confirmed once more.
         up_to = min(confirmed.seq, reader.cursor)
-        for seq in reader.confirm_receipts(up_to):
-            reader.mailbox.remove(batch, seq)
-        reader.mailbox.confirm(batch, up_to)
+        self._remove_receipts(reader, max(up_to, self._confirming.pop(reader, up_to)))
+
+    def _remove_receipts(self, reader: Reader, up_to: Seq) -> None:
+        """Remove what a client has confirmed, as much as this batch still may."""
+        batch, mailbox, most = self._turn.batch, reader.mailbox, MAX_CONFIRMED - self._removed
+        paged = reader.confirm_receipts(up_to, most)
+        for seq in paged:
+            mailbox.remove(batch, seq)
+        live = mailbox.confirm(batch, up_to, most - len(paged))
+        self._removed += len(paged) + live
+        if self._removed >= MAX_CONFIRMED:
+            self._confirming[reader] = up_to  # there may be more
 
     # -------------------------------------------------------------------------- to one reader
 

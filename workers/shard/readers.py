@@ -163,13 +163,13 @@ class Reader:
         else:
             self.receipts = [seq]
 
-    def confirm_receipts(self, seq: Seq) -> Sequence[Seq]:
-        """Forget the receipts up to `seq` and return them."""
+    def confirm_receipts(self, seq: Seq, most: int) -> Sequence[Seq]:
+        """Forget the receipts up to `seq`, the first `most` of them, and return them."""
         confirmed = self.receipts
-        if not confirmed or confirmed[-1] <= seq:
+        if not confirmed or (confirmed[-1] <= seq and len(confirmed) <= most):
             self.receipts = ()
             return confirmed
-        count = bisect_right(confirmed, seq)
+        count = min(bisect_right(confirmed, seq), most)
         self.receipts, confirmed = confirmed, confirmed[:count]
         del self.receipts[:count]  # moves pointers only, however many a client leaves unconfirmed
         return confirmed

@@ -141,6 +141,8 @@ class Shard:
         Say where it `stores` nothing whatever is written: then work that was left to it is kept.
         """
         self.peers.end()
+        if stores and self._pages.is_behind:
+            self._pages.end()
         self._mailboxes.end(stores=stores)
         return self.turn.end()
 
@@ -160,7 +162,7 @@ class Shard:
     @property
     def is_behind(self) -> bool:
         """Whether another batch must follow even if nothing comes, to go on with something."""
-        return self._mailboxes.is_behind
+        return self._mailboxes.is_behind or self._pages.is_behind
 
     def purge(self, purging: Purging, *, day_ms: int) -> None:
         """Go on by a stretch with what an operator has ordered, until that is done."""

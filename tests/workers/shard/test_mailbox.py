@@ -602,7 +602,7 @@ def test_only_what_came_since_the_login_is_left_to_make_findable(
     for seq in (51, 52, 53):
         mailbox.add_receipt(batch, seq, delivered(f"M{seq}"), LIMITS, author_is_absent=False)
     mailbox.remove(batch, 51)
-    mailbox.confirm(batch, Seq(51))
+    mailbox.confirm(batch, Seq(51), 100)
     begun = searches(monkeypatch)
 
     assert mailbox.make_receipts_findable(batch, 100) == 2

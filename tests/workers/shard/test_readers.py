@@ -76,15 +76,15 @@ def test_receipts_that_come_again_await_no_confirmation_before() -> None:
 
 def test_a_pong_confirms_the_receipts_up_to_its_own() -> None:
     reader = reader_of("bob")
-    assert list(reader.confirm_receipts(Seq(9))) == []
+    assert list(reader.confirm_receipts(Seq(9), 9)) == []
     for seq in (3, 5, 9):
         reader.add_receipt(Seq(seq))
 
-    assert list(reader.confirm_receipts(Seq(5))) == [3, 5]
-    assert list(reader.confirm_receipts(Seq(9))) == [9]
+    assert list(reader.confirm_receipts(Seq(5), 9)) == [3, 5]
+    assert list(reader.confirm_receipts(Seq(9), 9)) == [9]
     assert not reader.receipts
     reader.add_receipt(Seq(11))
-    assert list(reader.confirm_receipts(Seq(11))) == [11]
+    assert list(reader.confirm_receipts(Seq(11), 9)) == [11]
 
 
 def test_receipts_of_an_earlier_incarnation_come_before_later_ones() -> None:
@@ -94,8 +94,8 @@ def test_receipts_of_an_earlier_incarnation_come_before_later_ones() -> None:
 
     reader.recall_receipts([Seq(3), Seq(5)])
 
-    assert list(reader.confirm_receipts(Seq(4))) == [3]
-    assert list(reader.confirm_receipts(Seq(9))) == [5, 9]
+    assert list(reader.confirm_receipts(Seq(4), 9)) == [3]
+    assert list(reader.confirm_receipts(Seq(9), 9)) == [5, 9]
     assert reader.sent_before == 0
 
 
