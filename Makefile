@@ -7,7 +7,7 @@ LOWEST := .venv-lowest
 FUZZ   := .venv-fuzz
 SECONDS ?= 120
 
-.PHONY: help run test quick chaos trials bench bench-full bench-parts bench-history
+.PHONY: help run test ordeals quick chaos trials bench bench-full bench-parts bench-history
 .PHONY: autobahn fuzz
 .PHONY: lint types imports coverage lowest check setup clean
 
@@ -17,8 +17,11 @@ help:  ## show the targets
 run: $(READY)  ## start the relay on ws://127.0.0.1:9011/
 	$(BIN)/relay serve --workers 8
 
-test: $(READY)  ## run the tests on every core (4 to 5 minutes, 2 cores)
-	$(BIN)/python -m pytest -n auto
+test: $(READY)  ## run the tests on every core, but for the ordeals (3 minutes, 2 cores)
+	$(BIN)/python -m pytest -n auto -m "not ordeal"
+
+ordeals: $(READY)  ## attack, kill and upgrade relays, fill disks, turn clocks (3 minutes, 2 cores)
+	$(BIN)/python -m pytest -n auto -m ordeal
 
 quick: $(READY)  ## run the tests that start no process and take no second (about 30 s, 2 cores)
 	$(BIN)/python -m pytest -n logical -m "not slow"

@@ -37,5 +37,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is slow by where it is; elsewhere a test or its module says so itself."""
     here = Path(__file__).parent
     for item in items:
-        if item.path.relative_to(here).parts[0] in OF_WHOLE_RELAYS:
+        is_ordeal = item.get_closest_marker("ordeal") is not None
+        if is_ordeal or item.path.relative_to(here).parts[0] in OF_WHOLE_RELAYS:
             item.add_marker(pytest.mark.slow)

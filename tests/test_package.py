@@ -40,7 +40,7 @@ from setuptools import build_meta
 getattr(build_meta, sys.argv[1])(sys.argv[2])
 """
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.ordeal
 
 
 class Built(NamedTuple):

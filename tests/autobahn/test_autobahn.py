@@ -23,7 +23,7 @@ def faults_with(*others: Verdict) -> list[str]:
     return list(faults(EXPECTED, verdicts.values()))
 
 
-@pytest.mark.slow
+@pytest.mark.ordeal
 @pytest.mark.timeout(300)
 def test_every_case_says_what_is_expected_of_it() -> None:
     expected = read_expected()

@@ -14,7 +14,7 @@ from tests.outside.processes import REPOSITORY
 
 from .run import Options, banner
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.ordeal
 
 DEADLINE_S = 150.0  # on a busy machine; some 30 s on an idle one
 STOP_S = 30.0

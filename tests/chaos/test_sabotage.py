@@ -209,7 +209,7 @@ def test_an_early_ack_leaves_before_the_commit(
     assert done == order
 
 
-@pytest.mark.slow
+@pytest.mark.ordeal
 @pytest.mark.timeout(150)
 def test_a_run_finds_that_workers_keep_nothing_for_each_other(
     monkeypatch: pytest.MonkeyPatch,
@@ -229,7 +229,7 @@ def test_a_run_finds_that_workers_keep_nothing_for_each_other(
     assert outcome.exit_code == 1
 
 
-@pytest.mark.slow
+@pytest.mark.ordeal
 @pytest.mark.parametrize("name", list(NAMES))
 def test_every_worker_and_front_of_a_sabotaged_relay_says_so(
     name: str, short_directory: Path
@@ -261,7 +261,7 @@ def test_every_worker_and_front_of_a_sabotaged_relay_says_so(
     assert {(event["level"], event["sabotage"]) for event in said} == {("warning", name)}
 
 
-@pytest.mark.slow
+@pytest.mark.ordeal
 @pytest.mark.parametrize("name", ["", "no-such"])
 def test_a_sabotaged_relay_that_is_not_told_how_does_not_start(name: str) -> None:
     environment = {**os.environ, VARIABLE: name}

@@ -21,6 +21,8 @@ from tests.outside.websocket import ConnectionOver
 
 from .command import Command
 
+pytestmark = pytest.mark.ordeal
+
 RESTART = 1012
 Launcher = Callable[..., Command]
 

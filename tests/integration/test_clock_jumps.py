@@ -16,7 +16,7 @@ from tests.outside.waiting import poll_for
 
 from .conftest import RelayStarter
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.ordeal
 
 DAY_S = 86_400
 WAITS_S = 12.0

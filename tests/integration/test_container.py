@@ -25,6 +25,8 @@ from tests.outside.frames import ALICE, BOB, ack_1, message_id_of
 from tests.outside.processes import REPOSITORY, lives
 from tests.outside.waiting import DEADLINE_S, poll_for
 
+pytestmark = pytest.mark.ordeal
+
 STOPS_WITHIN_S = 10.0  # what docker and Kubernetes wait, or less than that
 IMAGE = (REPOSITORY / "Containerfile").read_text()
 # As the image has them: what is mounted, and a user of the number that it names.

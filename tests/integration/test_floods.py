@@ -18,6 +18,8 @@ from tests.outside.frames import ALICE, BOB, CAROL, ack_1, auth_frame, compact, 
 from tests.outside.frames import SENT_AT as T
 from tests.outside.relay import Relay
 
+pytestmark = pytest.mark.ordeal
+
 FLOODERS = 3
 MANY_FLOODERS = 24
 TIMES = 40

@@ -39,7 +39,7 @@ socket.onopen = () => {
 """
 
 
-@pytest.mark.slow
+@pytest.mark.ordeal
 @pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 @pytest.mark.parametrize("is_frozen", [True, False])
 def test_r7_receipts_that_a_frozen_page_never_saw_come_again(

@@ -16,6 +16,7 @@ from random import Random
 from typing import Final
 
 import psutil  # type: ignore[import-untyped]
+import pytest
 
 from relay.disk.layout import read_layout
 from tests.outside.frames import ALICE, BOB, CAROL, ack_1, delivery, message_id_of
@@ -34,6 +35,8 @@ from workers.tools.report import Report
 
 from .conftest import RelayStarter
 from .tracing import Call, Tracer
+
+pytestmark = pytest.mark.ordeal
 
 STORE_FILES: Final = (FILE_NAME, *FILE_NAMES)
 SECTOR: Final = 512  # what a disk writes whole or not at all

@@ -19,6 +19,8 @@ from tests.outside.waiting import DEADLINE_S, poll_for
 
 from .conftest import RelayStarter
 
+pytestmark = pytest.mark.ordeal
+
 # All of 127.0.0.0/8 is this machine; the proxies connect from the first of them.
 SOMEBODY, ANOTHER, LIE = "127.0.0.5", "127.0.0.6", "203.0.113.9"
 TRUST = 'trusted_proxies = ["127.0.0.1"]\n'

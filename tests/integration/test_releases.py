@@ -18,6 +18,8 @@ from tests.outside.waiting import poll_for
 
 from .command import Command
 
+pytestmark = pytest.mark.ordeal
+
 
 class Site:
     """Releases beside each other, a link `current` to one of them, and a relay that it leads to."""

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.outside.client import exchange_marker
 from tests.outside.frames import (
     ALICE,
@@ -28,6 +30,8 @@ from tests.outside.relay import Relay
 from tests.outside.waiting import poll_for
 
 from .conftest import RelayStarter
+
+pytestmark = pytest.mark.ordeal
 
 MEMBERS = [ALICE, BOB, CAROL, EVE]
 

@@ -6,6 +6,8 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
+import pytest
+
 from tests.outside.client import SheetClient, exchange_marker
 from tests.outside.frames import (
     ALICE,
@@ -21,6 +23,8 @@ from tests.outside.waiting import poll_for
 from tests.outside.websocket import ConnectionOver
 
 from .conftest import RelayStarter
+
+pytestmark = pytest.mark.ordeal
 
 
 def roll(relay: Relay, times: int) -> None:

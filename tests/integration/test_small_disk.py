@@ -18,7 +18,7 @@ from tests.outside.processes import REPOSITORY
 from tests.outside.relay import Relay
 from tests.outside.waiting import poll_for
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.ordeal
 
 MIB = 1024 * 1024
 # One author is to fill it.

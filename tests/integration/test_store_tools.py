@@ -12,7 +12,7 @@ from tests.outside.relay import Relay
 
 from .conftest import RelayStarter
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.ordeal
 
 USER = ["--user", BOB]
 BODY = {"conversation": "x" * 50_000}

@@ -28,6 +28,8 @@ from tests.outside.waiting import DEADLINE_S, poll_for
 from .command import READY, Command
 from .conftest import RelayStarter
 
+pytestmark = pytest.mark.ordeal
+
 NOBODY = b'{"pid":0,"run_dirs":[]}\n'  # what an orderly stop leaves in the lock
 
 Launcher = Callable[..., Command]

@@ -14,7 +14,7 @@ from relay.settings.tables import Settings
 from tests.bench.bench_frames import ns_a_byte
 from tests.bench.dearest import DEAREST, PLAIN
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.ordeal
 
 CODEC = Codec(Settings().limits, load().rows)
 

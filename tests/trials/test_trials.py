@@ -64,7 +64,7 @@ SMALL: dict[str, Any] = {
     "limit_s": DEADLINE_S,
 }
 
-pytestmark = pytest.mark.timeout(2 * DEADLINE_S)
+pytestmark = [pytest.mark.ordeal, pytest.mark.timeout(2 * DEADLINE_S)]
 
 
 def findings_of(trial: Trial) -> Findings:
