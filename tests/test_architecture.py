@@ -36,6 +36,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "relay.clock": frozenset(),
     "relay.interpreter": frozenset(),
     "relay.invocation": frozenset({"relay.errors"}),
+    "relay.trust": frozenset({"relay.errors"}),
     "relay.settings": GROUND,
     "relay.protocol": GROUND | {"relay.settings"},
     "relay.disk": GROUND | {"relay.settings", "relay.protocol"},
@@ -53,9 +54,13 @@ ARROWS |= {
     "workers.tools": _SERVING | {"workers.store", "workers.shard"},
     "workers": _SERVING | {"workers.store", "workers.shard"},
     "supervisor": frozenset({"relay", "relay.signals", "relay.interpreter", "relay.supervision"}),
-    "relay.client": frozenset({"relay", "relay.errors", "relay.invocation", "relay.protocol"}),
+    "relay.client": frozenset(
+        {"relay", "relay.errors", "relay.invocation", "relay.protocol", "relay.trust"}
+    ),
     "relay.chat": frozenset({"relay.interpreter", "relay.invocation", "relay.client"}),
-    "relay.loadgen": frozenset({"relay", "relay.errors", "relay.interpreter", "relay.invocation"}),
+    "relay.loadgen": frozenset(
+        {"relay", "relay.errors", "relay.interpreter", "relay.invocation", "relay.trust"}
+    ),
 }
 # The command `relay` is every program, and nothing imports it but the file that Python runs.
 ARROWS["relay.command"] = frozenset(ARROWS)

@@ -22,6 +22,7 @@ from relay.client.events import (
 from relay.client.limits import Limits
 from relay.client.wire import new_message_id
 from relay.errors import ClientError
+from relay.trust import Trust, tls_context
 
 __all__ = [
     "Accepted",
@@ -41,5 +42,7 @@ __all__ = [
     "SendFailed",
     "SendRefused",
     "SendUnconfirmed",
+    "Trust",
     "new_message_id",
+    "tls_context",
 ]

@@ -7,6 +7,7 @@ input, so that a script can chat too.
 import asyncio
 import os
 import signal
+import ssl
 import sys
 from functools import partial
 from pathlib import Path
@@ -21,8 +22,9 @@ from relay.client.client import Client
 from relay.client.conversation import Conversation
 from relay.client.errors import NoLogin
 from relay.client.wire import chat_name
-from relay.errors import ClientError, JidError
+from relay.errors import ClientError, JidError, SettingsError
 from relay.protocol.jid import parse_user
+from relay.trust import Trust, tls_context
 
 DEFAULT_URL: Final = "ws://127.0.0.1:9011/"
 EXIT_OK: Final = 0
@@ -104,6 +106,7 @@ class _Task(msgspec.Struct, frozen=True):
     subject: str
     recipients: int | None
     token_file: Path | None
+    trust: Trust
 
 
 @click.command("chat", cls=_ChatCommand, short_help="Chat in a terminal, or from a pipe.")
@@ -132,6 +135,24 @@ class _Task(msgspec.Struct, frozen=True):
     envvar="RELAY_TOKEN_FILE",
     help="The token to show at each login, read anew each time; `relay token` makes one.",
 )
+@click.option(
+    "--ca-file",
+    metavar="FILE",
+    default="",
+    help="With wss://: trust relays of these authorities (PEM), and of no others.",
+)
+@click.option(
+    "--client-cert",
+    metavar="FILE",
+    default="",
+    help="With wss://: the certificate to show to a relay that wants one (PEM).",
+)
+@click.option(
+    "--client-key",
+    metavar="FILE",
+    default="",
+    help="Its key, where that is in another file.",
+)
 @click.option("--subject", metavar="TEXT", default="", help="With a group: what to call it here.")
 @click.option(
     "--members",
@@ -147,16 +168,22 @@ def command(
     url: str,
     wait: float,
     token_file: Path | None,
+    ca_file: str,
+    client_cert: str,
+    client_key: str,
     subject: str,
     members: int | None,
 ) -> None:
     """Chat through a relay, as the user ME with another or with a group."""
+    trust = Trust(ca_file=ca_file, certificate_file=client_cert, key_file=client_key)
+    if trust != Trust() and not url.lower().startswith("wss://"):
+        raise click.UsageError(f"{url} is not wss://: there are no certificates", ctx)
     if not to.endswith("@g.us"):
         for name, value in (("--subject", subject), ("--members", members)):
             if value:
                 raise click.UsageError(f"{name} goes with a group: {to} is a user", ctx)
     recipients = None if members is None else members - 1
-    ctx.exit(_run(_Task(me, to, url, wait, subject, recipients, token_file)))
+    ctx.exit(_run(_Task(me, to, url, wait, subject, recipients, token_file, trust)))
 
 
 def _run(task: _Task) -> int:
@@ -164,10 +191,14 @@ def _run(task: _Task) -> int:
 
     Raises:
         click.BadParameter: the url is none.
+        click.UsageError: a certificate or key is none.
     """
     terminal.never_fail_to_encode()
     try:
-        return EXIT_OK if asyncio.run(_chat(task)) else EXIT_FAILED
+        tls = tls_context(task.trust) if task.url.lower().startswith("wss://") else None
+        return EXIT_OK if asyncio.run(_chat(task, tls)) else EXIT_FAILED
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
     except InvalidURI as error:
         raise click.BadParameter(str(error), param_hint="'--url'") from error
     except ClientError as error:
@@ -188,7 +219,7 @@ def _read_token(path: Path) -> str:
         raise NoLogin(f"no token can be read from {path}: {error}") from error
 
 
-async def _chat(task: _Task) -> bool:
+async def _chat(task: _Task, tls: ssl.SSLContext | None) -> bool:
     interactive = terminal.is_interactive()
     running = asyncio.current_task()
     if not interactive and running is not None:
@@ -197,7 +228,7 @@ async def _chat(task: _Task) -> bool:
         # key.)
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, running.cancel)
     token = "" if task.token_file is None else partial(_read_token, task.token_file)
-    async with Client(task.url, task.me, token=token) as client:
+    async with Client(task.url, task.me, token=token, tls=tls) as client:
         conversation = Conversation(
             client,
             task.to,

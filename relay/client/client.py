@@ -7,8 +7,10 @@ import asyncio
 import inspect
 import os
 import secrets
+import ssl
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -23,6 +25,7 @@ from relay.client.limits import Limits
 from relay.client.login import Ending
 from relay.client.protocol import ClientProtocol
 from relay.client.wire import KEEPALIVE, new_message_id
+from relay.trust import SILENT_END, why
 
 # A `q` frame is split at 256 KiB, but a single message can need about seven times its size there.
 _MAX_INBOUND_FRAME: Final = 4 * 1024 * 1024
@@ -75,9 +78,12 @@ class Client:
             counts as failed.
         token: what the relay wants to see at a login (`auth.mode = "token"`), or what returns it:
             that is asked at each, since a connection may outlive a token.
+        tls: for `wss://`, whom to trust and what certificate to show, as from
+            `tls_context(Trust(ca_file="ca.pem"))`. Left out, the system's authorities are trusted.
 
     Raises:
         JidError: `jid` is no user.
+        ValueError: `tls` for an address that is not `wss://`.
         websockets.exceptions.InvalidURI: `url` is no WebSocket address.
     """
 
@@ -89,8 +95,9 @@ class Client:
         limits: Limits | None = None,
         login_timeout_s: float = 10.0,
         token: Callable[[], str] | str = "",
+        tls: ssl.SSLContext | None = None,
     ) -> None:
-        self._options = _options_for(parse_uri(url).host)
+        self._options = _options_for(url, tls)
         self.url: Final = url
         self._protocol = ClientProtocol(jid, limits=limits)
         self._login_timeout_s = login_timeout_s
@@ -269,6 +276,8 @@ class Client:
     async def _connect_once(self) -> Ending:
         """Connect and serve the connection until it ends; return how it did."""
         self._protocol.token = self._token if isinstance(self._token, str) else self._token()
+        lost_by: list[Exception] = []
+        make: Any = partial(_Connection, lost_by)  # the library's types want a class
         try:
             async with connect(
                 self.url,
@@ -276,6 +285,7 @@ class Client:
                 close_timeout=_CLOSE_TIMEOUT_S,
                 max_size=_MAX_INBOUND_FRAME,
                 compression=None,  # frames are too small to gain by it
+                create_connection=make,
                 **self._options,
             ) as connection:
                 self._protocol.connection_opened(uptime_s=time.monotonic())
@@ -293,8 +303,8 @@ class Client:
         except InvalidStatus as error:
             return _turned_away(self.url, error.response)
         except (OSError, EOFError, WebSocketException) as error:
-            reason = f"no relay answers at {self.url} ({_cause(error)})"
-            return Ending(None, reason, answered=False)
+            # With TLS 1.3 a refusal of the server comes when the client thinks that it is in.
+            return _not_opened(self.url, lost_by[0] if lost_by else error)
 
     async def _read(self, connection: ClientConnection) -> Ending:
         try:
@@ -401,10 +411,28 @@ class EventStream:
         return event
 
 
-def _options_for(host: str) -> dict[str, Any]:
+class _Connection(ClientConnection):
+    """Adds what ends it to `lost_by`: the library tells that only where an answer came before."""
+
+    def __init__(self, lost_by: list[Exception], *arguments: Any, **options: Any) -> None:
+        self._lost_by = lost_by
+        super().__init__(*arguments, **options)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note what it was lost by."""
+        if exc is not None:
+            self._lost_by.append(exc)
+        super().connection_lost(exc)
+
+
+def _options_for(url: str, tls: ssl.SSLContext | None) -> dict[str, Any]:
     """Return options that keep a proxy named in the environment away from this very machine."""
+    uri = parse_uri(url)
+    if tls is not None and not uri.secure:
+        raise ValueError(f"{url} is not wss://, and goes without TLS")
     takes_proxy = "proxy" in inspect.signature(connect.__init__).parameters  # websockets >= 15
-    return {"proxy": None} if takes_proxy and host in _THIS_MACHINE else {}
+    options: dict[str, Any] = {} if tls is None else {"ssl": tls}
+    return options | ({"proxy": None} if takes_proxy and uri.host in _THIS_MACHINE else {})
 
 
 def _now_s() -> int:
@@ -422,6 +450,23 @@ def _turned_away(url: str, response: Response) -> Ending:
     when = f"in {seconds} s" if seconds else "later"
     reason = f"the relay at {url} turns this client away (HTTP {status}); try again {when}"
     return Ending(None, reason, retry_after_s=seconds)
+
+
+def _not_opened(url: str, error: Exception) -> Ending:
+    """Tell why there is no connection."""
+    uri = parse_uri(url)
+    if told := why(error, uri.host):
+        return Ending(None, f"no connection to {url}: {told}")
+    if uri.secure and _is_silent_end(error):
+        return Ending(None, f"no connection to {url}: {SILENT_END}")
+    return Ending(None, f"no relay answers at {url} ({_cause(error)})", answered=False)
+
+
+def _is_silent_end(error: BaseException) -> bool:
+    """Whether a connection was there, and was over before the relay said anything."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return isinstance(error, EOFError | ConnectionResetError)
 
 
 def _ending(closed: ConnectionClosed) -> Ending:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Self
@@ -104,17 +105,18 @@ class FakeRelay:
     connection too many, is raised when the block ends.
     """
 
-    def __init__(self, *scripts: Script) -> None:
+    def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None) -> None:
         self._scripts = scripts
+        self._tls = tls
         self._failures: list[Exception] = []
         self._server: Server | None = None
         self.connections = 0
         self.url = ""
 
     async def __aenter__(self) -> Self:
-        self._server = await serve(self._serve, "127.0.0.1", 0, ping_interval=None)
+        self._server = await serve(self._serve, "127.0.0.1", 0, ping_interval=None, ssl=self._tls)
         port = self._server.sockets[0].getsockname()[1]
-        self.url = f"ws://127.0.0.1:{port}/"
+        self.url = f"{'wss' if self._tls else 'ws'}://127.0.0.1:{port}/"
         return self
 
     async def __aexit__(
