@@ -36,7 +36,8 @@ ARROWS: dict[str, frozenset[str]] = {
     "relay.clock": frozenset(),
     "relay.interpreter": frozenset(),
     "relay.invocation": frozenset({"relay.errors"}),
-    "relay.trust": frozenset({"relay.errors"}),
+    "relay.trust": frozenset(),
+    "relay.handshake": frozenset({"relay.errors", "relay.trust"}),
     "relay.settings": GROUND,
     "relay.protocol": GROUND | {"relay.settings"},
     "relay.disk": GROUND | {"relay.settings", "relay.protocol"},
@@ -46,6 +47,7 @@ ARROWS: dict[str, frozenset[str]] = {
 ARROWS["relay.process"] = ARROWS["relay.bus"] | {"relay.bus", "relay.disk"}
 ARROWS["relay.extensions"] = ARROWS["relay.process"] | {"relay.process"}
 _SERVING = ARROWS["relay.extensions"] | {"relay.extensions"}
+_REACHING_OUT = {"relay.errors", "relay.trust", "relay.handshake"}
 ARROWS |= {
     "relay.front": _SERVING | {"relay.auth"},
     "relay.supervision": _SERVING | {"relay.auth"},
@@ -54,13 +56,9 @@ ARROWS |= {
     "workers.tools": _SERVING | {"workers.store", "workers.shard"},
     "workers": _SERVING | {"workers.store", "workers.shard"},
     "supervisor": frozenset({"relay", "relay.signals", "relay.interpreter", "relay.supervision"}),
-    "relay.client": frozenset(
-        {"relay", "relay.errors", "relay.invocation", "relay.protocol", "relay.trust"}
-    ),
+    "relay.client": frozenset({"relay", "relay.invocation", "relay.protocol", *_REACHING_OUT}),
     "relay.chat": frozenset({"relay.interpreter", "relay.invocation", "relay.client"}),
-    "relay.loadgen": frozenset(
-        {"relay", "relay.errors", "relay.interpreter", "relay.invocation", "relay.trust"}
-    ),
+    "relay.loadgen": frozenset({"relay", "relay.interpreter", "relay.invocation", *_REACHING_OUT}),
 }
 # The command `relay` is every program, and nothing imports it but the file that Python runs.
 ARROWS["relay.command"] = frozenset(ARROWS)

@@ -22,7 +22,8 @@ from relay.client.events import (
 from relay.client.limits import Limits
 from relay.client.wire import new_message_id
 from relay.errors import ClientError
-from relay.trust import Trust, tls_context
+from relay.handshake import tls_context
+from relay.trust import Trust
 
 __all__ = [
     "Accepted",

@@ -23,8 +23,9 @@ from relay.client.conversation import Conversation
 from relay.client.errors import NoLogin
 from relay.client.wire import chat_name
 from relay.errors import ClientError, JidError, SettingsError
+from relay.handshake import tls_context
 from relay.protocol.jid import parse_user
-from relay.trust import Trust, tls_context
+from relay.trust import Trust
 
 DEFAULT_URL: Final = "ws://127.0.0.1:9011/"
 EXIT_OK: Final = 0

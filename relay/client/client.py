@@ -25,7 +25,7 @@ from relay.client.limits import Limits
 from relay.client.login import Ending
 from relay.client.protocol import ClientProtocol
 from relay.client.wire import KEEPALIVE, new_message_id
-from relay.trust import SILENT_END, why
+from relay.handshake import SILENT_END, why
 
 # A `q` frame is split at 256 KiB, but a single message can need about seven times its size there.
 _MAX_INBOUND_FRAME: Final = 4 * 1024 * 1024

@@ -13,6 +13,6 @@ those to its right:
   visits, scenarios.
 * `verify`: the ledger, which is told of each frame and says what was wrong; the frames themselves.
 
-Of the rest of the project nothing is imported but `relay.errors`: what verifies a relay must not
-share its mistakes.
+Of the rest of the project nothing is imported but `relay.errors`, and what no relay uses
+(`relay.trust`, `relay.handshake`): what verifies one must not share its mistakes.
 """

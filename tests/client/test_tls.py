@@ -13,7 +13,8 @@ import pytest
 
 from relay.client.client import Client
 from relay.client.events import Connected, Disconnected
-from relay.trust import SILENT_END, Trust, tls_context
+from relay.handshake import SILENT_END, tls_context
+from relay.trust import Trust
 from tests.client.client_harness import ASHA, BEN, next_of, run
 from tests.client.fake_relay import DEADLINE_S, FakeRelay, Session, ack
 from tests.outside.certificates import Authority, Certificate

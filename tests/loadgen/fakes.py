@@ -5,6 +5,7 @@ subclass that gets between it and the recipients.
 """
 
 import asyncio
+import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -22,6 +23,7 @@ from relay.loadgen.traffic.share import Share
 from relay.loadgen.traffic.socketwire import Target
 from relay.loadgen.verify.faults import Faults
 from relay.loadgen.verify.tally import Counts
+from relay.trust import Trust
 
 RUN = "0abcde"
 # How often nothing has happened before nothing more is expected. Both sides run in one loop, so
@@ -87,6 +89,7 @@ async def fake_relay(
     sabotage: Sabotage | None = None,
     *,
     connection: type[ReferenceConnection] = ReferenceConnection,
+    tls: ssl.SSLContext | None = None,
 ) -> AsyncIterator[str]:
     """Serve, with the plan's groups, and yield the URL."""
     document = msgspec.json.decode(groups_file(all_circles(plan)))
@@ -96,9 +99,9 @@ async def fake_relay(
     }
     reflector = Saboteur(groups, sabotage)
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: connection(reflector), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: connection(reflector), "127.0.0.1", 0, ssl=tls)
     async with server:
-        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        yield f"{'wss' if tls else 'ws'}://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
 
 
 @contextmanager
@@ -123,9 +126,15 @@ def served(sabotage: Sabotage | None = None) -> Iterator[str]:
         thread.join()
 
 
-async def play(plan: Plan, url: str, *, on_phase: Callable[[str], None] | None = None) -> Outcome:
+async def play(
+    plan: Plan,
+    url: str,
+    *,
+    on_phase: Callable[[str], None] | None = None,
+    trust: Trust | None = None,
+) -> Outcome:
     """Play the whole plan as one process would, without the process."""
-    share = Share(plan, Target(url), run=RUN, index=0)
+    share = Share(plan, Target(url, trust), run=RUN, index=0)
     share.traffic = traffic_for(share, share_of(units_of(plan.scenario), 0, 1))
     counts, latencies = Counts(), dict[str, list[int]]()
 

@@ -11,7 +11,10 @@ PACKAGE = Path(__file__).resolve().parents[2] / "relay" / "loadgen"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 # Each imports only from those after it.
 ROOMS = ("cli", "run", "report", "traffic", "verify")
-OUTSIDE = {"relay.errors", "relay.interpreter", "relay.invocation"}
+OUTSIDE = {
+    *("relay.errors", "relay.interpreter", "relay.invocation"),
+    *("relay.trust", "relay.handshake"),
+}
 PROJECT = ("relay", "supervisor", "tests", "workers")
 
 

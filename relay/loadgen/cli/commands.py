@@ -32,6 +32,7 @@ from relay.loadgen.traffic.plan import (
     sessions_of,
     units_of,
 )
+from relay.trust import Trust
 
 EXIT_FAULTS: Final = 1
 EXIT_USAGE: Final = 2
@@ -206,7 +207,11 @@ def _run(row: Row, **given: Any) -> None:
         rounds=given["rounds"],
         relay_cpus=given["relay_cpus"],
         load_cpus=given["load_cpus"],
-        ca_file=given["ca_file"] or "",
+        trust=Trust(
+            ca_file=given["ca_file"],
+            certificate_file=given["client_cert"],
+            key_file=given["client_key"],
+        ),
         tokens=given["tokens"] or {},
         token_key=given["token_key"],
     )
@@ -214,6 +219,10 @@ def _run(row: Row, **given: Any) -> None:
     if reason := _unfit(request, has_url=given["url"] is not None, files=list(files.values())):
         raise BadUsage(reason, ctx)
     _need_extras(ctx)
+    if request.trust != Trust():
+        from relay.handshake import tls_context
+
+        tls_context(request.trust)  # else each load process would say what is unusable
     from relay.loadgen.cli import work
 
     groups_file = files.pop("groups_file")
@@ -265,6 +274,8 @@ def _unfit(request: RunRequest, *, has_url: bool, files: list[Path | None]) -> s
         good = False
     if not good:
         return f"--url {request.url}: not of the form ws://HOST:PORT/ or wss://HOST:PORT/"
+    if request.trust != Trust() and request.spawn is None and url.scheme != "wss":
+        return f"--url {request.url}: not wss://, so there are no certificates"
     sessions_a_process = -(-sessions_of(scenario) // plan.procs) + _FILES_TO_SPARE
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if sessions_a_process > limit:

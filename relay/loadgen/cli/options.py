@@ -251,7 +251,27 @@ def target(*, with_reference: bool) -> list[Option]:
             metavar="CPUS",
             help="Pin the generator.",
         ),
-        Option(["--ca", "ca_file"], TARGET, metavar="FILE", help="Certificates for wss://."),
+        Option(
+            ["--ca-file", "--ca", "ca_file"],
+            TARGET,
+            metavar="FILE",
+            default="",
+            help="With wss://: trust relays of these authorities (PEM), and of no others.",
+        ),
+        Option(
+            ["--client-cert"],
+            TARGET,
+            metavar="FILE",
+            default="",
+            help="With wss://: the certificate that each connection shows (PEM).",
+        ),
+        Option(
+            ["--client-key"],
+            TARGET,
+            metavar="FILE",
+            default="",
+            help="Its key, where that is in another file.",
+        ),
         Option(
             ["--tokens"],
             TARGET,
@@ -260,12 +280,13 @@ def target(*, with_reference: bool) -> list[Option]:
             help='JSON of {"<local part>": "<token>"} for a relay that wants them.',
         ),
         Option(
-            ["--token-secret", "token_key"],
+            ["--token-secret", "--token-key", "token_key"],
             TARGET,
             **_TOKEN_KEY,
             default=b"",
             metavar="FILE",
-            help="Sign a token for each login: a secret (HS256), or a private key in PEM.",
+            help="Sign a token for each login: a secret (HS256), or a private key in PEM, by whose"
+            " kind it is EdDSA, ES256 or RS256.",
         ),
     ]
     return [each for each in options if with_reference or each.name != "reference"]

@@ -81,6 +81,8 @@ def unlike(first: RunRecord, second: RunRecord) -> list[str]:
         names = [name for name in mine | other if mine.get(name) != other.get(name)]
         differ = ", ".join(f"{name} {mine.get(name)} / {other.get(name)}" for name in names)
         lines.append(f"not the same load: {differ}")
+    if first.way != second.way:
+        lines.append(f"not the same way in: {first.way} / {second.way}")
     if (first.machine.cpu, first.machine.cores) != (second.machine.cpu, second.machine.cores):
         lines.append("not the same machine")
     if (first.relay_cpus, first.load_cpus) != (second.relay_cpus, second.load_cpus):

@@ -81,6 +81,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     faults: Faults
     given_up: list[str]  # phases that did not come to their end
     interrupted: str = ""  # the phase in which the operator ended it; later ones are missing
+    way: str = ""  # in which clients come: ws or wss, and what they show
     unjudged: int = 0  # messages that were under way then: neither complete nor a fault
 
 
@@ -106,6 +107,11 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     def main(self) -> list[Outcome]:
         """The relay's outcomes, or the reference's where an interrupt left only those."""
         return self.of(RELAY) or self.outcomes
+
+    @property
+    def way(self) -> str:
+        """In which clients came to the main server: `ws`, or `wss, ...` and what they showed."""
+        return next((outcome.way for outcome in self.main if outcome.way), "ws")
 
     @property
     def is_good(self) -> bool:

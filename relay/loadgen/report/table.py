@@ -64,6 +64,8 @@ def show(console: Console, record: RunRecord) -> None:
         console.print(f"[bold yellow]{escape(line)}[/]", soft_wrap=True)
     for line in verdict_lines(record):
         console.print(line)
+    if record.way != "ws":
+        console.print(f"over {escape(record.way)}")
     for phase, unit in headlines(record.plan.scenario):
         figures = phase_figures(relay, phase, unit)
         console.print(_phase_line(figures))

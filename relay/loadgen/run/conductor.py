@@ -14,6 +14,7 @@ from typing import Final, Literal, assert_never
 
 import msgspec
 
+from relay.handshake import why
 from relay.loadgen.report.record import Outcome, PhaseRecord
 from relay.loadgen.run.gathering import Gathering, Watcher
 from relay.loadgen.run.orders import (
@@ -31,8 +32,10 @@ from relay.loadgen.run.orders import (
 from relay.loadgen.run.processes import Processes
 from relay.loadgen.run.servers import RunFailed
 from relay.loadgen.traffic.plan import LOGIN, SETTLE, STORM, Phase, Plan, phases_of, sessions_of
+from relay.loadgen.traffic.signer import Signer
 from relay.loadgen.traffic.socketwire import Target
 from relay.loadgen.verify.faults import Faults
+from relay.trust import Trust
 
 _MAX_LINE_BYTES: Final = 64 * 1024 * 1024
 _CONNECT_WITHIN_S: Final = 5.0
@@ -46,7 +49,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan
     server: Literal["relay", "reference"]
     url: str
-    ca_file: str = ""
+    trust: Trust = Trust()
     cpus: tuple[int, ...] = ()
     tokens: dict[str, str] = {}
     token_key: bytes = b""
@@ -79,24 +82,37 @@ async def conduct(
     Raises:
         RunFailed: nothing answers, not everybody could log in, or a player died.
     """
-    await _knock(run)
-    conductor = _Conductor(run, server, watcher, interrupts or Interrupts())
+    way = await _knock(run)
+    conductor = _Conductor(run, server, watcher, interrupts or Interrupts(), way)
     try:
         return await conductor.carry_out()
     finally:
         await conductor.end_players()
 
 
-async def _knock(run: Run) -> None:
-    """Fail early, with a plain word, where nothing listens."""
-    target = Target(run.url, run.ca_file)
+async def _knock(run: Run) -> str:
+    """Return the way in, as a person reads it.
+
+    Raises:
+        RunFailed: nothing listens there, or nothing that is to be trusted.
+    """
+    target = Target(run.url, run.trust)
     try:
         async with asyncio.timeout(_CONNECT_WITHIN_S):
             _, writer = await asyncio.open_connection(target.host, target.port, ssl=target.tls)
     except (OSError, TimeoutError) as error:
-        why = str(error) or f"no answer within {_CONNECT_WITHIN_S:g} s"
-        raise RunFailed(f"no {run.server} at {run.url}: {why}") from error
+        told = why(error, target.host) or str(error) or f"no answer within {_CONNECT_WITHIN_S:g} s"
+        raise RunFailed(f"no {run.server} at {run.url}: {told}") from error
+    way = ["ws"]
+    if target.tls is not None:
+        cipher, version, _ = writer.get_extra_info("cipher")
+        way = ["wss", f"{version} {cipher}"]
+        if run.trust.certificate_file:
+            way.append("client certificates")
+    if run.server == "relay" and (run.token_key or run.tokens):
+        way.append(f"{Signer(run.token_key).algorithm} tokens" if run.token_key else "given tokens")
     writer.close()
+    return ", ".join(way)
 
 
 class _Player:
@@ -115,9 +131,15 @@ class _Player:
 
 class _Conductor:
     def __init__(
-        self, run: Run, server: Processes | None, watcher: Watcher, interrupts: Interrupts
+        self,
+        run: Run,
+        server: Processes | None,
+        watcher: Watcher,
+        interrupts: Interrupts,
+        way: str,
     ) -> None:
         self._run = run
+        self._way = way
         self._phases = phases_of(run.plan)
         self._watcher = watcher
         self._interrupts = interrupts
@@ -163,6 +185,7 @@ class _Conductor:
         return Outcome(
             server=self._run.server,
             url=self._run.url,
+            way=self._way,
             sessions=sessions_of(self._run.plan.scenario),
             phases=phases,
             timeline=gathering.timeline,
@@ -205,7 +228,7 @@ class _Conductor:
                     index=index,
                     run=run,
                     cpus=self._run.cpus,
-                    ca_file=self._run.ca_file,
+                    trust=self._run.trust,
                     tokens=self._run.tokens,
                     token_key=self._run.token_key,
                 )

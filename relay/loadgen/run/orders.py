@@ -5,6 +5,7 @@ import msgspec
 from relay.loadgen.traffic.plan import Plan
 from relay.loadgen.verify.faults import Faults
 from relay.loadgen.verify.tally import Counts
+from relay.trust import Trust
 
 
 class Assignment(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,7 +16,7 @@ class Assignment(msgspec.Struct, frozen=True, kw_only=True):
     index: int
     run: str  # six hexadecimal digits, never used before against this relay
     cpus: tuple[int, ...] = ()
-    ca_file: str = ""
+    trust: Trust = Trust()
     tokens: dict[str, str] = {}
     token_key: bytes = b""  # signs tokens for whoever has none
 

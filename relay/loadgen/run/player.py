@@ -53,7 +53,7 @@ class Player:
         self._out = out
         self._share = Share(
             plan,
-            Target(assignment.url, assignment.ca_file),
+            Target(assignment.url, assignment.trust),
             run=assignment.run,
             index=assignment.index,
             rich_texts=isinstance(plan.scenario, Mixed),

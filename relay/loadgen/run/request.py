@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 
 from relay.loadgen.traffic.plan import Plan
+from relay.trust import Trust
 
 DEFAULT_URL: Final = "ws://127.0.0.1:9011/"
 
@@ -21,6 +22,6 @@ class RunRequest(msgspec.Struct, frozen=True, kw_only=True):
     rounds: int = 1
     relay_cpus: tuple[int, ...] = ()
     load_cpus: tuple[int, ...] = ()
-    ca_file: str = ""
+    trust: Trust = Trust()
     tokens: dict[str, str] = {}
     token_key: bytes = b""  # signs tokens for whoever has none

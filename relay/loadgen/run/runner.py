@@ -90,7 +90,7 @@ def run(request: RunRequest, console: Console, progress: Console) -> RunRecord:
                     plan=plan,
                     server=name,
                     url=url,
-                    ca_file=request.ca_file,
+                    trust=request.trust,
                     cpus=request.load_cpus,
                     tokens=request.tokens,
                     token_key=request.token_key,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
+from relay.handshake import why
 from relay.loadgen.traffic.socketwire import SocketWire, Target
 from relay.loadgen.traffic.trouble import Trouble
 from relay.loadgen.verify.tally import Tally
@@ -69,7 +70,7 @@ class Dialler:
                 )
             except OSError as error:
                 self._tally.counts.failed_connects += 1
-                self._trouble.latest = str(error)
+                self._trouble.latest = why(error, self.target.host) or str(error)
                 await asyncio.sleep(self.pause_s())
             else:
                 return

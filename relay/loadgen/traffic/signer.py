@@ -25,12 +25,12 @@ class Signer:
         Raises:
             ValueError: it is neither.
         """
-        self._key, self._algorithm = _key_in(content)
+        self._key, self.algorithm = _key_in(content)
 
     def token_of(self, user: str) -> str:
         """Return a token of `user`, good for a day."""
         claims = {"sub": user, "exp": int(time.time()) + _TTL_S}
-        return jwt.encode(claims, self._key, self._algorithm)
+        return jwt.encode(claims, self._key, self.algorithm)
 
 
 def _key_in(content: bytes) -> tuple[Any, str]:

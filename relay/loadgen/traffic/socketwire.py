@@ -8,10 +8,12 @@ import asyncio
 import base64
 import hashlib
 import os
-import ssl
 from struct import Struct
 from typing import Final, cast
 from urllib.parse import urlsplit
+
+from relay.handshake import SILENT_END, tls_context, why
+from relay.trust import Trust
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 _MAX_HANDSHAKE_BYTES: Final = 16 * 1024
@@ -27,16 +29,18 @@ NO_CLOSE_FRAME: Final = 1006
 
 
 class Target:
-    """Where to connect to."""
+    """Where to connect to; all connections of a process share its TLS context.
 
-    def __init__(self, url: str, ca_file: str = "") -> None:
+    Raises:
+        SettingsError: a file of `trust` cannot be used.
+    """
+
+    def __init__(self, url: str, trust: Trust | None = None) -> None:
         parts = urlsplit(url)
         self.host: Final = parts.hostname or ""
         self.port: Final = parts.port or (443 if parts.scheme == "wss" else 80)
         self.address: Final = f"{self.host}:{self.port}"  # of the Host header
-        self.tls: Final = (
-            ssl.create_default_context(cafile=ca_file or None) if parts.scheme == "wss" else None
-        )
+        self.tls: Final = tls_context(trust or Trust()) if parts.scheme == "wss" else None
         self.is_loopback: Final = self.host.startswith("127.")
 
 
@@ -160,9 +164,17 @@ class SocketWire(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Report the end, unless a close frame already has."""
-        self._over(NO_CLOSE_FRAME, str(exc or "") or "no close frame")
+        told = "" if exc is None else why(exc, self._host) or str(exc)
+        if not told and not self.is_open and self._speaks_tls:
+            told = SILENT_END
+        self._over(NO_CLOSE_FRAME, told or "no close frame")
 
     # -- the rest ---------------------------------------------------------------------------------
+
+    @property
+    def _speaks_tls(self) -> bool:
+        transport = self.transport
+        return transport is not None and transport.get_extra_info("sslcontext") is not None
 
     def _is_accepted(self, head: bytes) -> bool:
         status, *lines = head.split(b"\r\n")

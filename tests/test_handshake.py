@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from relay.errors import SettingsError
-from relay.trust import Trust, tls_context
+from relay.handshake import tls_context
+from relay.trust import Trust
 from tests.outside.certificates import Authority
 
 
