@@ -184,6 +184,20 @@ def storm() -> list[Option]:
         _count("--logins", default.logins, "How many."),
         _count("--at-once", default.at_once, "How many are under way at a time."),
         _rate("Logins a second, instead; latency counts from the intended time."),
+        _count(
+            "--pairs",
+            default.pairs,
+            "Pairs who are in and chat meanwhile: their latency is what it costs others.",
+            low=0,
+        ),
+        Option(
+            ["--pair-rate"],
+            SCENARIO,
+            **_POSITIVE,
+            default=default.pair_rate,
+            metavar="N",
+            help=f"Messages a second of each pair.  [default: {default.pair_rate:g}]",
+        ),
     ]
 
 

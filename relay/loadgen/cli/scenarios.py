@@ -84,7 +84,7 @@ ROWS: Final = (
     _row(
         Storm,
         "Logins, as fast as accepted or at a rate.",
-        "It lasts until everyone is in: there is no --for.",
+        "It lasts until everyone is in: there is no --for. Pairs who are in already chat.",
         (
             "storm --logins 10000 --at-once 64",
             "storm --logins 10000 --rate 500 --procs 2",

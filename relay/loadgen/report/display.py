@@ -14,7 +14,17 @@ from rich.progress import (
 )
 
 from relay.loadgen.report.record import Interval
-from relay.loadgen.traffic.plan import DRAIN, FILL, LOGIN, STORM, Offline, Phase, Plan, sessions_of
+from relay.loadgen.traffic.plan import (
+    DRAIN,
+    FILL,
+    LOGIN,
+    STORM,
+    Offline,
+    Phase,
+    Plan,
+    Storm,
+    sessions_of,
+)
 from relay.loadgen.verify.tally import ACK, LOGIN_TIME
 
 _REDRAWS_A_S: Final = 4  # each costs the load's CPU about a millisecond
@@ -91,7 +101,9 @@ class Display:
             return scenario.messages
         if phase.name == LOGIN and isinstance(scenario, Offline):
             return scenario.users
-        return sessions_of(scenario) if phase.name in (LOGIN, STORM) else None
+        if isinstance(scenario, Storm):
+            return {LOGIN: 2 * scenario.pairs, STORM: scenario.logins}.get(phase.name)
+        return sessions_of(scenario) if phase.name == LOGIN else None
 
 
 def _told(interval: Interval, unfinished: int) -> str:

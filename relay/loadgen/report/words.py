@@ -18,7 +18,9 @@ def legend(record: RunRecord) -> list[tuple[str, str]]:
     """Return (word, meaning), in the order in which a reader meets them."""
     scenario = record.plan.scenario
     latencies = {name for outcome in record.outcomes for name in outcome.latencies}
-    has_messages = not isinstance(scenario, Storm | Idle)
+    has_messages = not isinstance(scenario, Idle | Storm) or (
+        isinstance(scenario, Storm) and scenario.pairs > 0
+    )
     is_timed = any(phase.seconds is not None for phase in phases_of(record.plan))
     told: list[tuple[str, str, bool]] = [
         ("complete", "its author holds ack 1 and the receipt of every recipient", has_messages),

@@ -259,7 +259,7 @@ class _Conductor:
             match report:
                 case IntervalReport():
                     player.progress.append(report)
-                    if report.counts.are_progress:
+                    if self._is_progress(report):
                         self._active_s = time.monotonic()
                     self._gather()
                 case Done():
@@ -275,6 +275,12 @@ class _Conductor:
             code = await player.process.wait()
             self._failure = f"a load process ended with exit code {code}"
             self._news.set()
+
+    def _is_progress(self, report: IntervalReport) -> bool:
+        # The pairs beside a storm go on, whether anybody else gets in or not.
+        if self._phases[report.phase].name == STORM:
+            return report.counts.logins > 0
+        return report.counts.are_progress
 
     def _gather(self) -> None:
         while all(player.progress for player in self._players):

@@ -78,7 +78,7 @@ class Exchange(Traffic):
             self._logins = Logins(self._share, self.users, at_once=LOGINS_AT_ONCE)
             self._logins.begin()
         elif phase.name == WARM_UP:
-            self._start()
+            self.start()
         elif phase.name == SETTLE:
             self._is_sending = False
             self._open_loop.end()
@@ -103,7 +103,8 @@ class Exchange(Traffic):
             stream = sent.stream
             self._share.post(stream, time.monotonic_ns())
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Send from now on."""
         if self._rate:
             self._open_loop.begin(self._rate)
             return
@@ -116,12 +117,13 @@ class Exchange(Traffic):
 
 
 class ChatTraffic(Exchange):
-    """Pairs: the first of each writes to the second."""
+    """Pairs: the first of each writes to the second. Users are numbered from `first_user` on."""
 
-    def __init__(self, share: Share, scenario: Chat, units: range) -> None:
+    def __init__(self, share: Share, scenario: Chat, units: range, *, first_user: int = 0) -> None:
         super().__init__(share, scenario, fraction=len(units) / scenario.pairs)
         for pair in units:
-            author, recipient = (user_name(share.plan.seed, 2 * pair + i) for i in range(2))
+            numbers = (first_user + 2 * pair, first_user + 2 * pair + 1)
+            author, recipient = (user_name(share.plan.seed, number) for number in numbers)
             self.users += author, recipient
             self.streams.append(share.ledger.open_chat(author, recipient))
 

@@ -40,6 +40,12 @@ class Logins:
         for _ in range(min(self._at_once, len(self._waiting))):
             self._share.connect(self._waiting.popleft())
 
+    def end(self) -> None:
+        """Let nobody else begin."""
+        self._waiting.clear()
+        if self._timer is not None:
+            self._timer.close()
+
     def one_is_in(self) -> None:
         """Note a login, the next may begin."""
         self._done += 1

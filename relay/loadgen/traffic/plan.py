@@ -36,11 +36,17 @@ class Offline(msgspec.Struct, frozen=True, kw_only=True, tag="offline"):
 
 
 class Storm(msgspec.Struct, frozen=True, kw_only=True, tag="storm"):
-    """Logins: `at_once` under way at any time, or begun at `rate` a second."""
+    """Logins: `at_once` under way at any time, or begun at `rate` a second.
+
+    Meanwhile `pairs` who are in already chat, each with `pair_rate` messages a second: their
+    latency is what the storm costs others.
+    """
 
     logins: int = 1_000
     at_once: int = 64
     rate: float = 0.0
+    pairs: int = 1
+    pair_rate: float = 50.0
 
 
 class Idle(msgspec.Struct, frozen=True, kw_only=True, tag="idle"):
@@ -110,8 +116,10 @@ def phases_of(plan: Plan) -> tuple[Phase, ...]:
             )
         case Offline():
             return Phase(LOGIN), Phase(FILL, measured=True), Phase(DRAIN, measured=True)
-        case Storm():
+        case Storm(pairs=0):
             return (Phase(STORM, measured=True),)
+        case Storm():
+            return Phase(LOGIN), Phase(STORM, measured=True), Phase(SETTLE)
         case Idle():
             return Phase(LOGIN, measured=True), Phase(HOLD, plan.measure_s, measured=True)
 
@@ -126,7 +134,7 @@ def sessions_of(scenario: Scenario) -> int:
         case Offline():
             return 2 * scenario.users
         case Storm():
-            return scenario.logins
+            return scenario.logins + 2 * scenario.pairs
         case Idle():
             return scenario.sockets
         case Mixed():
@@ -142,8 +150,10 @@ def units_of(scenario: Scenario) -> int:
             return scenario.groups
         case Offline():
             return scenario.users
-        case Storm() | Idle():
-            return sessions_of(scenario)
+        case Storm():
+            return scenario.logins
+        case Idle():
+            return scenario.sockets
         case Mixed():
             return scenario.users // MIXED_GROUP_MEMBERS
 
@@ -178,6 +188,8 @@ def describe(plan: Plan) -> list[tuple[str, str]]:
         told["rate"] = "as fast as accepted"
     else:
         told.pop("at_once", None)
+    if told.get("pairs") == "0":
+        told.pop("pair_rate", None)
     told["sessions"] = str(sessions_of(scenario))
     if not isinstance(scenario, Storm | Idle):
         told["size"] = f"{plan.size}B"

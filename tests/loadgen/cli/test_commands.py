@@ -211,7 +211,7 @@ def test_the_group_can_be_mounted_below_another_command(
 
     wrong = runner.invoke(relay, ["load", "idle", "--pairs", "3"], prog_name="relay")
     assert wrong.exit_code == 2
-    assert wrong.output == "relay load idle: no option --pairs here; it belongs to chat\n"
+    assert wrong.output == "relay load idle: no option --pairs here; it belongs to chat, storm\n"
 
 
 @pytest.mark.slow

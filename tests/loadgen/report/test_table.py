@@ -11,6 +11,7 @@ pytest.importorskip("hdrh", reason="the extra `load` is not installed")
 
 from rich.console import Console
 
+from relay.loadgen.report.changes import unlike
 from relay.loadgen.report.page import render
 from relay.loadgen.report.record import Outcome, RunRecord
 from relay.loadgen.report.remarks import warnings
@@ -129,3 +130,14 @@ def test_the_page_explains_the_words_that_it_uses_and_no_others() -> None:
     assert "reference" not in alone
     assert "reference" in both
     assert "login → drained" not in both
+
+
+def test_table_page_and_comparison_say_over_what_clients_came() -> None:
+    plain, way = record(outcome("relay", 100.0)), "wss, TLSv1.3 X, EdDSA tokens"
+    secure = record(msgspec.structs.replace(outcome("relay", 100.0), way=way))
+
+    assert f"over {way}" in shown(secure)
+    assert "over ws" not in shown(plain)
+    assert f"<dt>clients</dt><dd>over {way}</dd>" in render(secure)
+    assert "<dt>clients</dt><dd>over ws</dd>" in render(plain)
+    assert f"not the same way in: ws / {way}" in unlike(plain, secure)

@@ -170,7 +170,7 @@ def test_an_interrupt_while_mailboxes_are_drained_is_no_loss() -> None:
 
 
 @pytest.mark.parametrize(
-    ("scenario", "phase"), [(Storm(logins=1000, rate=40), STORM), (Idle(sockets=4), HOLD)]
+    ("scenario", "phase"), [(Storm(logins=1000, rate=40, pairs=0), STORM), (Idle(sockets=4), HOLD)]
 )
 def test_logins_and_held_sockets_can_be_interrupted(scenario: Scenario, phase: str) -> None:
     outcome = conducted(scenario, Operator(phase))
@@ -179,6 +179,32 @@ def test_logins_and_held_sockets_can_be_interrupted(scenario: Scenario, phase: s
     assert phases(outcome)[-1] == phase
     assert sum(each.counts.logins for each in outcome.phases) > 0
     assert not outcome.faults
+
+
+def test_an_interrupted_storm_lets_nobody_else_begin_and_what_its_pairs_wrote_arrives() -> None:
+    outcome = conducted(Storm(logins=1000, rate=40), Operator(STORM))
+
+    assert outcome.interrupted == STORM
+    assert phases(outcome) == [LOGIN, STORM, SETTLE]
+    storm, after = outcome.phases[1:]
+    assert 0 < storm.counts.logins < 1000
+    assert after.counts.logins < 40  # those that were under way
+    assert storm.counts.sent > 0
+    assert not outcome.faults
+
+
+def test_a_storm_that_stands_still_is_given_up_though_its_pairs_go_on() -> None:
+    class ForFew(ReferenceConnection):
+        served = 0
+
+        def frame(self, frame: bytes) -> None:
+            if frame.startswith(b'["auth"'):
+                ForFew.served += 1
+            if ForFew.served <= 3 or not frame.startswith(b'["auth"'):
+                super().frame(frame)
+
+    with pytest.raises(RunFailed, match="only 3 of 22 users could log in"):
+        conducted(Storm(logins=20), Operator(), connection=ForFew, patience_s=1)
 
 
 def test_an_interrupt_before_everyone_is_in_begins_nothing_more() -> None:

@@ -99,12 +99,14 @@ def test_a_certificate_that_is_not_trusted_ends_the_run_before_it_begins(
 ) -> None:
     other = trusting(Authority(tmp_path, "other"))
 
-    with pytest.raises(RunFailed, match="no relay at wss://.*: its certificate comes from an auth"):
+    with pytest.raises(
+        RunFailed, match=r"no relay at wss://.*: its certificate comes from an auth"
+    ):
         conducted(authority.serving(authority.server()), other)
 
 
 def test_a_relay_that_wants_certificates_is_told(authority: Authority) -> None:
     served = authority.serving(authority.server(), wants_clients=True)
 
-    with pytest.raises(RunFailed, match="only 0 of 2 users .*wants another client certificate"):
+    with pytest.raises(RunFailed, match=r"only 0 of 2 users .*wants another client certificate"):
         conducted(served, trusting(authority))
