@@ -38,9 +38,11 @@ from tests.outside.certificates import Authority
 def test_what_is_unusable_is_told(
     tmp_path: Path, asked: Callable[[Path], Trust], told: str
 ) -> None:
-    authority = Authority(tmp_path)
-    key = load_pem_private_key(authority.client("one").key_file.read_bytes(), None)
-    authority.client("two")
+    authority = Authority()
+    one = authority.issue("one")
+    one.write(tmp_path, "one")
+    authority.issue("two").write(tmp_path, "two")
+    key = load_pem_private_key(one.key, None)
     (tmp_path / "text").write_text("no PEM\n")
     (tmp_path / "secret.key").write_bytes(
         key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
@@ -54,8 +56,8 @@ def test_what_is_unusable_is_told(
 
 
 def test_a_certificate_and_its_key_may_be_one_file(tmp_path: Path) -> None:
-    one = Authority(tmp_path).client()
+    one = Authority().issue("one")
     both = tmp_path / "both.pem"
-    both.write_bytes(one.file.read_bytes() + one.key_file.read_bytes())
+    both.write_bytes(one.chain + one.key)
 
     tls_context(Trust(certificate_file=str(both)))

@@ -5,8 +5,9 @@ import os
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -18,18 +19,25 @@ from relay.trust import Trust
 from tests.client.client_harness import ASHA, BEN, next_of, run
 from tests.client.fake_relay import DEADLINE_S, FakeRelay, Session, ack
 from tests.outside.certificates import Authority, Certificate
+from tests.outside.tlsends import LOOPBACK, ca_file, serving
+
+Trusting = Callable[..., ssl.SSLContext]
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
+def authority() -> Authority:
+    return Authority()
 
 
-def trusting(authority: Authority, own: Certificate | None = None) -> ssl.SSLContext:
-    shown = (str(own.file), str(own.key_file)) if own else ("", "")
-    return tls_context(
-        Trust(ca_file=str(authority.file), certificate_file=shown[0], key_file=shown[1])
-    )
+@pytest.fixture
+def trusting(authority: Authority, tmp_path: Path) -> Trusting:
+    def context(other: Authority | None = None, own: Certificate | None = None) -> ssl.SSLContext:
+        shown = own.write(tmp_path, "own") if own else ("", "")
+        trusted = ca_file(other or authority, tmp_path)
+        certificate, key = map(str, shown)
+        return tls_context(Trust(ca_file=str(trusted), certificate_file=certificate, key_file=key))
+
+    return context
 
 
 async def serves(session: Session) -> None:
@@ -62,10 +70,10 @@ def refused(served: ssl.SSLContext | None, tls: ssl.SSLContext, *, host: str = "
 
 @pytest.mark.parametrize("wants_clients", [False, True])
 def test_it_logs_in_and_sends_where_both_sides_trust(
-    authority: Authority, wants_clients: bool
+    authority: Authority, trusting: Trusting, tmp_path: Path, wants_clients: bool
 ) -> None:
-    served = authority.serving(authority.server(), wants_clients=wants_clients)
-    tls = trusting(authority, authority.client() if wants_clients else None)
+    served = serving(authority, tmp_path, wants_clients=wants_clients)
+    tls = trusting(own=authority.issue("client") if wants_clients else None)
 
     async def body() -> None:
         async with FakeRelay(serves, tls=served) as relay, Client(relay.url, ASHA, tls=tls) as me:
@@ -75,28 +83,30 @@ def test_it_logs_in_and_sends_where_both_sides_trust(
     run(body())
 
 
-def test_an_authority_that_is_not_named_is_not_trusted(authority: Authority) -> None:
-    served = authority.serving(authority.server())
-
-    why = refused(served, tls_context(Trust()))
+def test_an_authority_that_is_not_named_is_not_trusted(
+    authority: Authority, tmp_path: Path
+) -> None:
+    why = refused(serving(authority, tmp_path), tls_context(Trust()))
 
     assert why == "its certificate comes from an authority that is not trusted here"
 
 
 def test_a_named_authority_stands_in_place_of_the_others(
-    authority: Authority, tmp_path: Path
+    authority: Authority, trusting: Trusting, tmp_path: Path
 ) -> None:
     """Also of the system's: what one names is the only one that is believed."""
-    other = Authority(tmp_path, "other")
+    tls = trusting(Authority("another CA"))
 
-    assert "is not trusted here" in refused(authority.serving(authority.server()), trusting(other))
-    assert tls_context(Trust(ca_file=str(other.file))).cert_store_stats()["x509_ca"] == 1
+    assert "is not trusted here" in refused(serving(authority, tmp_path), tls)
+    assert tls.cert_store_stats()["x509_ca"] == 1
 
 
-def test_a_certificate_of_another_host_is_told(authority: Authority) -> None:
-    served = authority.serving(authority.server("127.0.0.1"))
+def test_a_certificate_of_another_host_is_told(
+    authority: Authority, trusting: Trusting, tmp_path: Path
+) -> None:
+    served = serving(authority, tmp_path, authority.issue("127.0.0.1"))
 
-    why = refused(served, trusting(authority), host="localhost")
+    why = refused(served, trusting(), host="localhost")
 
     assert why == "its certificate is not for localhost"
 
@@ -109,41 +119,44 @@ def test_a_certificate_of_another_host_is_told(authority: Authority) -> None:
     ],
 )
 def test_a_certificate_of_another_day_is_told(
-    authority: Authority, days: tuple[int, int], told: str
+    authority: Authority, trusting: Trusting, tmp_path: Path, days: tuple[int, int], told: str
 ) -> None:
-    served = authority.serving(authority.server(from_day=days[0], to_day=days[1]))
+    begins, ends = (timedelta(days=day) for day in days)
+    own = authority.issue(*LOOPBACK, begins=begins, ends=ends)
 
-    assert refused(served, trusting(authority)) == told
+    assert refused(serving(authority, tmp_path, own), trusting()) == told
 
 
-def test_a_relay_that_wants_a_certificate_and_says_nothing_is_told(authority: Authority) -> None:
-    served = authority.serving(authority.server(), wants_clients=True)
+def test_a_relay_that_wants_a_certificate_and_says_nothing_is_told(
+    authority: Authority, trusting: Trusting, tmp_path: Path
+) -> None:
+    served = serving(authority, tmp_path, wants_clients=True)
 
-    assert refused(served, trusting(authority)) == SILENT_END
+    assert refused(served, trusting()) == SILENT_END
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_server_that_says_that_it_wants_a_certificate_is_told(
-    authority: Authority, version: ssl.TLSVersion
+    authority: Authority, trusting: Trusting, tmp_path: Path, version: ssl.TLSVersion
 ) -> None:
-    served = authority.serving(authority.server(), wants_clients=True)
+    served = serving(authority, tmp_path, wants_clients=True)
     served.maximum_version = version
 
     with alerting(served) as url:
-        told = reason_at(url, trusting(authority))
+        told = reason_at(url, trusting())
 
     assert "wants a client certificate" in told.reason
     assert told.answered
 
 
 def test_a_client_certificate_of_another_authority_is_told(
-    authority: Authority, tmp_path: Path
+    authority: Authority, trusting: Trusting, tmp_path: Path
 ) -> None:
-    served = authority.serving(authority.server(), wants_clients=True)
-    strange = Authority(tmp_path, "other").client("strange")
+    served = serving(authority, tmp_path, wants_clients=True)
+    strange = Authority("another CA").issue("strange")
 
     with alerting(served) as url:
-        told = reason_at(url, trusting(authority, strange))
+        told = reason_at(url, trusting(own=strange))
 
     assert "it does not trust the authority of the client certificate" in told.reason
 
@@ -175,7 +188,7 @@ def alerting(served: ssl.SSLContext) -> Iterator[str]:
             thread.join()
 
 
-def test_what_speaks_no_tls_is_told(authority: Authority) -> None:
+def test_what_speaks_no_tls_is_told(trusting: Trusting) -> None:
     async def body() -> Disconnected:
         async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
@@ -183,7 +196,7 @@ def test_what_speaks_no_tls_is_told(authority: Authority) -> None:
 
         async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
             url = f"wss://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-            async with Client(url, ASHA, tls=trusting(authority)) as client:
+            async with Client(url, ASHA, tls=trusting()) as client:
                 return await next_of(client.events(), Disconnected)
 
     told = run(body())
@@ -192,17 +205,17 @@ def test_what_speaks_no_tls_is_told(authority: Authority) -> None:
     assert told.answered
 
 
-def test_a_relay_without_tls_is_told(authority: Authority) -> None:
-    assert refused(None, trusting(authority)) == SILENT_END
+def test_a_relay_without_tls_is_told(trusting: Trusting) -> None:
+    assert refused(None, trusting()) == SILENT_END
 
 
-def test_where_nobody_listens_it_is_told_as_ever(authority: Authority) -> None:
-    told = reason_at("wss://127.0.0.1:1/", trusting(authority))
+def test_where_nobody_listens_it_is_told_as_ever(trusting: Trusting) -> None:
+    told = reason_at("wss://127.0.0.1:1/", trusting())
 
     assert told.reason == "no relay answers at wss://127.0.0.1:1/ (connection refused)"
     assert not told.answered
 
 
-def test_trust_without_tls_is_a_mistake_of_the_program(authority: Authority) -> None:
+def test_trust_without_tls_is_a_mistake_of_the_program(trusting: Trusting) -> None:
     with pytest.raises(ValueError, match="is not wss://"):
-        Client("ws://127.0.0.1:9011/", ASHA, tls=trusting(authority))
+        Client("ws://127.0.0.1:9011/", ASHA, tls=trusting())

@@ -1,154 +1,129 @@
-"""An authority of one's own, and certificates that it signs: for relays, proxies and clients."""
+"""Certificates as an operator has them: of a CA of the test, for hosts and for clients."""
 
 from __future__ import annotations
 
-import datetime
 import ipaddress
 import ssl
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 
-_DAY: Final = datetime.timedelta(days=1)
-LOOPBACK: Final = ("127.0.0.1", "localhost")
+_DAY: Final = timedelta(days=1)
 
 
 class Certificate:
-    """Two PEM files: a certificate and its key, which nobody else may read."""
+    """One with its key, and the files that they are in."""
 
-    def __init__(self, directory: Path, name: str, certificate: bytes, key: bytes) -> None:
-        self.file = directory / f"{name}.pem"
-        self.key_file = directory / f"{name}.key"
-        self.file.write_bytes(certificate)
-        self.key_file.touch(mode=0o600)
-        self.key_file.write_bytes(key)
+    def __init__(self, certificate: x509.Certificate, key: Any, chain: bytes) -> None:
+        self.certificate = certificate
+        self.chain = certificate.public_bytes(Encoding.PEM) + chain
+        self.key: bytes = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        self.serial = certificate.serial_number
+
+    def write(self, directory: Path, name: str) -> tuple[Path, Path]:
+        """Write both, each by a rename; return the paths of the chain and of the key."""
+        paths = directory / f"{name}.pem", directory / f"{name}.key"
+        for path, content in zip(paths, (self.chain, self.key), strict=True):
+            new = path.with_suffix(".new")
+            new.write_bytes(content)
+            new.chmod(0o600)
+            new.rename(path)
+        return paths
 
 
 class Authority:
-    """Signs certificates, whose files it writes below `directory`; `file` has its own."""
+    """A CA; by an intermediate one where a chain is to be more than a certificate."""
 
-    def __init__(self, directory: Path, name: str = "authority") -> None:
-        self._directory = directory
+    def __init__(self, name: str = "a CA", parent: Authority | None = None) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._subject = _named(name)
-        mine = x509.SubjectKeyIdentifier.from_public_key(self._key.public_key())
-        self._signer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(mine)
-        own = (
-            _begun(self._subject, self._subject, self._key, -1, 30)
-            .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-            .add_extension(_usage(signs_certificates=True), critical=True)
-            .add_extension(mine, critical=False)
+        self._parent = parent
+        self._name = _named(name)
+        signer = parent or self
+        self.certificate = (
+            _builder(self._name, signer._name, self._key, -_DAY, 2 * _DAY)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(
+                x509.KeyUsage(
+                    digital_signature=False,
+                    content_commitment=False,
+                    key_encipherment=False,
+                    data_encipherment=False,
+                    key_agreement=False,
+                    key_cert_sign=True,
+                    crl_sign=True,
+                    encipher_only=False,
+                    decipher_only=False,
+                ),
+                critical=True,
+            )
+            .add_extension(
+                x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False
+            )
+            .sign(signer._key, SHA256())
         )
-        self.file = directory / f"{name}.pem"
-        self.file.write_bytes(own.sign(self._key, SHA256()).public_bytes(Encoding.PEM))
 
-    def server(
-        self, *hosts: str, name: str = "server", from_day: int = -1, to_day: int = 7
+    @property
+    def pem(self) -> bytes:
+        return self.certificate.public_bytes(Encoding.PEM)
+
+    def issue(
+        self, *names: str, begins: timedelta = -_DAY, ends: timedelta = 2 * _DAY
     ) -> Certificate:
-        """Return one of a server at `hosts`, good from and to so many days from now."""
-        names = [_host(host) for host in hosts or LOOPBACK]
-        return self._signed(
-            name,
-            ExtendedKeyUsageOID.SERVER_AUTH,
-            from_day,
-            to_day,
-            x509.SubjectAlternativeName(names),
-        )
-
-    def client(self, name: str = "client", *, from_day: int = -1, to_day: int = 7) -> Certificate:
-        """Return one of a client."""
-        return self._signed(name, ExtendedKeyUsageOID.CLIENT_AUTH, from_day, to_day)
-
-    def trust(self, own: Certificate | None = None) -> ssl.SSLContext:
-        """Return what a client needs that trusts this authority, and perhaps shows `own`."""
-        context = ssl.create_default_context(cafile=str(self.file))
-        if own is not None:
-            context.load_cert_chain(own.file, own.key_file)
-        return context
-
-    def serving(self, own: Certificate, *, wants_clients: bool = False) -> ssl.SSLContext:
-        """Return what a server needs that shows `own`, and perhaps wants clients of ours."""
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(own.file, own.key_file)
-        if wants_clients:
-            context.verify_mode = ssl.CERT_REQUIRED
-            context.load_verify_locations(self.file)
-        return context
-
-    def _signed(
-        self,
-        name: str,
-        purpose: x509.ObjectIdentifier,
-        from_day: int,
-        to_day: int,
-        *more: x509.ExtensionType,
-    ) -> Certificate:
+        """Return one for host names and addresses, or for a client of that name."""
         key = ec.generate_private_key(ec.SECP256R1())
-        wanted = (
-            _begun(_named(name), self._subject, key, from_day, to_day)
+        found = [_general(name) for name in names]
+        certificate = (
+            _builder(_named(names[0]), self._name, key, begins, ends)
+            .add_extension(x509.SubjectAlternativeName(found), critical=False)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-            .add_extension(_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([purpose]), critical=False)
-            .add_extension(self._signer, critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
+                critical=False,
+            )
+            .sign(self._key, SHA256())
         )
-        for extension in more:
-            wanted = wanted.add_extension(extension, critical=False)
-        return Certificate(
-            self._directory,
-            name,
-            wanted.sign(self._key, SHA256()).public_bytes(Encoding.PEM),
-            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()),
-        )
+        return Certificate(certificate, key, self.pem if self._parent else b"")
+
+    def trusted(self) -> ssl.SSLContext:
+        """Return what a client needs that trusts nobody else."""
+        root = self._parent or self
+        return ssl.create_default_context(cadata=root.pem.decode())
 
 
-def _named(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-
-
-def _host(host: str) -> x509.GeneralName:
-    try:
-        return x509.IPAddress(ipaddress.ip_address(host))
-    except ValueError:
-        return x509.DNSName(host)
-
-
-def _begun(
-    subject: x509.Name,
-    issuer: x509.Name,
-    key: ec.EllipticCurvePrivateKey,
-    from_day: int,
-    to_day: int,
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: Any, begins: timedelta, ends: timedelta
 ) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
+    now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now + from_day * _DAY)
-        .not_valid_after(now + to_day * _DAY)
+        .not_valid_before(now + begins)
+        .not_valid_after(now + ends)
     )
 
 
-def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not signs_certificates,
-        key_cert_sign=signs_certificates,
-        crl_sign=signs_certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+def tls_config(*pairs: tuple[Path, Path], more: str = "") -> str:
+    """Return the table [tls] for these files."""
+    certificates = ", ".join(f'"{certificate}"' for certificate, _ in pairs)
+    keys = ", ".join(f'"{key}"' for _, key in pairs)
+    return f"[tls]\ncertificate_files = [{certificates}]\nkey_files = [{keys}]\n{more}\n"

@@ -15,6 +15,7 @@ from relay.loadgen.traffic.plan import Chat, Group, Idle, Offline, Phase, Plan, 
 from relay.trust import Trust
 from tests.loadgen.fakes import fake_relay, play
 from tests.outside.certificates import Authority
+from tests.outside.tlsends import ca_file, serving
 
 pytestmark = pytest.mark.slow
 
@@ -32,19 +33,16 @@ class Nobody:
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path)
+def authority() -> Authority:
+    return Authority()
 
 
-def trusting(authority: Authority, *, shows: bool = False) -> Trust:
+def trusting(authority: Authority, directory: Path, *, shows: bool = False) -> Trust:
+    trusted = str(ca_file(authority, directory))
     if not shows:
-        return Trust(ca_file=str(authority.file))
-    own = authority.client()
-    return Trust(
-        ca_file=str(authority.file),
-        certificate_file=str(own.file),
-        key_file=str(own.key_file),
-    )
+        return Trust(ca_file=trusted)
+    certificate, key = authority.issue("client").write(directory, "client")
+    return Trust(ca_file=trusted, certificate_file=str(certificate), key_file=str(key))
 
 
 def conducted(tls: ssl.SSLContext, trust: Trust, *, token_key: bytes = b"") -> Outcome:
@@ -70,12 +68,14 @@ def conducted(tls: ssl.SSLContext, trust: Trust, *, token_key: bytes = b"") -> O
     ],
     ids=lambda scenario: type(scenario).__name__,
 )
-def test_every_scenario_goes_over_tls(scenario: Scenario, authority: Authority) -> None:
+def test_every_scenario_goes_over_tls(
+    scenario: Scenario, authority: Authority, tmp_path: Path
+) -> None:
     plan = Plan(scenario=scenario, warm_up_s=0.05, measure_s=0.2)
 
     async def body() -> None:
-        async with fake_relay(plan, tls=authority.serving(authority.server())) as url:
-            outcome = await play(plan, url, trust=trusting(authority))
+        async with fake_relay(plan, tls=serving(authority, tmp_path)) as url:
+            outcome = await play(plan, url, trust=trusting(authority, tmp_path))
         assert outcome.faults.kinds == {}
         assert outcome.counts.completed == outcome.counts.sent
         assert outcome.counts.logins > 0
@@ -83,10 +83,10 @@ def test_every_scenario_goes_over_tls(scenario: Scenario, authority: Authority) 
     asyncio.run(body())
 
 
-def test_the_record_says_in_which_way_clients_came(authority: Authority) -> None:
-    served = authority.serving(authority.server(), wants_clients=True)
+def test_the_record_says_in_which_way_clients_came(authority: Authority, tmp_path: Path) -> None:
+    served = serving(authority, tmp_path, wants_clients=True)
 
-    outcome = conducted(served, trusting(authority, shows=True), token_key=b"s" * 32)
+    outcome = conducted(served, trusting(authority, tmp_path, shows=True), token_key=b"s" * 32)
 
     assert outcome.faults.kinds == {}
     wss, version, *others = outcome.way.split(", ")
@@ -97,16 +97,16 @@ def test_the_record_says_in_which_way_clients_came(authority: Authority) -> None
 def test_a_certificate_that_is_not_trusted_ends_the_run_before_it_begins(
     authority: Authority, tmp_path: Path
 ) -> None:
-    other = trusting(Authority(tmp_path, "other"))
+    other = trusting(Authority("another CA"), tmp_path)
 
     with pytest.raises(
         RunFailed, match=r"no relay at wss://.*: its certificate comes from an auth"
     ):
-        conducted(authority.serving(authority.server()), other)
+        conducted(serving(authority, tmp_path), other)
 
 
-def test_a_relay_that_wants_certificates_is_told(authority: Authority) -> None:
-    served = authority.serving(authority.server(), wants_clients=True)
+def test_a_relay_that_wants_certificates_is_told(authority: Authority, tmp_path: Path) -> None:
+    served = serving(authority, tmp_path, wants_clients=True)
 
     with pytest.raises(RunFailed, match=r"only 0 of 2 users .*wants another client certificate"):
-        conducted(served, trusting(authority))
+        conducted(served, trusting(authority, tmp_path))
