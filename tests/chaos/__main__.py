@@ -50,6 +50,8 @@ def parse(argv: list[str]) -> Options:
         action="store_true",
         help="start each new supervisor with another number of workers, at most one more",
     )
+    add("--tls", action="store_true", help="over TLS, with a certificate of an authority of ours")
+    add("--tokens", action="store_true", help="each login shows a token that the relay checks")
     add(
         "--sabotage",
         choices=list(NAMES),

@@ -31,6 +31,7 @@ from tests.outside.processes import (
 )
 
 from .checker import Violation
+from .guard import Guard
 from .sabotage import VARIABLE
 from .schedule import Fault, Target
 
@@ -62,6 +63,7 @@ class Fleet:
         sabotage: str | None,
         keep: Path | None,
         now_s: Callable[[], float],
+        guard: Guard | None = None,
     ) -> None:
         self._workers = workers  # of the supervisor that runs
         self._most_workers = workers + 1
@@ -75,7 +77,9 @@ class Fleet:
         self.directory = keep or Path(tempfile.mkdtemp(prefix="chaos-"))
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / "run").mkdir(exist_ok=True)
-        (self.directory / "relay.toml").write_text(config)
+        guard = guard or Guard()
+        (self.directory / "relay.toml").write_text(config + guard.config(self.directory))
+        self._guarded_by = guard.arguments(self.directory)
         (self.directory / "groups.json").write_text(
             groups_document({jid: sorted(members) for jid, members in groups.items()})
         )
@@ -186,6 +190,7 @@ class Fleet:
                 *("--data", str(self.directory / "data"), "--log-format", "json"),
                 *("--config", str(self.directory / "relay.toml")),
                 *("--groups", str(self.directory / "groups.json")),
+                *self._guarded_by,
                 cwd=REPOSITORY,
                 env=environment,
                 stdin=asyncio.subprocess.DEVNULL,

@@ -25,6 +25,7 @@ from websockets.uri import parse_uri
 from . import checker
 from .checker import Totals, Violation
 from .fleet import Fleet, FleetError
+from .guard import Guard
 from .ledger import DELIVERED, Key, Ledger
 from .schedule import draw_faults
 from .user import HABITS, User
@@ -67,6 +68,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     kills_per_minute: float = 20.0
     rate: float = 100.0
     reshard: bool = False
+    tls: bool = False
+    tokens: bool = False
     sabotage: str | None = None
     keep: Path | None = None
 
@@ -108,6 +111,7 @@ class Run:
             fronts=options.fronts,
         )
         self._ledger = Ledger(groups)
+        guard = Guard(tls=options.tls, tokens=options.tokens)
         self._fleet = Fleet(
             workers=options.workers,
             fronts=options.fronts,
@@ -118,14 +122,16 @@ class Run:
             sabotage=options.sabotage,
             keep=options.keep,
             now_s=self._now_s,
+            guard=guard,
         )
         habits = [HABITS[number % len(HABITS)] for number in range(len(names))]
         slow_readers = {name for name, of in zip(names, habits, strict=True) if of.freezes}
         self._users = [
             User(
                 name,
-                parse_uri(f"ws://127.0.0.1:{self._fleet.port}/"),
+                parse_uri(guard.url(self._fleet.port)),
                 self._ledger,
+                guard=guard,
                 habits=of,
                 chats=_chats(name, names, groups, random),
                 slow_readers=slow_readers,
@@ -336,10 +342,10 @@ def banner(options: Options) -> str:
     fields = {
         name.replace("_", "-"): value for name, value in msgspec.structs.asdict(options).items()
     }
-    others = ("keep", "reshard", "sabotage")
+    flags = ("reshard", "tls", "tokens")
+    others = ("keep", "sabotage", *flags)
     parts = ["chaos", *(f"--{n} {v}" for n, v in fields.items() if n not in others)]
-    if options.reshard:
-        parts.append("--reshard")
+    parts += [f"--{name}" for name in flags if fields[name]]
     if options.sabotage:
         parts.append(f"--sabotage {options.sabotage}")
     return " ".join(parts)

@@ -41,9 +41,12 @@ def chaos(*options: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.timeout(DEADLINE_S + STOP_S + 10)
-def test_nothing_acked_is_lost_repeated_or_reordered_while_processes_die() -> None:
+@pytest.mark.parametrize("guarded", [(), ("--tokens",)], ids=["open", "guarded"])
+def test_nothing_acked_is_lost_repeated_or_reordered_while_processes_die(
+    guarded: tuple[str, ...],
+) -> None:
     options = "--seconds 14 --seed 88 --users 24 --groups 4 --rate 40 --kills-per-minute 40"
-    with chaos(*options.split()) as process:
+    with chaos(*options.split(), *guarded) as process:
         output, _ = process.communicate(timeout=DEADLINE_S)
 
     assert process.returncode == 0, output
@@ -66,3 +69,7 @@ def test_bad_usage_exits_with_2_and_starts_nothing(options: str) -> None:
 def test_the_banner_tells_every_digit_of_the_seed() -> None:
     """It is what the run is repeated by."""
     assert "--seed 20261123 " in banner(Options(seed=20_261_123))
+
+
+def test_the_banner_tells_what_the_relay_asks_of_whoever_comes() -> None:
+    assert banner(Options(tls=True, tokens=True)).endswith(" --tls --tokens")

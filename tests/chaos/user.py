@@ -8,6 +8,7 @@ whatever comes is acked sooner or later, also when it comes again.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Collection
 from random import Random
 from typing import Any
@@ -31,6 +32,7 @@ from tests.outside.frames import (
 )
 
 from .checker import OVERLOAD_CODES
+from .guard import HOST, Guard
 from .ledger import DELIVERED, READ, STORED, Connection, Key, Ledger, Via, Wrong
 
 LOGIN_S = 8.0  # longer than any pause of a process
@@ -112,7 +114,10 @@ class Session:
         self.queued = self.queued_receipts = 0
         self.answered.clear()
         self._ledger.asked(self.book, self._user.now_s())
-        self.socket.send(compact(auth_frame(user_jid(self._user.name))))
+        frame = auth_frame(user_jid(self._user.name))
+        if token := self._user.guard.token_of(self._user.name):
+            frame[2]["token"] = token
+        self.socket.send(compact(frame))
 
     def send(self, key: Key, frame: bytes, text: str) -> None:
         """Write a send, the first time or again."""
@@ -219,6 +224,7 @@ class User:
         uri: WebSocketURI,
         ledger: Ledger,
         *,
+        guard: Guard,
         habits: Habits,
         chats: list[str],
         slow_readers: Collection[str],
@@ -228,6 +234,7 @@ class User:
     ) -> None:
         self.name = name
         self.ledger = ledger
+        self.guard = guard
         self.now_s = now_s
         self.closes: dict[int, int] = {}  # connections ended, by close code
         self.login_failures = 0
@@ -325,7 +332,18 @@ class User:
             return None
         session = Session(self, self._uri)
         loop = asyncio.get_running_loop()
-        await loop.create_connection(lambda: session.socket, sock=connected)
+        try:
+            await loop.create_connection(
+                lambda: session.socket,
+                sock=connected,
+                ssl=self.guard.tls,
+                server_hostname=HOST if self.guard.tls else None,
+                ssl_handshake_timeout=LOGIN_S if self.guard.tls else None,
+            )
+        except ssl.SSLCertVerificationError:
+            raise  # no fault of a relay that dies, and not to be waited for
+        except OSError:
+            return None  # the relay died in the handshake
         self._sessions.add(session)
         asyncio.create_task(self._forget(session))  # noqa: RUF006  (ends with the session)
         try:

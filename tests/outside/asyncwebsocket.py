@@ -51,6 +51,9 @@ class AsyncWebSocket(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Send the handshake."""
         self._transport = cast(asyncio.Transport, transport)
+        if limit_reading := getattr(transport, "set_read_buffer_limits", None):
+            # Of TLS: else it would go on taking 256 KiB while it is paused.
+            limit_reading(high=SMALL_SEGMENT_BYTES, low=0)
         self._protocol.send_request(self._protocol.connect())
         self._flush()
 
