@@ -187,7 +187,8 @@ def storm() -> list[Option]:
         _count(
             "--pairs",
             default.pairs,
-            "Pairs who are in and chat meanwhile: their latency is what it costs others.",
+            "Pairs who are in and chat meanwhile, of a process of their own: their latency is what"
+            " the logins cost others.",
             low=0,
         ),
         Option(

@@ -31,7 +31,16 @@ from relay.loadgen.run.orders import (
 )
 from relay.loadgen.run.processes import Processes
 from relay.loadgen.run.servers import RunFailed
-from relay.loadgen.traffic.plan import LOGIN, SETTLE, STORM, Phase, Plan, phases_of, sessions_of
+from relay.loadgen.traffic.plan import (
+    LOGIN,
+    SETTLE,
+    STORM,
+    Phase,
+    Plan,
+    parts_of,
+    phases_of,
+    sessions_of,
+)
 from relay.loadgen.traffic.signer import Signer
 from relay.loadgen.traffic.socketwire import Target
 from relay.loadgen.verify.faults import Faults
@@ -205,7 +214,7 @@ class _Conductor:
     async def _start_players(self) -> None:
         run = secrets.token_hex(3)
         plan = self._run.plan
-        for index in range(plan.procs):
+        for index in range(len(parts_of(plan))):
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",

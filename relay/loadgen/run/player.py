@@ -28,7 +28,7 @@ from relay.loadgen.run.orders import (
     read_assignment,
     read_order,
 )
-from relay.loadgen.traffic.plan import Mixed, phases_of, share_of, units_of
+from relay.loadgen.traffic.plan import Mixed, parts_of, phases_of
 from relay.loadgen.traffic.repertoire import traffic_for
 from relay.loadgen.traffic.share import Share
 from relay.loadgen.traffic.socketwire import Target
@@ -47,7 +47,7 @@ class Player:
 
     def __init__(self, assignment: Assignment, out: asyncio.WriteTransport) -> None:
         plan = assignment.plan
-        units = share_of(units_of(plan.scenario), assignment.index, plan.procs)
+        units = parts_of(plan)[assignment.index]
         self._phases = phases_of(plan)
         self._phase = 0
         self._out = out

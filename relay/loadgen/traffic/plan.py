@@ -151,7 +151,7 @@ def units_of(scenario: Scenario) -> int:
         case Offline():
             return scenario.users
         case Storm():
-            return scenario.logins
+            return scenario.logins + scenario.pairs
         case Idle():
             return scenario.sockets
         case Mixed():
@@ -161,6 +161,20 @@ def units_of(scenario: Scenario) -> int:
 def share_of(total: int, index: int, procs: int) -> range:
     """Return which of `total` units the process `index` of `procs` takes; sizes differ by one."""
     return range(total * index // procs, total * (index + 1) // procs)
+
+
+def parts_of(plan: Plan) -> list[range]:
+    """Return the units of each process.
+
+    The pairs beside a storm, its last units, have one more to themselves: where others log in they
+    would wait for those, and their latency would be the generator's.
+    """
+    scenario, total = plan.scenario, units_of(plan.scenario)
+    last = []
+    if isinstance(scenario, Storm) and scenario.pairs:
+        last = [range(scenario.logins, total)]
+        total = scenario.logins
+    return [*(share_of(total, index, plan.procs) for index in range(plan.procs)), *last]
 
 
 def is_open_loop(scenario: Scenario) -> bool:

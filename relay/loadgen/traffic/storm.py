@@ -13,14 +13,14 @@ class StormTraffic(Traffic):
     """Everyone logs in, as fast as accepted or at a rate, beside pairs who came before."""
 
     def __init__(self, share: Share, scenario: Storm, units: range) -> None:
-        fraction = len(units) / scenario.logins
-        users = [user_name(share.plan.seed, number) for number in units]
+        mine = range(units.start, min(units.stop, scenario.logins))
+        fraction = len(mine) / scenario.logins
+        users = [user_name(share.plan.seed, number) for number in mine]
         at_once = max(1, round(scenario.at_once * fraction))
         self._logins = Logins(share, users, at_once=at_once, rate=scenario.rate * fraction)
         chat = Chat(pairs=max(1, scenario.pairs), rate=scenario.pairs * scenario.pair_rate)
-        self._pairs = ChatTraffic(
-            share, chat, pairs_in(units, scenario), first_user=scenario.logins
-        )
+        pairs = range(max(0, units.start - scenario.logins), max(0, units.stop - scenario.logins))
+        self._pairs = ChatTraffic(share, chat, pairs, first_user=scenario.logins)
         self._phase = Phase("")
 
     def begin(self, phase: Phase) -> None:
@@ -71,9 +71,3 @@ class IdleTraffic(Traffic):
         """Let the next one in."""
         if visit.party.logins == 1:
             self._logins.one_is_in()
-
-
-def pairs_in(units: range, scenario: Storm) -> range:
-    """Return which pairs are of the process that has these logins."""
-    logins, pairs = scenario.logins, scenario.pairs
-    return range(-(-units.start * pairs // logins), -(-units.stop * pairs // logins))

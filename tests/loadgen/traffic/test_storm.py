@@ -4,8 +4,7 @@ import asyncio
 
 import pytest
 
-from relay.loadgen.traffic.plan import Plan, Storm, share_of
-from relay.loadgen.traffic.storm import pairs_in
+from relay.loadgen.traffic.plan import Plan, Storm, parts_of
 from relay.loadgen.verify.tally import ACK, DELIVERY, LOGIN_TIME, RECEIPT
 from tests.loadgen.fakes import fake_relay, play
 
@@ -38,10 +37,13 @@ def test_a_storm_without_pairs_is_logins_alone() -> None:
     asyncio.run(body())
 
 
-@pytest.mark.parametrize(("logins", "pairs"), [(10, 1), (10, 3), (3, 10), (7, 7), (1000, 0)])
-def test_each_pair_is_of_one_process(logins: int, pairs: int) -> None:
+@pytest.mark.parametrize(("logins", "pairs", "procs"), [(10, 1, 1), (10, 3, 4), (7, 0, 3)])
+def test_pairs_have_a_process_to_themselves(logins: int, pairs: int, procs: int) -> None:
+    """Where others log in they would wait for those, and their latency would be ours."""
     storm = Storm(logins=logins, pairs=pairs)
 
-    taken = [n for i in range(3) for n in pairs_in(share_of(logins, i, 3), storm)]
+    parts = parts_of(Plan(scenario=storm, procs=procs))
 
-    assert taken == list(range(pairs))
+    assert len(parts) == procs + (pairs > 0)
+    assert [unit for part in parts[:procs] for unit in part] == list(range(logins))
+    assert [unit for part in parts[procs:] for unit in part] == [logins + n for n in range(pairs)]
