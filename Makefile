@@ -68,7 +68,7 @@ bench-full: bench bench-parts  ## the same, and every other scenario and part (5
 	$(LOADGEN) chat --spawn "--workers 8 --fronts 8" --window 8 --for 15s
 	$(LOADGEN) group $(PINNED) --members 256 --for 15s
 	$(LOADGEN) offline $(PINNED) --messages 100000
-	$(LOADGEN) storm $(PINNED) --logins 10000
+	$(LOADGEN) storm $(PINNED) --logins 10000 --pairs 0
 	$(LOADGEN) idle $(PINNED) --sockets 10000
 
 bench-parts: $(READY)  ## what the parts of a message cost
