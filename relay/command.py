@@ -158,6 +158,7 @@ _FILES: Final = {
     "service": "relay.service",
     "socket": "relay.socket",
     "nginx": "nginx.conf",
+    "nginx-users": "nginx-users.conf",
     "haproxy": "haproxy.cfg",
 }
 
@@ -179,6 +180,7 @@ def config(what: str, path: Path | None) -> None:
     groups     groups and their members, JSON, for relay serve --groups
     service    a systemd unit
     socket     another one, for a port that systemd holds while the relay restarts
+    nginx, haproxy   what to have before it; nginx-users asks for passwords, for auth.mode "proxy"
 
     To see whether the relay would take a file: relay serve --config FILE --check-config
     """

@@ -156,6 +156,7 @@ def test_the_tools_are_called_by_the_name_they_were_run_by(
         (["service"], "relay.service"),
         (["socket"], "relay.socket"),
         (["nginx"], "nginx.conf"),
+        (["nginx-users"], "nginx-users.conf"),
         (["haproxy"], "haproxy.cfg"),
     ],
 )

@@ -7,7 +7,7 @@ question to the other.
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
@@ -22,10 +22,14 @@ class Credentials(msgspec.Struct, frozen=True):
 
 
 class Peer(msgspec.Struct, frozen=True):
-    """Where it comes from: the address, and the headers of its handshake that were asked for."""
+    """Where it comes from: the address, and the headers of its handshake that were asked for.
+
+    `named` is what a proxy that is believed has called its user, empty where none has.
+    """
 
     address: str = ""
     headers: Mapping[str, str] = {}
+    named: str = ""
 
 
 class Granted(msgspec.Struct, frozen=True):
@@ -48,6 +52,9 @@ class Denied(msgspec.Struct, frozen=True):
 
 Verdict = Granted | Denied
 
+# What a client hears while nobody can say who it is; it may try again.
+CLOSED: Final = "logins cannot be checked now, try again"
+
 
 class Authenticator(Protocol):
     """One mode, in one front."""
@@ -63,8 +70,12 @@ class Authenticator(Protocol):
     def refresh(self) -> bool:
         """Read again what has changed on the disk; tell whether `holds` may say otherwise now.
 
-        What cannot be read stays as it was, and the log says so.
+        What cannot be read stays as it was, and the log says so. A disk may take its time, so this
+        is called in a thread of its own: what it changes it replaces whole.
         """
+
+    def take_keys(self, content: bytes) -> None:
+        """Go by another set of keys, which was fetched for it."""
 
     async def close(self) -> None:
         """Let go of what it holds; nothing is checked any more."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Coroutine
+from typing import Any, NamedTuple
 
+from relay import log
+from relay.auth.contract import Authenticator, Credentials, Denied, Granted, Peer, Verdict
 from relay.auth.secretfile import SecretFile
 from relay.errors import JidError, SettingsError
 from relay.protocol.jid import parse_user
@@ -14,9 +17,6 @@ class DenyList(NamedTuple):
 
     users: frozenset[str]
     token_ids: frozenset[str]
-
-
-NOBODY = DenyList(frozenset(), frozenset())
 
 
 def read_deny_list(file: SecretFile) -> DenyList:
@@ -50,3 +50,65 @@ def read_deny_list(file: SecretFile) -> DenyList:
     if wrong:
         raise SettingsError(*wrong)
     return DenyList(frozenset(users), frozenset(token_ids))
+
+
+class Denying:
+    """A mode, and the list that is held against whatever it grants.
+
+    Raises:
+        SettingsError: from the start, where the list is unusable.
+    """
+
+    def __init__(self, mode: Authenticator, file: SecretFile) -> None:
+        self._mode = mode
+        self._file = file
+        self._list = read_deny_list(file)
+
+    def check(
+        self, credentials: Credentials, peer: Peer, *, now_s: float
+    ) -> Verdict | Coroutine[Any, Any, Verdict]:
+        """See `Authenticator.check`; of one who shows nothing good nobody learns what is listed."""
+        verdict = self._mode.check(credentials, peer, now_s=now_s)
+        if isinstance(verdict, Granted | Denied):
+            return self._judged(credentials.user, verdict)
+        return self._judged_later(credentials.user, verdict)
+
+    async def _judged_later(self, user: str, verdict: Coroutine[Any, Any, Verdict]) -> Verdict:
+        return self._judged(user, await verdict)
+
+    def _judged(self, user: str, verdict: Verdict) -> Verdict:
+        if isinstance(verdict, Granted):
+            if user in self._list.users:
+                return Denied(403, "this user may not log in")
+            if verdict.token_id in self._list.token_ids:
+                return Denied(401, "token: it was revoked")
+        return verdict
+
+    def holds(self, user: str, granted: Granted) -> bool:
+        """See `Authenticator.holds`."""
+        denied = self._list
+        if user in denied.users or granted.token_id in denied.token_ids:
+            return False
+        return self._mode.holds(user, granted)
+
+    def refresh(self) -> bool:
+        """See `Authenticator.refresh`."""
+        changed = self._mode.refresh()
+        if self._file.has_changed():
+            try:
+                self._list = found = read_deny_list(self._file)
+            except SettingsError as error:
+                log.get_logger().error("auth.deny_list_unusable", reason=str(error))
+                return changed
+            users, tokens = len(found.users), len(found.token_ids)
+            log.get_logger().info("auth.deny_list_read", users=users, tokens=tokens)
+            return True
+        return changed
+
+    def take_keys(self, content: bytes) -> None:
+        """See `Authenticator.take_keys`."""
+        self._mode.take_keys(content)
+
+    async def close(self) -> None:
+        """See `Authenticator.close`."""
+        await self._mode.close()

@@ -23,6 +23,8 @@ SHARED: Final = "HS256"  # the one whose keys are secrets
 LEAST_SECRET_BYTES: Final = 32
 # RFC 7518, 3.3.
 LEAST_RSA_BITS: Final = 2048
+# Above that a look at a signature, good or bad, takes longer than all the rest of a login.
+MOST_RSA_BITS: Final = 8192
 # A token that names no key is tried with each of those that have no name.
 MOST_NAMELESS: Final = 8
 MOST_NAMED: Final = 1000
@@ -64,25 +66,35 @@ def read_public_keys(files: Sequence[SecretFile], algorithm: Algorithm) -> KeySe
     """Return the public keys in PEM files, one each.
 
     Raises:
-        SettingsError: one is unusable, or for another algorithm.
+        SettingsError: some are unusable, or for another algorithm; it tells of each.
     """
-    keys = []
+    keys: list[Any] = []
+    problems: list[str] = []
     for file in files:
-        content = file.read()
-        if b"PRIVATE KEY" in content:
-            raise SettingsError(
-                f"{file.setting}: {file.path} has a private key, which the relay must not know;"
-                " `openssl pkey -pubout` makes the public one of it"
-            )
         try:
-            key = load_pem_public_key(content)
-        except (ValueError, UnsupportedAlgorithm):
-            raise SettingsError(f"{file.setting}: {file.path} is no public key in PEM") from None
-        lack = _lack(key, algorithm)
-        if lack:
-            raise SettingsError(f"{file.setting}: {file.path} {lack}")
-        keys.append(key)
+            keys.append(_public_key(file, algorithm))
+        except SettingsError as error:
+            problems += error.problems
+    if problems:
+        raise SettingsError(*problems)
     return KeySet({}, tuple(keys))
+
+
+def _public_key(file: SecretFile, algorithm: Algorithm) -> Any:
+    content = file.read()
+    if b"PRIVATE KEY" in content:
+        raise SettingsError(
+            f"{file.setting}: {file.path} has a private key, which the relay must not know;"
+            " `openssl pkey -pubout` makes the public one of it"
+        )
+    try:
+        key = load_pem_public_key(content)
+    except (ValueError, UnsupportedAlgorithm):
+        raise SettingsError(f"{file.setting}: {file.path} is no public key in PEM") from None
+    lack = _lack(key, algorithm)
+    if lack:
+        raise SettingsError(f"{file.setting}: {file.path} {lack}")
+    return key
 
 
 def read_key_set(file: SecretFile, algorithm: Algorithm) -> KeySet:
@@ -92,20 +104,30 @@ def read_key_set(file: SecretFile, algorithm: Algorithm) -> KeySet:
         SettingsError: it is unusable, or has none.
     """
     try:
-        entries = _decode_set(file.read()).get("keys")
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise SettingsError(f"{file.setting}: {file.path} is no JWKS") from None
+        return parse_key_set(file.read(), algorithm)
+    except ValueError as error:
+        raise SettingsError(f"{file.setting}: {file.path} {error}") from None
+
+
+def parse_key_set(content: bytes, algorithm: Algorithm) -> KeySet:
+    """Return the keys of a JWKS that have a `kid` and are for that algorithm; the rest is ignored.
+
+    Raises:
+        ValueError: it is none, or has none; it reads on from what was parsed.
+    """
+    try:
+        entries = _decode_set(content).get("keys")
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise ValueError("is no JWKS") from None
     keys: dict[str, Any] = {}
     for entry in entries if isinstance(entries, list) else ():
         key = _key_of(entry, algorithm)
         if key is not None:
             keys[entry["kid"]] = key
     if not keys:
-        raise SettingsError(
-            f"{file.setting}: {file.path} has no key with a kid that is for {algorithm}"
-        )
+        raise ValueError(f"has no key with a kid that is for {algorithm}")
     if len(keys) > MOST_NAMED:
-        raise SettingsError(f"{file.setting}: {file.path} has over {MOST_NAMED} keys")
+        raise ValueError(f"has over {MOST_NAMED} keys")
     return KeySet(keys, ())
 
 
@@ -114,6 +136,9 @@ def _key_of(entry: object, algorithm: Algorithm) -> Any:
     if not isinstance(entry, dict) or not isinstance(entry.get("kid"), str):
         return None
     if entry.get("use", "sig") != "sig" or entry.get("alg", algorithm) != algorithm:
+        return None
+    operations = entry.get("key_ops", ["verify"])
+    if not isinstance(operations, list) or "verify" not in operations:
         return None
     try:
         key = jwt.PyJWK(entry, algorithm=algorithm).key
@@ -134,6 +159,8 @@ def _lack(key: object, algorithm: Algorithm) -> str:
         case "RS256" if isinstance(key, RSAPublicKey):
             if key.key_size < LEAST_RSA_BITS:
                 return f"has {key.key_size} bits, and {LEAST_RSA_BITS} or more are needed"
+            if key.key_size > MOST_RSA_BITS:
+                return f"has {key.key_size} bits, and {MOST_RSA_BITS} at most are taken"
             return ""
         case _:
             return f"is no key for {algorithm}"

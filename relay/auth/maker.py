@@ -72,8 +72,8 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str) -> int:
     help="How --key signs.",
 )
 @click.option("--kid", metavar="NAME", help="What the key is called in a JWKS.")
-@click.option("--issuer", metavar="TEXT", help="Its iss, for auth.token_issuer.")
-@click.option("--audience", metavar="TEXT", help="Its aud, for auth.token_audience.")
+@click.option("--issuer", metavar="TEXT", help="Its iss, for auth_token.issuer.")
+@click.option("--audience", metavar="TEXT", help="Its aud, for auth_token.audience.")
 @click.option("--id", "token_id", metavar="TEXT", help="Its jti, for auth.deny_file.")
 def command(
     user: str,

@@ -16,12 +16,12 @@ from typing import Annotated, Final
 import httpx
 import msgspec
 
-from relay import log
+from relay import clock, log
 from relay.auth.breaker import Breaker
-from relay.auth.contract import Credentials, Denied, Granted, Peer, Verdict
+from relay.auth.contract import CLOSED, Credentials, Denied, Granted, Peer, Verdict
 from relay.errors import JidError, SettingsError
 from relay.protocol.jid import parse_user
-from relay.settings.tables import AuthSettings
+from relay.settings.tables import HttpSettings
 
 # An answer has some fifty bytes.
 MAX_ANSWER_BYTES: Final = 64 * 1024
@@ -29,8 +29,6 @@ MAX_ANSWER_BYTES: Final = 64 * 1024
 MAX_WAITING: Final = 1000
 # Good answers that are kept, some 200 bytes each.
 MAX_CACHED: Final = 10_000
-
-_AWAY: Final = "logins cannot be checked now, try again"
 
 
 class _Answer(msgspec.Struct, frozen=True):
@@ -50,7 +48,7 @@ class ServiceAuthenticator:
     """Asks the endpoint, many logins at a time and each for a bounded while."""
 
     def __init__(
-        self, settings: AuthSettings, *, transport: httpx.AsyncBaseTransport | None = None
+        self, settings: HttpSettings, *, transport: httpx.AsyncBaseTransport | None = None
     ) -> None:
         """Ask nobody yet; `transport` stands in for the network.
 
@@ -58,16 +56,16 @@ class ServiceAuthenticator:
             SettingsError: the URL is none.
         """
         try:
-            url = httpx.URL(settings.http_url)
+            url = httpx.URL(settings.url)
         except httpx.InvalidURL as error:
-            raise SettingsError(f"auth.http_url: {error}") from None
+            raise SettingsError(f"auth_http.url: {error}") from None
         if url.scheme not in ("http", "https") or not url.host:
-            raise SettingsError("auth.http_url: a URL with http:// or https:// is expected")
+            raise SettingsError("auth_http.url: a URL with http:// or https:// is expected")
         self._url = url
         self._settings = settings
         self._transport = transport
         self._client: httpx.AsyncClient | None = None  # once somebody logs in
-        self._turns = asyncio.Semaphore(settings.http_concurrency)
+        self._turns = asyncio.Semaphore(settings.concurrency)
         self._waiting = 0
         self._breaker = Breaker()
         self._cache: dict[bytes, tuple[float, Granted]] = {}  # the oldest first
@@ -75,6 +73,9 @@ class ServiceAuthenticator:
     def refresh(self) -> bool:
         """See `Authenticator.refresh`: there are no files."""
         return False
+
+    def take_keys(self, content: bytes) -> None:
+        """See `Authenticator.take_keys`: there are none."""
 
     def holds(self, user: str, granted: Granted) -> bool:
         """See `Authenticator.holds`: the service is asked at logins alone."""
@@ -98,10 +99,10 @@ class ServiceAuthenticator:
         )
         key = blake2b(body, digest_size=32).digest()
         known = self._cache.get(key)
-        if known is not None and monotonic() < known[0]:
+        if known is not None and monotonic() < known[0] and not _is_over(known[1], now_s):
             return known[1]
         if self._waiting >= MAX_WAITING:
-            return Denied(503, _AWAY, 1.0)
+            return Denied(503, CLOSED, 1.0)
         self._waiting += 1
         try:
             async with self._turns:
@@ -109,22 +110,24 @@ class ServiceAuthenticator:
         finally:
             self._waiting -= 1
         if isinstance(verdict, Granted):
+            if _is_over(verdict, clock.now_ms() / 1000):
+                return Denied(401, "the login has expired")
             self._keep(key, verdict)
         return verdict
 
     async def _ask(self, user: str, body: bytes) -> Verdict:
         breaker, clock_s = self._breaker, monotonic
         if not breaker.may_ask(clock_s()):
-            return Denied(503, _AWAY, breaker.retry_after_s(clock_s()))
+            return Denied(503, CLOSED, breaker.retry_after_s(clock_s()))
         try:
-            async with asyncio.timeout(self._settings.http_timeout_s):
+            async with asyncio.timeout(self._settings.timeout_s):
                 status, answer = await self._post(body)
             verdict = _verdict_of(user, status, answer)
         except (_Failed, httpx.HTTPError, TimeoutError, OSError) as error:
             if breaker.failed(clock_s()):
                 reason = str(error) or type(error).__name__
                 log.get_logger().error("auth.service_failing", reason=reason)
-            return Denied(503, _AWAY, breaker.retry_after_s(clock_s()))
+            return Denied(503, CLOSED, breaker.retry_after_s(clock_s()))
         if breaker.answered():
             log.get_logger().info("auth.service_answers_again")
         return verdict
@@ -133,8 +136,8 @@ class ServiceAuthenticator:
         if self._client is None:
             self._client = httpx.AsyncClient(
                 transport=self._transport,
-                timeout=self._settings.http_timeout_s,
-                limits=httpx.Limits(max_connections=self._settings.http_concurrency),
+                timeout=self._settings.timeout_s,
+                limits=httpx.Limits(max_connections=self._settings.concurrency),
                 trust_env=False,  # what is secret goes nowhere but to the URL
                 follow_redirects=False,
             )
@@ -149,11 +152,16 @@ class ServiceAuthenticator:
             return response.status_code, answer
 
     def _keep(self, key: bytes, granted: Granted) -> None:
-        if self._settings.http_cache_s:
+        if self._settings.cache_s:
             if len(self._cache) >= MAX_CACHED:
                 del self._cache[next(iter(self._cache))]
             self._cache.pop(key, None)
-            self._cache[key] = (monotonic() + self._settings.http_cache_s, granted)
+            self._cache[key] = (monotonic() + self._settings.cache_s, granted)
+
+
+def _is_over(granted: Granted, now_s: float) -> bool:
+    """Tell whether the time of a good answer has passed: its session would end at once."""
+    return 0 < granted.until_s <= now_s
 
 
 def _verdict_of(user: str, status: int, answer: bytes) -> Verdict:

@@ -80,12 +80,13 @@ class _Source:
 class Visit:
     """A connection that was let in, until it is said to have `left`."""
 
-    __slots__ = ("_admission", "_source", "came_ms", "is_unauthenticated", "told_address")
+    __slots__ = ("_admission", "_source", "came_ms", "is_unauthenticated", "named", "told_address")
 
     def __init__(self, admission: Admission, source: _Source | None, came_ms: int) -> None:
         self._admission = admission
         self._source = source  # None where its address is exempt, or not told yet
         self.told_address = ""  # by a proxy; "": it is that of the socket
+        self.named = ""  # who a proxy says it is; "": none that is believed has said so
         self.came_ms = came_ms
         self.is_unauthenticated = True
 

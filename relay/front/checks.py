@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
+from threading import Thread
 from typing import Any, Protocol
 
 from relay import clock, log
@@ -39,6 +41,7 @@ class Checks:
         self._authenticator = authenticator
         self._clients = clients
         self._loop = loop
+        self._is_reading = False
         self._under_way: set[asyncio.Task[None]] = set()  # the loop alone would not keep them
 
     def begin(self, session: Session, credentials: Credentials, peer: Peer) -> None:
@@ -67,10 +70,34 @@ class Checks:
             else:
                 log.get_logger().exception("connection.failed", session=session.number)
 
+    def take_keys(self, content: bytes) -> None:
+        """Have logins checked by another set of keys, which was fetched."""
+        if self._authenticator is not None:
+            self._authenticator.take_keys(content)
+
     def refresh(self) -> None:
-        """Read keys and lists again that have changed; end sessions of who is let in no more."""
-        authenticator = self._authenticator
-        if authenticator is None or not authenticator.refresh():
+        """Read keys and lists again that have changed; end sessions of who is let in no more.
+
+        In a thread, and no two at a time: where a disk hangs, that thread hangs with it, and what
+        was read before goes on to count.
+        """
+        if self._authenticator is not None and not self._is_reading:
+            self._is_reading = True
+            # A daemon: an executor's would keep the process from ending.
+            Thread(target=self._read, args=(self._authenticator,), daemon=True).start()
+
+    def _read(self, authenticator: Authenticator) -> None:
+        changed = False
+        try:
+            changed = authenticator.refresh()
+        except Exception:  # a bug of ours; what was read before counts
+            log.get_logger().exception("auth.not_refreshed")
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            self._loop.call_soon_threadsafe(self._has_read, authenticator, changed)
+
+    def _has_read(self, authenticator: Authenticator, changed: bool) -> None:
+        self._is_reading = False
+        if not changed:
             return
         for client in list(self._clients.values()):
             login = client.session.login

@@ -367,7 +367,7 @@ class Connection(asyncio.Protocol):
                 case PeerClosed():
                     self.session.lost()
                 case HandshakeDone(headers):
-                    self._shown = _chosen(headers, self._hub.settings.auth.http_headers)
+                    self._shown = _chosen(headers, self._hub.settings.auth_http.headers)
                     keepalive = self._hub.settings.keepalive
                     self._pinger = Pinger(keepalive, now_ms=self._hub.clock_ms())
                     self._send_output()
@@ -495,9 +495,9 @@ class Connection(asyncio.Protocol):
     def _peer(self) -> Peer:
         match self._address:
             case str(host) | (str(host), *_):
-                return Peer(host, self._shown)
+                return Peer(host, self._shown, self._visit.named)
             case _:
-                return Peer("", self._shown)
+                return Peer("", self._shown, self._visit.named)
 
     def _expect_token(self) -> None:
         """Have the session end when what its login showed is no longer good (E1)."""

@@ -44,7 +44,7 @@ class Front:
         self._loop = loop
         settings = place.settings
         try:
-            authenticator = authenticator_of(settings.auth)
+            authenticator = authenticator_of(settings)
         except SettingsError as error:  # it was usable when the relay started
             raise BootError(str(error)) from error
         loaded = registry.load(tuple(settings.server.extensions))

@@ -36,6 +36,7 @@ from relay.settings.tables import Settings
 # Looked at for every frame; a member of an enum takes five times as long to find.
 _LIVE: Final = Stage.LIVE
 _QUEUE: Final = Stage.QUEUE
+_BEFORE_WORKER: Final = frozenset({Stage.NEW, Stage.CHECKED})
 _TOO_MANY_STRIKES: Final = "too many malformed frames"
 
 
@@ -185,8 +186,11 @@ class Session:
             self.out.note(request)
 
     def auth_overdue(self) -> None:
-        """End the session unless it has logged in; its time for that is over (2.2.5)."""
-        if self.login.stage is Stage.NEW:
+        """End the session unless it has logged in; its time for that is over (2.2.5).
+
+        Whoever checks what it shows may take long; not so the worker, which owes an answer.
+        """
+        if self.login.stage in _BEFORE_WORKER:
             self.end(closecodes.AUTH, "no successful auth in time")
 
     def lost(self) -> None:

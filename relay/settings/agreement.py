@@ -1,4 +1,4 @@
-"""Settings that bound each other: what must be at least what, and who may be served openly."""
+"""Settings that bound each other: at least what, who may be served openly, what a mode needs."""
 
 import ipaddress
 from collections.abc import Callable, Collection, Iterator
@@ -64,6 +64,7 @@ _AT_LEAST: Final = (
 
 # The settings that `exposure` looks at.
 EXPOSING: Final = frozenset(["server.host", "server.insecure_open", "auth.mode"])
+_SHARED: Final = "HS256"  # the algorithm whose keys are secrets
 
 
 def disagreements(
@@ -102,6 +103,50 @@ def exposure(settings: Settings) -> str | None:
         ' "open" everyone who reaches it can be anyone; allowed are 127.0.0.0/8, ::1 and'
         " localhost, or any host with server.insecure_open = true (--insecure-open)"
     )
+
+
+class Lack(NamedTuple):
+    """Something that the mode of logging in has not, or must not have; `keys` are looked at."""
+
+    keys: frozenset[str]
+    line: str
+
+
+def lacks(settings: Settings) -> list[Lack]:
+    """Return what keeps the mode of logging in from working; the settings are whole by now."""
+    mode, found = settings.auth.mode, []
+
+    def lack(line: str, *keys: str) -> None:
+        found.append(Lack(frozenset({"auth.mode", *keys}), line))
+
+    if mode == "open" and settings.auth.deny_file:
+        lack('auth.deny_file keeps nobody out with auth.mode = "open"', "auth.deny_file")
+    if mode == "proxy" and not settings.server.trusted_proxies:
+        lack('auth.mode = "proxy" needs server.trusted_proxies', "server.trusted_proxies")
+    if mode == "http" and not settings.auth_http.url:
+        lack('auth.mode = "http" needs auth_http.url', "auth_http.url")
+    if mode == "token":
+        token = settings.auth_token
+        public = {
+            "auth_token.key_files": bool(token.key_files),
+            "auth_token.jwks_file": bool(token.jwks_file),
+            "auth_token.jwks_url": bool(token.jwks_url),
+        }
+        by, secret = f'auth_token.algorithm = "{token.algorithm}"', "auth_token.secret_file"
+        looked_at = ("auth_token.algorithm", secret, *public)
+        named = [key for key, is_named in public.items() if is_named]
+        if token.algorithm == _SHARED:
+            if not token.secret_file:
+                lack(f"{by} needs {secret}", *looked_at)
+            if named:
+                lack(f"{by} goes by {secret} alone, not by {' and '.join(named)}", *looked_at)
+        else:
+            if token.secret_file:
+                lack(f"{by} has no use for {secret}", *looked_at)
+            if len(named) != 1:
+                has = f", here {' and '.join(named)}" if named else ""
+                lack(f"{by} needs one of {', '.join(public)}{has}", *looked_at)
+    return found
 
 
 def _get(settings: Settings, key: str) -> Any:

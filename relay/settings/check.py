@@ -8,10 +8,12 @@ from typing import Final, Protocol
 from relay.errors import SettingsError
 from relay.settings.catalogue import TablesOf, no_tables
 from relay.settings.sources import Sources
-from relay.settings.tables import AuthSettings
+from relay.settings.tables import Settings
 
 # In place of limits.group_members where that is wrong: of one mistake no second is made.
 _ANY_NUMBER: Final = sys.maxsize
+# The tables that say which keys are to be read.
+_LOGINS: Final = ("auth.", "auth_token.", "auth_http.", "auth_proxy.")
 
 
 class GroupsReader(Protocol):
@@ -25,7 +27,7 @@ class GroupsReader(Protocol):
 def check_config(
     sources: Sources,
     read_groups: GroupsReader,
-    read_keys: Callable[[AuthSettings], object],
+    read_keys: Callable[[Settings], object],
     *,
     tables_of: TablesOf = no_tables,
     program: str = "supervisor.py",
@@ -45,9 +47,9 @@ def check_config(
             groups = read_groups(Path(path), max_members=max_members)
         except SettingsError as error:
             mistakes += error.problems
-    if not any(key.startswith("auth.") for key in draft.refused):
+    if not any(key.startswith(_LOGINS) for key in draft.refused):
         try:
-            read_keys(draft.settings.auth)
+            read_keys(draft.settings)
         except SettingsError as error:
             mistakes += error.problems
     if mistakes:

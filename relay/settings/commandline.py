@@ -85,7 +85,8 @@ class _Option(click.Option):
 class _Command(click.Command):
     """A command with one-line errors, and options under headings.
 
-    Errors are SettingsErrors, so that whoever runs it tells them like any other.
+    Errors are SettingsErrors, so that whoever runs it tells them like any other. Those of a
+    subcommand are click's, which know its whole name.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -102,7 +103,8 @@ class _Command(click.Command):
         except click.BadParameter as error:  # of an option that is ours
             problem = error.format_message()
         if problem:
-            raise SettingsError(f"{one_line(problem)} (--help shows all options)")
+            line = f"{one_line(problem)} (--help shows all options)"
+            raise SettingsError(line) if ctx.parent is None else click.UsageError(line, ctx)
         return []
 
     def _without_value(self, args: list[str]) -> str:

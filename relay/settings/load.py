@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from relay.errors import SettingsError
-from relay.settings.agreement import EXPOSING, exposure
+from relay.settings.agreement import EXPOSING, exposure, lacks
 from relay.settings.catalogue import OWN, Catalogue, TablesOf, flag_of, no_tables
 from relay.settings.layer import SourceLayer
 from relay.settings.rows import Setting, plain
@@ -79,22 +79,32 @@ def draft_settings(
     As `load_settings` and `override`, and judged as `resolve` does it, but all mistakes are told.
     """
     draft = _draft(path, flags, tables_of)
-    exposed = None if draft.refused & EXPOSING else exposure(draft.settings)
-    return draft._replace(mistakes=(*draft.mistakes, exposed)) if exposed else draft
+    mistakes, refused = [*draft.mistakes], draft.refused
+    exposed = None if refused & EXPOSING else exposure(draft.settings)
+    if exposed:
+        mistakes.append(exposed)
+    for lack in lacks(draft.settings):
+        if not lack.keys & draft.refused:
+            mistakes.append(lack.line)
+            refused |= lack.keys
+    return Draft(draft.settings, tuple(mistakes), refused)
 
 
 def resolve(settings: Settings, *, cpu_count: int) -> Settings:
     """Return `settings` as the child processes read them: counts filled in, paths absolute.
 
     `cpu_count` is the number of cores that the relay may use. To be called after `override`,
-    because it judges host and insecure_open together wherever each was given.
+    because it judges together what must agree wherever each was given.
 
     Raises:
-        SettingsError: open auth mode on a host that is not loopback, without insecure_open.
+        SettingsError: open auth mode on a host that is not loopback, without insecure_open; or the
+            mode lacks what it needs.
     """
     exposed = exposure(settings)
-    if exposed:
-        raise SettingsError(exposed)
+    mistakes = [exposed] if exposed else []
+    mistakes += [lack.line for lack in lacks(settings)]
+    if mistakes:
+        raise SettingsError(*mistakes)
     server = settings.server
     # Two cores a pair: one for a front, one for a worker.
     default = min(max(1, cpu_count // 2), MAX_PROCESSES)

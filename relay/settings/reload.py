@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from relay.errors import SettingsError
-from relay.settings.agreement import disagreements
+from relay.settings.agreement import disagreements, lacks
 from relay.settings.catalogue import Catalogue
 from relay.settings.rows import Setting, Table, plain
 from relay.settings.tables import TABLES, Settings
@@ -60,6 +60,7 @@ def apply_live(
         return f"{key} (needs a restart to change)" if key in needs_restart else key
 
     mistakes += [line for _, line in disagreements(settings, name_of)]
+    mistakes += [lack.line for lack in lacks(settings)]
     if mistakes:
         raise SettingsError(*map(one_line, mistakes))
     return Reload(settings, changed, needs_restart)

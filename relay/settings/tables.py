@@ -5,7 +5,7 @@ which beat the file. `resolve` then fills in what depends on the machine. Everyt
 relay.settings, once; past it a setting is trusted. A relay that runs takes another file by
 `apply_live`, but for the settings of `NEEDS_RESTART`.
 
-A setting is added to its table in running, serving or keeping, and nowhere else;
+A setting is added to its table in running, logins, serving or keeping, and nowhere else;
 `python -m relay.settings.explain --write` then brings
 config/relay.toml and README up to date.
 """
@@ -17,12 +17,12 @@ import msgspec
 from msgspec import field
 
 from relay.settings.keeping import AckSettings, DedupeSettings, MailboxSettings, StoreSettings
+from relay.settings.logins import AuthSettings, HttpSettings, ProxySettings, TokenSettings
 from relay.settings.quotas import QuotaSettings
 from relay.settings.rows import Setting, Table, settings_in
 from relay.settings.running import MAX_PROCESSES, LogSettings, ServerSettings, SupervisorSettings
 from relay.settings.serving import (
     AdmissionSettings,
-    AuthSettings,
     FlowSettings,
     KeepaliveSettings,
     LimitSettings,
@@ -43,15 +43,18 @@ __all__ = [
     "AuthSettings",
     "DedupeSettings",
     "FlowSettings",
+    "HttpSettings",
     "KeepaliveSettings",
     "LimitSettings",
     "LogSettings",
     "MailboxSettings",
+    "ProxySettings",
     "QuotaSettings",
     "ServerSettings",
     "Settings",
     "StoreSettings",
     "SupervisorSettings",
+    "TokenSettings",
     "extension_settings",
 ]
 
@@ -59,11 +62,15 @@ __all__ = [
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings; `Settings()` is the defaults, as in config/relay.toml.
 
-    An unknown key is refused also where the children read settings.json.
+    An unknown key is refused also where the children read settings.json. Over 15 fields, one a
+    table.
     """
 
     server: ServerSettings = field(default_factory=ServerSettings)
     auth: AuthSettings = field(default_factory=AuthSettings)
+    auth_token: TokenSettings = field(default_factory=TokenSettings)
+    auth_http: HttpSettings = field(default_factory=HttpSettings)
+    auth_proxy: ProxySettings = field(default_factory=ProxySettings)
     limits: LimitSettings = field(default_factory=LimitSettings)
     admission: AdmissionSettings = field(default_factory=AdmissionSettings)
     quota: QuotaSettings = field(default_factory=QuotaSettings)

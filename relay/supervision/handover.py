@@ -163,6 +163,6 @@ def rehearse(handover: Handover) -> None:
             kind = type(error).__name__
             raise BootError(f"{module} cannot be imported: {kind}: {error}") from error
     load(tuple(handover.settings.server.extensions))
-    authenticator_of(handover.settings.auth)
+    authenticator_of(handover.settings)
     unpack_groups(read_memo(handover.groups))
     read_layout(Path(handover.claims.data))

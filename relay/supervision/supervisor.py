@@ -179,7 +179,7 @@ class Supervisor:
                 f"systemd hands over {len(given)} sockets, for"
                 f" {self._in_force.settings.server.fronts} fronts: one, or one a front"
             )
-        authenticator_of(self._in_force.settings.auth)  # it refuses keys that are unusable
+        authenticator_of(self._in_force.settings)  # it refuses keys that are unusable
         self._in_force.load_groups()
         data = DataClaim(Path(self._in_force.settings.server.data))
         self._claims = Claims(data, now_s=self._loop.time(), given=given)

@@ -15,7 +15,7 @@ from tests.auth.signing import jwk, private_key, private_pem, public_pem, write
 
 def public_file(directory: Path, content: bytes) -> SecretFile:
     path = write(directory / "key", content, 0o644)
-    return SecretFile(path, "auth.token_key_files", is_secret=False)
+    return SecretFile(path, "auth_token.key_files", is_secret=False)
 
 
 def test_a_key_of_another_kind_or_that_is_weak_is_refused(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_a_key_of_another_kind_or_that_is_weak_is_refused(tmp_path: Path) -> Non
         file = public_file(tmp_path, public_pem(private_key(made)))
         with pytest.raises(SettingsError) as caught:
             read_public_keys([file], wanted)
-        assert str(caught.value) == f"auth.token_key_files: {file.path} {said}"
+        assert str(caught.value) == f"auth_token.key_files: {file.path} {said}"
 
 
 def test_a_private_key_or_no_key_is_refused(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_jwks_without_a_key_is_refused(tmp_path: Path, content: bytes, said: s
     with pytest.raises(SettingsError) as caught:
         read_key_set(file, "EdDSA")
 
-    assert str(caught.value) == f"auth.token_key_files: {file.path} {said}"
+    assert str(caught.value) == f"auth_token.key_files: {file.path} {said}"
 
 
 def test_a_weak_key_of_a_jwks_is_left_out(tmp_path: Path) -> None:

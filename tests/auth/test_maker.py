@@ -14,7 +14,7 @@ from relay.auth.contract import Credentials, Granted, Peer
 from relay.auth.maker import command
 from relay.auth.token import TokenAuthenticator
 from relay.protocol.stanza import Token
-from relay.settings.tables import AuthSettings
+from relay.settings.tables import TokenSettings
 from tests.auth.signing import SECRET, private_key, private_pem, public_pem, write
 
 ALICE = "917069852821"
@@ -24,8 +24,8 @@ def made(*arguments: str) -> Result:
     return CliRunner().invoke(command, list(arguments))
 
 
-def verdict(settings: AuthSettings, token: str) -> Any:
-    mode = TokenAuthenticator(settings)
+def verdict(settings: TokenSettings, token: str) -> Any:
+    mode = TokenAuthenticator(settings, lambda: None)
     return mode.check(Credentials(ALICE, Token(token.strip())), Peer(), now_s=time.time())
 
 
@@ -34,7 +34,7 @@ def test_a_token_of_the_secret_is_what_the_relay_takes(tmp_path: Path) -> None:
 
     done = made("--user", f"+{ALICE}@c.us", "--secret", secret, "--ttl", "15m", "--id", "t1")
 
-    granted = verdict(AuthSettings(mode="token", token_secret_file=secret), done.stdout)
+    granted = verdict(TokenSettings(secret_file=secret), done.stdout)
     assert isinstance(granted, Granted)
     assert granted.token_id == "t1"
     assert 800 < granted.until_s - time.time() < 910
@@ -49,12 +49,11 @@ def test_a_token_of_a_private_key_is_what_the_relay_takes(tmp_path: Path, algori
 
     done = made("--user", ALICE, "--key", private, "--algorithm", algorithm, *claims)
 
-    settings = AuthSettings(
-        mode="token",
-        token_algorithm=algorithm,
-        token_key_files=(public,),
-        token_issuer="https://id.example",
-        token_audience="chat",
+    settings = TokenSettings(
+        algorithm=algorithm,
+        key_files=(public,),
+        issuer="https://id.example",
+        audience="chat",
     )
     assert isinstance(verdict(settings, done.stdout), Granted)
     assert jwt.get_unverified_header(done.stdout.strip())["kid"] == "k1"

@@ -12,11 +12,10 @@ import pytest
 from relay.auth import service
 from relay.auth.breaker import FAILURES
 from relay.auth.contract import Credentials, Denied, Granted, Peer, Verdict
-from relay.auth.modes import authenticator_of
 from relay.auth.service import MAX_ANSWER_BYTES, ServiceAuthenticator
 from relay.errors import SettingsError
 from relay.protocol.stanza import Token
-from relay.settings.tables import AuthSettings
+from relay.settings.tables import HttpSettings
 from tests.auth.endpoint import Answer, Endpoint, lets_in
 
 Result = TypeVar("Result")
@@ -26,7 +25,7 @@ AWAY = "logins cannot be checked now, try again"
 
 
 def mode_for(url: str, **more: Any) -> ServiceAuthenticator:
-    return ServiceAuthenticator(AuthSettings(mode="http", http_url=url, **more))
+    return ServiceAuthenticator(HttpSettings(url=url, **more))
 
 
 def check(mode: ServiceAuthenticator, token: str = "t") -> Coroutine[Any, Any, Verdict]:
@@ -72,7 +71,7 @@ def test_it_is_told_who_wants_in_and_what_he_shows() -> None:
     ("status", "content", "verdict"),
     [
         (200, b'{"user": "+917069852821@c.us", "name": "Asha"}', Granted()),
-        (200, b'{"user": "917069852821", "until": 1795875640}', Granted(1_795_875_640)),
+        (200, b'{"user": "917069852821", "until": 4102444800}', Granted(4_102_444_800)),
         (
             200,
             b'{"user": "919428284313"}',
@@ -130,7 +129,7 @@ def test_one_that_is_slow_is_waited_for_only_so_long() -> None:
 
         server = await asyncio.start_server(silent, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        mode = mode_for(f"http://127.0.0.1:{port}/", http_timeout_s=0.2)
+        mode = mode_for(f"http://127.0.0.1:{port}/", timeout_s=0.2)
         try:
             return await check(mode)
         finally:
@@ -237,7 +236,7 @@ def test_only_so_many_are_asked_about_at_a_time_and_only_so_many_wait(
 
         server = await asyncio.start_server(slow, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        mode = mode_for(f"http://127.0.0.1:{port}/", http_concurrency=2)
+        mode = mode_for(f"http://127.0.0.1:{port}/", concurrency=2)
         try:
             return await asyncio.gather(*(check(mode, str(number)) for number in range(8)))
         finally:
@@ -255,5 +254,29 @@ def test_only_so_many_are_asked_about_at_a_time_and_only_so_many_wait(
 
 @pytest.mark.parametrize("url", ["ftp://id.example/", "id.example", "http://", "http://[::1"])
 def test_what_is_no_url_refuses_the_start(url: str) -> None:
-    with pytest.raises(SettingsError, match=r"auth\.http_url"):
-        authenticator_of(AuthSettings(mode="http", http_url=url))
+    with pytest.raises(SettingsError, match=r"auth_http\.url"):
+        ServiceAuthenticator(HttpSettings(url=url))
+
+
+def test_a_good_answer_whose_time_is_over_lets_nobody_in() -> None:
+    """Its session would begin and be sent away at once."""
+    content = f'{{"user": "{ALICE}", "until": {int(time.time()) - 1}}}'
+
+    assert verdict_on((200, content.encode())) == Denied(401, "the login has expired")
+
+
+def test_a_kept_answer_is_good_until_its_time_is_over() -> None:
+    soon = int(time.time()) + 60
+    content = f'{{"user": "{ALICE}", "until": {soon}}}'.encode()
+    with Endpoint(lambda _: (200, content)) as endpoint:
+        mode = mode_for(endpoint.url)
+
+        async def twice() -> None:
+            shown = Credentials(ALICE, Token("t"))
+            assert await mode.check(shown, Peer(), now_s=time.time()) == Granted(soon)
+            assert await mode.check(shown, Peer(), now_s=time.time()) == Granted(soon)
+            assert len(endpoint.asked) == 1
+            await mode.check(shown, Peer(), now_s=soon)
+            assert len(endpoint.asked) == 2
+
+        run(mode, twice())

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.auth.contract import Credentials, Denied, Granted, Peer
+from relay.auth.contract import Authenticator, Credentials, Denied, Granted, Peer
 from relay.auth.keys import KeySet
 from relay.auth.modes import authenticator_of
 from relay.auth.token import MAX_TOKEN_CHARS, TokenAuthenticator
 from relay.errors import SettingsError
 from relay.protocol.stanza import Token
-from relay.settings.tables import AuthSettings
+from relay.settings.tables import AuthSettings, Settings, TokenSettings
 from tests.auth.signing import SECRET, jwk, private_key, public_pem, write
 
 ALICE, BOB = "917069852821", "919428284313"
@@ -28,19 +28,30 @@ ALGORITHMS = ["HS256", "EdDSA", "RS256", "ES256"]
 KEYS = {name: private_key(name) for name in ("EdDSA", "RS256", "ES256")}
 
 
-def token_settings(directory: Path, algorithm: str = "HS256", **more: Any) -> AuthSettings:
+def token_settings(directory: Path, algorithm: str = "HS256", **more: Any) -> TokenSettings:
     if algorithm == "HS256":
-        files: dict[str, Any] = {"token_secret_file": write(directory / "secret", SECRET + b"\n")}
+        files: dict[str, Any] = {"secret_file": write(directory / "secret", SECRET + b"\n")}
     else:
         pem = write(directory / "key.pem", public_pem(KEYS[algorithm]), 0o644)
-        files = {"token_key_files": (pem,)}
-    settings: dict[str, Any] = {"mode": "token", "token_algorithm": algorithm, **files, **more}
-    return AuthSettings(**settings)
+        files = {"key_files": (pem,)}
+    settings: dict[str, Any] = {"algorithm": algorithm, **files, **more}
+    return TokenSettings(**settings)
+
+
+def mode_of(settings: TokenSettings) -> TokenAuthenticator:
+    return TokenAuthenticator(settings, lambda: None)
+
+
+def denying(settings: TokenSettings, deny: Path) -> Authenticator:
+    auth = AuthSettings(mode="token", deny_file=str(deny))
+    mode = authenticator_of(Settings(auth=auth, auth_token=settings))
+    assert mode is not None
+    return mode
 
 
 @pytest.fixture
 def mode(tmp_path: Path) -> TokenAuthenticator:
-    return TokenAuthenticator(token_settings(tmp_path))
+    return mode_of(token_settings(tmp_path))
 
 
 def signed(algorithm: str = "HS256", *, key: Any = None, kid: str = "", **claims: Any) -> str:
@@ -51,17 +62,19 @@ def signed(algorithm: str = "HS256", *, key: Any = None, kid: str = "", **claims
 
 
 def verdict_on(
-    mode: TokenAuthenticator, token: str | None, user: str = ALICE, now_s: float = NOW
+    mode: Authenticator, token: str | None, user: str = ALICE, now_s: float = NOW
 ) -> Granted | Denied:
     shown = None if token is None else Token(token)
-    return mode.check(Credentials(user, shown), Peer(), now_s=now_s)
+    verdict = mode.check(Credentials(user, shown), Peer(), now_s=now_s)
+    assert isinstance(verdict, Granted | Denied)
+    return verdict
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_token_that_is_signed_lets_its_user_in_until_it_expires(
     tmp_path: Path, algorithm: str
 ) -> None:
-    mode = TokenAuthenticator(token_settings(tmp_path, algorithm))
+    mode = mode_of(token_settings(tmp_path, algorithm))
 
     assert verdict_on(mode, signed(algorithm, jti="t1")) == Granted(NOW + 60 + 5, "t1")
 
@@ -112,7 +125,7 @@ def unsigned(header: object, payload: object = CLAIMS, signature: bytes = b"") -
     ],
 )
 def test_every_other_token_is_refused_with_a_reason(
-    mode: TokenAuthenticator, token: str | None, reason: str
+    mode: Authenticator, token: str | None, reason: str
 ) -> None:
     assert verdict_on(mode, token) == Denied(401, reason)
 
@@ -136,7 +149,7 @@ def test_a_token_for_ever_is_granted_for_a_time_that_can_be_counted(
 @pytest.mark.parametrize("algorithm", ["EdDSA", "RS256", "ES256"])
 def test_a_public_key_is_no_secret(tmp_path: Path, algorithm: str) -> None:
     """Who signs by HS256 with the public key, as a confused verifier would take it."""
-    mode = TokenAuthenticator(token_settings(tmp_path, algorithm))
+    mode = mode_of(token_settings(tmp_path, algorithm))
     hs256 = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256)
     head = unsigned({"alg": "HS256", "typ": "JWT"}).rpartition(".")[0].encode()
     signature = hs256.sign(head, public_pem(KEYS[algorithm]))
@@ -161,8 +174,8 @@ def test_a_header_that_is_nested_deeply_is_refused_like_any_other(
 @given(st.text(alphabet=".eyJhbGciOiIxIn0_-A1=\u00e9 ", max_size=200))
 def test_any_text_is_refused(text: str) -> None:
     mode = TokenAuthenticator.__new__(TokenAuthenticator)
-    mode._settings = AuthSettings(mode="token", token_secret_file="x")
-    mode._keys = KeySet({}, (SECRET,))
+    mode._settings = TokenSettings(secret_file="x")
+    mode._keys, mode._awaited = KeySet({}, (SECRET,)), None
 
     verdict = verdict_on(mode, text)
 
@@ -171,8 +184,8 @@ def test_any_text_is_refused(text: str) -> None:
 
 
 def test_issuer_and_audience_are_checked_where_they_are_set(tmp_path: Path) -> None:
-    settings = token_settings(tmp_path, token_issuer="https://id.example", token_audience="chat")
-    mode = TokenAuthenticator(settings)
+    settings = token_settings(tmp_path, issuer="https://id.example", audience="chat")
+    mode = mode_of(settings)
 
     assert isinstance(verdict_on(mode, signed(iss="https://id.example", aud="chat")), Granted)
     assert isinstance(
@@ -198,8 +211,8 @@ def test_either_of_two_keys_may_have_signed_while_they_are_changed(tmp_path: Pat
     other = private_key("EdDSA")
     new = write(tmp_path / "new.pem", public_pem(other))
     old = write(tmp_path / "old.pem", public_pem(KEYS["EdDSA"]))
-    settings = AuthSettings(mode="token", token_algorithm="EdDSA", token_key_files=(new, old))
-    mode = TokenAuthenticator(settings)
+    settings = TokenSettings(algorithm="EdDSA", key_files=(new, old))
+    mode = mode_of(settings)
 
     assert isinstance(verdict_on(mode, signed("EdDSA")), Granted)
     assert isinstance(verdict_on(mode, signed("EdDSA", key=other, kid="any")), Granted)
@@ -208,9 +221,7 @@ def test_either_of_two_keys_may_have_signed_while_they_are_changed(tmp_path: Pat
 
 def jwks_mode(directory: Path, *entries: object) -> TokenAuthenticator:
     path = write(directory / "jwks.json", json.dumps({"keys": entries}).encode(), 0o644)
-    return TokenAuthenticator(
-        AuthSettings(mode="token", token_algorithm="EdDSA", token_jwks_file=path)
-    )
+    return mode_of(TokenSettings(algorithm="EdDSA", jwks_file=path))
 
 
 def test_a_token_names_its_key_of_a_jwks(tmp_path: Path) -> None:
@@ -246,7 +257,7 @@ def test_keys_of_a_jwks_that_are_for_something_else_are_left_out(tmp_path: Path)
 def test_keys_are_read_again_when_their_file_changes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    mode = TokenAuthenticator(token_settings(tmp_path))
+    mode = mode_of(token_settings(tmp_path))
     other = b"another secret of thirty-two bytes or more"
     assert not mode.refresh()
 
@@ -261,7 +272,7 @@ def test_keys_are_read_again_when_their_file_changes(
 def test_keys_that_have_become_unusable_stay_as_they_were(
     tmp_path: Path, content: bytes | None
 ) -> None:
-    mode = TokenAuthenticator(token_settings(tmp_path))
+    mode = mode_of(token_settings(tmp_path))
 
     if content is None:
         (tmp_path / "secret").unlink()
@@ -277,7 +288,7 @@ def test_what_is_unusable_is_told_once_and_read_again_when_it_is_mended(
 ) -> None:
     """It is looked at each second, by each front."""
     other = b"another secret of thirty-two bytes or more"
-    mode = TokenAuthenticator(token_settings(tmp_path))
+    mode = mode_of(token_settings(tmp_path))
     read: list[Path] = []
     before = mode._read_keys
 
@@ -311,7 +322,7 @@ def replace(path: Path, content: bytes) -> None:
 def test_a_user_or_token_that_is_denied_is_let_in_no_more(tmp_path: Path) -> None:
     deny = tmp_path / "deny"
     deny.write_text("# nobody yet\n")
-    mode = TokenAuthenticator(token_settings(tmp_path, deny_file=str(deny)))
+    mode = denying(token_settings(tmp_path), deny)
     granted = verdict_on(mode, signed(jti="t1"))
     assert isinstance(granted, Granted)
     assert mode.holds(ALICE, granted)
@@ -333,7 +344,7 @@ def test_a_user_or_token_that_is_denied_is_let_in_no_more(tmp_path: Path) -> Non
 def test_a_deny_list_that_has_become_unusable_stays_as_it_was(tmp_path: Path) -> None:
     deny = tmp_path / "deny"
     deny.write_text(f"user {ALICE}\n")
-    mode = TokenAuthenticator(token_settings(tmp_path, deny_file=str(deny)))
+    mode = denying(token_settings(tmp_path), deny)
 
     replace(deny, b"everybody\n")
 
@@ -345,7 +356,7 @@ def test_a_deny_list_that_has_become_unusable_stays_as_it_was(tmp_path: Path) ->
 
 
 def test_mode_open_has_nobody_who_checks() -> None:
-    assert authenticator_of(AuthSettings()) is None
+    assert authenticator_of(Settings()) is None
 
 
 @pytest.mark.parametrize(
@@ -368,12 +379,12 @@ def test_a_secret_that_is_unusable_refuses_the_start(
         write(path, content, mode)
 
     with pytest.raises(SettingsError) as caught:
-        authenticator_of(AuthSettings(mode="token", token_secret_file=str(path)))
+        mode_of(TokenSettings(secret_file=str(path)))
 
-    assert str(caught.value).startswith(f"auth.token_secret_file: {path} {said}")
+    assert str(caught.value).startswith(f"auth_token.secret_file: {path} {said}")
     assert "0123456789" not in str(caught.value)
 
 
 def test_a_directory_or_pipe_is_no_secret(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="is no file"):
-        authenticator_of(AuthSettings(mode="token", token_secret_file=str(tmp_path)))
+        mode_of(TokenSettings(secret_file=str(tmp_path)))

@@ -12,7 +12,7 @@ from tests.outside.waiting import DEADLINE_S
 
 
 def config(endpoint: Endpoint, more: str = "") -> str:
-    return f'[auth]\nmode = "http"\nhttp_url = "{endpoint.url}"\n{more}'
+    return f'[auth]\nmode = "http"\n[auth_http]\nurl = "{endpoint.url}"\n{more}'
 
 
 def auth(user: str, token: str = "secret") -> Frame:
@@ -24,7 +24,7 @@ def test_who_is_let_in_chats_and_who_is_not_is_told(start_relay: RelayStarter) -
         return lets_in(said) if said["token"] == "secret" else (401, b"")
 
     with Endpoint(answer) as endpoint:
-        relay = start_relay(config=config(endpoint, 'http_headers = ["User-Agent", "Cookie"]\n'))
+        relay = start_relay(config=config(endpoint, 'headers = ["User-Agent", "Cookie"]\n'))
         alice, bob, mallory = (relay.connect() for _ in range(3))
         alice.send(auth(ALICE))
         bob.send(auth(BOB))
@@ -51,7 +51,7 @@ def test_while_the_endpoint_is_away_nobody_new_comes_in_and_the_others_go_on(
     start_relay: RelayStarter,
 ) -> None:
     with Endpoint(lets_in) as endpoint:
-        relay = start_relay(workers=1, config=config(endpoint, "http_cache_s = 0\n"))
+        relay = start_relay(workers=1, config=config(endpoint, "cache_s = 0\n"))
         alice = relay.connect()
         alice.send(auth(ALICE))
         alice.expect(AUTH_SUCCESS, EMPTY_Q)
@@ -79,7 +79,7 @@ def test_traffic_goes_on_while_a_login_is_asked_about(start_relay: RelayStarter)
         return lets_in(said)
 
     with Endpoint(answer) as endpoint:
-        relay = start_relay(workers=1, config=config(endpoint, "http_timeout_s = 20\n"))
+        relay = start_relay(workers=1, config=config(endpoint, "timeout_s = 20\n"))
         alice, bob = relay.connect(), relay.connect()
         alice.send(auth(ALICE))
         alice.expect(AUTH_SUCCESS, EMPTY_Q)
@@ -106,7 +106,7 @@ def test_a_client_that_has_gone_while_it_was_asked_about_is_no_fault(
         return lets_in(said)
 
     with Endpoint(answer) as endpoint:
-        relay = start_relay(workers=1, config=config(endpoint, "http_timeout_s = 20\n"))
+        relay = start_relay(workers=1, config=config(endpoint, "timeout_s = 20\n"))
         bob = relay.connect()
         bob.send(auth(BOB))
         bob.drop()

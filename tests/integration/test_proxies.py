@@ -62,11 +62,11 @@ class Clients:
     On one thread: a TLS socket of two hangs now and then.
     """
 
-    def __init__(self, proxy: Proxy, stack: ExitStack, *, is_tls: bool) -> None:
+    def __init__(self, proxy: Proxy | Relay, stack: ExitStack, *, is_tls: bool) -> None:
         self._runner = stack.enter_context(asyncio.Runner())
         self._stack = stack
         self._url = f"{'wss' if is_tls else 'ws'}://127.0.0.1:{proxy.port}"
-        self._tls = proxy.trust() if is_tls else None
+        self._tls = proxy.trust() if is_tls and isinstance(proxy, Proxy) else None
 
     def run(self, what: Coroutine[Any, Any, _T]) -> _T:
         return self._runner.run(what)

@@ -22,10 +22,12 @@ from tests.outside.waiting import poll_for
 LOGOUT: Frame = ["Cmd", {"type": "disconnect", "kind": "logout"}]
 
 
-def config(directory: Path, **more: str) -> str:
-    settings = {"token_secret_file": write(directory / "secret", SECRET), **more}
-    lines = "".join(f'{name} = "{value}"\n' for name, value in settings.items())
-    return f'[auth]\nmode = "token"\ntoken_leeway_s = 0\n{lines}'
+def config(directory: Path, *, deny_file: str = "") -> str:
+    secret = write(directory / "secret", SECRET)
+    return (
+        f'[auth]\nmode = "token"\ndeny_file = "{deny_file}"\n'
+        f'[auth_token]\nleeway_s = 0\nsecret_file = "{secret}"\n'
+    )
 
 
 def token_of(user: str, *, key: Any = SECRET, left_s: float = 600, **claims: Any) -> str:
@@ -134,7 +136,8 @@ def test_a_key_is_changed_while_the_relay_runs(start_relay: RelayStarter, tmp_pa
     write(key, public_pem(old), 0o644)
     relay = start_relay(
         workers=1,
-        config=f'[auth]\nmode = "token"\ntoken_algorithm = "EdDSA"\ntoken_key_files = ["{key}"]\n',
+        config='[auth]\nmode = "token"\n[auth_token]\nalgorithm = "EdDSA"\n'
+        f'key_files = ["{key}"]\n',
     )
     logged_in(relay, ALICE, token_of(ALICE, key=old))
 
@@ -188,7 +191,7 @@ def test_a_relay_whose_secret_is_unusable_does_not_start(
             check=False,
         )
         assert done.returncode == 2
-        assert "auth.token_secret_file: " in done.stderr
+        assert "auth_token.secret_file: " in done.stderr
         assert not (tmp_path / "data").exists()
 
 

@@ -142,7 +142,7 @@ def test_no_token_is_in_any_line_where_tokens_count(
     start_relay: RelayStarter, tmp_path: Path
 ) -> None:
     secret = write(tmp_path / "secret", SECRET)
-    config = f'[auth]\nmode = "token"\ntoken_secret_file = "{secret}"\n'
+    config = f'[auth]\nmode = "token"\n[auth_token]\nsecret_file = "{secret}"\n'
     relay = start_relay(workers=1, config=config + DEBUG)
 
     def token(left_s: int, key: bytes | str = SECRET) -> str:

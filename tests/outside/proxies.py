@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import grp
+import os
+import pwd
 import shutil
 import signal
 import socket
@@ -90,13 +93,29 @@ class Proxy:
         return context
 
 
+def _own_name() -> str:
+    """The user and group of this process: started by root, nginx would drop to one of its own."""
+    return f"{pwd.getpwuid(os.getuid()).pw_name} {grp.getgrgid(os.getgid()).gr_name}"
+
+
 @contextmanager
-def nginx(relay_port: int, *, idle_s: float = 75) -> Iterator[Proxy]:
-    """Run one with config/nginx.conf, which gives up who is idle for so long."""
+def nginx(
+    relay_port: int, *, idle_s: float = 75, users: str = "", forwards: bool = True
+) -> Iterator[Proxy]:
+    """Run one with config/nginx.conf, which gives up who is idle for so long.
+
+    Or config/nginx-users.conf, where there are `users`, lines of `NAME:PASSWORD`. Not `forwards`:
+    without its line that tells the user.
+    """
     with _directory() as directory:
         port = free_port()
+        (directory / "users").write_text(users.replace(":", ":{PLAIN}"))
+        more = [("/etc/relay/users;", f"{directory}/users;")] if users else []
+        if not forwards:
+            more.append(("proxy_set_header X-Remote-User $remote_user;", ""))
         snippet = _adapted(
-            (REPOSITORY / "config/nginx.conf").read_text(),
+            (REPOSITORY / f"config/nginx{'-users' if users else ''}.conf").read_text(),
+            *more,
             ("127.0.0.1:9011", f"127.0.0.1:{relay_port}"),
             ("listen 443 ssl", f"listen 127.0.0.1:{port} ssl"),
             (f"{_TLS}.pem", f"{directory}/cert.pem"),
@@ -109,7 +128,7 @@ def nginx(relay_port: int, *, idle_s: float = 75) -> Iterator[Proxy]:
         )
         path = directory / "nginx.conf"
         path.write_text(
-            f"daemon off;\npid {directory}/pid;\nerror_log stderr;\nworker_processes 1;\n"
+            f"daemon off;\nuser {_own_name()};\npid {directory}/pid;\nerror_log stderr;\nworker_processes 1;\n"
             f"events {{ }}\nhttp {{\n    access_log off;\n{paths}{snippet}}}\n"
         )
         command = [_needed("nginx"), "-p", str(directory), "-e", "stderr", "-c", str(path)]

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from relay.auth.modes import authenticator_of
 from relay.errors import SettingsError
 from relay.settings.check import check_config
 from relay.settings.sources import Sources
-from relay.settings.tables import AuthSettings
+from relay.settings.tables import Settings
 
 
 class Groups:
@@ -25,7 +26,7 @@ class Groups:
         return ["one", "two"]
 
 
-def no_keys(settings: AuthSettings) -> None:
+def no_keys(settings: Settings) -> None:
     """Mode "open" reads none."""
 
 
@@ -115,10 +116,79 @@ def test_a_file_that_cannot_be_read_does_not_make_good_options_wrong(
 def test_keys_that_are_unusable_are_a_mistake_like_any_other(
     config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    config.write_text('[auth]\nmode = "token"\ntoken_secret_file = "/secret"\n')
+    config.write_text('[auth]\nmode = "token"\n[auth_token]\nsecret_file = "/secret"\n')
 
-    def refuse(settings: AuthSettings) -> None:
-        raise SettingsError(f"auth.token_secret_file: {settings.token_secret_file} is empty")
+    def refuse(settings: Settings) -> None:
+        raise SettingsError(f"auth_token.secret_file: {settings.auth_token.secret_file} is empty")
 
     assert check_config(Sources(config, {}), Groups(), refuse) == 2
-    assert capsys.readouterr().err == "supervisor.py: auth.token_secret_file: /secret is empty\n"
+    assert capsys.readouterr().err == "supervisor.py: auth_token.secret_file: /secret is empty\n"
+
+
+NO_SECRET = 'auth_token.algorithm = "HS256" needs auth_token.secret_file'
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ('[auth]\nmode = "token"\n', [NO_SECRET]),
+        (
+            '[auth]\nmode = "token"\n[auth_token]\nkey_files = ["a"]\njwks_url = "https://a/b"\n',
+            [
+                NO_SECRET,
+                'auth_token.algorithm = "HS256" goes by auth_token.secret_file alone, not by'
+                " auth_token.key_files and auth_token.jwks_url",
+            ],
+        ),
+        (
+            '[auth]\nmode = "token"\n[auth_token]\nalgorithm = "EdDSA"\nsecret_file = "a"\n',
+            [
+                'auth_token.algorithm = "EdDSA" has no use for auth_token.secret_file',
+                'auth_token.algorithm = "EdDSA" needs one of auth_token.key_files,'
+                " auth_token.jwks_file, auth_token.jwks_url",
+            ],
+        ),
+        ('[auth]\nmode = "http"\n', ['auth.mode = "http" needs auth_http.url']),
+        ('[auth]\nmode = "proxy"\n', ['auth.mode = "proxy" needs server.trusted_proxies']),
+        (
+            '[auth]\ndeny_file = "/deny"\n',
+            ['auth.deny_file keeps nobody out with auth.mode = "open"'],
+        ),
+    ],
+)
+def test_what_a_mode_of_logging_in_lacks_is_told_all_at_once(
+    config: Path, capsys: pytest.CaptureFixture[str], text: str, lines: list[str]
+) -> None:
+    config.write_text(text)
+
+    assert check_config(Sources(config, {}), Groups(), no_keys, program="relay serve") == 2
+
+    assert capsys.readouterr().err.splitlines() == [f"relay serve: {line}" for line in lines]
+    with pytest.raises(SettingsError) as caught:
+        Sources(config, {}).load()
+    assert caught.value.problems == tuple(lines)
+
+
+def test_a_mode_may_have_from_an_option_what_it_lacks_in_the_file(config: Path) -> None:
+    config.write_text('[auth]\nmode = "token"\n')
+    sources = Sources(config, {"auth_token.secret_file": "/secret"})
+
+    assert sources.load().auth_token.secret_file == "/secret"
+
+
+def test_all_files_of_logins_that_are_unusable_are_told_at_once(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "deny").write_text("everybody\nnobody\n")
+    config.write_text(
+        f'[auth]\nmode = "token"\ndeny_file = "{tmp_path}/deny"\n'
+        f'[auth_token]\nalgorithm = "EdDSA"\nkey_files = ["{tmp_path}/1", "{tmp_path}/2"]\n'
+    )
+
+    assert check_config(Sources(config, {}), Groups(), authenticator_of) == 2
+
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(": ")[1] for line in lines] == [
+        *["auth_token.key_files"] * 2,
+        *["auth.deny_file"] * 2,
+    ]

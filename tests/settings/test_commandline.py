@@ -8,6 +8,7 @@ import pytest
 
 from relay import __version__
 from relay.errors import SettingsError
+from relay.invocation import invoke
 from relay.settings.commandline import Sources, parse_arguments, serve_command
 from relay.settings.tables import SETTINGS, Settings
 
@@ -166,9 +167,13 @@ def test_the_help_of_the_command_names_the_command(capsys: pytest.CaptureFixture
     assert "\n  relay serve --workers 8\n" in text
 
 
-def test_bad_usage_of_the_command_is_an_error_of_the_relay_and_runs_nothing() -> None:
+def test_bad_usage_of_the_command_is_told_by_its_whole_name_and_runs_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     def run(sources: Sources) -> int:
         raise AssertionError(sources)
 
-    with pytest.raises(SettingsError, match="unrecognized arguments: --prot"):
-        grouped(run).main(["serve", "--prot", "0"], prog_name="relay")
+    assert invoke(grouped(run), ["serve", "--prot", "0"], name="relay") == 2
+    assert capsys.readouterr().err == (
+        "relay serve: unrecognized arguments: --prot (--help shows all options)\n"
+    )

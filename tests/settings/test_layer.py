@@ -25,7 +25,7 @@ from tests.settings.harness import mistakes, refusal
         ('[server]\ndata = "a\\u0000"', "it must be a path to a directory"),
         (
             "[auth]\nmode = 'magic'",
-            'auth.mode = "magic" is not allowed; it must be "http" or "open" or "token"',
+            'auth.mode = "magic" is not allowed; it must be "http" or "open" or "proxy" or "token"',
         ),
         ("[auth]\ndeadline_s = nan", "it must be a number from 0.05 to 3600"),
         ("[auth]\ndeadline_s = inf", "it must be a number from 0.05 to 3600"),

@@ -63,3 +63,11 @@ def test_a_change_that_does_not_go_with_what_stays_is_refused() -> None:
         r" limits\.frame_bytes, here 16777216",
     ):
         apply_live(Settings(), wanted)
+
+
+def test_a_reload_cannot_take_away_what_the_mode_of_logging_in_needs() -> None:
+    running = override(Settings(), {"auth.mode": "proxy", "server.trusted_proxies": ["127.0.0.1"]})
+    wanted = override(running, {"server.trusted_proxies": []})
+
+    with pytest.raises(SettingsError, match=r'"proxy" needs server\.trusted_proxies'):
+        apply_live(running, wanted)

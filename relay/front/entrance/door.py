@@ -167,6 +167,8 @@ class Door(asyncio.Protocol):
                 reason = f"{proxies.header} cannot be read"
                 self._refuse(self._entrance.doubts_proxy(self._proxy, reason))
                 return
+            assert self._visit is not None, "it was let in, and is not a client's yet"
+            self._visit.named = proxies.user_of(request)
             self._settle(client)
             if self._answer is not None:
                 self._discard(raw)

@@ -59,7 +59,7 @@ class Entrance:
 
     def _adopt_limits(self) -> None:
         admission = self.hub.settings.admission
-        self.proxies = Proxies(self.hub.settings.server)
+        self.proxies = Proxies(self.hub.settings.server, self.hub.settings.auth_proxy)
         self._origins = Origins(self.hub.settings.server.allowed_origins)
         self.handshake_bytes = admission.handshake_bytes
         self.handshake_ms = int(admission.handshake_s * 1000)

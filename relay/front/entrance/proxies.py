@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Final
 
 from relay.front.entrance.forwarded import (
     Unreadable,
@@ -12,20 +13,31 @@ from relay.front.entrance.forwarded import (
 )
 from relay.front.entrance.head import Head
 from relay.front.networks import Networks
-from relay.settings.tables import ServerSettings
+from relay.settings.tables import ProxySettings, ServerSettings
+
+BY_DEFAULT: Final = ProxySettings()
 
 
 class Proxies:
     """Those of the settings."""
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, users: ProxySettings = BY_DEFAULT) -> None:
         self._trusted = Networks(settings.trusted_proxies)
+        self._user_header = users.header.lower()
         self.have_preface = settings.proxy_protocol
         self.header = settings.forwarded_header
 
     def trust(self, address: str) -> bool:
         """Tell whether what comes from `address` is believed of others; of "" it is not."""
         return self._trusted.has_text(address)
+
+    def user_of(self, request: Head) -> str:
+        """Return who it is that a proxy has authenticated, whose request it is; "": it is unclear.
+
+        Said twice, it may be that the client has said it as well.
+        """
+        values = request.values(self._user_header)
+        return values[0] if len(values) == 1 else ""
 
     def client_of(self, proxy: str, request: Head) -> str | None:
         """Return the address that `proxy` has sent the request for; None: nobody can tell.

@@ -20,7 +20,7 @@ from relay.front.entrance.refusals import LOG_EVERY_S, MOST_SHOWN
 from relay.front.front import Front
 from relay.front.session import Session
 from relay.front.websocket import WebSocket
-from relay.settings.tables import AdmissionSettings, LimitSettings
+from relay.settings.tables import AdmissionSettings, LimitSettings, ProxySettings
 
 from ..front_harness import FakeLoop, front_on
 
@@ -392,6 +392,71 @@ def test_a_request_of_a_trusted_proxy_counts_for_whom_it_was_sent(scene: Scene) 
     again = scene.connect(PROXY)
     again.send(sent_for(CLIENT))
     assert again.client is not None
+
+
+def named(*users: str, name: str = "X-Remote-User", request: bytes = REQUEST[:-2]) -> bytes:
+    """A request that says who its user is."""
+    return request + "".join(f"{name}: {user}\r\n" for user in users).encode() + b"\r\n"
+
+
+def user_of(peer: Peer) -> str:
+    assert peer.client is not None
+    return peer.client._peer().named  # which a login is checked by
+
+
+@pytest.mark.parametrize(
+    ("said", "user"),
+    [
+        (named("asha"), "asha"),
+        (named(" asha \t"), "asha"),
+        (named("asha", name="x-REMOTE-user"), "asha"),
+        (named("asha", "asha"), ""),
+        (named("asha", "bob"), ""),
+        (named(""), ""),
+        (named(), ""),
+        (named("asha", name="X_Remote_User"), ""),
+        (named("asha", name="X-Remote-User-2"), ""),
+    ],
+)
+def test_a_trusted_proxy_names_a_user_once(scene: Scene, said: bytes, user: str) -> None:
+    scene.trust(PROXY)
+    peer = scene.connect(PROXY)
+
+    peer.send(said)
+
+    assert user_of(peer) == user
+
+
+def test_the_header_that_names_a_user_is_a_setting(scene: Scene) -> None:
+    hub = scene.front.hub
+    hub.settings = replace(hub.settings, auth_proxy=ProxySettings(header="Remote-User"))
+    scene.trust(PROXY)
+    first, second = scene.connect(PROXY), scene.connect(PROXY)
+
+    first.send(named("asha", name="Remote-User"))
+    second.send(named("asha"))
+
+    assert (user_of(first), user_of(second)) == ("asha", "")
+
+
+def test_nobody_else_names_a_user(scene: Scene) -> None:
+    scene.trust(PROXY)
+    stranger = scene.connect()
+
+    stranger.send(named("asha"))
+
+    assert user_of(stranger) == ""
+
+
+def test_what_stands_behind_a_proxy_protocol_is_the_clients_own_word(scene: Scene) -> None:
+    scene.trust(PROXY, proxy_protocol=True)
+    client, check = scene.connect(PROXY), scene.connect(PROXY)
+
+    client.send(PREFACE + named("asha"))
+    check.send(b"PROXY UNKNOWN\r\n" + named("asha"))
+
+    assert user_of(client) == ""
+    assert user_of(check) == "asha"  # it speaks for itself
 
 
 def test_what_anybody_else_says_of_addresses_is_nothing(scene: Scene) -> None:

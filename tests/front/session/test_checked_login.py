@@ -28,7 +28,7 @@ from tests.front.session.harness import (
     seen,
 )
 
-TOKEN_MODE = {"mode": "token", "token_secret_file": "secret"}
+TOKEN_MODE = {"mode": "token"}
 GRANTED = Granted(SENT_AT + 60, "t1")
 
 
@@ -141,3 +141,34 @@ def test_a_verdict_on_a_client_that_has_gone_means_nothing(client: Client) -> No
 
     assert client.requests() == []
     assert client.frames() == []
+
+
+def test_2_2_5_a_login_that_is_checked_for_too_long_is_over(client: Client) -> None:
+    client.says(auth())
+    assert asked(client)
+
+    client.is_overdue()
+
+    assert client.port.close_code == 4401
+    judged(client, GRANTED)  # in vain
+    assert client.requests() == []
+    assert client.frames() == []
+
+
+def test_2_2_5_one_that_the_worker_was_asked_for_is_answered(client: Client) -> None:
+    client.says(auth())
+    judged(client, GRANTED)
+
+    client.is_overdue()
+    client.hears(SessionOpened(NUMBER), last_page())
+
+    assert client.frames() == [AUTH_SUCCESS, EMPTY_Q]
+
+
+def test_a_check_of_another_login_ends_no_session(alice: Client) -> None:
+    alice.says(auth())
+    assert asked(alice)
+
+    alice.is_overdue()
+
+    assert alice.port.close_code is None
