@@ -117,6 +117,7 @@ PURE = (
     "relay.supervision.condition",
     "relay.supervision.deaths",
     "relay.supervision.events",
+    "relay.supervision.fetchplan",
     "relay.supervision.fleet",
     "relay.supervision.hangs",
     "relay.supervision.rolling",

@@ -194,6 +194,7 @@ def test_a_setting_that_is_named_is_one(name: str) -> None:
     events |= {f"supervisor.{what}" for what in ("starting", "renewed", "rolling", "rolled")}
     events |= {f"supervisor.{what}" for what in ("not_rolled", "roll_given_up", "stuck")}
     events |= {f"auth.{what}" for what in ("keys_read", "keys_unusable")}
+    events |= {f"auth.keys_{what}" for what in ("fetched", "not_fetched", "not_kept")}
     events |= {f"auth.service_{what}" for what in ("failing", "answers_again")}
     events |= {f"auth.deny_list_{what}" for what in ("read", "unusable")}
     events |= {"log.lines_lost"}

@@ -21,6 +21,7 @@ from relay.extensions.registry import Registry
 from relay.process.control import (
     ChildReady,
     GroupsChanged,
+    KeysChanged,
     PeerGone,
     SettingsChanged,
     Stop,
@@ -402,6 +403,8 @@ class Worker:
                         self._shard.peer_lost(peer)
                 case SettingsChanged(settings):
                     self._adopt(self._place.taken(settings))
+                case KeysChanged():
+                    pass  # the fronts' business
                 case GroupsChanged():
                     self._shard.provision(read_groups(self._place.control.take_descriptor()))
                 case Stop() | PeerGone():

@@ -18,7 +18,7 @@ WAIT_S: Final = 3.0
 # Logins of one front that wait, a few KiB each; anybody can make up a key that nobody knows.
 MOST_WAITING: Final = 1000
 # Between two askings of one front. How often keys are fetched the supervisor decides.
-ASK_EVERY_S: Final = 1.0
+ASK_EVERY_S: Final = 0.5
 
 NONE: Final = KeySet({}, ())
 
@@ -30,6 +30,7 @@ class AwaitedKeys:
         self._algorithm: Algorithm = algorithm
         self._ask = ask
         self._asked_s = float("-inf")
+        self._asks_later = False
         self._came = asyncio.Event()  # another one for each set
         self.waiting = 0
         self.keys = NONE
@@ -51,12 +52,9 @@ class AwaitedKeys:
 
     async def wait_for(self, key_id: str) -> bool:
         """Have keys fetched and wait for one of that name; tell whether it is there now."""
-        now_s = monotonic()
-        if now_s >= self._asked_s + ASK_EVERY_S:
-            self._asked_s = now_s
-            self._ask()
         self.waiting += 1
         try:
+            self._ask_soon()
             async with asyncio.timeout(WAIT_S):
                 while key_id not in self.keys.named:
                     await self._came.wait()
@@ -65,3 +63,18 @@ class AwaitedKeys:
         finally:
             self.waiting -= 1
         return True
+
+    def _ask_soon(self) -> None:
+        if not self._asks_later:
+            rest_s = self._asked_s + ASK_EVERY_S - monotonic()
+            if rest_s <= 0:
+                self._ask_now()
+            else:
+                self._asks_later = True
+                asyncio.get_running_loop().call_later(rest_s, self._ask_now)
+
+    def _ask_now(self) -> None:
+        self._asks_later = False
+        if self.waiting:
+            self._asked_s = monotonic()
+            self._ask()

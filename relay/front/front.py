@@ -22,13 +22,15 @@ from relay.process.control import (
     ChildReady,
     GroupsChanged,
     Heartbeat,
+    KeysChanged,
+    KeysWanted,
     PeerGone,
     SettingsChanged,
     Stop,
     TopologyChanged,
 )
 from relay.process.duties import Duties
-from relay.process.place import Place
+from relay.process.place import Place, read_keys
 from relay.process.run import settle
 from relay.settings.tables import Settings
 
@@ -44,11 +46,15 @@ class Front:
         self._loop = loop
         settings = place.settings
         try:
-            authenticator = authenticator_of(settings)
+            authenticator = authenticator_of(
+                settings, ask_for_keys=lambda: place.control.send(KeysWanted())
+            )
         except SettingsError as error:  # it was usable when the relay started
             raise BootError(str(error)) from error
         loaded = registry.load(tuple(settings.server.extensions))
         self.hub = Hub(settings, loaded, loop, authenticator)
+        if place.keys is not None:
+            self.hub.checks.take_keys(read_keys(place.keys))
         extensions = Extensions(self.hub)
         self.dispatch = Dispatch(self.hub, extensions)
         self.links = Links(
@@ -138,6 +144,8 @@ class Front:
                     self._adopt(self._place.taken(settings))
                 case GroupsChanged():
                     pass  # the workers' business
+                case KeysChanged():
+                    self.hub.checks.take_keys(read_keys(self._place.control.take_descriptor()))
                 case Stop():
                     self._stop_within_s = message.deadline_s
                     self._stop.set()

@@ -7,6 +7,8 @@ In order:
     child -> supervisor   Heartbeat         at an interval, from ChildReady until the exit
     supervisor -> child   SettingsChanged   at each change from then on
     supervisor -> worker  GroupsChanged     at each change; the memo of them comes with it
+    supervisor -> front   KeysChanged       at each change; the memo of them comes with it
+    front -> supervisor   KeysWanted        whenever a token is signed by a key that it lacks
     supervisor -> child   Stop              once; finish in order, then exit 0
 
 The tags are for good: in a rolling upgrade a newer supervisor has older children.
@@ -48,6 +50,14 @@ class GroupsChanged(msgspec.Struct, frozen=True, tag="groups"):
     """Other groups hold: the message carries the descriptor of their memo (`pack_groups`)."""
 
 
+class KeysChanged(msgspec.Struct, frozen=True, tag="keys"):
+    """Other keys of tokens were fetched: the message carries the descriptor of their memo."""
+
+
+class KeysWanted(msgspec.Struct, frozen=True, tag="keys-wanted"):
+    """A token names a key that the front lacks; it may have been published just now."""
+
+
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Finish what is in flight and exit 0 within `deadline_s`, after which SIGKILL comes."""
 
@@ -58,5 +68,5 @@ class PeerGone(msgspec.Struct, frozen=True):
     """The other end is closed: nothing can come any more. Never sent, only received."""
 
 
-FromChild = ChildReady | Heartbeat
-FromSupervisor = TopologyChanged | SettingsChanged | GroupsChanged | Stop
+FromChild = ChildReady | Heartbeat | KeysWanted
+FromSupervisor = TopologyChanged | SettingsChanged | GroupsChanged | KeysChanged | Stop

@@ -24,6 +24,7 @@ class Place(msgspec.Struct, frozen=True):
     control: ChildEnd
     groups: int | None = None  # the memo of the groups at its start, for a worker
     listener: int | None = None  # the socket of its seat, bound and not its own, for a front
+    keys: int | None = None  # the memo of the keys that were fetched before its start, for a front
 
     @property
     def data_dir(self) -> Path:
@@ -41,6 +42,14 @@ def read_settings(fd: int) -> Settings:
     """Return the settings of a memo that the supervisor wrote, and close it."""
     try:
         return msgspec.json.decode(read_memo(fd), type=Settings)
+    finally:
+        os.close(fd)
+
+
+def read_keys(fd: int) -> bytes:
+    """Return the keys of a memo that the supervisor wrote, and close it."""
+    try:
+        return read_memo(fd)
     finally:
         os.close(fd)
 

@@ -40,6 +40,7 @@ def run(role: str, main: Callable[[Place], None]) -> int:
     parser.add_argument("--settings-fd", type=int)
     parser.add_argument("--groups-fd", type=int)
     parser.add_argument("--listener-fd", type=int)
+    parser.add_argument("--keys-fd", type=int)
     parser.add_argument("--stacks-fd", type=int)
     given = parser.parse_args()
     begin(given.stacks_fd)
@@ -61,6 +62,7 @@ def run(role: str, main: Callable[[Place], None]) -> int:
         child_end(given.control_fd),
         given.groups_fd,
         given.listener_fd,
+        given.keys_fd,
     )
     try:
         descriptors.require_own(settings)

@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from relay.settings.tables import Settings
 from relay.settings.words import quoted
@@ -143,6 +144,12 @@ def lacks(settings: Settings) -> list[Lack]:
         else:
             if token.secret_file:
                 lack(f"{by} has no use for {secret}", *looked_at)
+            if token.jwks_url and not _is_safe(token.jwks_url):
+                lack(
+                    "auth_token.jwks_url: https:// is expected, or http:// to a loopback address:"
+                    " whoever answers for it can be anyone",
+                    *looked_at,
+                )
             if len(named) != 1:
                 has = f", here {' and '.join(named)}" if named else ""
                 lack(f"{by} needs one of {', '.join(public)}{has}", *looked_at)
@@ -152,6 +159,17 @@ def lacks(settings: Settings) -> list[Lack]:
 def _get(settings: Settings, key: str) -> Any:
     table, _, name = key.partition(".")
     return getattr(getattr(settings, table), name)
+
+
+def _is_safe(url: str) -> bool:
+    """Tell whether nobody on the way can answer in place of whose URL it is."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+        is_whole = bool(host) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        return False
+    return is_whole and (parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host)))
 
 
 def _is_loopback(host: str) -> bool:

@@ -120,6 +120,17 @@ class TokenSettings(Table, frozen=True):
             restart=True,
         ),
     ] = 600.0
+    jwks_rest_s: Annotated[
+        float,
+        Meta(ge=0.1, le=3600),
+        Row(
+            "Seconds between two fetches, however many tokens name a key that nobody knows: anybody"
+            " can make one up. {default}: they cost 3 % of a core then, and the address next to"
+            " nothing.",
+            unit="s",
+            restart=True,
+        ),
+    ] = 10.0
     issuer: Annotated[
         str,
         Meta(max_length=1000, description="a text"),

@@ -59,6 +59,10 @@ class Renew(msgspec.Struct, frozen=True, tag=True):
     """Execute the supervisor's own program anew, which keeps all; `NotRenewed` if that fails."""
 
 
+class FetchKeys(msgspec.Struct, frozen=True, tag=True):
+    """Have the keys of tokens fetched as soon as may be; `KeysTaken` if others have come."""
+
+
 class SetTimer(msgspec.Struct, frozen=True, tag=True):
     """Hand in `due` after `delay_s`."""
 
@@ -94,6 +98,7 @@ Action = (
     | CloseListener
     | Rehearse
     | Renew
+    | FetchKeys
     | SetTimer
     | Announce
     | Log

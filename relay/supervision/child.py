@@ -34,6 +34,7 @@ class Inherited(NamedTuple):
     settings: int
     groups: int | None = None  # a worker's
     listener: int | None = None  # a front's
+    keys: int | None = None  # a front's, if some were fetched
 
 
 class Process(Protocol):
@@ -137,6 +138,7 @@ def start_child(
         "--settings-fd": inherited.settings,
         "--groups-fd": inherited.groups,
         "--listener-fd": inherited.listener,
+        "--keys-fd": inherited.keys,
         "--stacks-fd": stacks,
     }
     given = {option: fd for option, fd in descriptors.items() if fd is not None}

@@ -138,6 +138,14 @@ class GroupsTaken(msgspec.Struct, frozen=True, tag=True):
     """Other groups hold."""
 
 
+class KeysTaken(msgspec.Struct, frozen=True, tag=True):
+    """Other keys of tokens were fetched."""
+
+
+class KeysAsked(msgspec.Struct, frozen=True, tag=True):
+    """A front has seen a key that it lacks."""
+
+
 # --- timers, as the fleet has set them ---
 
 
@@ -185,6 +193,8 @@ Event = (
     | NotRenewed
     | SettingsTaken
     | GroupsTaken
+    | KeysTaken
+    | KeysAsked
     | RestartDue
     | BootDue
     | WatchDue

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal, assert_never
 import msgspec
 
 from relay.bus.topology import Topology, WorkerAddress
-from relay.process.control import GroupsChanged, SettingsChanged, TopologyChanged
+from relay.process.control import GroupsChanged, KeysChanged, SettingsChanged, TopologyChanged
 from relay.process.exitcodes import CANNOT_BOOT
 from relay.protocol.slots import ShardMap
 from relay.settings.tables import Settings
@@ -26,6 +26,7 @@ from relay.supervision.actions import (
     Action,
     Announce,
     CloseListener,
+    FetchKeys,
     KillResharding,
     Log,
     Rehearse,
@@ -46,6 +47,8 @@ from relay.supervision.events import (
     Event,
     Exited,
     GroupsTaken,
+    KeysAsked,
+    KeysTaken,
     KillDue,
     NotRenewed,
     OfChild,
@@ -203,6 +206,10 @@ class Fleet:
                 self._adopt(settings, now_s)
             case GroupsTaken():
                 self._actions += instruct(self._seats.children("worker"), GroupsChanged())
+            case KeysTaken():
+                self._actions += instruct(self._seats.children("front"), KeysChanged())
+            case KeysAsked():
+                self._actions.append(FetchKeys())
             case StopAsked(signal):
                 self._on_stop_asked(signal, now_s)
             case StopDue(role):

@@ -38,6 +38,7 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
     host: str
     port: int
     groups: int
+    keys: int | None = None
     channels: dict[int, int]  # by the incarnation of a child
     stacks: dict[int, int]  # the same
     fleet: TookOver
@@ -50,6 +51,8 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
         yield from self.channels.values()
         yield from self.stacks.values()
         yield self.groups
+        if self.keys is not None:
+            yield self.keys
 
 
 def write_handover(handover: Handover) -> int:

@@ -33,7 +33,15 @@ from relay.extensions.registry import tables_of
 from relay.outlet import Outlet
 from relay.process import descriptors
 from relay.process.channel import supervisor_end
-from relay.process.control import ChildReady, FromChild, GroupsChanged, Heartbeat, PeerGone
+from relay.process.control import (
+    ChildReady,
+    FromChild,
+    GroupsChanged,
+    Heartbeat,
+    KeysChanged,
+    KeysWanted,
+    PeerGone,
+)
 from relay.settings.agreement import exposure
 from relay.settings.check import check_config, report
 from relay.settings.commandline import PROGRAM, Sources, parse_arguments, serve_command
@@ -44,6 +52,7 @@ from relay.supervision.actions import (
     Announce,
     CloseListener,
     Exit,
+    FetchKeys,
     Instruct,
     Kill,
     KillResharding,
@@ -65,6 +74,8 @@ from relay.supervision.events import (
     Event,
     Exited,
     GroupsTaken,
+    KeysAsked,
+    KeysTaken,
     NotRenewed,
     Rehearsed,
     Resharded,
@@ -85,6 +96,7 @@ from relay.supervision.handover import (
     read_handover,
     rehearse,
 )
+from relay.supervision.keysource import KeySource
 from relay.supervision.notice import READY, STOPPING, ServiceManager, give_notice, reloading
 from relay.supervision.program import OWN
 from relay.supervision.reload import InForce
@@ -115,6 +127,7 @@ class Supervisor:
         self._in_force = InForce(sources, settings)
         self._terminal = Terminal(minds=minds_terminal)
         self._manager = ServiceManager()
+        self._keys = KeySource(settings, now_s=self._loop.time())
         self._reload_asked = False
         self._claims: Claims | None = None
         self._run_dir = Path()  # once all is claimed
@@ -162,7 +175,8 @@ class Supervisor:
             child.signal_group(signal.SIGKILL)
         for child in self._children.values():
             child.wait()
-        for process in (self._resharding, self._rehearsal and self._rehearsal.process):
+        rehearsal = self._rehearsal and self._rehearsal.process
+        for process in (self._resharding, rehearsal, self._keys.process):
             if process:
                 process.kill()
                 process.wait()
@@ -196,6 +210,7 @@ class Supervisor:
         data = Path(server.data)
         layout = read_layout(data)
         self._run_dir = claims.make_run_dir()
+        self._keys.begin(self._loop.time())
         self._in_force.found(*found)
         if refusal := exposure(self._in_force.settings):  # by a socket that was given
             raise BootError(refusal)
@@ -214,6 +229,7 @@ class Supervisor:
         self._run_dir = Path(predecessor.claims.run_dir)
         self._in_force.found(predecessor.host, predecessor.port)
         self._in_force.take_over(predecessor.groups)
+        self._keys.take_over(predecessor.keys)
         for each in predecessor.fleet.children:
             channel = supervisor_end(socket.socket(fileno=predecessor.channels[each.incarnation]))
             stacks = predecessor.stacks[each.incarnation]
@@ -228,6 +244,8 @@ class Supervisor:
     def _look(self) -> None:
         now_s = self._loop.time()
         self._terminal.look(now_s=now_s)
+        if not self._fleet.is_stopping:
+            self._keys.look(now_s)
         self._manager.look(self._fleet.condition(now_s=now_s), now_s=now_s)
         try:
             if self._claims and self._claims.keep_run_dir():
@@ -253,6 +271,9 @@ class Supervisor:
         elif self._rehearsal and self._rehearsal.process.pid == pid:
             refusal, self._rehearsal = self._rehearsal.end(), None
             self._happened(Rehearsed(refusal))
+        elif (has_changed := self._keys.has_ended(pid, self._loop.time())) is not None:
+            if has_changed:
+                self._happened(KeysTaken())
         elif child := next((c for c in self._children.values() if c.pid == pid), None):
             returncode = child.wait()
             if stacks := child.take_stacks():
@@ -321,6 +342,8 @@ class Supervisor:
                 self._later(delay_s, partial(self._happened, due))
             case Log(level, event, fields):
                 getattr(logger, level)(event, **fields)
+            case FetchKeys():
+                self._keys.wanted(self._loop.time())
             case Announce():
                 _announce(self._in_force.settings)
             case CloseListener(index):
@@ -352,7 +375,8 @@ class Supervisor:
         try:
             settings = self._in_force.write_settings_memo()
             if spawn.role == "front":
-                given = Inherited(settings, listener=self._claims.listener(index).fileno())
+                listener = self._claims.listener(index).fileno()
+                given = Inherited(settings, listener=listener, keys=self._keys.memo)
             else:
                 given = Inherited(settings, groups=self._in_force.groups_memo)
             self._claims.keep_run_dir()
@@ -374,6 +398,8 @@ class Supervisor:
         child, memo = self._children[action.incarnation], None
         if isinstance(action.message, GroupsChanged):
             memo = self._in_force.groups_memo
+        elif isinstance(action.message, KeysChanged):
+            memo = self._keys.memo
         if not child.channel.send(action.message, descriptor=memo):
             return WentDeaf(action.incarnation)
         if child.channel.has_unsent:
@@ -413,6 +439,7 @@ class Supervisor:
             host=server.host,
             port=server.port,
             groups=self._in_force.groups_memo,
+            keys=self._keys.memo,
             channels={n: child.channel.fileno() for n, child in self._children.items()},
             stacks={n: child.stacks for n, child in self._children.items()},
             fleet=self._fleet.as_it_is(),
@@ -505,6 +532,8 @@ def event_of(child: Child, message: FromChild | PeerGone) -> Event:
             return Served(child.incarnation, endpoint)
         case Heartbeat():
             return Beat(child.incarnation, message)
+        case KeysWanted():
+            return KeysAsked()
         case PeerGone():
             return ChannelClosed(child.incarnation)
         case _:

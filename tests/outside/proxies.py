@@ -128,7 +128,8 @@ def nginx(
         )
         path = directory / "nginx.conf"
         path.write_text(
-            f"daemon off;\nuser {_own_name()};\npid {directory}/pid;\nerror_log stderr;\nworker_processes 1;\n"
+            f"daemon off;\nuser {_own_name()};\n"
+            f"pid {directory}/pid;\nerror_log stderr;\nworker_processes 1;\n"
             f"events {{ }}\nhttp {{\n    access_log off;\n{paths}{snippet}}}\n"
         )
         command = [_needed("nginx"), "-p", str(directory), "-e", "stderr", "-c", str(path)]

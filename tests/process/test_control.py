@@ -10,6 +10,8 @@ from relay.process.control import (
     FromSupervisor,
     GroupsChanged,
     Heartbeat,
+    KeysChanged,
+    KeysWanted,
     SettingsChanged,
     Stop,
     TopologyChanged,
@@ -22,6 +24,7 @@ FROM_CHILD: list[tuple[FromChild, str]] = [
     (ChildReady("ipc:///run/w0-3.sock"), '{"type":"ready","endpoint":"ipc:///run/w0-3.sock"}'),
     (Heartbeat(), '{"type":"heartbeat"}'),
     (Heartbeat(7, 9, 12), '{"type":"heartbeat","sessions":7,"logins":9,"messages":12}'),
+    (KeysWanted(), '{"type":"keys-wanted"}'),
 ]
 FROM_SUPERVISOR: list[tuple[FromSupervisor, str]] = [
     (
@@ -41,6 +44,7 @@ FROM_SUPERVISOR: list[tuple[FromSupervisor, str]] = [
         f'{{"type":"settings","settings":{msgspec.json.encode(Settings()).decode()}}}',
     ),
     (GroupsChanged(), '{"type":"groups"}'),
+    (KeysChanged(), '{"type":"keys"}'),
     (Stop(deadline_s=2.5), '{"type":"stop","deadline_s":2.5}'),
 ]
 
