@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Coroutine
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from relay import log
 from relay.auth.contract import Authenticator, Credentials, Denied, Granted, Peer, Verdict
 from relay.auth.secretfile import SecretFile
 from relay.errors import JidError, SettingsError
 from relay.protocol.jid import parse_user
+
+# Lines that are told of.
+MOST_WRONG: Final = 100
+_COMMENT: Final = re.compile(r"(?:^|\s)#")
 
 
 class DenyList(NamedTuple):
@@ -20,18 +25,25 @@ class DenyList(NamedTuple):
 
 
 def read_deny_list(file: SecretFile) -> DenyList:
-    """Return what a file says: a line each, `user JID` or `token JTI`; `#` begins a comment.
+    """Return what a file says: a line each, `user JID` or `token JTI`.
+
+    `#` begins a comment, at the beginning or behind a blank: it may be part of a token's name.
 
     Raises:
-        SettingsError: it is unusable; it tells every line that is wrong.
+        SettingsError: it is unusable; it tells which lines are wrong.
     """
     try:
-        lines = file.read().decode().splitlines()
+        lines = file.read().decode("utf-8-sig").split("\n")
     except UnicodeDecodeError:
         raise SettingsError(f"{file.setting}: {file.path} is not UTF-8") from None
-    users, token_ids, wrong = set(), set(), []
+    users: set[str] = set()
+    token_ids: set[str] = set()
+    wrong: list[str] = []
     for number, line in enumerate(lines, start=1):
-        words = line.partition("#")[0].split()
+        words = _COMMENT.split(line, maxsplit=1)[0].split()
+        if len(wrong) == MOST_WRONG:
+            wrong.append(f"{file.setting}: {file.path}: there may be more")
+            break
         match words:
             case []:
                 pass

@@ -141,11 +141,15 @@ class ServiceAuthenticator:
                 trust_env=False,  # what is secret goes nowhere but to the URL
                 follow_redirects=False,
             )
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",  # of what is packed nobody knows how much it is
+        }
         request = self._client.stream("POST", self._url, content=body, headers=headers)
         async with request as response:
             answer = b""
-            async for part in response.aiter_bytes():
+            async for part in response.aiter_raw():
                 answer += part
                 if len(answer) > MAX_ANSWER_BYTES:
                     raise _Failed(f"an answer of over {MAX_ANSWER_BYTES} bytes")

@@ -114,6 +114,8 @@ class TokenAuthenticator:
         """Return what a token says of itself, of which nothing is believed."""
         if len(token) > MAX_TOKEN_CHARS:
             return Denied(401, f"token: over {MAX_TOKEN_CHARS} characters")
+        if not token.isascii():
+            return Denied(401, _NO_JWT)
         try:
             header = jwt.get_unverified_header(token)
         except (jwt.PyJWTError, RecursionError):  # the latter of what is nested deeply

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
-from relay.auth.denied import DenyList, read_deny_list
+from relay.auth.denied import MOST_WRONG, DenyList, read_deny_list
 from relay.auth.secretfile import SecretFile
 from relay.errors import SettingsError
 
@@ -41,3 +42,47 @@ def test_every_line_that_is_wrong_is_told(tmp_path: Path) -> None:
 def test_a_list_that_is_no_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="is not UTF-8"):
         read_deny_list(deny_file(tmp_path, b"\xff\n"))
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (b"token a#b", "a#b"),
+        (b"token a#b # a comment", "a#b"),
+        (b"token a\t#comment", "a"),
+        (b"token a\r", "a"),
+        ("token a\u00e9".encode(), "a\u00e9"),
+        (b"token ../../etc/passwd", "../../etc/passwd"),
+        (b"token " + b"x" * 100_000, "x" * 100_000),
+    ],
+)
+def test_a_token_is_denied_by_its_whole_name(tmp_path: Path, line: bytes, expected: str) -> None:
+    """Half of a name would deny another token, and not this one."""
+    found = read_deny_list(deny_file(tmp_path, b"#\n" + line + b"\n"))
+
+    assert found == DenyList(frozenset(), frozenset({expected}))
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    found = read_deny_list(deny_file(tmp_path, b"\xef\xbb\xbftoken a\r\n"))
+
+    assert found.token_ids == {"a"}
+
+
+def test_of_a_file_that_is_something_else_the_first_lines_are_told(tmp_path: Path) -> None:
+    file = deny_file(tmp_path, b"x\n" * 400_000)
+
+    with pytest.raises(SettingsError) as caught:
+        read_deny_list(file)
+
+    assert len(caught.value.problems) == MOST_WRONG + 1
+
+
+def test_a_list_as_long_as_may_be_is_read_in_a_moment(tmp_path: Path) -> None:
+    lines = b"".join(b"user 9170698%05d\n" % number for number in range(55_000))
+
+    began_s = time.perf_counter()
+    found = read_deny_list(deny_file(tmp_path, lines))
+
+    assert len(found.users) == 55_000
+    assert time.perf_counter() - began_s < 5

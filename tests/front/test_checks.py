@@ -1,0 +1,106 @@
+"""Files of logins are looked at beside the front, whatever their disk does."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from relay.auth.contract import Credentials, Granted, Peer
+from relay.front.checks import Checks
+
+DEADLINE_S = 10
+
+
+class HangingDisk:
+    """A mode whose files are on a disk that answers when the test lets it."""
+
+    def __init__(self) -> None:
+        self.may_answer = threading.Event()
+        self.looks = 0
+        self.fault: Exception | None = None
+
+    def refresh(self) -> bool:
+        self.looks += 1
+        assert self.may_answer.wait(DEADLINE_S)
+        if self.fault:
+            raise self.fault
+        return True
+
+    def holds(self, user: str, granted: Granted) -> bool:
+        return user != "alice"
+
+    def check(self, credentials: Credentials, peer: Peer, *, now_s: float) -> Granted:
+        return Granted()
+
+    def take_keys(self, content: bytes) -> None:
+        raise AssertionError(content)
+
+    async def close(self) -> None:
+        pass
+
+
+def client(user: str, sent_away: list[str]) -> Any:
+    login = SimpleNamespace(user=user, granted=Granted())
+    return SimpleNamespace(
+        session=SimpleNamespace(login=login), log_out=lambda: sent_away.append(user)
+    )
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def test_a_disk_that_hangs_holds_nobody_up_and_is_asked_no_second_time() -> None:
+    async def scene() -> None:
+        disk, sent_away = HangingDisk(), list[str]()
+        clients = {n: client(user, sent_away) for n, user in enumerate(["alice", "bob", ""])}
+        checks = Checks(disk, clients, asyncio.get_running_loop())
+
+        for _ in range(5):
+            checks.refresh()  # returns
+        await until(lambda: disk.looks)
+        assert (disk.looks, sent_away) == (1, [])
+
+        disk.may_answer.set()
+        await until(lambda: sent_away)
+        assert sent_away == ["alice"]
+        checks.refresh()
+        await until(lambda: disk.looks == 2)
+        await checks.end()
+
+    asyncio.run(scene())
+
+
+def test_a_fault_in_looking_is_told_and_it_looks_again() -> None:
+    async def scene() -> None:
+        disk = HangingDisk()
+        disk.may_answer.set()
+        disk.fault = RuntimeError("a bug")
+        checks = Checks(disk, {}, asyncio.get_running_loop())
+        for looks in (1, 2):
+            await until(lambda: not checks._is_reading)
+            checks.refresh()
+            await until(lambda looks=looks: disk.looks == looks)
+        await until(lambda: not checks._is_reading)
+
+    with capture_logs() as lines:
+        asyncio.run(scene())
+
+    assert [line["event"] for line in lines] == ["auth.not_refreshed"] * 2
+
+
+@pytest.mark.slow
+def test_a_process_ends_though_its_disk_hangs() -> None:
+    async def scene() -> None:
+        checks = Checks(HangingDisk(), {}, asyncio.get_running_loop())
+        checks.refresh()
+        await checks.end()
+
+    asyncio.run(asyncio.wait_for(scene(), DEADLINE_S))
