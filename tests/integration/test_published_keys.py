@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from typing import Any
 
@@ -206,3 +207,21 @@ def test_a_token_that_names_no_key_is_refused_without_asking(start_relay: RelayS
 
         assert client.recv()[1]["reason"] == "token: it does not name its key (kid)"
         assert publisher.asked == 1
+
+
+def test_a_renewed_supervisor_has_the_keys_and_goes_on_fetching(
+    start_relay: RelayStarter,
+) -> None:
+    with Publisher(publishes(OLD_KEY)) as publisher:
+        relay = start_relay(workers=1, fronts=1, config=config(publisher.url))
+        logged_in(relay, ALICE)
+        port = publisher.port
+    (relay.directory / "data" / "token-keys.json").unlink()  # so it is handed over, or lost
+
+    relay.process.send_signal(signal.SIGUSR2)
+    poll_for("its end", lambda: bool(relay.log.events("supervisor.rolled")), deadline_s=30)
+
+    assert relay.log.events("supervisor.renewed")
+    logged_in(relay, ALICE)
+    with Publisher(publishes(NEW_KEY), port):
+        poll_for("it", lambda: answer_to(relay, BOB, key=NEW, kid="new") == AUTH_SUCCESS)

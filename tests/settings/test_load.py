@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from relay.errors import SettingsError
-from relay.settings.load import load_settings, override, resolve
+from relay.settings.load import draft_settings, load_settings, override, resolve
 from relay.settings.tables import Settings
 from tests.settings.harness import DEFAULTS, KEYS, load
 
@@ -130,3 +130,31 @@ def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     assert (plain.data, plain.groups) == (f"{tmp_path}/data", "")
     assert given_.groups == f"{tmp_path}/g.json"
+
+
+@pytest.mark.parametrize(
+    ("url", "is_safe"),
+    [
+        ("https://id.example/keys", True),
+        ("https://id.example:8443/keys?a=b", True),
+        ("http://127.0.0.1:8080/keys", True),
+        ("http://[::1]/keys", True),
+        ("http://localhost/keys", True),
+        ("http://id.example/keys", False),
+        ("http://10.0.0.7/keys", False),
+        ("http://127.0.0.1.id.example/keys", False),
+        ("http://127.0.0.1@id.example/keys", False),
+        ("https://", False),
+        ("https://[", False),
+        ("https://id.example:x/", False),
+        ("ftp://127.0.0.1/", False),
+        ("file:///etc/passwd", False),
+        ("keys.json", False),
+    ],
+)
+def test_keys_are_fetched_over_nothing_that_others_can_answer_for(url: str, is_safe: bool) -> None:
+    flags = {"auth.mode": "token", "auth_token.algorithm": "EdDSA", "auth_token.jwks_url": url}
+
+    mistakes = draft_settings(None, flags).mistakes
+
+    assert (not mistakes) is is_safe, mistakes
