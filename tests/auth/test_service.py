@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -280,3 +281,53 @@ def test_a_kept_answer_is_good_until_its_time_is_over() -> None:
             assert len(endpoint.asked) == 2
 
         run(mode, twice())
+
+
+BEGUN = b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n"
+
+
+@pytest.mark.parametrize("said", [BEGUN, BEGUN + b"\r\n"])
+def test_one_that_drips_is_waited_for_only_so_long(said: bytes) -> None:
+    """Each byte comes in time, and the whole never does."""
+
+    async def work() -> Verdict:
+        async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(said)
+            with contextlib.suppress(OSError):
+                while not reader.at_eof():
+                    writer.write(b"X")
+                    await writer.drain()
+                    await reader.read(1)
+                    await asyncio.sleep(0.05)
+            writer.close()
+
+        server = await asyncio.start_server(drip, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        mode = mode_for(f"http://127.0.0.1:{port}/", timeout_s=0.3)
+        try:
+            return await check(mode)
+        finally:
+            server.close()
+            await mode.close()
+            await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
+            await asyncio.sleep(0.01)
+
+    began_s = time.monotonic()
+    assert asyncio.run(work()) == Denied(503, AWAY, 1.0)
+    assert time.monotonic() - began_s < 10
+
+
+def test_what_was_kept_of_a_user_lets_no_other_in_by_the_same_token() -> None:
+    with Endpoint(lambda said: lets_in({"user": ALICE})) as endpoint:
+        mode = mode_for(endpoint.url)
+
+        async def work() -> list[Verdict]:
+            shown, now_s = Token("t"), time.time()
+            return [
+                await mode.check(Credentials(user, shown), Peer(address), now_s=now_s)
+                for user, address in [(ALICE, "a"), ("919428284313", "a"), (ALICE, "b")]
+            ]
+
+        assert run(mode, work()) == [Granted(), Denied(401, ANOTHER), Granted()]
+
+    assert len(endpoint.asked) == 3  # another address is another question
