@@ -195,6 +195,7 @@ class Front:
         self.hub.visitors.tick(clock_ms)
         self._listener.give_back()
         self.hub.checks.refresh()
+        self._listener.refresh()
         due_ms = min(self._duties.due_ms, self.hub.visitors.due_ms)
         wait_s = (due_ms - clock_ms) / 1000
         self._next_duty = self._loop.call_later(wait_s, self._do_duties)

@@ -1,14 +1,14 @@
 """`--check-config`: reads the settings and the groups, tells every mistake, and starts nothing."""
 
 import sys
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Sequence, Sized
 from pathlib import Path
 from typing import Final, Protocol
 
 from relay.errors import SettingsError
 from relay.settings.catalogue import TablesOf, no_tables
 from relay.settings.sources import Sources
-from relay.settings.tables import Settings
+from relay.settings.tables import Settings, TlsSettings
 
 # In place of limits.group_members where that is wrong: of one mistake no second is made.
 _ANY_NUMBER: Final = sys.maxsize
@@ -28,13 +28,15 @@ def check_config(
     sources: Sources,
     read_groups: GroupsReader,
     read_keys: Callable[[Settings], object],
+    read_certificates: Callable[[TlsSettings], Sequence[str]],
     *,
     tables_of: TablesOf = no_tables,
     program: str = "supervisor.py",
 ) -> int:
-    """Read what `sources` name, and the groups and keys that they name; return the exit code.
+    """Read what `sources` name, and all files that they name; return the exit code.
 
-    0: one line on stdout says what was read. 2: every mistake is a line on stderr.
+    0: one line on stdout says what was read, after warnings of certificates on stderr. 2: every
+    mistake is a line on stderr.
     """
     draft = sources.draft(tables_of)
     mistakes = list(draft.mistakes)
@@ -52,6 +54,13 @@ def check_config(
             read_keys(draft.settings)
         except SettingsError as error:
             mistakes += error.problems
+    warnings: Sequence[str] = ()
+    if not any(key.startswith("tls.") for key in draft.refused):
+        try:
+            warnings = read_certificates(draft.settings.tls)
+        except SettingsError as error:
+            mistakes += error.problems
+    report([f"warning: {warning}" for warning in warnings], program)
     if mistakes:
         report(mistakes, program)
         return 2

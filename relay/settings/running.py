@@ -1,4 +1,4 @@
-"""What the relay is on its machine: [server], [supervisor], [log]."""
+"""What the relay is on its machine: [server], [tls], [supervisor], [log]."""
 
 from typing import Annotated, Literal
 
@@ -167,6 +167,47 @@ class ServerSettings(Table, frozen=True):
             restart=True,
         ),
     ] = ()
+
+
+# Names that one relay serves have a certificate each, or share one.
+_FILES = Meta(max_length=100, description="a list of at most 100 paths to files")
+
+
+class TlsSettings(Table, frozen=True):
+    """[tls]: certificates of the clients' port, which speaks TLS and nothing else with them.
+
+    What must agree here is looked at with the files (`relay.auth.tls`): all of it changes together.
+    """
+
+    certificate_files: Annotated[
+        tuple[Annotated[str, Meta(pattern=_PATH)], ...],
+        _FILES,
+        Row(
+            "Certificates in PEM, each file with its chain, such as certbot's fullchain.pem. A"
+            " client gets the one for the name that it asks for, else the first. []: no TLS. These"
+            " and the next files are read again when they change."
+        ),
+    ] = ()
+    key_files: Annotated[
+        tuple[Annotated[str, Meta(pattern=_PATH)], ...],
+        _FILES,
+        Row(
+            "Their keys in PEM, in the same order. No one but the owner and group of a file may"
+            " read it."
+        ),
+    ] = ()
+    client_certificates: Annotated[
+        Literal["none", "optional", "required"],
+        Row(
+            'Whether a client is asked for a certificate. "required": it must show one.'
+            ' "optional": one that is shown must be good. It says nothing of which user it is.'
+        ),
+    ] = "none"
+    client_ca_file: Annotated[
+        str,
+        Meta(pattern=_PATH_OR_EMPTY, description="a path to a file, or empty for none"),
+        Row("Certificates in PEM of those who sign clients' certificates."),
+    ] = ""
 
 
 class SupervisorSettings(Table, frozen=True):

@@ -20,7 +20,13 @@ from relay.settings.keeping import AckSettings, DedupeSettings, MailboxSettings,
 from relay.settings.logins import AuthSettings, HttpSettings, ProxySettings, TokenSettings
 from relay.settings.quotas import QuotaSettings
 from relay.settings.rows import Setting, Table, settings_in
-from relay.settings.running import MAX_PROCESSES, LogSettings, ServerSettings, SupervisorSettings
+from relay.settings.running import (
+    MAX_PROCESSES,
+    LogSettings,
+    ServerSettings,
+    SupervisorSettings,
+    TlsSettings,
+)
 from relay.settings.serving import (
     AdmissionSettings,
     FlowSettings,
@@ -54,6 +60,7 @@ __all__ = [
     "Settings",
     "StoreSettings",
     "SupervisorSettings",
+    "TlsSettings",
     "TokenSettings",
     "extension_settings",
 ]
@@ -67,6 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """
 
     server: ServerSettings = field(default_factory=ServerSettings)
+    tls: TlsSettings = field(default_factory=TlsSettings)
     auth: AuthSettings = field(default_factory=AuthSettings)
     auth_token: TokenSettings = field(default_factory=TokenSettings)
     auth_http: HttpSettings = field(default_factory=HttpSettings)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import msgspec
 
 from relay import log
+from relay.auth.tls import warnings_of
 from relay.disk.groupfile import Group, load_groups, pack_groups, unpack_groups
 from relay.errors import RelayError
 from relay.extensions.registry import tables_of
@@ -87,6 +88,7 @@ class InForce:
                 self._sources.load(tables_of),
                 tables_of(self.asked.server.extensions),
             )
+            warnings_of(asked.tls)  # it refuses those that are unusable
         except RelayError as error:
             logger.error("settings.refused", path=path, reason=str(error), kept="the old settings")
             return False

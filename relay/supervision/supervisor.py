@@ -26,6 +26,7 @@ from typing import Any, Final, NoReturn, assert_never
 
 from relay import __version__, log, signals
 from relay.auth.modes import authenticator_of
+from relay.auth.tls import warnings_of
 from relay.disk.groupfile import load_groups
 from relay.disk.layout import is_settled, read_layout
 from relay.errors import BootError, RelayError, SettingsError
@@ -194,6 +195,7 @@ class Supervisor:
                 f" {self._in_force.settings.server.fronts} fronts: one, or one a front"
             )
         authenticator_of(self._in_force.settings)  # it refuses keys that are unusable
+        warnings_of(self._in_force.settings.tls)
         self._in_force.load_groups()
         data = DataClaim(Path(self._in_force.settings.server.data))
         self._claims = Claims(data, now_s=self._loop.time(), given=given)
@@ -496,6 +498,7 @@ def log_start(settings: Settings, *, cores: int, most_files: int) -> None:
         data=server.data,
         durability=settings.store.durability,
         auth=settings.auth.mode,
+        tls=bool(settings.tls.certificate_files),
     )
     if server.workers > cores:
         logger.info(
@@ -518,8 +521,9 @@ def _announce(settings: Settings) -> None:
     server = settings.server
     host = f"[{server.host}]" if ":" in server.host else server.host
     stdout = Outlet(sys.stdout.fileno())
+    scheme = "wss" if settings.tls.certificate_files else "ws"
     stdout.write(
-        f"ready ws://{host}:{server.port}/ fronts={server.fronts} workers={server.workers}"
+        f"ready {scheme}://{host}:{server.port}/ fronts={server.fronts} workers={server.workers}"
     )
     stdout.flush(log.FLUSH_S)
     give_notice(READY)
@@ -584,6 +588,7 @@ def run(sources: Sources, *, program: str) -> int:
                 sources,
                 load_groups,
                 authenticator_of,
+                warnings_of,
                 tables_of=tables_of,
                 program=program,
             )

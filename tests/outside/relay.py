@@ -316,6 +316,6 @@ def _url_of(line: str, *, fronts: int, workers: int) -> str:
     ready, url, *counts = line.split(" ")
     assert ready == "ready", line
     assert counts == [f"fronts={fronts}", f"workers={workers}"], line
-    assert url.startswith("ws://127.0.0.1:"), line
+    assert url.startswith(("ws://127.0.0.1:", "wss://127.0.0.1:")), line
     assert url.endswith("/"), line
     return url

@@ -9,7 +9,7 @@ from relay.auth.modes import authenticator_of
 from relay.errors import SettingsError
 from relay.settings.check import check_config
 from relay.settings.sources import Sources
-from relay.settings.tables import Settings
+from relay.settings.tables import Settings, TlsSettings
 
 
 class Groups:
@@ -30,6 +30,11 @@ def no_keys(settings: Settings) -> None:
     """Mode "open" reads none."""
 
 
+def no_certificates(settings: TlsSettings) -> tuple[str, ...]:
+    """A port without TLS has none."""
+    return ()
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     return tmp_path / "relay.toml"
@@ -41,7 +46,7 @@ def test_without_a_mistake_one_line_says_what_was_read(
     config.write_text('[server]\ngroups = "/g.json"\n[limits]\ngroup_members = 5\n')
     groups = Groups()
 
-    code = check_config(Sources(config, {"server.port": "1"}), groups, no_keys)
+    code = check_config(Sources(config, {"server.port": "1"}), groups, no_keys, no_certificates)
 
     assert code == 0
     assert capsys.readouterr() == (
@@ -54,7 +59,7 @@ def test_without_a_mistake_one_line_says_what_was_read(
 def test_without_files_the_defaults_are_good(capsys: pytest.CaptureFixture[str]) -> None:
     groups = Groups()
 
-    assert check_config(Sources(None, {}), groups, no_keys) == 0
+    assert check_config(Sources(None, {}), groups, no_keys, no_certificates) == 0
     assert capsys.readouterr().out == "ok the default settings\n"
     assert groups.read == []
 
@@ -65,7 +70,9 @@ def test_all_mistakes_of_file_options_and_groups_are_a_line_each(
     config.write_text('[server]\ngroups = "/g.json"\nprot = 1\n[flow]\nlink_bytes = 65536\n')
     options = {"log.level": "loud", "server.host": "0.0.0.0"}
 
-    code = check_config(Sources(config, options), Groups("/g.json: one", "/g.json: two"), no_keys)
+    code = check_config(
+        Sources(config, options), Groups("/g.json: one", "/g.json: two"), no_keys, no_certificates
+    )
 
     out, err = capsys.readouterr()
     assert (code, out) == (2, "")
@@ -90,7 +97,10 @@ def test_of_one_mistake_no_second_is_made(config: Path, capsys: pytest.CaptureFi
     )
     groups = Groups()
 
-    assert check_config(Sources(config, {}), groups, no_keys, program="relay serve") == 2
+    assert (
+        check_config(Sources(config, {}), groups, no_keys, no_certificates, program="relay serve")
+        == 2
+    )
 
     keys = [line.split(" = ")[0] for line in capsys.readouterr().err.splitlines()]
     begin = f"relay serve: {config}: "
@@ -106,7 +116,10 @@ def test_a_file_that_cannot_be_read_does_not_make_good_options_wrong(
 ) -> None:
     options = {"server.host": "0.0.0.0", "server.port": "x"}
 
-    assert check_config(Sources(tmp_path / "gone.toml", options), Groups(), no_keys) == 2
+    assert (
+        check_config(Sources(tmp_path / "gone.toml", options), Groups(), no_keys, no_certificates)
+        == 2
+    )
 
     first, second = capsys.readouterr().err.splitlines()
     assert "gone.toml: cannot read it: No such file" in first
@@ -121,7 +134,7 @@ def test_keys_that_are_unusable_are_a_mistake_like_any_other(
     def refuse(settings: Settings) -> None:
         raise SettingsError(f"auth_token.secret_file: {settings.auth_token.secret_file} is empty")
 
-    assert check_config(Sources(config, {}), Groups(), refuse) == 2
+    assert check_config(Sources(config, {}), Groups(), refuse, no_certificates) == 2
     assert capsys.readouterr().err == "supervisor.py: auth_token.secret_file: /secret is empty\n"
 
 
@@ -161,7 +174,10 @@ def test_what_a_mode_of_logging_in_lacks_is_told_all_at_once(
 ) -> None:
     config.write_text(text)
 
-    assert check_config(Sources(config, {}), Groups(), no_keys, program="relay serve") == 2
+    assert (
+        check_config(Sources(config, {}), Groups(), no_keys, no_certificates, program="relay serve")
+        == 2
+    )
 
     assert capsys.readouterr().err.splitlines() == [f"relay serve: {line}" for line in lines]
     with pytest.raises(SettingsError) as caught:
@@ -185,10 +201,31 @@ def test_all_files_of_logins_that_are_unusable_are_told_at_once(
         f'[auth_token]\nalgorithm = "EdDSA"\nkey_files = ["{tmp_path}/1", "{tmp_path}/2"]\n'
     )
 
-    assert check_config(Sources(config, {}), Groups(), authenticator_of) == 2
+    assert check_config(Sources(config, {}), Groups(), authenticator_of, no_certificates) == 2
 
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(": ")[1] for line in lines] == [
         *["auth_token.key_files"] * 2,
         *["auth.deny_file"] * 2,
     ]
+
+
+def test_certificates_that_are_unusable_are_a_mistake_and_others_may_be_warned_of(
+    config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config.write_text('[tls]\ncertificate_files = ["/c"]\nkey_files = ["/k"]\n')
+
+    def refuse(settings: TlsSettings) -> tuple[str, ...]:
+        raise SettingsError(f"tls.key_files: {settings.key_files[0]} is empty")
+
+    assert check_config(Sources(config, {}), Groups(), no_keys, no_certificates, refuse) == 2
+    assert capsys.readouterr().err == "supervisor.py: tls.key_files: /k is empty\n"
+    assert (
+        check_config(
+            Sources(config, {}), Groups(), no_keys, no_certificates, lambda _: ["/c has expired"]
+        )
+        == 0
+    )
+    said = capsys.readouterr()
+    assert said.err == "supervisor.py: warning: /c has expired\n"
+    assert said.out == f"ok settings of {config}\n"

@@ -13,6 +13,7 @@ from relay.front.admission import Visit
 from relay.front.connection import Connection
 from relay.front.entrance import head, health, proxyprotocol
 from relay.front.entrance.answer import Answer, answer
+from relay.front.entrance.encrypted import EncryptedTransport
 from relay.front.entrance.entrance import Entrance
 from relay.front.entrance.proxyprotocol import Missing, Preface
 
@@ -24,6 +25,18 @@ _METHODS: Final = (b"GET ", b"HEAD ", b"OPTIONS ")
 LINGER_MS: Final = 2_000
 LINGER_BYTES: Final = 64 * 1024
 
+# The first byte of a client that speaks TLS.
+_TLS: Final = b"\x16"
+# Who is turned away where TLS is spoken hears this alert ("internal error") and no more: a
+# handshake, for which it would take a text, costs what it is turned away for.
+_ALERT: Final = b"\x15\x03\x03\x00\x02\x02\x50"
+
+SPEAKS_TLS: Final = answer(
+    400,
+    "Bad Request",
+    "handshakes_without_tls",
+    text="TLS is spoken here: connect by wss:// or https://",
+)
 TOO_LARGE: Final = answer(431, "Request Header Fields Too Large", "handshakes_too_large")
 NO_HANDSHAKE: Final = answer(400, "Bad Request", "handshakes_malformed")
 
@@ -35,6 +48,7 @@ class Door(asyncio.Protocol):
         "_address",
         "_answer",
         "_awaits_preface",
+        "_awaits_tls",
         "_discarded",
         "_entrance",
         "_head",
@@ -52,6 +66,7 @@ class Door(asyncio.Protocol):
         self._address = ""  # whose it is, as far as is known
         self._proxy = ""  # the address of one that is believed, until whose it is is known
         self._awaits_preface = False  # of the PROXY protocol
+        self._awaits_tls = entrance.handshakes is not None
         self._head = b""
         self._answer: Answer | None = None  # what is said in place of a handshake
         self._was_answered = False
@@ -107,6 +122,9 @@ class Door(asyncio.Protocol):
             if self._answer is not None:
                 self._discard(data)
                 return
+        if self._awaits_tls:
+            self._encrypt(data)
+            return
         seen = len(self._head)
         raw = self._head + data
         at = raw.find(_HEAD_END, max(0, seen - len(_HEAD_END) + 1))
@@ -138,6 +156,19 @@ class Door(asyncio.Protocol):
                 return raw[preface.bytes :]
             case _:
                 assert_never(preface)
+
+    def _encrypt(self, data: bytes) -> None:
+        """Have all from here on be TLS, in which the request then comes."""
+        handshakes = self._entrance.handshakes
+        if handshakes is None or not data.startswith(_TLS):
+            self._refuse(SPEAKS_TLS)
+            return
+        self._awaits_tls = False
+        transport = EncryptedTransport(
+            self._transport, self, handshakes, self._entrance.hub.turns, self._address
+        )
+        self._transport = transport
+        transport.data_received(data)
 
     def _place(self, address: str) -> None:
         """Go by the address that a proxy has told, unless it is another proxy's."""
@@ -203,7 +234,12 @@ class Door(asyncio.Protocol):
     def _discard(self, data: bytes) -> None:
         """Answer what was asked; the rest is nothing to anybody."""
         if not self._was_answered and self._answer is not None:
-            self._say(self._health_in(data) or self._answer)
+            if not self._awaits_tls:
+                self._say(self._health_in(data) or self._answer)
+            elif data.startswith(_TLS):
+                self._say(_ALERT)
+            else:
+                self._say(self._answer)
         self._discarded += len(data)
         if self._discarded > LINGER_BYTES:
             self.cut()
@@ -220,9 +256,9 @@ class Door(asyncio.Protocol):
             self._entrance.count(said)
         return said
 
-    def _say(self, said: Answer) -> None:
+    def _say(self, said: Answer | bytes) -> None:
         self._was_answered = True
-        self._transport.write(said.response)
+        self._transport.write(said if isinstance(said, bytes) else said.response)
         self._transport.write_eof()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 from relay.auth.origins import Origins
 from relay.front.admission import Admission, Bound, Visit
 from relay.front.entrance.answer import Answer, answer
+from relay.front.entrance.handshakes import Handshakes, handshakes_of
 from relay.front.entrance.head import Head
 from relay.front.entrance.health import Readiness
 from relay.front.entrance.proxies import Proxies
@@ -42,7 +43,11 @@ class Waiting(Timed, Protocol):
 
 
 class Entrance:
-    """The one of a front."""
+    """The one of a front.
+
+    Raises:
+        SettingsError: from the start, where certificates are unusable.
+    """
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
@@ -55,6 +60,7 @@ class Entrance:
         self._strange_pages = Refusals(hub, "origins.refused")
         self._odd_proxies = Refusals(hub, "proxies.refused")
         self.is_draining = False  # whether clients are about to be sent away
+        self.handshakes: Handshakes | None = None  # of TLS, where the port speaks it
         self._adopt_limits()
 
     def _adopt_limits(self) -> None:
@@ -63,6 +69,7 @@ class Entrance:
         self._origins = Origins(self.hub.settings.server.allowed_origins)
         self.handshake_bytes = admission.handshake_bytes
         self.handshake_ms = int(admission.handshake_s * 1000)
+        self.handshakes = handshakes_of(self.hub, self.handshakes)
 
     def adopt(self) -> None:
         """Go by the hub's settings; who is at a door keeps its time."""
@@ -158,6 +165,11 @@ class Entrance:
         """Cut everyone who is at a door: they are not clients yet."""
         for door in list(self._doors):
             door.cut()
+
+    def refresh(self) -> None:
+        """Read certificates again that have changed."""
+        if self.handshakes is not None:
+            self.handshakes.refresh()
 
     def give_back(self) -> None:
         """Give the kernel the memory of those who have gone, once they are many."""

@@ -6,7 +6,7 @@ import asyncio
 import socket
 from typing import Final
 
-from relay.errors import BootError
+from relay.errors import BootError, SettingsError
 from relay.front.entrance.door import Door
 from relay.front.entrance.entrance import Entrance
 from relay.front.hub import Endpoint, Hub
@@ -32,11 +32,17 @@ class Listener:
 
     The supervisor has bound it and keeps it open. So whoever waits in its queue when this front
     goes, or has only begun to connect, is the next front's, and is not reset.
+
+    Raises:
+        BootError: from the start, where certificates are unusable.
     """
 
     def __init__(self, hub: Hub, fd: int | None) -> None:
         self._hub = hub
-        self._entrance = Entrance(hub)
+        try:
+            self._entrance = Entrance(hub)
+        except SettingsError as error:  # its files were usable when the relay started
+            raise BootError(str(error)) from error
         self._fd = fd
         self._server: asyncio.Server | None = None
 
@@ -61,6 +67,10 @@ class Listener:
     def adopt(self) -> None:
         """Go by the hub's settings; who is in stays."""
         self._entrance.adopt()
+
+    def refresh(self) -> None:
+        """Read certificates again that have changed; to be called about each second."""
+        self._entrance.refresh()
 
     def give_back(self) -> None:
         """Give the kernel the memory of clients who have gone; to be called about each second."""
