@@ -16,6 +16,7 @@ MAX_PROCESSES = 256
 _PATH = r"^[^\x00\ud800-\udfff]+\Z"
 _PATH_OR_EMPTY = r"^[^\x00\ud800-\udfff]*\Z"
 _HOST = r"^[0-9A-Za-z.:_%-]{1,253}\Z"
+_USER = r"^[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z|^\Z"
 _MODULE = r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\Z"
 
 # `relay.auth.origins` takes what this takes.
@@ -115,6 +116,17 @@ class ServerSettings(Table, frozen=True):
             ),
         ),
     ] = False
+    user: Annotated[
+        str,
+        Meta(pattern=_USER, description="the name of a user of this machine, or empty"),
+        Row(
+            "Where root starts the relay: the user that it becomes once the port is bound, so that"
+            " a port below 1024 takes no root to serve. What the relay reads and writes it must"
+            " be able to as that user."
+            ' "": it stays whoever has started it.',
+            restart=True,
+        ),
+    ] = ""
     allowed_origins: Annotated[
         tuple[Annotated[str, Meta(pattern=_ALLOWED_ORIGIN)], ...],
         Meta(

@@ -6,6 +6,7 @@ the lock and the port back however the supervisor dies.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -44,6 +45,7 @@ class ClaimsHeld(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     listeners: dict[int, int]  # by the index of a front
     given: tuple[int, ...] = ()  # the same, of a service manager that holds the port too
+    for_good: bool = False  # whether the listeners could not be bound again
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -66,6 +68,7 @@ class Claims:
         self._given = given
         self._port = given[0] if given else None
         self._listeners: dict[int, socket.socket] = {}  # by the index of a front
+        self._for_good = False  # whether the listeners could not be bound again
         self._run_dir: Path | None = None
 
     @classmethod
@@ -78,6 +81,7 @@ class Claims:
         claims._listeners = {
             front: socket.socket(fileno=fd) for front, fd in held.listeners.items()
         }
+        claims._for_good = held.for_good
         claims._run_dir = Path(held.run_dir)
         return claims
 
@@ -93,6 +97,7 @@ class Claims:
             port=self._port.fileno(),
             listeners={front: each.fileno() for front, each in self._listeners.items()},
             given=tuple(each.fileno() for each in self._given),
+            for_good=self._for_good,
         )
 
     def claim_port(self, host: str, port: int, *, now_s: float) -> tuple[str, int] | None:
@@ -128,11 +133,28 @@ class Claims:
             self._listeners[front] = share(self._port)
         return self._listeners[front]
 
+    def bind_for_good(self, fronts: int) -> None:
+        """Bind the sockets of all seats now: later nobody here could, who is no longer root.
+
+        Raises:
+            BootError: they cannot be bound.
+        """
+        self._for_good = True
+        try:
+            for front in range(fronts):
+                self.listener(front)
+        except OSError as error:
+            raise BootError(f"the port cannot be shared: {error.strerror}") from None
+
     def close_listener(self, front: int) -> None:
         """Let the others have whom that front would have got; those who wait in it are reset.
 
         One that was given stays open, for those who share it, the next front or the next relay.
         """
+        if self._for_good and not self._given:
+            with contextlib.suppress(OSError):  # nobody has listened on it
+                self._listeners[front].shutdown(socket.SHUT_RD)
+            return
         if listener := self._listeners.pop(front, None):
             listener.close()
 
@@ -140,6 +162,11 @@ class Claims:
         """Take nobody in any more, once no front does; the port stays claimed."""
         for front in tuple(self._listeners):
             self.close_listener(front)
+
+    def _give_up_listeners(self) -> None:
+        for listener in self._listeners.values():
+            listener.close()
+        self._listeners.clear()
 
     def make_run_dir(self) -> Path:
         """Make the run directory and return it, which `release` removes.
@@ -166,7 +193,7 @@ class Claims:
         """Give all of it back; no child may live."""
         if self._run_dir:
             remove_run_dir(self._run_dir)
-        self.close_listeners()
+        self._give_up_listeners()
         if self._port:
             self._port.close()
         for given in self._given:

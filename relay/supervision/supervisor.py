@@ -97,6 +97,7 @@ from relay.supervision.handover import (
     read_handover,
     rehearse,
 )
+from relay.supervision.identity import Identity
 from relay.supervision.keysource import KeySource
 from relay.supervision.notice import READY, STOPPING, ServiceManager, give_notice, reloading
 from relay.supervision.program import OWN
@@ -131,6 +132,7 @@ class Supervisor:
         self._keys = KeySource(settings, now_s=self._loop.time())
         self._reload_asked = False
         self._claims: Claims | None = None
+        self._identity = Identity("")  # until all is claimed
         self._run_dir = Path()  # once all is claimed
         self._resharding: subprocess.Popen[bytes] | None = None
         self._rehearsal: Rehearsal | None = None
@@ -194,6 +196,7 @@ class Supervisor:
                 f"systemd hands over {len(given)} sockets, for"
                 f" {self._in_force.settings.server.fronts} fronts: one, or one a front"
             )
+        self._identity = Identity(self._in_force.settings.server.user)
         authenticator_of(self._in_force.settings)  # it refuses keys that are unusable
         warnings_of(self._in_force.settings.tls)
         self._in_force.load_groups()
@@ -205,10 +208,15 @@ class Supervisor:
         if self._fleet.is_stopping:
             return
         server = self._in_force.settings.server
-        found = claims.claim_port(server.host, server.port, now_s=self._loop.time())
+        with self._identity.privileged():
+            found = claims.claim_port(server.host, server.port, now_s=self._loop.time())
         if found is None:
             self._later(CLAIM_AGAIN_S, partial(self._claim_port, claims))
             return
+        if self._identity.changes:
+            with self._identity.privileged():
+                claims.bind_for_good(server.fronts)
+            self._identity.settle()
         data = Path(server.data)
         layout = read_layout(data)
         self._run_dir = claims.make_run_dir()
@@ -219,6 +227,7 @@ class Supervisor:
         log_start(
             self._in_force.settings,
             cores=len(os.sched_getaffinity(0)),
+            is_root=os.geteuid() == 0,
             most_files=descriptors.limit(),
         )
         # The child that lays the stores out compacts them too.
@@ -484,7 +493,7 @@ def _raise(context: dict[str, Any]) -> NoReturn:
     raise RuntimeError(context["message"]) from context.get("exception")
 
 
-def log_start(settings: Settings, *, cores: int, most_files: int) -> None:
+def log_start(settings: Settings, *, cores: int, most_files: int, is_root: bool = False) -> None:
     """Say what starts, and where it is more than the machine is made for."""
     server = settings.server
     logger.info(
@@ -500,6 +509,11 @@ def log_start(settings: Settings, *, cores: int, most_files: int) -> None:
         auth=settings.auth.mode,
         tls=bool(settings.tls.certificate_files),
     )
+    if is_root:
+        logger.warning(
+            "supervisor.runs_as_root",
+            hint="nothing here needs root once the port is bound; see server.user",
+        )
     if server.workers > cores:
         logger.info(
             "supervisor.many_workers",

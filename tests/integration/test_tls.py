@@ -20,6 +20,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.outside.certificates import Authority, Certificate, tls_config
 from tests.outside.frames import ALICE, AUTH_SUCCESS, BOB, action, auth_frame, element, user_jid
+from tests.outside.proxies import executable, haproxy
 from tests.outside.relay import DEBUG, Relay
 from tests.outside.waiting import DEADLINE_S, poll_for
 
@@ -425,3 +426,59 @@ def test_a_certificate_that_has_expired_is_warned_of(start_relay: RelayStarter, 
     poll_for("a line of it", lambda: bool(relay.log.events("tls.certificate_warning")))
     [line] = relay.log.events("tls.certificate_warning")
     assert "has expired" in line["reason"]
+
+
+# ------------------------------------------------------------------------------- passed through
+
+
+@pytest.mark.skipif(executable("haproxy") is None, reason="needs haproxy")
+def test_a_proxy_may_pass_tls_through_and_tell_the_address_ahead_of_it(
+    start_relay: RelayStarter, site: Site, clients: ExitStack
+) -> None:
+    trust = '[server]\ntrusted_proxies = ["127.0.0.1"]\nproxy_protocol = true\n'
+    relay = start_relay(workers=1, config=DEBUG + trust + site.config())
+    proxy = clients.enter_context(haproxy(passed_through=relay.port, relay_has_tls=True))
+    url = f"wss://127.0.0.1:{proxy.port}"
+
+    def comes_in() -> bool:
+        with (
+            contextlib.suppress(OSError, EOFError, WebSocketException),
+            connect(url, ssl=site.trusted(), server_hostname=HOST) as client,
+        ):
+            client.send("?,,")
+            return str(client.recv(DEADLINE_S)).startswith("!")
+        return False
+
+    poll_for("HAProxy to find it ready, by a check over TLS", comes_in)
+    with (
+        socket.create_connection(
+            ("127.0.0.1", proxy.port), DEADLINE_S, source_address=("127.0.0.5", 0)
+        ) as raw,
+        connect(url, sock=raw, ssl=site.trusted(), server_hostname=HOST) as client,
+    ):
+        client.send("?,,")
+        assert str(client.recv(DEADLINE_S)).startswith("!")
+        poll_for(
+            "the log to tell its address",
+            lambda: any(
+                line["address"].startswith("127.0.0.5")
+                for line in relay.log.events("client.connected")
+            ),
+        )
+
+
+@pytest.mark.parametrize("pieces", [1, 3, 200])
+def test_the_proxy_protocol_may_come_in_one_piece_with_tls(
+    start_relay: RelayStarter, site: Site, pieces: int
+) -> None:
+    trust = '[server]\ntrusted_proxies = ["127.0.0.1"]\nproxy_protocol = true\n'
+    relay = start_relay(workers=1, config=trust + site.config())
+    preface = b"PROXY TCP4 192.0.2.1 127.0.0.1 4711 443\r\n"
+    raw = preface + client_hello()
+    size = -(-len(raw) // pieces)
+
+    with socket.create_connection(("127.0.0.1", relay.port), DEADLINE_S) as peer:
+        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for at in range(0, len(raw), size):
+            peer.sendall(raw[at : at + size])
+        assert peer.recv(5)[:1] == b"\x16"  # its answer to the ClientHello

@@ -139,11 +139,16 @@ def nginx(
 
 @contextmanager
 def haproxy(
-    *, behind_tls: int | None = None, passed_through: int | None = None, idle_s: float = 75
+    *,
+    behind_tls: int | None = None,
+    passed_through: int | None = None,
+    relay_has_tls: bool = False,
+    idle_s: float = 75,
 ) -> Iterator[Proxy]:
     """Run one with config/haproxy.cfg before relays at these ports.
 
-    The `port` is that of the way whose relay is given.
+    The `port` is that of the way whose relay is given. Where that relay has TLS itself, its health
+    is asked for by TLS, as a comment of the file says.
     """
     with _directory() as directory:
         tls, through = free_port(), free_port()
@@ -163,6 +168,7 @@ def haproxy(
                 (_IDLE, f"{int(idle_s * 1000)}ms"),
                 (_CHECKED_EVERY, "inter 300ms"),
                 ("maxconn 20000", "maxconn 1000"),  # it asks for twice as many descriptors
+                *([("# check-ssl verify none", "check-ssl verify none")] if relay_has_tls else []),
             )
         )
         command = [_needed("haproxy"), "-W", "-f", str(path)]

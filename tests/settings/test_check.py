@@ -218,14 +218,9 @@ def test_certificates_that_are_unusable_are_a_mistake_and_others_may_be_warned_o
     def refuse(settings: TlsSettings) -> tuple[str, ...]:
         raise SettingsError(f"tls.key_files: {settings.key_files[0]} is empty")
 
-    assert check_config(Sources(config, {}), Groups(), no_keys, no_certificates, refuse) == 2
+    assert check_config(Sources(config, {}), Groups(), no_keys, refuse) == 2
     assert capsys.readouterr().err == "supervisor.py: tls.key_files: /k is empty\n"
-    assert (
-        check_config(
-            Sources(config, {}), Groups(), no_keys, no_certificates, lambda _: ["/c has expired"]
-        )
-        == 0
-    )
+    assert check_config(Sources(config, {}), Groups(), no_keys, lambda _: ["/c has expired"]) == 0
     said = capsys.readouterr()
     assert said.err == "supervisor.py: warning: /c has expired\n"
     assert said.out == f"ok settings of {config}\n"

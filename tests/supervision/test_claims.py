@@ -428,3 +428,26 @@ def test_what_a_killed_supervisor_left_may_hold_the_port_for_a_while(
         claims.claim_port("127.0.0.1", taken, now_s=100.1 + PREDECESSOR_S)
 
     claims.release()
+
+
+def test_a_listener_that_could_not_be_bound_again_stays_bound_and_resets_who_waits(
+    tmp_path: Path,
+) -> None:
+    claims = Claims(DataClaim(tmp_path), now_s=0.0)
+    _, port = claims.claim_port("127.0.0.1", 0, now_s=0.0) or ("", 0)
+    claims.bind_for_good(2)
+    listener = claims.listener(0)
+    listener.listen()
+    with socket.create_connection(("127.0.0.1", port), 5.0) as waits:
+        claims.close_listener(0)
+        with pytest.raises(ConnectionResetError):
+            waits.recv(1)
+
+    assert claims.listener(0) is listener
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port), 5.0)
+    listener.listen()
+    socket.create_connection(("127.0.0.1", port), 5.0).close()
+    claims.close_listeners()  # of seats in which nobody has listened, too
+    claims.release()
+    assert listener.fileno() == -1
