@@ -31,7 +31,7 @@ chaos: $(READY)  ## kill a loaded relay at random for 20 minutes and check from 
 
 # One after the other, about a minute each; a name for each of tests/trials/__main__.py.
 TRIALS := slow-reader flood group stopped-worker full-mailbox recovery strangers numbers before-login \
-	acks headers evict quota refusals heavy-login strays
+	acks headers evict quota refusals heavy-login strays tls-half-open
 
 trials: $(READY)  ## overload a relay, attack it, kill its worker; measure what others feel (some 20 minutes)
 	@failed=; \

@@ -34,6 +34,7 @@ from .stage import Trial, run
 from .stopped_worker import StoppedWorker
 from .strangers import Strangers
 from .strays import Strays
+from .tls_half_open import TlsHalfOpen
 
 TRIALS: Final[tuple[type[Trial], ...]] = (
     SlowReader,
@@ -52,6 +53,7 @@ TRIALS: Final[tuple[type[Trial], ...]] = (
     Refusals,
     HeavyLogin,
     Strays,
+    TlsHalfOpen,
 )
 EPILOG: Final = """\
 exit codes: 0 every claim holds   1 one does not, or the trial failed   2 bad usage

@@ -50,6 +50,7 @@ from .stage import Stage, Trial, run
 from .stopped_worker import StoppedWorker
 from .strangers import Strangers
 from .strays import Strays
+from .tls_half_open import TlsHalfOpen
 
 DEADLINE_S = 60.0
 FRAME_BYTES = 256 * 1024
@@ -184,6 +185,14 @@ def test_before_login_a_frame_and_half_of_one_are_sent_and_the_memory_is_measure
 
     assert findings.sent > 0
     assert "20 connections" in findings.figures["half-sent frames"]
+
+
+def test_half_open_handshakes_let_others_log_in_and_cost_little() -> None:
+    findings = findings_of(
+        TlsHalfOpen(**HARMLESS, connections=50, logins=5, login_ratio=math.inf, kib=2048)
+    )
+
+    assert findings.figures["half-open handshakes"].startswith("50 connections sent 0 frames")
 
 
 def test_unfinished_headers_are_sent_on_each_connection() -> None:
