@@ -7,7 +7,6 @@ their own, for 2 ms of a loop turn, and a storm of them holds up nobody who is i
 from __future__ import annotations
 
 import ssl
-from typing import Final
 
 from relay.auth.tls import Certificates, certificates_of
 from relay.errors import SettingsError
@@ -16,9 +15,6 @@ from relay.front.entrance.refusals import Refusals
 from relay.front.hub import Hub
 from relay.front.turns import Turns
 from relay.settings.tables import TlsSettings
-
-FAILED: Final = "tls_handshakes_failed"
-BROKEN: Final = "tls_connections_broken"
 
 
 class Handshakes:
@@ -56,15 +52,13 @@ class Handshakes:
 
     def failed(self, address: str, reason: str) -> None:
         """Count one that has failed: a client may have sent anything, or not like what it saw."""
-        self._note(FAILED, address, reason)
+        self._hub.counters["tls_handshakes_failed"] += 1
+        self._failures.note("tls_handshakes_failed", address=address, reason=reason)
 
     def broke(self, address: str, reason: str) -> None:
         """Count a connection that has failed behind its handshake."""
-        self._note(BROKEN, address, reason)
-
-    def _note(self, counter: str, address: str, reason: str) -> None:
-        self._hub.counters[counter] += 1
-        self._failures.note(counter, address=address, reason=reason)
+        self._hub.counters["tls_connections_broken"] += 1
+        self._failures.note("tls_connections_broken", address=address, reason=reason)
 
     def crashed(self) -> None:
         """Note a fault of ours, inside an except block."""
