@@ -29,6 +29,7 @@ def check_config(
     read_groups: GroupsReader,
     read_keys: Callable[[Settings], object],
     read_certificates: Callable[[TlsSettings], Sequence[str]],
+    find_user: Callable[[str], object] = str,
     *,
     tables_of: TablesOf = no_tables,
     program: str = "supervisor.py",
@@ -52,6 +53,11 @@ def check_config(
     if not any(key.startswith(_LOGINS) for key in draft.refused):
         try:
             read_keys(draft.settings)
+        except SettingsError as error:
+            mistakes += error.problems
+    if draft.settings.server.user:
+        try:
+            find_user(draft.settings.server.user)
         except SettingsError as error:
             mistakes += error.problems
     warnings: Sequence[str] = ()

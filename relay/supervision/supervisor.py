@@ -97,7 +97,7 @@ from relay.supervision.handover import (
     read_handover,
     rehearse,
 )
-from relay.supervision.identity import Identity
+from relay.supervision.identity import Identity, user_of
 from relay.supervision.keysource import KeySource
 from relay.supervision.notice import READY, STOPPING, ServiceManager, give_notice, reloading
 from relay.supervision.program import OWN
@@ -603,6 +603,7 @@ def run(sources: Sources, *, program: str) -> int:
                 load_groups,
                 authenticator_of,
                 warnings_of,
+                user_of,
                 tables_of=tables_of,
                 program=program,
             )

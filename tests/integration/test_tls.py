@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import ConnectionClosed, WebSocketException
 from websockets.sync.client import ClientConnection, connect
 
 from tests.outside.certificates import Authority, Certificate, tls_config
@@ -128,6 +128,21 @@ def test_messages_go_both_ways_large_ones_too(
         assert f"m{n}" in delivered
     bob.close()
     assert bob.close_code == 1000
+
+
+def test_a_stop_sends_clients_away_in_order(
+    start_relay: RelayStarter, site: Site, clients: ExitStack
+) -> None:
+    relay = start_relay(workers=1, config=site.config())
+    alice = login(relay, site.trusted(), clients)
+
+    relay.ask_to_stop()
+
+    assert frame(alice)[1]["kind"] == "shutdown"
+    with pytest.raises(ConnectionClosed) as closed:
+        alice.recv(DEADLINE_S)
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1012
 
 
 def test_each_client_sees_the_certificate_of_the_name_that_it_asks_for(

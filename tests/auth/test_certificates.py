@@ -1,0 +1,171 @@
+"""Certificates in files: which are usable, which are warned of, and which a name gets."""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from msgspec.structs import replace
+from structlog.testing import capture_logs
+
+from relay.auth.tls import certificates_of, warnings_of
+from relay.errors import SettingsError
+from relay.settings.tables import TlsSettings
+from tests.outside.certificates import Authority
+
+HOST = "chat.example.org"
+AUTHORITY = Authority()
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> TlsSettings:
+    return written(tmp_path)
+
+
+def written(directory: Path, name: str = "it", **times: timedelta) -> TlsSettings:
+    certificate, key = AUTHORITY.issue(HOST, **times).write(directory, name)
+    return TlsSettings(certificate_files=(str(certificate),), key_files=(str(key),))
+
+
+def problems_of(settings: TlsSettings) -> str:
+    with pytest.raises(SettingsError) as refused:
+        certificates_of(settings)
+    return "\n".join(refused.value.problems)
+
+
+def test_without_files_there_is_no_tls() -> None:
+    assert certificates_of(TlsSettings()) is None
+    assert warnings_of(TlsSettings()) == ()
+
+
+def test_a_good_pair_is_taken_without_a_word(settings: TlsSettings) -> None:
+    assert certificates_of(settings) is not None
+    assert warnings_of(settings) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"key_files": ()}, "tls.key_files: 0 for 1 of tls.certificate_files"),
+        ({"client_certificates": "required"}, "needs tls.client_ca_file"),
+        ({"certificate_files": ("/gone",)}, "cannot be read: No such file"),
+        ({"key_files": ("/dev/null",)}, "tls.key_files: /dev/null is no file"),
+        (
+            {"client_certificates": "optional", "client_ca_file": "/gone"},
+            "tls.client_ca_file: /gone cannot be read",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(
+    settings: TlsSettings, change: dict[str, object], said: str
+) -> None:
+    assert said in problems_of(replace(settings, **change))
+
+
+def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    settings = TlsSettings(
+        certificate_files=("/gone", "/lost"),
+        key_files=("/k", "/l"),
+        client_certificates="required",
+        client_ca_file="/away",
+    )
+
+    assert problems_of(settings).count("cannot be read") == 3
+
+
+@pytest.mark.parametrize("content", [b"", b"garbage", b"-----BEGIN CERTIFICATE-----\nMIIB\n"])
+def test_what_is_no_certificate_is_refused(settings: TlsSettings, content: bytes) -> None:
+    Path(settings.certificate_files[0]).write_bytes(content)
+
+    assert "tls.certificate_files: " in problems_of(settings)
+
+
+def test_half_a_chain_is_refused(tmp_path: Path) -> None:
+    middle = Authority("the middle", AUTHORITY)
+    certificate, key = middle.issue(HOST).write(tmp_path, "it")
+    settings = TlsSettings(certificate_files=(str(certificate),), key_files=(str(key),))
+    assert certificates_of(settings) is not None
+
+    certificate.write_bytes(certificate.read_bytes()[:-200])
+
+    assert "tls.certificate_files: " in problems_of(settings)
+
+
+def test_a_key_of_another_certificate_is_refused(settings: TlsSettings, tmp_path: Path) -> None:
+    other = written(tmp_path, "other")
+
+    assert "is not the key of" in problems_of(replace(settings, key_files=other.key_files))
+
+
+def test_a_key_that_everyone_may_read_is_refused(settings: TlsSettings) -> None:
+    Path(settings.key_files[0]).chmod(0o644)
+
+    assert "may be used by everyone (mode 0644)" in problems_of(settings)
+
+
+def test_a_key_with_a_password_is_refused(settings: TlsSettings) -> None:
+    path = Path(settings.key_files[0])
+    key = load_pem_private_key(path.read_bytes(), None)
+    path.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret"))
+    )
+
+    assert "is encrypted" in problems_of(settings)
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "said"), [(-3, -2, "has expired, on "), (2, 3, "is not valid until ")]
+)
+def test_one_that_is_not_valid_now_is_warned_of(
+    tmp_path: Path, begins: int, ends: int, said: str
+) -> None:
+    settings = written(tmp_path, begins=timedelta(days=begins), ends=timedelta(days=ends))
+
+    [warning] = warnings_of(settings)
+
+    assert said in warning
+    assert settings.certificate_files[0] in warning
+
+
+def test_files_are_read_again_when_they_change_and_not_else(
+    settings: TlsSettings, tmp_path: Path
+) -> None:
+    certificates = certificates_of(settings)
+    assert certificates is not None
+    before = certificates.context
+    assert not certificates.refresh()
+
+    written(tmp_path)
+
+    assert certificates.refresh()
+    assert certificates.context is not before
+    assert not certificates.refresh()
+
+
+def test_half_of_a_change_is_told_once_and_the_whole_of_it_counts(
+    settings: TlsSettings, tmp_path: Path
+) -> None:
+    certificates = certificates_of(settings)
+    assert certificates is not None
+    before = certificates.context
+    next_one = written(tmp_path, "next")
+
+    with capture_logs() as lines:
+        os.rename(next_one.certificate_files[0], settings.certificate_files[0])
+        assert not certificates.refresh()
+        assert not certificates.refresh()
+        assert certificates.context is before
+        os.rename(next_one.key_files[0], settings.key_files[0])
+        assert certificates.refresh()
+
+    assert certificates.context is not before
+    events = [line["event"] for line in lines]
+    assert events == ["tls.certificates_unusable", "tls.certificates_read"]
