@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import shutil
@@ -15,8 +16,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
-from websockets.sync.client import ClientConnection, connect
 
 from tests.outside.certificates import Authority, Certificate, tls_config
 from tests.outside.frames import ALICE, AUTH_SUCCESS, BOB, action, auth_frame, element, user_jid
@@ -66,28 +67,73 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
 
 
+class Client:
+    """A WebSocket of one thread: a TLS socket of two, as of a blocking client, fails now and then.
+
+    Time passes for it in its calls alone.
+    """
+
+    def __init__(self, runner: asyncio.Runner, url: str, trust: ssl.SSLContext, **more: Any):
+        self._runner = runner
+
+        async def opened() -> ClientConnection:
+            return await connect(
+                url,
+                ssl=trust,
+                server_hostname=HOST,
+                open_timeout=DEADLINE_S,
+                close_timeout=1,
+                proxy=None,
+                **more,
+            )
+
+        self._socket = runner.run(opened())
+
+    def send(self, text: str) -> None:
+        self._runner.run(self._socket.send(text))
+
+    def recv(self) -> str:
+        return str(self._runner.run(asyncio.wait_for(self._socket.recv(), DEADLINE_S)))
+
+    def frame(self) -> Any:
+        return json.loads(self.recv())
+
+    def echoes(self) -> bool:
+        """Whether the relay answers it."""
+        self.send("?,,")
+        return self.recv().startswith("!")
+
+    def close(self) -> int | None:
+        """Close it; return the code of the relay's close frame."""
+        self._runner.run(self._socket.close())
+        return self._socket.close_code
+
+
+class Clients:
+    """Makes them, and closes them with the test."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.stack = stack
+        self._runner = stack.enter_context(asyncio.Runner())
+
+    def connect(self, url: str, trust: ssl.SSLContext, **more: Any) -> Client:
+        client = Client(self._runner, url, trust, **more)
+        self.stack.callback(client.close)
+        return client
+
+
 @pytest.fixture
-def clients() -> Iterator[ExitStack]:
-    with ExitStack() as opened:
-        yield opened
+def clients() -> Iterator[Clients]:
+    with ExitStack() as stack:
+        yield Clients(stack)
 
 
-def login(
-    relay: Relay, trust: ssl.SSLContext, clients: ExitStack, user: str = ALICE
-) -> ClientConnection:
-    client = clients.enter_context(
-        connect(
-            relay.url, ssl=trust, server_hostname=HOST, open_timeout=DEADLINE_S, close_timeout=1
-        )
-    )
+def login(relay: Relay, trust: ssl.SSLContext, clients: Clients, user: str = ALICE) -> Client:
+    client = clients.connect(relay.url, trust)
     client.send(json.dumps(auth_frame(user_jid(user))))
-    assert frame(client) == AUTH_SUCCESS
-    assert frame(client)[0] == "q"
+    assert client.frame() == AUTH_SUCCESS
+    assert client.frame()[0] == "q"
     return client
-
-
-def frame(client: ClientConnection) -> Any:
-    return json.loads(client.recv(DEADLINE_S))
 
 
 def shown(relay: Relay, trust: ssl.SSLContext, name: str | None = HOST) -> int:
@@ -110,7 +156,7 @@ def counted(relay: Relay, counter: str) -> int:
 
 
 def test_messages_go_both_ways_large_ones_too(
-    start_relay: RelayStarter, site: Site, clients: ExitStack
+    start_relay: RelayStarter, site: Site, clients: Clients
 ) -> None:
     relay = start_relay(workers=1, config=site.config())
     assert relay.url.startswith("wss://")
@@ -123,24 +169,23 @@ def test_messages_go_both_ways_large_ones_too(
     )
 
     for n in range(4):
-        delivered = str(bob.recv(DEADLINE_S))
+        delivered = bob.recv()
         assert text in delivered
         assert f"m{n}" in delivered
-    bob.close()
-    assert bob.close_code == 1000
+    assert bob.close() == 1000
 
 
 def test_a_stop_sends_clients_away_in_order(
-    start_relay: RelayStarter, site: Site, clients: ExitStack
+    start_relay: RelayStarter, site: Site, clients: Clients
 ) -> None:
     relay = start_relay(workers=1, config=site.config())
     alice = login(relay, site.trusted(), clients)
 
     relay.ask_to_stop()
 
-    assert frame(alice)[1]["kind"] == "shutdown"
+    assert alice.frame()[1]["kind"] == "shutdown"
     with pytest.raises(ConnectionClosed) as closed:
-        alice.recv(DEADLINE_S)
+        alice.recv()
     assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1012
 
@@ -159,7 +204,7 @@ def test_each_client_sees_the_certificate_of_the_name_that_it_asks_for(
 
 
 def test_a_new_certificate_is_shown_soon_and_costs_nobody_the_connection(
-    start_relay: RelayStarter, site: Site, clients: ExitStack
+    start_relay: RelayStarter, site: Site, clients: Clients
 ) -> None:
     relay = start_relay(workers=1, config=site.config())
     alice = login(relay, site.trusted(), clients)
@@ -168,8 +213,7 @@ def test_a_new_certificate_is_shown_soon_and_costs_nobody_the_connection(
     new.write(site.directory, "first")
 
     poll_for("the new one", lambda: shown(relay, site.trusted()) == new.serial)
-    alice.send("?,,")
-    assert str(alice.recv(DEADLINE_S)).startswith("!")
+    assert alice.echoes()
 
 
 def test_a_link_that_leads_to_other_files_is_noticed(start_relay: RelayStarter, site: Site) -> None:
@@ -247,7 +291,7 @@ def test_a_reload_takes_other_files(start_relay: RelayStarter, site: Site) -> No
 def test_a_client_certificate_is_asked_for(
     start_relay: RelayStarter,
     site: Site,
-    clients: ExitStack,
+    clients: Clients,
     mode: str,
     whose: str | None,
     comes_in: bool,
@@ -319,7 +363,7 @@ def test_health_checks_and_refusals_are_answered_over_tls(
 
 
 def test_who_is_turned_away_gets_an_alert_before_any_handshake(
-    start_relay: RelayStarter, site: Site, clients: ExitStack
+    start_relay: RelayStarter, site: Site, clients: Clients
 ) -> None:
     bound = "[admission]\nexempt = []\naddress_connections = 1\n"
     relay = start_relay(workers=1, config=bound + site.config())
@@ -414,7 +458,7 @@ def test_nobody_renegotiates(start_relay: RelayStarter, site: Site) -> None:
 
 
 def test_clients_come_in_while_others_leave_handshakes_half_open(
-    start_relay: RelayStarter, site: Site, clients: ExitStack
+    start_relay: RelayStarter, site: Site, clients: Clients
 ) -> None:
     """The small one of the trial `tls-half-open`."""
     admission = "[admission]\naddress_unauthenticated = 0\naddress_connections = 0\n"
@@ -448,38 +492,27 @@ def test_a_certificate_that_has_expired_is_warned_of(start_relay: RelayStarter, 
 
 @pytest.mark.skipif(executable("haproxy") is None, reason="needs haproxy")
 def test_a_proxy_may_pass_tls_through_and_tell_the_address_ahead_of_it(
-    start_relay: RelayStarter, site: Site, clients: ExitStack
+    start_relay: RelayStarter, site: Site, clients: Clients
 ) -> None:
     trust = '[server]\ntrusted_proxies = ["127.0.0.1"]\nproxy_protocol = true\n'
     relay = start_relay(workers=1, config=DEBUG + trust + site.config())
-    proxy = clients.enter_context(haproxy(passed_through=relay.port, relay_has_tls=True))
+    proxy = clients.stack.enter_context(haproxy(passed_through=relay.port, relay_has_tls=True))
     url = f"wss://127.0.0.1:{proxy.port}"
 
     def comes_in() -> bool:
-        with (
-            contextlib.suppress(OSError, EOFError, WebSocketException),
-            connect(url, ssl=site.trusted(), server_hostname=HOST) as client,
-        ):
-            client.send("?,,")
-            return str(client.recv(DEADLINE_S)).startswith("!")
+        with contextlib.suppress(OSError, EOFError, WebSocketException):
+            return clients.connect(url, site.trusted()).echoes()
         return False
 
     poll_for("HAProxy to find it ready, by a check over TLS", comes_in)
-    with (
-        socket.create_connection(
-            ("127.0.0.1", proxy.port), DEADLINE_S, source_address=("127.0.0.5", 0)
-        ) as raw,
-        connect(url, sock=raw, ssl=site.trusted(), server_hostname=HOST) as client,
-    ):
-        client.send("?,,")
-        assert str(client.recv(DEADLINE_S)).startswith("!")
-        poll_for(
-            "the log to tell its address",
-            lambda: any(
-                line["address"].startswith("127.0.0.5")
-                for line in relay.log.events("client.connected")
-            ),
-        )
+    client = clients.connect(url, site.trusted(), local_addr=("127.0.0.5", 0))
+    assert client.echoes()
+    poll_for(
+        "the log to tell its address",
+        lambda: any(
+            line["address"].startswith("127.0.0.5") for line in relay.log.events("client.connected")
+        ),
+    )
 
 
 @pytest.mark.parametrize("pieces", [1, 3, 200])
