@@ -220,6 +220,15 @@ class TlsSettings(Table, frozen=True):
         Meta(pattern=_PATH_OR_EMPTY, description="a path to a file, or empty for none"),
         Row("Certificates in PEM of those who sign clients' certificates."),
     ] = ""
+    handshakes: Annotated[
+        int,
+        Meta(ge=16, le=1_000_000),
+        Row(
+            "Handshakes of TLS under way in each front, 45 KiB of memory each. Of more the oldest"
+            " is cut: an honest one takes as long as a packet there and back, and 2,000 are 4,000"
+            " logins a second at half a second each."
+        ),
+    ] = 2000
 
 
 class SupervisorSettings(Table, frozen=True):

@@ -41,7 +41,7 @@ def chaos(*options: str) -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.mark.timeout(DEADLINE_S + STOP_S + 10)
-@pytest.mark.parametrize("guarded", [(), ("--tokens",)], ids=["open", "guarded"])
+@pytest.mark.parametrize("guarded", [(), ("--tls", "--tokens")], ids=["open", "guarded"])
 def test_nothing_acked_is_lost_repeated_or_reordered_while_processes_die(
     guarded: tuple[str, ...],
 ) -> None:

@@ -476,6 +476,33 @@ def test_clients_come_in_while_others_leave_handshakes_half_open(
         begun.close()
 
 
+def test_of_too_many_handshakes_under_way_the_oldest_is_cut(
+    start_relay: RelayStarter, site: Site, clients: Clients
+) -> None:
+    relay = start_relay(workers=1, config=site.config("handshakes = 16"))
+    hello = client_hello()
+    with ExitStack() as stack:
+        half_open = []
+        for _ in range(18):
+            begun = socket.create_connection(("127.0.0.1", relay.port), DEADLINE_S)
+            half_open.append(stack.enter_context(begun))
+            begun.sendall(hello)
+            assert begun.recv(1)  # it is under way
+
+        login(relay, site.trusted(), clients)  # one more is
+        for begun in half_open[:3]:
+            with contextlib.suppress(ConnectionResetError):
+                while begun.recv(4096):
+                    pass
+
+        for begun in half_open[3:]:
+            begun.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                while begun.recv(4096):
+                    pass
+    assert counted(relay, "tls_handshakes_crowded_out") == 3
+
+
 def test_a_certificate_that_has_expired_is_warned_of(start_relay: RelayStarter, site: Site) -> None:
     old = site.middle.issue(HOST, begins=timedelta(days=-3), ends=timedelta(days=-2))
     pair = old.write(site.directory, "old")

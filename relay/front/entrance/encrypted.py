@@ -36,6 +36,12 @@ class Greeting(Protocol):
     def context(self) -> ssl.SSLContext:
         """What the next one begins with."""
 
+    def begun(self, one: EncryptedTransport) -> None:
+        """Count one as under way; the oldest is cut where there are too many."""
+
+    def ended(self, one: EncryptedTransport) -> None:
+        """Count it out, however it ended, if it is counted."""
+
     def failed(self, address: str, reason: str) -> None:
         """Count one that has failed."""
 
@@ -149,6 +155,7 @@ class EncryptedTransport(asyncio.Transport, asyncio.Protocol):
         self._stage = _Stage.LOST
         self._held = b""
         if self._tls is not None:
+            self._greeting.ended(self)
             # To free it is 40 us, and thousands may be lost at once: in turns, too.
             self._greeting.turns.wait(self, is_long=False)
         if protocol is not None:
@@ -210,6 +217,7 @@ class EncryptedTransport(asyncio.Transport, asyncio.Protocol):
             self._tls = self._greeting.context.wrap_bio(
                 self._incoming, self._outgoing, server_side=True
             )
+            self._greeting.begun(self)
         self._incoming.write(held)
         try:
             self._tls.do_handshake()
@@ -221,11 +229,13 @@ class EncryptedTransport(asyncio.Transport, asyncio.Protocol):
             self._refuse(words_of(error))
             return
         self._stage = _Stage.OPEN
+        self._greeting.ended(self)
         self._send()
         if self._incoming.pending:
             self._take(b"")
 
     def _refuse(self, reason: str) -> None:
+        self._greeting.ended(self)
         self._greeting.failed(self._address, reason)
         self._stage = _Stage.ENDED
         self._transport.close()

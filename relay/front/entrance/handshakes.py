@@ -1,7 +1,8 @@
 """The TLS handshakes of a front: with which certificates, how many at a time, and what has failed.
 
 A handshake is 0.3 ms of work that a stranger can ask for by one packet. So those go on in turns of
-their own, for 2 ms of a loop turn, and a storm of them holds up nobody who is in.
+their own, for 2 ms of a loop turn, and a storm of them holds up nobody who is in. In its middle it
+has 45 KiB. Of too many the oldest is cut: an honest one takes as long as a packet there and back.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import ssl
 
 from relay.auth.tls import Certificates, certificates_of
 from relay.errors import SettingsError
-from relay.front.entrance.encrypted import CLIENT_CERTIFICATE_BYTES
+from relay.front.entrance.encrypted import CLIENT_CERTIFICATE_BYTES, EncryptedTransport
 from relay.front.entrance.refusals import Refusals
 from relay.front.hub import Hub
 from relay.front.turns import Turns
@@ -26,6 +27,7 @@ class Handshakes:
         self.turns = Turns(hub.loop)
         self._failures = Refusals(hub, "tls.failed")
         self.most_bytes = 0
+        self._under_way: dict[EncryptedTransport, None] = {}  # the oldest first
         self.adopt(certificates)
 
     def adopt(self, certificates: Certificates) -> None:
@@ -49,6 +51,19 @@ class Handshakes:
     def context(self) -> ssl.SSLContext:
         """What the next one begins with."""
         return self._certificates.context
+
+    def begun(self, one: EncryptedTransport) -> None:
+        """Count one as under way; the oldest is cut where there are too many."""
+        self._under_way[one] = None
+        if len(self._under_way) > self._hub.settings.tls.handshakes:
+            oldest = next(iter(self._under_way))
+            self.ended(oldest)
+            self._hub.counters["tls_handshakes_crowded_out"] += 1
+            oldest.abort()
+
+    def ended(self, one: EncryptedTransport) -> None:
+        """Count it out, however it ended, if it is counted."""
+        self._under_way.pop(one, None)
 
     def failed(self, address: str, reason: str) -> None:
         """Count one that has failed: a client may have sent anything, or not like what it saw."""

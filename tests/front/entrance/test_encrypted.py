@@ -89,6 +89,13 @@ class Greeting:
         self.context = context
         self.counted: Counter[str] = Counter()
         self.reasons: list[str] = []
+        self.under_way: set[EncryptedTransport] = set()
+
+    def begun(self, one: EncryptedTransport) -> None:
+        self.under_way.add(one)
+
+    def ended(self, one: EncryptedTransport) -> None:
+        self.under_way.discard(one)
 
     def failed(self, address: str, reason: str) -> None:
         self.counted["failed"] += 1
@@ -140,6 +147,7 @@ class End:
                 self.carry()
         self.carry()
         assert self.client.version() == "TLSv1.3"
+        assert not self.greeting.under_way
 
     def send(self, *texts: bytes) -> bytes:
         """Encrypt them, a record each; return what is to be received."""
@@ -302,6 +310,7 @@ def test_what_is_no_handshake_is_counted_and_closed(end: End, said: bytes) -> No
     end.loop.turn()
 
     assert end.greeting.counted == {"failed": 1}
+    assert not end.greeting.under_way
     assert end.raw.closed
     assert end.reader.texts == []
 
@@ -316,9 +325,13 @@ def test_who_leaves_in_the_middle_is_counted_and_who_said_nothing_is_not(
         end.client.do_handshake()
     end.carry()
 
+    assert end.greeting.under_way == {end.transport}
+
     end.raw.protocol.eof_received()
+    end.raw.protocol.connection_lost(None)
 
     assert end.greeting.reasons == ["the client has gone"]
+    assert not end.greeting.under_way
 
 
 def test_bytes_that_were_changed_on_the_way_end_it(end: End) -> None:
