@@ -497,9 +497,10 @@ def test_of_too_many_handshakes_under_way_the_oldest_is_cut(
 
         for begun in half_open[3:]:
             begun.setblocking(False)
-            with pytest.raises(BlockingIOError):
-                while begun.recv(4096):
+            with contextlib.suppress(BlockingIOError):  # what it does if nothing more has come
+                while said := begun.recv(4096):
                     pass
+                assert said, "one that is not among the oldest was cut"
     assert counted(relay, "tls_handshakes_crowded_out") == 3
 
 
