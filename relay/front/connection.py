@@ -17,6 +17,7 @@ from relay.front.admission import Visit
 from relay.front.deadlines import Deadlines, Overdue
 from relay.front.hub import Hub
 from relay.front.login import Stage
+from relay.front.networks import plain_text
 from relay.front.output import Closed, Hold, Note, Opened, Output
 from relay.front.pinger import Pinger
 from relay.front.reading import Reading
@@ -495,7 +496,7 @@ class Connection(asyncio.Protocol):
     def _peer(self) -> Peer:
         match self._address:
             case str(host) | (str(host), *_):
-                return Peer(host, self._shown, self._visit.named)
+                return Peer(plain_text(host), self._shown, self._visit.named)
             case _:
                 return Peer("", self._shown, self._visit.named)
 

@@ -14,6 +14,11 @@ def plain(address: Address) -> Address:
     return mapped or address
 
 
+def plain_text(address: str) -> str:
+    """Return the same of an address as a socket that takes both kinds names it."""
+    return address.removeprefix("::ffff:") if "." in address else address
+
+
 class Networks:
     """Some of them; a look at one address costs as much as they are many."""
 

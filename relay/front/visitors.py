@@ -12,6 +12,7 @@ from collections import Counter
 from typing import Any, Final
 
 from relay import log
+from relay.front.networks import plain_text
 from relay.settings.tables import LogSettings
 
 _UNKNOWN: Final = "unknown"
@@ -115,7 +116,8 @@ def _shown(address: Any) -> str:
     match address:
         case str():
             return address
-        case (str(host), int(port), *_):
+        case (str(mapped), int(port), *_):
+            host = plain_text(mapped)
             return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         case _:
             return _UNKNOWN  # it was gone before it was looked at

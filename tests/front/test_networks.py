@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.front.networks import Networks
+from relay.front.networks import Networks, plain_text
 
 SOME = Networks(["127.0.0.0/8", "10.0.0.7", "2001:db8::/32"])
 
@@ -38,3 +38,14 @@ def test_none_of_them_have_nobody() -> None:
 def test_what_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="host bits"):
         Networks(["10.0.0.7/8"])
+
+
+@pytest.mark.parametrize(
+    ("named", "plain"),
+    [("::ffff:192.0.2.1", "192.0.2.1"), ("192.0.2.1", "192.0.2.1"), ("::ffff", "::ffff")],
+)
+def test_an_address_of_a_socket_that_takes_both_kinds_is_told_plainly(
+    named: str, plain: str
+) -> None:
+    """So that an operator's endpoint and log know one user by one address."""
+    assert plain_text(named) == plain

@@ -84,7 +84,12 @@ def test_who_comes_logs_in_and_goes_is_a_line_each(counters: Counter[str]) -> No
 
 @pytest.mark.parametrize(
     ("address", "shown"),
-    [(("192.0.2.1", 5), "192.0.2.1:5"), (("::1", 5, 0, 0), "[::1]:5"), (None, "unknown")],
+    [
+        (("192.0.2.1", 5), "192.0.2.1:5"),
+        (("::1", 5, 0, 0), "[::1]:5"),
+        (("::ffff:192.0.2.1", 5, 0, 0), "192.0.2.1:5"),
+        (None, "unknown"),
+    ],
 )
 def test_an_address_is_shown_with_its_port(
     counters: Counter[str], address: object, shown: str

@@ -16,6 +16,7 @@ from relay.front.entrance.answer import Answer, answer
 from relay.front.entrance.encrypted import EncryptedTransport
 from relay.front.entrance.entrance import Entrance
 from relay.front.entrance.proxyprotocol import Missing, Preface
+from relay.front.networks import plain_text
 
 _HEAD_END: Final = b"\r\n\r\n"
 # HEAD and OPTIONS are for health checks.
@@ -84,7 +85,7 @@ class Door(asyncio.Protocol):
     def _arrive(self) -> None:
         entrance = self._entrance
         peer = self._transport.get_extra_info("peername")
-        self._address = peer[0] if peer else ""
+        self._address = plain_text(peer[0]) if peer else ""
         if entrance.proxies.trust(self._address):
             self._proxy = self._address
             self._awaits_preface = entrance.proxies.have_preface
