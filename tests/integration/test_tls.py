@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import json
 import shutil
 import socket
@@ -16,10 +18,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, WebSocketException
 
 from tests.outside.certificates import Authority, Certificate, tls_config
+from tests.outside.chromium import executable as chromium
+from tests.outside.chromium import open_page
 from tests.outside.frames import ALICE, AUTH_SUCCESS, BOB, action, auth_frame, element, user_jid
 from tests.outside.proxies import executable, haproxy
 from tests.outside.relay import DEBUG, Relay
@@ -396,6 +401,40 @@ def client_hello() -> bytes:
     with pytest.raises(ssl.SSLWantReadError):
         tls.do_handshake()
     return outgoing.read()
+
+
+PAGE: Final = """
+var said = "";
+var socket = new WebSocket("wss://127.0.0.1:%d/");
+socket.onopen = () => socket.send(%s);
+socket.onmessage = (event) => { said += event.data.slice(0, 30) + " "; };
+socket.onerror = () => { said += "failed"; };
+"""
+
+
+@pytest.mark.skipif(chromium() is None, reason="needs Chromium")
+def test_a_page_logs_in_and_gets_what_waits(
+    start_relay: RelayStarter, site: Site, clients: Clients
+) -> None:
+    relay = start_relay(workers=1, config=site.config())
+    alice = login(relay, site.trusted(), clients)
+    text = "x" * 40_000
+    alice.send(json.dumps(action(element(user_jid(BOB), "M", {"text": text}))))
+    assert alice.frame()[1]["ack"] == 1
+    program = chromium()
+    assert program is not None
+    # It trusts the key of this certificate, and no other that it does not know.
+    key = site.first.certificate.public_key().public_bytes(
+        Encoding.DER, PublicFormat.SubjectPublicKeyInfo
+    )
+    digest = base64.b64encode(hashlib.sha256(key).digest()).decode()
+
+    with open_page(program, f"--ignore-certificate-errors-spki-list={digest}") as page:
+        page.go(f"https://127.0.0.1:{relay.port}/healthz")
+        page.run(PAGE % (relay.port, json.dumps(json.dumps(auth_frame(user_jid(BOB))))))
+        poll_for("its queue", lambda: '["q"' in str(page.run("said")))
+
+        assert str(page.run("said")).startswith('["auth"')
 
 
 # ------------------------------------------------------------------------- by openssl's own client

@@ -81,11 +81,11 @@ class Page:
 
 
 @contextmanager
-def open_page(program: str) -> Iterator[Page]:
-    """Start Chromium with one tab; both end with the context."""
+def open_page(program: str, *flags: str) -> Iterator[Page]:
+    """Start Chromium with one tab, and with `flags` more; both end with the context."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         process = subprocess.Popen(
-            [program, *_FLAGS, f"--user-data-dir={directory}", "about:blank"],
+            [program, *_FLAGS, *flags, f"--user-data-dir={directory}", "about:blank"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
