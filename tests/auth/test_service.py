@@ -17,7 +17,7 @@ from relay.auth.service import MAX_ANSWER_BYTES, ServiceAuthenticator
 from relay.errors import SettingsError
 from relay.protocol.stanza import Token
 from relay.settings.tables import HttpSettings
-from tests.auth.endpoint import Answer, Endpoint, lets_in
+from tests.auth.endpoint import Answer, Endpoint, lets_in, served
 
 Result = TypeVar("Result")
 ALICE = "917069852821"
@@ -128,16 +128,12 @@ def test_one_that_is_slow_is_waited_for_only_so_long() -> None:
             await reader.read()
             writer.close()
 
-        server = await asyncio.start_server(silent, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        mode = mode_for(f"http://127.0.0.1:{port}/", timeout_s=0.2)
-        try:
-            return await check(mode)
-        finally:
-            server.close()
-            await mode.close()
-            await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
-            await asyncio.sleep(0.01)
+        async with served(silent) as port:
+            mode = mode_for(f"http://127.0.0.1:{port}/", timeout_s=0.2)
+            try:
+                return await check(mode)
+            finally:
+                await mode.close()
 
     assert asyncio.run(work()) == Denied(503, AWAY, 1.0)
 
@@ -235,16 +231,12 @@ def test_only_so_many_are_asked_about_at_a_time_and_only_so_many_wait(
             await writer.drain()
             writer.close()
 
-        server = await asyncio.start_server(slow, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        mode = mode_for(f"http://127.0.0.1:{port}/", concurrency=2)
-        try:
-            return await asyncio.gather(*(check(mode, str(number)) for number in range(8)))
-        finally:
-            server.close()
-            await mode.close()
-            await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
-            await asyncio.sleep(0.01)
+        async with served(slow) as port:
+            mode = mode_for(f"http://127.0.0.1:{port}/", concurrency=2)
+            try:
+                return await asyncio.gather(*(check(mode, str(number)) for number in range(8)))
+            finally:
+                await mode.close()
 
     verdicts = asyncio.run(work())
 
@@ -301,16 +293,12 @@ def test_one_that_drips_is_waited_for_only_so_long(said: bytes) -> None:
                     await asyncio.sleep(0.05)
             writer.close()
 
-        server = await asyncio.start_server(drip, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        mode = mode_for(f"http://127.0.0.1:{port}/", timeout_s=0.3)
-        try:
-            return await check(mode)
-        finally:
-            server.close()
-            await mode.close()
-            await asyncio.gather(*(asyncio.all_tasks() - {asyncio.current_task()}))
-            await asyncio.sleep(0.01)
+        async with served(drip) as port:
+            mode = mode_for(f"http://127.0.0.1:{port}/", timeout_s=0.3)
+            try:
+                return await check(mode)
+            finally:
+                await mode.close()
 
     began_s = time.monotonic()
     assert asyncio.run(work()) == Denied(503, AWAY, 1.0)

@@ -152,6 +152,7 @@ def test_strangers_of_one_address_keep_nobody_else_out(
     assert crowd.status(SOMEBODY) == b"101"
     exchange(relay, "M")
     stack.close()
+    poll_for("the line of it", lambda: bool(relay.log.events("connections.refused")))
     [line] = relay.log.events("connections.refused")
     assert (line["address_unauthenticated_refused"], line["last_address"]) == (1, CROWD)
     assert counters(relay)["address_unauthenticated_refused"] == 1
@@ -193,6 +194,7 @@ def test_strangers_and_connections_are_bounded_in_all(
     relay.logged_in(ALICE, BOB)
 
     assert [crowd.status(f"127.0.1.{number}") for number in range(3)] == [b"101", b"101", b"503"]
+    poll_for("the line of it", lambda: bool(relay.log.events("connections.refused")))
     [line] = relay.log.events("connections.refused")
     assert line["connections_refused"] == 1
 

@@ -111,7 +111,8 @@ def test_an_interrupt_of_the_whole_group_is_one(tmp_path: Path) -> None:
         os.kill(child.pid, signal.SIGINT)
         tool.send_signal(signal.SIGINT)
 
-        assert tool.wait(DEADLINE_S) == 130
+        # The second where the signal finds it at its end: a shell says 130 of both.
+        assert tool.wait(DEADLINE_S) in (130, -signal.SIGINT)
     assert log.read_text() == "a tool: interrupted; so much is done\n"
 
 
