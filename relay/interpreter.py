@@ -23,6 +23,9 @@ PACKAGES = {
     "lmdb": "lmdb",
     "structlog": "structlog",
     "prompt_toolkit": "prompt_toolkit",
+    "litestar": "litestar",
+    "uvicorn": "uvicorn",
+    "prometheus_client": "prometheus-client",
 }
 
 

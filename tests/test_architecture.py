@@ -45,11 +45,13 @@ ARROWS: dict[str, frozenset[str]] = {
     "relay.auth": GROUND | {"relay.settings", "relay.protocol"},
 }
 ARROWS["relay.process"] = ARROWS["relay.bus"] | {"relay.bus", "relay.disk"}
+ARROWS["relay.inquiries"] = ARROWS["relay.process"] | {"relay.process"}
 ARROWS["relay.extensions"] = ARROWS["relay.process"] | {"relay.process"}
-_SERVING = ARROWS["relay.extensions"] | {"relay.extensions"}
+_SERVING = ARROWS["relay.extensions"] | {"relay.extensions", "relay.inquiries"}
 _REACHING_OUT = {"relay.errors", "relay.trust", "relay.handshake"}
 ARROWS |= {
     "relay.front": _SERVING | {"relay.auth"},
+    "relay.admin": ARROWS["relay.inquiries"] | {"relay.inquiries", "relay.auth"},
     "relay.supervision": _SERVING | {"relay.auth"},
     "workers.store": _SERVING,
     "workers.shard": _SERVING | {"workers.store"},

@@ -80,6 +80,11 @@ class Fronts:
         self._newest = -1  # incarnation of those listed so far
         self._unreachable: set[Identity] = set()
 
+    @property
+    def unconfirmed_bytes(self) -> int:
+        """What no front has confirmed, of all links."""
+        return sum(link.outgoing.unconfirmed_bytes for link in self.links.values())
+
     def follow(self, listed: Iterable[str]) -> None:
         """Take it that the fronts `listed` live, and let go of those that did."""
         now = frozenset(front.encode() for front in listed)

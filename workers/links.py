@@ -19,6 +19,7 @@ from relay.bus.sockets import bind_router, connect_dealer, has_input
 from relay.bus.topology import Topology, WorkerAddress
 from relay.disk.files import is_private_directory
 from relay.process.place import Place
+from relay.process.traffic import Traffic
 from workers.fronts import Fronts, who_is
 from workers.inbox import Received
 from workers.shard.effects import Effects, Identity
@@ -57,17 +58,18 @@ class Links:
         self._index = place.index
         self._incarnation = place.incarnation
         self._counters = counters
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.traffic = Traffic()
         self._path = place.run_dir / f"w{place.index}-{place.incarnation}.sock"
         self.endpoint = f"ipc://{self._path}"
-        self._router = bind_router(self._context, self.endpoint)
+        self._router = bind_router(self.context, self.endpoint)
         self._poller = zmq.Poller()
         self._poller.register(self._router, zmq.POLLIN)
         self._peers: dict[int, _Peer] = {}
         self._drained_bytes = 0
         self._drained_work = 0
 
-    def watch(self, descriptor: int) -> None:
+    def watch(self, descriptor: int | zmq.Socket[bytes]) -> None:
         """Have `wait` end when there is something to read from `descriptor`, too."""
         self._poller.register(descriptor, zmq.POLLIN)
 
@@ -93,7 +95,7 @@ class Links:
         for peer in self._peers.values():
             peer.socket.close()
         self._router.close()
-        self._context.term()
+        self.context.term()
 
     @property
     def has_news(self) -> bool:
@@ -116,7 +118,7 @@ class Links:
         identity = f"worker-{self._index}-{self._incarnation}"
         for index, address in present.items():
             if index != self._index and index not in self._peers:
-                socket = connect_dealer(self._context, address.endpoint, identity=identity)
+                socket = connect_dealer(self.context, address.endpoint, identity=identity)
                 self._poller.register(socket, zmq.POLLIN)
                 self._peers[index] = _Peer(address, socket)
                 self.new_peers.add(index)
@@ -140,7 +142,13 @@ class Links:
             while peer.socket in ready and has_input(peer.socket):
                 batch = envelopes.decode_peer_batch(peer.socket.recv(zmq.DONTWAIT))
                 received.append(Received(b"", index, (), batch.items))
+        self.traffic.bytes_received += self._drained_bytes
         return received, self._drained_bytes
+
+    @property
+    def drained_work(self) -> int:
+        """How many decisions the last `drain` asked for."""
+        return self._drained_work
 
     def _drain_router(self, received: list[Received], max_bytes: int) -> None:
         for _ in range(MAX_BATCH_MESSAGES):
@@ -207,6 +215,7 @@ class Links:
                 self.fronts.cannot_be_reached(front)
                 continue
             link.outgoing.sent(len(payload))
+            self.traffic.bytes_sent += len(payload)
             if link.outgoing.is_full:
                 full.append(front)
         return full

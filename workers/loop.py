@@ -18,6 +18,8 @@ from relay.clock import clock_ms, now_ms
 from relay.disk.layout import read_layout
 from relay.errors import BootError, DiskError, StoreWriteError
 from relay.extensions.registry import Registry
+from relay.inquiries.contract import handlers_of
+from relay.inquiries.reception import Reception
 from relay.process.control import (
     ChildReady,
     GroupsChanged,
@@ -35,7 +37,9 @@ from relay.settings.tables import Settings
 from workers.calendar import Calendar
 from workers.gate import Gate
 from workers.inbox import PIECE, Inbox, Received
+from workers.insight import Insight
 from workers.links import Links
+from workers.measures import Measures
 from workers.mishaps import Mishaps, keep
 from workers.orders import Orders
 from workers.schedule import Schedule
@@ -56,7 +60,10 @@ MAX_DECIDING_S = 0.02
 
 
 class Worker:
-    """One worker process."""
+    """One worker process.
+
+    Over 15 fields, since these are the parts that a worker is made of.
+    """
 
     def __init__(self, place: Place, registry: Registry = NO_EXTENSIONS) -> None:
         """Open the store and bind the ROUTER.
@@ -100,6 +107,18 @@ class Worker:
             self._shard.provision(read_groups(place.groups))
         self._links = Links(place, self._counters)
         self._links.watch(place.control.fileno())
+        self._measures = Measures()
+        insight = Insight(
+            place, self._shard, self._store, self._links, self._counters, self._measures
+        )
+        self._reception = Reception(
+            self._links.context,
+            handlers_of("workers.inquiries", insight),
+            run_dir=place.run_dir,
+            incarnation=place.incarnation,
+        )
+        self._reception.listen()
+        self._links.watch(self._reception.socket)
         self._duties = Duties(
             "worker", place.control, self._counters, heartbeat_s=settings.supervisor.heartbeat_s
         )
@@ -123,6 +142,8 @@ class Worker:
                     self._read_control()
                 self._turn(self._drain(ready))
                 self._tick()
+                if self._reception.socket in ready:
+                    self._reception.answer_one()  # the next one behind the next batch
             # What reached the inbox before the stop is still answered.
             self._turn(self._drain(self._links.wait(0)))
             while self._inbox.is_behind:
@@ -134,6 +155,7 @@ class Worker:
         finally:
             self._duties.log_counters()
             log.get_logger().info("worker.stopped", batches=self._batches)
+            self._reception.close()
             self._links.close()
             self._close_store(seals=in_order)
 
@@ -176,13 +198,23 @@ class Worker:
         if not is_due:
             self._inbox.add(received)
             return
+        clock_s, measures = time.perf_counter, self._measures
+        begun_s = clock_s()
         with self._store.writing() as batch:
             self._shard.begin(batch, now_ms=now_ms(), refusal=self._gate.refusal)
             self._decide(received)
             effects = self._shard.end()
+            decided_s = clock_s()
+        committed_s = clock_s()
         self._send(effects)
         self._batches += 1
-        self._store.fold()
+        if received:
+            measures.batch_work.add(self._links.drained_work)
+            measures.deciding_s.add(decided_s - begun_s)
+            measures.commit_s.add(committed_s - decided_s)
+        begun_s = clock_s()
+        if self._store.fold():
+            measures.fold_s.add(clock_s() - begun_s)
         if self._gate.must_check:
             self._check_room()
 
@@ -425,6 +457,7 @@ class Worker:
         self._duties.tick(now)
         if self._schedule.sweep_is_due(now):
             self._links.keep_endpoint()
+            self._reception.keep()
             self._sweep()
         if self._schedule.room_is_due(now):
             self._check_room()

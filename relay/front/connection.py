@@ -488,7 +488,9 @@ class Connection(asyncio.Protocol):
         """Count who comes in, and who goes."""
         number, visitors = self.session.number, self._hub.visitors
         if isinstance(note, Opened):
-            visitors.logged_in(number, note.user, again=not self._visit.is_unauthenticated)
+            took_ms = clock.now_ms() - self.session.login.asked_ms
+            again = not self._visit.is_unauthenticated
+            visitors.logged_in(number, note.user, again=again, took_ms=took_ms)
             self._visit.logged_in()
         elif isinstance(note, Closed):
             visitors.logged_out(number, note.user)

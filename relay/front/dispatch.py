@@ -32,6 +32,9 @@ class Dispatch:
         self._hub = hub
         self._extensions = extensions
         self.direct_messages = 0  # 1-1 messages that were for clients
+        self.group_messages = 0  # the same of groups
+        self.receipts = 0
+        self.acks = 0  # ack 1, of what was stored
 
     def announce(self, link: WorkerLink) -> None:
         """Tell a new incarnation of a worker which sessions it serves."""
@@ -54,9 +57,12 @@ class Dispatch:
                 if client is not None:
                     if not item.receipt_for:
                         self.direct_messages += 1
+                    else:
+                        self.receipts += 1
                     client.session.deliveries.deliver(item.seq, item.receipt_for, item.frame)
                     client.take()
             elif type(item) is Stored:
+                self.acks += 1
                 client = clients.get(item.request >> 32)
                 if client is not None:
                     try:
@@ -65,12 +71,14 @@ class Dispatch:
                     except Exception:
                         client.fail()  # frames of its client may have waited for this
             elif type(item) is DeliverToMany:
+                self.group_messages += len(item.sessions)
                 for number in item.sessions:
                     client = clients.get(number)
                     if client is not None:
                         client.session.deliveries.deliver(item.seq, "", item.frame)
                         client.take()
             elif type(item) is DeliverToSome:
+                self.group_messages += len(item.sessions)
                 for number in item.sessions:
                     client = clients.get(number)
                     if client is not None:

@@ -17,7 +17,10 @@ from relay.front.dispatch import Dispatch
 from relay.front.entrance.listener import Listener
 from relay.front.flusher import Flusher
 from relay.front.hub import TICK_MS, Hub
+from relay.front.insight import Insight
 from relay.front.links import Links
+from relay.inquiries.contract import handlers_of
+from relay.inquiries.reception import Reception
 from relay.process.control import (
     ChildReady,
     GroupsChanged,
@@ -67,6 +70,12 @@ class Front:
         )
         self.flusher = Flusher(loop, self._count_direct_messages)
         self.hub.join(self.links, self.flusher, extensions)
+        self._reception = Reception(
+            self.links.context,
+            handlers_of("relay.front.inquiries", Insight(place, self.hub, self.dispatch)),
+            run_dir=place.run_dir,
+            incarnation=place.incarnation,
+        )
         self._listener = Listener(self.hub, place.listener)
         self._duties = Duties(
             "front",
@@ -104,6 +113,9 @@ class Front:
             await self._serve()
         # What the topology does from here on is none of this front's business.
         self._loop.remove_reader(self._place.control.fileno())
+        if self._reception.listens:
+            self._loop.remove_reader(self._reception.socket.fileno())
+            self._reception.close()
         self.links.close()
         await self.hub.checks.end()
         self.hub.visitors.say_sums()
@@ -111,6 +123,8 @@ class Front:
 
     async def _serve(self) -> None:
         await self._listener.listen()
+        self._reception.listen()
+        self._loop.add_reader(self._reception.socket.fileno(), self._hear)
         self._place.control.send(ChildReady())
         settle()
         self.tick()
@@ -132,6 +146,14 @@ class Front:
         self._stop_within_s -= notice_s
         if self._orphaned.is_set():
             self._stop_within_s = ORPHAN_STOP_S
+
+    def _hear(self) -> None:
+        """Answer an inquiry; the next one in another turn, since clients come first."""
+        if self._reception.listens:
+            self._reception.answer_one()
+            # The descriptor is edge-triggered, and sending may have consumed an edge.
+            if self._reception.has_input:
+                self._loop.call_soon(self._hear)
 
     # -------------------------------------------------------------------------------- control
 
@@ -196,6 +218,7 @@ class Front:
         self._listener.give_back()
         self.hub.checks.refresh()
         self._listener.refresh()
+        self._reception.keep()
         due_ms = min(self._duties.due_ms, self.hub.visitors.due_ms)
         wait_s = (due_ms - clock_ms) / 1000
         self._next_duty = self._loop.call_later(wait_s, self._do_duties)

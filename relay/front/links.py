@@ -36,6 +36,7 @@ from relay.bus.link import Incoming, Outgoing
 from relay.bus.sockets import connect_dealer, has_input
 from relay.bus.topology import Topology, WorkerAddress
 from relay.errors import NoDescriptor
+from relay.process.traffic import Stopwatch, Traffic
 from relay.protocol.slots import SLOT_COUNT, Slot
 
 # How long the envelopes of one link may take before other work gets its turn. By time and not by
@@ -80,7 +81,10 @@ class _Worker(NamedTuple):
 
 
 class WorkerLink:
-    """The link with the worker of one shard, whichever incarnation serves it."""
+    """The link with the worker of one shard, whichever incarnation serves it.
+
+    Over 15 fields, because both directions of a link are one state.
+    """
 
     def __init__(self, links: Links, index: int, max_bytes: int) -> None:
         self._links = links
@@ -101,6 +105,7 @@ class WorkerLink:
         self._refused: set[RequestNumber] = set()
         # Whether the worker is behind, so that what feeds it should not be read (I6).
         self.is_full = False
+        self._stopwatch = Stopwatch(links.traffic)
 
     @property
     def address(self) -> WorkerAddress | None:
@@ -133,6 +138,11 @@ class WorkerLink:
         self._to_be_told.append((self._last_batch, WorkDone(session, units)))
 
     @property
+    def unconfirmed_bytes(self) -> int:
+        """What the worker has not confirmed."""
+        return self._outgoing.unconfirmed_bytes
+
+    @property
     def _last_batch(self) -> int:
         """The number of the batch that has, or will have, what was requested last."""
         return self._outgoing.next_number - (not self._items)
@@ -158,6 +168,7 @@ class WorkerLink:
         self._refused.clear()
         self._items, self._kept = [], []
         self._outgoing.restart()
+        self._stopwatch.restart()
         self.is_full = False
         self._incoming.restart()
         self._worker = _Worker(address, socket)
@@ -186,7 +197,8 @@ class WorkerLink:
         self._is_dirty = False
         items, kept = self._items, tuple(self._kept)
         self._items, self._kept = [], []
-        work, self._work, self._frame_bytes = self._work, 0, 0
+        work, self._work = self._work, 0
+        frame_bytes, self._frame_bytes = self._frame_bytes, 0
         worker = self._worker
         if worker is None:
             # The rest is told anew when the sessions are announced.
@@ -200,6 +212,9 @@ class WorkerLink:
                 incarnation, self._outgoing.next_number, self._incoming.report(), work, items
             )
         )
+        self._links.traffic.bytes_sent += len(payload)
+        if frame_bytes and worker is not None:
+            self._stopwatch.left(self._outgoing.next_number)
         # An empty batch only confirms, and is not confirmed itself.
         self._outgoing.sent(len(payload) if items else 0, kept)
         self.is_full = self._outgoing.is_full
@@ -248,6 +263,8 @@ class WorkerLink:
     def _take(self, payload: bytes) -> None:
         """Take what a batch confirms; its envelopes are to be read next."""
         batch = envelopes.decode_front_batch(payload)
+        self._links.traffic.bytes_received += len(payload)
+        self._stopwatch.confirmed(batch.received)
         if not self._incoming.accept(batch.number, len(payload)):
             return
         was_full = self.is_full
@@ -308,9 +325,9 @@ class Links:
         self.has_room = has_room
         self.direct_messages = 0  # 1-1 messages that clients have sent
         self.group_messages = 0  # the same to groups
+        self.traffic = Traffic()  # whose round trips are those of batches with messages
         self._announce = announce
-        self.confirm_every = max_link_bytes // 8
-        self._max_link_bytes = max_link_bytes
+        self.max_link_bytes = max_link_bytes
         self._by_index: dict[int, WorkerLink] = {}
         self._by_slot: list[WorkerLink | None] = [None] * SLOT_COUNT
         self._dirty: list[WorkerLink] = []
@@ -345,13 +362,23 @@ class Links:
                 link.disconnect()
         for index, address in present.items():
             if index not in self._by_index:
-                link = self._by_index[index] = WorkerLink(self, index, self._max_link_bytes)
+                link = self._by_index[index] = WorkerLink(self, index, self.max_link_bytes)
                 for slot in range(address.first_slot, address.last_slot + 1):
                     self._by_slot[slot] = link
         for index, address in present.items():
             link = self._by_index[index]
             if link.address is None:
                 link.connect(address, self._announce)
+
+    @property
+    def confirm_every(self) -> int:
+        """After how many bytes a link owes a confirmation."""
+        return self.max_link_bytes // 8
+
+    @property
+    def unconfirmed_bytes(self) -> int:
+        """What no worker has confirmed, of all links."""
+        return sum(link.unconfirmed_bytes for link in self._by_index.values())
 
     @property
     def is_whole(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from relay import log
 from relay.front.networks import plain_text
+from relay.process.distribution import SECONDS, Buckets
 from relay.settings.tables import LogSettings
 
 _UNKNOWN: Final = "unknown"
@@ -32,6 +33,7 @@ class Visitors:
         self.sessions = 0  # that are logged in now
         self.logins = 0  # that have succeeded, repeated ones too
         self.logouts = 0
+        self.login_s = Buckets(SECONDS)  # from when a login may be, until its worker serves it
         self._said: Counter[str] = Counter()  # up to the last line
         self._said_sessions = 0
         self.due_ms = 0
@@ -56,9 +58,10 @@ class Visitors:
         """Take down where one is who came before they were logged."""
         self._addresses[session] = _shown(address)
 
-    def logged_in(self, session: int, user: str, *, again: bool) -> None:
+    def logged_in(self, session: int, user: str, *, again: bool, took_ms: int = 0) -> None:
         """Count that one is logged in, for the first time or once more."""
         self.logins += 1
+        self.login_s.add(max(0, took_ms) / 1000)
         self.sessions += not again
         if self.are_logged:
             self._say("client.logged_in", session, user=user)

@@ -92,6 +92,22 @@ def disagreements(
                 ipaddress.ip_network(network)
             except ValueError as error:
                 yield key, f"{name_of(key)}: {error}"
+    if not {"admin.host", "admin.tls_certificate", "admin.tls_key"} & set(but):
+        yield from _admin(settings, name_of)
+
+
+def _admin(settings: Settings, name_of: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+    admin = settings.admin
+    has_tls = bool(admin.tls_certificate)
+    if has_tls != bool(admin.tls_key):
+        key = "admin.tls_key" if has_tls else "admin.tls_certificate"
+        yield key, f"{name_of(key)} is missing: a certificate and its key go together"
+    elif not has_tls and not _is_loopback(admin.host):
+        yield (
+            "admin.host",
+            f"{name_of('admin.host')} = {quoted(admin.host)} is not a loopback address: its tokens"
+            " need admin.tls_certificate and admin.tls_key on their way",
+        )
 
 
 def exposure(settings: Settings) -> str | None:

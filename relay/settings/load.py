@@ -105,7 +105,7 @@ def resolve(settings: Settings, *, cpu_count: int) -> Settings:
     mistakes += [lack.line for lack in lacks(settings)]
     if mistakes:
         raise SettingsError(*mistakes)
-    server = settings.server
+    server, admin = settings.server, settings.admin
     # Two cores a pair: one for a front, one for a worker.
     default = min(max(1, cpu_count // 2), MAX_PROCESSES)
     return msgspec.structs.replace(
@@ -115,9 +115,19 @@ def resolve(settings: Settings, *, cpu_count: int) -> Settings:
             fronts=server.fronts or default,
             workers=server.workers or default,
             data=os.path.abspath(server.data),
-            groups=os.path.abspath(server.groups) if server.groups else "",
+            groups=_absolute(server.groups),
+        ),
+        admin=msgspec.structs.replace(
+            admin,
+            token_file=_absolute(admin.token_file),
+            tls_certificate=_absolute(admin.tls_certificate),
+            tls_key=_absolute(admin.tls_key),
         ),
     )
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path) if path else ""
 
 
 def _draft(path: Path | None, flags: Mapping[str, object], tables_of: TablesOf) -> Draft:

@@ -5,7 +5,8 @@ which beat the file. `resolve` then fills in what depends on the machine. Everyt
 relay.settings, once; past it a setting is trusted. A relay that runs takes another file by
 `apply_live`, but for the settings of `NEEDS_RESTART`.
 
-A setting is added to its table in running, logins, serving or keeping, and nowhere else;
+A setting is added to its table in running, logins, serving, keeping or administering, and nowhere
+else;
 `python -m relay.settings.explain --write` then brings
 config/relay.toml and README up to date.
 """
@@ -16,6 +17,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 from msgspec import field
 
+from relay.settings.administering import AdminSettings
 from relay.settings.keeping import AckSettings, DedupeSettings, MailboxSettings, StoreSettings
 from relay.settings.logins import AuthSettings, HttpSettings, ProxySettings, TokenSettings
 from relay.settings.quotas import QuotaSettings
@@ -45,6 +47,7 @@ __all__ = [
     "TABLES",
     "TIB",
     "AckSettings",
+    "AdminSettings",
     "AdmissionSettings",
     "AuthSettings",
     "DedupeSettings",
@@ -90,6 +93,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     store: StoreSettings = field(default_factory=StoreSettings)
     supervisor: SupervisorSettings = field(default_factory=SupervisorSettings)
     log: LogSettings = field(default_factory=LogSettings)
+    admin: AdminSettings = field(default_factory=AdminSettings)
     # The tables of the extensions, by extension: checked, complete, and plain as JSON has them.
     # `extension_settings` makes a typed one of them.
     extensions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -15,7 +15,11 @@ from relay.process.memo import read_memo, write_memo
 from relay.supervision.program import OWN
 from relay.supervision.seats import Role
 
-MODULES: Final[dict[Role, str]] = {"worker": "workers", "front": "relay.front"}
+MODULES: Final[dict[Role, str]] = {
+    "worker": "workers",
+    "front": "relay.front",
+    "admin": "relay.admin",
+}
 
 
 def environment(code: Path) -> dict[str, str]:

@@ -102,6 +102,7 @@ class Fleet:
             [
                 *(Seat("worker", i, make_backoff()) for i in range(settings.server.workers)),
                 *(Seat("front", i, make_backoff()) for i in range(settings.server.fronts)),
+                *(Seat("admin", i, make_backoff()) for i in range(not settings.admin.disabled)),
             ]
         )
         self._shard_map = ShardMap(settings.server.workers)
@@ -166,9 +167,11 @@ class Fleet:
         if self._stopping:
             if not self._resharding:
                 self._actions += self._stopping.go_on(now_s=now_s)
-        elif not self._served and all(seat.child and seat.child.ready for seat in self._seats):
+        elif not self._served and not self._waiting_for():
             self._served = True
             self._actions.append(Announce())
+            for seat in self._seats:
+                self._spawn(seat, now_s)  # those that it does not wait for
         elif self._rolling:
             self._roll_on(self._rolling, now_s)
         return self._take_actions()
@@ -272,7 +275,8 @@ class Fleet:
 
     def _spawn_all(self, now_s: float) -> None:
         for seat in self._seats:
-            self._spawn(seat, now_s)
+            if seat.is_vital:
+                self._spawn(seat, now_s)
         self._actions.append(SetTimer(BOOT_DEADLINE_S, BootDue()))
         self._look(now_s)
 
@@ -284,14 +288,17 @@ class Fleet:
 
     def _on_boot_due(self, now_s: float) -> None:
         if not self._served and not self._stopping:
-            waiting = [str(s) for s in self._seats if not s.child or not s.child.ready]
             self._log(
                 "error",
                 "supervisor.boot_overdue",
                 deadline_s=BOOT_DEADLINE_S,
-                waiting_for=waiting,
+                waiting_for=[str(seat) for seat in self._waiting_for()],
             )
             self._stop(exit_code=1, now_s=now_s)
+
+    def _waiting_for(self) -> list[Seat]:
+        """Return the seats without which nobody is served."""
+        return [s for s in self._seats if s.is_vital and not (s.child and s.child.ready)]
 
     def _update_topology(self) -> None:
         found = Topology(

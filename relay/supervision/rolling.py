@@ -67,8 +67,9 @@ def step_of(seat: Seat) -> RollStep:
     if child is not None:
         may_go = leaving is not None and child.ready and not leaving.dismissed
         return RollStep.DISMISS if may_go else RollStep.WAIT
-    if leaving is not None and seat.role == "worker":
-        # A store has one holder, so a worker's successor starts when the worker is gone.
+    if leaving is not None and seat.role != "front":
+        # A store has one holder, so a worker's successor starts when the worker is gone. So have
+        # the admin's sockets.
         return RollStep.WAIT if leaving.dismissed else RollStep.DISMISS
     # The successor of a front listens on the same port before the front goes, so that no client
     # finds it closed. A successor that died is the backoff's to start again.

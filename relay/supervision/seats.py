@@ -11,7 +11,7 @@ from relay.process.control import Heartbeat
 from relay.supervision.condition import Places
 from relay.supervision.deaths import Backoff
 
-Role = Literal["worker", "front"]
+Role = Literal["worker", "front", "admin"]
 
 
 class Incarnation(msgspec.Struct, eq=False, kw_only=True):
@@ -61,13 +61,21 @@ class Seat:
         return f"{self.role} {self.index}"
 
     @property
+    def is_vital(self) -> bool:
+        """Whether clients need who sits here."""
+        return self.role != "admin"
+
+    @property
     def children(self) -> list[Incarnation]:
         """Who lives here: nobody, one, or in a rolling restart two."""
         return [child for child in (self.child, self.leaving) if child]
 
 
 class Seats:
-    """All seats of the fleet in a fixed order, the workers' first, and who is in them."""
+    """All seats of the fleet in a fixed order, the workers' first, and who is in them.
+
+    That of the admin is the last, if there is one.
+    """
 
     def __init__(self, seats: list[Seat]) -> None:
         self._seats = seats

@@ -1,4 +1,4 @@
-"""A stop in order: the fronts first, then the workers, which outlast them."""
+"""A stop in order: the fronts first, then the workers, which outlast them, and the admin."""
 
 from __future__ import annotations
 
@@ -46,16 +46,17 @@ class Stopping:
     def overdue(self, role: Role) -> list[Action]:
         """Kill who is still there of `role`."""
         actions: list[Action] = []
-        for child in self._seats.children(role):
-            fields = {"index": child.index, "pid": child.pid}
-            actions += [Log("warning", f"{role}.stop_overdue", fields), kill(child)]
+        for child in self._seats.children():
+            if child.role == role or (child.role == "admin" and role == "worker"):
+                fields = {"index": child.index, "pid": child.pid}
+                actions += [Log("warning", f"{child.role}.stop_overdue", fields), kill(child)]
         return actions
 
     def go_on(self, *, now_s: float) -> list[Action]:
         """Return what follows when no front is left; to be asked whenever somebody has gone."""
         if self._seats.children("front"):
             return []
-        if self._seats.children("worker"):
+        if self._seats.children():
             return self._tell_workers(now_s)
         return [Exit(self._exit_code)]
 
@@ -64,4 +65,6 @@ class Stopping:
             return []
         self._workers_told = True
         left_s = max(0.0, self._stop_by_s - now_s)
-        return instruct(self._seats.children("worker"), Stop(left_s))
+        # Those who are not fronts; the admin tells how the stop gets on until then.
+        others = [each for each in self._seats.children() if each.role != "front"]
+        return instruct(others, Stop(left_s))

@@ -388,8 +388,10 @@ class Supervisor:
             if spawn.role == "front":
                 listener = self._claims.listener(index).fileno()
                 given = Inherited(settings, listener=listener, keys=self._keys.memo)
-            else:
+            elif spawn.role == "worker":
                 given = Inherited(settings, groups=self._in_force.groups_memo)
+            else:
+                given = Inherited(settings)
             self._claims.keep_run_dir()
             child = start_child(spawn.role, index, number, run_dir=self._run_dir, inherited=given)
         except OSError as error:

@@ -189,7 +189,7 @@ class Fleet:
                 *("--workers", str(self._workers), "--fronts", str(self._fronts)),
                 *("--data", str(self.directory / "data"), "--log-format", "json"),
                 *("--config", str(self.directory / "relay.toml")),
-                *("--groups", str(self.directory / "groups.json")),
+                *("--groups", str(self.directory / "groups.json"), "--no-admin"),
                 *self._guarded_by,
                 cwd=REPOSITORY,
                 env=environment,

@@ -69,7 +69,7 @@ class Command:
                 [
                     *(handing_over(sockets) if sockets else ()),
                     *(sys.executable, *program),
-                    *("--port", "0", "--workers", str(workers), "--fronts", "1"),
+                    *("--port", "0", "--workers", str(workers), "--fronts", "1", "--no-admin"),
                     *options,
                 ],
                 cwd=cwd,

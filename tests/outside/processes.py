@@ -12,12 +12,13 @@ import psutil  # type: ignore[import-untyped]
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 
-Role = Literal["worker", "front"]
+Role = Literal["worker", "front", "admin"]
 
 # What the supervisor starts, by `python -m`; those of the chaos tests and Autobahn, from their own.
 _ROLES: Final[dict[str, Role]] = {
     "workers": "worker",
     "relay.front": "front",
+    "relay.admin": "admin",
     "tests.chaos.sabotage.worker": "worker",
     "tests.chaos.sabotage.front": "front",
     "tests.autobahn.front": "front",

@@ -42,7 +42,8 @@ class Relay:
     `config` is TOML text; `groups` maps a group's jid to its members' local parts. `own_session`
     keeps it out of the caller's session, whose Ctrl-C and niceness it then does not share. Each of
     its processes may open `most_files`, where that is given. `tree` is the checkout that it is
-    started from, which may be one of another day; `supervisor` is what Python runs there.
+    started from, which may be one of another day; `supervisor` is what Python runs there. Without
+    `admin` it has no such process, which most tests do not need.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class Relay:
         most_files: int | None = None,
         tree: Path = REPOSITORY,
         supervisor: Sequence[str] = ("supervisor.py",),
+        admin: bool = False,
     ) -> None:
         # Not below pytest's long tmp_path: the bus has sockets here, and their paths are bounded.
         self.directory = Path(tempfile.mkdtemp(prefix="relay-test-"))
@@ -66,6 +68,7 @@ class Relay:
         self._most_files = most_files
         self._tree = tree
         self._supervisor = supervisor
+        self._has_admin = admin
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
         self._clients: list[SheetClient] = []
@@ -124,6 +127,8 @@ class Relay:
         command += ["--config", str(self.config_path)]
         if self._has_groups:
             command += ["--groups", str(self.groups_path)]
+        if not self._has_admin and self._tree == REPOSITORY:  # others may not know it
+            command += ["--no-admin"]
         if self._most_files is not None:
             limited = ["/bin/sh", "-c", 'ulimit -n "$0" && exec "$@"', str(self._most_files)]
             command = limited + command

@@ -16,7 +16,7 @@ from tests.settings.harness import KEYS, refusal
         ("[server]\nprot = 1", "unknown key server.prot; did you mean server.port"),
         ("[server]\ndurability = 'os'", "unknown key server.durability; did you mean store.dur"),
         ("[store]\nzzz = 1", "unknown key store.zzz; known in [store]: durability, map_bytes"),
-        ("port = 1", "unknown key port; did you mean server.port?"),
+        ("port = 1", "unknown key port; did you mean server.port or admin.port?"),
         ("zzz = 1", "unknown key zzz; known tables: server, tls, auth"),
         ("[sever]\nport = 1", "unknown table [sever]; did you mean [server]?"),
         ("[zzz]", "unknown table [zzz]; known tables: server, tls, auth"),

@@ -86,7 +86,7 @@ def test_a_flag_may_be_the_text_that_was_typed() -> None:
         ({"server.data": "\udcff"}, '--data = "\\udcff" is not allowed; it must be a path'),
         ({"mailbox.ttl_days": 40}, "must be at least --mailbox-ttl-days, here 40.0"),
         ({"server.prot": 1}, "unknown key server.prot; did you mean server.port"),
-        ({"port": 1}, "unknown key port; did you mean server.port?"),
+        ({"port": 1}, "unknown key port; did you mean server.port or admin.port?"),
     ],
 )
 def test_a_bad_flag_is_named_as_it_was_typed(flags: dict[str, object], said: str) -> None:

@@ -49,7 +49,9 @@ def test_what_cannot_change_while_the_relay_runs_needs_a_restart() -> None:
 
     of_modes = {key for key in SETTINGS if key.startswith("auth_")}
 
-    assert server | of_modes | {
+    admin = {f"admin.{name}" for name in Settings().admin.__struct_fields__}
+
+    assert server | of_modes | admin - {"admin.ask_within_s"} | {
         "auth.deny_file",
         "auth.mode",
         "flow.link_bytes",

@@ -11,7 +11,7 @@ from typing import Any
 
 from relay.bus.topology import Topology
 from relay.process.control import FromSupervisor, TopologyChanged
-from relay.settings.tables import ServerSettings, Settings, SupervisorSettings
+from relay.settings.tables import AdminSettings, ServerSettings, Settings, SupervisorSettings
 from relay.supervision.actions import (
     Abort,
     Action,
@@ -65,11 +65,13 @@ class FleetHarness:
         fronts: int = 1,
         supervisor: SupervisorSettings = SUPERVISOR,
         seed: int = 1,
+        admin: bool = False,
     ) -> None:
         server = ServerSettings(workers=workers, fronts=fronts)
         self.now_s = 100.0
         self.oom_kills = 0
-        self._settings = Settings(server=server, supervisor=supervisor)
+        without = AdminSettings(disabled=not admin)
+        self._settings = Settings(server=server, supervisor=supervisor, admin=without)
         self._random = Random(seed)
         self.refusal = ""  # of a rehearsal
         self.fleet = self._new_fleet()

@@ -869,3 +869,45 @@ def test_a_message_is_only_sent_to_one_whose_channel_is_open(serving: FleetHarne
     actions = serving.feed(GroupsTaken(), taken())
 
     assert worker not in [action.incarnation for action in actions if isinstance(action, Instruct)]
+
+
+# --- the admin, whom nobody waits for ---
+
+
+def test_the_admin_is_started_when_all_others_serve() -> None:
+    fleet = FleetHarness(admin=True)
+    fleet.feed(Claimed(laid_out=True))
+    assert not fleet.children("admin")
+
+    fleet.all_serve()
+
+    spawned = Spawn("admin", 0, fleet.child("admin"))
+    assert fleet.done.index(Announce()) < fleet.done.index(spawned)
+
+
+def test_the_admins_death_is_no_reason_to_stop() -> None:
+    fleet = FleetHarness(admin=True)
+    fleet.serve()
+    for _ in range(2 * BOOT_ATTEMPTS):
+        fleet.die(fleet.child("admin"), returncode=CANNOT_BOOT)
+        fleet.advance(30)
+
+    assert fleet.children("admin")
+    assert fleet.exit_code is None
+    assert not fleet.fleet.is_stopping
+
+
+def test_the_admin_outlasts_the_fronts_in_a_stop() -> None:
+    fleet = FleetHarness(admin=True)
+    fleet.serve()
+    admin, workers = fleet.child("admin"), fleet.children("worker")
+    fleet.feed(StopAsked("SIGTERM"))
+    assert not any(isinstance(told, Stop) for told in fleet.told[admin])
+
+    fleet.die(fleet.child("front"), returncode=0)
+    assert isinstance(fleet.told[admin][-1], Stop)
+    fleet.die(*workers, returncode=0)
+    assert fleet.exit_code is None
+
+    fleet.die(admin, returncode=0)
+    assert fleet.exit_code == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relay.bus.envelopes import Seq
+from relay.bus.envelopes import NO_SEQ, Seq
 from workers.shard.dates import KEPT_EVERY_US, Dates, decode, encode
 from workers.shard.halves import Halves
 from workers.shard.mailboxes import Mailboxes
@@ -29,6 +29,8 @@ class Expiry:
         self._mailboxes = mailboxes
         self._swept = halves.swept
         self._dates: Dates | None = None  # None: not looked for yet
+        self.oldest = NO_SEQ  # entry of any mailbox, as the last round of sweeps has found it
+        self._oldest_so_far = NO_SEQ  # of this round
 
     def sweep(self, after: bytes, *, max_boxes: int, day_ms: int, moved_ms: int) -> bytes:
         """Look at a stretch of mailboxes, and at some of the known messages.
@@ -47,8 +49,11 @@ class Expiry:
         for _ in range(max_boxes):
             found = turn.batch.next_box(after)
             if found is None:
+                self.oldest, self._oldest_so_far = self._oldest_so_far, NO_SEQ
                 return b""
             box, first = found
+            if first < self._oldest_so_far or not self._oldest_so_far:
+                self._oldest_so_far = first
             if first < oldest:
                 user, _ = split_box(box)
                 mailbox = self._mailboxes.of(user)

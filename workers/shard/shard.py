@@ -160,6 +160,11 @@ class Shard:
         return self._expiry.sweep(after, max_boxes=max_boxes, day_ms=day_ms, moved_ms=moved_ms)
 
     @property
+    def oldest_entry_ms(self) -> int:
+        """When the oldest entry of any mailbox came; 0: there was none when sweeps last ended."""
+        return self._expiry.oldest // 1000
+
+    @property
     def is_behind(self) -> bool:
         """Whether another batch must follow even if nothing comes, to go on with something."""
         return self._mailboxes.is_behind or self._pages.is_behind

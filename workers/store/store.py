@@ -27,7 +27,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import lmdb
 import msgspec
@@ -53,6 +53,13 @@ LOCK_WAIT_S: Final = 15.0
 _FULL_BELOW_BYTES: Final = 256 * KIB
 # Where a copy is made that is to replace the store (workers.tools.compact); it does not count.
 UNFINISHED: Final = "compacted"
+
+
+class Held(NamedTuple):
+    """How much a tree holds."""
+
+    entries: int
+    size: int  # bytes of its pages
 
 
 class Store:
@@ -257,15 +264,18 @@ class Store:
         """Why the disk or the map takes no more, as far as a write has shown; else empty."""
         return self._journal.lack_of_room
 
-    def fold(self, *, at_once: bool = False) -> None:
+    def fold(self, *, at_once: bool = False) -> bool:
         """Bring the pages up to date by as much as it is time for; between batches only.
 
-        Where they take no more, `refusal` says so, and only `at_once` tries again.
+        Tell whether it was time for any. Where they take no more, `refusal` says so, and only
+        `at_once` tries again.
         """
         if self._journal.refusal and not at_once:
-            return
+            return False
+        has_folded = False
         try:
             while self._journal.fold(self._begin_write, at_once=at_once):
+                has_folded = True
                 self._journal.refusal = ""
                 at_once = False
                 # Each time: what is read would keep pages that were freed from being used again.
@@ -277,6 +287,7 @@ class Store:
             self._journal.refusal = self._reason(error)
             self._renew()
             self.grow()
+        return has_folded
 
     def _reason(self, error: lmdb.Error) -> str:
         """Return why a write failed: LMDB calls a disk that is full an input/output error."""
@@ -292,6 +303,13 @@ class Store:
         """Ask the disk again for what it refused, and free what was removed."""
         self.fold(at_once=True)
         self._journal.make_room()
+
+    def held(self, name: str) -> Held:
+        """Return what the pages of a tree hold; what only the journal knows of is seconds old."""
+        with self._env.begin() as txn:
+            stat = txn.stat(self._dbs[name])
+        pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        return Held(stat["entries"], pages * stat["psize"])
 
     def used_bytes(self) -> int:
         """Return how much of the map holds something; what was freed does not count."""

@@ -1,0 +1,128 @@
+"""The admin process: hears of the topology, asks fronts and workers, and answers operators."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import assert_never
+
+from relay import clock, log
+from relay.admin.asker import Asker
+from relay.admin.doors import Doors, Serve
+from relay.admin.view import View
+from relay.process.control import (
+    ChildReady,
+    GroupsChanged,
+    PeerGone,
+    SettingsChanged,
+    Stop,
+    TopologyChanged,
+)
+from relay.process.duties import Duties
+from relay.process.place import Place
+from relay.process.run import settle
+
+# It waits for fronts and workers where there are too few cores for all.
+NICENESS = 5
+
+
+class Admin:
+    """One admin process."""
+
+    def __init__(self, place: Place, loop: asyncio.AbstractEventLoop) -> None:
+        """Open nothing yet.
+
+        Raises:
+            BootError: the token file, or the certificate, is unusable.
+        """
+        self._place = place
+        self._loop = loop
+        self._asker = Asker(place.settings, place.run_dir, loop)
+        self.view = View(place, self._asker)
+        self._doors = Doors(place.settings.admin, place.run_dir, loop, self._load)
+        self._duties = Duties(
+            "admin",
+            place.control,
+            self.view.counters,
+            heartbeat_s=place.settings.supervisor.heartbeat_s,
+        )
+        self._next_duty: asyncio.TimerHandle | None = None
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until the supervisor says stop or is gone; raises BootError where it cannot."""
+        control = self._place.control.fileno()
+        self._loop.add_reader(control, self._read_control)
+        self._read_control()
+        self._doors.open()
+        self._place.control.send(ChildReady())
+        settle()
+        self._do_duties()
+        log.get_logger().info("admin.started")
+        await self._stop.wait()
+        self._loop.remove_reader(control)
+        if self._next_duty is not None:
+            self._next_duty.cancel()
+        await self._doors.close()
+        self._asker.close()
+        log.get_logger().info("admin.stopped", **self.view.counters)
+
+    def _load(self) -> Serve:
+        from relay.admin.server import serve_with  # half a second, and 20 MiB
+
+        return serve_with(self.view, self._doors.tokens)
+
+    def _read_control(self) -> None:
+        for message in self._place.control.receive():
+            match message:
+                case TopologyChanged(topology):
+                    self._asker.follow(topology)
+                case SettingsChanged(settings):
+                    self._asker.adopt(self._place.taken(settings))
+                    self._duties.adopt(heartbeat_s=settings.supervisor.heartbeat_s)
+                    if self._next_duty is not None:
+                        self._do_duties()
+                case GroupsChanged():
+                    pass  # the workers' business
+                case Stop() | PeerGone():
+                    self._stop.set()
+                case _:
+                    assert_never(message)
+
+    def _do_duties(self) -> None:
+        if self._next_duty is not None:
+            self._next_duty.cancel()
+        now = clock.clock_ms()
+        self._duties.tick(now)
+        self._doors.look()
+        wait_s = max(0, self._duties.due_ms - now) / 1000
+        self._next_duty = self._loop.call_later(wait_s, self._do_duties)
+
+
+def main(place: Place) -> None:
+    """Run the admin until it is told to stop."""
+    os.nice(NICENESS)
+    failure: list[BaseException] = []
+
+    async def serve() -> None:
+        loop = asyncio.get_running_loop()
+
+        def crash(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+            # A callback failed: the next process is told nothing of what this one made of it.
+            error = context.get("exception")
+            failure.append(
+                error if isinstance(error, BaseException) else RuntimeError(str(context["message"]))
+            )
+            serving.cancel()
+
+        loop.set_exception_handler(crash)
+        serving = asyncio.ensure_future(Admin(place, loop).run())
+        try:
+            await serving
+        except asyncio.CancelledError:
+            if not failure:
+                raise
+
+    asyncio.run(serve())
+    if failure:
+        raise failure[0]

@@ -1,0 +1,1 @@
+"""The topics of the API, a module each, with `ROUTES`; nothing lists them."""

@@ -1,0 +1,121 @@
+"""Where a front or a worker takes inquiries: a socket of its own, so that no message waits for it.
+
+Whoever asks waits for a bounded time, and asks for pages. So what is lost costs an answer that says
+so, and nothing else: both sides keep few envelopes, and drop the rest.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import zmq
+
+from relay import log
+from relay.bus.sockets import has_input
+from relay.clock import clock_ms
+from relay.disk.files import is_private_directory
+from relay.inquiries.contract import (
+    FAILED,
+    LATE,
+    UNKNOWN,
+    Answered,
+    Asked,
+    Handler,
+    Handlers,
+    Refusal,
+    decode_asked,
+    encode,
+    endpoint_of,
+)
+
+# Inquiries that wait here, and answers that wait for the asker. Beyond that they are dropped.
+MAX_WAITING: Final = 64
+
+
+class Reception:
+    """The one of a process; its owner calls `answer_one` while `has_input`, between two batches."""
+
+    def __init__(
+        self,
+        context: zmq.Context[zmq.Socket[bytes]],
+        handlers: Handlers,
+        *,
+        run_dir: Path,
+        incarnation: int,
+    ) -> None:
+        """Answer inquiries of the kinds in `handlers`, once it is to `listen`."""
+        self._by_name: dict[str, tuple[Handler, msgspec.msgpack.Decoder[Any]]] = {
+            kind.name: (handler, msgspec.msgpack.Decoder(kind))
+            for kind, handler in handlers.items()
+        }
+        self._path = endpoint_of(run_dir, incarnation)
+        self._context = context
+        self.socket: zmq.Socket[bytes]  # once it listens
+        self.listens = False
+
+    def listen(self) -> None:
+        """Take inquiries, in the run directory; where that cannot be, `keep` tries again."""
+        self.listens = True
+        self.socket = self._context.socket(zmq.ROUTER)
+        self.socket.setsockopt(zmq.LINGER, 0)
+        self.socket.setsockopt(zmq.SNDHWM, MAX_WAITING)
+        self.socket.setsockopt(zmq.RCVHWM, MAX_WAITING)
+        self._bind()
+
+    def keep(self) -> None:
+        """Listen again where somebody has cleaned up the run directory."""
+        if self.listens and not self._path.exists() and is_private_directory(self._path.parent):
+            self._bind()
+
+    def _bind(self) -> None:
+        try:
+            self.socket.bind(f"ipc://{self._path}")
+        except zmq.ZMQError as error:
+            # Messages need no inquiries.
+            log.get_logger().warning("inquiry.not_bound", reason=str(error))
+
+    def close(self) -> None:
+        """Answer nothing any more."""
+        self.listens = False
+        self.socket.close()
+
+    @property
+    def has_input(self) -> bool:
+        """Whether an inquiry is there."""
+        return has_input(self.socket)
+
+    def answer_one(self) -> None:
+        """Answer the inquiry that came first, if one is there."""
+        try:
+            asker, *parts = self.socket.recv_multipart(zmq.DONTWAIT)
+        except zmq.Again:
+            return
+        try:
+            asked = decode_asked(b"".join(parts))
+        except msgspec.MsgspecError as error:
+            log.get_logger().warning("inquiry.unreadable", reason=str(error))
+            return
+        try:
+            # An asker that does not read, or is gone, misses its answer.
+            self.socket.send_multipart((asker, encode(self._answered(asked))), zmq.DONTWAIT)
+        except zmq.ZMQError as error:
+            log.get_logger().debug("inquiry.unanswered", name=asked.name, reason=str(error))
+
+    def _answered(self, asked: Asked) -> Answered:
+        number, found = asked.number, self._by_name.get(asked.name)
+        if clock_ms() > asked.expires_ms:
+            return Answered(number, code=LATE, reason="it was not asked in time")
+        if found is None:
+            return Answered(number, code=UNKNOWN, reason=f"it does not know {asked.name}")
+        handler, decoder = found
+        try:
+            answer = handler(decoder.decode(asked.body))
+            if isinstance(answer, Refusal):
+                return Answered(number, code=answer.code, reason=answer.reason)
+            return Answered(number, msgspec.Raw(encode(answer)))
+        except Exception:
+            # It was only asked: whatever fails in that is nothing to end for.
+            log.get_logger().exception("inquiry.failed", name=asked.name)
+            return Answered(number, code=FAILED, reason="it failed at this; its log says why")

@@ -1,0 +1,49 @@
+"""The figures of a worker."""
+
+from __future__ import annotations
+
+import os
+
+from relay import __version__, clock
+from relay.inquiries.contract import Handlers
+from relay.inquiries.figures import AskFigures, Figures, told
+from workers.insight import Insight
+
+_STARTED_MS = clock.clock_ms()
+
+
+def handlers(insight: Insight) -> Handlers:
+    """Answer for a worker."""
+
+    def figures(_: AskFigures) -> Figures:
+        store, links, measures = insight.store, insight.links, insight.measures
+        mail = store.held("mail")
+        bodies = store.held("bodies")
+        oldest_ms = insight.shard.oldest_entry_ms
+        return Figures(
+            pid=os.getpid(),
+            incarnation=insight.place.incarnation,
+            version=__version__,
+            uptime_s=(clock.clock_ms() - _STARTED_MS) / 1000,
+            counters={
+                **insight.counters,
+                "link_bytes_sent": links.traffic.bytes_sent,
+                "link_bytes_received": links.traffic.bytes_received,
+            },
+            gauges={
+                "sessions": len(insight.shard.readers),
+                "queue_entries": mail.entries,
+                "queue_bytes": mail.size + bodies.size,
+                "store_bytes": store.used_bytes(),
+                "oldest_entry_s": max(0, clock.now_ms() - oldest_ms) / 1000 if oldest_ms else 0,
+                "link_bytes_unconfirmed": links.fronts.unconfirmed_bytes,
+            },
+            distributions={
+                "batch_work": told(measures.batch_work),
+                "deciding_s": told(measures.deciding_s),
+                "commit_s": told(measures.commit_s),
+                "fold_s": told(measures.fold_s),
+            },
+        )
+
+    return {AskFigures: figures}

@@ -1,0 +1,21 @@
+"""What inquiries may look at in a worker."""
+
+from collections import Counter
+from typing import NamedTuple
+
+from relay.process.place import Place
+from workers.links import Links
+from workers.measures import Measures
+from workers.shard.shard import Shard
+from workers.store.store import Store
+
+
+class Insight(NamedTuple):
+    """The one of a worker; whoever has it only looks, and between two batches."""
+
+    place: Place
+    shard: Shard
+    store: Store
+    links: Links
+    counters: Counter[str]
+    measures: Measures
