@@ -37,6 +37,14 @@ PROGRAMS: Final = {
         "put a relay under load, check every message, measure",
         "relay.loadgen.cli.commands:load",
     ),
+    "status": Program(
+        "See", "show which processes run, and how each is", "relay.operating.commands:status"
+    ),
+    "users": Program("See", "show who is connected", "relay.operating.commands:users"),
+    "user": Program(
+        "See", "show where a user is, and what waits for it", "relay.operating.commands:user"
+    ),
+    "queue": Program("See", "show what waits for a user", "relay.operating.commands:queue"),
     "check": Program(
         "Keep",
         "verify that the indexes of a data directory agree",
@@ -65,6 +73,8 @@ Examples:
   relay token --user 917069852821 --secret secret.txt
   relay config --write relay.toml               every setting, with its default and its meaning
   relay serve --config relay.toml
+  relay status                                  of the relay on ./data
+  relay user 917069852821                       why does it get no messages?
   relay backup ./data /backups/monday           while it runs
   relay check /backups/monday
   relay store purge ./data --older-than 7d --dry-run

@@ -10,6 +10,7 @@ RelayError
  +- StoreDamaged    the machine's: a store's file is not as it was left
  |   +- StoreForeign   the operator's: it is whole, but of another format
  +- BackupFailed    the machine's: there is no copy of the stores
+ +- NotAsked        the operator's: no relay runs there, it does not answer, or it says no
  +- MailboxFull     nobody's: a mailbox is at its limit (its sender is refused)
  +- JidError        the client's: not an address
  +- FrameError      the client's: answered with an `error` frame, the connection stays open
@@ -75,6 +76,10 @@ class StoreForeign(StoreDamaged):
 
 class BackupFailed(RelayError):
     """There is no backup; what was written of it is no data directory."""
+
+
+class NotAsked(RelayError):
+    """A relay could not be asked, or said no; nothing was done."""
 
 
 class MailboxFull(RelayError):

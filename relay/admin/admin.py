@@ -78,7 +78,8 @@ class Admin:
                 case TopologyChanged(topology):
                     self._asker.follow(topology)
                 case SettingsChanged(settings):
-                    self._asker.adopt(self._place.taken(settings))
+                    self.view.settings = self._place.taken(settings)
+                    self._asker.adopt(settings)
                     self._duties.adopt(heartbeat_s=settings.supervisor.heartbeat_s)
                     if self._next_duty is not None:
                         self._do_duties()

@@ -38,7 +38,9 @@ def make_api(view: View) -> Litestar:
             version=__version__,
             # A topic of its own answers with the document: the library's pages load scripts from
             # other hosts, and say in HTML what they have not.
-            openapi_router=Router("/schema", route_handlers=[], guards=[_is_nowhere]),
+            openapi_router=Router(
+                "/schema", route_handlers=[], guards=[_is_nowhere], include_in_schema=False
+            ),
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],
             components=Components(
                 security_schemes={"token": SecurityScheme(type="http", scheme="bearer")}

@@ -14,7 +14,7 @@ from typing import TypeVar
 import msgspec
 import zmq
 
-from relay import clock
+from relay import clock, log
 from relay.bus.sockets import has_input
 from relay.bus.topology import Topology
 from relay.inquiries.contract import Answered, Asked, Inquiry, decode_answered, encode, endpoint_of
@@ -192,7 +192,10 @@ class _Line:
             return self._silence("it has ended")
         if answered.code:
             return self._silence(answered.reason)
-        found: Answer = msgspec.msgpack.decode(answered.body, type=inquiry.answer)
+        try:
+            found: Answer = msgspec.msgpack.decode(answered.body, type=inquiry.answer)
+        except msgspec.MsgspecError as error:
+            return self._silence(f"its answer is of another version: {error}")
         return found
 
     def _silence(self, reason: str) -> Silence:
@@ -205,7 +208,13 @@ class _Line:
 
     def _read(self) -> None:
         while not self._socket.closed and has_input(self._socket):
-            answered = decode_answered(self._socket.recv(zmq.DONTWAIT))
+            try:
+                answered = decode_answered(self._socket.recv(zmq.DONTWAIT))
+            except msgspec.MsgspecError as error:
+                log.get_logger().warning(
+                    "answer.unreadable", who=str(self._seat), reason=str(error)
+                )
+                continue
             waiting = self._waiting.get(answered.number)
             if waiting is not None and not waiting.done():
                 waiting.set_result(answered)

@@ -13,5 +13,6 @@ class View:
 
     def __init__(self, place: Place, asker: Asker) -> None:
         self.place = place
+        self.settings = place.settings  # as they are now
         self.asker = asker
         self.counters: Counter[str] = Counter()  # answers by status, as `requests_200`

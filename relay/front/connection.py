@@ -94,12 +94,12 @@ class Connection(asyncio.Protocol):
         deadline_ms = int(self._hub.settings.auth.deadline_s * 1000)
         self._deadlines.expect_login(self._visit.came_ms + deadline_ms)
         if self._hub.visitors.are_logged:
-            self._hub.visitors.came(self.session.number, self._address)
+            self._hub.visitors.came(self.session.number, self.address)
         self._hub.opened(self)
         self._reschedule()
 
     @property
-    def _address(self) -> object:
+    def address(self) -> object:
         """Where the client is, as its proxy has told, or as the transport has it while open."""
         return self._visit.told_address or self._transport.get_extra_info("peername")
 
@@ -119,7 +119,7 @@ class Connection(asyncio.Protocol):
         """Go by the front's present settings; the size of a frame and open deadlines stay."""
         self.session.adopt(self._hub.settings)
         if self._hub.visitors.are_logged:
-            self._hub.visitors.knows(self.session.number, self._address)
+            self._hub.visitors.knows(self.session.number, self.address)
         if self._pinger is not None:
             self._pinger.adopt(self._hub.settings.keepalive, now_ms=self._hub.clock_ms())
         if not self._transport.is_closing():
@@ -496,7 +496,7 @@ class Connection(asyncio.Protocol):
             visitors.logged_out(number, note.user)
 
     def _peer(self) -> Peer:
-        match self._address:
+        match self.address:
             case str(host) | (str(host), *_):
                 return Peer(plain_text(host), self._shown, self._visit.named)
             case _:

@@ -44,6 +44,10 @@ class Endpoint(Timed, Protocol):
 
     session: Session
 
+    @property
+    def address(self) -> object:
+        """Where the client is."""
+
     def take(self) -> None:
         """Do what the session wants done, after something was fed to it."""
 

@@ -56,7 +56,7 @@ class Visitors:
 
     def knows(self, session: int, address: Any) -> None:
         """Take down where one is who came before they were logged."""
-        self._addresses[session] = _shown(address)
+        self._addresses[session] = shown(address)
 
     def logged_in(self, session: int, user: str, *, again: bool, took_ms: int = 0) -> None:
         """Count that one is logged in, for the first time or once more."""
@@ -115,7 +115,8 @@ def _is_of_refusals(counter: str) -> bool:
     return "_refused" in counter or counter.startswith("handshakes_")
 
 
-def _shown(address: Any) -> str:
+def shown(address: Any) -> str:
+    """Return an address as people read it."""
     match address:
         case str():
             return address

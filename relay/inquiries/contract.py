@@ -39,7 +39,7 @@ class Inquiry(msgspec.Struct, Generic[Answer], frozen=True):
     answer: ClassVar[Any]  # the type of what is answered
 
 
-class Refusal(msgspec.Struct, frozen=True):
+class NoAnswer(msgspec.Struct, frozen=True):
     """Why there is no answer; `code` as HTTP has it."""
 
     code: int
@@ -65,7 +65,7 @@ class Answered(msgspec.Struct, frozen=True, array_like=True):
     """What became of the inquiry `number`: its answer, or with a `code` why there is none."""
 
     number: int
-    body: msgspec.Raw = msgspec.Raw(b"")
+    body: msgspec.Raw = msgspec.Raw(b"\xc0")  # nil
     code: int = 0
     reason: str = ""
 

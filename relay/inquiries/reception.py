@@ -24,7 +24,7 @@ from relay.inquiries.contract import (
     Asked,
     Handler,
     Handlers,
-    Refusal,
+    NoAnswer,
     decode_asked,
     encode,
     endpoint_of,
@@ -112,7 +112,7 @@ class Reception:
         handler, decoder = found
         try:
             answer = handler(decoder.decode(asked.body))
-            if isinstance(answer, Refusal):
+            if isinstance(answer, NoAnswer):
                 return Answered(number, code=answer.code, reason=answer.reason)
             return Answered(number, msgspec.Raw(encode(answer)))
         except Exception:

@@ -19,6 +19,7 @@ from typing import Final
 import msgspec
 
 from relay.disk.files import is_private_directory
+from relay.disk.locknote import LockNote, read_lock_note
 from relay.errors import BootError
 
 RUN_DIR_PREFIX: Final = "relay-"
@@ -26,13 +27,6 @@ RUN_DIR_PREFIX: Final = "relay-"
 MAX_RUN_DIR_BYTES: Final = 107 - 21
 # The children of a killed supervisor may hold the port this long while they stop.
 PREDECESSOR_S: Final = 15.0
-
-
-class _LockNote(msgspec.Struct, frozen=True):
-    """data/lock: who holds it, and the run directories that are to be removed at the end."""
-
-    pid: int
-    run_dirs: tuple[str, ...] = ()
 
 
 class ClaimsHeld(msgspec.Struct, frozen=True, kw_only=True):
@@ -235,7 +229,7 @@ class DataClaim:
         claim.path, claim.lock, claim.left_behind = path, lock, left_behind
         return claim
 
-    def _lock(self) -> _LockNote:
+    def _lock(self) -> LockNote:
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -257,25 +251,21 @@ class DataClaim:
         note, and could not serve what can still be read.
         """
         try:
-            self._write(_LockNote(pid=0))
+            self._write(LockNote(pid=0))
         finally:
             os.close(self.lock)
 
-    def _read_note(self) -> _LockNote:
-        line, _, _ = os.pread(self.lock, 1 << 16, 0).partition(b"\n")
-        try:
-            return msgspec.json.decode(line, type=_LockNote)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return _LockNote(pid=0)  # new
+    def _read_note(self) -> LockNote:
+        return read_lock_note(self.lock)
 
     def _note(self, *run_dirs: Path) -> None:
         try:
-            self._write(_LockNote(pid=os.getpid(), run_dirs=tuple(map(str, run_dirs))))
+            self._write(LockNote(pid=os.getpid(), run_dirs=tuple(map(str, run_dirs))))
         except OSError as error:
             # Without the run directories the next supervisor would not know whom to wait for.
             raise BootError(f"{self.path / 'lock'} cannot be written: {error.strerror}") from None
 
-    def _write(self, note: _LockNote) -> None:
+    def _write(self, note: LockNote) -> None:
         line = msgspec.json.encode(note) + b"\n"
         # In this order, a kill in between leaves a whole line, and behind it a rest of the old one.
         os.pwrite(self.lock, line, 0)

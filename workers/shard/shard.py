@@ -52,7 +52,7 @@ from workers.shard.receipts import Receipts
 from workers.shard.sends import Sends
 from workers.shard.strays import Strays
 from workers.shard.turn import Turn
-from workers.shard.waiting import Waiting
+from workers.shard.waiting import Part, Waiting
 from workers.store.batch import Batch
 
 NO_EXTENSIONS: Final = Registry(())
@@ -158,6 +158,10 @@ class Shard:
         """
         self._waiting.sweep()
         return self._expiry.sweep(after, max_boxes=max_boxes, day_ms=day_ms, moved_ms=moved_ms)
+
+    def waiting_of(self, author: str) -> Part | None:
+        """Return what of an author waits here for users who have not acked, None for nothing."""
+        return self._waiting.part_of(author)
 
     @property
     def oldest_entry_ms(self) -> int:

@@ -136,6 +136,10 @@ class Waiting:
             part.messages -= left
             part.size -= left * length
 
+    def part_of(self, author: str) -> Part | None:
+        """Return what waits of an author as it was counted last, None for nothing."""
+        return self._parts.get(author)
+
     def sweep(self) -> None:
         """Let go of what is past its time, of some authors, and note those with much."""
         self._set_young()

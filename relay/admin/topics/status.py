@@ -14,8 +14,8 @@ from relay.admin.view import View
 from relay.inquiries.figures import AskFigures, Distribution, Figures
 
 
-class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One process; what it did not tell, and what does not apply to its role, is left out.
+class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One process; what it did not tell, and what does not apply to its role, is empty.
 
     Over 15 fields, since it is a row of a table.
     """

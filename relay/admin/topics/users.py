@@ -1,0 +1,231 @@
+"""GET /api/v1/users: who is connected, how one of them is, and what waits for him."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar import Request
+from litestar.exceptions import PermissionDeniedException, ValidationException
+from litestar.params import Parameter
+
+from relay.admin.access import Permission
+from relay.admin.asker import Seat, Silence
+from relay.admin.routes import has, known, look
+from relay.admin.view import View
+from relay.errors import JidError
+from relay.inquiries.people import (
+    AskMailbox,
+    AskQueue,
+    AskSession,
+    AskSessions,
+    AuthorWaiting,
+    Queued,
+    SessionSeen,
+)
+from relay.protocol.jid import group_jid, parse_user, user_com
+
+Limit = Annotated[int, Parameter(ge=1, le=1000, description="how many at most")]
+Jid = Annotated[str, Parameter(max_length=200, description="a user, in any accepted spelling")]
+
+
+class Connected(msgspec.Struct, frozen=True, kw_only=True):
+    """One session."""
+
+    jid: str
+    front: int
+    session: int
+    address: str
+    stage: str
+    since_ms: int
+    capabilities: tuple[str, ...]
+
+
+class Users(msgspec.Struct, frozen=True, kw_only=True):
+    """Some of the sessions; `next` is the cursor behind them, empty where no more follow."""
+
+    users: list[Connected]
+    next: str
+    not_asked: list[Silence]
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What bounds one user, and how near he is: what is refused beyond says so to its author."""
+
+    mailbox_entries: int
+    mailbox_bytes: int
+    sent_waiting_messages: int  # of his own, of users that his worker serves too; about
+    sent_waiting_bytes: int
+    quota_messages: int
+    quota_bytes: int
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """One user: where he is connected, and what waits for him."""
+
+    jid: str
+    worker: int
+    sessions: list[Connected]
+    reads: str  # LIVE, READING, PAUSED or STARVED; empty: he has no session
+    waiting_messages: int | None  # None: not counted yet
+    waiting_bytes: int | None
+    waiting_receipts: int | None
+    oldest_ms: int  # since 1970; 0: nothing waits
+    authors: list[AuthorWaiting]  # of the first `looked_at` entries
+    looked_at: int
+    limits: Limits
+    not_asked: list[Silence]
+
+
+class QueueEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of a queue."""
+
+    seq: int
+    kind: Literal["message", "group_message", "receipt"]
+    id: str
+    author: str  # of a receipt: who has acked
+    group: str | None
+    queued_ms: int
+    size: int
+    level: int | None  # of a receipt: 2 delivered, 3 read, 4 played
+    message: dict[str, Any] | None  # where texts were asked for
+
+
+class UserQueue(msgspec.Struct, frozen=True, kw_only=True):
+    """Some of what waits, in order; `next` is the cursor behind it, 0 where no more follows."""
+
+    jid: str
+    entries: list[QueueEntry]
+    next: int
+
+
+@look("/api/v1/users", summary="Who is connected", tags=["users"])
+async def users(
+    view: View,
+    prefix: Annotated[str, Parameter(max_length=64, description="how a user begins")] = "",
+    limit: Limit = 100,
+    cursor: Annotated[
+        str,
+        Parameter(pattern=r"^([0-9]{1,3}:[0-9]{1,18})?$", description="`next` of the page before"),
+    ] = "",
+) -> Users:
+    """Return sessions front by front, in the order in which they came."""
+    deadline_s = view.asker.deadline_s()
+    front, _, after = cursor.partition(":")
+    at, behind = int(front or 0), int(after or 0)
+    fronts = sorted(seat.index for seat in view.asker.seats if seat.role == "front")
+    found: list[Connected] = []
+    not_asked: list[Silence] = []
+    for index in (index for index in fronts if index >= at):
+        position = behind if index == at else 0
+        while True:
+            inquiry = AskSessions(limit - len(found), position, prefix)
+            answer = await view.asker.ask(Seat("front", index), inquiry, deadline_s=deadline_s)
+            if isinstance(answer, Silence):
+                not_asked.append(answer)
+                break
+            found += (_connected(index, each) for each in answer.sessions)
+            position = answer.next
+            if len(found) >= limit:
+                more = position or index != fronts[-1]
+                following = f"{index}:{position}" if position else f"{index + 1}:0"
+                return Users(users=found, next=following if more else "", not_asked=not_asked)
+            if not position:
+                break
+    return Users(users=found, next="", not_asked=not_asked)
+
+
+@look("/api/v1/users/{jid:str}", summary="One user", tags=["users"])
+async def user(view: View, jid: Jid) -> User:
+    """Return how a user is, be he connected or not; one who was never heard of has nothing."""
+    local = _local(jid)
+    deadline_s = view.asker.deadline_s()
+    worker = view.asker.owner_of(local)
+    box = known(await view.asker.ask(worker, AskMailbox(local), deadline_s=deadline_s))
+    sessions: list[Connected] = []
+    not_asked: list[Silence] = []
+    if box.front:
+        index = int(box.front.split("-")[1])
+        answer = await view.asker.ask(
+            Seat("front", index), AskSession(box.session), deadline_s=deadline_s
+        )
+        if isinstance(answer, Silence):
+            not_asked.append(answer)
+        else:
+            sessions = [_connected(index, each) for each in answer.sessions if each.user == local]
+    mailbox, quota = view.settings.mailbox, view.settings.quota
+    return User(
+        jid=user_com(local),
+        worker=worker.index,
+        sessions=sessions,
+        reads=box.state,
+        waiting_messages=box.messages,
+        waiting_bytes=box.size,
+        waiting_receipts=box.receipts,
+        oldest_ms=box.oldest_ms,
+        authors=[AuthorWaiting(user_com(a.author), a.messages, a.size) for a in box.authors],
+        looked_at=box.looked_at,
+        limits=Limits(
+            mailbox_entries=mailbox.max_entries,
+            mailbox_bytes=mailbox.max_bytes,
+            sent_waiting_messages=box.sent_messages,
+            sent_waiting_bytes=box.sent_size,
+            quota_messages=quota.waiting_messages,
+            quota_bytes=quota.waiting_bytes,
+        ),
+        not_asked=not_asked,
+    )
+
+
+@look("/api/v1/users/{jid:str}/queue", summary="What waits for one user", tags=["users"])
+async def queue(
+    request: Request[Any, Any, Any],
+    view: View,
+    jid: Jid,
+    limit: Limit = 100,
+    after: Annotated[int, Parameter(ge=0, le=1 << 53, description="`next` of the page before")] = 0,
+    texts: Annotated[bool, Parameter(description="with what people have written")] = False,
+) -> UserQueue:
+    """Return entries in order; texts need a token that may `texts`."""
+    if texts and not has(request, Permission.TEXTS):
+        raise PermissionDeniedException("a token that may `texts` is needed")
+    local = _local(jid)
+    inquiry = AskQueue(local, limit, after, texts)
+    answer = known(await view.asker.ask(view.asker.owner_of(local), inquiry))
+    return UserQueue(jid=user_com(local), entries=[*map(_entry, answer.entries)], next=answer.next)
+
+
+def _local(jid: str) -> str:
+    try:
+        return parse_user(jid)
+    except JidError as error:
+        raise ValidationException(str(error)) from None
+
+
+def _entry(queued: Queued) -> QueueEntry:
+    return QueueEntry(
+        seq=queued.seq,
+        kind=queued.kind,
+        id=queued.id,
+        author=user_com(queued.author),
+        group=group_jid(queued.group) if queued.group else None,
+        queued_ms=queued.queued_ms,
+        size=queued.size,
+        level=queued.level or None,
+        message=None if queued.message is None else msgspec.json.decode(queued.message),
+    )
+
+
+def _connected(front: int, seen: SessionSeen) -> Connected:
+    return Connected(
+        jid=user_com(seen.user),
+        front=front,
+        session=seen.session,
+        address=seen.address,
+        stage=seen.stage,
+        since_ms=seen.since_ms,
+        capabilities=seen.capabilities,
+    )
+
+
+ROUTES = [users, user, queue]

@@ -1,0 +1,202 @@
+"""`relay status`, `users`, `user` and `queue`: what runs, who is there, and what waits.
+
+Each prints a table for people, or with --json what the API answers. Exit codes: 0 all was told, 1
+the relay could not be asked or said no, 2 bad usage, 3 a part of it could not be asked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import click
+import msgspec
+
+from relay.errors import NotAsked
+from relay.operating.line import Line
+from relay.operating.tables import age, plain, size, table
+
+PARTLY: Final = 3
+
+_DATA = click.option(
+    "--data",
+    "data",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    default=Path("data"),
+    help="Data directory of the relay (default: ./data).",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print what the API answers, as JSON.")
+
+
+def _show(said: Any, as_json: bool, words: Callable[[Any], str]) -> int:
+    """Print an answer; return the exit code."""
+    if as_json:
+        click.echo(msgspec.json.encode(said).decode())
+    else:
+        click.echo(words(said))
+        for silent in said.get("not_asked", ()):
+            who = f"{silent['role']} {silent['index']}"
+            click.echo(f"not asked: {who}: {plain(silent['reason'])}", err=True)
+    return PARTLY if said.get("not_asked") else 0
+
+
+def _ago(since_ms: int) -> str:
+    return age(max(0.0, time.time() - since_ms / 1000)) if since_ms else "-"
+
+
+@click.command()
+@_DATA
+@_JSON
+def status(data: Path, as_json: bool) -> int:
+    """Show which processes run, and how each is.
+
+    \b
+    batch   decisions that a worker makes with one sync, on average
+    link    how full a front's links are; at 1.00 it reads less from its clients
+    lag     how long it took to answer this, in ms
+    """
+    return _show(Line(data).get("status"), as_json, _status)
+
+
+def _name_of(process: Mapping[str, Any]) -> str:
+    role: str = process["role"]
+    return f"{role} {process['index']}" if role in ("front", "worker") else role
+
+
+def _status(said: Mapping[str, Any]) -> str:
+    rows = [
+        (
+            _name_of(each),
+            each["pid"],
+            age(each["uptime_s"]),
+            each["restarts"],
+            f"{each['cpu_s']:.1f} s",
+            size(each["memory_bytes"]),
+            each["descriptors"],
+            each["sessions"],
+            each["mean_batch"],
+            each["link_fill"],
+            each["answered_in_ms"],
+            "stopped" if each["state"] == "T" else each["version"],
+        )
+        for each in said["processes"]
+    ]
+    head = (
+        *("process", "pid", "up", "restarts", "cpu", "memory", "files"),
+        *("sessions", "batch", "link", "lag", "version"),
+    )
+    line = (
+        f"relay {said['version']}, up {age(said['uptime_s'])}: {said['sessions']} sessions,"
+        f" {said['queue_entries']} entries wait"
+    )
+    return f"{line}\n\n{table(head, rows)}"
+
+
+@click.command()
+@_DATA
+@_JSON
+@click.option("--limit", type=click.IntRange(1, 1000), default=100, help="How many at most.")
+@click.option("--cursor", default="", help="Go on behind a page: what `next` said.")
+@click.argument("prefix", default="")
+def users(data: Path, as_json: bool, limit: int, cursor: str, prefix: str) -> int:
+    """Show who is connected, all or whose name begins with PREFIX."""
+    said = Line(data).get("users", prefix=prefix, limit=limit, cursor=cursor)
+    return _show(said, as_json, _users)
+
+
+def _users(said: Mapping[str, Any]) -> str:
+    rows = [
+        (u["jid"], u["address"], _ago(u["since_ms"]), u["front"], u["stage"].lower())
+        for u in said["users"]
+    ]
+    text = table(("user", "address", "since", "front", "stage"), rows)
+    return f"{text}\nmore: --cursor {said['next']}" if said["next"] else text
+
+
+@click.command()
+@_DATA
+@_JSON
+@click.argument("jid")
+def user(data: Path, as_json: bool, jid: str) -> int:
+    """Show where JID is connected, and what waits for it, by author."""
+    return _show(Line(data).get("users", jid), as_json, _user)
+
+
+def _user(said: Mapping[str, Any]) -> str:
+    limits = said["limits"]
+    lines = [f"{said['jid']}, of worker {said['worker']}"]
+    lines += [
+        f"connected from {plain(each['address'])} for {_ago(each['since_ms'])}, front"
+        f" {each['front']}, {each['stage'].lower()}, reads: {said['reads'].lower() or '-'}"
+        for each in said["sessions"]
+    ] or ["not connected" if not said["reads"] else "connected; its front could not be asked"]
+    messages, receipts = (
+        "?" if said[name] is None else said[name]
+        for name in ("waiting_messages", "waiting_receipts")
+    )
+    waits = f"waiting: {messages} messages, {size(said['waiting_bytes'])}, {receipts} receipts"
+    if said["oldest_ms"]:
+        waits += f", the oldest for {_ago(said['oldest_ms'])}"
+    lines.append(waits)
+    lines.append(
+        f"limits: {limits['mailbox_entries']} entries, {size(limits['mailbox_bytes'])} may wait;"
+        f" of its own some {limits['sent_waiting_messages']} of {limits['quota_messages']}"
+        " messages wait for others"
+    )
+    if said["authors"]:
+        rows = [(a["author"], a["messages"], size(a["size"])) for a in said["authors"]]
+        lines += ["", table(("author", "messages", "size"), rows)]
+    return "\n".join(lines)
+
+
+@click.command()
+@_DATA
+@_JSON
+@click.option("--limit", type=click.IntRange(1, 500), default=100, help="How many at most.")
+@click.option("--after", type=click.IntRange(0), default=0, help="Go on behind that entry.")
+@click.option("--texts", is_flag=True, help="With what people have written; needs --token-file.")
+@click.option(
+    "--token-file",
+    type=click.Path(path_type=Path),
+    help="A file with a token that may `texts` (admin.token_file says which may).",
+)
+@click.argument("jid")
+def queue(
+    data: Path,
+    as_json: bool,
+    limit: int,
+    after: int,
+    texts: bool,
+    token_file: Path | None,
+    jid: str,
+) -> int:
+    """Show what waits for JID, in order."""
+    token = _token_in(token_file) if token_file is not None else ""
+    said = Line(data, token).get("users", jid, "queue", limit=limit, after=after, texts=texts)
+    return _show(said, as_json, _queue)
+
+
+def _queue(said: Mapping[str, Any]) -> str:
+    head = ["entry", "kind", "id", "from", "group", "waits", "size"]
+    has_texts = any(each["message"] is not None for each in said["entries"])
+    rows = []
+    for each in said["entries"]:
+        row = [
+            *(each["seq"], each["kind"], each["id"], each["author"], each["group"]),
+            *(_ago(each["queued_ms"]), size(each["size"])),
+        ]
+        if has_texts:
+            row.append(msgspec.json.encode(each["message"]).decode())
+        rows.append(row)
+    text = table([*head, "message"] if has_texts else head, rows)
+    return f"{text}\nmore: --after {said['next']}" if said["next"] else text
+
+
+def _token_in(path: Path) -> str:
+    try:
+        return path.read_text().split()[0]
+    except (OSError, IndexError, UnicodeDecodeError) as error:
+        raise NotAsked(f"{path} has no token: {error}") from None

@@ -1,0 +1,88 @@
+"""The line to the admin process: HTTP over the socket in the run directory."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import quote, urlencode
+
+import msgspec
+
+from relay.disk.locknote import note_of
+from relay.errors import NotAsked
+
+# The admin answers within a second; the first time it loads what answers.
+TIMEOUT_S: Final = 15.0
+SOCKET_NAME: Final = "admin.sock"
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("relay", timeout=TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class Line:
+    """To the relay that serves one data directory."""
+
+    def __init__(self, data: Path, token: str = "") -> None:
+        """Find it; a `token` may more than whoever reaches the socket.
+
+        Raises:
+            NotAsked: no relay runs there.
+        """
+        try:
+            note = note_of(data)
+        except FileNotFoundError:
+            raise NotAsked(f"{data} is no data directory of a relay; see --data") from None
+        except OSError as error:
+            raise NotAsked(f"{data / 'lock'} cannot be read: {error.strerror}") from None
+        if not note.pid or not note.run_dirs:
+            raise NotAsked(f"no relay runs on {data}; see --data")
+        self._data = data
+        self._path = Path(note.run_dirs[0]) / SOCKET_NAME
+        self._token = token
+
+    def get(self, *parts: str, **query: object) -> Any:
+        """Return the JSON at the path of `parts`; what is None or empty of `query` is left out.
+
+        Raises:
+            NotAsked: the relay does not answer, or not with that.
+        """
+        return self._ask("GET", parts, query, None)
+
+    def _ask(
+        self, method: str, parts: tuple[str, ...], query: dict[str, object], body: bytes | None
+    ) -> Any:
+        path = "/api/v1/" + "/".join(quote(part, safe="") for part in parts)
+        given = {name: value for name, value in query.items() if value not in (None, "", False)}
+        if given:
+            path += "?" + urlencode({k: "true" if v is True else v for k, v in given.items()})
+        headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        connection = _Connection(self._path)
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+        except FileNotFoundError:
+            raise NotAsked(
+                f"the relay on {self._data} answers no operators: it has gone, or has --no-admin"
+            ) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise NotAsked(f"the relay on {self._data} does not answer: {error}") from None
+        finally:
+            connection.close()
+        try:
+            said = msgspec.json.decode(content)
+        except msgspec.DecodeError:
+            raise NotAsked(f"the relay answered what is no JSON, with {answer.status}") from None
+        if answer.status >= 400:
+            raise NotAsked(str(said.get("detail") or said))
+        return said

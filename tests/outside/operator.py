@@ -1,0 +1,77 @@
+"""An operator of a relay under test: HTTP at the admin's socket, without the relay's code."""
+
+import http.client
+import json
+import socket
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .relay import Relay
+from .waiting import poll_for
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: dict[str, str]
+    body: bytes
+    took_s: float
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class _Connection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("relay", timeout=10)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class Operator:
+    """Asks the admin of `relay`, which must have one."""
+
+    def __init__(self, relay: Relay) -> None:
+        self._relay = relay
+
+    @property
+    def socket(self) -> Path:
+        """The admin's, once it listens."""
+
+        run = self._relay.directory / "run"
+        poll_for("the admin's socket", lambda: bool(list(run.glob("*/admin.sock"))))
+        return next(run.glob("*/admin.sock"))
+
+    def ask(self, path: str, *, token: str = "", method: str = "GET") -> Answer:
+        return _ask(_Connection(self.socket), path, token, method)
+
+    def ask_port(self, port: int, path: str, *, token: str = "") -> Answer:
+        return _ask(http.client.HTTPConnection("127.0.0.1", port, timeout=10), path, token, "GET")
+
+    def samples(self) -> dict[str, float]:
+        """What a scrape finds, by name and labels as they stand there."""
+        lines = self.ask("/metrics").body.decode().splitlines()
+        pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+        return {name: float(value) for name, _, value in pairs}
+
+
+def _ask(connection: http.client.HTTPConnection, path: str, token: str, method: str) -> Answer:
+    begun_s = time.monotonic()
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    try:
+        connection.request(method, path, headers=headers)
+        answer = connection.getresponse()
+        body = answer.read()
+    finally:
+        connection.close()
+    return Answer(
+        answer.status,
+        {name.lower(): value for name, value in answer.getheaders()},
+        body,
+        time.monotonic() - begun_s,
+    )
