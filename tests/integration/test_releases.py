@@ -212,7 +212,7 @@ def test_a_release_whose_front_cannot_start_leaves_the_old_one(site: Site) -> No
     site.start()
     [front] = [each for each in site.children() if "relay.front" in each.cmdline()]
     home = site.release("2.0")
-    path = home / "relay" / "front" / "listener.py"
+    path = home / "relay" / "front" / "entrance" / "listener.py"
     source = path.read_text()
     path.write_text(
         source.replace("        server = self._hub", "        1 / 0\n        server = self._hub")

@@ -229,7 +229,7 @@ def test_streams_that_cannot_be_written_stop_nothing(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    options = f"--port {port} --workers 1 --fronts 1 --data {tmp_path / 'data'}"
+    options = f"--port {port} --workers 1 --fronts 1 --no-admin --data {tmp_path / 'data'}"
     with shell(f"exec {sys.executable} supervisor.py {options} {redirection}") as process:
         poll_for("a login", lambda: answers(port))
 
@@ -288,7 +288,7 @@ def test_a_crash_is_one_event_of_a_json_log(start_relay: RelayStarter) -> None:
 def test_it_ends_with_its_terminal_unless_told_not_to(
     nohup: bool, tmp_path: Path, runs: Path
 ) -> None:
-    options = f"--port 0 --workers 1 --fronts 1 --data {tmp_path / 'data'}"
+    options = f"--port 0 --workers 1 --fronts 1 --no-admin --data {tmp_path / 'data'}"
     words = "exec nohup" if nohup else "exec"
     line = f"{words} {sys.executable} supervisor.py {options} >{tmp_path}/out 2>{tmp_path}/log"
     (tmp_path / "out").touch()
@@ -340,7 +340,7 @@ def test_as_the_first_process_of_a_container_it_leaves_no_zombies(
     tmp_path: Path, runs: Path
 ) -> None:
     orphan = "(sleep 0.2 & exec sleep 0.1) &"  # whose parent ends before it
-    options = f"--port 0 --workers 1 --fronts 1 --data {tmp_path / 'data'}"
+    options = f"--port 0 --workers 1 --fronts 1 --no-admin --data {tmp_path / 'data'}"
     inner = f"{orphan} exec {sys.executable} supervisor.py {options} >{tmp_path}/out"
     if subprocess.run(["unshare", "-rpf", "true"], capture_output=True, check=False).returncode:
         pytest.skip("this user may make no container")
