@@ -13,6 +13,7 @@ from relay.admin.view import View
 from relay.process.control import (
     ChildReady,
     GroupsChanged,
+    KeysChanged,
     PeerGone,
     SettingsChanged,
     Stop,
@@ -83,8 +84,8 @@ class Admin:
                     self._duties.adopt(heartbeat_s=settings.supervisor.heartbeat_s)
                     if self._next_duty is not None:
                         self._do_duties()
-                case GroupsChanged():
-                    pass  # the workers' business
+                case GroupsChanged() | KeysChanged():
+                    pass  # the business of others
                 case Stop() | PeerGone():
                     self._stop.set()
                 case _:
