@@ -207,18 +207,20 @@ def test_the_api_describes_itself(seen: Relay) -> None:
 def test_one_that_is_stopped_is_named_and_the_rest_is_answered(relay: Relay, role: str) -> None:
     operator = Operator(relay)
     alice = relay.login(ALICE)
+    whole = ("/api/v1/status", "/metrics", "/api/v1/users")
+    of_users = tuple(f"/api/v1/users/{name}" for name in (ALICE, BOB, CAROL))
+    calm = [operator.ask(path) for path in (*whole, *of_users)]
     stopped = relay.children(role)[0]
     stopped.process.suspend()
     try:
-        status = operator.ask("/api/v1/status")
-        metrics = operator.ask("/metrics")
-        users = operator.ask("/api/v1/users")
-        user = [operator.ask(f"/api/v1/users/{name}") for name in (ALICE, BOB, CAROL)]
+        status, metrics, users = (operator.ask(path) for path in whole)
+        user = [operator.ask(path) for path in of_users]
     finally:
         stopped.process.resume()
 
+    busy_s = 5 * max(answer.took_s for answer in calm)  # what else this machine does
     for answer in (status, metrics, users, *user):
-        assert answer.took_s < SOON_S
+        assert answer.took_s < SOON_S + busy_s
     assert [(s["role"], s["index"]) for s in status.json["not_asked"]] == [(role, 0)]
     (told,) = (p for p in status.json["processes"] if (p["role"], p["index"]) == (role, 0))
     assert (told["state"], told["answers"]) == ("T", False)
