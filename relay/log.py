@@ -181,7 +181,12 @@ def _process_crashed(
 
 def _exception_ignored(args: "sys.UnraisableHookArgs") -> None:
     # Raised where Python cannot pass it on, as in __del__.
-    if error := args.exc_value:
+    error = args.exc_value
+    if isinstance(error, UnicodeDecodeError) and isinstance(args.object, bytes):
+        # By the ssl module, of a host name that a client asks for and that is not in ASCII. Its
+        # handshake fails and is counted; a stranger is not to have a line for each.
+        return
+    if error:
         get_logger().error("exception.ignored", exc_info=(type(error), error, args.exc_traceback))
 
 

@@ -299,11 +299,21 @@ def test_an_unhandled_exception_of_a_thread_is_an_event(lines: Lines) -> None:
 def test_an_exception_that_python_must_ignore_is_an_event(lines: Lines) -> None:
     log.configure("text", "info")
     error = ValueError("gone")
-    args = SimpleNamespace(exc_value=error, exc_traceback=None)
+    args = SimpleNamespace(exc_value=error, exc_traceback=None, object=None)
 
     sys.unraisablehook(cast(Any, args))
 
     assert lines.text() == ["error exception.ignored", "    ValueError: gone"]
+
+
+def test_a_name_that_ssl_cannot_read_is_no_event(lines: Lines) -> None:
+    log.configure("text", "info")
+    error = UnicodeDecodeError("ascii", b"\xff", 0, 1, "ordinal not in range(128)")
+    args = SimpleNamespace(exc_value=error, exc_traceback=None, object=b"\xff.example.org")
+
+    sys.unraisablehook(cast(Any, args))
+
+    assert lines.text() == []
 
 
 def test_warnings_of_libraries_are_events(lines: Lines) -> None:

@@ -352,6 +352,21 @@ def test_garbage_that_begins_like_tls_is_counted_and_no_traceback(
     assert counted(relay, "tls_handshakes_failed") == 2
 
 
+def test_a_name_that_is_no_text_is_counted_and_no_traceback(
+    start_relay: RelayStarter, site: Site
+) -> None:
+    relay = start_relay(workers=1, config=site.config())
+    outgoing = ssl.MemoryBIO()
+    tls = site.trusted().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=HOST)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    odd = outgoing.read().replace(HOST.encode(), b"\xff" * len(HOST))
+
+    assert said_by(relay, odd).startswith(b"\x15")  # an alert
+
+    assert counted(relay, "tls_handshakes_failed") == 1  # and the log is clean, see Relay
+
+
 def test_health_checks_and_refusals_are_answered_over_tls(
     start_relay: RelayStarter, site: Site
 ) -> None:
