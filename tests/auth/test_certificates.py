@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
+from time import process_time
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    NoEncryption,
     PrivateFormat,
     load_pem_private_key,
 )
@@ -109,6 +112,43 @@ def test_a_key_that_everyone_may_read_is_refused(settings: TlsSettings) -> None:
     Path(settings.key_files[0]).chmod(0o644)
 
     assert "may be used by everyone (mode 0644)" in problems_of(settings)
+
+
+def test_a_large_key_is_read_without_a_look_for_primes(tmp_path: Path) -> None:
+    """Which would be a quarter of a second of a front, at 4096 bits."""
+    key = rsa.generate_private_key(65537, 3072)
+    certificate, path = AUTHORITY.issue(HOST, key=key).write(tmp_path, "it")
+    settings = TlsSettings(certificate_files=(str(certificate),), key_files=(str(path),))
+
+    began_s = process_time()
+    load_pem_private_key(path.read_bytes(), None)
+    with_primes_s = process_time() - began_s
+    took_s = []
+    for _ in range(3):
+        began_s = process_time()
+        assert certificates_of(settings) is not None
+        took_s.append(process_time() - began_s)
+
+    assert min(took_s) < with_primes_s / 3
+
+
+def test_a_large_key_that_signs_wrongly_is_refused(tmp_path: Path) -> None:
+    key = rsa.generate_private_key(65537, 2048)
+    certificate, path = AUTHORITY.issue(HOST, key=key).write(tmp_path, "it")
+    settings = TlsSettings(certificate_files=(str(certificate),), key_files=(str(path),))
+    numbers = key.private_numbers()
+    odd = rsa.RSAPrivateNumbers(
+        p=numbers.p,
+        q=numbers.q,
+        d=numbers.d - 2,
+        dmp1=numbers.dmp1 - 2,
+        dmq1=numbers.dmq1 - 2,
+        iqmp=numbers.iqmp,
+        public_numbers=numbers.public_numbers,
+    ).private_key(unsafe_skip_rsa_key_validation=True)
+    path.write_bytes(odd.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+
+    assert "is no private key in PEM" in problems_of(settings)
 
 
 def test_a_key_with_a_password_is_refused(settings: TlsSettings) -> None:

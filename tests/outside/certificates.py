@@ -73,10 +73,10 @@ class Authority:
         return self.certificate.public_bytes(Encoding.PEM)
 
     def issue(
-        self, *names: str, begins: timedelta = -_DAY, ends: timedelta = 2 * _DAY
+        self, *names: str, begins: timedelta = -_DAY, ends: timedelta = 2 * _DAY, key: Any = None
     ) -> Certificate:
         """Return one for host names and addresses, or for a client of that name."""
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         found = [_general(name) for name in names]
         certificate = (
             _builder(_named(names[0]), self._name, key, begins, ends)
