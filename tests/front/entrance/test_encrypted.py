@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import ssl
 from collections import Counter
@@ -12,7 +13,7 @@ from typing import Any, cast
 import pytest
 
 from relay.auth.tls import certificates_of
-from relay.front.entrance.encrypted import LARGE_READ_BYTES, EncryptedTransport
+from relay.front.entrance.encrypted import LARGE_READ_BYTES, LEAN_BYTES, EncryptedTransport
 from relay.front.turns import Turns
 from relay.settings.tables import TlsSettings
 from tests.outside.certificates import Authority
@@ -156,6 +157,24 @@ class End:
         return self._to_relay.read()
 
 
+def new_keys(client: ssl.SSLObject, *, are_wanted_back: bool) -> None:
+    """Have `client` take new keys, which the ssl module cannot ask OpenSSL for."""
+    library = ctypes.CDLL(ssl_library())
+    # In CPython's object: its head of two words, the socket, and then OpenSSL's.
+    inner = client._sslobj  # type: ignore[attr-defined]
+    tls = ctypes.c_void_p.from_address(id(inner) + 3 * ctypes.sizeof(ctypes.c_void_p))
+    assert library.SSL_key_update(tls, int(are_wanted_back)) == 1
+    assert library.SSL_do_handshake(tls) == 1
+
+
+def ssl_library() -> str:
+    """The path of the one that this process has loaded."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        if "libssl" in line:
+            return line.split(maxsplit=5)[5]
+    pytest.skip("OpenSSL is part of another library")
+
+
 @pytest.fixture
 def end(tmp_path: Path) -> End:
     return End(tmp_path)
@@ -246,6 +265,58 @@ def test_a_turn_of_tiny_records_is_bounded_by_time(end: End) -> None:
         end.loop.turn()
     assert b"".join(end.reader.texts) == b"x" * 2000
     assert end.raw.is_read
+
+
+@pytest.mark.parametrize("are_wanted_back", [False, True])
+@pytest.mark.parametrize("text", [b"", b"x"])
+def test_who_does_nothing_but_take_new_keys_is_cut(
+    end: End, text: bytes, *, are_wanted_back: bool
+) -> None:
+    """20 us for 27 bytes, ten times what a text of as many is, and before any login."""
+    end.shake_hands()
+
+    at_once, sent = 100, 0
+    while not end.raw.aborted:
+        assert sent < 200_000
+        for _ in range(at_once):
+            new_keys(end.client, are_wanted_back=are_wanted_back)
+            if text:
+                end.client.write(text)
+        flood = end.send()
+        sent += len(flood)
+        end.raw.protocol.data_received(flood)
+        end.loop.turn()
+
+    assert sent > LEAN_BYTES
+    assert end.greeting.counted == {"broken": 1}
+
+
+def test_new_keys_now_and_then_are_taken(end: End) -> None:
+    end.shake_hands()
+    texts = [b"x", b"y" * 1000] * 1000
+
+    for at, text in enumerate(texts):
+        if at % 20 == 0:
+            new_keys(end.client, are_wanted_back=True)
+        end.raw.protocol.data_received(end.send(text))
+
+    assert b"".join(end.reader.texts) == b"".join(texts)
+    assert not end.raw.aborted
+
+
+def test_parts_of_records_and_bytes_in_records_of_their_own_are_taken(end: End) -> None:
+    end.shake_hands()
+    large = b"x" * 16_000
+
+    for _ in range(20):
+        record = end.send(large)
+        for at in range(0, len(record), 100):
+            end.raw.protocol.data_received(record[at : at + 100])
+    for _ in range(5000):
+        end.raw.protocol.data_received(end.send(b"x"))
+
+    assert sum(map(len, end.reader.texts)) == 20 * len(large) + 5000
+    assert not end.raw.aborted
 
 
 def test_an_end_is_said_and_what_comes_behind_it_is_passed_over(end: End) -> None:
