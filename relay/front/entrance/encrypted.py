@@ -157,9 +157,12 @@ class EncryptedTransport(asyncio.Transport, asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the reader, and let go of it: they refer to each other."""
         protocol, self._protocol = self._protocol, None
+        was_greeting = self._stage is _Stage.GREETING
         self._stage = _Stage.LOST
         self._held = b""
         if self._tls is not None:
+            if was_greeting and exc is not None:  # a reset; what is cut here is counted for that
+                self._greeting.failed(self._address, "the client has gone")
             self._greeting.ended(self)
             # To free it is 40 us, and thousands may be lost at once: in turns, too.
             self._greeting.turns.wait(self, is_long=False)

@@ -386,8 +386,9 @@ def test_what_is_no_handshake_is_counted_and_closed(end: End, said: bytes) -> No
     assert end.reader.texts == []
 
 
+@pytest.mark.parametrize("resets", [False, True])
 def test_who_leaves_in_the_middle_is_counted_and_who_said_nothing_is_not(
-    end: End, tmp_path: Path
+    end: End, tmp_path: Path, *, resets: bool
 ) -> None:
     silent = End(tmp_path)
     silent.raw.protocol.eof_received()
@@ -398,8 +399,11 @@ def test_who_leaves_in_the_middle_is_counted_and_who_said_nothing_is_not(
 
     assert end.greeting.under_way == {end.transport}
 
-    end.raw.protocol.eof_received()
-    end.raw.protocol.connection_lost(None)
+    if resets:
+        end.raw.protocol.connection_lost(ConnectionResetError())
+    else:
+        end.raw.protocol.eof_received()
+        end.raw.protocol.connection_lost(None)
 
     assert end.greeting.reasons == ["the client has gone"]
     assert not end.greeting.under_way
