@@ -12,6 +12,8 @@ import ipaddress
 import re
 from typing import Final, NamedTuple
 
+from relay.front.networks import plain
+
 # As the document bounds it, with the end of the line.
 _MOST_LINE: Final = 107
 _LINE: Final = re.compile(
@@ -64,12 +66,12 @@ def _version_1(data: bytes) -> Preface | Missing:
         return Preface(line.end(), "")
     kind = ipaddress.IPv4Address if line["family"] == b"TCP4" else ipaddress.IPv6Address
     try:
-        source, _ = (str(kind(line[name].decode())) for name in ("source", "here"))
+        source, _ = (kind(line[name].decode()) for name in ("source", "here"))
     except ValueError:
         return Missing.NEVER
     if not all(_is_port(line[name]) for name in ("port", "here_port")):
         return Missing.NEVER
-    return Preface(line.end(), source)
+    return Preface(line.end(), str(plain(source)))
 
 
 def _is_port(text: bytes) -> bool:
@@ -94,4 +96,4 @@ def _version_2(data: bytes) -> Preface | Missing:
     if command == _LOCAL or not address_bytes:
         return Preface(whole, "")
     packed = data[_HEADER_BYTES : _HEADER_BYTES + address_bytes]
-    return Preface(whole, str(ipaddress.ip_address(packed)))
+    return Preface(whole, str(plain(ipaddress.ip_address(packed))))
