@@ -3,6 +3,7 @@
 from relay.client.client import Client
 from relay.client.errors import (
     ClientClosed,
+    ClientFault,
     LoginRefused,
     Replaced,
     SendRefused,
@@ -30,6 +31,7 @@ __all__ = [
     "Client",
     "ClientClosed",
     "ClientError",
+    "ClientFault",
     "Connected",
     "Disconnected",
     "Event",

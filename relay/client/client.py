@@ -53,11 +53,11 @@ class Client:
         asyncio.run(main())
 
     **Events** are frozen structs: `Connected`, `Disconnected`, `Message`, `Accepted` (ack 1),
-    `Receipt` (delivered, read, played), `SendFailed`, `Refused`. Two errors end the client for
-    good and are raised by the loop and by every `send`: `LoginRefused` and `Replaced` (the same
-    user logged in elsewhere). Everything else that happens to the connection is repaired: with
-    growing, jittered pauses the client connects again, and un-acked sends go out again with their
-    ids, which the relay recognises.
+    `Receipt` (delivered, read, played), `SendFailed`, `Refused`. Three errors end the client for
+    good and are raised by the loop and by every `send`: `LoginRefused`, `Replaced` (the same user
+    logged in elsewhere) and `ClientFault`. Everything else that happens to the connection is
+    repaired: after growing, random pauses the client connects again, and un-acked sends go out
+    again with their ids, which the relay recognises.
 
     **Messages are delivered at least once.** One counts as taken when the loop asks for the next
     event; only then is it acked to the relay. If the program dies while it handles a message, or
@@ -168,7 +168,7 @@ class Client:
         client ends, the loop ends at once; messages not taken yet stay at the relay.
 
         Raises, from the loop:
-            LoginRefused, Replaced: the client has stopped for good.
+            LoginRefused, Replaced, ClientFault: the client has stopped for good.
         """
         self._stream = EventStream(self)
         self._wake_stream.set()
@@ -191,8 +191,8 @@ class Client:
             SendRefused: the relay refused it.
             SendUnconfirmed: no answer within `timeout_s`. To go on waiting, call again with the
                 error's `message_id` and the same message.
-            LoginRefused, Replaced, ClientClosed: the client has ended; the message may have
-                been stored.
+            LoginRefused, Replaced, ClientFault, ClientClosed: the client has ended; the message
+                may have been stored.
             JidError, ValueError: nothing a relay would take; see `submit`.
         """
         message_id = message_id or new_message_id()
@@ -218,7 +218,8 @@ class Client:
         Waits only while `Limits.unacked_sends` are un-acked.
 
         Raises:
-            LoginRefused, Replaced, ClientClosed: the client has ended; nothing was sent.
+            LoginRefused, Replaced, ClientFault, ClientClosed: the client has ended; nothing was
+                sent.
             JidError: `to` is neither a user nor a group.
             ValueError: an unusable id, or a message that is empty, nested too deep, too large, or
                 no Unicode.

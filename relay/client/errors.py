@@ -3,6 +3,7 @@
 ClientError, in relay.errors
  +- LoginRefused     the login was refused for good
  +- Replaced         the same user logged in elsewhere
+ +- ClientFault      the relay says that this client is broken
  +- SendRefused      the relay refused a send
  +- SendUnconfirmed  no ack 1 in time; the relay may have the message
  +- ClientClosed     the client was left before the relay answered
@@ -34,6 +35,18 @@ class Replaced(ClientError):
 
     def __init__(self) -> None:
         super().__init__("replaced: the same user logged in elsewhere")
+
+
+class ClientFault(ClientError):
+    """The relay closed with 1002, 1007 or 1008: this client has a fault, and has stopped.
+
+    Connecting again would only repeat it.
+    """
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(f"closed with {code}: {reason or 'no reason given'}")
+        self.code = code
+        self.reason = reason
 
 
 class SendRefused(ClientError):

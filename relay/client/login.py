@@ -3,7 +3,7 @@
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
-from relay.client.errors import LoginRefused, Replaced
+from relay.client.errors import ClientFault, LoginRefused, Replaced
 from relay.client.events import Disconnected
 from relay.client.limits import Limits
 from relay.client.wire import AuthReply, CloseNotice
@@ -13,6 +13,7 @@ from relay.errors import ClientError
 _RETRYABLE_LOGINS: Final = frozenset({429, 500, 503})
 _CLOSED_AUTH: Final = 4401
 _CLOSED_REPLACED: Final = 4409
+_CLOSED_AS_BROKEN: Final = frozenset({1002, 1007, 1008})
 _MAX_RETRY_AFTER_S: Final = 300.0  # however long the relay asks for
 _STABLE_S: Final = 10.0  # a login that held this long starts the backoff afresh
 
@@ -109,9 +110,8 @@ class ClientLogin:
             *(part.retry_after or 0.0 for part in (refusal, notice) if part is not None),
             0.0,
         )
-        self.retry_in_s = max(
-            reconnect_delay_s(self._attempt, self._limits, jitter), min(asked_s, _MAX_RETRY_AFTER_S)
-        )
+        backoff_s = reconnect_delay_s(self._attempt, self._limits, jitter)
+        self.retry_in_s = min(asked_s, _MAX_RETRY_AFTER_S) + backoff_s
         self._attempt += 1
         if refusal is not None:
             reason = f"login refused: {refusal.reason} ({refusal.code})"
@@ -124,6 +124,8 @@ def _final(
     """Return why no further login can succeed, if none can."""
     if code == _CLOSED_REPLACED or (notice is not None and notice.kind == "replaced"):
         return Replaced()
+    if code is not None and code in _CLOSED_AS_BROKEN:
+        return ClientFault(code, reason)
     if refusal is not None and refusal.code not in _RETRYABLE_LOGINS:
         return LoginRefused(refusal.code, refusal.reason)
     if code == _CLOSED_AUTH:
@@ -134,9 +136,9 @@ def _final(
 def reconnect_delay_s(attempt: int, limits: Limits, jitter: float) -> float:
     """Return how long to wait before attempt number `attempt` (from 0).
 
-    Doubles up to `limits.reconnect_max_s`; `jitter` in [0, 1) spreads it over its upper half, so
-    that the clients of a relay that restarts do not all come back in the same moment.
+    Its bound doubles up to `limits.reconnect_max_s`; `jitter` in [0, 1) is the part of it that is
+    waited. The clients of a relay that restarts so come back over all that time (PROTOCOL 5).
     """
     # 2**20 times any sane minimum is above any sane maximum; more would overflow a float one day.
     longest_s = min(limits.reconnect_max_s, limits.reconnect_min_s * 2.0 ** min(attempt, 20))
-    return longest_s * (0.5 + 0.5 * jitter)
+    return longest_s * jitter

@@ -41,9 +41,11 @@ class Harness:
         self.protocol.frame_sent()
         return self.receive(AUTH_OK, *(frames or (queue(),)))
 
-    def lose(self, code: int | None = None, reason: str = "") -> list[Event]:
+    def lose(
+        self, code: int | None = None, reason: str = "", *, jitter: float = 0.0
+    ) -> list[Event]:
         return self.protocol.connection_lost(
-            Ending(code, reason), uptime_s=self.uptime_s, jitter=0.0
+            Ending(code, reason), uptime_s=self.uptime_s, jitter=jitter
         )
 
     def submit(self, message_id: str, to: str = BEN, text: str = "hi") -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.client.errors import LoginRefused, Replaced
+from relay.client.errors import ClientFault, LoginRefused, Replaced
 from relay.client.events import Connected, Disconnected, Message, Receipt
 from tests.client.fake_relay import ack, message, queue
 from tests.client.protocol_harness import Harness
@@ -119,29 +119,37 @@ def test_being_replaced_is_final_even_when_the_close_code_gets_lost(client: Harn
     assert isinstance(client.protocol.failure, Replaced)
 
 
-@pytest.mark.parametrize("code", [None, 1000, 1001, 1008, 1009, 1011, 1012, 1013, 4429])
+@pytest.mark.parametrize("code", [None, 1000, 1001, 1009, 1011, 1012, 1013, 4429])
 def test_every_other_end_leads_to_a_reconnect(client: Harness, code: int | None) -> None:
     [lost] = client.lose(code, "why")
 
-    assert lost == Disconnected(code, "why", 0.25)
+    assert lost == Disconnected(code, "why", 0.0)
     assert client.protocol.failure is None
     assert client.log_in() == [Connected()]
+
+
+@pytest.mark.parametrize("code", [1002, 1007, 1008])
+def test_a_close_that_blames_the_client_is_final(client: Harness, code: int) -> None:
+    assert client.lose(code, "why") == []
+
+    assert isinstance(client.protocol.failure, ClientFault)
+    assert str(client.protocol.failure) == f"closed with {code}: why"
 
 
 def test_pauses_grow_up_to_the_limit_and_shrink_after_a_login_that_held() -> None:
     harness = Harness(reconnect_min_s=1.0, reconnect_max_s=10.0)
     pauses = []
     for _ in range(6):
-        harness.lose()
+        harness.lose(jitter=0.5)
         pauses.append(harness.protocol.retry_in_s)
     assert pauses == [0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
 
     harness.log_in()
     harness.uptime_s += 1
-    harness.lose()
+    harness.lose(jitter=0.5)
     assert harness.protocol.retry_in_s == 5.0, "a login that was lost at once is no success"
 
     harness.log_in()
     harness.uptime_s += 60
-    harness.lose()
+    harness.lose(jitter=0.5)
     assert harness.protocol.retry_in_s == 0.5
