@@ -1,0 +1,190 @@
+"""The vectors that any client can run, on the pure parts of this project's two clients."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from relay.client.events import (
+    Accepted,
+    Connected,
+    Disconnected,
+    Event,
+    Level,
+    Message,
+    Receipt,
+    Refused,
+    SendFailed,
+)
+from relay.client.limits import Limits
+from relay.client.login import Ending
+from relay.client.protocol import ClientProtocol
+from relay.errors import JidError
+
+from ..documents import ROOT
+
+VECTORS: Final = ROOT / "tests" / "vectors" / "client.json"
+MODULE: Final = ROOT / "relay" / "web" / "client" / "relay-client.js"
+RUNNER: Final = ROOT / "tests" / "vectors" / "run.mjs"
+NODE: Final = shutil.which("node")
+
+_ALL: Final[list[dict[str, Any]]] = json.loads(VECTORS.read_text())["vectors"]
+_TYPES: Final[dict[type, str]] = {
+    Accepted: "sent",
+    Connected: "connected",
+    Disconnected: "disconnected",
+    Message: "message",
+    Receipt: "receipt",
+    Refused: "refused",
+    SendFailed: "failed",
+}
+
+
+class Runner:
+    """One vector, as the Python client plays it."""
+
+    def __init__(self, vector: dict[str, Any]) -> None:
+        limits = {_snake(name): value for name, value in vector.get("limits", {}).items()}
+        self.protocol = ClientProtocol(vector.get("user", "917069852821"), limits=Limits(**limits))
+        self.protocol.token = vector.get("token", "")
+        self.now_s: int = vector.get("now", 1_566_970_700)
+        self.happened: list[Event] = []
+
+    def step(self, step: dict[str, Any]) -> None:
+        match step:
+            case {"open": up}:
+                self.protocol.connection_opened(uptime_s=up)
+            case {"lost": code, "up": up, "chance": chance}:
+                self.happened += self.protocol.connection_lost(
+                    Ending(code, ""), uptime_s=up, jitter=chance
+                )
+            case {"in": frame}:
+                text = frame if isinstance(frame, str) else json.dumps(frame)
+                self.happened += self.protocol.receive(text, now_s=self.now_s)
+            case {"send": send}:
+                assert self.is_refused(send) == step.get("error", False)
+            case {"mark": key, "level": level}:
+                message = Message(key["id"], key["chat"], key["sender"], {}, 0)
+                self.protocol.acknowledge(message, Level(level), now_s=self.now_s)
+            case {"take": ids}:
+                assert self.taken() == ids
+            case {"out": frames}:
+                assert self.written() == frames
+            case {"events": events}:
+                assert [_shown(event) for event in self.happened] == events
+                self.happened.clear()
+            case {"state": state}:
+                failure = self.protocol.failure
+                found = {
+                    "online": self.protocol.online,
+                    "unacked": self.protocol.unacked,
+                    "end": type(failure).__name__ if failure else None,
+                }
+                assert {name: found[name] for name in state} == state
+            case _:
+                raise AssertionError(f"no such step: {step}")
+
+    def is_refused(self, send: dict[str, Any]) -> bool:
+        try:
+            self.protocol.submit(send["to"], send["message"], send["id"], now_s=self.now_s)
+        except (JidError, ValueError):
+            return True
+        return False
+
+    def taken(self) -> list[str]:
+        ids = []
+        while (event := self.protocol.next_event()) is not None:
+            if isinstance(event, Message):
+                ids.append(event.id)
+                self.protocol.acknowledge(event, Level.DELIVERED, now_s=self.now_s)
+        return ids
+
+    def written(self) -> list[Any]:
+        frames = []
+        while (frame := self.protocol.next_frame()) is not None:
+            self.protocol.frame_sent()
+            frames.append(json.loads(frame))
+        return frames
+
+
+def _snake(name: str) -> str:
+    return re.sub(r"[A-Z]", lambda letter: f"_{letter[0].lower()}", name)
+
+
+def _shown(event: Event) -> dict[str, Any]:
+    shown: dict[str, Any] = {"type": _TYPES[type(event)]}
+    match event:
+        case Disconnected():
+            return shown | {"code": event.code, "retryIn": event.retry_in_s}
+        case SendFailed():
+            more = {"code": event.code, "reason": event.reason, "retryAfter": event.retry_after_s}
+            return shown | {"id": event.id, "chat": event.chat} | more
+    return shown | {name: getattr(event, name) for name in event.__struct_fields__}
+
+
+@pytest.mark.parametrize("vector", _ALL, ids=lambda vector: vector["name"])
+def test_the_python_client_does_what_the_vector_says(vector: dict[str, Any]) -> None:
+    if "python" not in vector.get("only", ["python"]):
+        pytest.skip(vector["because"])
+    runner = Runner(vector)
+    for step in vector["steps"]:
+        runner.step(step)
+
+
+def run_with_node(module: Path) -> dict[str, str | None]:
+    """Return what was wrong with each vector on the client in `module`."""
+    assert NODE is not None
+    done = subprocess.run(
+        [NODE, RUNNER, module],
+        input=VECTORS.read_text(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr
+    return {each["name"]: each["wrong"] for each in map(json.loads, done.stdout.splitlines())}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(NODE is None, reason="needs node")
+def test_the_javascript_client_does_what_the_vectors_say() -> None:
+    results = run_with_node(MODULE)
+
+    assert {name: wrong for name, wrong in results.items() if wrong} == {}
+    assert set(results) == {
+        each["name"] for each in _ALL if "javascript" in each.get("only", ["javascript"])
+    }
+
+
+# A client with each of these faults fails some vector.
+FAULTS: Final = {
+    "chance * Math.min(": "1 * Math.min(",
+    "if (isAgain) return [];": "",
+    "if (full) this.leftBehind = true;": "",
+    "this.holds.set(": "void (",
+    'notice?.kind === "replaced"': "false",
+    "this.outbox.startAgain();": "",
+    "level <= (this.receipts.get(key) ?? 0)": "false",
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(NODE is None, reason="needs node")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_client_with_a_fault_fails_a_vector(fault: str, tmp_path: Path) -> None:
+    text = MODULE.read_text()
+    assert text.count(fault) == 1
+    faulty = tmp_path / "faulty.mjs"
+    faulty.write_text(text.replace(fault, FAULTS[fault]))
+
+    assert any(run_with_node(faulty).values())
+
+
+def test_the_names_of_the_vectors_are_their_own() -> None:
+    names = [each["name"] for each in _ALL]
+
+    assert len(names) == len(set(names))
