@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import psutil  # type: ignore[import-untyped]
+
 from .waiting import poll_for
 from .websocket import WebSocket
 
@@ -36,13 +38,18 @@ def executable() -> str | None:
 class Page:
     """One tab, with nothing in it but the scripts that it is given."""
 
-    def __init__(self, devtools: WebSocket) -> None:
+    def __init__(self, devtools: WebSocket, browser: subprocess.Popen[bytes]) -> None:
         self._devtools = devtools
+        self._browser = browser
         self._numbers = itertools.count(1)
         self._session: dict[str, str] = {}
         self._target = self._ask("Target.createTarget", url="about:blank")["targetId"]
         attached = self._ask("Target.attachToTarget", targetId=self._target, flatten=True)
         self._session = {"sessionId": attached["sessionId"]}
+
+    def another(self) -> Page:
+        """Return a new tab beside this one, in the same browser."""
+        return Page(self._devtools, self._browser)
 
     def go(self, url: str) -> None:
         """Show what is at `url`; its scripts are then of there."""
@@ -62,6 +69,23 @@ class Page:
         """Have its scripts stand still, as those of a tab that was not looked at for long."""
         self._ask("Page.enable")
         self._ask("Page.setWebLifecycleState", state="frozen")
+
+    def thaw(self) -> None:
+        """Let its scripts go on."""
+        self._ask("Page.setWebLifecycleState", state="active")
+
+    @contextmanager
+    def lid_closed(self) -> Iterator[None]:
+        """Have the whole browser stand still, as a machine does whose lid is closed."""
+        parent = psutil.Process(self._browser.pid)
+        processes = [parent, *parent.children(recursive=True)]
+        try:
+            for process in processes:
+                process.suspend()
+            yield
+        finally:
+            for process in processes:
+                process.resume()
 
     def close(self) -> None:
         """Close the tab."""
@@ -98,7 +122,7 @@ def open_page(program: str, *flags: str) -> Iterator[Page]:
             )
             port, path = told.read_text().split()
             with WebSocket(f"ws://127.0.0.1:{port}{path}") as devtools:
-                yield Page(devtools)
+                yield Page(devtools, process)
         finally:
             process.terminate()
             process.wait()

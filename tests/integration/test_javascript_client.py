@@ -1,0 +1,384 @@
+"""The JavaScript client and a real relay: in Node, and in a page of a real Chromium."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.outside import chromium, node
+from tests.outside.frames import ALICE, BOB, GROUP
+from tests.outside.network import Network
+from tests.outside.relay import Relay
+from tests.outside.waiting import poll_for
+
+from .conftest import RelayStarter
+from .javascript import Program, in_node, in_page, site
+from .test_tokens import config as token_config
+from .test_tokens import token_of
+
+NODE = node.executable()
+CHROMIUM = chromium.executable()
+
+pytestmark = [
+    pytest.mark.ordeal,
+    pytest.mark.timeout(180),
+    pytest.mark.skipif(NODE is None, reason="needs node"),
+]
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+
+# So that the relay soon knows that a client is gone, and a receipt is soon confirmed.
+QUICK: Final = """
+[keepalive]
+ping_interval_s = 1
+pong_timeout_s = 2
+receipt_ping_s = 0.2
+[server]
+allowed_origins = ["*"]
+"""
+# So that a client soon knows that its connection is gone.
+SOON: Final = {"keepaliveS": 1, "answerS": 1, "reconnectMaxS": 2, "confirmS": 1.5}
+COUNT: Final = 50
+
+Opener = Callable[[str], Program]
+
+
+class Pages:
+    """Tabs of one browser, at one site."""
+
+    def __init__(self, first: chromium.Page, origin: str) -> None:
+        self.origin = origin
+        self._next = first
+
+    def open(self) -> Program:
+        page, self._next = self._next, self._next.another()
+        return self.load(page)
+
+    def load(self, page: chromium.Page) -> Program:
+        page.go(f"{self.origin}/")
+        return in_page(page)
+
+
+@pytest.fixture
+def pages() -> Iterator[Pages]:
+    assert CHROMIUM is not None
+    with site() as origin, chromium.open_page(CHROMIUM) as page:
+        yield Pages(page, origin)
+
+
+@pytest.fixture
+def open_program(request: pytest.FixtureRequest) -> Iterator[Opener]:
+    """A function that opens a program in "node" or in a "page"."""
+    with ExitStack() as stack:
+
+        def open_in(kind: str) -> Program:
+            assert NODE is not None
+            if kind == "node":
+                return in_node(stack.enter_context(node.open_node(NODE)))
+            pages: Pages = request.getfixturevalue("pages")
+            return pages.open()
+
+        yield open_in
+
+
+EVERYWHERE = pytest.mark.parametrize("kind", ["node", pytest.param("page", marks=needs_chromium)])
+
+
+def numbered(name: str, count: int = COUNT) -> list[str]:
+    return [f"{name}{number}" for number in range(1, count + 1)]
+
+
+def expect_all(*pairs: tuple[Program, Program, str], count: int = COUNT) -> None:
+    """Each author's messages have come once and in order, and their ticks are right."""
+    for author, reader, name in pairs:
+        poll_for(
+            f"all of {name}",
+            lambda reader=reader: len(reader.got) >= count,  # type: ignore[misc]
+            deadline_s=60,
+        )
+        author.wait_for("the ticks", f"count('read') === {count}", deadline_s=60)
+        assert reader.got == numbered(name, count)
+        assert author.run("count('sent')") == count
+        assert author.run("count('delivered')") == count
+        assert author.run("client.waiting.length") == 0
+        assert author.events("failed") == author.events("trouble") == []
+
+
+@EVERYWHERE
+def test_two_chat_alone_and_in_a_group(
+    start_relay: RelayStarter, open_program: Opener, kind: str
+) -> None:
+    relay = start_relay(config=QUICK)
+    alice, bob = open_program(kind), open_program("node")
+    bob.start(relay.url, BOB, reads=True)
+    alice.start(relay.url, ALICE)
+    alice.say(BOB, "one")
+    alice.say(GROUP, "two")
+
+    bob.wait_for("both", "got.length === 2")
+    alice.wait_for("the ticks", "count('read') === 2")
+
+    assert bob.got == ["one", "two"]
+    assert alice.events("failed") == bob.events("trouble") == []
+
+
+@EVERYWHERE
+def test_whatever_happens_to_the_connection_each_message_comes_once_in_order(
+    start_relay: RelayStarter, open_program: Opener, kind: str
+) -> None:
+    relay = start_relay(config=QUICK, fronts=2)
+    with Network(relay.port) as network:
+        alice, bob = open_program(kind), open_program("node")
+        alice.start(f"ws://127.0.0.1:{network.port}/", ALICE, reads=True, limits=SOON, tabs=False)
+        bob.start(relay.url, BOB, reads=True, limits=SOON)
+        for each in (alice, bob):
+            each.wait_online()
+        alice.chatter(BOB, "a", times=COUNT, gap_ms=200)
+        bob.chatter(ALICE, "b", times=COUNT, gap_ms=200)
+
+        time.sleep(1)
+        network.cut()
+        alice.wait_for("it notices", "!client.online")
+        network.mend()
+        alice.wait_online()
+        for front in relay.children("front"):
+            front.process.kill()
+        time.sleep(1)
+        network.fall_silent()
+        alice.wait_for("it notices", "!client.online")
+        network.mend()
+        alice.wait_online()
+        relay.children("worker")[0].process.kill()
+
+        expect_all((alice, bob, "a"), (bob, alice, "b"))
+        assert network.connections >= 4
+
+
+@EVERYWHERE
+def test_a_relay_that_is_renewed_costs_no_message(
+    start_relay: RelayStarter, open_program: Opener, kind: str
+) -> None:
+    relay = start_relay(config=QUICK, fronts=2)
+    alice, bob = open_program(kind), open_program("node")
+    alice.start(relay.url, ALICE, reads=True, limits=SOON)
+    bob.start(relay.url, BOB, reads=True, limits=SOON)
+    for each in (alice, bob):
+        each.wait_online()
+    before = {child.process.pid for child in relay.children()}
+    alice.chatter(BOB, "a", times=COUNT, gap_ms=100)
+    bob.chatter(ALICE, "b", times=COUNT, gap_ms=100)
+
+    relay.process.send_signal(signal.SIGUSR2)
+
+    poll_for(
+        "all are new",
+        lambda: not before & {child.process.pid for child in relay.children()},
+        deadline_s=60,
+    )
+    expect_all((alice, bob, "a"), (bob, alice, "b"))
+
+
+@EVERYWHERE
+def test_a_token_is_renewed_before_its_end(
+    start_relay: RelayStarter, open_program: Opener, kind: str, tmp_path: Path
+) -> None:
+    relay = start_relay(config=token_config(tmp_path) + QUICK)
+    alice = open_program(kind)
+    tokens = [token_of(ALICE, left_s=3), token_of(ALICE, left_s=600)]
+    alice.start(relay.url, ALICE, tokens=tokens)
+    alice.wait_online()
+
+    alice.wait_for("it asks for another", "events.filter((e) => e.type === 'asked').length === 2")
+    time.sleep(3)  # the first is over now
+
+    alice.say(ALICE, "still here")
+    alice.wait_for("it is heard", "got.length === 1")
+    assert alice.events("asked") == [
+        {"type": "asked", "renew": False},
+        {"type": "asked", "renew": True},
+    ]
+    assert alice.events("disconnected") == alice.events("trouble") == []
+
+
+def test_who_slept_through_the_end_of_a_token_comes_back_with_another(
+    start_relay: RelayStarter, open_program: Opener, tmp_path: Path
+) -> None:
+    relay = start_relay(config=token_config(tmp_path) + QUICK)
+    alice = open_program("node")
+    # The second is over as well: so is a token of a cache.
+    tokens = [token_of(ALICE, left_s=1.1), token_of(ALICE, left_s=1), token_of(ALICE, left_s=600)]
+    alice.run("Date.now = (real => () => real() - 3600e3)(Date.now); undefined")  # a wrong clock
+    alice.start(relay.url, ALICE, tokens=tokens[::2], limits={"reconnectMaxS": 1})
+    alice.wait_online()
+
+    alice.wait_for("it is back", "tokens.length === 1 && client.online")
+
+    assert alice.events("end") == []
+
+
+@EVERYWHERE
+def test_who_is_replaced_stays_away(
+    start_relay: RelayStarter, open_program: Opener, kind: str
+) -> None:
+    relay = start_relay(config=QUICK)
+    alice = open_program(kind)
+    alice.start(relay.url, ALICE)
+    alice.wait_online()
+
+    relay.login(ALICE)
+
+    alice.wait_for("it hears", "events.some((each) => each.type === 'end')")
+    assert alice.events("end") == [{"type": "end", "name": "Replaced"}]
+    assert alice.run("client.error.code") == 4409
+    time.sleep(1)
+    assert len(alice.events("connected")) == 1
+
+
+@needs_chromium
+def test_what_was_typed_before_the_page_was_gone_is_sent_by_the_next_one(
+    start_relay: RelayStarter, pages: Pages
+) -> None:
+    relay = start_relay(config=QUICK)
+    bob = relay.login(BOB)
+    with Network(relay.port) as network:
+        network.cut()
+        url = f"ws://127.0.0.1:{network.port}/"
+        alice = pages.open()
+        alice.start(url, ALICE, outbox=True)
+        alice.say(BOB, *numbered("a", 5))
+        alice.wait_for("it waits", "client.waiting.length === 5")
+        time.sleep(0.5)  # for the disk of the browser
+        page = alice.place
+        assert isinstance(page, chromium.Page)
+        alice = pages.load(page)
+        network.mend()
+
+        alice.start(url, ALICE, outbox=True)
+
+        texts = [bob.recv()[2][0]["message"]["conversation"] for _ in range(5)]
+        assert texts == numbered("a", 5)
+        alice.wait_for("all is stored", "client.waiting.length === 0")
+        alice.wait_for("all is stored", "events.filter((e) => e.type === 'sent').length === 5")
+    again = pages.load(page)
+    again.start(relay.url, ALICE, outbox=True)
+    again.wait_online()
+    bob.expect_nothing()
+
+
+@needs_chromium
+def test_a_page_that_is_loaded_anew_shows_nothing_twice_and_loses_nothing(
+    start_relay: RelayStarter, pages: Pages, open_program: Opener
+) -> None:
+    relay = start_relay(config=QUICK)
+    bob = open_program("node")
+    bob.start(relay.url, BOB)
+    alice = pages.open()
+    page = alice.place
+    assert isinstance(page, chromium.Page)
+    bob.chatter(ALICE, "b", times=COUNT, gap_ms=50)
+    got: list[str] = []
+
+    for _ in range(4):
+        alice.start(relay.url, ALICE, reads=True, outbox=True)
+        alice.wait_for("some", "got.length >= 5")
+        # As the page is at its end: what it has shown.
+        got += alice.run("(client.close(), got)")
+        alice = pages.load(page)
+    alice.start(relay.url, ALICE, reads=True, outbox=True)
+
+    poll_for("all have come", lambda: len(got) + len(alice.got) >= COUNT)
+    assert got + alice.got == numbered("b")
+    bob.wait_for("the ticks", f"count('read') === {COUNT}")
+
+
+@needs_chromium
+def test_tabs_share_one_connection_and_the_next_takes_over(
+    start_relay: RelayStarter, pages: Pages, open_program: Opener
+) -> None:
+    relay = start_relay(config=QUICK)
+    with Network(relay.port) as network:
+        url = f"ws://127.0.0.1:{network.port}/"
+        bob = open_program("node")
+        bob.start(relay.url, BOB, reads=True)
+        first, second = pages.open(), pages.open()
+        first.start(url, ALICE, reads=True)
+        first.wait_online()
+        second.start(url, ALICE, reads=True)
+        second.wait_online()
+        bob.say(ALICE, "b1")
+        second.say(BOB, "a1")
+        for each in (first, second):
+            each.wait_for("it hears", "got.length === 1")
+        bob.wait_for("the other tab's", "got.length === 1")
+        second.wait_for("its ticks", "count('read') === 1")
+        assert network.connections == 1
+        bob.wait_for("the ticks", "count('read') === 1")
+
+        second.chatter(BOB, "c", times=20, gap_ms=50)
+        bob.chatter(ALICE, "d", times=20, gap_ms=50)
+        time.sleep(0.3)
+        page = first.place
+        assert isinstance(page, chromium.Page)
+        page.close()
+
+        bob.wait_for("all", "got.length >= 21")
+        second.wait_for("all", "got.length >= 21")
+        assert bob.got == ["a1", *numbered("c", 20)]
+        assert second.got == ["b1", *numbered("d", 20)]
+        second.wait_for("its ticks", "count('read') === 21")
+        assert network.connections == 2
+        assert second.events("end") == bob.events("failed") == []
+
+
+@needs_chromium
+def test_a_tab_takes_over_from_one_that_is_frozen(start_relay: RelayStarter, pages: Pages) -> None:
+    relay = start_relay(config=QUICK)
+    first, second = pages.open(), pages.open()
+    first.start(relay.url, ALICE)
+    first.wait_online()
+    second.start(relay.url, ALICE)
+    second.wait_online()
+    page = first.place
+    assert isinstance(page, chromium.Page)
+    page.freeze()
+
+    second.say(ALICE, "to myself")
+
+    second.wait_for("it has come", "got.length === 1")
+    page.thaw()
+    first.wait_for("the other has it", "client.online")
+    second.say(ALICE, "again")
+    for each in (first, second):
+        each.wait_for("it has come", "got.at(-1) === 'again'")
+        assert each.events("end") == []
+
+
+@needs_chromium
+@pytest.mark.parametrize("how", ["frozen", "lid"])
+def test_a_page_that_stood_still_loses_nothing(
+    start_relay: RelayStarter, pages: Pages, open_program: Opener, how: str
+) -> None:
+    relay = start_relay(config=QUICK)
+    bob, alice = open_program("node"), pages.open()
+    bob.start(relay.url, BOB, reads=True)
+    alice.start(relay.url, ALICE, reads=True, limits=SOON, tabs=False)
+    alice.wait_online()
+    alice.chatter(BOB, "a", times=COUNT, gap_ms=20)
+    bob.chatter(ALICE, "b", times=COUNT, gap_ms=20)
+    page = alice.place
+    assert isinstance(page, chromium.Page)
+
+    if how == "lid":
+        with page.lid_closed():
+            time.sleep(8)
+    else:
+        page.freeze()
+        time.sleep(8)
+        page.thaw()
+
+    expect_all((alice, bob, "a"), (bob, alice, "b"))
