@@ -33,7 +33,8 @@ globalThis.start = (url, user, options) => {
     got.push(message.text);
     if (options.reads) client.markRead(message);
   });
-  for (const type of ["sent", "receipt", "failed", "delayed", "connected", "disconnected", "trouble", "refused"])
+  const noted = ["sent", "receipt", "failed", "delayed", "connected", "disconnected", "trouble"];
+  for (const type of noted)
     client.on(type, (event) => events.push(event));
   client.on("end", ({ error }) => events.push({ type: "end", name: error && error.name }));
   client.connect();

@@ -697,8 +697,8 @@ export class ClientProtocol {
 
 // -- I/O ---------------------------------------------------------------------------------------
 
-const MAX_BUFFERED = 1024 * 1024; // of a socket; what is beyond waits here
 const LEFT = Symbol("a loop was left");
+const MAX_BUFFERED = 1024 * 1024; // of a socket; what is beyond waits here
 const OFFER_S = 5; // for a tab's answer; else another one takes its place
 
 /** @returns {Moment} */
@@ -1373,7 +1373,6 @@ export class RelayClient {
     channel.onmessage = ({ data }) => this.#onPost(data);
     this.#undo.push(() => setTimeout(() => channel.close()));
     this.#stand(name, false);
-    this.#post({ kind: "who" });
     const timer = setInterval(() => this.#ask(), 20_000);
     this.#undo.push(() => clearInterval(timer));
   }
@@ -1398,12 +1397,14 @@ export class RelayClient {
     request.catch(() => {
       if (this.#isOver || waiting.signal.aborted) return;
       this.#depose(); // another tab took it
+      this.#online = false;
       this.#stand(name, false);
     });
     this.#steal = () => {
       waiting.abort();
       this.#stand(name, true);
     };
+    this.#post({ kind: "who" });
   }
   #steal = () => {};
 
@@ -1423,7 +1424,9 @@ export class RelayClient {
     if (this.#isOver) return;
     if (kind === "end") return this.#end(new RelayError(name, text, code));
     if (this.#term) {
-      if (kind === "who") this.#post({ kind: "here", online: this.#online });
+      // By a timer: a page that is frozen still gets posts, and would answer them.
+      if (kind === "who")
+        this.#after("here", 0, () => this.#post({ kind: "here", online: this.#online }));
       if (kind === "send") this.#submit(waiting);
       if (kind === "mark") void this.#taken(message, level);
       return;
@@ -1432,6 +1435,8 @@ export class RelayClient {
       clearTimeout(this.#timers.get("offer"));
       this.#offered = 0;
       this.#online = online;
+      // It may be frozen a moment after it has answered.
+      if (this.#waiting.size) this.#after("ask", OFFER_S, () => this.#ask());
       if (kind === "lead") for (const each of this.#waiting.values()) this.#submit(each);
     } else if (kind === "event") {
       if (event.type === "message") this.protocol.overhear(event);
