@@ -8,7 +8,7 @@ FUZZ   := .venv-fuzz
 SECONDS ?= 120
 
 .PHONY: help run test ordeals quick chaos trials bench bench-full bench-parts bench-history
-.PHONY: autobahn fuzz
+.PHONY: autobahn fuzz web
 .PHONY: lint types imports coverage lowest check setup clean
 
 help:  ## show the targets
@@ -79,6 +79,15 @@ bench-parts: $(READY)  ## what the parts of a message cost
 
 bench-history: $(READY)  ## what a message costs after ten million (20 minutes)
 	$(BIN)/python -m tests.bench.bench_history
+
+web: build/web/.ready  ## install what checks the JavaScript client, and write its types anew
+	@build/web/node_modules/.bin/tsc -p tests/web --outDir relay/web/client
+
+build/web/.ready: tests/web/package.json
+	@mkdir -p build/web
+	@cp tests/web/package.json build/web/
+	@npm install --prefix build/web --no-audit --no-fund --loglevel=error
+	@touch $@
 
 lint: $(READY)  ## check style
 	$(BIN)/ruff check .
