@@ -80,8 +80,12 @@ bench-parts: $(READY)  ## what the parts of a message cost
 bench-history: $(READY)  ## what a message costs after ten million (20 minutes)
 	$(BIN)/python -m tests.bench.bench_history
 
-web: build/web/.ready  ## install what checks the JavaScript client, and write its types anew
+web: build/web/.ready  ## check the JavaScript client, write its types anew, show its size
 	@build/web/node_modules/.bin/tsc -p tests/web --outDir relay/web/client
+	@build/web/node_modules/.bin/eslint --no-config-lookup -c tests/web/eslint.config.mjs \
+		relay/web/client tests/vectors tests/web
+	@echo "bytes that a page loads, minified and gzipped:" $$(build/web/node_modules/.bin/esbuild \
+		relay/web/client/relay-client.js --minify --format=esm --target=es2022 | gzip -9c | wc -c)
 
 build/web/.ready: tests/web/package.json
 	@mkdir -p build/web

@@ -70,8 +70,7 @@ def test_a_page_loads_few_bytes(tmp_path: Path) -> None:
     run(TOOLS / ".bin" / "esbuild", CLIENT / "relay-client.js", *options)
 
     size = len(gzip.compress(made.read_bytes(), 9))
-    print(f"relay-client.js: {size} bytes, minified and gzipped")
-    assert size < MOST_BYTES
+    assert size < MOST_BYTES, f"{size} bytes"
 
 
 @pytest.mark.skipif(NPM is None, reason="needs npm")
@@ -90,7 +89,8 @@ def test_the_module_takes_the_websocket_of_npms_ws(tmp_path: Path) -> None:
 import {{ RelayClient }} from "{CLIENT / "relay-client.js"}";
 import WebSocket, {{ WebSocketServer }} from "{TOOLS / "ws" / "wrapper.mjs"}";
 const server = new WebSocketServer({{ host: "127.0.0.1", port: 0 }}, () => {{
-  const client = new RelayClient(`ws://127.0.0.1:${{server.address().port}}/`, "1", {{ WebSocket }});
+  const url = `ws://127.0.0.1:${{server.address().port}}/`;
+  const client = new RelayClient(url, "1", {{ WebSocket }});
   client.on("connected", () => {{ console.log("in"); client.close(); server.close(); }});
   client.connect();
 }});

@@ -116,22 +116,24 @@ def in_page(place: Place) -> Program:
 
 
 class _Site(BaseHTTPRequestHandler):
+    page = "<!doctype html><meta charset=utf-8><title>a page</title>"
+
     def do_GET(self) -> None:
         is_module = self.path == "/relay-client.js"
         self.send_response(200)
         self.send_header("Content-Type", "text/javascript" if is_module else "text/html")
         self.end_headers()
-        page = b"<!doctype html><meta charset=utf-8><title>a page</title>"
-        self.wfile.write(MODULE.read_bytes() if is_module else page)
+        self.wfile.write(MODULE.read_bytes() if is_module else self.page.encode())
 
     def log_message(self, *_: object) -> None:
         pass
 
 
 @contextmanager
-def site() -> Iterator[str]:
+def site(page: str = _Site.page) -> Iterator[str]:
     """Serve a page and the module; yield the origin."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Site) as server:
+    handler = type("_Site", (_Site,), {"page": page})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_port}"

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests.client.fake_relay import FakeRelay, Script, Session, ack, error, message, queue
+from tests.outside import chromium, node
 from tests.outside.client import SheetClient
 from tests.outside.frames import ALICE, BOB, Frame, ack_1, action, element, message_id_of, near
 from tests.outside.people import Cast, shard_of
@@ -26,6 +27,7 @@ from tests.outside.relay import Relay
 from tests.outside.waiting import DEADLINE_S, poll_for
 
 from ..documents import blocks_in, only_block, read
+from . import javascript
 from .conftest import RelayStarter
 
 README = only_block(read("README.md"), "python", containing="asyncio.run")
@@ -453,6 +455,71 @@ def test_the_documented_client_names_the_frame_that_an_error_is_about(
     play(client_module, refuse, before=before)
 
     assert told == [("Msg", "failed: 400 ack: 2 to 4"), ("a frame", "failed: 400 no frame")]
+
+
+def in_docs(language: str, relay: Relay) -> str:
+    text = only_block(read("docs/clients.md"), language, containing="relay-client")
+    assert text.count(README_URL) == 1
+    return text.replace(README_URL, json.dumps(relay.url))
+
+
+@pytest.mark.skipif(chromium.executable() is None, reason="needs Chromium")
+def test_the_documented_page_chats(start_relay: RelayStarter) -> None:
+    relay = start_relay(config='[server]\nallowed_origins = ["*"]')
+    program = chromium.executable()
+    assert program is not None
+    bob = relay.login(BOB)
+    with (
+        javascript.site(in_docs("html", relay)) as origin,
+        chromium.open_page(program) as page,
+    ):
+        page.go(f"{origin}/?me={ALICE}")
+        lines = "[...document.querySelectorAll('li')].map((line) => line.textContent)"
+        page.run(
+            f"document.forms[0].to.value = '{BOB}'; document.forms[0].text.value = 'hello there';"
+            "document.querySelector('button').click()"
+        )
+        came = bob.recv()
+        assert came[2][0]["message"] == {"conversation": "hello there"}
+        poll_for("the first tick", lambda: page.run(lines) == ["you: hello there ✓"])
+        bob.ack(came)
+        poll_for("the second", lambda: page.run(lines) == ["you: hello there ✓✓"])
+        bob.ack(came, 3)
+        poll_for("the third", lambda: page.run(lines) == ["you: hello there read"])
+
+        bob.send_message(ALICE, "M", {"conversation": "hi yourself"})
+
+        bob.expect(ack_1("M", author=BOB, to=ALICE))
+        expect_receipt(bob, "M", 3, ALICE)
+        assert page.run(lines)[1:] == [f"{BOB}: hi yourself"]
+
+
+@pytest.mark.skipif(node.executable() is None, reason="needs node")
+def test_the_documented_program_for_node_answers(shared_relay: Relay, tmp_path: Path) -> None:
+    text = in_docs("js", shared_relay)
+    # As `npm install` lays it out; the WebSocket is Node's own, since ws may not be there.
+    modules = tmp_path / "node_modules"
+    for name, entry in (("relay-client", javascript.MODULE.parent), ("ws", None)):
+        (modules / name).mkdir(parents=True)
+        if entry is not None:
+            for part in ("package.json", "relay-client.js"):
+                (modules / name / part).write_bytes((entry / part).read_bytes())
+    (modules / "ws" / "index.mjs").write_text("export default WebSocket;")
+    (modules / "ws" / "package.json").write_text('{"exports": "./index.mjs"}')
+    (tmp_path / "bot.mjs").write_text(text)
+    program = node.executable()
+    assert program is not None
+    bob = shared_relay.login(ALICE)
+    with subprocess.Popen(
+        [program, "--experimental-websocket", "--no-warnings", "bot.mjs"], cwd=tmp_path
+    ) as process:
+        try:
+            bob.send_message("919428284313", "M", {"conversation": "hi"})
+            bob.expect(ack_1("M", author=ALICE, to="919428284313"))
+            expect_receipt(bob, "M", 3, "919428284313")
+            assert bob.recv()[2][0]["message"] == {"conversation": "You said: hi"}
+        finally:
+            process.kill()
 
 
 def test_the_documented_client_says_how_to_call_it(start: Starter) -> None:
