@@ -12,7 +12,8 @@ from typing import Final
 import pytest
 
 from tests.outside import chromium, node
-from tests.outside.frames import ALICE, BOB, GROUP
+from tests.outside.client import SheetClient
+from tests.outside.frames import ALICE, BOB, GROUP, Frame, message_id_of
 from tests.outside.network import Network
 from tests.outside.waiting import poll_for
 
@@ -45,6 +46,21 @@ SOON: Final = {"keepaliveS": 1, "answerS": 1, "reconnectMaxS": 2, "confirmS": 1.
 COUNT: Final = 50
 
 Opener = Callable[[str], Program]
+
+
+class Author:
+    """A raw client, and the messages of which it has heard that someone has them."""
+
+    def __init__(self, client: SheetClient) -> None:
+        self._client = client
+        self._acked: list[str] = ids_of(client.queued)
+
+    @property
+    def acked(self) -> list[str]:
+        for frame in self._client.recv_available():
+            if frame[0] == "Msg" and frame[1]["ack"] >= 2:
+                self._acked.append(frame[1]["id"])
+        return self._acked
 
 
 class Pages:
@@ -385,3 +401,133 @@ def test_a_page_that_stood_still_loses_nothing(
         page.thaw()
 
     expect_all((alice, bob, "a"), (bob, alice, "b"), count=10)
+
+
+def test_a_message_whose_handler_fails_comes_again_at_the_next_login(
+    start_relay: RelayStarter, open_program: Opener
+) -> None:
+    relay = start_relay(config=QUICK)
+    alice, bob = open_program("node"), relay.login(BOB)
+    alice.run("globalThis.fails = true")
+    alice.start(relay.url, ALICE, limits=SOON)
+    alice.run(
+        "client.on('message', ({ text }) => { if (fails && text === 'one') throw Error('no'); }); 0"
+    )
+    alice.wait_online()
+    for number, text in enumerate(("one", "two")):
+        bob.send_message(ALICE, f"M{number}", {"conversation": text})
+
+    heard = Author(bob)
+    poll_for("the ack of the second", lambda: "M1" in heard.acked)
+    assert alice.got == ["one", "two"]
+    assert [each["type"] for each in alice.events("trouble")] == ["trouble"]
+    alice.run("fails = false")
+    for front in relay.children("front"):
+        front.process.kill()
+
+    alice.wait_for("it comes again", "got.length === 3")
+    assert alice.got == ["one", "two", "one"]
+    heard = Author(relay.login(BOB))
+    poll_for("the ack of the first", lambda: "M0" in heard.acked)
+
+
+def test_a_loop_that_is_left_has_not_taken_its_last_message(
+    start_relay: RelayStarter, open_program: Opener
+) -> None:
+    relay = start_relay(config=QUICK)
+    alice, bob = open_program("node"), relay.login(BOB)
+    for number in range(3):
+        bob.send_message(ALICE, f"M{number}", {"conversation": str(number)})
+    bob.recv_many(3)
+    loop = """
+        (async () => {
+          const texts = [];
+          for await (const { text } of client.messages()) {
+            texts.push(text);
+            if (texts.length === 2) break;
+          }
+          return texts;
+        })()
+    """
+    alice.run(f"globalThis.client = new RelayClient({relay.url!r}, '{ALICE}').connect(); undefined")
+
+    assert alice.run(loop) == ["0", "1"]
+    assert alice.run(loop) == ["1", "2"]
+
+    heard = Author(bob)
+    poll_for("two are acked", lambda: heard.acked == ["M0", "M1"])
+    alice.run("client.close()")
+    assert ids_of(relay.login(ALICE).queued) == ["M2"]
+
+
+def test_nothing_is_acked_by_itself_where_that_is_done_by_hand(
+    start_relay: RelayStarter, open_program: Opener
+) -> None:
+    relay = start_relay(config=QUICK)
+    alice, bob = open_program("node"), relay.login(BOB)
+    alice.start(relay.url, ALICE, ack="manual")
+    alice.run("globalThis.last = []; client.on('message', (each) => last.push(each)); undefined")
+    alice.wait_online()
+    for number in range(2):
+        bob.send_message(ALICE, f"M{number}", {"conversation": str(number)})
+    alice.wait_for("both", "last.length === 2")
+
+    alice.run("client.markDelivered(last[1]); undefined")
+
+    heard = Author(bob)
+    poll_for("one is acked", lambda: heard.acked == ["M1"])
+    alice.run("client.close()")
+    assert ids_of(relay.login(ALICE).queued) == ["M0"]
+
+
+@needs_chromium
+def test_tabs_do_not_come_back_one_after_the_other_once_they_are_replaced(
+    start_relay: RelayStarter, pages: Pages
+) -> None:
+    relay = start_relay(config=QUICK)
+    with Network(relay.port) as network:
+        tabs = [pages.open() for _ in range(3)]
+        for tab in tabs:
+            tab.start(f"ws://127.0.0.1:{network.port}/", ALICE)
+            tab.wait_online()
+
+        alice = relay.login(ALICE)
+
+        for tab in tabs:
+            tab.wait_for("it hears", "events.some((each) => each.type === 'end')")
+            assert tab.events("end") == [{"type": "end", "name": "Replaced"}]
+        time.sleep(1)
+        assert network.connections == 1
+        alice.expect_nothing()
+
+
+@needs_chromium
+def test_what_two_tabs_have_typed_is_sent_once_by_a_later_one(
+    start_relay: RelayStarter, pages: Pages
+) -> None:
+    relay = start_relay(config=QUICK)
+    bob = relay.login(BOB)
+    with Network(relay.port) as network:
+        network.cut()
+        url = f"ws://127.0.0.1:{network.port}/"
+        tabs = [pages.open() for _ in range(2)]
+        for tab in tabs:
+            tab.start(url, ALICE, outbox=True)
+        for number in range(6):
+            tabs[number % 2].say(BOB, f"a{number}")
+            time.sleep(0.2)  # for the disk of the browser
+        last = pages.open()
+        for tab in tabs:
+            assert isinstance(tab.place, chromium.Page)
+            tab.place.close()
+        network.mend()
+
+        last.start(url, ALICE, outbox=True)
+
+        texts = [frame[2][0]["message"]["conversation"] for frame in bob.recv_many(6)]
+        assert texts == [f"a{number}" for number in range(6)]
+        bob.expect_nothing()
+
+
+def ids_of(frames: list[Frame]) -> list[str]:
+    return [message_id_of(frame) for frame in frames]
