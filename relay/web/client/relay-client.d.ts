@@ -32,6 +32,7 @@
  * @typedef {{wall: number, up: number, chance: number}} Moment seconds since 1970, seconds of any
  *   clock that is never set, and a number in [0, 1)
  * @typedef {{id: string, chat: string, message: Body}} Waiting a message without ack 1
+ * @typedef {{over: boolean, gathered: boolean}} Term a time in which one tab has the connection
  * @typedef {{renew: boolean}} TokenRequest `renew`: the last token has expired, or soon will
  * @typedef {string | ((request: TokenRequest) => string | Promise<string>)} Token
  */
@@ -116,6 +117,10 @@ export type Waiting = {
     id: string;
     chat: string;
     message: Body;
+};
+export type Term = {
+    over: boolean;
+    gathered: boolean;
 };
 export type TokenRequest = {
     renew: boolean;

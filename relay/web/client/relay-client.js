@@ -33,6 +33,7 @@
  * @typedef {{wall: number, up: number, chance: number}} Moment seconds since 1970, seconds of any
  *   clock that is never set, and a number in [0, 1)
  * @typedef {{id: string, chat: string, message: Body}} Waiting a message without ack 1
+ * @typedef {{over: boolean, gathered: boolean}} Term a time in which one tab has the connection
  * @typedef {{renew: boolean}} TokenRequest `renew`: the last token has expired, or soon will
  * @typedef {string | ((request: TokenRequest) => string | Promise<string>)} Token
  */
@@ -864,7 +865,7 @@ export class RelayClient {
   #store = null;
   /** @type {BroadcastChannel | null} */
   #channel = null;
-  /** @type {{over: boolean} | null} */
+  /** @type {Term | null} */
   #term = null; // while this tab has the connection
   /** @type {Promise<unknown>} */
   #ready = Promise.resolve(); // what was typed first is stored, and sent, first
@@ -983,7 +984,7 @@ export class RelayClient {
     if (typeof document === "object")
       for (const type of ["visibilitychange", "resume"]) this.#listen(document, type);
     if (tabs && globalThis.navigator?.locks && globalThis.BroadcastChannel) this.#share(name);
-    else void this.#lead({ over: false });
+    else void this.#lead({ over: false, gathered: false });
     return this;
   }
 
@@ -1056,6 +1057,7 @@ export class RelayClient {
 
   /** @param {Waiting} waiting */
   #submit(waiting) {
+    if (this.#term && !this.#term.gathered) return; // it will be, in its order
     if (this.#term) {
       try {
         this.protocol.submit(waiting.chat, waiting.message, waiting.id, now());
@@ -1078,10 +1080,17 @@ export class RelayClient {
       const store = /** @type {Store} */ (this.#store);
       for (const { message, level } of await store.taken())
         this.protocol.acknowledge(message, level, 0, false);
-      for (const each of await store.sends()) this.#waiting.set(each.id, each);
     } catch (error) {
       this.#trouble(error);
     }
+  }
+
+  /** Put what an earlier page, or a tab that is gone, has left before what was typed here. */
+  async #gather() {
+    const left = (await this.#store?.sends().catch(this.#trouble)) ?? [];
+    /** @type {[string, Waiting][]} */
+    const entries = left.map((each) => [each.id, each]);
+    this.#waiting = new Map([...entries, ...this.#waiting]);
   }
 
   /** @param {unknown} error */
@@ -1164,6 +1173,7 @@ export class RelayClient {
     this.#drop({ code: null, reason: "closed" });
     this.#wake();
     for (const timer of this.#timers.values()) clearTimeout(timer);
+    this.#offered = 0;
   }
 
   /** @param {string} name @param {number} s @param {() => void} act */
@@ -1187,14 +1197,16 @@ export class RelayClient {
 
   // The connection.
 
-  /** Have the connection until the term is over. @param {{over: boolean}} term */
+  /** Have the connection until the term is over. @param {Term} term */
   async #lead(term) {
     this.#term = term;
     const { protocol } = this;
     try {
+      this.#ready = this.#ready.then(() => this.#gather());
       await this.#ready;
-      for (const each of (await this.#store?.sends().catch(this.#trouble)) ?? [])
-        if (!this.#waiting.has(each.id)) this.#waiting.set(each.id, each); // of a tab that is gone
+      if (term.over) return;
+      term.gathered = true;
+      this.#post({ kind: "lead", online: false });
       for (const each of this.#waiting.values()) this.#submit(each);
       while (!term.over) {
         const ending = (await this.#fetchToken(term)) ?? (await this.#converse(term));
@@ -1222,7 +1234,7 @@ export class RelayClient {
     this.#end(error);
   }
 
-  /** @param {{over: boolean}} term @returns {Promise<Ending | null>} */
+  /** @param {Term} term @returns {Promise<Ending | null>} */
   async #fetchToken(term) {
     const { token = "" } = this.options;
     const { protocol } = this;
@@ -1237,7 +1249,7 @@ export class RelayClient {
     }
   }
 
-  /** Connect and serve the connection until it ends. @param {{over: boolean}} term
+  /** Connect and serve the connection until it ends. @param {Term} term
    * @returns {Promise<Ending>} */
   #converse(term) {
     return new Promise((resolve) => {
@@ -1384,10 +1396,8 @@ export class RelayClient {
     this.#undo.push(() => waiting.abort());
     const had = async () => {
       if (this.#isOver) return;
-      /** @type {{over: boolean}} */
-      const term = { over: false };
-      this.#term = term;
-      this.#post({ kind: "lead", online: false });
+      /** @type {Term} */
+      const term = { over: false, gathered: false };
       await this.#lead(term);
       if (this.error) await new Promise((resolve) => setTimeout(resolve, 500)); // others hear "end"
     };
