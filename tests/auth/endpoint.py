@@ -68,7 +68,9 @@ class Endpoint:
                 """A test wants it so, or the client has gone."""
 
         self._server = Server(("127.0.0.1", port), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.01,), daemon=True
+        )
 
     @property
     def port(self) -> int:
