@@ -135,10 +135,13 @@ def test_it_serves_as_the_first_process_without_root_on_a_root_that_is_read_only
     container = start("--insecure-open")
     port = container.wait_until_ready()
 
-    processes = [container.first, *container.first.children(recursive=True)]
     assert status(container.first)["NSpid"][-1] == "1"
-    assert len(processes) == 3
-    for process in processes:
+
+    def processes() -> list[psutil.Process]:
+        return [container.first, *container.first.children(recursive=True)]
+
+    poll_for("front, worker and admin", lambda: len(processes()) == 4)
+    for process in processes():
         assert status(process)["CapEff"] == ["0000000000000000"]
         mapping = Path(f"/proc/{process.pid}/uid_map").read_text().split()
         assert mapping[0] == line_of("USER").partition(":")[0] != "0"
