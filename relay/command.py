@@ -170,6 +170,8 @@ _FILES: Final = {
     "nginx": "nginx.conf",
     "nginx-users": "nginx-users.conf",
     "haproxy": "haproxy.cfg",
+    "alerts": "relay-alerts.yml",
+    "dashboard": "grafana-dashboard.json",
 }
 
 
@@ -191,6 +193,8 @@ def config(what: str, path: Path | None) -> None:
     service    a systemd unit
     socket     another one, for a port that systemd holds while the relay restarts
     nginx, haproxy   what to have before it; nginx-users asks for passwords, for auth.mode "proxy"
+    alerts     alert rules for Prometheus
+    dashboard  a dashboard for Grafana, JSON, to import there
 
     To see whether the relay would take a file: relay serve --config FILE --check-config
     """

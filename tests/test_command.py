@@ -158,6 +158,8 @@ def test_the_tools_are_called_by_the_name_they_were_run_by(
         (["nginx"], "nginx.conf"),
         (["nginx-users"], "nginx-users.conf"),
         (["haproxy"], "haproxy.cfg"),
+        (["alerts"], "relay-alerts.yml"),
+        (["dashboard"], "grafana-dashboard.json"),
     ],
 )
 def test_config_shows_a_file_to_start_from(

@@ -7,7 +7,7 @@ from pathlib import Path
 from relay import log
 from relay.settings.tables import StoreSettings
 from workers.mishaps import Mishaps
-from workers.store.room import CHECK_EVERY_BYTES, lack_of_room
+from workers.store.room import CHECK_EVERY_BYTES, lack_of_room, room_bytes
 from workers.store.store import Store
 
 
@@ -38,6 +38,11 @@ class Gate:
         if self._unchecked_bytes >= CHECK_EVERY_BYTES:
             return True
         return bool(self._store.refusal) and not self.refusal
+
+    @property
+    def room_bytes(self) -> int:
+        """How much may still be stored until sends are refused; below 0 where they are."""
+        return room_bytes(self._store, self._directory, self._settings)
 
     def check(self, *, now_ms: int) -> None:
         """Refuse sends while there is no room for them, and take them again when there is."""

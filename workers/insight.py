@@ -4,6 +4,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from relay.process.place import Place
+from workers.gate import Gate
 from workers.links import Links
 from workers.measures import Measures
 from workers.shard.shard import Shard
@@ -16,6 +17,7 @@ class Insight(NamedTuple):
     place: Place
     shard: Shard
     store: Store
+    gate: Gate
     links: Links
     counters: Counter[str]
     measures: Measures

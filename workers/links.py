@@ -69,7 +69,7 @@ class Links:
         self._drained_bytes = 0
         self._drained_work = 0
 
-    def watch(self, descriptor: int | zmq.Socket[bytes]) -> None:
+    def watch(self, descriptor: int) -> None:
         """Have `wait` end when there is something to read from `descriptor`, too."""
         self._poller.register(descriptor, zmq.POLLIN)
 

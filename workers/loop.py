@@ -109,7 +109,8 @@ class Worker:
         self._links.watch(place.control.fileno())
         self._measures = Measures()
         insight = Insight(
-            place, self._shard, self._store, self._links, self._counters, self._measures
+            *(place, self._shard, self._store, self._gate),
+            *(self._links, self._counters, self._measures),
         )
         self._reception = Reception(
             self._links.context,
@@ -118,7 +119,8 @@ class Worker:
             incarnation=place.incarnation,
         )
         self._reception.listen()
-        self._links.watch(self._reception.socket)
+        self._links.watch(self._reception.descriptor)
+        self._is_asked = False  # an inquiry waits
         self._duties = Duties(
             "worker", place.control, self._counters, heartbeat_s=settings.supervisor.heartbeat_s
         )
@@ -142,8 +144,10 @@ class Worker:
                     self._read_control()
                 self._turn(self._drain(ready))
                 self._tick()
-                if self._reception.socket in ready:
+                if self._is_asked or self._reception.descriptor in ready:
                     self._reception.answer_one()  # the next one behind the next batch
+                    # The descriptor is edge-triggered, and sending may have consumed an edge.
+                    self._is_asked = self._reception.has_input
             # What reached the inbox before the stop is still answered.
             self._turn(self._drain(self._links.wait(0)))
             while self._inbox.is_behind:
@@ -169,7 +173,8 @@ class Worker:
     @property
     def _has_more(self) -> bool:
         """Whether a batch must follow at once, even if nothing comes."""
-        return self._inbox.is_behind or self._links.has_news or self._shard.is_behind
+        has_more = self._inbox.is_behind or self._links.has_news or self._shard.is_behind
+        return has_more or self._is_asked
 
     def _wait_ms(self) -> int:
         if self._has_more:
@@ -208,13 +213,16 @@ class Worker:
         committed_s = clock_s()
         self._send(effects)
         self._batches += 1
-        if received:
-            measures.batch_work.add(self._links.drained_work)
-            measures.deciding_s.add(decided_s - begun_s)
-            measures.commit_s.add(committed_s - decided_s)
-        begun_s = clock_s()
+        if received and measures.is_due(begun_s):
+            measures.add(
+                begun_s,
+                self._links.drained_work,
+                deciding_s=decided_s - begun_s,
+                commit_s=committed_s - decided_s,
+                sync_s=self._store.last_sync_s,
+            )
         if self._store.fold():
-            measures.fold_s.add(clock_s() - begun_s)
+            measures.fold_s.add(clock_s() - committed_s)
         if self._gate.must_check:
             self._check_room()
 
@@ -458,6 +466,7 @@ class Worker:
         if self._schedule.sweep_is_due(now):
             self._links.keep_endpoint()
             self._reception.keep()
+            self._is_asked = self._reception.has_input  # binding, too, may consume an edge
             self._sweep()
         if self._schedule.room_is_due(now):
             self._check_room()

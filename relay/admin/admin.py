@@ -39,8 +39,8 @@ class Admin:
         self._place = place
         self._loop = loop
         self._asker = Asker(place.settings, place.run_dir, loop)
-        self.view = View(place, self._asker)
         self._doors = Doors(place.settings.admin, place.run_dir, loop, self._load)
+        self.view = View(place, self._asker, self._doors.expiries)
         self._duties = Duties(
             "admin",
             place.control,

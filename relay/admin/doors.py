@@ -10,15 +10,16 @@ import asyncio
 import os
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from relay import log
 from relay.admin.access import Tokens
+from relay.auth.tls import Certificates
 from relay.disk.files import is_private_directory
 from relay.errors import BootError, SettingsError
-from relay.settings.tables import AdminSettings
+from relay.settings.tables import AdminSettings, TlsSettings
 
 SOCKET_NAME = "admin.sock"
 # Until the next try to listen at a port that is taken.
@@ -35,6 +36,26 @@ class Serving(Protocol):
 
 # Begins to serve at a socket, with TLS if there is a context; `is_local` is the run directory's.
 Serve = Callable[[socket.socket, ssl.SSLContext | None, bool], Serving]
+
+
+def _certificate_of(settings: AdminSettings) -> Certificates:
+    from relay.auth.certificates import CertificateFiles  # its libraries take some MiB
+
+    files = TlsSettings(
+        certificate_files=(settings.tls_certificate,), key_files=(settings.tls_key,)
+    )
+    return CertificateFiles(files, ("admin.tls_certificate", "admin.tls_key"))
+
+
+def _newest_of(certificate: Certificates) -> ssl.SSLContext:
+    """Return what a server may keep, and shows each client the certificate as it is by then."""
+
+    def choose(tls: ssl.SSLObject, _: str | None, __: ssl.SSLContext) -> None:
+        tls.context = certificate.context
+
+    context = certificate.context
+    context.sni_callback = choose
+    return context
 
 
 class Doors:
@@ -61,16 +82,18 @@ class Doors:
         self._serving: dict[socket.socket, Serving] = {}
         self._local: socket.socket | None = None
         self._again: asyncio.TimerHandle | None = None
-        self._tls: ssl.SSLContext | None = None
+        self._certificate: Certificates | None = None
         try:
             self.tokens = Tokens(settings.token_file)
             if settings.tls_certificate:
-                self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-                self._tls.load_cert_chain(settings.tls_certificate, settings.tls_key)
+                self._certificate = _certificate_of(settings)
         except SettingsError as error:
             raise BootError(str(error)) from error
-        except (OSError, ssl.SSLError) as error:
-            raise BootError(f"admin.tls_certificate cannot be used: {error}") from error
+        self._tls = None if self._certificate is None else _newest_of(self._certificate)
+
+    def expiries(self) -> Mapping[str, float]:
+        """Return until when the certificate over TCP is good: seconds since 1970, by its file."""
+        return {} if self._certificate is None else self._certificate.expiries
 
     def open(self) -> None:
         """Listen.
@@ -146,8 +169,10 @@ class Doors:
             self._wait_at(listener, is_local=is_local)
 
     def look(self) -> None:
-        """Listen again where somebody has cleaned up the run directory; read new tokens."""
+        """Listen again where somebody has cleaned up the run directory; read what has changed."""
         self.tokens.refresh()
+        if self._certificate is not None:
+            self._certificate.refresh()
         if not self._path.exists() and is_private_directory(self._path.parent):
             before = self._local
             try:

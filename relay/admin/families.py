@@ -31,7 +31,16 @@ class Counted(NamedTuple):
     value: str = ""
 
 
+class Own(NamedTuple):
+    """What the admin itself has to tell."""
+
+    counters: Mapping[str, int]
+    expiries: Mapping[str, float]  # of its certificate, as in `Figures`
+    keys_fetched_s: float | None  # when keys of tokens were; 0.0: never; None: none are published
+
+
 _WHO: Final = ("role", "index")
+_ADMIN: Final = Seat("admin", 0)
 
 # By the family's name: what it counts.
 COUNTERS: Final[Mapping[str, str]] = {
@@ -46,6 +55,7 @@ COUNTERS: Final[Mapping[str, str]] = {
     "relay_sends_refused": "Messages that were not stored, by code.",
     "relay_requests_refused": "Requests that an extension has refused, by code.",
     "relay_connections_closed": "Connections that a front has closed, by close code.",
+    "relay_client_bytes": "Bytes of frames from and to clients, without TLS, by direction.",
     "relay_link_bytes": "Bytes on the links between fronts and workers, by direction.",
     "relay_batches_repeated": "Batches that came again on a link.",
     "relay_batches_stale": "Batches for a worker that is no more.",
@@ -62,6 +72,8 @@ _COUNTED: Final[Mapping[str, Counted]] = {
     "receipts": Counted("relay_receipts"),
     "logins": Counted("relay_logins"),
     "logouts": Counted("relay_logouts"),
+    "client_bytes_sent": Counted("relay_client_bytes", "direction", "sent"),
+    "client_bytes_received": Counted("relay_client_bytes", "direction", "received"),
     "link_bytes_sent": Counted("relay_link_bytes", "direction", "sent"),
     "link_bytes_received": Counted("relay_link_bytes", "direction", "received"),
     "repeated_batches_dropped": Counted("relay_batches_repeated"),
@@ -84,12 +96,24 @@ _LABELS: Final[Mapping[str, str]] = {
 GAUGES: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
     ("front", "connections"): ("relay_connections", "Connections whose handshake is done."),
     ("front", "sessions"): ("relay_sessions", "Sessions that are logged in."),
+    ("front", "is_ready"): ("relay_front_ready", "1 while /readyz sends clients to the front."),
     ("worker", "queue_entries"): (
         "relay_queue_entries",
-        "Messages and receipts that wait for their user's client, some seconds ago.",
+        "Messages and receipts that wait until their user's client has acked them.",
     ),
-    ("worker", "queue_bytes"): ("relay_queue_bytes", "Bytes of the store's pages that hold them."),
+    ("worker", "queue_bytes"): (
+        "relay_queue_bytes",
+        "Bytes of the store's pages that hold them, and of those that are in its journal yet.",
+    ),
     ("worker", "store_bytes"): ("relay_store_bytes", "Bytes of all pages in use in the store."),
+    ("worker", "room_bytes"): (
+        "relay_store_room_bytes",
+        "Bytes that may be stored until sends are refused; below 0 where they are.",
+    ),
+    ("worker", "refuses_sends"): (
+        "relay_store_refuses_sends",
+        "1 while sends are refused for want of room or after a failed write.",
+    ),
     ("worker", "oldest_entry_s"): (
         "relay_oldest_unacked_age_seconds",
         "Age of what has waited longest, as the last round of sweeps has found it.",
@@ -108,15 +132,19 @@ DISTRIBUTIONS: Final[Mapping[str, tuple[str, str]]] = {
     "send_ack_s": (
         "relay_send_ack_seconds",
         "From when messages leave a front until it knows that they are stored, and writes ack 1:"
-        " of one batch at a time on each link.",
+        " a sample, of one batch at a time on each link.",
     ),
     "login_s": (
         "relay_login_seconds",
-        "From when what a login shows was found good until its worker serves it.",
+        "From when a login came, its check included, until its worker serves it.",
     ),
-    "batch_work": ("relay_batch_decisions", "Decisions that a batch of a worker asked for."),
+    "batch_work": (
+        "relay_batch_decisions",
+        "Decisions that a batch of a worker asked for: a sample, as all of batches.",
+    ),
     "deciding_s": ("relay_batch_deciding_seconds", "Deciding on a batch."),
     "commit_s": ("relay_batch_commit_seconds", "Writing and syncing a batch's record."),
+    "sync_s": ("relay_batch_sync_seconds", "Syncing it alone (fdatasync): what the disk takes."),
     "fold_s": ("relay_fold_seconds", "Folding a stretch of the journal into the pages."),
 }
 
@@ -136,9 +164,9 @@ def families(
     told: Mapping[Seat, Figures],
     running: Iterable[Usage],
     restarts: Mapping[Seat, int],
-    own: Mapping[str, int],
+    own: Own,
 ) -> Iterator[Metric]:
-    """Yield all that there is to say; `own` are the counters of the admin itself."""
+    """Yield all that there is to say."""
     yield InfoMetricFamily("relay_build", "The version of the admin.", {"version": __version__})
     up = GaugeMetricFamily(
         "relay_process_up", "1 for a process that has answered, 0 for one that has not.", None, _WHO
@@ -151,8 +179,9 @@ def families(
         again.add_metric(_who(seat), max(0, count))
     yield up
     yield again
-    yield from _counters({**told, Seat("admin", 0): own})
+    yield from _counters({**told, _ADMIN: own.counters})
     yield from _gauges(told)
+    yield from _dates(told, own)
     yield from _histograms(told)
     yield from _usages(running)
 
@@ -184,6 +213,27 @@ def _gauges(told: Mapping[Seat, Figures]) -> Iterator[Metric]:
             if row is not None:
                 found[row[0]].add_metric(_who(seat), value)
     yield from found.values()
+
+
+def _dates(told: Mapping[Seat, Figures], own: Own) -> Iterator[Metric]:
+    certificates = GaugeMetricFamily(
+        "relay_tls_certificate_expiry_timestamp_seconds",
+        "Until when a certificate is good that a process shows, by its file.",
+        None,
+        (*_WHO, "file"),
+    )
+    shown = {**{seat: each.expiries for seat, each in told.items()}, _ADMIN: own.expiries}
+    for seat, expiries in shown.items():
+        for file, until_s in expiries.items():
+            certificates.add_metric([*_who(seat), file], until_s)
+    yield certificates
+    keys = GaugeMetricFamily(
+        "relay_token_keys_fetched_timestamp_seconds",
+        "When the keys of tokens were last fetched, where they are published; 0: never.",
+    )
+    if own.keys_fetched_s is not None:
+        keys.add_metric((), own.keys_fetched_s)
+    yield keys
 
 
 def _histograms(told: Mapping[Seat, Figures]) -> Iterator[Metric]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Mapping
 
 from relay.admin.asker import Asker
 from relay.process.place import Place
@@ -11,8 +12,11 @@ from relay.process.place import Place
 class View:
     """The relay as its admin process sees it."""
 
-    def __init__(self, place: Place, asker: Asker) -> None:
+    def __init__(
+        self, place: Place, asker: Asker, expiries: Callable[[], Mapping[str, float]]
+    ) -> None:
         self.place = place
         self.settings = place.settings  # as they are now
         self.asker = asker
+        self.expiries = expiries  # of the admin's own certificate, as `Figures` have them
         self.counters: Counter[str] = Counter()  # answers by status, as `requests_200`

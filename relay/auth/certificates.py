@@ -32,6 +32,8 @@ CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 # A client has one connection and comes again with a ticket of its last one at most.
 TICKETS: Final = 1
 
+OF_THE_PORT: Final = ("tls.certificate_files", "tls.key_files")
+
 _VERIFY: Final = {
     "none": ssl.CERT_NONE,
     "optional": ssl.CERT_OPTIONAL,
@@ -44,6 +46,7 @@ class _Pair(NamedTuple):
 
     context: ssl.SSLContext
     names: frozenset[str]
+    until_s: float  # it is good
 
 
 class _Files(NamedTuple):
@@ -58,13 +61,14 @@ class CertificateFiles:
         SettingsError: from the start, where a file is unusable; it tells every one.
     """
 
-    def __init__(self, settings: TlsSettings) -> None:
+    def __init__(self, settings: TlsSettings, names: tuple[str, str] = OF_THE_PORT) -> None:
+        """`names` are of the settings that name the certificates and the keys, for people."""
         self.settings = settings
         self.asks_clients = settings.client_certificates != "none"
         self._files = [
             _Files(
-                SecretFile(certificate, "tls.certificate_files", is_secret=False),
-                SecretFile(key, "tls.key_files", is_secret=True),
+                SecretFile(certificate, names[0], is_secret=False),
+                SecretFile(key, names[1], is_secret=True),
             )
             for certificate, key in zip(settings.certificate_files, settings.key_files, strict=True)
         ]
@@ -74,6 +78,7 @@ class CertificateFiles:
             else None
         )
         self.warnings: Sequence[str] = ()
+        self.expiries: Mapping[str, float] = {}
         self._context, self._by_name = self._read()
 
     @property
@@ -128,6 +133,8 @@ class CertificateFiles:
             for name in pair.names:
                 by_name.setdefault(name, pair.context)
         self.warnings = warnings
+        paths = (files.certificate.path for files in self._files)
+        self.expiries = {path: pair.until_s for path, pair in zip(paths, pairs, strict=True)}
         pairs[0].context.sni_callback = self._choose
         return pairs[0].context, by_name
 
@@ -148,10 +155,12 @@ class CertificateFiles:
             if client_ca:
                 context.load_verify_locations(cadata=client_ca)
         except (ssl.SSLError, OSError) as error:
+            named = files.certificate
             raise SettingsError(
-                f"tls.certificate_files: {files.certificate.path} cannot be used: {_words(error)}"
+                f"{named.setting}: {named.path} cannot be used: {_words(error)}"
             ) from None
-        return _Pair(context, _names_of(certificate))
+        until_s = certificate.not_valid_after_utc.timestamp()
+        return _Pair(context, _names_of(certificate), until_s)
 
     # --------------------------------------------------------------------------- by their names
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from relay.errors import SettingsError
@@ -16,6 +16,8 @@ class Certificates(Protocol):
     settings: TlsSettings
     asks_clients: bool
     warnings: Sequence[str]  # what clients will not like of them, a line each
+
+    expiries: Mapping[str, float]  # until when each is good: seconds since 1970, by its file
 
     @property
     def context(self) -> ssl.SSLContext:

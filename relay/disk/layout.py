@@ -24,6 +24,7 @@ from relay.settings.tables import MAX_PROCESSES
 # Of meta.json and of what is in the stores.
 DATA_FORMAT: Final = 4
 
+KEYS_FILE: Final = "token-keys.json"  # those that were fetched last, written at each fetch
 _GENERATION: Final = "gen-"
 # What a generation is called while it is being removed: one of its proper name is whole.
 _DISCARDED: Final = "discarded-"

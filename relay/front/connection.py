@@ -137,8 +137,9 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived, or keep it until its turn."""
-        ws, turns = self._ws, self._hub.turns
-        if len(data) + ws.held_bytes >= self._short_bytes or not turns.reads:
+        ws, turns, length = self._ws, self._hub.turns, len(data)
+        turns.read_bytes += length
+        if length + ws.held_bytes >= self._short_bytes or not turns.reads:
             self._weigh(data)
             return
         turns.reads -= 1  # it is short, as nearly all are
@@ -488,7 +489,7 @@ class Connection(asyncio.Protocol):
         """Count who comes in, and who goes."""
         number, visitors = self.session.number, self._hub.visitors
         if isinstance(note, Opened):
-            took_ms = clock.now_ms() - self.session.login.asked_ms
+            took_ms = clock.now_ms() - self.session.login.shown_ms
             again = not self._visit.is_unauthenticated
             visitors.logged_in(number, note.user, again=again, took_ms=took_ms)
             self._visit.logged_in()

@@ -36,6 +36,7 @@ class Flusher:
         self._spread: OrderedDict[Writer, None] = OrderedDict()  # in the order of their turns
         self._spread_most = 0  # who waited at a time, since nobody did
         self._direct_messages = 0  # up to the last tick
+        self.written_bytes = 0  # to clients, without TLS
         self._is_alone = True  # no 1-1 message went by between the last two ticks
 
     def flush_soon(self, writer: Writer) -> None:

@@ -70,13 +70,14 @@ class Front:
         )
         self.flusher = Flusher(loop, self._count_direct_messages)
         self.hub.join(self.links, self.flusher, extensions)
+        self._listener = Listener(self.hub, place.listener)
+        insight = Insight(place, self.hub, self.dispatch, self._listener.entrance)
         self._reception = Reception(
             self.links.context,
-            handlers_of("relay.front.inquiries", Insight(place, self.hub, self.dispatch)),
+            handlers_of("relay.front.inquiries", insight),
             run_dir=place.run_dir,
             incarnation=place.incarnation,
         )
-        self._listener = Listener(self.hub, place.listener)
         self._duties = Duties(
             "front",
             place.control,
@@ -114,7 +115,7 @@ class Front:
         # What the topology does from here on is none of this front's business.
         self._loop.remove_reader(self._place.control.fileno())
         if self._reception.listens:
-            self._loop.remove_reader(self._reception.socket.fileno())
+            self._loop.remove_reader(self._reception.descriptor)
             self._reception.close()
         self.links.close()
         await self.hub.checks.end()
@@ -124,7 +125,7 @@ class Front:
     async def _serve(self) -> None:
         await self._listener.listen()
         self._reception.listen()
-        self._loop.add_reader(self._reception.socket.fileno(), self._hear)
+        self._loop.add_reader(self._reception.descriptor, self._hear)
         self._place.control.send(ChildReady())
         settle()
         self.tick()

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from relay.front.dispatch import Dispatch
+from relay.front.entrance.entrance import Entrance
 from relay.front.hub import Hub
 from relay.process.place import Place
 
@@ -13,3 +14,4 @@ class Insight(NamedTuple):
     place: Place
     hub: Hub
     dispatch: Dispatch
+    entrance: Entrance

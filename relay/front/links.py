@@ -213,7 +213,7 @@ class WorkerLink:
             )
         )
         self._links.traffic.bytes_sent += len(payload)
-        if frame_bytes and worker is not None:
+        if frame_bytes and worker is not None and not self._stopwatch.number:
             self._stopwatch.left(self._outgoing.next_number)
         # An empty batch only confirms, and is not confirmed itself.
         self._outgoing.sent(len(payload) if items else 0, kept)
@@ -264,7 +264,8 @@ class WorkerLink:
         """Take what a batch confirms; its envelopes are to be read next."""
         batch = envelopes.decode_front_batch(payload)
         self._links.traffic.bytes_received += len(payload)
-        self._stopwatch.confirmed(batch.received)
+        if 0 < self._stopwatch.number <= batch.received:
+            self._stopwatch.confirmed()
         if not self._incoming.accept(batch.number, len(payload)):
             return
         was_full = self.is_full

@@ -84,6 +84,7 @@ class Login:
         "asked_ms",
         "caps",
         "granted",
+        "shown_ms",
         "slot",
         "stage",
         "user",
@@ -97,7 +98,8 @@ class Login:
         self.caps: tuple[str, ...] = ()  # that it was granted
         self.slot = Slot(0)  # whose worker serves it; meaningful once `has_worker`
         self._auth: Auth | None = None  # the login that was asked for last
-        self.asked_ms = 0  # when it came
+        self.shown_ms = 0  # when it came
+        self.asked_ms = 0  # when it was found good
         self.granted = self._granted = FOR_EVER  # by the last login that succeeded; that was asked
         self._failures = 0  # since one succeeded
 
@@ -135,13 +137,17 @@ class Login:
         """Tell whether a login is not somebody else's than the last; `fail` is to hear (2.2.7)."""
         return not self.user or auth.user == self.user
 
-    def check(self, auth: Auth) -> None:
-        """Have what the client shows be checked; `ask` or `refuse` follows."""
+    def check(self, auth: Auth, now_ms: int) -> None:
+        """Have what the client shows be checked; `grant` or `refuse` follows."""
         self._go(LoginEvent.CHECK)
-        self._auth = auth
+        self._auth, self.shown_ms = auth, now_ms
 
     def ask(self, auth: Auth, now_ms: int) -> None:
-        """Ask the user's worker for a login, the first or another."""
+        """Ask the user's worker for a login, the first or another, that needs no check."""
+        self.shown_ms = now_ms
+        self._ask(auth, now_ms)
+
+    def _ask(self, auth: Auth, now_ms: int) -> None:
         self._go(LoginEvent.ASK)
         self._auth, self.slot, self.asked_ms = auth, slot_of(auth.user), now_ms
         self._send(OpenSession(self._number, auth.user, LOGIN, NO_SEQ))
@@ -150,7 +156,7 @@ class Login:
         """Ask the user's worker, since what was checked lets the client in."""
         assert self._auth is not None, "it was checked"
         self._granted = granted
-        self.ask(self._auth, now_ms)
+        self._ask(self._auth, now_ms)
 
     def open(self, capabilities: Collection[str], now_ms: int) -> None:
         """Say that the login has succeeded, and which of `capabilities` it is granted (E1)."""

@@ -234,7 +234,7 @@ class Session:
             if self._settings.auth.mode == "open":
                 self.login.ask(auth, now_ms)
             else:
-                self.login.check(auth)
+                self.login.check(auth, now_ms)
                 self.out.check(Credentials(auth.user, auth.token))
             self.out.add_hold(Hold.LOGIN)
 

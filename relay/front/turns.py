@@ -49,6 +49,7 @@ class Turns:
         # How many reads are taken until the next look at the clock; a look costs as much as a
         # hundredth of a short read.
         self.reads = 0
+        self.read_bytes = 0  # of clients, without TLS and what was before their handshakes' end
         self._turn_at = -1.0
         self._ends_s = 0.0
         self._waiting: deque[Reader] = deque()

@@ -92,7 +92,9 @@ class Writing:
         out, self._out = self._out, []
         if self.has_ended or self._transport.is_closing():
             return False
-        self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        data = out[0] if len(out) == 1 else b"".join(out)
+        self._flusher.written_bytes += len(data)
+        self._transport.write(data)
         return True
 
     def drop(self) -> None:

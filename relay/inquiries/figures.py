@@ -31,6 +31,7 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     counters: dict[str, int] = {}  # msgspec copies it
     gauges: dict[str, float] = {}
     distributions: dict[str, Distribution] = {}
+    expiries: dict[str, float] = {}  # of the certificates that it shows, by file: seconds of 1970
 
 
 class AskFigures(Inquiry[Figures], frozen=True):

@@ -53,12 +53,16 @@ class Reception:
         self._path = endpoint_of(run_dir, incarnation)
         self._context = context
         self.socket: zmq.Socket[bytes]  # once it listens
+        # Readable when something has come; whoever waits for it asks `has_input` first. To wait
+        # for the socket costs more: ZeroMQ looks at each of its sockets at each wait.
+        self.descriptor = -1
         self.listens = False
 
     def listen(self) -> None:
         """Take inquiries, in the run directory; where that cannot be, `keep` tries again."""
         self.listens = True
         self.socket = self._context.socket(zmq.ROUTER)
+        self.descriptor = self.socket.fileno()
         self.socket.setsockopt(zmq.LINGER, 0)
         self.socket.setsockopt(zmq.SNDHWM, MAX_WAITING)
         self.socket.setsockopt(zmq.RCVHWM, MAX_WAITING)

@@ -22,24 +22,24 @@ class Traffic:
 class Stopwatch:
     """Times one batch of a link at a time: a sample, which costs messages nothing."""
 
-    __slots__ = ("_number", "_round_trips", "_started_s")
+    __slots__ = ("_round_trips", "_started_s", "number")
 
     def __init__(self, traffic: Traffic) -> None:
         self._round_trips = traffic.round_trips
-        self._number = 0  # of the batch that is timed; 0: none is
+        # Of the batch that is timed, 0: none is. Who has a batch looks here first, since a call
+        # for each would be felt.
+        self.number = 0
         self._started_s = 0.0
 
     def left(self, number: int) -> None:
-        """Note that batch `number` leaves now; it is timed if no other is."""
-        if not self._number:
-            self._number, self._started_s = number, time.perf_counter()
+        """Note that batch `number` leaves now; no other is timed."""
+        self.number, self._started_s = number, time.perf_counter()
 
-    def confirmed(self, number: int) -> None:
-        """Note that batches up to `number` are confirmed."""
-        if 0 < self._number <= number:
-            self._round_trips.add(time.perf_counter() - self._started_s)
-            self._number = 0
+    def confirmed(self) -> None:
+        """Note that the batch that is timed is confirmed."""
+        self._round_trips.add(time.perf_counter() - self._started_s)
+        self.number = 0
 
     def restart(self) -> None:
         """Time nothing of what was before; numbers begin anew."""
-        self._number = 0
+        self.number = 0

@@ -327,13 +327,15 @@ def _bound(family: int, address: tuple[object, ...], *options: int) -> socket.so
 def make_run_dir(data: Path) -> Path:
     """Make a private directory with a path short enough for the ipc sockets in it.
 
-    Where none of the usual places can be written, it is in the `data` directory.
+    Where a service manager has made one it is in that, so that operators find it: a unit's /tmp may
+    be its own. Where none of the usual places can be written, it is in the `data` directory.
 
     Raises:
         BootError: it can be made nowhere.
     """
+    made = os.environ.get("RUNTIME_DIRECTORY", "").split(":")  # of systemd, which may make several
     told = (os.environ.get(name, "") for name in ("XDG_RUNTIME_DIR", "TMPDIR", "TEMP", "TMP"))
-    places = dict.fromkeys([*told, "/tmp", "/var/tmp", str(data.absolute())])  # noqa: S108
+    places = dict.fromkeys([*made, *told, "/tmp", "/var/tmp", str(data.absolute())])  # noqa: S108
     refusals = []
     for place in filter(None, places):
         # mkdtemp adds 8 characters to the prefix.

@@ -12,19 +12,16 @@ import signal
 import subprocess
 from pathlib import Path
 from random import Random
-from typing import Final
 
 import msgspec
 
 from relay import log
+from relay.disk.layout import KEYS_FILE
 from relay.process.memo import read_memo, write_memo
 from relay.settings.tables import Settings
 from relay.supervision.child import start
 from relay.supervision.fetching import Kept, Order, Result
 from relay.supervision.fetchplan import FetchPlan
-
-# In the data directory.
-CACHE: Final = "token-keys.json"
 
 logger = log.get_logger()
 
@@ -36,7 +33,7 @@ class KeySource:
         """Know of no keys yet; without auth_token.jwks_url there are none to know of."""
         token = settings.auth_token
         self._url = token.jwks_url if settings.auth.mode == "token" else ""
-        self._cache = Path(settings.server.data).absolute() / CACHE
+        self._cache = Path(settings.server.data).absolute() / KEYS_FILE
         self._order = Order(self._url, token.algorithm, str(self._cache))
         self._plan = FetchPlan(
             token.jwks_refresh_s,

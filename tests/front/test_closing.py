@@ -81,6 +81,7 @@ class FakeFront:
     """What a connection needs of its front and flusher, with a clock that the test turns."""
 
     def __init__(self) -> None:
+        self.written_bytes = 0
         self.settings = Settings()
         self.codec = Codec(self.settings.limits)
         self.counters: Counter[str] = Counter()

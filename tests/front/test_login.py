@@ -42,7 +42,7 @@ def login_at(stage: Stage) -> tuple[Login, Output]:
     if steps > 2:
         login.queue_sent()
     if stage in (Stage.CHECKED, Stage.CHECKED_AGAIN):
-        login.check(auth())
+        login.check(auth(), 500)
     if stage is Stage.ASKED_AGAIN:
         login.ask(auth(), 2000)
     if stage is Stage.ENDED:
@@ -57,7 +57,7 @@ def login_at(stage: Stage) -> tuple[Login, Output]:
 def do(login: Login, event: LoginEvent) -> None:
     match event:
         case LoginEvent.CHECK:
-            login.check(auth())
+            login.check(auth(), 500)
         case LoginEvent.ASK:
             login.ask(auth(), 3000)
         case LoginEvent.OPEN:

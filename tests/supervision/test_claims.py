@@ -221,6 +221,19 @@ def test_a_run_directory_is_short_though_the_usual_place_is_long(
         remove_run_dir(path)
 
 
+def test_a_run_directory_is_in_the_one_that_a_service_manager_has_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="relay-test-") as made:
+        monkeypatch.setenv("RUNTIME_DIRECTORY", f"{made}:{tmp_path}")
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+
+        first, second = (make_run_dir(Path("/nonexistent")) for _ in range(2))
+
+        assert {first.parent, second.parent} == {Path(made)}  # two relays may share it
+        assert first != second
+
+
 def test_a_run_directory_is_in_the_data_directory_where_nothing_else_can_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -64,6 +64,14 @@ def test_the_watchdog_waits_longer_than_a_renewal_of_the_supervisor_and_a_hang_t
     assert watchdog_s >= REHEARSAL_S
 
 
+def test_the_run_directory_is_where_operators_outside_of_the_unit_find_it() -> None:
+    service = unit("relay.service")["Service"]
+
+    # /tmp is the unit's own, and whoever reaches the socket may do what operators may.
+    assert service["PrivateTmp"] == "yes"
+    assert (service["RuntimeDirectory"], service["RuntimeDirectoryMode"]) == ("relay", "0700")
+
+
 def test_the_service_is_hardened() -> None:
     service = unit("relay.service")["Service"]
 

@@ -32,6 +32,8 @@ def handlers(insight: Insight) -> Handlers:
             },
             gauges={
                 "sessions": len(insight.shard.readers),
+                "refuses_sends": int(bool(insight.gate.refusal)),
+                "room_bytes": insight.gate.room_bytes,
                 "queue_entries": mail.entries,
                 "queue_bytes": mail.size + bodies.size,
                 "store_bytes": store.used_bytes(),
@@ -42,6 +44,7 @@ def handlers(insight: Insight) -> Handlers:
                 "batch_work": told(measures.batch_work),
                 "deciding_s": told(measures.deciding_s),
                 "commit_s": told(measures.commit_s),
+                "sync_s": told(measures.sync_s),
                 "fold_s": told(measures.fold_s),
             },
         )

@@ -264,6 +264,11 @@ class Journal:
         return self._last > self._folded
 
     @property
+    def last_sync_s(self) -> float:
+        """How long the last sync of a record took; 0: there was none."""
+        return self._files[self._active].last_sync_s
+
+    @property
     def lack_of_room(self) -> str:
         """Why the disk takes no more; empty while it does."""
         lack = self.refusal or self._files[self._active].refusal
@@ -279,6 +284,7 @@ class Journal:
         """
         changed = {name: tree.fresh for name, tree in self._trees.items() if tree.fresh}
         if not changed:
+            self._files[self._active].last_sync_s = 0.0
             return
         record = _encode(changed)
         self._files[self._active].append(self._last + 1, record)

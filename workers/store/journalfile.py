@@ -12,6 +12,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 from struct import Struct
+from time import perf_counter
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -151,6 +152,7 @@ class JournalFile:
     def __init__(self, path: Path, end: int, *, synced: bool) -> None:
         """Open the file, whose next record begins at `end`."""
         self.refusal = ""  # why the disk gives it no more room
+        self.last_sync_s = 0.0  # how long it took; 0: there was none
         self._path = path
         self._end = end
         self._is_synced = synced
@@ -236,7 +238,9 @@ class JournalFile:
 
     def _sync(self) -> None:
         if self._is_synced:
+            begun_s = perf_counter()
             os.fdatasync(self._descriptor)
+            self.last_sync_s = perf_counter() - begun_s
 
 
 def _checksum(number: int, payload: bytes) -> int:

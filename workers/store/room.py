@@ -32,10 +32,21 @@ def lack_of_room(store: Store, directory: Path, settings: StoreSettings) -> str:
     lack = _lack_on_disk(store.inner_bytes(used), directory, settings.min_free_bytes)
     if lack or store.refusal:
         return lack or store.refusal
-    limit = int(settings.max_map_bytes * (1 - _MAP_RESERVE))
+    limit = _map_limit(settings)
     if used > limit:
         return f"the store is full: {used} bytes used of {limit}"
     return ""
+
+
+def room_bytes(store: Store, directory: Path, settings: StoreSettings) -> int:
+    """Return how much may be stored until `lack_of_room` says why not; below 0 where it does."""
+    used, free, kept = store.used_bytes(), free_bytes(directory), settings.min_free_bytes
+    on_disk = min(free + store.inner_bytes(used) - kept, free - int(kept * _DISK_SHARE))
+    return min(on_disk, _map_limit(settings) - used)
+
+
+def _map_limit(settings: StoreSettings) -> int:
+    return int(settings.max_map_bytes * (1 - _MAP_RESERVE))
 
 
 def _lack_on_disk(inner: int, directory: Path, kept: int) -> str:

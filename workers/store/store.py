@@ -59,7 +59,7 @@ class Held(NamedTuple):
     """How much a tree holds."""
 
     entries: int
-    size: int  # bytes of its pages
+    size: int  # bytes of its pages, and of what they lack
 
 
 class Store:
@@ -264,6 +264,11 @@ class Store:
         """Why the disk or the map takes no more, as far as a write has shown; else empty."""
         return self._journal.lack_of_room
 
+    @property
+    def last_sync_s(self) -> float:
+        """How long the last sync of a batch took; 0: there was none."""
+        return self._journal.last_sync_s
+
     def fold(self, *, at_once: bool = False) -> bool:
         """Bring the pages up to date by as much as it is time for; between batches only.
 
@@ -305,11 +310,12 @@ class Store:
         self._journal.make_room()
 
     def held(self, name: str) -> Held:
-        """Return what the pages of a tree hold; what only the journal knows of is seconds old."""
+        """Return what a tree that grows holds now; looks at what the pages lack, key by key."""
         with self._env.begin() as txn:
             stat = txn.stat(self._dbs[name])
         pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
-        return Held(stat["entries"], pages * stat["psize"])
+        unfolded = self._trees[name].unfolded()
+        return Held(stat["entries"] + unfolded.keys, pages * stat["psize"] + unfolded.size)
 
     def used_bytes(self) -> int:
         """Return how much of the map holds something; what was freed does not count."""

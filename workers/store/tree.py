@@ -184,6 +184,22 @@ class Tree:
             entries += (self.get(key) is not None) - is_stored
         return entries
 
+    def unfolded(self) -> Folded:
+        """Return how many keys more there are than in the pages, and the bytes that these lack.
+
+        Of a tree that grows, between two batches. Only what may be in a page is looked up there.
+        """
+        txn, db, stored_up_to = self._txn, self._db, self.stored_up_to
+        keys = size = 0
+        for key, value in self.recent.items():
+            if value is not None and key[-SEQ_BYTES:] > stored_up_to:
+                keys, size = keys + 1, size + len(value)
+                continue
+            is_stored = txn.get(key, db=db) is not None
+            keys += (value is not None) - is_stored
+            size += 0 if value is None or is_stored else len(value)
+        return Folded(keys, size)
+
     def fold(self, txn: Any, keys: list[bytes], *, max_bytes: int) -> Folded:
         """Write what is `recent` at `keys` into the pages, through the transaction `txn`.
 

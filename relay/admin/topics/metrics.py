@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from litestar import Response
 from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import exposition
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from relay.admin.families import families
+from relay.admin.families import Own, families
 from relay.admin.processes import usages
 from relay.admin.routes import look
 from relay.admin.view import View
+from relay.disk.layout import KEYS_FILE
 from relay.inquiries.figures import AskFigures
+from relay.settings.tables import Settings
 
 
 class _Collected(Collector):
@@ -35,11 +38,22 @@ class _Collected(Collector):
 async def metrics(view: View) -> Response[bytes]:
     """Return the figures of whoever has told them in time; `relay_process_up` says who has not."""
     told, _ = await view.asker.ask_all(None, AskFigures())
-    found = list(families(told, usages(), view.asker.restarts, view.counters))
+    own = Own(view.counters, view.expiries(), _keys_fetched_s(view.settings))
+    found = list(families(told, usages(), view.asker.restarts, own))
     registry = CollectorRegistry()
     registry.register(_Collected(found))
     text: bytes = exposition.generate_latest(registry)  # type: ignore[no-untyped-call]
     return Response(text, media_type=exposition.CONTENT_TYPE_LATEST)
+
+
+def _keys_fetched_s(settings: Settings) -> float | None:
+    """Return when the supervisor has last kept what it fetched, as it does each time."""
+    if settings.auth.mode != "token" or not settings.auth_token.jwks_url:
+        return None
+    try:
+        return (Path(settings.server.data) / KEYS_FILE).stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 ROUTES = [metrics]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Protocol
 
 from relay.auth.origins import Origins
@@ -128,6 +129,11 @@ class Entrance:
     def count(self, said: Answer) -> None:
         """Count a connection that gets this answer."""
         self.hub.counters[said.counter] += 1
+
+    @property
+    def expiries(self) -> Mapping[str, float]:
+        """Until when each certificate is good that is shown: seconds since 1970, by its file."""
+        return {} if self.handshakes is None else self.handshakes.expiries
 
     @property
     def readiness(self) -> Readiness:

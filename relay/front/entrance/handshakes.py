@@ -8,6 +8,7 @@ has 45 KiB. Of too many the oldest is cut: an honest one takes as long as a pack
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 
 from relay.auth.tls import Certificates, certificates_of
 from relay.errors import SettingsError
@@ -46,6 +47,11 @@ class Handshakes:
     def settings(self) -> TlsSettings:
         """What the certificates were read for."""
         return self._certificates.settings
+
+    @property
+    def expiries(self) -> Mapping[str, float]:
+        """See `Certificates.expiries`."""
+        return self._certificates.expiries
 
     @property
     def context(self) -> ssl.SSLContext:

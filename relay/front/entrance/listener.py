@@ -40,7 +40,7 @@ class Listener:
     def __init__(self, hub: Hub, fd: int | None) -> None:
         self._hub = hub
         try:
-            self._entrance = Entrance(hub)
+            self.entrance = Entrance(hub)
         except SettingsError as error:  # its files were usable when the relay started
             raise BootError(str(error)) from error
         self._fd = fd
@@ -52,12 +52,12 @@ class Listener:
         Raises:
             BootError: the port cannot be listened on, or hardly any client could be held.
         """
-        self._entrance.hold_at_most(descriptors.room_for_clients(self._hub.settings))
+        self.entrance.hold_at_most(descriptors.room_for_clients(self._hub.settings))
         server = self._hub.settings.server
         assert self._fd is not None, "a front has a socket to listen on"
         try:
             self._server = await self._hub.loop.create_server(
-                lambda: Door(self._entrance), sock=socket.socket(fileno=self._fd), backlog=BACKLOG
+                lambda: Door(self.entrance), sock=socket.socket(fileno=self._fd), backlog=BACKLOG
             )
         except OSError as error:
             raise BootError(
@@ -66,19 +66,19 @@ class Listener:
 
     def adopt(self) -> None:
         """Go by the hub's settings; who is in stays."""
-        self._entrance.adopt()
+        self.entrance.adopt()
 
     def refresh(self) -> None:
         """Read certificates again that have changed; to be called about each second."""
-        self._entrance.refresh()
+        self.entrance.refresh()
 
     def give_back(self) -> None:
         """Give the kernel the memory of clients who have gone; to be called about each second."""
-        self._entrance.give_back()
+        self.entrance.give_back()
 
     def give_notice(self) -> None:
         """Have health checks fail from here on: `drain` comes next."""
-        self._entrance.is_draining = True
+        self.entrance.is_draining = True
 
     async def drain(self, within_s: float) -> None:
         """Take nobody in; answer what is in flight and send every client away in that time.
@@ -119,7 +119,7 @@ class Listener:
             leaving += newcomers
             if not leaving and not self._greets_until(greet_until_s):
                 break
-        self._entrance.close()
+        self.entrance.close()
         await self._wait_until_gone(min(MAX_STOP_S, within_s))
 
     def _clients_since(self, number: int) -> list[Endpoint]:
@@ -133,7 +133,7 @@ class Listener:
 
     def _greets_until(self, deadline_s: float) -> bool:
         """Tell whether somebody who is in a handshake is waited for."""
-        return self._entrance.has_visitors and self._hub.loop.time() < deadline_s
+        return self.entrance.has_visitors and self._hub.loop.time() < deadline_s
 
     async def _wait_until_gone(self, within_s: float) -> None:
         hub = self._hub

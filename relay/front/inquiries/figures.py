@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from relay import __version__, clock
+from relay.front.entrance.health import Readiness
 from relay.front.insight import Insight
 from relay.inquiries.contract import Handlers
 from relay.inquiries.figures import AskFigures, Figures, told
@@ -35,10 +36,13 @@ def handlers(insight: Insight) -> Handlers:
                 "logouts": visitors.logouts,
                 "link_bytes_sent": links.traffic.bytes_sent,
                 "link_bytes_received": links.traffic.bytes_received,
+                "client_bytes_received": hub.turns.read_bytes,
+                "client_bytes_sent": hub.flusher.written_bytes,
             },
             gauges={
                 "connections": len(hub.clients),
                 "sessions": visitors.sessions,
+                "is_ready": int(insight.entrance.readiness is Readiness.READY),
                 "link_bytes_unconfirmed": links.unconfirmed_bytes,
                 "link_bytes_most": links.max_link_bytes,
             },
@@ -46,6 +50,7 @@ def handlers(insight: Insight) -> Handlers:
                 "send_ack_s": told(links.traffic.round_trips),
                 "login_s": told(visitors.login_s),
             },
+            expiries=dict(insight.entrance.expiries),
         )
 
     return {AskFigures: figures}

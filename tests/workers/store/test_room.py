@@ -10,7 +10,7 @@ import pytest
 from relay.bus.envelopes import Seq
 from relay.settings.tables import StoreSettings
 from workers.store.keys import box_of
-from workers.store.room import lack_of_room
+from workers.store.room import lack_of_room, room_bytes
 from workers.store.store import Store
 
 MIB = 1024 * 1024
@@ -33,6 +33,27 @@ def test_a_disk_below_its_reserve_lacks_room(tmp_path: Path) -> None:
 
     enough = msgspec.structs.replace(settings, min_free_bytes=0)
     assert lack_of_room(store, tmp_path, enough) == ""
+    store.close()
+
+
+@pytest.mark.parametrize(("least", "most"), [(0, 0), (2**40, 0), (0, 32 * MIB)])
+def test_the_room_is_below_zero_just_where_there_is_none(
+    tmp_path: Path, least: int, most: int
+) -> None:
+    settings = StoreSettings(min_free_bytes=least, map_bytes=32 * MIB)
+    if most:
+        settings = msgspec.structs.replace(settings, max_map_bytes=most)
+    store = make_store(tmp_path, settings)
+    seq = 0
+    while most and not lack_of_room(store, tmp_path, settings):
+        seq += 1
+        batch = store.begin()
+        batch.put_mail(box_of("bob"), Seq(seq), bytes(MIB))
+        batch.commit()
+        store.fold(at_once=True)
+
+    lack = lack_of_room(store, tmp_path, settings)
+    assert (room_bytes(store, tmp_path, settings) < 0) == bool(lack) == bool(least or most)
     store.close()
 
 

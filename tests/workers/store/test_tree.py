@@ -136,6 +136,22 @@ def test_folding_ends_with_the_key_that_reaches_the_bytes_allowed(pages: Pages) 
     assert pages.tree.recent == {b"d": b"56"}
 
 
+def test_what_is_unfolded_is_counted_as_the_difference_to_the_pages(growing: Pages) -> None:
+    tree = growing.tree
+    low, high = (b"a" * 8, b"b" * 8), (b"c" * 8, b"d" * 8)
+    growing.store(**{low[0].decode(): b"page", low[1].decode(): b"page"})
+    tree.stored_up_to = low[1]
+    assert tree.unfolded() == Folded(0, 0)
+    tree.recent.update({high[0]: b"12345", high[1]: b"678"})
+
+    assert tree.unfolded() == Folded(2, 8)
+    tree.recent[low[0]] = None  # removed from the pages
+    assert tree.unfolded() == Folded(1, 8)
+    tree.recent[low[1]] = b"other"  # is in the pages, and is written once more
+    assert tree.unfolded() == Folded(1, 8)
+    assert tree.count() == 3
+
+
 def test_folding_leaves_out_what_was_forgotten_meanwhile(pages: Pages) -> None:
     recent = pages.tree.recent
     recent.update({b"a": b"1", b"b": b"2"})
