@@ -302,7 +302,10 @@ def _in_pieces(items: list[ToFront]) -> Iterator[FromWorker]:
 
 
 class Links:
-    """All links of one front."""
+    """All links of one front.
+
+    Over 15 fields, since it is all that they share.
+    """
 
     def __init__(
         self,
@@ -329,6 +332,7 @@ class Links:
         self.traffic = Traffic()  # whose round trips are those of batches with messages
         self._announce = announce
         self.max_link_bytes = max_link_bytes
+        self.confirm_every = max_link_bytes // 8  # bytes; then a link owes a confirmation
         self._by_index: dict[int, WorkerLink] = {}
         self._by_slot: list[WorkerLink | None] = [None] * SLOT_COUNT
         self._dirty: list[WorkerLink] = []
@@ -370,11 +374,6 @@ class Links:
             link = self._by_index[index]
             if link.address is None:
                 link.connect(address, self._announce)
-
-    @property
-    def confirm_every(self) -> int:
-        """After how many bytes a link owes a confirmation."""
-        return self.max_link_bytes // 8
 
     @property
     def unconfirmed_bytes(self) -> int:
