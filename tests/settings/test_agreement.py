@@ -7,7 +7,7 @@ import pytest
 from relay.errors import SettingsError
 from relay.settings.load import override, resolve
 from relay.settings.tables import Settings
-from tests.settings.harness import mistakes
+from tests.settings.harness import load, mistakes
 
 
 @pytest.mark.parametrize(
@@ -79,6 +79,20 @@ def test_open_mode_is_refused_on_any_other_host_unless_asked_for(host: str) -> N
 
     asked_for = override(settings, {"server.insecure_open": True})
     assert resolve(asked_for, cpu_count=1).server.host == host
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.2"])
+def test_tokens_of_operators_leave_the_machine_in_tls_alone(tmp_path: Path, host: str) -> None:
+    (said,) = mistakes(tmp_path, f'[admin]\nhost = "{host}"\n')
+
+    assert said == (
+        f'admin.host = "{host}" is not a loopback address: its tokens need admin.tls_certificate'
+        " and admin.tls_key on their way"
+    )
+    whole = f'[admin]\nhost = "{host}"\ntls_certificate = "/c"\ntls_key = "/k"\n'
+    assert load(tmp_path, whole).admin.host == host
+    (said,) = mistakes(tmp_path, '[admin]\ntls_certificate = "/c"\n')
+    assert said == "admin.tls_key is missing: a certificate and its key go together"
 
 
 def test_a_value_that_is_wrong_by_itself_is_not_judged_with_others_too(tmp_path: Path) -> None:
