@@ -69,7 +69,7 @@ class Admin:
         log.get_logger().info("admin.stopped", **self.view.counters)
 
     def _load(self) -> Serve:
-        from relay.admin.server import serve_with  # half a second, and 20 MiB
+        from relay.admin.server import serve_with  # half a second, and 15 MiB
 
         return serve_with(self.view, self._doors.tokens)
 

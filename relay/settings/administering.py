@@ -18,7 +18,7 @@ class AdminSettings(Table, frozen=True):
         Row(
             "Whether to do without the process that answers operators: `relay status`, /metrics,"
             " the API. It serves admin.sock in the run directory, and a port where a token_file"
-            " says who may. It takes some 30 MiB, and 20 more from the first question on.",
+            " says who may. It takes some 30 MiB, and 15 more from the first question on.",
             restart=True,
             flag=Flag(
                 "processes",
