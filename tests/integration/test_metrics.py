@@ -13,6 +13,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -209,6 +210,16 @@ def test_syncs_are_timed_apart_from_commits(seen: Relay) -> None:
 
     poll_for("one that was timed", is_timed)
     seen.drop_clients()
+
+
+def test_a_burst_of_questions_leaves_none_unanswered(seen: Relay) -> None:
+    operator = Operator(seen)
+
+    with ThreadPoolExecutor(5) as askers:
+        answers = list(askers.map(operator.ask, ["/api/v1/status"] * 30))
+
+    # A worker that has nothing else to do wakes up for the first one alone.
+    assert [answer.json["not_asked"] for answer in answers] == [[]] * 30
 
 
 def sums(operator: Operator) -> dict[str, float]:
