@@ -45,6 +45,10 @@ PROGRAMS: Final = {
         "See", "show where a user is, and what waits for it", "relay.operating.commands:user"
     ),
     "queue": Program("See", "show what waits for a user", "relay.operating.commands:queue"),
+    "trace": Program(
+        "See", "show what becomes of a user's frames", "relay.operating.following:trace"
+    ),
+    "message": Program("See", "show what became of a message", "relay.operating.following:message"),
     "check": Program(
         "Keep",
         "verify that the indexes of a data directory agree",
@@ -75,6 +79,7 @@ Examples:
   relay serve --config relay.toml
   relay status                                  of the relay on ./data
   relay user 917069852821                       why does it get no messages?
+  relay trace 917069852821 --for 30s            each frame, and what becomes of it
   relay backup ./data /backups/monday           while it runs
   relay check /backups/monday
   relay store purge ./data --older-than 7d --dry-run

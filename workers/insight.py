@@ -9,6 +9,7 @@ from workers.links import Links
 from workers.measures import Measures
 from workers.shard.shard import Shard
 from workers.store.store import Store
+from workers.tracing import Tracing
 
 
 class Insight(NamedTuple):
@@ -21,3 +22,4 @@ class Insight(NamedTuple):
     links: Links
     counters: Counter[str]
     measures: Measures
+    tracing: Tracing

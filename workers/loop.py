@@ -49,6 +49,7 @@ from workers.shard.shard import NO_EXTENSIONS, Shard
 from workers.store.meta import Mark
 from workers.store.schema import rows_of
 from workers.store.store import LOCK_WAIT_S, Store
+from workers.tracing import Tracing
 
 SWEPT_BOXES = 200
 # Of each second, for what an operator has ordered: the traffic waits for as long.
@@ -108,9 +109,10 @@ class Worker:
         self._links = Links(place, self._counters)
         self._links.watch(place.control.fileno())
         self._measures = Measures()
+        self._tracing = Tracing(self._shard.readers)
         insight = Insight(
             *(place, self._shard, self._store, self._gate),
-            *(self._links, self._counters, self._measures),
+            *(self._links, self._counters, self._measures, self._tracing),
         )
         self._reception = Reception(
             self._links.context,
@@ -197,6 +199,8 @@ class Worker:
 
         What that takes too long for is left for the next turn.
         """
+        if self._tracing.users and received:
+            self._tracing.took(received)
         is_due = self._is_due(received)
         if self._gate.refusal:
             received = self._refuse_sends(received)
@@ -405,6 +409,8 @@ class Worker:
 
     def _send(self, effects: Effects) -> None:
         """Send what a batch has to say, which is committed, or of which nothing is to be stored."""
+        if self._tracing.users:
+            self._tracing.said(effects)
         for front in self._links.send(effects):
             self._shard.front_full(front)
 
@@ -467,6 +473,7 @@ class Worker:
             self._links.keep_endpoint()
             self._reception.keep()
             self._is_asked = self._reception.has_input  # binding, too, may consume an edge
+            self._tracing.tick()
             self._sweep()
         if self._schedule.room_is_due(now):
             self._check_room()

@@ -22,6 +22,7 @@ from relay.errors import BootError, SettingsError
 from relay.settings.tables import AdminSettings, TlsSettings
 
 SOCKET_NAME = "admin.sock"
+_UNHEARD_NAME = "admin.new"  # no longer than that: how long the path may be is bounded
 # Until the next try to listen at a port that is taken.
 AGAIN_S = 5.0
 _BACKLOG = 64
@@ -111,9 +112,13 @@ class Doors:
     def _open_local(self) -> None:
         local = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            self._path.unlink(missing_ok=True)  # of a predecessor
-            local.bind(str(self._path))
+            # Under its name once it listens, so that nobody who sees it is refused; a predecessor's
+            # goes with that.
+            unheard = self._path.with_name(_UNHEARD_NAME)
+            unheard.unlink(missing_ok=True)
+            local.bind(str(unheard))
             local.listen(_BACKLOG)
+            unheard.replace(self._path)
         except OSError:
             local.close()
             raise

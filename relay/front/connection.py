@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, assert_never, cast
 
@@ -21,6 +21,7 @@ from relay.front.networks import plain_text
 from relay.front.output import Closed, Hold, Note, Opened, Output
 from relay.front.pinger import Pinger
 from relay.front.reading import Reading
+from relay.front.session import StanzaReader
 from relay.front.turns import LONG_BYTES, LONG_S
 from relay.front.websocket import HandshakeDone, PeerClosed, Pong, WebSocket, WholeMessage
 from relay.front.writing import Writing
@@ -125,6 +126,16 @@ class Connection(asyncio.Protocol):
         if not self._transport.is_closing():
             self._bound_writing()
         self._reschedule()
+
+    def watch(self, codec: StanzaReader, framed: Callable[[bytes], bytes]) -> None:
+        """Read frames by `codec`, and write texts as `framed` makes frames of them."""
+        self.session.read_by(codec)
+        self._writing.frame_by(framed)
+
+    @property
+    def user(self) -> str:
+        """Who is logged in; empty before."""
+        return self.session.login.user
 
     def begin(self, request: bytes) -> None:
         """Take the whole request of the handshake, before anything behind it."""
@@ -493,6 +504,7 @@ class Connection(asyncio.Protocol):
             again = not self._visit.is_unauthenticated
             visitors.logged_in(number, note.user, again=again, took_ms=took_ms)
             self._visit.logged_in()
+            self._hub.tracing.logged_in(number, self)
         elif isinstance(note, Closed):
             visitors.logged_out(number, note.user)
 

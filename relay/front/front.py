@@ -216,6 +216,7 @@ class Front:
         clock_ms = self.hub.clock_ms()
         self._duties.tick(clock_ms)
         self.hub.visitors.tick(clock_ms)
+        self.hub.tracing.tick(clock_ms)
         self._listener.give_back()
         self.hub.checks.refresh()
         self._listener.refresh()

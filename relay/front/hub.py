@@ -15,6 +15,7 @@ from relay.front.flusher import Flusher
 from relay.front.links import Links, WorkerLink
 from relay.front.output import Hold, Note
 from relay.front.session import Session
+from relay.front.tracing import Tracing
 from relay.front.turns import Turns
 from relay.front.visitors import Visitors
 from relay.front.wheel import TimerWheel
@@ -117,6 +118,7 @@ class Hub:
         self.last_number = 0
         self._authors = Rates()
         self.framed = SharedFrame().framed
+        self.tracing = Tracing(self.clients, self.codec, self.framed)
         self._waiting: dict[int, set[Endpoint]] = {}  # for room on a worker's link
         self.empty = asyncio.Event()  # nobody is connected
         self.empty.set()
@@ -155,6 +157,7 @@ class Hub:
     def lost(self, client: Endpoint) -> None:
         """Forget a connection."""
         del self.clients[client.session.number]
+        self.tracing.gone(client.session.number)
         self.wheel.cancel(client)
         for waiting in self._waiting.values():
             waiting.discard(client)

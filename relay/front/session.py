@@ -13,7 +13,7 @@ beyond it is the rest of a frame in `work`, and later frames in a `backlog`.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final, assert_never
+from typing import Final, Protocol, assert_never
 
 from relay.auth.contract import Credentials, Denied, Granted, Verdict
 from relay.bus.envelopes import Page, RequestNumber
@@ -30,7 +30,7 @@ from relay.front.work import Work
 from relay.process.rates import Rates
 from relay.protocol import closecodes, frames
 from relay.protocol.codec import Codec
-from relay.protocol.stanza import Ack, Action, Auth, ExtensionRequest, InvalidAuth
+from relay.protocol.stanza import Ack, Action, Auth, ExtensionRequest, InvalidAuth, Stanza
 from relay.settings.tables import Settings
 
 # Looked at for every frame; a member of an enum takes five times as long to find.
@@ -38,6 +38,16 @@ _LIVE: Final = Stage.LIVE
 _QUEUE: Final = Stage.QUEUE
 _BEFORE_WORKER: Final = frozenset({Stage.NEW, Stage.CHECKED})
 _TOO_MANY_STRIKES: Final = "too many malformed frames"
+
+
+class StanzaReader(Protocol):
+    """What makes stanzas of frames, as the codec does."""
+
+    def decode(self, payload: bytes, *, user: str, now_s: int) -> Stanza:
+        """Return what a frame means; FrameError where it is refused."""
+
+    def decode_early(self, payload: bytes, *, now_s: int) -> Auth | InvalidAuth | ExtensionRequest:
+        """Return what a frame before the login means; FrameError where it is refused."""
 
 
 class Session:
@@ -74,7 +84,7 @@ class Session:
         `authors` are the rates of all who send by this front, None: it is the only one.
         """
         self.number = number
-        self._codec = codec
+        self._codec: StanzaReader = codec
         self._settings = settings
         self._capabilities = capabilities
         self.out = Output()
@@ -90,6 +100,10 @@ class Session:
         """Go by other settings from here on; a queue that is being sent keeps its frame size."""
         self._settings = settings
         self.limits.adopt(settings)
+
+    def read_by(self, codec: StanzaReader) -> None:
+        """Have another codec make stanzas of its client's frames."""
+        self._codec = codec
 
     @property
     def is_read(self) -> bool:

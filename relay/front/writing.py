@@ -40,6 +40,10 @@ class Writing:
         self._is_dirty = False  # it will be flushed
         self.has_ended = False  # nothing can be sent any more
 
+    def frame_by(self, framed: Callable[[bytes], bytes]) -> None:
+        """Have something else make frames of texts."""
+        self._framed = framed
+
     @property
     def waiting_bytes(self) -> int:
         """How much the kernel has not taken."""

@@ -20,7 +20,7 @@ from relay.operating.tables import age, plain, size, table
 
 PARTLY: Final = 3
 
-_DATA = click.option(
+DATA = click.option(
     "--data",
     "data",
     metavar="DIR",
@@ -28,10 +28,10 @@ _DATA = click.option(
     default=Path("data"),
     help="Data directory of the relay (default: ./data).",
 )
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print what the API answers, as JSON.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print what the API answers, as JSON.")
 
 
-def _show(said: Any, as_json: bool, words: Callable[[Any], str]) -> int:
+def show(said: Any, as_json: bool, words: Callable[[Any], str]) -> int:
     """Print an answer; return the exit code."""
     if as_json:
         click.echo(msgspec.json.encode(said).decode())
@@ -48,8 +48,8 @@ def _ago(since_ms: int) -> str:
 
 
 @click.command()
-@_DATA
-@_JSON
+@DATA
+@JSON
 def status(data: Path, as_json: bool) -> int:
     """Show which processes run, and how each is.
 
@@ -58,7 +58,7 @@ def status(data: Path, as_json: bool) -> int:
     link    how full a front's links are; at 1.00 it reads less from its clients
     lag     how long it took to answer this, in ms
     """
-    return _show(Line(data).get("status"), as_json, _status)
+    return show(Line(data).get("status"), as_json, _status)
 
 
 def _name_of(process: Mapping[str, Any]) -> str:
@@ -96,15 +96,15 @@ def _status(said: Mapping[str, Any]) -> str:
 
 
 @click.command()
-@_DATA
-@_JSON
+@DATA
+@JSON
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, help="How many at most.")
 @click.option("--cursor", default="", help="Go on behind a page: what `next` said.")
 @click.argument("prefix", default="")
 def users(data: Path, as_json: bool, limit: int, cursor: str, prefix: str) -> int:
     """Show who is connected, all or whose name begins with PREFIX."""
     said = Line(data).get("users", prefix=prefix, limit=limit, cursor=cursor)
-    return _show(said, as_json, _users)
+    return show(said, as_json, _users)
 
 
 def _users(said: Mapping[str, Any]) -> str:
@@ -117,12 +117,12 @@ def _users(said: Mapping[str, Any]) -> str:
 
 
 @click.command()
-@_DATA
-@_JSON
+@DATA
+@JSON
 @click.argument("jid")
 def user(data: Path, as_json: bool, jid: str) -> int:
     """Show where JID is connected, and what waits for it, by author."""
-    return _show(Line(data).get("users", jid), as_json, _user)
+    return show(Line(data).get("users", jid), as_json, _user)
 
 
 def _user(said: Mapping[str, Any]) -> str:
@@ -153,8 +153,8 @@ def _user(said: Mapping[str, Any]) -> str:
 
 
 @click.command()
-@_DATA
-@_JSON
+@DATA
+@JSON
 @click.option("--limit", type=click.IntRange(1, 500), default=100, help="How many at most.")
 @click.option("--after", type=click.IntRange(0), default=0, help="Go on behind that entry.")
 @click.option("--texts", is_flag=True, help="With what people have written; needs --token-file.")
@@ -174,9 +174,9 @@ def queue(
     jid: str,
 ) -> int:
     """Show what waits for JID, in order."""
-    token = _token_in(token_file) if token_file is not None else ""
+    token = token_in(token_file) if token_file is not None else ""
     said = Line(data, token).get("users", jid, "queue", limit=limit, after=after, texts=texts)
-    return _show(said, as_json, _queue)
+    return show(said, as_json, _queue)
 
 
 def _queue(said: Mapping[str, Any]) -> str:
@@ -195,7 +195,12 @@ def _queue(said: Mapping[str, Any]) -> str:
     return f"{text}\nmore: --after {said['next']}" if said["next"] else text
 
 
-def _token_in(path: Path) -> str:
+def token_in(path: Path) -> str:
+    """Return the token of a file.
+
+    Raises:
+        NotAsked: it has none, or cannot be read.
+    """
     try:
         return path.read_text().split()[0]
     except (OSError, IndexError, UnicodeDecodeError) as error:

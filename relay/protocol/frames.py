@@ -14,6 +14,17 @@ class _GroupElement(msgspec.Struct):
 
 
 _decode_group = msgspec.json.Decoder(tuple[str, msgspec.Raw, tuple[_GroupElement]]).decode
+
+
+class _Key(msgspec.Struct):
+    id: str
+
+
+class _KeyedElement(msgspec.Struct):
+    key: _Key
+
+
+_decode_keyed = msgspec.json.Decoder(tuple[str, msgspec.Raw, tuple[_KeyedElement]]).decode
 _CHAT = b'"remoteJid": "'  # no member of an `action` frame before it can hold these bytes
 
 AUTH_SUCCESS = b'["auth", {"from": "backend", "status": "success"}]'
@@ -79,6 +90,17 @@ def author_of(frame: bytes) -> str:
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ""
     return element.participant.partition("@")[0]
+
+
+def id_of(frame: bytes) -> str:
+    """Return the id of the message in a frame of `delivered_to_user` or `delivered_to_group`.
+
+    Of any other frame, empty. Raises nothing.
+    """
+    try:
+        return _decode_keyed(frame)[2][0].key.id
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return ""
 
 
 def stored_for_user(*, message_id: str, author: str, recipient: str, time_s: int) -> bytes:
