@@ -45,6 +45,9 @@ PROGRAMS: Final = {
         "See", "show where a user is, and what waits for it", "relay.operating.commands:user"
     ),
     "queue": Program("See", "show what waits for a user", "relay.operating.commands:queue"),
+    "top": Program(
+        "See", "show what happens now: rates, latencies, the slowest", "relay.operating.top:top"
+    ),
     "trace": Program(
         "See", "show what becomes of a user's frames", "relay.operating.following:trace"
     ),

@@ -120,6 +120,7 @@ PURE = (
     "relay.inquiries.messages",
     "relay.inquiries.people",
     "relay.inquiries.tracing",
+    "relay.operating.rates",
     "relay.operating.tables",
     "relay.supervision.actions",
     "relay.supervision.condition",

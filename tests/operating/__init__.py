@@ -1,0 +1,1 @@
+"""What operators type, without a relay."""
