@@ -48,6 +48,9 @@ PROGRAMS: Final = {
     "top": Program(
         "See", "show what happens now: rates, latencies, the slowest", "relay.operating.top:top"
     ),
+    "console": Program(
+        "See", "serve a page for a browser that shows all this", "relay.operating.console:console"
+    ),
     "trace": Program(
         "See", "show what becomes of a user's frames", "relay.operating.following:trace"
     ),

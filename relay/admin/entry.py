@@ -18,6 +18,15 @@ App = Callable[..., Awaitable[None]]
 # In a request's scope: what it may.
 PERMISSIONS: Final = "relay.permissions"
 
+# The page for a browser and its parts, which hold nothing of the relay: one needs no token to get
+# them, since it is there that a token is typed in. The names of their files.
+CONSOLE_PATHS: Final = {
+    "/": "index.html",
+    "/console.css": "console.css",
+    "/console.js": "console.js",
+}
+_NOTHING: Final[frozenset[Permission]] = frozenset()
+
 _REALM: Final = b'Bearer realm="relay"'
 
 
@@ -50,7 +59,8 @@ class Entry:
     def _permissions_of(self, scope: Scope) -> frozenset[Permission] | None:
         given = [value for name, value in scope["headers"] if name == b"authorization"]
         if not given:
-            return self._without_token
+            is_page = scope["path"] in CONSOLE_PATHS and scope["method"] == "GET"
+            return self._without_token or (_NOTHING if is_page else None)
         scheme, _, token = given[0].partition(b" ")
         if len(given) > 1 or scheme.lower() != b"bearer":
             return None

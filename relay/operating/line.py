@@ -58,6 +58,24 @@ class Line:
         """
         return self._ask("GET", parts, query, None)
 
+    def forward(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str]
+    ) -> tuple[int, list[tuple[str, str]], bytes]:
+        """Return status, headers and content of what is answered, whatever it is.
+
+        Raises:
+            NotAsked: the relay does not answer.
+        """
+        connection = _Connection(self._path)
+        try:
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.getheaders(), answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise NotAsked(f"the relay on {self._data} does not answer: {error}") from None
+        finally:
+            connection.close()
+
     def _ask(
         self, method: str, parts: tuple[str, ...], query: dict[str, object], body: bytes | None
     ) -> Any:

@@ -59,11 +59,25 @@ class Page:
             lambda: self.run("document.readyState + ' ' + location.href") == f"complete {url}",
         )
 
+    def open(self, url: str) -> None:
+        """Begin to show what is at `url`, which may then call itself something else."""
+        self._ask("Page.navigate", url=url)
+
     def run(self, script: str) -> Any:
         """Run a script; return the value of its last expression."""
         answer = self._ask("Runtime.evaluate", expression=script, returnByValue=True)
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
+
+    def resize(self, width: int, height: int) -> None:
+        """Have the page be so large, in CSS pixels."""
+        self._ask(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
 
     def freeze(self) -> None:
         """Have its scripts stand still, as those of a tab that was not looked at for long."""
