@@ -65,6 +65,13 @@ class Follower:
             if message_id in each["ids"]
         ]
 
+    def until_seen(self, message_id: str, *event: str) -> None:
+        def is_seen() -> bool:
+            self.ask()
+            return event in self.story(message_id)
+
+        poll_for(f"{event} of {message_id}", is_seen)
+
     def until(self, message_id: str, *last: str) -> list[tuple[str, str, str]]:
         def is_there() -> bool:
             self.ask()
@@ -201,6 +208,25 @@ def test_a_process_that_comes_anew_is_traced_on_and_its_gap_is_told(
     follower.until("T7", "front", "written", "Msg")
 
     assert [each["role"] for each in follower.gaps] == ([] if role == "admin" else [role])
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_with_a_worker_stopped_the_others_are_seen_and_it_is_named(
+    relay: Relay, index: int
+) -> None:
+    users = relay.logged_in(ALICE, BOB, CAROL)
+    followers = [Follower(relay, name) for name in (ALICE, BOB, CAROL)]
+    stopped = relay.children("worker")[index]
+    stopped.process.suspend()
+    try:
+        for user in users:
+            user.send_message("nobody", "S1")
+
+        for follower in followers:
+            follower.until_seen("S1", "front", "read", "action")
+            assert [each["role"] for each in follower.not_asked] == ["worker"]
+    finally:
+        stopped.process.resume()
 
 
 def test_a_cursor_of_ones_own_making_is_refused(seen: Relay) -> None:

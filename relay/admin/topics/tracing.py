@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -94,22 +95,29 @@ async def trace(
     # What everybody has noted up to here is there when he answers; what is later comes next time.
     until_us = clock.now_us()
     deadline_s = view.asker.deadline_s()
-    serving: dict[Seat, int] = {}
+    owner = view.asker.owner_of(user)
+    half_s = (deadline_s - asyncio.get_running_loop().time()) / 2
 
-    async def ask(seat: Seat) -> tuple[Seat, Notes | Silence]:
+    async def ask(seat: Seat, session: int = 0) -> tuple[Seat, Notes | Silence]:
         was = before.get(seat, _Position())
-        session = serving.get(seat, 0)
         inquiry = AskNotes(user, until_us, was.begun_us, was.after, session, texts)
         return seat, await view.asker.ask(seat, inquiry, deadline_s=deadline_s)
 
-    async def ask_all(role: str) -> list[tuple[Seat, Notes | Silence]]:
-        return await asyncio.gather(*(ask(each) for each in view.asker.seats if each.role == role))
+    async def ask_fronts() -> list[tuple[Seat, Notes | Silence]]:
+        # One knows the user's session by his worker; a front that traces him does so without it.
+        sessions: dict[Seat, int] = {}
+        with suppress(TimeoutError):
+            async with asyncio.timeout(half_s):
+                _, told = await asyncio.shield(of_owner)
+            if isinstance(told, Notes) and told.front:
+                sessions[Seat("front", int(told.front.split("-")[1]))] = told.session
+        fronts = [each for each in view.asker.seats if each.role == "front"]
+        return await asyncio.gather(*(ask(each, sessions.get(each, 0)) for each in fronts))
 
-    answers = dict(await ask_all("worker"))
-    for seat, answer in answers.items():
-        if isinstance(answer, Notes) and answer.front and seat == view.asker.owner_of(user):
-            serving[Seat("front", int(answer.front.split("-")[1]))] = answer.session
-    answers |= await ask_all("front")
+    of_owner = asyncio.ensure_future(ask(owner))
+    others = [each for each in view.asker.seats if each.role == "worker" and each != owner]
+    of_workers = asyncio.gather(of_owner, *map(ask, others))
+    answers = dict([*await ask_fronts(), *await of_workers])
     heard = {seat: each for seat, each in answers.items() if isinstance(each, Notes)}
     for notes in heard.values():
         if notes.more:  # nothing of others may go ahead of it
