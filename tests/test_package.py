@@ -178,6 +178,8 @@ def test_the_wheel_holds_both_packages_and_nothing_else_by_a_name_of_its_own(
     ):
         assert name in names
     assert any(name.endswith(".html") for name in names)
+    console = {"index.html", "console.css", "console.js"}
+    assert {f"relay/admin/console/{name}" for name in console} <= set(names)
 
 
 def test_the_source_archive_makes_the_same_wheel(built: Built) -> None:
