@@ -20,7 +20,7 @@ from relay.operating.tables import age, plain, size, table
 
 PARTLY: Final = 3
 
-DATA = click.option(
+data_option = click.option(
     "--data",
     "data",
     metavar="DIR",
@@ -28,7 +28,9 @@ DATA = click.option(
     default=Path("data"),
     help="Data directory of the relay (default: ./data).",
 )
-JSON = click.option("--json", "as_json", is_flag=True, help="Print what the API answers, as JSON.")
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print what the API answers, as JSON."
+)
 
 
 def show(said: Any, as_json: bool, words: Callable[[Any], str]) -> int:
@@ -48,8 +50,8 @@ def _ago(since_ms: int) -> str:
 
 
 @click.command()
-@DATA
-@JSON
+@data_option
+@json_option
 def status(data: Path, as_json: bool) -> int:
     """Show which processes run, and how each is.
 
@@ -96,8 +98,8 @@ def _status(said: Mapping[str, Any]) -> str:
 
 
 @click.command()
-@DATA
-@JSON
+@data_option
+@json_option
 @click.option("--limit", type=click.IntRange(1, 1000), default=100, help="How many at most.")
 @click.option("--cursor", default="", help="Go on behind a page: what `next` said.")
 @click.argument("prefix", default="")
@@ -117,8 +119,8 @@ def _users(said: Mapping[str, Any]) -> str:
 
 
 @click.command()
-@DATA
-@JSON
+@data_option
+@json_option
 @click.argument("jid")
 def user(data: Path, as_json: bool, jid: str) -> int:
     """Show where JID is connected, and what waits for it, by author."""
@@ -153,8 +155,8 @@ def _user(said: Mapping[str, Any]) -> str:
 
 
 @click.command()
-@DATA
-@JSON
+@data_option
+@json_option
 @click.option("--limit", type=click.IntRange(1, 500), default=100, help="How many at most.")
 @click.option("--after", type=click.IntRange(0), default=0, help="Go on behind that entry.")
 @click.option("--texts", is_flag=True, help="With what people have written; needs --token-file.")

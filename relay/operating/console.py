@@ -18,7 +18,7 @@ from typing import Final
 import click
 
 from relay.errors import NotAsked
-from relay.operating.commands import DATA
+from relay.operating.commands import data_option
 from relay.operating.line import Line
 
 HOST: Final = "127.0.0.1"
@@ -34,7 +34,7 @@ _PASSED_BACK: Final = frozenset(
 
 
 @click.command()
-@DATA
+@data_option
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1 (default: any)."
 )

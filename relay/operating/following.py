@@ -14,7 +14,7 @@ import click
 import msgspec
 
 from relay.errors import NotAsked
-from relay.operating.commands import DATA, JSON, PARTLY, show, token_in
+from relay.operating.commands import PARTLY, data_option, json_option, show, token_in
 from relay.operating.line import Line
 from relay.operating.tables import age, plain
 
@@ -26,8 +26,8 @@ _LEVELS: Final = {1: "stored", 2: "delivered", 3: "read", 4: "played, or kept fr
 
 
 @click.command()
-@DATA
-@JSON
+@data_option
+@json_option
 @click.option(
     "--for",
     "seconds",
@@ -155,8 +155,8 @@ def _clock(at_us: int) -> str:
 
 
 @click.command()
-@DATA
-@JSON
+@data_option
+@json_option
 @click.option("--of", default="", metavar="JID", help="Only what JID has sent or is to get.")
 @click.argument("id")
 def message(data: Path, as_json: bool, of: str, id: str) -> int:

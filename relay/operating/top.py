@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from relay.errors import NotAsked
-from relay.operating.commands import DATA, JSON, PARTLY
+from relay.operating.commands import PARTLY, data_option, json_option
 from relay.operating.line import Line
 from relay.operating.rates import RelayRates, lines, rates
 
@@ -22,8 +22,8 @@ _KEYS = "q: quit"
 
 
 @click.command()
-@DATA
-@JSON
+@data_option
+@json_option
 @click.option(
     "--every",
     "every_s",
