@@ -55,6 +55,10 @@ PROGRAMS: Final = {
         "See", "show what becomes of a user's frames", "relay.operating.following:trace"
     ),
     "message": Program("See", "show what became of a message", "relay.operating.following:message"),
+    "kick": Program("Act", "close a user's sessions", "relay.operating.leaving:kick"),
+    "ban": Program("Act", "throw a user out", "relay.operating.leaving:ban"),
+    "unban": Program("Act", "let a user in again", "relay.operating.leaving:unban"),
+    "bans": Program("Act", "show who was thrown out", "relay.operating.leaving:bans"),
     "check": Program(
         "Keep",
         "verify that the indexes of a data directory agree",

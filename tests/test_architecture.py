@@ -42,7 +42,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "relay.protocol": GROUND | {"relay.settings"},
     "relay.disk": GROUND | {"relay.settings", "relay.protocol"},
     "relay.bus": GROUND | {"relay.settings", "relay.protocol"},
-    "relay.auth": GROUND | {"relay.settings", "relay.protocol"},
+    "relay.auth": GROUND | {"relay.settings", "relay.protocol", "relay.disk"},
 }
 ARROWS["relay.process"] = ARROWS["relay.bus"] | {"relay.bus", "relay.disk"}
 ARROWS["relay.inquiries"] = ARROWS["relay.process"] | {"relay.process"}

@@ -206,7 +206,7 @@ def test_bash_takes_the_script_and_completes_a_command(tmp_path: Path) -> None:
     relay.write_text(f'#!/bin/sh\ncd {ROOT} && exec {sys.executable} -m relay "$@"\n')
     relay.chmod(relay.stat().st_mode | stat.S_IXUSR)
     script = (
-        'eval "$(relay completion bash)"; COMP_WORDS=(relay ba) COMP_CWORD=1;'
+        'eval "$(relay completion bash)"; COMP_WORDS=(relay bac) COMP_CWORD=1;'
         ' _relay_completion relay; echo "${COMPREPLY[@]}"'
     )
 

@@ -17,6 +17,8 @@ App = Callable[..., Awaitable[None]]
 
 # In a request's scope: what it may.
 PERMISSIONS: Final = "relay.permissions"
+# And who asks, for the log.
+WHO: Final = "relay.who"
 
 # The page for a browser and its parts, which hold nothing of the relay: one needs no token to get
 # them, since it is there that a token is typed in. The names of their files.
@@ -38,6 +40,7 @@ class Entry:
         self._view = view
         self._tokens = tokens
         self._without_token = OF_THE_SOCKET if is_local else None
+        self._door = "socket" if is_local else "tcp"
 
     async def __call__(self, scope: Scope, receive: Callable[..., Any], send: Send) -> None:
         """Answer one request."""
@@ -54,10 +57,11 @@ class Entry:
             await _refuse(counted)
             return
         scope[PERMISSIONS] = permissions
+        scope[WHO] = self._who(scope)
         await self._app(scope, receive, counted)
 
     def _permissions_of(self, scope: Scope) -> frozenset[Permission] | None:
-        given = [value for name, value in scope["headers"] if name == b"authorization"]
+        given = _authorizations(scope)
         if not given:
             is_page = scope["path"] in CONSOLE_PATHS and scope["method"] == "GET"
             return self._without_token or (_NOTHING if is_page else None)
@@ -66,6 +70,18 @@ class Entry:
             return None
         found = self._tokens.permissions_of(token.strip())
         return found if found is None else found | (self._without_token or frozenset())
+
+    def _who(self, scope: Scope) -> str:
+        """Return who asks, once he is let in."""
+        given = _authorizations(scope)
+        if not given:
+            return self._door
+        token = given[0].partition(b" ")[2].strip()
+        return f"{self._tokens.name_of(token)} by {self._door}"
+
+
+def _authorizations(scope: Scope) -> list[bytes]:
+    return [value for name, value in scope["headers"] if name == b"authorization"]
 
 
 async def _refuse(send: Send) -> None:

@@ -2,6 +2,7 @@
 
     data/lock             held by the supervisor
     data/meta.json        the layout: its format, generation and number of workers
+    data/banned.json      users whom operators have thrown out, if any (relay.auth.banned)
     data/gen-3/worker-0/  the store of worker 0 in generation 3, and so on
 
 meta.json is only ever replaced whole. Every store that it speaks of was complete before it did, so
@@ -49,6 +50,11 @@ class _Format(msgspec.Struct, frozen=True):
 def meta_path(data: Path) -> Path:
     """Return where the layout of `data` is written."""
     return data / "meta.json"
+
+
+def bans_path(data: Path) -> Path:
+    """Return where the users are who were thrown out; the file is missing until one was."""
+    return data / "banned.json"
 
 
 def generation_directory(data: Path, generation: int) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Container, Coroutine, Mapping
 from contextlib import suppress
 from threading import Thread
 from typing import Any, Protocol
@@ -36,12 +36,18 @@ class Checks:
         authenticator: Authenticator | None,
         clients: Mapping[int, Client],
         loop: asyncio.AbstractEventLoop,
+        banned: Container[str] = frozenset(),
     ) -> None:
-        """Check by `authenticator`; None: nobody checks logins in this mode."""
+        """Check by `authenticator`; None: nobody checks logins in this mode.
+
+        `banned` are those whose logins it checks in mode "open" too.
+        """
+        self.banned = banned
         self._authenticator = authenticator
         self._clients = clients
         self._loop = loop
         self._is_reading = False
+        self._read_again = False  # what has changed meanwhile may have been looked at before
         self._under_way: set[asyncio.Task[None]] = set()  # the loop alone would not keep them
 
     def begin(self, session: Session, credentials: Credentials, peer: Peer) -> None:
@@ -75,13 +81,16 @@ class Checks:
         if self._authenticator is not None:
             self._authenticator.take_keys(content)
 
-    def refresh(self) -> None:
+    def refresh(self, *, at_once: bool = False) -> None:
         """Read keys and lists again that have changed; end sessions of who is let in no more.
 
         In a thread, and no two at a time: where a disk hangs, that thread hangs with it, and what
-        was read before goes on to count.
+        was read before goes on to count. Who knows of a change, and asks `at_once`, is heard also
+        where the thread may have looked before that change.
         """
-        if self._authenticator is not None and not self._is_reading:
+        if self._is_reading:
+            self._read_again |= at_once
+        elif self._authenticator is not None:
             self._is_reading = True
             # A daemon: an executor's would keep the process from ending.
             Thread(target=self._read, args=(self._authenticator,), daemon=True).start()
@@ -97,11 +106,15 @@ class Checks:
 
     def _has_read(self, authenticator: Authenticator, changed: bool) -> None:
         self._is_reading = False
+        if self._read_again:
+            self._read_again = False
+            self.refresh()
         if not changed:
             return
         for client in list(self._clients.values()):
-            login = client.session.login
-            if login.user and not authenticator.holds(login.user, login.granted):
+            # One who was let in just before has yet to hear it from its worker.
+            user, granted = client.session.login.claim
+            if user and not authenticator.holds(user, granted):
                 try:
                     client.log_out()
                 except Exception:

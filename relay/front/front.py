@@ -8,6 +8,7 @@ from typing import Final, assert_never
 
 import uvloop
 
+from relay.auth.banned import BanList, Banning
 from relay.auth.modes import authenticator_of
 from relay.bus.topology import Topology
 from relay.errors import BootError, SettingsError
@@ -49,13 +50,12 @@ class Front:
         self._loop = loop
         settings = place.settings
         try:
-            authenticator = authenticator_of(
-                settings, ask_for_keys=lambda: place.control.send(KeysWanted())
-            )
+            bans = BanList(place.data_dir)
+            mode = authenticator_of(settings, ask_for_keys=lambda: place.control.send(KeysWanted()))
         except SettingsError as error:  # it was usable when the relay started
             raise BootError(str(error)) from error
         loaded = registry.load(tuple(settings.server.extensions))
-        self.hub = Hub(settings, loaded, loop, authenticator)
+        self.hub = Hub(settings, loaded, loop, Banning(mode, bans), bans)
         if place.keys is not None:
             self.hub.checks.take_keys(read_keys(place.keys))
         extensions = Extensions(self.hub)

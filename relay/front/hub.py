@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Container
 from typing import Protocol
 
 from relay import clock, log
@@ -104,6 +105,7 @@ class Hub:
         registry: Registry,
         loop: asyncio.AbstractEventLoop,
         authenticator: Authenticator | None = None,
+        banned: Container[str] = frozenset(),
     ) -> None:
         self.settings = settings
         self.registry = registry
@@ -114,7 +116,7 @@ class Hub:
         self.counters: Counter[str] = Counter()
         self.visitors = Visitors(settings.log, self.counters)
         self.clients: dict[int, Endpoint] = {}  # by session number
-        self.checks = Checks(authenticator, self.clients, loop)
+        self.checks = Checks(authenticator, self.clients, loop, banned)
         self.last_number = 0
         self._authors = Rates()
         self.framed = SharedFrame().framed
@@ -147,6 +149,7 @@ class Hub:
             self.settings,
             self.registry.capabilities,
             self._authors,
+            banned=self.checks.banned,
         )
 
     def opened(self, client: Endpoint) -> None:

@@ -119,6 +119,13 @@ class Login:
         return self.is_checked or self.is_asked
 
     @property
+    def claim(self) -> tuple[str, Granted]:
+        """As whom it is logged in, or asks its worker to be, and by what; empty before that."""
+        if self.is_asked and self._auth is not None:
+            return self._auth.user, self._granted
+        return self.user, self.granted
+
+    @property
     def is_checked(self) -> bool:
         """Whether what the client shows is being checked."""
         return self.stage in _CHECKED

@@ -12,7 +12,7 @@ beyond it is the rest of a frame in `work`, and later frames in a `backlog`.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Container
 from typing import Final, Protocol, assert_never
 
 from relay.auth.contract import Credentials, Denied, Granted, Verdict
@@ -58,6 +58,7 @@ class Session:
 
     __slots__ = (
         "_backlog",
+        "_banned",
         "_capabilities",
         "_codec",
         "_settings",
@@ -78,15 +79,19 @@ class Session:
         settings: Settings,
         capabilities: Collection[str] = (),
         authors: Rates | None = None,
+        *,
+        banned: Container[str] = frozenset(),
     ) -> None:
         """Begin without a login; a login is granted what it asks for of `capabilities` (E1).
 
-        `authors` are the rates of all who send by this front, None: it is the only one.
+        `authors` are the rates of all who send by this front, None: it is the only one. Logins of
+        those who are `banned` are checked in every mode.
         """
         self.number = number
         self._codec: StanzaReader = codec
         self._settings = settings
         self._capabilities = capabilities
+        self._banned = banned
         self.out = Output()
         self.login = Login(number, self.out)
         self.budget = Budget()
@@ -245,7 +250,7 @@ class Session:
         elif not self.login.may_be(auth):
             self._fail_auth(405, "this connection is logged in as another user")
         else:
-            if self._settings.auth.mode == "open":
+            if self._settings.auth.mode == "open" and auth.user not in self._banned:
                 self.login.ask(auth, now_ms)
             else:
                 self.login.check(auth, now_ms)

@@ -45,7 +45,8 @@ def show(said: Any, as_json: bool, words: Callable[[Any], str]) -> int:
     return PARTLY if said.get("not_asked") else 0
 
 
-def _ago(since_ms: int) -> str:
+def ago(since_ms: int) -> str:
+    """Return how long it is since then, in ms since 1970; 0 is never."""
     return age(max(0.0, time.time() - since_ms / 1000)) if since_ms else "-"
 
 
@@ -111,7 +112,7 @@ def users(data: Path, as_json: bool, limit: int, cursor: str, prefix: str) -> in
 
 def _users(said: Mapping[str, Any]) -> str:
     rows = [
-        (u["jid"], u["address"], _ago(u["since_ms"]), u["front"], u["stage"].lower())
+        (u["jid"], u["address"], ago(u["since_ms"]), u["front"], u["stage"].lower())
         for u in said["users"]
     ]
     text = table(("user", "address", "since", "front", "stage"), rows)
@@ -131,7 +132,7 @@ def _user(said: Mapping[str, Any]) -> str:
     limits = said["limits"]
     lines = [f"{said['jid']}, of worker {said['worker']}"]
     lines += [
-        f"connected from {plain(each['address'])} for {_ago(each['since_ms'])}, front"
+        f"connected from {plain(each['address'])} for {ago(each['since_ms'])}, front"
         f" {each['front']}, {each['stage'].lower()}, reads: {said['reads'].lower() or '-'}"
         for each in said["sessions"]
     ] or ["not connected" if not said["reads"] else "connected; its front could not be asked"]
@@ -141,7 +142,7 @@ def _user(said: Mapping[str, Any]) -> str:
     )
     waits = f"waiting: {messages} messages, {size(said['waiting_bytes'])}, {receipts} receipts"
     if said["oldest_ms"]:
-        waits += f", the oldest for {_ago(said['oldest_ms'])}"
+        waits += f", the oldest for {ago(said['oldest_ms'])}"
     lines.append(waits)
     lines.append(
         f"limits: {limits['mailbox_entries']} entries, {size(limits['mailbox_bytes'])} may wait;"
@@ -188,7 +189,7 @@ def _queue(said: Mapping[str, Any]) -> str:
     for each in said["entries"]:
         row = [
             *(each["seq"], each["kind"], each["id"], each["author"], each["group"]),
-            *(_ago(each["queued_ms"]), size(each["size"])),
+            *(ago(each["queued_ms"]), size(each["size"])),
         ]
         if has_texts:
             row.append(msgspec.json.encode(each["message"]).decode())

@@ -76,6 +76,15 @@ class Line:
         finally:
             connection.close()
 
+    def send(self, method: str, *parts: str, body: object = None, **query: object) -> Any:
+        """Ask for something to be done; return the JSON that the answer is.
+
+        Raises:
+            NotAsked: as `get`; where there was no answer it may have been done.
+        """
+        content = None if body is None else msgspec.json.encode(body)
+        return self._ask(method, parts, query, content)
+
     def _ask(
         self, method: str, parts: tuple[str, ...], query: dict[str, object], body: bytes | None
     ) -> Any:
@@ -84,6 +93,8 @@ class Line:
         if given:
             path += "?" + urlencode({k: "true" if v is True else v for k, v in given.items()})
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         connection = _Connection(self._path)
         try:
             connection.request(method, path, body, headers)

@@ -30,6 +30,7 @@ _CHAT = b'"remoteJid": "'  # no member of an `action` frame before it can hold t
 AUTH_SUCCESS = b'["auth", {"from": "backend", "status": "success"}]'
 DISCONNECT_REPLACED = b'["Cmd", {"type": "disconnect", "kind": "replaced"}]'
 DISCONNECT_LOGOUT = b'["Cmd", {"type": "disconnect", "kind": "logout"}]'
+DISCONNECT_KICKED = b'["Cmd", {"type": "disconnect", "kind": "kicked"}]'
 DISCONNECT_SHUTDOWN = b'["Cmd", {"type": "disconnect", "kind": "shutdown"}]'
 
 

@@ -45,7 +45,7 @@ class HangingDisk:
 
 
 def client(user: str, sent_away: list[str]) -> Any:
-    login = SimpleNamespace(user=user, granted=Granted())
+    login = SimpleNamespace(claim=(user, Granted()))
     return SimpleNamespace(
         session=SimpleNamespace(login=login), log_out=lambda: sent_away.append(user)
     )

@@ -44,11 +44,12 @@ class Operator:
         """The admin's, once it listens."""
 
         run = self._relay.directory / "run"
-        poll_for("the admin's socket", lambda: bool(list(run.glob("*/admin.sock"))))
+        # It is there a moment before it listens.
+        poll_for("the admin's socket", lambda: any(map(_listens, run.glob("*/admin.sock"))))
         return next(run.glob("*/admin.sock"))
 
-    def ask(self, path: str, *, token: str = "", method: str = "GET") -> Answer:
-        return _ask(_Connection(self.socket), path, token, method)
+    def ask(self, path: str, *, token: str = "", method: str = "GET", body: Any = None) -> Answer:
+        return _ask(_Connection(self.socket), path, token, method, body)
 
     def ask_port(self, port: int, path: str, *, token: str = "") -> Answer:
         return _ask(http.client.HTTPConnection("127.0.0.1", port, timeout=10), path, token, "GET")
@@ -60,11 +61,19 @@ class Operator:
         return {name: float(value) for name, _, value in pairs}
 
 
-def _ask(connection: http.client.HTTPConnection, path: str, token: str, method: str) -> Answer:
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as trial:
+        return trial.connect_ex(str(path)) == 0
+
+
+def _ask(
+    connection: http.client.HTTPConnection, path: str, token: str, method: str, body: Any = None
+) -> Answer:
     begun_s = time.monotonic()
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    content = None if body is None else json.dumps(body).encode()
     try:
-        connection.request(method, path, headers=headers)
+        connection.request(method, path, content, headers)
         answer = connection.getresponse()
         body = answer.read()
     finally:

@@ -15,8 +15,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from relay.disk.files import sync
-from relay.disk.layout import Layout, generation_directory, meta_path, write_layout
+from relay.disk.files import replace_file, sync
+from relay.disk.layout import Layout, bans_path, generation_directory, meta_path, write_layout
 from relay.errors import BackupFailed, StoreDamaged
 from workers.store.moment import pin
 from workers.store.snapshot import Snapshot
@@ -59,6 +59,18 @@ def back_up(snapshots: dict[int, Snapshot], layout: Layout, to: Path) -> int:
     return written
 
 
+def copy_bans(data: Path, to: Path) -> None:
+    """Copy the list of who was thrown out: without it they could come back with the copy.
+
+    Raises:
+        DiskError: it cannot be written.
+        OSError: it cannot be read.
+    """
+    path = bans_path(data)
+    if path.exists():
+        replace_file(bans_path(to), path.read_bytes())
+
+
 def finish(layout: Layout, to: Path) -> None:
     """Make the checked copy a data directory."""
     write_layout(to, layout)
@@ -68,4 +80,5 @@ def finish(layout: Layout, to: Path) -> None:
 def discard(layout: Layout, to: Path) -> None:
     """Remove a copy that was not finished, so that another can be made there."""
     meta_path(to).unlink(missing_ok=True)
+    bans_path(to).unlink(missing_ok=True)
     shutil.rmtree(generation_directory(to, layout.generation), ignore_errors=True)

@@ -1,0 +1,166 @@
+"""POST .../kick, PUT and DELETE .../ban, GET /api/v1/bans: users who are sent away."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final
+
+import msgspec
+from litestar import Request
+from litestar.exceptions import HTTPException
+from litestar.params import Parameter
+
+from relay import clock
+from relay.admin.asker import Seat, Silence
+from relay.admin.bans import Bans
+from relay.admin.routes import act, acted, also, local_of, look, remove, replace, who
+from relay.admin.view import View
+from relay.auth.banned import Ban
+from relay.errors import DiskError, SettingsError
+from relay.inquiries.leaving import Kick, ReadBans
+from relay.protocol.jid import user_com
+
+Jid = Annotated[str, Parameter(max_length=200, description="a user, in any accepted spelling")]
+_STORING: Final = also(
+    {500: "the list of bans is unusable", 507: "the list cannot be written, or is full"}
+)
+
+
+class KickDone(msgspec.Struct, frozen=True, kw_only=True):
+    """What was closed; he may come again, and his client will."""
+
+    jid: str
+    sessions: int
+    not_asked: list[Silence]
+
+
+class BanShown(msgspec.Struct, frozen=True, kw_only=True):
+    """One ban, and since when it is."""
+
+    jid: str
+    since_ms: int
+    by: str
+    reason: str
+    # Fronts that will hear of it late: each looks at the list at its signs of life, too.
+    not_asked: list[Silence] = []
+
+
+class Reason(msgspec.Struct, frozen=True):
+    """Why, for other operators; the user does not hear it."""
+
+    reason: Annotated[str, msgspec.Meta(max_length=200)] = ""
+
+
+class BanLifted(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether there was one to lift."""
+
+    jid: str
+    was_banned: bool
+    not_asked: list[Silence]
+
+
+class BanPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Some of the bans, in the order in which they came; `next` is 0 where no more follow."""
+
+    bans: list[BanShown]
+    next: int
+
+
+@act("/api/v1/users/{jid:str}/kick", summary="Close a user's sessions", tags=["users"])
+async def kick(request: Request[Any, Any, Any], view: View, jid: Jid) -> KickDone:
+    """Close them with 1012 and the notice `kicked`; the user may come again."""
+    local = local_of(jid)
+    deadline_s = view.asker.deadline_s()
+    closed, not_asked = 0, []
+    for index in _fronts(view):
+        position = 0
+        while True:
+            inquiry = Kick(local, position)
+            answer = await view.asker.ask(Seat("front", index), inquiry, deadline_s=deadline_s)
+            if isinstance(answer, Silence):
+                not_asked.append(answer)
+                break
+            closed += answer.sessions
+            position = answer.next
+            if not position:
+                break
+    acted(request, "kick", user=local, sessions=closed, not_asked=len(not_asked))
+    return KickDone(jid=user_com(local), sessions=closed, not_asked=not_asked)
+
+
+@replace(
+    "/api/v1/users/{jid:str}/ban", summary="Throw a user out", tags=["users"], responses=_STORING
+)
+async def ban(request: Request[Any, Any, Any], view: View, jid: Jid, data: Reason) -> BanShown:
+    """Close the user's sessions with 4401 and refuse logins with 403, for good.
+
+    It is durable when this is answered. A second ban changes nothing of the first.
+    """
+    local = local_of(jid)
+    asked = Ban(local, clock.now_ms(), who(request), data.reason)
+    try:
+        found = _bans(view).add(asked)
+    except DiskError as error:
+        raise HTTPException(str(error), status_code=507) from None
+    except SettingsError as error:
+        raise HTTPException(str(error), status_code=500) from None
+    acted(request, "ban", user=local, again=found is not asked)
+    return _shown(found, await _told(view))
+
+
+@remove(
+    "/api/v1/users/{jid:str}/ban", summary="Let a user in again", tags=["users"], responses=_STORING
+)
+async def unban(request: Request[Any, Any, Any], view: View, jid: Jid) -> BanLifted:
+    """Lift a ban; where there is none that is fine, too."""
+    local = local_of(jid)
+    try:
+        was_banned = _bans(view).remove(local)
+    except DiskError as error:
+        raise HTTPException(str(error), status_code=507) from None
+    except SettingsError as error:
+        raise HTTPException(str(error), status_code=500) from None
+    acted(request, "unban", user=local, was_banned=was_banned)
+    return BanLifted(jid=user_com(local), was_banned=was_banned, not_asked=await _told(view))
+
+
+@look("/api/v1/bans", summary="Who is thrown out", tags=["users"], responses=_STORING)
+async def bans(
+    view: View,
+    limit: Annotated[int, Parameter(ge=1, le=1000, description="how many at most")] = 100,
+    after: Annotated[int, Parameter(ge=0, le=1 << 53, description="`next` of the page before")] = 0,
+) -> BanPage:
+    """Return bans, a page at a time."""
+    try:
+        found = _bans(view).all()
+    except SettingsError as error:
+        raise HTTPException(str(error), status_code=500) from None
+    page = found[after : after + limit]
+    more = after + limit < len(found)
+    return BanPage(bans=[_shown(each, []) for each in page], next=after + limit if more else 0)
+
+
+def _bans(view: View) -> Bans:
+    return Bans(view.place.data_dir)
+
+
+async def _told(view: View) -> list[Silence]:
+    """Have every front look at the list now; return who did not say that it does."""
+    _, not_asked = await view.asker.ask_all("front", ReadBans())
+    return not_asked
+
+
+def _fronts(view: View) -> list[int]:
+    return sorted(seat.index for seat in view.asker.seats if seat.role == "front")
+
+
+def _shown(found: Ban, not_asked: list[Silence]) -> BanShown:
+    return BanShown(
+        jid=user_com(found.user),
+        since_ms=found.since_ms,
+        by=found.by,
+        reason=found.reason,
+        not_asked=not_asked,
+    )
+
+
+ROUTES = [kick, ban, unban, bans]

@@ -1,0 +1,35 @@
+"""Sends users away from a front."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from relay.front.insight import Insight
+from relay.inquiries.contract import Handlers
+from relay.inquiries.leaving import BansRead, Kick, Kicked, ReadBans
+from relay.inquiries.people import MAX_SEEN
+from relay.protocol import closecodes, frames
+
+
+def handlers(insight: Insight) -> Handlers:
+    """Answer for a front."""
+    hub = insight.hub
+
+    def kick(asked: Kick) -> Kicked:
+        behind = (number for number in hub.clients if number > asked.after)
+        looked_at = list(islice(behind, MAX_SEEN))
+        more = next(behind, None) is not None
+        closed = 0
+        for number in looked_at:
+            client = hub.clients.get(number)
+            if client is not None and client.session.login.user == asked.user:
+                client.leave(closecodes.RESTART, "sent away", frames.DISCONNECT_KICKED)
+                closed += 1
+        hub.counters["sessions_kicked"] += closed
+        return Kicked(closed, looked_at[-1] if more else 0)
+
+    def read_bans(_: ReadBans) -> BansRead:
+        hub.checks.refresh(at_once=True)
+        return BansRead()
+
+    return {Kick: kick, ReadBans: read_bans}
