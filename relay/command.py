@@ -59,6 +59,9 @@ PROGRAMS: Final = {
     "ban": Program("Act", "throw a user out", "relay.operating.leaving:ban"),
     "unban": Program("Act", "let a user in again", "relay.operating.leaving:unban"),
     "bans": Program("Act", "show who was thrown out", "relay.operating.leaving:bans"),
+    "reload": Program("Act", "read settings and groups again", "relay.operating.steering:reload"),
+    "roll": Program("Act", "renew every process", "relay.operating.steering:roll"),
+    "drain": Program("Act", "renew one process", "relay.operating.steering:drain"),
     "check": Program(
         "Keep",
         "verify that the indexes of a data directory agree",

@@ -196,7 +196,7 @@ def test_a_setting_that_is_named_is_one(name: str) -> None:
     events |= {f"auth.{what}" for what in ("keys_read", "keys_unusable")}
     events |= {f"auth.keys_{what}" for what in ("fetched", "not_fetched", "not_kept")}
     events |= {f"auth.service_{what}" for what in ("failing", "answers_again")}
-    events |= {"auth.bans_unusable"}
+    events |= {"auth.bans_unusable", "supervisor.draining", "supervisor.drained"}
     events |= {f"auth.deny_list_{what}" for what in ("read", "unusable")}
     events |= {f"admin.{what}" for what in ("started", "exited", "counters", "stopped")}
     events |= {f"admin.{what}" for what in ("port_served", "port_not_served", "failed", "acted")}

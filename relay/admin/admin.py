@@ -14,6 +14,7 @@ from relay.process.control import (
     ChildReady,
     GroupsChanged,
     KeysChanged,
+    Outcome,
     PeerGone,
     SettingsChanged,
     Stop,
@@ -84,6 +85,8 @@ class Admin:
                     self._duties.adopt(heartbeat_s=settings.supervisor.heartbeat_s)
                     if self._next_duty is not None:
                         self._do_duties()
+                case Outcome():
+                    self.view.operations.heard(message)
                 case GroupsChanged() | KeysChanged():
                     pass  # the business of others
                 case Stop() | PeerGone():

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from relay.admin.asker import Asker
+from relay.admin.operations import Operations
 from relay.process.place import Place
 
 
@@ -19,4 +20,5 @@ class View:
         self.settings = place.settings  # as they are now
         self.asker = asker
         self.expiries = expiries  # of the admin's own certificate, as `Figures` have them
+        self.operations = Operations(place.incarnation, place.control.send)
         self.counters: Counter[str] = Counter()  # answers by status, as `requests_200`

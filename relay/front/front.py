@@ -28,6 +28,7 @@ from relay.process.control import (
     Heartbeat,
     KeysChanged,
     KeysWanted,
+    Outcome,
     PeerGone,
     SettingsChanged,
     Stop,
@@ -165,8 +166,8 @@ class Front:
                     self._follow(message.topology)
                 case SettingsChanged(settings):
                     self._adopt(self._place.taken(settings))
-                case GroupsChanged():
-                    pass  # the workers' business
+                case GroupsChanged() | Outcome():
+                    pass  # the business of others
                 case KeysChanged():
                     self.hub.checks.take_keys(read_keys(self._place.control.take_descriptor()))
                 case Stop():

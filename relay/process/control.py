@@ -9,10 +9,15 @@ In order:
     supervisor -> worker  GroupsChanged     at each change; the memo of them comes with it
     supervisor -> front   KeysChanged       at each change; the memo of them comes with it
     front -> supervisor   KeysWanted        whenever a token is signed by a key that it lacks
+    admin -> supervisor   Order             whenever an operator wants something done
+    supervisor -> admin   Outcome           of each, once or with what it is about first; of a roll
+                                            also to an admin that has not asked
     supervisor -> child   Stop              once; finish in order, then exit 0
 
 The tags are for good: in a rolling upgrade a newer supervisor has older children.
 """
+
+from typing import Literal
 
 import msgspec
 
@@ -58,6 +63,23 @@ class KeysWanted(msgspec.Struct, frozen=True, tag="keys-wanted"):
     """A token names a key that the front lacks; it may have been published just now."""
 
 
+class Order(msgspec.Struct, frozen=True, tag="order"):
+    """What an operator wants of the supervisor; `role` and `index` are those of a drain."""
+
+    number: int  # of the admin's; 0 for a roll
+    what: Literal["reload", "roll", "drain"]
+    role: Literal["worker", "front"] = "front"
+    index: int = 0
+
+
+class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
+    """What has become of an order, in a line for people."""
+
+    number: int
+    state: Literal["running", "done", "failed"]
+    detail: str
+
+
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Finish what is in flight and exit 0 within `deadline_s`, after which SIGKILL comes."""
 
@@ -68,5 +90,5 @@ class PeerGone(msgspec.Struct, frozen=True):
     """The other end is closed: nothing can come any more. Never sent, only received."""
 
 
-FromChild = ChildReady | Heartbeat | KeysWanted
-FromSupervisor = TopologyChanged | SettingsChanged | GroupsChanged | KeysChanged | Stop
+FromChild = ChildReady | Heartbeat | KeysWanted | Order
+FromSupervisor = TopologyChanged | SettingsChanged | GroupsChanged | KeysChanged | Outcome | Stop

@@ -112,8 +112,25 @@ class StopAsked(msgspec.Struct, frozen=True, tag=True):
     signal: str
 
 
+class Asker(msgspec.Struct, frozen=True):
+    """Whoever is to hear what became of an order: which admin, and its number of it."""
+
+    incarnation: int
+    number: int
+
+
 class RollAsked(msgspec.Struct, frozen=True, tag=True):
-    """Renew every process, one after another, while the others serve."""
+    """Renew every process, one after another, while the others serve; None: by a signal."""
+
+    by: Asker | None = None
+
+
+class DrainAsked(msgspec.Struct, frozen=True, tag=True):
+    """Renew the process of one seat, whose clients go a few at a time."""
+
+    role: Role
+    index: int
+    by: Asker
 
 
 class Rehearsed(msgspec.Struct, frozen=True, tag=True):
@@ -189,6 +206,7 @@ Event = (
     | StopAsked
     | TookOver
     | RollAsked
+    | DrainAsked
     | Rehearsed
     | NotRenewed
     | SettingsTaken

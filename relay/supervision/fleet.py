@@ -17,7 +17,13 @@ from typing import Any, Final, Literal, assert_never
 import msgspec
 
 from relay.bus.topology import Topology, WorkerAddress
-from relay.process.control import GroupsChanged, KeysChanged, SettingsChanged, TopologyChanged
+from relay.process.control import (
+    GroupsChanged,
+    KeysChanged,
+    Outcome,
+    SettingsChanged,
+    TopologyChanged,
+)
 from relay.process.exitcodes import CANNOT_BOOT
 from relay.protocol.slots import ShardMap
 from relay.settings.tables import Settings
@@ -40,10 +46,12 @@ from relay.supervision.actions import (
 from relay.supervision.condition import Condition, Phase
 from relay.supervision.deaths import Backoff, describe_exit
 from relay.supervision.events import (
+    Asker,
     Beat,
     BootDue,
     ChannelClosed,
     Claimed,
+    DrainAsked,
     Event,
     Exited,
     GroupsTaken,
@@ -72,6 +80,7 @@ from relay.supervision.rolling import Rolling, RollStep, dismiss, step_of
 from relay.supervision.seats import Incarnation, Seat, Seats
 from relay.supervision.stop import Stopping
 
+_BUSY: Final = "it starts, stops or rolls already"
 # Deaths of one child before the relay ever served, after which it is taken for broken.
 BOOT_ATTEMPTS: Final = 5
 # For a stack dump, between SIGABRT and SIGKILL.
@@ -111,6 +120,8 @@ class Fleet:
         self._served = False  # the ready line is out
         self._rehearsing = False  # from the wish to roll until it begins or is refused
         self._rolling: Rolling | None = None
+        self._drained: Seat | None = None  # that alone is renewed by it
+        self._asked_by: Asker | None = None  # who is to hear of it, None: every admin
         self._stopping: Stopping | None = None
         self._watch = Watch(now_s=now_s)
         self._watch_turn = 0  # of the timer that counts; 0: there is none
@@ -198,13 +209,16 @@ class Fleet:
                     self._look(now_s)
             case TookOver():
                 self._take_over(event, now_s)
-            case RollAsked():
-                self._roll()
+            case RollAsked(by):
+                self._roll(by)
+            case DrainAsked():
+                self._drain(event)
             case Rehearsed(refusal):
                 self._on_rehearsed(refusal)
             case NotRenewed(reason):
                 self._rehearsing = False
                 self._log("error", "supervisor.not_rolled", reason=reason)
+                self._tell("failed", reason)
             case SettingsTaken(settings):
                 self._adopt(settings, now_s)
             case GroupsTaken():
@@ -344,6 +358,8 @@ class Fleet:
             if self._rolling and self._rolling.gives_up(seat, exit_code=exit_code):
                 self._rolling = None
                 self._log("error", "supervisor.roll_given_up", seat=str(seat))
+                self._tell("failed", f"the new {seat} has died; who was not renewed stays")
+                self._drained = self._asked_by = None
                 if seat.child:
                     return  # the predecessor has stayed
             seat.waits = True
@@ -372,12 +388,42 @@ class Fleet:
 
     # --- what an operator asks for ---
 
-    def _roll(self) -> None:
-        if not self._served or self._stopping or self._rolling or self._rehearsing:
-            self._log(
-                "warning", "supervisor.not_rolled", reason="it starts, stops or rolls already"
-            )
+    def _tell(
+        self, state: Literal["running", "done", "failed"], detail: str, by: Asker | None = None
+    ) -> None:
+        """Tell what becomes of a roll or drain to who has asked; of a roll to any admin else."""
+        asker = by or self._asked_by
+        if asker is None:
+            heard, number = self._seats.children("admin"), 0
+        else:
+            child, number = self._seats.find(asker.incarnation), asker.number
+            heard = [child] if child is not None else []
+        self._actions += instruct(heard, Outcome(number, state, detail))
+
+    @property
+    def _is_busy(self) -> bool:
+        return bool(not self._served or self._stopping or self._rolling or self._rehearsing)
+
+    def _drain(self, asked: DrainAsked) -> None:
+        name = f"{asked.role} {asked.index}"
+        if not self._seats.has(asked.role, asked.index):
+            self._tell("failed", f"there is no {name}", asked.by)
+        elif self._is_busy:
+            self._tell("failed", _BUSY, asked.by)
+        else:
+            self._drained = seat = self._seats.seat(asked.role, asked.index)
+            self._asked_by = asked.by
+            self._rolling = Rolling([seat])  # `settle` begins it
+            self._log("info", "supervisor.draining", seat=name)
+            self._tell("running", f"{name} is renewed")
+
+    def _roll(self, by: Asker | None) -> None:
+        if self._is_busy:
+            self._log("warning", "supervisor.not_rolled", reason=_BUSY)
+            if by is not None:
+                self._tell("failed", _BUSY, by)
             return
+        self._asked_by = by
         self._rehearsing = True
         self._actions.append(Rehearse())
 
@@ -387,7 +433,9 @@ class Fleet:
         if refusal:
             self._rehearsing = False
             self._log("error", "supervisor.not_rolled", reason=refusal)
+            self._tell("failed", refusal)
         else:
+            self._tell("running", "the code in place can be started; every process is renewed")
             self._actions.append(Renew())
 
     def as_it_is(self) -> TookOver:
@@ -428,7 +476,13 @@ class Fleet:
         seat = rolling.turn()
         if seat is None:
             self._rolling = None
-            self._log("info", "supervisor.rolled")
+            if self._drained is not None:
+                self._log("info", "supervisor.drained", seat=str(self._drained))
+                self._tell("done", f"{self._drained} is renewed")
+                self._drained = self._asked_by = None
+            else:
+                self._log("info", "supervisor.rolled")
+                self._tell("done", "every process is renewed")
             return
         match step := step_of(seat):
             case RollStep.WAIT:

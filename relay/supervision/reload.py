@@ -27,6 +27,13 @@ from relay.settings.tables import Settings
 logger = log.get_logger()
 
 
+class Report(NamedTuple):
+    """What a reload has done, a line each."""
+
+    taken: list[str]
+    refusals: list[str]
+
+
 class InForce:
     """The settings and groups that hold, where they come from, and the copies for the children.
 
@@ -42,6 +49,12 @@ class InForce:
         self._groups: dict[str, int] = {}
         self.settings = settings  # the same, with the host and port that were found for them
         self.groups_memo: int | None = None  # the descriptor, once the file was read
+        self._report = Report([], [])
+
+    def take_report(self) -> Report:
+        """Return what became of the files since this was asked last."""
+        report, self._report = self._report, Report([], [])
+        return report
 
     def load_groups(self) -> None:
         """Read the groups file.
@@ -91,10 +104,13 @@ class InForce:
             warnings_of(asked.tls)  # it refuses those that are unusable
         except RelayError as error:
             logger.error("settings.refused", path=path, reason=str(error), kept="the old settings")
+            self._report.refusals.append(f"the settings were refused: {error}")
             return False
         changes = [f"{key}: {_word(old)} -> {_word(new)}" for key, (old, new) in changed.items()]
         logger.info("settings.reloaded", path=path, changed=changes)
+        self._report.taken.append(f"settings: {len(changes)} changed")
         if needs_restart:
+            self._report.taken.append(f"for a restart: {', '.join(needs_restart)}")
             logger.warning(
                 "settings.not_applied", path=path, keys=needs_restart, reason="they need a restart"
             )
@@ -118,8 +134,13 @@ class InForce:
                 self._keep(groups)
         except (RelayError, OSError) as error:
             logger.error("groups.refused", reason=str(error), kept="the old groups")
+            self._report.refusals.append(f"the groups were refused: {error}")
             return False
         self._groups = after
+        self._report.taken.append(
+            "groups: "
+            + ", ".join(f"{len(names)} {kind}" for kind, names in changes._asdict().items())
+        )
         logger.info(
             "groups.reloaded",
             path=self.settings.server.groups,

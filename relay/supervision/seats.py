@@ -93,6 +93,10 @@ class Seats:
         """Return the seat of that name."""
         return self._by_name[role, index]
 
+    def has(self, role: Role, index: int) -> bool:
+        """Tell whether there is a seat of that name."""
+        return (role, index) in self._by_name
+
     def children(self, role: Role | None = None) -> list[Incarnation]:
         """Return who lives, of one role or all, in the order of the seats."""
         seats = [seat for seat in self._seats if role in (None, seat.role)]

@@ -36,11 +36,12 @@ from relay.process import descriptors
 from relay.process.channel import supervisor_end
 from relay.process.control import (
     ChildReady,
-    FromChild,
     GroupsChanged,
     Heartbeat,
     KeysChanged,
     KeysWanted,
+    Order,
+    Outcome,
     PeerGone,
 )
 from relay.settings.agreement import exposure
@@ -69,9 +70,11 @@ from relay.supervision.child import Adopted, Child, Inherited, start_child, star
 from relay.supervision.claims import Claims, DataClaim
 from relay.supervision.deaths import parse_oom_kills
 from relay.supervision.events import (
+    Asker,
     Beat,
     ChannelClosed,
     Claimed,
+    DrainAsked,
     Event,
     Exited,
     GroupsTaken,
@@ -101,7 +104,7 @@ from relay.supervision.identity import Identity, user_of
 from relay.supervision.keysource import KeySource
 from relay.supervision.notice import READY, STOPPING, ServiceManager, give_notice, reloading
 from relay.supervision.program import OWN
-from relay.supervision.reload import InForce
+from relay.supervision.reload import InForce, Report
 from relay.supervision.terminal import Terminal, minds_hangups
 
 # Between two tries to claim the port of a supervisor that was killed.
@@ -152,7 +155,9 @@ class Supervisor:
             SettingsError: the groups file or a key is unusable; nothing was started.
             BootError: something is in the way of starting; nothing was started.
         """
-        self._loop.set_exception_handler(self._on_loop_error)
+        self._loop.set_exception_handler(
+            lambda _, context: self._todo.put_nowait(partial(_raise, context))
+        )
         calls: dict[signal.Signals, Callable[[], None]] = {
             signal.SIGTERM: partial(self._happened, StopAsked("SIGTERM")),
             signal.SIGINT: partial(self._happened, StopAsked("SIGINT")),
@@ -302,7 +307,28 @@ class Supervisor:
             for message in child.channel.receive():
                 if isinstance(message, PeerGone):
                     self._disconnect(child)
-                self._happened(event_of(child, message))
+                if isinstance(message, Order):
+                    self._obey(child, message)
+                else:
+                    self._happened(event_of(child, message))
+
+    def _obey(self, child: Child, order: Order) -> None:
+        """Do what an operator wants, and say what came of it."""
+        by = Asker(child.incarnation, order.number)
+        match order.what:
+            case "reload":
+                said = Outcome(order.number, "failed", "it rolls or stops: try again after that")
+                if not self._fleet.is_rolling and not self._fleet.is_stopping:
+                    self._in_force.take_report()
+                    self._reload()
+                    said = _outcome_of(order.number, self._in_force.take_report())
+                self._carry_out([Instruct(child.incarnation, said)])
+            case "roll":
+                self._happened(RollAsked(by))
+            case "drain":
+                self._happened(DrainAsked(order.role, order.index, by))
+            case _:
+                assert_never(order.what)
 
     def _hung_up(self) -> None:
         if self._terminal.is_closed(now_s=self._loop.time()):
@@ -487,9 +513,6 @@ class Supervisor:
     def _later(self, delay_s: float, call: Callable[[], None]) -> None:
         self._loop.call_later(delay_s, self._todo.put_nowait, call)
 
-    def _on_loop_error(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        self._todo.put_nowait(partial(_raise, context))
-
 
 def _raise(context: dict[str, Any]) -> NoReturn:
     raise RuntimeError(context["message"]) from context.get("exception")
@@ -545,7 +568,14 @@ def _announce(settings: Settings) -> None:
     give_notice(READY)
 
 
-def event_of(child: Child, message: FromChild | PeerGone) -> Event:
+def _outcome_of(number: int, report: Report) -> Outcome:
+    taken, refusals = report
+    if refusals:
+        return Outcome(number, "failed", "; ".join([*refusals, *taken]))
+    return Outcome(number, "done", "; ".join(taken) or "there is no file to read")
+
+
+def event_of(child: Child, message: ChildReady | Heartbeat | KeysWanted | PeerGone) -> Event:
     """Return what a message of `child` means to the fleet."""
     match message:
         case ChildReady(endpoint):

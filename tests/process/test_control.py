@@ -12,6 +12,8 @@ from relay.process.control import (
     Heartbeat,
     KeysChanged,
     KeysWanted,
+    Order,
+    Outcome,
     SettingsChanged,
     Stop,
     TopologyChanged,
@@ -25,6 +27,7 @@ FROM_CHILD: list[tuple[FromChild, str]] = [
     (Heartbeat(), '{"type":"heartbeat"}'),
     (Heartbeat(7, 9, 12), '{"type":"heartbeat","sessions":7,"logins":9,"messages":12}'),
     (KeysWanted(), '{"type":"keys-wanted"}'),
+    (Order(1, "reload"), '{"type":"order","number":1,"what":"reload","role":"front","index":0}'),
 ]
 FROM_SUPERVISOR: list[tuple[FromSupervisor, str]] = [
     (
@@ -45,6 +48,10 @@ FROM_SUPERVISOR: list[tuple[FromSupervisor, str]] = [
     ),
     (GroupsChanged(), '{"type":"groups"}'),
     (KeysChanged(), '{"type":"keys"}'),
+    (
+        Outcome(1, "done", "it is"),
+        '{"type":"outcome","number":1,"state":"done","detail":"it is"}',
+    ),
     (Stop(deadline_s=2.5), '{"type":"stop","deadline_s":2.5}'),
 ]
 

@@ -13,6 +13,7 @@ from relay.bus.topology import WorkerAddress
 from relay.process.control import (
     GroupsChanged,
     Heartbeat,
+    Outcome,
     SettingsChanged,
     Stop,
     TopologyChanged,
@@ -32,9 +33,11 @@ from relay.supervision.actions import (
 )
 from relay.supervision.condition import Phase, Places
 from relay.supervision.events import (
+    Asker,
     Beat,
     ChannelClosed,
     Claimed,
+    DrainAsked,
     Event,
     Exited,
     GroupsTaken,
@@ -911,3 +914,75 @@ def test_the_admin_outlasts_the_fronts_in_a_stop() -> None:
 
     fleet.die(admin, returncode=0)
     assert fleet.exit_code == 0
+
+
+# --- one process, for an operator ---
+
+
+def told_of(fleet: FleetHarness, admin: int) -> list[Outcome]:
+    return [message for message in fleet.told[admin] if isinstance(message, Outcome)]
+
+
+@pytest.fixture
+def steered() -> FleetHarness:
+    """A fleet with an admin that serves."""
+    fleet = FleetHarness(workers=1, fronts=2, admin=True)
+    fleet.serve()
+    fleet.served(fleet.child("admin"))
+    return fleet
+
+
+def test_a_drain_renews_one_process_and_tells_who_has_asked(steered: FleetHarness) -> None:
+    admin, old = steered.child("admin"), steered.child("front", 1)
+    others = [steered.child("worker"), steered.child("front", 0), admin]
+
+    steered.feed(DrainAsked("front", 1, Asker(admin, 7)))
+    new = steered.children("front")[-1]
+    steered.served(new)
+    assert steered.told[old][-1] == Stop(SUPERVISOR.stop_deadline_s)
+    steered.die(old, returncode=0)
+
+    assert [(each.number, each.state) for each in told_of(steered, admin)] == [
+        (7, "running"),
+        (7, "done"),
+    ]
+    assert set(others) <= set(steered.processes)
+    assert steered.logged("supervisor.rolled") == []
+
+
+def test_a_drain_of_what_is_not_there_or_beside_a_roll_fails(steered: FleetHarness) -> None:
+    admin = steered.child("admin")
+
+    steered.feed(DrainAsked("front", 7, Asker(admin, 1)))
+    steered.feed(RollAsked(Asker(admin, 0)))
+    steered.feed(DrainAsked("front", 0, Asker(admin, 2)))
+
+    states = [(each.number, each.state) for each in told_of(steered, admin)]
+    assert (1, "failed") in states
+    assert (2, "failed") in states
+
+
+def test_who_has_asked_and_died_is_not_told(steered: FleetHarness) -> None:
+    admin, old = steered.child("admin"), steered.child("front", 1)
+    steered.feed(DrainAsked("front", 1, Asker(admin, 7)))
+    steered.die(admin)
+
+    steered.served(steered.children("front")[-1])
+    steered.die(old, returncode=0)
+
+    assert steered.logged("supervisor.drained") == [{"seat": "front 1"}]
+
+
+def test_a_drain_whose_successor_cannot_start_says_so_and_the_old_one_stays(
+    steered: FleetHarness,
+) -> None:
+    admin, old = steered.child("admin"), steered.child("front", 1)
+    steered.feed(DrainAsked("front", 1, Asker(admin, 7)))
+
+    new = next(each for each in steered.children("front") if each > admin)
+    steered.die(new, returncode=CANNOT_BOOT)
+
+    assert told_of(steered, admin)[-1].state == "failed"
+    assert old in steered.processes
+    steered.feed(DrainAsked("front", 0, Asker(admin, 8)))
+    assert told_of(steered, admin)[-1] == Outcome(8, "running", "front 0 is renewed")

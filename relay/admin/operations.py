@@ -1,0 +1,93 @@
+"""What operators have asked of the supervisor, and what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Final, Literal
+
+import msgspec
+
+from relay.process.control import Order, Outcome
+
+# Those that are remembered: whoever asks does so at once.
+MAX_KEPT: Final = 100
+# Of a roll, whichever admin was asked for it: the one that tells of its end is another.
+ROLL: Final = "roll"
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One of them; `detail` is a line for people."""
+
+    id: str
+    what: str
+    state: Literal["running", "done", "failed"]
+    detail: str
+
+
+class Operations:
+    """The one of an admin. `send` hands an order to the supervisor."""
+
+    def __init__(self, incarnation: int, send: Callable[[Order], object]) -> None:
+        self._incarnation = incarnation
+        self._send = send
+        self._number = 0
+        self._known: dict[str, Operation] = {}
+        self._told = asyncio.Event()
+
+    def reload(self) -> Operation:
+        """Have the files read again."""
+        self._number += 1
+        return self._begin("reload", Order(self._number, "reload"))
+
+    def drain(self, role: Literal["worker", "front"], index: int) -> Operation:
+        """Have a process renewed, whose clients go a few at a time."""
+        self._number += 1
+        order = Order(self._number, "drain", role, index)
+        return self._begin(f"drain {role} {index}", order)
+
+    def roll(self) -> Operation:
+        """Have every process renewed; the one that runs already goes on."""
+        running = self._known.get(ROLL)
+        if running is not None and running.state == "running":
+            return running
+        return self._begin("roll", Order(0, "roll"))
+
+    def find(self, operation: str) -> Operation | None:
+        """Return the one of that id, None where it is not known: to another admin, or long ago."""
+        return self._known.get(operation)
+
+    async def wait(self, operation: Operation, within_s: float) -> Operation:
+        """Return what has become of it, as soon as it has ended, or in that time."""
+        try:
+            async with asyncio.timeout(within_s):
+                while self._known[operation.id].state == "running":
+                    self._told.clear()
+                    await self._told.wait()
+        except TimeoutError:
+            pass
+        return self._known.get(operation.id, operation)
+
+    def heard(self, outcome: Outcome) -> None:
+        """Take what the supervisor says of one, which an admin before may have asked for."""
+        name = self._name(outcome.number)
+        before = self._known.get(name)
+        if before is None and name != ROLL:
+            return
+        what = "roll" if before is None else before.what
+        self._keep(Operation(name, what, outcome.state, outcome.detail))
+        self._told.set()
+
+    def _begin(self, what: str, order: Order) -> Operation:
+        operation = Operation(self._name(order.number), what, "running", "asked for")
+        self._keep(operation)
+        self._send(order)
+        return operation
+
+    def _name(self, number: int) -> str:
+        return f"{self._incarnation}-{number}" if number else ROLL
+
+    def _keep(self, operation: Operation) -> None:
+        self._known[operation.id] = operation
+        while len(self._known) > MAX_KEPT:
+            self._known.pop(next(iter(self._known)))
