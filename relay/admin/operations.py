@@ -40,6 +40,11 @@ class Operations:
         self._number += 1
         return self._begin("reload", Order(self._number, "reload"))
 
+    def take_groups(self) -> Operation:
+        """Have the groups read again, and nothing else."""
+        self._number += 1
+        return self._begin("groups", Order(self._number, "groups"))
+
     def drain(self, role: Literal["worker", "front"], index: int) -> Operation:
         """Have a process renewed, whose clients go a few at a time."""
         self._number += 1

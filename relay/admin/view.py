@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from relay.admin.asker import Asker
+from relay.admin.groupbook import GroupBook
 from relay.admin.operations import Operations
 from relay.process.place import Place
 
@@ -20,5 +21,6 @@ class View:
         self.settings = place.settings  # as they are now
         self.asker = asker
         self.expiries = expiries  # of the admin's own certificate, as `Figures` have them
+        self.groups = GroupBook(lambda: self.settings)
         self.operations = Operations(place.incarnation, place.control.send)
         self.counters: Counter[str] = Counter()  # answers by status, as `requests_200`

@@ -18,7 +18,7 @@ from unicodedata import category
 import msgspec
 
 from relay.errors import JidError, SettingsError
-from relay.protocol.jid import parse_group, parse_user, user_cus
+from relay.protocol.jid import group_jid, parse_group, parse_user, user_cus
 from relay.settings.givenfile import read_given
 from relay.settings.words import one_line
 
@@ -93,6 +93,19 @@ def parse_groups(raw: bytes, *, place: str, max_members: int) -> dict[str, Group
     if mistakes:
         raise SettingsError(*mistakes)
     return groups
+
+
+def encode_groups(groups: Mapping[str, Group]) -> bytes:
+    """Return `groups` as a file has them."""
+    document = {
+        group_jid(local): {
+            "subject": group.subject,
+            "participants": [*map(user_cus, group.participants)],
+            "admins": [*map(user_cus, group.admins)],
+        }
+        for local, group in groups.items()
+    }
+    return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
 
 
 def pack_groups(groups: Mapping[str, Group]) -> bytes:

@@ -3,6 +3,7 @@
     data/lock             held by the supervisor
     data/meta.json        the layout: its format, generation and number of workers
     data/banned.json      users whom operators have thrown out, if any (relay.auth.banned)
+    data/groups-made.json groups that operators have made through the admin, if any
     data/gen-3/worker-0/  the store of worker 0 in generation 3, and so on
 
 meta.json is only ever replaced whole. Every store that it speaks of was complete before it did, so
@@ -55,6 +56,11 @@ def meta_path(data: Path) -> Path:
 def bans_path(data: Path) -> Path:
     """Return where the users are who were thrown out; the file is missing until one was."""
     return data / "banned.json"
+
+
+def groups_path(data: Path) -> Path:
+    """Return where the groups are that were made through the admin; it may be missing."""
+    return data / "groups-made.json"
 
 
 def generation_directory(data: Path, generation: int) -> Path:

@@ -67,7 +67,7 @@ class Order(msgspec.Struct, frozen=True, tag="order"):
     """What an operator wants of the supervisor; `role` and `index` are those of a drain."""
 
     number: int  # of the admin's; 0 for a roll
-    what: Literal["reload", "roll", "drain"]
+    what: Literal["reload", "groups", "roll", "drain"]
     role: Literal["worker", "front"] = "front"
     index: int = 0
 

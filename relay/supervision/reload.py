@@ -16,6 +16,7 @@ import msgspec
 from relay import log
 from relay.auth.tls import warnings_of
 from relay.disk.groupfile import Group, load_groups, pack_groups, unpack_groups
+from relay.disk.layout import groups_path
 from relay.errors import RelayError
 from relay.extensions.registry import tables_of
 from relay.process.memo import read_memo, write_memo
@@ -123,7 +124,7 @@ class InForce:
         """Read the groups again; tell whether others hold now."""
         if self.groups_memo is None:
             return False  # the file has yet to be read for the first time
-        if not self.settings.server.groups:
+        if not self.settings.server.groups and not self._made_path.exists():
             logger.info("groups.not_reloaded", reason="there is no groups file, see --groups")
             return False
         try:
@@ -154,7 +155,15 @@ class InForce:
     def _read_groups(self) -> dict[str, Group]:
         path = self.settings.server.groups
         limit = self.settings.limits.group_members
-        return load_groups(Path(path), max_members=limit) if path else {}
+        given = load_groups(Path(path), max_members=limit) if path else {}
+        made = self._made_path
+        if made.exists():
+            return {**load_groups(made, max_members=limit), **given}  # the operator's own counts
+        return given
+
+    @property
+    def _made_path(self) -> Path:
+        return groups_path(Path(self.settings.server.data))
 
 
 class GroupChanges(NamedTuple):

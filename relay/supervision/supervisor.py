@@ -316,11 +316,14 @@ class Supervisor:
         """Do what an operator wants, and say what came of it."""
         by = Asker(child.incarnation, order.number)
         match order.what:
-            case "reload":
+            case "reload" | "groups":
                 said = Outcome(order.number, "failed", "it rolls or stops: try again after that")
                 if not self._fleet.is_rolling and not self._fleet.is_stopping:
                     self._in_force.take_report()
-                    self._reload()
+                    if order.what == "reload":
+                        self._reload()
+                    elif self._in_force.reload_groups():
+                        self._happened(GroupsTaken())
                     said = _outcome_of(order.number, self._in_force.take_report())
                 self._carry_out([Instruct(child.incarnation, said)])
             case "roll":

@@ -44,9 +44,15 @@ class Operator:
         """The admin's, once it listens."""
 
         run = self._relay.directory / "run"
-        # It is there a moment before it listens.
-        poll_for("the admin's socket", lambda: any(map(_listens, run.glob("*/admin.sock"))))
-        return next(run.glob("*/admin.sock"))
+        # It is there a moment before it listens, and that of one that was killed stays.
+        found: list[Path] = []
+
+        def is_there() -> bool:
+            found[:] = filter(_listens, run.glob("*/admin.sock"))
+            return bool(found)
+
+        poll_for("the admin's socket", is_there)
+        return found[0]
 
     def ask(self, path: str, *, token: str = "", method: str = "GET", body: Any = None) -> Answer:
         return _ask(_Connection(self.socket), path, token, method, body)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from relay.disk.layout import groups_path
 from relay.errors import SettingsError
 from relay.process.place import read_groups, read_settings
 from relay.settings.commandline import Sources
@@ -224,3 +225,30 @@ def test_changes_are_told_by_jid() -> None:
     changes = group_changes({"1-1": 1, "2-2": 2, "3-3": 3}, {"2-2": 2, "3-3": 4, "5-5": 5})
 
     assert changes == GroupChanges(["5-5@g.us"], ["1-1@g.us"], ["3-3@g.us"])
+
+
+def test_groups_of_the_admin_hold_beside_those_of_the_file_which_count(
+    place: Place, tmp_path: Path
+) -> None:
+    made = {
+        jid: {"subject": "Made", "participants": ["2@c.us"]} for jid in ("1-1@g.us", "2-2@g.us")
+    }
+    in_force = place.started(**{"server.data": str(tmp_path)})
+    assert copied_groups(in_force) == ["1-1"]
+
+    groups_path(tmp_path).write_text(json.dumps(made))
+    assert in_force.reload_groups()
+
+    assert in_force.groups_memo is not None
+    groups = read_groups(os.dup(in_force.groups_memo))
+    assert {local: group.subject for local, group in groups.items()} == {"1-1": "S", "2-2": "Made"}
+    assert place.started(**{"server.data": str(tmp_path)}).take_report().refusals == []
+
+
+def test_groups_of_the_admin_hold_without_a_groups_file(place: Place, tmp_path: Path) -> None:
+    in_force = place.started(**{"server.data": str(tmp_path), "server.groups": ""})
+    groups_path(tmp_path).write_text('{"2-2@g.us": {"subject": "S", "participants": ["2@c.us"]}}')
+
+    assert in_force.reload_groups()
+
+    assert copied_groups(in_force) == ["2-2"]

@@ -16,7 +16,14 @@ import shutil
 from pathlib import Path
 
 from relay.disk.files import replace_file, sync
-from relay.disk.layout import Layout, bans_path, generation_directory, meta_path, write_layout
+from relay.disk.layout import (
+    Layout,
+    bans_path,
+    generation_directory,
+    groups_path,
+    meta_path,
+    write_layout,
+)
 from relay.errors import BackupFailed, StoreDamaged
 from workers.store.moment import pin
 from workers.store.snapshot import Snapshot
@@ -59,16 +66,16 @@ def back_up(snapshots: dict[int, Snapshot], layout: Layout, to: Path) -> int:
     return written
 
 
-def copy_bans(data: Path, to: Path) -> None:
-    """Copy the list of who was thrown out: without it they could come back with the copy.
+def copy_files(data: Path, to: Path) -> None:
+    """Copy what operators have made: groups, and bans, without which some would come back.
 
     Raises:
         DiskError: it cannot be written.
         OSError: it cannot be read.
     """
-    path = bans_path(data)
-    if path.exists():
-        replace_file(bans_path(to), path.read_bytes())
+    for path_in in (bans_path, groups_path):
+        if path_in(data).exists():
+            replace_file(path_in(to), path_in(data).read_bytes())
 
 
 def finish(layout: Layout, to: Path) -> None:
@@ -81,4 +88,5 @@ def discard(layout: Layout, to: Path) -> None:
     """Remove a copy that was not finished, so that another can be made there."""
     meta_path(to).unlink(missing_ok=True)
     bans_path(to).unlink(missing_ok=True)
+    groups_path(to).unlink(missing_ok=True)
     shutil.rmtree(generation_directory(to, layout.generation), ignore_errors=True)

@@ -18,7 +18,7 @@ from workers.store.moment import pin
 from workers.store.snapshot import Snapshot
 from workers.store.storefile import FILE_NAME
 from workers.tools.apart import MODULE_NAME, Ended, Say, ToolRefused, interrupted, run
-from workers.tools.backup import back_up, copy_bans, discard, finish
+from workers.tools.backup import back_up, copy_files, discard, finish
 from workers.tools.check import check_store, check_stores
 from workers.tools.report import Report
 from workers.tools.storecommand import compact, purge
@@ -141,7 +141,7 @@ def _back_up(data: Path, to: Path, began: Say) -> Ended:
     try:
         written = _copy(data, layout, to)
         _check_all_of_copy(to, layout, report, began)
-        copy_bans(data, to)
+        copy_files(data, to)
         finish(layout, to)
     except KeyboardInterrupt:
         discard(layout, to)

@@ -1,0 +1,101 @@
+"""The groups that operators make through the admin: a second provisioning file, beside the stores.
+
+    data/groups-made.json    as `server.groups` is written, and read by the supervisor with it
+
+The admin alone writes it, whole and synced. Of a group that both files name, that of the operator's
+own file counts, and it cannot be changed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from threading import Lock
+
+import msgspec
+
+from relay.disk.files import replace_file
+from relay.disk.groupfile import MAX_FILE_BYTES, Group, encode_groups, load_groups, parse_groups
+from relay.disk.layout import groups_path
+from relay.errors import DiskError
+from relay.settings.tables import Settings
+
+
+class Book(msgspec.Struct, frozen=True):
+    """All groups by local part, of both files."""
+
+    given: Mapping[str, Group]  # in the operator's file
+    made: Mapping[str, Group]  # here
+
+    @property
+    def all(self) -> dict[str, Group]:
+        """Return those that count."""
+        return {**self.made, **self.given}
+
+
+class GivenElsewhere(Exception):  # a refusal, which says what is
+    """The operator's file names a group that was to be changed here."""
+
+
+class GroupBook:
+    """The one of an admin; its methods read and write files, so call them in a thread."""
+
+    def __init__(self, settings: Callable[[], Settings]) -> None:
+        self._settings = settings
+        self._lock = Lock()
+
+    def read(self) -> Book:
+        """Return what both files say now.
+
+        Raises:
+            SettingsError: one of them is unusable.
+        """
+        server, limit = self._settings().server, self._settings().limits.group_members
+        path = groups_path(Path(server.data))
+        made = load_groups(path, max_members=limit) if path.exists() else {}
+        given = load_groups(Path(server.groups), max_members=limit) if server.groups else {}
+        return Book(given, made)
+
+    def put(self, document: bytes) -> list[str]:
+        """Make or replace the groups of a document; return their local parts.
+
+        Raises:
+            SettingsError: it is not as a groups file is, or `read` fails.
+            GivenElsewhere: one of them is in the operator's file.
+            DiskError: it cannot be written, or would be larger than what is read.
+        """
+        limit = self._settings().limits.group_members
+        groups = parse_groups(document, place="the request", max_members=limit)
+        with self._lock:
+            book = self.read()
+            _must_be_ours(book, groups)
+            if any(book.made.get(local) != group for local, group in groups.items()):
+                self._write({**book.made, **groups})
+        return list(groups)
+
+    def remove(self, local: str) -> bool:
+        """Remove a group; tell whether there was one.
+
+        Raises:
+            SettingsError, GivenElsewhere, DiskError: as `put`.
+        """
+        with self._lock:
+            book = self.read()
+            _must_be_ours(book, [local])
+            if local not in book.made:
+                return False
+            self._write({name: group for name, group in book.made.items() if name != local})
+        return True
+
+    def _write(self, groups: Mapping[str, Group]) -> None:
+        content = encode_groups(groups)
+        path = groups_path(Path(self._settings().server.data))
+        if len(content) > MAX_FILE_BYTES:
+            raise DiskError(f"{path} would have over {MAX_FILE_BYTES} bytes; delete groups first")
+        replace_file(path, content)
+
+
+def _must_be_ours(book: Book, names: Iterable[str]) -> None:
+    for local in names:
+        if local in book.given:
+            raise GivenElsewhere(f"group {local}@g.us is in the groups file, which counts: edit it")
