@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 import msgspec
 
-from relay.process.control import Order, Outcome
+from relay.process.control import Outcome, Wish
 
 # Those that are remembered: whoever asks does so at once.
 MAX_KEPT: Final = 100
@@ -26,9 +26,9 @@ class Operation(msgspec.Struct, frozen=True):
 
 
 class Operations:
-    """The one of an admin. `send` hands an order to the supervisor."""
+    """The one of an admin. `send` hands a wish to the supervisor."""
 
-    def __init__(self, incarnation: int, send: Callable[[Order], object]) -> None:
+    def __init__(self, incarnation: int, send: Callable[[Wish], object]) -> None:
         self._incarnation = incarnation
         self._send = send
         self._number = 0
@@ -38,25 +38,25 @@ class Operations:
     def reload(self) -> Operation:
         """Have the files read again."""
         self._number += 1
-        return self._begin("reload", Order(self._number, "reload"))
+        return self._begin("reload", Wish(self._number, "reload"))
 
     def take_groups(self) -> Operation:
         """Have the groups read again, and nothing else."""
         self._number += 1
-        return self._begin("groups", Order(self._number, "groups"))
+        return self._begin("groups", Wish(self._number, "groups"))
 
     def drain(self, role: Literal["worker", "front"], index: int) -> Operation:
         """Have a process renewed, whose clients go a few at a time."""
         self._number += 1
-        order = Order(self._number, "drain", role, index)
-        return self._begin(f"drain {role} {index}", order)
+        wish = Wish(self._number, "drain", role, index)
+        return self._begin(f"drain {role} {index}", wish)
 
     def roll(self) -> Operation:
         """Have every process renewed; the one that runs already goes on."""
         running = self._known.get(ROLL)
         if running is not None and running.state == "running":
             return running
-        return self._begin("roll", Order(0, "roll"))
+        return self._begin("roll", Wish(0, "roll"))
 
     def find(self, operation: str) -> Operation | None:
         """Return the one of that id, None where it is not known: to another admin, or long ago."""
@@ -83,10 +83,10 @@ class Operations:
         self._keep(Operation(name, what, outcome.state, outcome.detail))
         self._told.set()
 
-    def _begin(self, what: str, order: Order) -> Operation:
-        operation = Operation(self._name(order.number), what, "running", "asked for")
+    def _begin(self, what: str, wish: Wish) -> Operation:
+        operation = Operation(self._name(wish.number), what, "running", "asked for")
         self._keep(operation)
-        self._send(order)
+        self._send(wish)
         return operation
 
     def _name(self, number: int) -> str:

@@ -9,7 +9,7 @@ In order:
     supervisor -> worker  GroupsChanged     at each change; the memo of them comes with it
     supervisor -> front   KeysChanged       at each change; the memo of them comes with it
     front -> supervisor   KeysWanted        whenever a token is signed by a key that it lacks
-    admin -> supervisor   Order             whenever an operator wants something done
+    admin -> supervisor   Wish             whenever an operator wants something done
     supervisor -> admin   Outcome           of each, once or with what it is about first; of a roll
                                             also to an admin that has not asked
     supervisor -> child   Stop              once; finish in order, then exit 0
@@ -63,7 +63,7 @@ class KeysWanted(msgspec.Struct, frozen=True, tag="keys-wanted"):
     """A token names a key that the front lacks; it may have been published just now."""
 
 
-class Order(msgspec.Struct, frozen=True, tag="order"):
+class Wish(msgspec.Struct, frozen=True, tag="wish"):
     """What an operator wants of the supervisor; `role` and `index` are those of a drain."""
 
     number: int  # of the admin's; 0 for a roll
@@ -73,7 +73,7 @@ class Order(msgspec.Struct, frozen=True, tag="order"):
 
 
 class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
-    """What has become of an order, in a line for people."""
+    """What has become of a wish, in a line for people."""
 
     number: int
     state: Literal["running", "done", "failed"]
@@ -90,5 +90,5 @@ class PeerGone(msgspec.Struct, frozen=True):
     """The other end is closed: nothing can come any more. Never sent, only received."""
 
 
-FromChild = ChildReady | Heartbeat | KeysWanted | Order
+FromChild = ChildReady | Heartbeat | KeysWanted | Wish
 FromSupervisor = TopologyChanged | SettingsChanged | GroupsChanged | KeysChanged | Outcome | Stop

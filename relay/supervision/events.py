@@ -113,7 +113,7 @@ class StopAsked(msgspec.Struct, frozen=True, tag=True):
 
 
 class Asker(msgspec.Struct, frozen=True):
-    """Whoever is to hear what became of an order: which admin, and its number of it."""
+    """Whoever is to hear what became of a wish: which admin, and its number of it."""
 
     incarnation: int
     number: int

@@ -40,9 +40,9 @@ from relay.process.control import (
     Heartbeat,
     KeysChanged,
     KeysWanted,
-    Order,
     Outcome,
     PeerGone,
+    Wish,
 )
 from relay.settings.agreement import exposure
 from relay.settings.check import check_config, report
@@ -307,31 +307,31 @@ class Supervisor:
             for message in child.channel.receive():
                 if isinstance(message, PeerGone):
                     self._disconnect(child)
-                if isinstance(message, Order):
+                if isinstance(message, Wish):
                     self._obey(child, message)
                 else:
                     self._happened(event_of(child, message))
 
-    def _obey(self, child: Child, order: Order) -> None:
+    def _obey(self, child: Child, wish: Wish) -> None:
         """Do what an operator wants, and say what came of it."""
-        by = Asker(child.incarnation, order.number)
-        match order.what:
+        by = Asker(child.incarnation, wish.number)
+        match wish.what:
             case "reload" | "groups":
-                said = Outcome(order.number, "failed", "it rolls or stops: try again after that")
+                said = Outcome(wish.number, "failed", "it rolls or stops: try again after that")
                 if not self._fleet.is_rolling and not self._fleet.is_stopping:
                     self._in_force.take_report()
-                    if order.what == "reload":
+                    if wish.what == "reload":
                         self._reload()
                     elif self._in_force.reload_groups():
                         self._happened(GroupsTaken())
-                    said = _outcome_of(order.number, self._in_force.take_report())
+                    said = _outcome_of(wish.number, self._in_force.take_report())
                 self._carry_out([Instruct(child.incarnation, said)])
             case "roll":
                 self._happened(RollAsked(by))
             case "drain":
-                self._happened(DrainAsked(order.role, order.index, by))
+                self._happened(DrainAsked(wish.role, wish.index, by))
             case _:
-                assert_never(order.what)
+                assert_never(wish.what)
 
     def _hung_up(self) -> None:
         if self._terminal.is_closed(now_s=self._loop.time()):

@@ -78,6 +78,22 @@ def test_a_disk_that_hangs_holds_nobody_up_and_is_asked_no_second_time() -> None
     asyncio.run(scene())
 
 
+def test_who_knows_of_a_change_has_it_looked_at_once_more() -> None:
+    async def scene() -> None:
+        disk = HangingDisk()
+        checks = Checks(disk, {}, asyncio.get_running_loop())
+        checks.refresh()
+        await until(lambda: disk.looks)
+
+        checks.refresh(at_once=True)  # this look may have been before the change
+        disk.may_answer.set()
+
+        await until(lambda: disk.looks == 2)
+        await checks.end()
+
+    asyncio.run(scene())
+
+
 def test_a_fault_in_looking_is_told_and_it_looks_again() -> None:
     async def scene() -> None:
         disk = HangingDisk()

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 
+from relay.auth.contract import Granted
 from relay.bus.envelopes import LIVE, LOGIN, QUEUE, CloseSession, Seq
 from relay.front.login import TRANSITIONS, Login, LoginEvent, Stage
 from relay.front.output import Closed, Opened, Output
@@ -167,3 +168,21 @@ def test_an_end_is_told_to_whoever_served_it_once(stage: Stage) -> None:
     told = [content for _, content, _ in out.envelopes]
     assert told == ([CloseSession(NUMBER)] if was_served else [])
     assert list(out.take_notes()) == ([Closed(ALICE)] if was_opened else [])
+
+
+@pytest.mark.parametrize(
+    ("stage", "user"),
+    [(Stage.NEW, ""), (Stage.CHECKED, ""), (Stage.ASKED, ALICE), (Stage.LIVE, ALICE)],
+)
+def test_a_login_claims_its_user_from_when_it_was_let_in(stage: Stage, user: str) -> None:
+    login, _ = login_at(stage)
+
+    assert login.claim[0] == user
+
+
+def test_a_login_again_claims_by_what_it_has_shown_now() -> None:
+    login, _ = login_at(Stage.LIVE)
+    login.check(auth(), 2000)
+    login.grant(Granted(token_id="second"), 2000)
+
+    assert login.claim == (ALICE, Granted(token_id="second"))

@@ -12,11 +12,11 @@ from relay.process.control import (
     Heartbeat,
     KeysChanged,
     KeysWanted,
-    Order,
     Outcome,
     SettingsChanged,
     Stop,
     TopologyChanged,
+    Wish,
 )
 from relay.settings.tables import Settings
 
@@ -27,7 +27,7 @@ FROM_CHILD: list[tuple[FromChild, str]] = [
     (Heartbeat(), '{"type":"heartbeat"}'),
     (Heartbeat(7, 9, 12), '{"type":"heartbeat","sessions":7,"logins":9,"messages":12}'),
     (KeysWanted(), '{"type":"keys-wanted"}'),
-    (Order(1, "reload"), '{"type":"order","number":1,"what":"reload","role":"front","index":0}'),
+    (Wish(1, "reload"), '{"type":"wish","number":1,"what":"reload","role":"front","index":0}'),
 ]
 FROM_SUPERVISOR: list[tuple[FromSupervisor, str]] = [
     (
