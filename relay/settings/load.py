@@ -105,7 +105,9 @@ def resolve(settings: Settings, *, cpu_count: int) -> Settings:
     mistakes += [lack.line for lack in lacks(settings)]
     if mistakes:
         raise SettingsError(*mistakes)
-    server, admin = settings.server, settings.admin
+    # The children run in the directory of the code, where a relative path would be another file.
+    server, admin, tls = settings.server, settings.admin, settings.tls
+    auth, token = settings.auth, settings.auth_token
     # Two cores a pair: one for a front, one for a worker.
     default = min(max(1, cpu_count // 2), MAX_PROCESSES)
     return msgspec.structs.replace(
@@ -116,6 +118,19 @@ def resolve(settings: Settings, *, cpu_count: int) -> Settings:
             workers=server.workers or default,
             data=os.path.abspath(server.data),
             groups=_absolute(server.groups),
+        ),
+        tls=msgspec.structs.replace(
+            tls,
+            certificate_files=tuple(map(_absolute, tls.certificate_files)),
+            key_files=tuple(map(_absolute, tls.key_files)),
+            client_ca_file=_absolute(tls.client_ca_file),
+        ),
+        auth=msgspec.structs.replace(auth, deny_file=_absolute(auth.deny_file)),
+        auth_token=msgspec.structs.replace(
+            token,
+            secret_file=_absolute(token.secret_file),
+            key_files=tuple(map(_absolute, token.key_files)),
+            jwks_file=_absolute(token.jwks_file),
         ),
         admin=msgspec.structs.replace(
             admin,

@@ -133,6 +133,41 @@ def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ("tls", "certificate_files"),
+        ("tls", "key_files"),
+        ("tls", "client_ca_file"),
+        ("auth", "deny_file"),
+        ("auth_token", "secret_file"),
+        ("auth_token", "key_files"),
+        ("auth_token", "jwks_file"),
+        ("admin", "token_file"),
+        ("admin", "tls_certificate"),
+        ("admin", "tls_key"),
+    ],
+)
+def test_each_file_is_one_of_the_directory_of_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str, key: str
+) -> None:
+    """The children have another one: `--token-secret secret` passed the check and did not start."""
+    monkeypatch.chdir(tmp_path)
+    is_list = key in ("certificate_files", "key_files")
+    # In a mode in which all of them may be given.
+    base = override(Settings(), {"server.trusted_proxies": ("127.0.0.1",), "auth.mode": "proxy"})
+    own = msgspec.structs.replace(
+        getattr(base, table), **{key: ("a.pem", "/b") if is_list else "a.pem"}
+    )
+
+    resolved = resolve(msgspec.structs.replace(base, **{table: own}), cpu_count=1)
+    plain = resolve(base, cpu_count=1)
+
+    here = f"{tmp_path}/a.pem"
+    assert getattr(getattr(resolved, table), key) == ((here, "/b") if is_list else here)
+    assert getattr(getattr(plain, table), key) == (() if is_list else "")
+
+
+@pytest.mark.parametrize(
     ("url", "is_safe"),
     [
         ("https://id.example/keys", True),
