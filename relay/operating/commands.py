@@ -105,7 +105,11 @@ def _status(said: Mapping[str, Any]) -> str:
 @click.option("--cursor", default="", help="Go on behind a page: what `next` said.")
 @click.argument("prefix", default="")
 def users(data: Path, as_json: bool, limit: int, cursor: str, prefix: str) -> int:
-    """Show who is connected, all or whose name begins with PREFIX."""
+    """Show who is connected, all or whose name begins with PREFIX.
+
+    \b
+    stage   asked: logs in; queue: is sent what waited; live: gets what comes
+    """
     said = Line(data).get("users", prefix=prefix, limit=limit, cursor=cursor)
     return show(said, as_json, _users)
 
@@ -124,7 +128,16 @@ def _users(said: Mapping[str, Any]) -> str:
 @json_option
 @click.argument("jid")
 def user(data: Path, as_json: bool, jid: str) -> int:
-    """Show where JID is connected, and what waits for it, by author."""
+    """Show where JID is connected, and what waits for it, by author.
+
+    \b
+    live     it is sent all that comes; what waits nevertheless, it has not acked
+    reading  it is being sent what waited
+    paused   its client does not read
+    starved  its front is busy
+
+    A name that nobody has ever used looks like one who is away.
+    """
     return show(Line(data).get("users", jid), as_json, _user)
 
 
