@@ -114,9 +114,12 @@ def test_a_fault_in_looking_is_told_and_it_looks_again() -> None:
 
 @pytest.mark.slow
 def test_a_process_ends_though_its_disk_hangs() -> None:
+    disk = HangingDisk()
+
     async def scene() -> None:
-        checks = Checks(HangingDisk(), {}, asyncio.get_running_loop())
+        checks = Checks(disk, {}, asyncio.get_running_loop())
         checks.refresh()
         await checks.end()
 
     asyncio.run(asyncio.wait_for(scene(), DEADLINE_S))
+    disk.may_answer.set()  # or its thread would fail in the middle of a later test
