@@ -23,6 +23,8 @@ from tests.outside.waiting import poll_for
 
 from .conftest import RelayStarter
 
+pytestmark = pytest.mark.ordeal
+
 TOKEN = "c" * 40
 PROGRAM = chromium.executable()
 in_a_browser = pytest.mark.skipif(PROGRAM is None, reason="Chromium is not installed")

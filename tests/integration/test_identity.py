@@ -47,7 +47,10 @@ def interpreter() -> str:
 
 PYTHON = interpreter() if os.geteuid() == 0 else ""
 
-pytestmark = pytest.mark.skipif(not PYTHON, reason="only root can become somebody else")
+pytestmark = [
+    pytest.mark.ordeal,
+    pytest.mark.skipif(not PYTHON, reason="only root can become somebody else"),
+]
 
 
 def low_port() -> int:

@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from tests.outside.client import FRAME_AFTER_S, SheetClient, exchange_marker
 from tests.outside.frames import ALICE, BOB, CAROL, SENT_AT, Frame, ack_1, delivery, receipt
 from tests.outside.people import Cast
@@ -9,6 +11,8 @@ from tests.outside.relay import DEBUG, Relay
 from tests.outside.waiting import DEADLINE_S, poll_for, slowest_s
 
 from .conftest import RelayStarter
+
+pytestmark = pytest.mark.ordeal
 
 # Pings so far apart that none comes but those that follow a receipt.
 ONLY_RECEIPT_PINGS = "[keepalive]\nping_interval_s = 3600\nreceipt_ping_s = 0.2"

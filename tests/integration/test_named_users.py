@@ -17,7 +17,7 @@ from tests.outside.relay import Relay
 from .conftest import RelayStarter
 from .test_proxies import SOMEBODY, Clients, needs
 
-pytestmark = needs("nginx")
+pytestmark = [pytest.mark.ordeal, needs("nginx")]
 
 TRUST = '[server]\ntrusted_proxies = ["127.0.0.1"]\n'
 MODE = '[auth]\nmode = "proxy"\n'

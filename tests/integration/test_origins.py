@@ -14,6 +14,8 @@ from tests.outside.waiting import poll_for
 
 from .conftest import RelayStarter
 
+pytestmark = pytest.mark.ordeal
+
 CHROMIUM = executable()
 SCRIPT = """
 var outcome = "";

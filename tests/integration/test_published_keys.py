@@ -17,6 +17,8 @@ from tests.outside.frames import ALICE, AUTH_SUCCESS, BOB, EMPTY_Q, Frame, ack_1
 from tests.outside.relay import Relay
 from tests.outside.waiting import DEADLINE_S, poll_for
 
+pytestmark = pytest.mark.ordeal
+
 OLD, NEW = private_key("EdDSA"), private_key("EdDSA")
 OLD_KEY, NEW_KEY = jwk(OLD, "EdDSA", kid="old"), jwk(NEW, "EdDSA", kid="new")
 NO_KEY = "token: no key here has signed it"

@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from tests.outside.client import SheetClient, exchange_marker
 from tests.outside.frames import (
     ALICE,
@@ -21,6 +23,8 @@ from tests.outside.waiting import poll_for
 from tests.outside.websocket import ConnectionOver
 
 from .conftest import RelayStarter
+
+pytestmark = pytest.mark.ordeal
 
 MIB = 1024 * 1024
 # 12 MiB: more than the kernel's buffers and the relay's take together.

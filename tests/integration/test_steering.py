@@ -14,6 +14,8 @@ from tests.outside.waiting import poll_for
 from .conftest import RelayStarter
 from .test_admin import command
 
+pytestmark = pytest.mark.ordeal
+
 
 @pytest.fixture
 def relay(start_relay: RelayStarter) -> Relay:

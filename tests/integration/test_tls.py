@@ -32,6 +32,8 @@ from tests.outside.waiting import DEADLINE_S, poll_for
 
 from .conftest import RelayStarter
 
+pytestmark = pytest.mark.ordeal
+
 HOST: Final = "chat.example.org"
 OTHER: Final = "other.example.net"
 

@@ -18,6 +18,8 @@ from tests.outside.relay import Relay
 from tests.outside.tlsends import TlsFront, ca_file, serving
 from tests.outside.waiting import poll_for
 
+pytestmark = pytest.mark.ordeal
+
 
 @pytest.fixture
 def relay(start_relay: RelayStarter) -> Relay:

@@ -21,6 +21,8 @@ from tests.outside.operator import Operator
 from tests.outside.processes import REPOSITORY
 from tests.outside.relay import Relay
 
+pytestmark = pytest.mark.ordeal
+
 
 @pytest.fixture(scope="module")
 def seen() -> Iterator[Relay]:

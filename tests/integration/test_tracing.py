@@ -20,6 +20,8 @@ from tests.outside.waiting import poll_for
 
 from .conftest import RelayStarter
 
+pytestmark = pytest.mark.ordeal
+
 
 @pytest.fixture(scope="module")
 def seen() -> Iterator[Relay]:

@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 
 import jwt
+import pytest
 
 from tests.auth.signing import SECRET, write
 from tests.outside.frames import (
@@ -25,6 +26,8 @@ from tests.outside.relay import DEBUG
 from tests.outside.waiting import poll_for
 
 from .conftest import RelayStarter
+
+pytestmark = pytest.mark.ordeal
 
 TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJzZWNyZXQifQ.c2lnbmVkLWJ5LXVz"
 TEXT = "nobody is to read this but her"

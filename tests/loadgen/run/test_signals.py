@@ -19,7 +19,7 @@ pytest.importorskip("hdrh", reason="the extra `load` is not installed")
 
 from tests.loadgen.fakes import served
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.ordeal
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 DEADLINE_S = 40.0

@@ -17,7 +17,7 @@ from tests.loadgen.fakes import fake_relay, play
 from tests.outside.certificates import Authority
 from tests.outside.tlsends import ca_file, serving
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.ordeal
 
 PAIR = Chat(pairs=1, window=1)
 
