@@ -27,9 +27,9 @@ class Text(bytes):
     """A payload that came as a text; all others go back as binary messages."""
 
 
-def make_session(session: Session, *arguments: Any) -> None:
+def make_session(session: Session, *arguments: Any, **named: Any) -> None:
     """Have a session that is logged in from the start, without a worker."""
-    _make_session(session, *arguments)
+    _make_session(session, *arguments, **named)
     session.login.user = "echo"
     session.login.stage = Stage.LIVE
 

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil  # type: ignore[import-untyped]
@@ -104,9 +104,12 @@ class Container:
 
     def end(self) -> None:
         """End it with all that it has, if it has not ended."""
-        processes = [psutil.Process(self.process.pid)] if self.process.poll() is None else []
-        for each in [*processes, *(c for p in processes for c in p.children(recursive=True))]:
-            each.kill()
+        if self.process.poll() is None:
+            outer = psutil.Process(self.process.pid)
+            inner = outer.children(recursive=True)
+            for each in (outer, *inner):  # the inner ones go with their first process, or before
+                with suppress(psutil.NoSuchProcess):
+                    each.kill()
         self.process.wait(DEADLINE_S)
 
 

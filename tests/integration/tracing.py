@@ -79,6 +79,10 @@ class Call:
         return match
 
 
+# The role of a thread that came and went while nobody looked: a front looks at files in such.
+SHORT_LIVED = "short-lived thread"
+
+
 class Tracer:
     """Traces processes from the entry of the context to its end; then `calls` tells what they did.
 
@@ -151,7 +155,7 @@ class Tracer:
             for moment, line in enumerate(output):
                 if match := _BEGUN.match(line):
                     thread, name, arguments = match.groups()
-                    call = Call(self._roles[thread], name, arguments, moment)
+                    call = Call(self._roles.get(thread, SHORT_LIVED), name, arguments, moment)
                     open_calls[thread, name] = call
                     yield call
                 elif match := _ENDED.match(line):
@@ -161,4 +165,11 @@ class Tracer:
                         ended.ended, ended.result = moment, int(result)
                 elif match := _CALL.match(line):
                     thread, name, arguments, result = match.groups()
-                    yield Call(self._roles[thread], name, arguments, moment, moment, int(result))
+                    yield Call(
+                        self._roles.get(thread, SHORT_LIVED),
+                        name,
+                        arguments,
+                        moment,
+                        moment,
+                        int(result),
+                    )
