@@ -28,8 +28,9 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return cores if config.option.numprocesses == "logical" else cores + 2
 
 
-# Each of their tests has a relay, or a share in one: half a second, and a second for the next.
-OF_WHOLE_RELAYS = frozenset({"integration", "trials"})
+# Each of their tests has a relay, or a share in one: half a second, and a second for the next. Or
+# it makes data directories with whole stores, and looks at every byte of them.
+OF_WHOLE_RELAYS = ("integration/", "trials/", "workers/tools/")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -38,5 +39,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
         is_ordeal = item.get_closest_marker("ordeal") is not None
-        if is_ordeal or item.path.relative_to(here).parts[0] in OF_WHOLE_RELAYS:
+        if is_ordeal or item.path.relative_to(here).as_posix().startswith(OF_WHOLE_RELAYS):
             item.add_marker(pytest.mark.slow)

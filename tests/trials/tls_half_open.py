@@ -43,7 +43,7 @@ class TlsHalfOpen(Attack):
     logins: int = option(50, "logins of others, over TLS, in calm and under the load")
     login_ratio: float = option(3.0, "times by which the median of their times may grow")
     # Whoever attacks ends all at once: two loop turns of 26 ms, and 90 MiB go back to the kernel.
-    p99_ms: float = option(100.0, "ms to which the others' p99 may grow in any case")
+    p99_ms: float = option(50.0, "ms to which the others' p99 may grow in any case")
     memory_mib: float = option(128.0, "MiB that each process may take beyond what it has in calm")
     # OpenSSL's, in the middle of a handshake.
     kib: float = option(56.0, "KiB of a front's memory that each of the connections may take")
