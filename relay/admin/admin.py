@@ -21,6 +21,7 @@ from relay.process.control import (
     TopologyChanged,
 )
 from relay.process.duties import Duties
+from relay.process.eventloop import run_to_its_end
 from relay.process.place import Place
 from relay.process.run import settle
 
@@ -107,27 +108,4 @@ class Admin:
 def main(place: Place) -> None:
     """Run the admin until it is told to stop."""
     os.nice(NICENESS)
-    failure: list[BaseException] = []
-
-    async def serve() -> None:
-        loop = asyncio.get_running_loop()
-
-        def crash(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-            # A callback failed: the next process is told nothing of what this one made of it.
-            error = context.get("exception")
-            failure.append(
-                error if isinstance(error, BaseException) else RuntimeError(str(context["message"]))
-            )
-            serving.cancel()
-
-        loop.set_exception_handler(crash)
-        serving = asyncio.ensure_future(Admin(place, loop).run())
-        try:
-            await serving
-        except asyncio.CancelledError:
-            if not failure:
-                raise
-
-    asyncio.run(serve())
-    if failure:
-        raise failure[0]
+    run_to_its_end(asyncio.run, lambda loop: Admin(place, loop).run())

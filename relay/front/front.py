@@ -35,6 +35,7 @@ from relay.process.control import (
     TopologyChanged,
 )
 from relay.process.duties import Duties
+from relay.process.eventloop import run_to_its_end
 from relay.process.place import Place, read_keys
 from relay.process.run import settle
 from relay.settings.tables import Settings
@@ -229,27 +230,4 @@ class Front:
 
 def main(place: Place) -> None:
     """Run a front until it is told to stop."""
-    failure: list[BaseException] = []
-
-    async def serve() -> None:
-        loop = asyncio.get_running_loop()
-
-        def crash(_: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
-            # A callback failed: state may be half changed, so the process must not go on.
-            error = context.get("exception")
-            failure.append(
-                error if isinstance(error, BaseException) else RuntimeError(str(context["message"]))
-            )
-            serving.cancel()
-
-        loop.set_exception_handler(crash)
-        serving = asyncio.ensure_future(Front(place, loop).run())
-        try:
-            await serving
-        except asyncio.CancelledError:
-            if not failure:
-                raise
-
-    uvloop.run(serve())
-    if failure:
-        raise failure[0]
+    run_to_its_end(uvloop.run, lambda loop: Front(place, loop).run())
