@@ -159,14 +159,15 @@ def test_whatever_happens_to_the_connection_each_message_comes_once_in_order(
         alice.chatter(BOB, "a", times=COUNT, gap_ms=200)
         bob.chatter(ALICE, "b", times=COUNT, gap_ms=200)
 
-        time.sleep(1)
+        bob.wait_for("some messages", "got.length >= 3")
         network.cut()
         alice.wait_for("it notices", "!client.online")
         network.mend()
         alice.wait_online()
         for front in relay.children("front"):
             front.process.kill()
-        time.sleep(1)
+        third = "events.filter((e) => e.type === 'connected').length >= 3"
+        alice.wait_for("its third login", third)
         network.fall_silent()
         alice.wait_for("it notices", "!client.online")
         network.mend()
@@ -340,7 +341,7 @@ def test_tabs_share_one_connection_and_the_next_takes_over(
 
         second.chatter(BOB, "c", times=20, gap_ms=50)
         bob.chatter(ALICE, "d", times=20, gap_ms=50)
-        time.sleep(0.3)
+        second.wait_for("some of them", "got.length >= 4")
         page = first.place
         assert isinstance(page, chromium.Page)
         page.close()
