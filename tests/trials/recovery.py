@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 from tests.outside.people import users_of_shard
 
 from .people import Person, message_of, numbered
-from .stage import Stage, Trial, option
+from .stage import NO_QUOTAS, Stage, Trial, option
 
 STEP_S: Final = 0.01
 VICTIM: Final = 0
@@ -37,6 +37,11 @@ class Recovery(Trial):
     memory_mib: float = option(64.0, "MiB that each process may take beyond what it has before")
     median_s: float = option(1.0, "to the next ack 1, at the median")
     worst_s: float = option(3.0, "to the next ack 1, at worst")
+
+    @property
+    def config(self) -> str:
+        """No quota: one author fills all the mailboxes."""
+        return NO_QUOTAS
 
     async def play(self, stage: Stage) -> None:
         """Fill the mailboxes, kill, and see that everything is still there."""
