@@ -33,7 +33,7 @@ chaos: $(READY)  ## kill a loaded relay at random for 20 minutes and check from 
 TRIALS := slow-reader flood group stopped-worker full-mailbox recovery strangers numbers before-login \
 	acks headers evict quota refusals heavy-login strays tls-half-open
 
-trials: $(READY)  ## overload a relay, attack it, kill its worker; measure what others feel (some 20 minutes)
+trials: $(READY)  ## overload a relay, attack it, kill its worker; measure what others feel (a quarter of an hour)
 	@failed=; \
 	for name in $(TRIALS); do \
 		$(BIN)/python -m tests.trials $$name || failed="$$failed $$name"; \
