@@ -6,9 +6,11 @@ READY  := $(VENV)/.ready
 LOWEST := .venv-lowest
 FUZZ   := .venv-fuzz
 SECONDS ?= 120
+BARE   := .venv-bare
+WHEELHOUSE := build/wheelhouse
 
 .PHONY: help run test ordeals quick chaos trials bench bench-full bench-parts bench-history
-.PHONY: autobahn fuzz web
+.PHONY: price peers scale wheelhouse autobahn fuzz web
 .PHONY: lint types imports coverage lowest check setup clean
 
 help:  ## show the targets
@@ -80,6 +82,38 @@ bench-parts: $(READY)  ## what the parts of a message cost
 bench-history: $(READY)  ## what a message costs after ten million (20 minutes)
 	$(BIN)/python -m tests.bench.bench_history
 
+# A and B are commits, or directories; ARGS="--rows window-8,rate-300 --pairs 9" and the like.
+A ?= HEAD
+B ?= .
+price: $(READY)  ## what a message costs in B, the working tree, against A=COMMIT (10 minutes, 2 cores)
+	$(BIN)/python -m tests.bench.price $(A) $(B) $(ARGS)
+
+peers: $(READY)  ## the relay beside Mosquitto, NATS, Socket.IO and a floor in C (5 minutes, 2 cores)
+	$(BIN)/python -m tests.bench.peers $(ARGS)
+
+# Where there is no network, and so no .venv, the wheelhouse has all that this needs.
+SCALE := $(if $(wildcard $(READY)),$(VENV),$(if $(wildcard $(WHEELHOUSE)/*.whl),$(BARE),$(VENV)))
+scale: $(SCALE)/.ready  ## what 1, 2, 4, 8 workers carry, as far as there are cores (8 minutes)
+	$(SCALE)/bin/python -m tests.bench.scale $(ARGS)
+
+$(BARE)/.ready: $(wildcard $(WHEELHOUSE)/*.whl)
+	@$(PYTHON) -m venv --clear --without-pip $(BARE)
+	@$(BARE)/bin/python $(wildcard $(WHEELHOUSE)/pip-*.whl)/pip install --quiet --no-index \
+		--no-deps --disable-pip-version-check $(WHEELHOUSE)/*.whl
+	@touch $@
+
+# FOR=3.12: wheels for that Python. They are for this machine's system and processor.
+FOR ?= $(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+wheelhouse: $(READY)  ## bring together what `make scale` needs on a machine without network
+	@rm -rf $(WHEELHOUSE)
+	@mkdir -p $(WHEELHOUSE)
+	@$(BIN)/uv pip compile --quiet --no-header --no-annotate --extra load --python-version $(FOR) \
+		pyproject.toml --output-file build/wheelhouse.txt
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-deps --dest $(WHEELHOUSE) \
+		--only-binary :all: --python-version $(FOR) --requirement build/wheelhouse.txt pip
+	@echo "$(WHEELHOUSE):" $$(ls $(WHEELHOUSE) | wc -l) "wheels for Python $(FOR)," \
+		$$(du -sh $(WHEELHOUSE) | cut -f1)
+
 web: build/web/.ready  ## check the JavaScript client, write its types anew, show its size
 	@build/web/node_modules/.bin/tsc -p tests/web --outDir relay/web/client
 	@build/web/node_modules/.bin/eslint --no-config-lookup -c tests/web/eslint.config.mjs \
@@ -132,5 +166,5 @@ $(READY): pyproject.toml
 	@echo "setting up $(VENV): done"
 
 clean:  ## remove everything that was made here, but never data/
-	rm -rf $(VENV) $(LOWEST) $(FUZZ) build *.egg-info
+	rm -rf $(VENV) $(LOWEST) $(FUZZ) $(BARE) build *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis

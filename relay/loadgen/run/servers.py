@@ -82,7 +82,7 @@ class Server:
                     stdout=subprocess.PIPE,
                     stderr=log,
                     start_new_session=True,
-                    preexec_fn=partial(_end_with, os.getpid()),
+                    preexec_fn=partial(end_with, os.getpid()),
                 )
             self.url = self._ready_url()
         except BaseException:
@@ -135,7 +135,7 @@ class Server:
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
-def _end_with(parent: int) -> None:
+def end_with(parent: int) -> None:
     """In a new process: ask the kernel for SIGTERM when `parent` is gone, also by SIGKILL.
 
     The kernel means the thread that made this process, which here is the main one.

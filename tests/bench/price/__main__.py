@@ -1,0 +1,187 @@
+"""`python -m tests.bench.price A B`: what B costs against A, in turns, and what is noise."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+import click
+import msgspec
+
+from relay.errors import RelayError
+from relay.loadgen.run.machine import this_machine
+from tests.bench.generator import RunFailed
+from tests.bench.options import EXIT_FAULTS, EXIT_USAGE, WIDE, Duration, end_by_signals, json_option
+from tests.bench.price.plan import NAMES, Row, chosen, pairs_of_turns
+from tests.bench.price.report import Findings, conclusion, shown
+from tests.bench.price.runs import Stage
+from tests.bench.price.trees import CannotCompare, Tree, loaded_by, trees
+from tests.bench.progress import steps
+from tests.bench.records import Outcome, Unreadable
+
+# What a pair takes beside the measured time: two relays and two generators started and ended.
+_PAIR_S: Final = 8.0
+
+_EPILOG: Final = f"""\b
+Rows: {", ".join(NAMES)}
+      usual (all but 8+8-rate-2000), all
+
+\b
+Examples:
+  make price A=main                      the working tree against main
+  make price A=v1 B=v2 ARGS="--rows window-8,rate-300 --pairs 9"
+  python -m tests.bench.price HEAD HEAD  must say: no difference
+
+\b
+Exit codes:
+  0  compared, whatever came of it
+  1  a relay lost, doubled or misordered messages, or a run could not be done
+  2  bad usage, no such commit, or what it needs cannot be installed
+"""
+
+
+def _rows(ctx: click.Context, param: click.Parameter, value: str) -> tuple[Row, ...]:
+    try:
+        return chosen(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+@click.command(epilog=_EPILOG, context_settings=WIDE)
+@click.argument("a")
+@click.argument("b", default=".")
+@click.option("--rows", callback=_rows, default="usual", help="Which loads, by name, with commas.")
+@click.option(
+    "--pairs",
+    type=click.IntRange(1, 50),
+    default=5,
+    show_default=True,
+    help="Runs of each side. Fewer than 3 tell nothing; 5 find changes of a tenth on a quiet"
+    " machine.",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(0.1, 600),
+    default=3.0,
+    show_default=True,
+    help="Measured in each run, after a second of warm-up.",
+)
+@click.option(
+    "--within",
+    type=Duration(),
+    default="10m",
+    show_default=True,
+    help="No pair begins that would not end in this time; rows may then have fewer pairs.",
+)
+@click.option(
+    "--generator",
+    type=click.Choice(["A", "B"]),
+    default=None,
+    help="Whose generator loads both.  [default: the later commit's]",
+)
+@json_option()
+def price(
+    a: str,
+    b: str,
+    rows: tuple[Row, ...],
+    pairs: int,
+    seconds: float,
+    within: float,
+    generator: str | None,
+    json_file: Path | None,
+) -> None:
+    """Compare the price of a message in two commits, A and B.
+
+    A and B are commits, or directories with a checkout; B left out is the working tree as it is.
+    Commits are checked out into a temporary folder. Where one needs other packages than are
+    installed here it gets an environment of its own.
+
+    Relay after relay, of A and of B in turns, gets the same load by the same generator. The relay
+    has core 0 and the load core 1; rows with 8 workers have all cores. Shown are, for each load,
+    server CPU a message of all the relay's processes, and latencies; with the ratio B / A of every
+    pair, and which differences are beyond noise.
+
+    It wants the machine for itself: what else runs makes the pairs differ, and what differs is then
+    not found.
+    """
+    end_by_signals()
+    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    findings = Findings(rows)
+    told: dict[str, object] = {"started": started, "asked": [a, b], "seconds": seconds}
+    with tempfile.TemporaryDirectory(prefix="relay-price-") as name:
+        scratch = Path(name)
+        try:
+            with trees((a, b), scratch) as two:
+                loader = loaded_by(two, generator or "")
+                click.echo(
+                    f"A {two[0].commit} ({a}), B {two[1].commit} ({b}), loaded by {loader.name};"
+                    f" {len(rows)} rows, {pairs} pairs, {seconds:g} s each",
+                    err=True,
+                )
+                told |= {"a": two[0].commit, "b": two[1].commit, "generator": loader.name}
+                stage = Stage(loader, scratch, seconds=seconds)
+                if not stage.has_cores:
+                    click.echo("one core: relay and load share it", err=True)
+                _measure(findings, stage, two, rows, pairs, seconds, within)
+        except CannotCompare as error:
+            click.echo(f"price: {error}", err=True)
+            raise SystemExit(EXIT_USAGE) from error
+        except KeyboardInterrupt:
+            click.echo("interrupted; of what was measured:", err=True)
+    lines = findings.lines()
+    click.echo(shown(lines))
+    click.echo(conclusion(lines))
+    for wrong in findings.wrongs:
+        click.echo(f"FAULT {wrong}")
+    if json_file is not None:
+        written = {
+            **told,
+            "machine": this_machine(),
+            "lines": [line.as_json() for line in lines],
+            "faults": findings.wrongs,
+        }
+        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(written), indent=1))
+    if findings.wrongs:
+        raise SystemExit(EXIT_FAULTS)
+
+
+def _measure(
+    findings: Findings,
+    stage: Stage,
+    two: tuple[Tree, Tree],
+    rows: tuple[Row, ...],
+    pairs: int,
+    seconds: float,
+    within: float,
+) -> None:
+    longest: dict[str, float] = {}  # seconds of a row's pair, so far
+    with steps(len(rows) * pairs, within_s=within) as shown_steps:
+        for turns in pairs_of_turns(rows, pairs):
+            row = turns[0].row
+            if shown_steps.left_s < longest.get(row.name, _PAIR_S + 2 * seconds):
+                click.echo(
+                    f"the time is over ({within:g} s): {row.name} keeps {turns[0].round} pairs",
+                    err=True,
+                )
+                continue
+            shown_steps.begin(f"{row.name}, pair {turns[0].round + 1} of {pairs}")
+            began_s = time.monotonic()
+            outcomes: list[Outcome | None] = [None, None]
+            for turn in turns:
+                tree = two[turn.side]
+                try:
+                    outcomes[turn.side] = stage.run(row, tree)
+                except (RunFailed, Unreadable, RelayError) as error:
+                    findings.wrongs.append(f"{row.name}, {tree.name}: {error}")
+            of_a, of_b = outcomes
+            if of_a is not None and of_b is not None:
+                findings.add(row, of_a, of_b)
+            took_s = time.monotonic() - began_s
+            longest[row.name] = max(longest.get(row.name, 0.0), took_s)
+            shown_steps.end()
+
+
+if __name__ == "__main__":
+    price(prog_name="python -m tests.bench.price")
