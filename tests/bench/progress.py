@@ -18,7 +18,7 @@ class Steps:
         self._console = console
         self._task = progress.add_task("", total=total)
         self._total = total
-        self._done = 0
+        self.done = 0  # steps that are over
         self._began_s = time.monotonic()
         self._ends_s = self._began_s + within_s
 
@@ -38,7 +38,7 @@ class Steps:
             self._progress.update(self._task, description=what)
         else:
             self._console.print(
-                f"[{self._done + 1}/{self._total}] {self.elapsed_s:4.0f} s  {what}",
+                f"[{self.done + 1}/{self._total}] {self.elapsed_s:4.0f} s  {what}",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,
@@ -46,7 +46,7 @@ class Steps:
 
     def end(self) -> None:
         """A step is over."""
-        self._done += 1
+        self.done += 1
         self._progress.advance(self._task)
 
 

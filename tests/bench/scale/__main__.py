@@ -129,7 +129,8 @@ def scale(
         with steps(len(planned), within_s=within) as shown_steps:
             for size, load in planned:
                 if shown_steps.left_s < seconds + _RUN_S:
-                    click.echo(f"the time is over ({within:g} s): fewer rounds", err=True)
+                    done = f"{shown_steps.done} of {len(planned)} runs"
+                    click.echo(f"the {within:g} s are over: {done}", err=True)
                     break
                 what = "window 8" if load.window else f"{load.rate * size.workers:,.0f}/s"
                 shown_steps.begin(f"{size.workers} + {size.workers}, {what}")
