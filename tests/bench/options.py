@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,7 @@ from relay.loadgen.cli.units import parse_duration
 
 EXIT_FAULTS: Final = 1
 EXIT_USAGE: Final = 2
+_IN_MEMORY: Final = ("tmpfs", "ramfs")
 WIDE: Final = {"max_content_width": 100, "help_option_names": ["--help", "-h"]}
 
 
@@ -46,6 +48,32 @@ def json_option() -> Callable[[Any], Any]:
         metavar="FILE",
         help="Write everything measured, each run of it.",
     )
+
+
+def say_where_data_go() -> None:
+    """Say on stderr if temporary data are in memory, where a sync costs nothing."""
+    place = Path(tempfile.gettempdir()).resolve()
+    try:
+        kind = file_system_of(place, Path("/proc/mounts").read_text())
+    except OSError:
+        return
+    if kind in _IN_MEMORY:
+        click.echo(
+            f"{place} is {kind}: what is synced there costs nothing, and durability looks cheap;"
+            " set TMPDIR to a directory on a disk",
+            err=True,
+        )
+
+
+def file_system_of(path: Path, mounts: str) -> str:
+    """Return the type of the file system that has `path`, by the lines of /proc/mounts."""
+    found = Path("/"), ""
+    for line in mounts.splitlines():
+        _, where, kind, *_ = line.split(" ")
+        mounted = Path(where.replace("\\040", " "))
+        if path.is_relative_to(mounted) and len(mounted.parts) >= len(found[0].parts):
+            found = mounted, kind
+    return found[1]
 
 
 def end_by_signals() -> None:

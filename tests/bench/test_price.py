@@ -188,6 +188,19 @@ def test_what_a_relay_did_wrong_is_told_with_its_row_and_side() -> None:
     assert findings.wrongs == ["window-8, B, pair 1: 3 lost"]
 
 
+def test_of_relays_that_were_loaded_at_once_only_what_they_used_is_compared() -> None:
+    findings = Findings([row("rate-300"), row("offline")], costs_only=True)
+    findings.add(row("rate-300"), outcome(100), outcome(90))
+    findings.add(row("offline"), outcome(100), outcome(90))
+
+    assert [line.figure.name for line in findings.lines()] == [
+        "CPU a message",
+        "waits a message",
+        "CPU a message, fill",
+        "CPU a message, drain",
+    ]
+
+
 def test_what_is_written_is_json_also_where_figures_are_missing() -> None:
     findings = Findings([row("rate-300"), row("idle")])
     findings.add(row("rate-300"), outcome(100), outcome(90))

@@ -103,6 +103,12 @@ def test_efficiency_is_what_a_worker_carries_against_the_smallest_size() -> None
     assert curve(runs, OPEN) == []
 
 
+def test_in_an_open_loop_efficiency_is_the_share_of_what_was_due() -> None:
+    two = Size(2, (0, 1), (2, 3), 2)
+
+    assert curve([run(two, 4_500, load=OPEN)], OPEN)[0].efficiency == 0.75
+
+
 def test_the_table_marks_what_was_crowded_or_limited_by_the_load_and_names_what_is_skipped() -> (
     None
 ):

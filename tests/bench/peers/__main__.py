@@ -13,7 +13,14 @@ import msgspec
 
 from relay.loadgen.run.machine import this_machine
 from relay.loadgen.run.servers import pinned
-from tests.bench.options import EXIT_FAULTS, WIDE, Duration, end_by_signals, json_option
+from tests.bench.options import (
+    EXIT_FAULTS,
+    WIDE,
+    Duration,
+    end_by_signals,
+    json_option,
+    say_where_data_go,
+)
 from tests.bench.peers.clients import Refused
 from tests.bench.peers.drive import DriveFailed, Load, drive
 from tests.bench.peers.install import Absent
@@ -113,6 +120,7 @@ def peers(
     is left out, with the reason. Servers are pinned to core 0, the load to core 1.
     """
     end_by_signals()
+    say_where_data_go()
     loads = (
         Load("Window 8: 8 messages under way a pair", window=8),
         Load("Window 1: each message waits for the receipt of the one before", window=1),

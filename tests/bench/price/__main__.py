@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import click
 import msgspec
@@ -13,8 +13,16 @@ import msgspec
 from relay.errors import RelayError
 from relay.loadgen.run.machine import this_machine
 from tests.bench.generator import RunFailed
-from tests.bench.options import EXIT_FAULTS, EXIT_USAGE, WIDE, Duration, end_by_signals, json_option
-from tests.bench.price.plan import NAMES, Row, chosen, pairs_of_turns
+from tests.bench.options import (
+    EXIT_FAULTS,
+    EXIT_USAGE,
+    WIDE,
+    Duration,
+    end_by_signals,
+    json_option,
+    say_where_data_go,
+)
+from tests.bench.price.plan import NAMES, Row, Turn, chosen, pairs_of_turns
 from tests.bench.price.report import Findings, conclusion, shown
 from tests.bench.price.runs import Stage
 from tests.bench.price.trees import CannotCompare, Tree, loaded_by, trees
@@ -32,6 +40,7 @@ Rows: {", ".join(NAMES)}
 Examples:
   make price A=main                      the working tree against main
   make price A=v1 B=v2 ARGS="--rows window-8,rate-300 --pairs 9"
+  make price A=main ARGS="--together"    on a machine with other work
   python -m tests.bench.price HEAD HEAD  must say: no difference
 
 \b
@@ -81,6 +90,12 @@ def _rows(ctx: click.Context, param: click.Parameter, value: str) -> tuple[Row, 
     default=None,
     help="Whose generator loads both.  [default: the later commit's]",
 )
+@click.option(
+    "--together",
+    is_flag=True,
+    help="Load both at once, where other work on the machine spoils turns: it then meets both."
+    " Only what they use is compared, not how long anything takes.",
+)
 @json_option()
 def price(
     a: str,
@@ -90,6 +105,7 @@ def price(
     seconds: float,
     within: float,
     generator: str | None,
+    together: bool,
     json_file: Path | None,
 ) -> None:
     """Compare the price of a message in two commits, A and B.
@@ -103,13 +119,19 @@ def price(
     server CPU a message of all the relay's processes, and latencies; with the ratio B / A of every
     pair, and which differences are beyond noise.
 
-    It wants the machine for itself: what else runs makes the pairs differ, and what differs is then
-    not found.
+    It wants the machine for itself: what else runs makes the pairs differ, and then less is found;
+    --together minds that less. Data are in the temporary folder: TMPDIR should be on a disk.
     """
     end_by_signals()
+    say_where_data_go()
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    findings = Findings(rows)
-    told: dict[str, object] = {"started": started, "asked": [a, b], "seconds": seconds}
+    findings = Findings(rows, costs_only=together)
+    told: dict[str, object] = {
+        "started": started,
+        "asked": [a, b],
+        "seconds": seconds,
+        "together": together,
+    }
     with tempfile.TemporaryDirectory(prefix="relay-price-") as name:
         scratch = Path(name)
         try:
@@ -124,7 +146,7 @@ def price(
                 stage = Stage(loader, scratch, seconds=seconds)
                 if not stage.has_cores:
                     click.echo("one core: relay and load share it", err=True)
-                _measure(findings, stage, two, rows, pairs, seconds, within)
+                _measure(findings, stage, two, _Task(rows, pairs, seconds, within, together))
         except CannotCompare as error:
             click.echo(f"price: {error}", err=True)
             raise SystemExit(EXIT_USAGE) from error
@@ -147,38 +169,48 @@ def price(
         raise SystemExit(EXIT_FAULTS)
 
 
-def _measure(
-    findings: Findings,
-    stage: Stage,
-    two: tuple[Tree, Tree],
-    rows: tuple[Row, ...],
-    pairs: int,
-    seconds: float,
-    within: float,
-) -> None:
+class _Task(NamedTuple):
+    """What is to be measured, and for how long."""
+
+    rows: tuple[Row, ...]
+    pairs: int
+    seconds: float
+    within_s: float
+    together: bool
+
+
+def _measure(findings: Findings, stage: Stage, two: tuple[Tree, Tree], task: _Task) -> None:
     longest: dict[str, float] = {}  # seconds of a row's pair, so far
-    with steps(len(rows) * pairs, within_s=within) as shown_steps:
-        for turns in pairs_of_turns(rows, pairs):
+    total = len(task.rows) * task.pairs
+    with steps(total, within_s=task.within_s) as shown_steps:
+        for turns in pairs_of_turns(task.rows, task.pairs):
             row = turns[0].row
-            if shown_steps.left_s < longest.get(row.name, _PAIR_S + 2 * seconds):
-                done, total = shown_steps.done, len(rows) * pairs
-                click.echo(f"the {within:g} s are over: {done} of {total} pairs", err=True)
+            if shown_steps.left_s < longest.get(row.name, _PAIR_S + 2 * task.seconds):
+                done = f"{shown_steps.done} of {total} pairs"
+                click.echo(f"the {task.within_s:g} s are over: {done}", err=True)
                 return
-            shown_steps.begin(f"{row.name}, pair {turns[0].round + 1} of {pairs}")
+            shown_steps.begin(f"{row.name}, pair {turns[0].round + 1} of {task.pairs}")
             began_s = time.monotonic()
-            outcomes: list[Outcome | None] = [None, None]
-            for turn in turns:
-                tree = two[turn.side]
-                try:
-                    outcomes[turn.side] = stage.run(row, tree)
-                except (RunFailed, Unreadable, RelayError) as error:
-                    findings.wrongs.append(f"{row.name}, {tree.name}: {error}")
-            of_a, of_b = outcomes
-            if of_a is not None and of_b is not None:
-                findings.add(row, of_a, of_b)
+            try:
+                findings.add(row, *_pair(stage, turns, two, together=task.together))
+            except (RunFailed, Unreadable, RelayError) as error:
+                findings.wrongs.append(f"{row.name}, pair {turns[0].round + 1}: {error}")
             took_s = time.monotonic() - began_s
             longest[row.name] = max(longest.get(row.name, 0.0), took_s)
             shown_steps.end()
+
+
+def _pair(
+    stage: Stage, turns: tuple[Turn, Turn], two: tuple[Tree, Tree], *, together: bool
+) -> list[Outcome]:
+    """Return the runs of A and of B."""
+    first, second = (two[turn.side] for turn in turns)
+    row = turns[0].row
+    if together:
+        outcomes = stage.run_both(row, first, second)
+    else:
+        outcomes = stage.run(row, first), stage.run(row, second)
+    return list(outcomes if first is two[0] else reversed(outcomes))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ class Figure(NamedTuple):
     unit: str
     read: Callable[[Outcome], float]
     better: Better = "lower"
+    is_cost: bool = True  # what a relay used, else how long something took or how fast it went
 
 
 class Row(NamedTuple):
@@ -55,12 +56,15 @@ def _waits(phase: str, unit: str, per: str) -> Figure:
 
 
 def _rate(phase: str, unit: str, name: str) -> Figure:
-    return Figure(name, "1/s", lambda outcome: outcome.phase(phase).rate(unit), "higher")
+    return Figure(name, "1/s", lambda outcome: outcome.phase(phase).rate(unit), "higher", False)
 
 
 def _latency(what: str, percentile: str, name: str) -> Figure:
     return Figure(
-        f"{name} {percentile}", "ms", lambda outcome: outcome.latency_ms(what, percentile)
+        f"{name} {percentile}",
+        "ms",
+        lambda outcome: outcome.latency_ms(what, percentile),
+        is_cost=False,
     )
 
 

@@ -19,9 +19,10 @@ DISTURBED_CORES: Final = 0.25
 class Findings:
     """The pairs of runs so far, by row."""
 
-    def __init__(self, rows: Sequence[Row]) -> None:
+    def __init__(self, rows: Sequence[Row], *, costs_only: bool = False) -> None:
         self._pairs: dict[str, list[tuple[Outcome, Outcome]]] = {row.name: [] for row in rows}
         self._rows = rows
+        self._costs_only = costs_only  # of relays that were loaded at once
         self.wrongs: list[str] = []  # what a relay did wrong, or a run that could not be done
 
     def add(self, row: Row, a: Outcome, b: Outcome) -> None:
@@ -39,6 +40,7 @@ class Findings:
             for row in self._rows
             if (pairs := self._pairs[row.name])
             for figure in row.figures
+            if figure.is_cost or not self._costs_only
         ]
         values = [
             [(figure.read(a), figure.read(b)) for a, b in pairs] for _, figure, pairs in found
@@ -46,10 +48,19 @@ class Findings:
         comparisons = [compare(each) for each in values]
         verdicts = beyond_noise(comparisons)
         return [
-            Line(row, figure, of_it, comparison, differs, disturbed=_disturbed(row, pairs))
+            Line(row, figure, of_it, comparison, differs, disturbed=self._disturbed(row, pairs))
             for (row, figure, pairs), of_it, comparison, differs in zip(
                 found, values, comparisons, verdicts, strict=True
             )
+        ]
+
+    def _disturbed(self, row: Row, pairs: Sequence[tuple[Outcome, Outcome]]) -> list[int]:
+        if self._costs_only:
+            return []  # each was at work beside the other
+        return [
+            n
+            for n, pair in enumerate(pairs)
+            if any(each.phase(row.phase).cores_of_others() > DISTURBED_CORES for each in pair)
         ]
 
 
@@ -156,14 +167,6 @@ def conclusion(lines: Sequence[Line]) -> str:
         return "no difference"
     told = [f"{line.row.name} {line.figure.name} {line.comparison.median:.2f}" for line in changed]
     return f"beyond noise: {'; '.join(told)}"
-
-
-def _disturbed(row: Row, pairs: Sequence[tuple[Outcome, Outcome]]) -> list[int]:
-    return [
-        n
-        for n, pair in enumerate(pairs)
-        if any(each.phase(row.phase).cores_of_others() > DISTURBED_CORES for each in pair)
-    ]
 
 
 def _median(values: Sequence[float]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -36,17 +37,33 @@ class Stage:
             Unreadable: the generator wrote no record of this run.
         """
         record = self._scratch / "run.json"
-        record.unlink(missing_ok=True)
         with self._relay(row, tree) as url:
-            arguments = command(
-                row,
-                url=url,
-                seconds=self._seconds,
-                has_cores=self.has_cores,
-                record=str(record),
-            )
-            self._generate(arguments)
+            self._generate(self._loading(row, url, record))
         return read_outcome(record)
+
+    def run_both(self, row: Row, first: Tree, second: Tree) -> tuple[Outcome, Outcome]:
+        """Run a row's load against the relays of two trees at the same time.
+
+        Raises:
+            What `run` raises.
+        """
+        records = [self._scratch / f"run-{n}.json" for n in range(2)]
+        # The relays are started by this thread: they end with the thread that starts them.
+        with self._relay(row, first) as one, self._relay(row, second) as other:
+            loads = [
+                self._loading(row, url, record)
+                for url, record in zip((one, other), records, strict=True)
+            ]
+            with ThreadPoolExecutor(len(loads)) as threads:
+                for done in [threads.submit(self._generate, load) for load in loads]:
+                    done.result()
+        return read_outcome(records[0]), read_outcome(records[1])
+
+    def _loading(self, row: Row, url: str, record: Path) -> list[str]:
+        record.unlink(missing_ok=True)
+        return command(
+            row, url=url, seconds=self._seconds, has_cores=self.has_cores, record=str(record)
+        )
 
     @contextmanager
     def _relay(self, row: Row, tree: Tree) -> Iterator[str]:

@@ -14,7 +14,7 @@ import msgspec
 
 from relay.loadgen.run.machine import this_machine
 from tests.bench.generator import RunFailed, generate
-from tests.bench.options import EXIT_FAULTS, WIDE, Duration, end_by_signals
+from tests.bench.options import EXIT_FAULTS, WIDE, Duration, end_by_signals, say_where_data_go
 from tests.bench.progress import steps
 from tests.bench.records import Outcome, Unreadable, read_outcome
 from tests.bench.scale.curve import Run, as_json, curve, plot, shown
@@ -115,6 +115,7 @@ def scale(
     tells throughput; and an open loop, which tells latency with time to spare.
     """
     end_by_signals()
+    say_where_data_go()
     loads = (
         Load("Window 8: as much as it carries", window=8),
         Load(f"Open loop: {rate:,.0f} messages a second for each worker", rate=rate),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
@@ -30,6 +29,7 @@ HEAD: Final = (
 )
 _NOTES: Final = """\
 efficiency: messages/s for each worker, against those of the smallest size; 1 is twice for twice.
+In the open loop it is the share of the messages that were due.
 CPU: of all the relay's processes. Medians of the rounds.
 """
 _CROWDED: Final = "*: more workers than half the cores; the load takes cores from the relay.\n"
@@ -74,12 +74,13 @@ def curve(runs: Sequence[Run], load: Load) -> list[Point]:
         rate = statistics.median(rates)
         each = rate / size.workers
         first = points[0].rate / points[0].size.workers if points else each
+        due = load.rate or first  # of each worker
         points.append(
             Point(
                 size=size,
                 rates=rates,
                 rate=rate,
-                efficiency=each / first if first else math.nan,
+                efficiency=each / due if due else 0.0,
                 cpu_us=_median(mine, lambda run: run.phase.cpu_us("completed")),
                 cores=_median(mine, lambda run: run.phase.cores_of_server()),
                 waits=_median(mine, lambda run: run.phase.waits("completed")),
