@@ -15,6 +15,7 @@ from relay.loadgen.cli.units import parse_duration
 
 EXIT_FAULTS: Final = 1
 EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130
 _IN_MEMORY: Final = ("tmpfs", "ramfs")
 WIDE: Final = {"max_content_width": 100, "help_option_names": ["--help", "-h"]}
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -228,7 +229,6 @@ def test_help_teaches_and_bad_usage_is_one_of_two() -> None:
 @pytest.mark.timeout(180)
 def test_a_commit_against_the_working_tree_is_measured_and_leaves_nothing(tmp_path: Path) -> None:
     written = tmp_path / "price.json"
-    begins = _worktrees()
     done = subprocess.run(
         [
             *(sys.executable, "-m", "tests.bench.price", "HEAD", "."),
@@ -236,6 +236,7 @@ def test_a_commit_against_the_working_tree_is_measured_and_leaves_nothing(tmp_pa
             *("--json", str(written)),
         ],
         cwd=HERE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
         capture_output=True,
         text=True,
         timeout=150,
@@ -249,10 +250,8 @@ def test_a_commit_against_the_working_tree_is_measured_and_leaves_nothing(tmp_pa
     assert cpu["a"][0] > 1
     assert cpu["b"][0] > 1
     assert any(line["figure"] == "CPU a delivery" for line in lines)
-    assert _worktrees() == begins
-
-
-def _worktrees() -> str:
-    return subprocess.run(
-        ["git", "worktree", "list"], cwd=HERE, capture_output=True, text=True, check=False
-    ).stdout
+    left = subprocess.run(
+        ["git", "worktree", "list"], cwd=HERE, capture_output=True, text=True, check=True
+    )
+    assert str(tmp_path) not in left.stdout
+    assert list(tmp_path.iterdir()) == [written]

@@ -15,6 +15,7 @@ from relay.loadgen.run.machine import this_machine
 from relay.loadgen.run.servers import pinned
 from tests.bench.options import (
     EXIT_FAULTS,
+    EXIT_INTERRUPTED,
     WIDE,
     Duration,
     end_by_signals,
@@ -53,9 +54,10 @@ Examples:
 
 \b
 Exit codes:
-  0  measured; what could not be had is named with the reason
-  1  a message did not become complete, or came twice
-  2  bad usage
+  0    measured; what could not be had is named with the reason
+  1    a message did not become complete, or came twice
+  2    bad usage
+  130  interrupted by Ctrl-C; what was measured until then is shown
 """
 
 
@@ -68,7 +70,11 @@ def _servers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[Pe
 
 @click.command(epilog=_EPILOG, context_settings=WIDE)
 @click.option(
-    "--servers", callback=_servers, default="all", help="Which, by name, with commas; or all."
+    "--servers",
+    callback=_servers,
+    default="all",
+    show_default=True,
+    help="Which, by name, with commas; or all.",
 )
 @click.option("--pairs", type=click.IntRange(1, 2000), default=100, show_default=True)
 @click.option(
@@ -121,6 +127,7 @@ def peers(
     """
     end_by_signals()
     say_where_data_go()
+    interrupted = False
     loads = (
         Load("Window 8: 8 messages under way a pair", window=8),
         Load("Window 1: each message waits for the receipt of the one before", window=1),
@@ -140,6 +147,7 @@ def peers(
                     _measure(peer, number, loads, pairs, seconds, runs, skipped, shown_steps)
     except KeyboardInterrupt:
         click.echo("interrupted; of what was measured:", err=True)
+        interrupted = True
     reasons = list(skipped.items())
     click.echo(shown(runs, reasons))
     for fault in (found := faults(runs)):
@@ -151,6 +159,8 @@ def peers(
             **as_json(runs, reasons),
         }
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(written), indent=1))
+    if interrupted:
+        raise SystemExit(EXIT_INTERRUPTED)
     if found:
         raise SystemExit(EXIT_FAULTS)
 

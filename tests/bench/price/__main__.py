@@ -15,6 +15,7 @@ from relay.loadgen.run.machine import this_machine
 from tests.bench.generator import RunFailed
 from tests.bench.options import (
     EXIT_FAULTS,
+    EXIT_INTERRUPTED,
     EXIT_USAGE,
     WIDE,
     Duration,
@@ -45,9 +46,10 @@ Examples:
 
 \b
 Exit codes:
-  0  compared, whatever came of it
-  1  a relay lost, doubled or misordered messages, or a run could not be done
-  2  bad usage, no such commit, or what it needs cannot be installed
+  0    compared, whatever came of it
+  1    a relay lost, doubled or misordered messages, or a run could not be done
+  2    bad usage, no such commit, or what it needs cannot be installed
+  130  interrupted by Ctrl-C; what was measured until then is shown
 """
 
 
@@ -61,7 +63,13 @@ def _rows(ctx: click.Context, param: click.Parameter, value: str) -> tuple[Row, 
 @click.command(epilog=_EPILOG, context_settings=WIDE)
 @click.argument("a")
 @click.argument("b", default=".")
-@click.option("--rows", callback=_rows, default="usual", help="Which loads, by name, with commas.")
+@click.option(
+    "--rows",
+    callback=_rows,
+    default="usual",
+    show_default=True,
+    help="Which loads, by name, with commas.",
+)
 @click.option(
     "--pairs",
     type=click.IntRange(1, 50),
@@ -124,6 +132,7 @@ def price(
     """
     end_by_signals()
     say_where_data_go()
+    interrupted = False
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     findings = Findings(rows, costs_only=together)
     told: dict[str, object] = {
@@ -152,6 +161,7 @@ def price(
             raise SystemExit(EXIT_USAGE) from error
         except KeyboardInterrupt:
             click.echo("interrupted; of what was measured:", err=True)
+            interrupted = True
     lines = findings.lines()
     click.echo(shown(lines))
     click.echo(conclusion(lines))
@@ -165,6 +175,8 @@ def price(
             "faults": findings.wrongs,
         }
         json_file.write_bytes(msgspec.json.format(msgspec.json.encode(written), indent=1))
+    if interrupted:
+        raise SystemExit(EXIT_INTERRUPTED)
     if findings.wrongs:
         raise SystemExit(EXIT_FAULTS)
 

@@ -14,7 +14,14 @@ import msgspec
 
 from relay.loadgen.run.machine import this_machine
 from tests.bench.generator import RunFailed, generate
-from tests.bench.options import EXIT_FAULTS, WIDE, Duration, end_by_signals, say_where_data_go
+from tests.bench.options import (
+    EXIT_FAULTS,
+    EXIT_INTERRUPTED,
+    WIDE,
+    Duration,
+    end_by_signals,
+    say_where_data_go,
+)
 from tests.bench.progress import steps
 from tests.bench.records import Outcome, Unreadable, read_outcome
 from tests.bench.scale.curve import Run, as_json, curve, plot, shown
@@ -37,9 +44,10 @@ Examples:
 
 \b
 Exit codes:
-  0  measured; sizes that do not fit are named
-  1  a relay lost, doubled or misordered messages, or a run could not be done
-  2  bad usage
+  0    measured; sizes that do not fit are named
+  1    a relay lost, doubled or misordered messages, or a run could not be done
+  2    bad usage
+  130  interrupted by Ctrl-C; what was measured until then is shown
 """
 
 
@@ -116,6 +124,7 @@ def scale(
     """
     end_by_signals()
     say_where_data_go()
+    interrupted = False
     loads = (
         Load("Window 8: as much as it carries", window=8),
         Load(f"Open loop: {rate:,.0f} messages a second for each worker", rate=rate),
@@ -146,6 +155,7 @@ def scale(
                 shown_steps.end()
     except KeyboardInterrupt:
         click.echo("interrupted; of what was measured:", err=True)
+        interrupted = True
     curves = [(load, curve(runs, load)) for load in loads]
     click.echo(shown(curves, too_large(cpus, wanted)))
     for fault in faults:
@@ -162,6 +172,8 @@ def scale(
     if points := curves[0][1]:
         (out / "curve.svg").write_bytes(plot(points))
     click.echo(f"written: {out}/curve.json{f', {out}/curve.svg' if points else ''}")
+    if interrupted:
+        raise SystemExit(EXIT_INTERRUPTED)
     if faults:
         raise SystemExit(EXIT_FAULTS)
 
