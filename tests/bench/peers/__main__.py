@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import tempfile
 import time
 from pathlib import Path
@@ -128,6 +129,8 @@ def peers(
     end_by_signals()
     say_where_data_go()
     interrupted = False
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # of us and of every server
     loads = (
         Load("Window 8: 8 messages under way a pair", window=8),
         Load("Window 1: each message waits for the receipt of the one before", window=1),

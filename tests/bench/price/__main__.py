@@ -193,10 +193,14 @@ class _Task(NamedTuple):
 
 def _measure(findings: Findings, stage: Stage, two: tuple[Tree, Tree], task: _Task) -> None:
     longest: dict[str, float] = {}  # seconds of a row's pair, so far
+    failed: set[str] = set()  # rows that could not be run
     total = len(task.rows) * task.pairs
     with steps(total, within_s=task.within_s) as shown_steps:
         for turns in pairs_of_turns(task.rows, task.pairs):
             row = turns[0].row
+            if row.name in failed:
+                shown_steps.end()  # it would fail again, and take its time
+                continue
             if shown_steps.left_s < longest.get(row.name, _PAIR_S + 2 * task.seconds):
                 done = f"{shown_steps.done} of {total} pairs"
                 click.echo(f"the {task.within_s:g} s are over: {done}", err=True)
@@ -206,6 +210,7 @@ def _measure(findings: Findings, stage: Stage, two: tuple[Tree, Tree], task: _Ta
             try:
                 findings.add(row, *_pair(stage, turns, two, together=task.together))
             except (RunFailed, Unreadable, RelayError) as error:
+                failed.add(row.name)
                 findings.wrongs.append(f"{row.name}, pair {turns[0].round + 1}: {error}")
             took_s = time.monotonic() - began_s
             longest[row.name] = max(longest.get(row.name, 0.0), took_s)

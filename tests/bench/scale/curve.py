@@ -129,6 +129,8 @@ def plot(points: Sequence[Point]) -> bytes:
         background="white",
         plot_background="white",
         font_family="sans-serif",
+        guide_stroke_color="#e0e0e0",
+        major_guide_stroke_color="#e0e0e0",
         colors=("#1b6ca8", "#999999"),
         label_font_size=12,
         legend_font_size=13,
