@@ -116,7 +116,7 @@ class RelayClient(Client):
 
 
 class MqttClient(Client):
-    """MQTT 3.1.1: QoS 1 both ways, a session that lasts, a topic a user; receipts go back so."""
+    """MQTT: QoS 1 both ways, a session that lasts, a topic a user; receipts go back so."""
 
     _CONNECT, _CONNACK, _PUBLISH, _PUBACK, _SUBSCRIBE, _SUBACK = 0x10, 2, 3, 4, 0x82, 9
     _MESSAGE, _RECEIPT = b"M", b"R"
