@@ -60,6 +60,11 @@ PROGRAMS: Final = {
     "unban": Program("Act", "let a user in again", "relay.operating.leaving:unban"),
     "bans": Program("Act", "show who was thrown out", "relay.operating.leaving:bans"),
     "groups": Program("Act", "show, make and change groups", "relay.operating.groups:groups"),
+    "webhooks": Program(
+        "Act",
+        "how events are posted, and those that were not taken",
+        "relay.operating.webhooks:webhooks",
+    ),
     "reload": Program("Act", "read settings and groups again", "relay.operating.steering:reload"),
     "roll": Program("Act", "renew every process", "relay.operating.steering:roll"),
     "drain": Program("Act", "renew one process", "relay.operating.steering:drain"),

@@ -47,11 +47,12 @@ ARROWS: dict[str, frozenset[str]] = {
 ARROWS["relay.process"] = ARROWS["relay.bus"] | {"relay.bus", "relay.disk"}
 ARROWS["relay.inquiries"] = ARROWS["relay.process"] | {"relay.process"}
 ARROWS["relay.extensions"] = ARROWS["relay.process"] | {"relay.process"}
-_SERVING = ARROWS["relay.extensions"] | {"relay.extensions", "relay.inquiries"}
+ARROWS["relay.webhooks"] = ARROWS["relay.extensions"] | {"relay.extensions", "relay.auth"}
+_SERVING = ARROWS["relay.webhooks"] - {"relay.auth"} | {"relay.webhooks", "relay.inquiries"}
 _REACHING_OUT = {"relay.errors", "relay.trust", "relay.handshake"}
 ARROWS |= {
     "relay.front": _SERVING | {"relay.auth"},
-    "relay.admin": ARROWS["relay.inquiries"] | {"relay.inquiries", "relay.auth"},
+    "relay.admin": ARROWS["relay.inquiries"] | {"relay.inquiries", "relay.auth", "relay.webhooks"},
     "relay.supervision": _SERVING | {"relay.auth"},
     "workers.store": _SERVING,
     "workers.shard": _SERVING | {"workers.store"},
@@ -132,6 +133,10 @@ PURE = (
     "relay.supervision.rolling",
     "relay.supervision.seats",
     "relay.supervision.stop",
+    "relay.admin.courier.letters",
+    "relay.webhooks.events",
+    "relay.webhooks.half",
+    "relay.webhooks.shelf",
     "workers.store.keys",
     "workers.fronts",
     "workers.inbox",

@@ -2,7 +2,7 @@
 
 import sys
 
-from relay.extensions.registry import load
+from relay.extensions.registry import of_worker
 from relay.process.place import Place
 from relay.process.run import run
 from workers.loop import Worker
@@ -10,8 +10,7 @@ from workers.loop import Worker
 
 def main(place: Place) -> None:
     """Serve one shard until told to stop."""
-    extensions = load(tuple(place.settings.server.extensions))
-    Worker(place, extensions).run()
+    Worker(place, of_worker(place.settings)).run()
 
 
 if __name__ == "__main__":

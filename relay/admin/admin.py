@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import Counter
 from typing import assert_never
 
 from relay import clock, log
 from relay.admin.asker import Asker
+from relay.admin.courier.contract import Courier
 from relay.admin.doors import Doors, Serve
 from relay.admin.view import View
+from relay.errors import BootError, SettingsError
 from relay.process.control import (
     ChildReady,
     GroupsChanged,
@@ -36,13 +39,14 @@ class Admin:
         """Open nothing yet.
 
         Raises:
-            BootError: the token file, or the certificate, is unusable.
+            BootError: the token file, the certificate, or what webhooks need is unusable.
         """
         self._place = place
         self._loop = loop
         self._asker = Asker(place.settings, place.run_dir, loop)
         self._doors = Doors(place.settings.admin, place.run_dir, loop, self._load)
         self.view = View(place, self._asker, self._doors.expiries)
+        self.view.courier = _courier_of(place, self._asker, self.view.counters)
         self._duties = Duties(
             "admin",
             place.control,
@@ -61,12 +65,16 @@ class Admin:
         self._place.control.send(ChildReady())
         settle()
         self._do_duties()
+        if self.view.courier is not None:
+            self.view.courier.start()
         log.get_logger().info("admin.started")
         await self._stop.wait()
         self._loop.remove_reader(control)
         if self._next_duty is not None:
             self._next_duty.cancel()
         await self._doors.close()
+        if self.view.courier is not None:
+            await self.view.courier.close()
         self._asker.close()
         log.get_logger().info("admin.stopped", **self.view.counters)
 
@@ -83,6 +91,8 @@ class Admin:
                 case SettingsChanged(settings):
                     self.view.settings = self._place.taken(settings)
                     self._asker.adopt(settings)
+                    if self.view.courier is not None:
+                        self.view.courier.adopt(settings.webhooks)
                     self._duties.adopt(heartbeat_s=settings.supervisor.heartbeat_s)
                     if self._next_duty is not None:
                         self._do_duties()
@@ -101,8 +111,26 @@ class Admin:
         now = clock.clock_ms()
         self._duties.tick(now)
         self._doors.look()
+        if self.view.courier is not None:
+            self.view.courier.refresh()
         wait_s = max(0, self._duties.due_ms - now) / 1000
         self._next_duty = self._loop.call_later(wait_s, self._do_duties)
+
+
+def _courier_of(place: Place, asker: Asker, counters: Counter[str]) -> Courier | None:
+    """Return what posts events, None where none are told.
+
+    Raises:
+        BootError: it cannot, by what the settings say.
+    """
+    if not place.settings.webhooks.url:
+        return None
+    from relay.admin.courier.courier import HttpCourier  # its libraries take some MiB
+
+    try:
+        return HttpCourier(place.settings.webhooks, place.data_dir, asker, counters)
+    except SettingsError as error:
+        raise BootError(str(error)) from error
 
 
 def main(place: Place) -> None:

@@ -60,6 +60,8 @@ COUNTERS: Final[Mapping[str, str]] = {
     "relay_batches_repeated": "Batches that came again on a link.",
     "relay_batches_stale": "Batches for a worker that is no more.",
     "relay_admin_requests": "Requests that the admin has answered, by status.",
+    "relay_webhook_requests": "Requests to the endpoint for events, by status; 0: no answer.",
+    "relay_webhook_events_posted": "Events that the endpoint has taken.",
     "relay_events": "What is refused, dropped or cut besides, by the name of its counter.",
 }
 
@@ -78,6 +80,7 @@ _COUNTED: Final[Mapping[str, Counted]] = {
     "link_bytes_received": Counted("relay_link_bytes", "direction", "received"),
     "repeated_batches_dropped": Counted("relay_batches_repeated"),
     "stale_batches_refused": Counted("relay_batches_stale"),
+    "events_posted": Counted("relay_webhook_events_posted"),
 }
 # Counters whose name ends with a code.
 _CODED: Final[Mapping[str, Counted]] = {
@@ -87,6 +90,7 @@ _CODED: Final[Mapping[str, Counted]] = {
     "asks_refused_": Counted("relay_requests_refused", "code"),
     "connections_closed_": Counted("relay_connections_closed", "code"),
     "requests_": Counted("relay_admin_requests", "status"),
+    "webhook_requests_": Counted("relay_webhook_requests", "status"),
 }
 _LABELS: Final[Mapping[str, str]] = {
     "relay_events": "event",
@@ -117,6 +121,18 @@ GAUGES: Final[Mapping[tuple[str, str], tuple[str, str]]] = {
     ("worker", "oldest_entry_s"): (
         "relay_oldest_unacked_age_seconds",
         "Age of what has waited longest, as the last round of sweeps has found it.",
+    ),
+    ("worker", "webhook_events"): (
+        "relay_webhook_events",
+        "Events that wait until an endpoint of the operator's has taken them.",
+    ),
+    ("worker", "webhook_oldest_s"): (
+        "relay_webhook_oldest_event_age_seconds",
+        "Age of the event that has waited longest.",
+    ),
+    ("worker", "webhook_dead_letters"): (
+        "relay_webhook_dead_letters",
+        "Events that are not posted any more, and are kept for an operator.",
     ),
     ("front", "link_bytes_unconfirmed"): (
         "relay_link_unconfirmed_bytes",

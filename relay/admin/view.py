@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from relay.admin.asker import Asker
+from relay.admin.courier.contract import Courier
 from relay.admin.groupbook import GroupBook
 from relay.admin.operations import Operations
 from relay.process.place import Place
@@ -23,4 +24,5 @@ class View:
         self.expiries = expiries  # of the admin's own certificate, as `Figures` have them
         self.groups = GroupBook(lambda: self.settings)
         self.operations = Operations(place.incarnation, place.control.send)
+        self.courier: Courier | None = None  # where events are posted
         self.counters: Counter[str] = Counter()  # answers by status, as `requests_200`

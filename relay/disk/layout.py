@@ -4,6 +4,7 @@
     data/meta.json        the layout: its format, generation and number of workers
     data/banned.json      users whom operators have thrown out, if any (relay.auth.banned)
     data/groups-made.json groups that operators have made through the admin, if any
+    data/webhooks.json    that an endpoint for events wants none, while it has said so
     data/gen-3/worker-0/  the store of worker 0 in generation 3, and so on
 
 meta.json is only ever replaced whole. Every store that it speaks of was complete before it did, so
@@ -61,6 +62,11 @@ def bans_path(data: Path) -> Path:
 def groups_path(data: Path) -> Path:
     """Return where the groups are that were made through the admin; it may be missing."""
     return data / "groups-made.json"
+
+
+def webhooks_path(data: Path) -> Path:
+    """Return where it stands that an endpoint for events wants none; mostly it is missing."""
+    return data / "webhooks.json"
 
 
 def generation_directory(data: Path, generation: int) -> Path:

@@ -16,12 +16,16 @@ from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
 
-from relay.bus.envelopes import SendToGroup, SendToUser, Seq
+from relay.bus.envelopes import GroupCopy, SendToGroup, SendToUser, Seq
+from relay.disk.groupfile import Group
+from relay.errors import MailboxFull
 from relay.protocol.request import Correlation, Decode, RequestKey
 from relay.settings.rows import Table
 from relay.settings.tables import Settings, extension_settings
 
 Send = SendToUser | SendToGroup
+# A message on its way into one user's mailbox; a group's names several members.
+Incoming = SendToUser | GroupCopy
 
 # The core's steps in the pipeline of sends, in order (PROTOCOL 2.3.2); first failure wins: a repeat
 # (R20), group 404 and 403, recipient 404, quota 507, store 500.
@@ -124,6 +128,12 @@ class ExtensionTree(Protocol):
         Do not write to what is still to come while iterating.
         """
 
+    def items(self, after: tuple[str, bytes] | None = None) -> Iterator[tuple[str, bytes, bytes]]:
+        """Yield (owner, key, value) of all owners in the tree's own order, behind `after`.
+
+        As `scan`, do not write to what is still to come; nor is there a bound but the caller's.
+        """
+
 
 class FrontDesk(Protocol):
     """What the half of an extension in a front may do."""
@@ -196,6 +206,15 @@ class ShardDesk(Protocol):
     def members(self, group: str) -> Sequence[str]:
         """Return the members of a group that this worker owns; empty where there is no such."""
 
+    def groups(self) -> Mapping[str, Group]:
+        """Return the groups that this worker owns, by local part: another object once changed."""
+
+    def serves(self, user: str) -> bool:
+        """Tell whether a user of this worker has a session."""
+
+    def waiting(self, user: str) -> int:
+        """Return how many messages wait for a user of this worker."""
+
     def answer(self, asker: Asker, frame: bytes) -> None:
         """Write the answer to a request, once the batch is committed."""
 
@@ -264,6 +283,18 @@ class WorkerHalf:
 
     def stored(self, send: Send) -> None:
         """A message was stored; a group's by the worker that owns the group."""
+
+    def queued(self, user: str, message: Incoming) -> None:
+        """A message was put into the mailbox of a user who has no session, in this batch.
+
+        For a group's this is called once for each such member.
+        """
+
+    def overfull(self, user: str, message: Incoming, error: MailboxFull) -> None:
+        """A message was not put into a user's mailbox, which has no room for it.
+
+        Of a 1-1 message it must only look where `refusal` is not empty, as a step does.
+        """
 
     def acked(self, author: str, group: str, message_id: str, acker: str, level: int) -> None:
         """A recipient's level has risen; `group` is empty for a 1-1 message."""

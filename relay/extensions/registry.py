@@ -14,10 +14,13 @@ from relay.errors import SettingsError
 from relay.extensions.contract import PLACES, Extension, Request
 from relay.protocol.request import RequestKey, RequestRow
 from relay.settings.rows import Table
+from relay.settings.tables import Settings
 
 # Tags of the core: an extension may have kinds of `action`, which only "set" and texts are.
 _CORE_TAGS: Final = frozenset({"auth", "Msg", "MsgInfo"})
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,31}")
+# Not in this package: where no events are told no hook has anybody to call.
+_WEBHOOKS: Final = "relay.webhooks.half"
 _OF_NO_EXTENSION: Final = frozenset({"contract", "registry"})
 
 
@@ -104,6 +107,16 @@ def load(modules: tuple[str, ...] = ()) -> Registry:
         return Registry([*built_in, *map(_extension_of, modules)])
     except (ValueError, TypeError, LookupError) as error:
         raise SettingsError(f"the extensions do not go together: {error}") from None
+
+
+def of_worker(settings: Settings) -> Registry:
+    """Return the extensions that a worker has: the others', and what notes events if any are told.
+
+    Raises:
+        SettingsError: as `load`.
+    """
+    webhooks = (_WEBHOOKS,) if settings.webhooks.url else ()
+    return load((*settings.server.extensions, *webhooks))
 
 
 def tables_of(modules: Sequence[str]) -> Mapping[str, type[Table]]:

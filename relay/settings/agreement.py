@@ -55,6 +55,7 @@ _AT_LEAST: Final = (
         "supervisor.drain_notice_s",
         "clients are sent away after the notice",
     ),
+    _AtLeast("webhooks.retry_max_s", 1, "webhooks.retry_min_s", "waits grow from the first"),
     _AtLeast(
         "supervisor.restart_max_s", 1, "supervisor.restart_min_s", "waits grow from the first"
     ),
@@ -123,14 +124,14 @@ def exposure(settings: Settings) -> str | None:
 
 
 class Lack(NamedTuple):
-    """Something that the mode of logging in has not, or must not have; `keys` are looked at."""
+    """What the mode of logging in, or webhooks, lack or must not have; `keys` are looked at."""
 
     keys: frozenset[str]
     line: str
 
 
 def lacks(settings: Settings) -> list[Lack]:
-    """Return what keeps the mode of logging in from working; the settings are whole by now."""
+    """Return what keeps logins or webhooks from working; the settings are whole by now."""
     mode, found = settings.auth.mode, []
 
     def lack(line: str, *keys: str) -> None:
@@ -169,7 +170,32 @@ def lacks(settings: Settings) -> list[Lack]:
             if len(named) != 1:
                 has = f", here {' and '.join(named)}" if named else ""
                 lack(f"{by} needs one of {', '.join(public)}{has}", *looked_at)
+    found += _webhooks(settings)
     return found
+
+
+def _webhooks(settings: Settings) -> Iterator[Lack]:
+    hooks = settings.webhooks
+    if not hooks.url:
+        return
+    needed = {
+        "webhooks.secret_file": bool(hooks.secret_file),
+        "webhooks.events": bool(hooks.events),
+    }
+    for key, is_there in needed.items():
+        if not is_there:
+            yield Lack(frozenset({"webhooks.url", key}), f"webhooks.url needs {key}")
+    if settings.admin.disabled:
+        yield Lack(
+            frozenset({"webhooks.url", "admin.disabled"}),
+            "webhooks.url needs the admin process, which posts events: admin.disabled is set",
+        )
+    if not _is_safe(hooks.url):
+        yield Lack(
+            frozenset({"webhooks.url"}),
+            "webhooks.url: https:// is expected, or http:// to a loopback address: on the way"
+            " anybody could read who writes to whom",
+        )
 
 
 def _get(settings: Settings, key: str) -> Any:

@@ -107,7 +107,7 @@ def resolve(settings: Settings, *, cpu_count: int) -> Settings:
         raise SettingsError(*mistakes)
     # The children run in the directory of the code, where a relative path would be another file.
     server, admin, tls = settings.server, settings.admin, settings.tls
-    auth, token = settings.auth, settings.auth_token
+    auth, token, hooks = settings.auth, settings.auth_token, settings.webhooks
     # Two cores a pair: one for a front, one for a worker.
     default = min(max(1, cpu_count // 2), MAX_PROCESSES)
     return msgspec.structs.replace(
@@ -137,6 +137,11 @@ def resolve(settings: Settings, *, cpu_count: int) -> Settings:
             token_file=_absolute(admin.token_file),
             tls_certificate=_absolute(admin.tls_certificate),
             tls_key=_absolute(admin.tls_key),
+        ),
+        webhooks=msgspec.structs.replace(
+            hooks,
+            secret_file=_absolute(hooks.secret_file),
+            ca_file=_absolute(hooks.ca_file),
         ),
     )
 

@@ -106,6 +106,7 @@ from relay.supervision.notice import READY, STOPPING, ServiceManager, give_notic
 from relay.supervision.program import OWN
 from relay.supervision.reload import InForce, Report
 from relay.supervision.terminal import Terminal, minds_hangups
+from relay.webhooks.signing import Secrets
 
 # Between two tries to claim the port of a supervisor that was killed.
 CLAIM_AGAIN_S: Final = 0.1
@@ -636,7 +637,7 @@ def run(sources: Sources, *, program: str) -> int:
             return check_config(
                 sources,
                 load_groups,
-                authenticator_of,
+                _read_secrets,
                 warnings_of,
                 user_of,
                 tables_of=tables_of,
@@ -653,6 +654,26 @@ def run(sources: Sources, *, program: str) -> int:
         return _refused(sources, error.problems, program, exit_code=2)
     except RelayError as error:
         return _refused(sources, (str(error),), program, exit_code=1)
+
+
+def _read_secrets(settings: Settings) -> None:
+    """Read every file that says who may come in, or signs what is posted.
+
+    Raises:
+        SettingsError: what is unusable of them.
+    """
+    problems: list[str] = []
+    try:
+        authenticator_of(settings)
+    except SettingsError as error:
+        problems += error.problems
+    if settings.webhooks.secret_file:
+        try:
+            Secrets(settings.webhooks.secret_file)
+        except SettingsError as error:
+            problems += error.problems
+    if problems:
+        raise SettingsError(*problems)
 
 
 def _refused(sources: Sources, problems: tuple[str, ...], program: str, *, exit_code: int) -> int:

@@ -7,6 +7,8 @@ import os
 from relay import __version__, clock
 from relay.inquiries.contract import Handlers
 from relay.inquiries.figures import AskFigures, Figures, told
+from relay.webhooks.half import Notes
+from workers.inquiries.hooks import notes_of
 from workers.insight import Insight
 
 _STARTED_MS = clock.clock_ms()
@@ -20,6 +22,7 @@ def handlers(insight: Insight) -> Handlers:
         mail = store.held("mail")
         bodies = store.held("bodies")
         oldest_ms = insight.shard.oldest_entry_ms
+        notes = notes_of(insight)
         return Figures(
             pid=os.getpid(),
             incarnation=insight.place.incarnation,
@@ -39,6 +42,7 @@ def handlers(insight: Insight) -> Handlers:
                 "store_bytes": store.used_bytes(),
                 "oldest_entry_s": max(0, clock.now_ms() - oldest_ms) / 1000 if oldest_ms else 0,
                 "link_bytes_unconfirmed": links.fronts.unconfirmed_bytes,
+                **(_of_events(notes) if notes is not None else {}),
             },
             distributions={
                 "batch_work": told(measures.batch_work),
@@ -50,3 +54,13 @@ def handlers(insight: Insight) -> Handlers:
         )
 
     return {AskFigures: figures}
+
+
+def _of_events(notes: Notes) -> dict[str, float]:
+    oldest = notes.waiting.oldest()
+    age_ms = clock.now_ms() - oldest.seq // 1000 if oldest is not None else 0
+    return {
+        "webhook_events": len(notes.waiting),
+        "webhook_oldest_s": max(0, age_ms) / 1000,
+        "webhook_dead_letters": len(notes.dead),
+    }

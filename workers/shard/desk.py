@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from relay.bus.envelopes import Carry, Seq, Tell
+from relay.disk.groupfile import Group
 from relay.extensions.contract import Asker, Extension, ExtensionTree
 from relay.settings.tables import Settings
 from workers.shard.groups import Groups
+from workers.shard.mailboxes import Mailboxes
 from workers.shard.peers import Peers
 from workers.shard.readers import Readers
 from workers.shard.turn import Turn
@@ -22,7 +24,13 @@ class Desk:
     """The desk of one extension; what it does is part of the open batch."""
 
     def __init__(
-        self, extension: Extension, turn: Turn, readers: Readers, peers: Peers, groups: Groups
+        self,
+        extension: Extension,
+        turn: Turn,
+        readers: Readers,
+        peers: Peers,
+        groups: Groups,
+        mailboxes: Mailboxes,
     ) -> None:
         self._name = extension.name
         self._extension = extension
@@ -31,6 +39,7 @@ class Desk:
         self._readers = readers
         self._peers = peers
         self._groups = groups
+        self._mailboxes = mailboxes
         self._table: Any = None
         self._table_of: Settings | None = None  # the settings that it is from
 
@@ -77,6 +86,20 @@ class Desk:
     def members(self, group: str) -> Sequence[str]:
         """Return the members of a group that this worker owns; empty where there is no such."""
         return self._groups.members(group)
+
+    def groups(self) -> Mapping[str, Group]:
+        """Return the groups that this worker owns, by local part: another object once changed."""
+        return self._groups.all
+
+    def serves(self, user: str) -> bool:
+        """Tell whether a user of this worker has a session."""
+        return self._readers.of_user(user) is not None
+
+    def waiting(self, user: str) -> int:
+        """Return how many messages wait for a user of this worker."""
+        mailbox = self._mailboxes.of(user)
+        mailbox.count(self._turn.batch)
+        return mailbox.messages
 
     def answer(self, asker: Asker, frame: bytes) -> None:
         """Write the answer to a request, once the batch is committed."""

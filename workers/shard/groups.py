@@ -8,6 +8,7 @@ from relay.bus.envelopes import GroupCopy
 from relay.disk.groupfile import Group
 from relay.errors import MailboxFull
 from workers.shard import messages
+from workers.shard.halves import Halves
 from workers.shard.mailboxes import Mailboxes
 from workers.shard.pages import Pages
 from workers.shard.peers import Peers
@@ -34,6 +35,11 @@ class Groups:
     def __contains__(self, local: str) -> bool:
         return local in self._groups
 
+    @property
+    def all(self) -> Mapping[str, Group]:
+        """Those of this worker by local part: another object once they were provisioned anew."""
+        return self._groups
+
     def members(self, local: str) -> Sequence[str]:
         """Return the members of a group in their order; none of one that is unknown."""
         group = self._groups.get(local)
@@ -47,8 +53,12 @@ class Groups:
 class Copies:
     """Queues group messages for the members that are served here."""
 
-    def __init__(self, turn: Turn, readers: Readers, mailboxes: Mailboxes, pages: Pages) -> None:
+    def __init__(
+        self, turn: Turn, readers: Readers, mailboxes: Mailboxes, pages: Pages, halves: Halves
+    ) -> None:
         self._turn = turn
+        self._on_queued = halves.queued
+        self._on_overfull = halves.overfull
         self._reader_of = readers.of_user
         self._mailboxes = mailboxes
         self._takes_live = pages.takes_live
@@ -67,14 +77,19 @@ class Copies:
             mailbox = reader.mailbox if reader is not None else self._mailboxes.of_absent(member)
             try:
                 mailbox.add_group_message(batch, seq, copy.author, len(copy.frame), turn.room)
-            except MailboxFull:
+            except MailboxFull as error:
                 turn.counters["group_copies_skipped"] += 1
+                for overfull in self._on_overfull:
+                    overfull(member, copy, error)
                 continue
             if mailbox.evicted:
                 self._mailboxes.count_evicted(mailbox)
             holders += 1
             messages.add(batch, key, seq=seq, time_s=copy.time_s)
-            if reader is not None and self._takes_live(reader):
+            if reader is None:
+                for queued in self._on_queued:
+                    queued(member, copy)
+            elif self._takes_live(reader):
                 reader.sent(seq)
                 turn.effects.deliver_shared(reader.front, reader.number, seq, copy.frame)
         if holders:

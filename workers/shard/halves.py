@@ -44,6 +44,8 @@ class Halves:
         self.opened = _heard((half.opened for half in halves), WorkerHalf.opened)
         self.closed = _heard((half.closed for half in halves), WorkerHalf.closed)
         self.stored = _heard((half.stored for half in halves), WorkerHalf.stored)
+        self.queued = _heard((half.queued for half in halves), WorkerHalf.queued)
+        self.overfull = _heard((half.overfull for half in halves), WorkerHalf.overfull)
         self.acked = _heard((half.acked for half in halves), WorkerHalf.acked)
         self.swept = _heard((half.swept for half in halves), WorkerHalf.swept)
 
@@ -59,6 +61,10 @@ class Halves:
             return
         correlation = Correlation(ask.prefix, ask.name)
         half.asked(Asker(ask.session, ask.user, correlation, front), ask.body)
+
+    def find(self, extension: str) -> WorkerHalf | None:
+        """Return the half of an extension, None where it has none here or is not loaded."""
+        return self._halves.get(extension)
 
     def has(self, extension: str) -> bool:
         """Tell whether the extension is loaded and has a half here."""

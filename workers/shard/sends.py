@@ -42,6 +42,8 @@ class Sends:
         self._peers = peers
         self._groups = groups
         self._on_stored = halves.stored
+        self._on_queued = halves.queued
+        self._on_overfull = halves.overfull
         self._add_waiting = waiting.add
         self._has_much = waiting.much
         self._waiting = waiting
@@ -118,6 +120,9 @@ class Sends:
         except MailboxFull as error:
             if isinstance(error, ShareFull):
                 turn.counters["author_shares_full"] += 1
+            if type(send) is SendToUser:  # as all are that this step looks at
+                for overfull in self._on_overfull:
+                    overfull(send.chat, send, error)
             return self.refuse(front, send, 507, str(error))
         return False
 
@@ -134,7 +139,11 @@ class Sends:
         if mailbox.evicted:
             self._mailboxes.count_evicted(mailbox)
         turn.to_fronts[front].append(Stored(send.request, send.time_s))
-        if reader is not None and self._takes_live(reader):
+        if reader is None:
+            if type(send) is SendToUser:  # as all are that this step stores
+                for queued in self._on_queued:
+                    queued(chat, send)
+        elif self._takes_live(reader):
             reader.sent(seq)
             turn.to_fronts[reader.front].append(Deliver(reader.number, seq, "", send.frame))
         for stored in self._on_stored:

@@ -33,7 +33,7 @@ from relay.bus.envelopes import (
     ToWorker,
 )
 from relay.disk.groupfile import Group
-from relay.extensions.contract import Extension
+from relay.extensions.contract import Extension, WorkerHalf
 from relay.extensions.registry import Registry
 from relay.protocol.slots import ShardMap
 from relay.settings.tables import Settings
@@ -82,19 +82,20 @@ class Shard:
         self.peers = peers = Peers(turn, index, workers, appliers)
         self.groups = groups = Groups(peers)
 
-        def desk_of(extension: Extension) -> Desk:
-            return Desk(extension, turn, readers, peers, groups)
-
-        self._halves = halves = Halves(turn, registry, desk_of)
         self._waiting = waiting = Waiting(turn)
         self._mailboxes = mailboxes = Mailboxes(turn, readers, waiting)
+
+        def desk_of(extension: Extension) -> Desk:
+            return Desk(extension, turn, readers, peers, groups, mailboxes)
+
+        self._halves = halves = Halves(turn, registry, desk_of)
         self._pages = pages = Pages(turn, readers)
         self._logins = Logins(turn, readers, mailboxes, pages, peers, halves)
         self._sends = Sends(turn, readers, mailboxes, pages, peers, groups, halves, waiting)
         self._expiry = Expiry(turn, mailboxes, halves, waiting)
         strays = Strays(turn, readers, pages, peers, groups)
         receipts = Receipts(turn, readers, mailboxes, pages, peers, strays, halves, waiting)
-        appliers[GroupCopy] = Copies(turn, readers, mailboxes, pages).apply
+        appliers[GroupCopy] = Copies(turn, readers, mailboxes, pages, halves).apply
         appliers[Receipt] = receipts.apply
         appliers[Carry] = halves.carried
         # A `Durable` is not here: it comes from a peer, by `apply`.
@@ -158,6 +159,10 @@ class Shard:
         """
         self._waiting.sweep()
         return self._expiry.sweep(after, max_boxes=max_boxes, day_ms=day_ms, moved_ms=moved_ms)
+
+    def half(self, extension: str) -> WorkerHalf | None:
+        """Return the half of an extension, None where none is loaded: for inquiries."""
+        return self._halves.find(extension)
 
     def waiting_of(self, author: str) -> Part | None:
         """Return what of an author waits here for users who have not acked, None for nothing."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import dropwhile
 from typing import Final
 
-from workers.store.keys import SEQ_BYTES, owned_prefix
+from workers.store.keys import SEQ_BYTES, owned_prefix, split_owned
 from workers.store.tree import MAX_KEY_BYTES, Tree
 
 
@@ -82,3 +82,13 @@ class OwnedTree:
         found = self._tree.scan(whole[:MAX_KEY_BYTES], prefix)
         for key, value in dropwhile(lambda item: item[0] < whole, found):
             yield key[len(prefix) :], value
+
+    def items(self, after: tuple[str, bytes] | None = None) -> Iterator[tuple[str, bytes, bytes]]:
+        """Yield (owner, key, value) of all owners in the tree's own order, behind `after`.
+
+        Do not write to what is still to come while iterating.
+        """
+        first = b"" if after is None else owned_prefix(after[0]) + after[1] + b"\0"
+        for key, value in self._tree.scan(first[:MAX_KEY_BYTES]):
+            if key >= first:
+                yield (*split_owned(key), value)

@@ -33,7 +33,7 @@ from relay import log
 from relay.disk.files import sync, take_lock
 from relay.disk.layout import Layout, discarded, leftovers, read_layout, write_layout
 from relay.errors import BootError, DiskError, SettingsError, StoreDamaged
-from relay.extensions.registry import Registry, load
+from relay.extensions.registry import Registry, of_worker
 from relay.process.exitcodes import CANNOT_BOOT
 from relay.process.place import read_settings
 from relay.process.run import begin
@@ -61,8 +61,7 @@ def reshard(data: Path, settings: Settings, *, reached: Reached = lambda step: N
         SettingsError: an extension cannot be loaded; the same.
     """
     workers = settings.server.workers
-    modules: Sequence[str] = settings.server.extensions
-    registry = load(tuple(modules))
+    registry = of_worker(settings)
     rows_of(registry.extensions.values())  # which refuses what no tree can be named
     with ExitStack() as held:
         try:

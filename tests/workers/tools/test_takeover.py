@@ -117,7 +117,7 @@ def test_what_an_extension_has_to_do_is_done_in_its_trees_at_the_new_owner(
     assert problems(data) == []
     trees = (TreeSpec(name="notes"), TreeSpec(name="log"))
     diary = Extension(name="diary", trees=trees, worker=Half)
-    monkeypatch.setattr(reshard_module, "load", lambda modules: Registry([diary]))
+    monkeypatch.setattr(reshard_module, "of_worker", lambda settings: Registry([diary]))
 
     lay_out(data, 3)
 

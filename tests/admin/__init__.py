@@ -1,0 +1,1 @@
+"""The admin process, part by part."""

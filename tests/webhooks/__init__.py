@@ -1,0 +1,1 @@
+"""Events: what is noted, how it is written, and that it is signed."""
