@@ -203,6 +203,10 @@ def test_a_setting_that_is_named_is_one(name: str) -> None:
     events |= {f"admin.tokens_{what}" for what in ("taken", "refused")}
     events |= {f"tls.{what}" for what in ("failed", "certificates_read", "certificates_unusable")}
     events |= {"log.lines_lost", "tls.certificate_warning", "supervisor.runs_as_root"}
+    events |= {f"webhooks.{what}" for what in ("not_taken", "answered_again", "gone", "given_up")}
+    events |= {f"webhooks.{what}" for what in ("secrets_taken", "secrets_refused")}
+    events |= {"webhooks.failed", "webhooks.unreadable", "webhooks.events_unstored"}
+    events |= {"mailbox.full"}  # an event of webhooks
 
     assert named - set(SETTINGS) - events == set()
 

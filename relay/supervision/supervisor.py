@@ -648,6 +648,7 @@ def run(sources: Sources, *, program: str) -> int:
             settings = predecessor.settings
         else:
             predecessor, settings = None, sources.load(tables_of)
+            _read_webhook_secrets(settings)  # the admin, which needs them, may come late
         log.configure(settings.log.format, settings.log.level, process="supervisor")
         return asyncio.run(_supervise(sources, settings, predecessor))
     except SettingsError as error:
@@ -667,13 +668,17 @@ def _read_secrets(settings: Settings) -> None:
         authenticator_of(settings)
     except SettingsError as error:
         problems += error.problems
-    if settings.webhooks.secret_file:
-        try:
-            Secrets(settings.webhooks.secret_file)
-        except SettingsError as error:
-            problems += error.problems
+    try:
+        _read_webhook_secrets(settings)
+    except SettingsError as error:
+        problems += error.problems
     if problems:
         raise SettingsError(*problems)
+
+
+def _read_webhook_secrets(settings: Settings) -> None:
+    if settings.webhooks.secret_file:
+        Secrets(settings.webhooks.secret_file)
 
 
 def _refused(sources: Sources, problems: tuple[str, ...], program: str, *, exit_code: int) -> int:

@@ -24,6 +24,9 @@ from relay.webhooks.events import (
 BATCH: Final = "events.batch"
 TEST: Final = "webhook.test"
 
+# The last millisecond that RFC 3339 can tell.
+_LAST_MS: Final = 253_402_300_799_999
+
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -76,6 +79,7 @@ def _envelope(kind: str, at_ms: int, data: dict[str, Any]) -> dict[str, Any]:
 
 def _timestamp(at_ms: int) -> str:
     """Return a time as RFC 3339 has it, in UTC."""
+    at_ms = min(max(at_ms, 0), _LAST_MS)
     at = datetime.fromtimestamp(at_ms // 1000, UTC)
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
 

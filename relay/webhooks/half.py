@@ -48,8 +48,12 @@ from relay.webhooks.shelf import Shelf
 MAX_ORDERED: Final = 10_000
 # Of them a sweep carries out so many, some 10 ms.
 MAX_CARRIED_OUT: Final = 2000
+# Bytes that move between the trees in one go: each is written to the journal again.
+MAX_MOVED_BYTES: Final = 256 * 1024
 # Users and groups that a sweep compares with what was kept of them, some 2 ms.
 MAX_COMPARED: Final = 500
+# Of those who have gone meanwhile: the mailbox of each may have to be counted.
+MAX_FOUND_GONE: Final = 50
 # Sweeps, one a second, until who has not come back is offline: clients do within that time.
 GRACE_SWEEPS: Final = 60
 # Full mailboxes that are remembered, so as not to be told again and again.
@@ -81,6 +85,7 @@ class Notes(WorkerHalf):
         self.rounds = 0
         self.is_filled = False
         self._orders: deque[Order] = deque()
+        self._moved = 0  # bytes from tree to tree, since somebody began to count
         self._full: OrderedDict[tuple[str, str], int] = OrderedDict()  # when it was told
         self._grace = GRACE_SWEEPS
         self._absent_after: tuple[str, bytes] | None = None
@@ -163,8 +168,7 @@ class Notes(WorkerHalf):
     def swept(self) -> None:
         """Carry out what the admin has ordered; find who has gone, and what groups have become."""
         self._fill()
-        for _ in range(min(len(self._orders), MAX_CARRIED_OUT)):
-            self._carry_out(self._orders.popleft())
+        self._carry_out_orders()
         self._keep_bounds()
         if self.desk.refusal:
             return
@@ -181,16 +185,18 @@ class Notes(WorkerHalf):
         return _PRESENCE[0] in events or _PRESENCE[1] in events
 
     def _look_who_is_there(self) -> None:
-        found: list[tuple[str, bytes]] = []
-        for owner, key, _ in self.desk.tree(_ONLINE_TREE).items(self._absent_after):
-            found.append((owner, key))
-            if len(found) == MAX_COMPARED:
-                break
-        self._absent_after = found[-1] if len(found) == MAX_COMPARED else None
-        self._knows_who_is_there = self._absent_after is None
-        for owner, _ in found:
+        gone: list[str] = []
+        online = self.desk.tree(_ONLINE_TREE).items(self._absent_after)
+        for compared, (owner, key, _) in enumerate(online, start=1):
             if not self.desk.serves(owner):
-                self.closed(owner)
+                gone.append(owner)
+            if compared == MAX_COMPARED or len(gone) == MAX_FOUND_GONE:
+                self._absent_after = (owner, key)
+                break
+        else:
+            self._absent_after, self._knows_who_is_there = None, True
+        for owner in gone:
+            self.closed(owner)
 
     # -------------------------------------------------------------------------- what is kept
 
@@ -202,7 +208,7 @@ class Notes(WorkerHalf):
         self.waiting.add(place, len(body))
         self.desk.count("events_noted")
         if self._is_over():
-            self._keep_bounds()
+            self._keep_bounds(at_least=len(body))
 
     def _is_over(self) -> bool:
         settings = self._settings
@@ -210,18 +216,25 @@ class Notes(WorkerHalf):
             len(self.waiting) > settings.max_events or self.waiting.size > settings.max_event_bytes
         )
 
-    def _keep_bounds(self) -> None:
+    def _keep_bounds(self, at_least: int = 0) -> None:
         """Have the oldest go where it is too much: what waits to the dead letters, those for good.
 
-        As many as come, where a limit was lowered: a bounded piece of work.
+        A bounded piece of work, but of `at_least` so many bytes: as much as has come.
         """
         settings = self._settings
+        self._moved = 0
         for _ in range(MAX_COMPARED):
             oldest = self.waiting.oldest()
             if oldest is None or not self._is_over():
                 break
+            if self._moved >= max(at_least, MAX_MOVED_BYTES):
+                break
             self.desk.count("events_crowded_out")
-            self._bury(oldest, "too many events waited")
+            if self.desk.refusal:  # the little room that is left is for others
+                self._take_off(oldest)
+                self.desk.count("dead_letters_dropped")
+            else:
+                self._bury(oldest, "too many events waited")
         for _ in range(MAX_COMPARED):
             oldest = self.dead.oldest()
             if oldest is None or not (
@@ -250,6 +263,17 @@ class Notes(WorkerHalf):
         self._orders.extend(orders)
         return True
 
+    def _carry_out_orders(self) -> None:
+        self._moved = 0
+        for _ in range(min(len(self._orders), MAX_CARRIED_OUT)):
+            if self._moved >= MAX_MOVED_BYTES:
+                break
+            order = self._orders.popleft()
+            if self.desk.refusal and order.what in ("bury", "retry"):
+                self._orders.append(order)  # it needs room
+            else:
+                self._carry_out(order)
+
     def _carry_out(self, order: Order) -> None:
         match order.what:
             case "settle":
@@ -276,6 +300,7 @@ class Notes(WorkerHalf):
         letter = encode(DeadLetter(self.desk.now_ms(), reason, msgspec.Raw(event)))
         self.desk.tree(DEAD_TREE).put(place.owner, key_of(place), letter)
         self.dead.add(place, len(letter))
+        self._moved += len(letter)
 
     def _drop(self, place: Place) -> bytes | None:
         if not self.dead.remove(place):
@@ -286,9 +311,14 @@ class Notes(WorkerHalf):
         letter = self._drop(place)
         if letter is None or place in self.waiting:
             return
-        event = bytes(decode_dead(letter).event)
+        try:
+            event = bytes(decode_dead(letter).event)
+        except msgspec.MsgspecError:
+            self.desk.count("events_unreadable")
+            return
         self.desk.tree(WAITING_TREE).put(place.owner, key_of(place), event)
         self.waiting.add(place, len(event))
+        self._moved += len(event)
         self.rounds += 1
 
 

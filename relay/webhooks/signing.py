@@ -1,4 +1,4 @@
-"""Signatures of what is posted, as the Standard Webhooks specification has them (1.0.0, v1).
+"""Signatures of what is posted, as Standard Webhooks has them (v1).
 
 The signed text is ID.TIMESTAMP.BODY, of the headers webhook-id and webhook-timestamp. Every secret
 of the file signs, so that a receiver may go from one to the next at its leisure.

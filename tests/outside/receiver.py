@@ -11,6 +11,7 @@ import hmac
 import json
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -53,7 +54,11 @@ class Got(NamedTuple):
 class Receiver:
     """The process; it keeps its port when it is killed and started again."""
 
-    def __init__(self, directory: Path, *, answers: str = "200") -> None:
+    def __init__(
+        self, directory: Path, *, answers: str = "200", tls: tuple[Path, Path] | None = None
+    ) -> None:
+        """`tls` are a certificate and its key."""
+        self._tls = tls
         directory.mkdir(parents=True, exist_ok=True)
         self._book = directory / "requests"
         self._mode = directory / "mode"
@@ -66,7 +71,8 @@ class Receiver:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/events?key=hidden"
+        scheme = "https" if self._tls else "http"
+        return f"{scheme}://127.0.0.1:{self.port}/events?key=hidden"
 
     def __enter__(self) -> Self:
         self.start()
@@ -83,6 +89,7 @@ class Receiver:
     def start(self) -> None:
         module = "tests.outside.receiver"
         arguments = [str(self.port), str(self._book), str(self._mode)]
+        arguments += map(str, self._tls or ())
         self._process = subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=REPOSITORY)
         poll_for("the receiver", self._listens)
 
@@ -185,9 +192,14 @@ class _Server(ThreadingHTTPServer):
         pass  # whoever is cut off
 
 
-def main(port: str, book: str, mode: str) -> None:
+def main(port: str, book: str, mode: str, *tls: str) -> None:
     _Handler.book, _Handler.mode = Path(book), Path(mode)
-    _Server(("127.0.0.1", int(port)), _Handler).serve_forever()
+    server = _Server(("127.0.0.1", int(port)), _Handler)
+    if tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*tls)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.serve_forever()
 
 
 if __name__ == "__main__":

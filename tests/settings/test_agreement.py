@@ -36,6 +36,7 @@ from tests.settings.harness import load, mistakes
             "[supervisor]\ndrain_notice_s = 15.1",
             "supervisor.stop_deadline_s = 30.0 must be at least 2 times supervisor.drain_notice_s",
         ),
+        ("[webhooks]\nretry_min_s = 700", "must be at least webhooks.retry_min_s"),
         ("[supervisor]\nrestart_min_s = 11", "must be at least supervisor.restart_min_s"),
         ("[supervisor]\nhung_after_s = 2.9", "must be at least 3 times supervisor.heartbeat_s"),
     ],
@@ -44,6 +45,29 @@ def test_settings_that_contradict_each_other_are_refused(
     tmp_path: Path, text: str, said: str
 ) -> None:
     assert any(said in line for line in mistakes(tmp_path, text))
+
+
+WEBHOOKS = '[webhooks]\nurl = "https://example.org/x"\nsecret_file = "secret"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[webhooks]\nurl = "https://example.org"', "webhooks.url needs webhooks.secret_file"),
+        (WEBHOOKS + "events = []", "webhooks.url needs webhooks.events"),
+        (WEBHOOKS + "[admin]\ndisabled = true", "webhooks.url needs the admin process"),
+        (WEBHOOKS.replace("https", "http"), "webhooks.url: https:// is expected"),
+    ],
+)
+def test_webhooks_that_lack_something_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said):
+        resolve(load(tmp_path, text), cpu_count=1)
+
+
+def test_webhooks_go_to_a_safe_place() -> None:
+    flags = {"webhooks.secret_file": "/secret", "webhooks.url": "http://[::1]:80/x"}
+
+    assert resolve(override(Settings(), flags), cpu_count=1).webhooks.secret_file == "/secret"
 
 
 def test_settings_that_agree_are_judged_together_not_one_by_one() -> None:

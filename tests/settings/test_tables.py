@@ -51,7 +51,9 @@ def test_what_cannot_change_while_the_relay_runs_needs_a_restart() -> None:
 
     admin = {f"admin.{name}" for name in Settings().admin.__struct_fields__}
 
-    assert server | of_modes | admin - {"admin.ask_within_s"} | {
+    webhooks = {f"webhooks.{name}" for name in ("url", "secret_file", "ca_file")}
+
+    assert server | of_modes | webhooks | admin - {"admin.ask_within_s"} | {
         "auth.deny_file",
         "auth.mode",
         "flow.link_bytes",

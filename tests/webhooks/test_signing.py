@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import hmac
 import os
+import time
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from relay.errors import SettingsError
 from relay.webhooks.signing import MOST_SECRETS, Secrets, read_secrets, sign
+from tests.documents import read
 
 LINE = b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -88,3 +91,29 @@ def test_another_file_is_taken_and_a_bad_one_is_not(tmp_path: Path) -> None:
     path.write_bytes(b"whsec_")
     secrets.refresh()
     assert len(secrets.all) == 2
+
+
+def test_the_text_for_operators_verifies_what_is_signed(tmp_path: Path) -> None:
+    _, _, behind = read("docs/operating.md").partition("**Verify** before you believe anything.")
+    snippet = behind.partition("```python\n")[2].partition("```")[0]
+    path = tmp_path / "verification.py"
+    path.write_text(snippet)
+    spec = spec_from_file_location("verification", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    secrets = read_secrets(LINE + b"\nwhsec_" + base64.b64encode(b"z" * 32))
+    body, now_s = b'{"type":"webhook.test"}', int(time.time())
+    headers = sign(secrets, "evt_1", now_s, body)
+
+    module.verify(LINE.decode(), headers, body)
+    other = "whsec_" + base64.b64encode(b"o" * 32).decode()
+    for secret, shown, content in (
+        (other, headers, body),
+        (LINE.decode(), headers, body + b" "),
+        (LINE.decode(), {**headers, "webhook-id": "evt_2"}, body),
+        (LINE.decode(), sign(secrets, "evt_1", now_s - 600, body), body),
+    ):
+        with pytest.raises(ValueError, match=r"signed|old"):
+            module.verify(secret, shown, content)

@@ -42,8 +42,7 @@ class Sends:
         self._peers = peers
         self._groups = groups
         self._on_stored = halves.stored
-        self._on_queued = halves.queued
-        self._on_overfull = halves.overfull
+        self._halves = halves
         self._add_waiting = waiting.add
         self._has_much = waiting.much
         self._waiting = waiting
@@ -120,8 +119,8 @@ class Sends:
         except MailboxFull as error:
             if isinstance(error, ShareFull):
                 turn.counters["author_shares_full"] += 1
-            if type(send) is SendToUser:  # as all are that this step looks at
-                for overfull in self._on_overfull:
+            for overfull in self._halves.overfull:
+                if type(send) is SendToUser:  # as all are that this step looks at
                     overfull(send.chat, send, error)
             return self.refuse(front, send, 507, str(error))
         return False
@@ -140,8 +139,8 @@ class Sends:
             self._mailboxes.count_evicted(mailbox)
         turn.to_fronts[front].append(Stored(send.request, send.time_s))
         if reader is None:
-            if type(send) is SendToUser:  # as all are that this step stores
-                for queued in self._on_queued:
+            for queued in self._halves.queued:
+                if type(send) is SendToUser:  # as all are that this step stores
                     queued(chat, send)
         elif self._takes_live(reader):
             reader.sent(seq)

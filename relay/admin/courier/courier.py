@@ -50,6 +50,14 @@ class _Position:
         self.behind: Place | None = None
 
 
+class _Last:
+    """What came last of posting; times are ms since 1970, 0 for never."""
+
+    def __init__(self) -> None:
+        self.posted_ms = self.failed_ms = 0
+        self.failure = ""
+
+
 class HttpCourier:
     """The one of an admin."""
 
@@ -74,8 +82,7 @@ class HttpCourier:
         self._sending: set[asyncio.Task[None]] = set()
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._posted_ms = self._failed_ms = 0
-        self._failure = ""
+        self._last = _Last()
         self._is_closing = False
 
     def adopt(self, settings: WebhookSettings) -> None:
@@ -111,9 +118,9 @@ class HttpCourier:
         return Report(
             state,
             len(letters),
-            self._posted_ms,
-            self._failed_ms,
-            self._failure,
+            self._last.posted_ms,
+            self._last.failed_ms,
+            self._last.failure,
             max(0.0, letters.rests_until_s - now_s),
         )
 
@@ -244,12 +251,12 @@ class HttpCourier:
         was_failing = self._letters.failures
         dead = self._letters.answered(letter, answer, now_s=now_s, now_ms=now_ms)
         if answer.is_good:
-            self._posted_ms = now_ms
+            self._last.posted_ms = now_ms
             self._note_posted(letter)
             if was_failing:
                 log.get_logger().info("webhooks.answered_again", after_failures=was_failing)
         else:
-            self._failed_ms, self._failure = now_ms, answer.detail
+            self._last.failed_ms, self._last.failure = now_ms, answer.detail
             if not was_failing:
                 log.get_logger().warning("webhooks.not_taken", reason=answer.detail)
             if self._letters.gone:

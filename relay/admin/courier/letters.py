@@ -22,6 +22,9 @@ from relay.webhooks.events import Place
 # Events that the admin holds, and bytes of what they are kept as; the workers have the rest.
 MAX_HELD: Final = 1000
 MAX_HELD_BYTES: Final = 4 * 1024 * 1024
+# Of them those that failed while others were taken; beyond it those that failed most are dead, so
+# that what an endpoint never takes does not take the place of all else.
+MAX_FAILING: Final = 500
 # Bytes of the events of one letter, after which it takes no more.
 MAX_LETTER_BYTES: Final = 256 * 1024
 # Failures in a row, whatever they are, after which the endpoint counts as the one that fails.
@@ -218,6 +221,11 @@ class Letters:
                 self._idle.remove(letter)
                 self._let_go(letter)
                 yield letter
+        while not self.is_resting and sum(len(e.events) for e in self._idle) > MAX_FAILING:
+            letter = max(self._idle, key=lambda each: each.failures)
+            self._idle.remove(letter)
+            self._let_go(letter)
+            yield letter
 
     def recover(self) -> None:
         """Take it that the endpoint is there; what has failed before is tried when it is due."""

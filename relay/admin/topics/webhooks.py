@@ -24,7 +24,7 @@ from relay.inquiries.hooks import (
     Taken,
 )
 from relay.webhooks.bodies import Noted, told
-from relay.webhooks.events import Place, decode_dead, decode_event, id_of
+from relay.webhooks.events import DeadLetter, Place, decode_dead, decode_event, id_of
 
 _OFF = also({409: "no endpoint is named: webhooks.url"})
 
@@ -244,10 +244,11 @@ async def _order(
 
 
 def _row(worker: int, kept: Kept) -> DeadLetterRow:
-    letter = decode_dead(kept.body)
     place = Place(kept.seq, kept.owner)
     said: dict[str, Any] = {}
+    letter = DeadLetter(0, "it cannot be read", msgspec.Raw())
     try:
+        letter = decode_dead(kept.body)
         said = told(Noted(place, decode_event(letter.event)))
         said["data"].pop("message", None)
     except msgspec.MsgspecError:

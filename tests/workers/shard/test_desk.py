@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import msgspec
 import pytest
 
@@ -11,6 +13,9 @@ from relay.bus.envelopes import (
     GroupCopy,
     Tell,
 )
+from relay.errors import MailboxFull
+from relay.extensions.contract import Extension, Incoming, WorkerHalf
+from relay.extensions.registry import Registry
 from tests import plain
 from tests.workers.shard.diary import (
     FIRST,
@@ -34,6 +39,8 @@ from tests.workers.shard.harness import (
     ClusterHarness,
     Clusters,
     frames_of,
+    group_of,
+    settings_with,
     to_group,
     to_user,
 )
@@ -176,3 +183,61 @@ def test_a_plain_message_and_a_group_s_copy_pass_through_extensions_unharmed(
     copy = GroupCopy(ALICE, HIKE, "M2", NOW_S, [BOB], to_all.frame)
     diaries.decide(lambda shard: shard.take_over(copy), worker=diaries.owner(BOB).index)
     assert len(diaries.mail(BOB)) == 2, "a copy that is known is not queued again"
+
+
+# -------------------------------------------------------------------- what happens to messages
+
+
+class Witness(WorkerHalf):
+    """Hears of messages for users who are away, and of those that had no room."""
+
+    heard: ClassVar[list[tuple[str, str, str]]] = []
+
+    def queued(self, user: str, message: Incoming) -> None:
+        self.heard.append(("queued", user, message.message_id))
+
+    def overfull(self, user: str, message: Incoming, error: MailboxFull) -> None:
+        self.heard.append(("overfull", user, message.message_id))
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_half_hears_of_messages_for_who_is_away_and_of_those_without_room(
+    clusters: Clusters, workers: int
+) -> None:
+    cluster = clusters(
+        workers=workers,
+        registry=Registry([Extension(name="witness", worker=Witness)]),
+        groups=group_of(HIKE, ALICE, BOB, CAROL),
+        settings=settings_with(mailbox={"max_entries": 1, "author_share": 1.0}),
+    )
+    Witness.heard.clear()
+    cluster.login(CAROL, 1)
+    cluster.feed(to_user(ALICE, BOB, "M1"))
+    cluster.feed(to_user(ALICE, CAROL, "M2"))
+    cluster.feed(to_group(ALICE, HIKE, "G1"))
+    cluster.feed(to_user(CAROL, BOB, "M3"))
+
+    assert sorted(Witness.heard) == [  # Carol's number is the lower one
+        ("overfull", CAROL, "G1"),
+        ("overfull", BOB, "G1"),
+        ("overfull", BOB, "M3"),
+        ("queued", BOB, "M1"),
+    ]
+
+
+def test_it_knows_who_is_there_what_waits_and_the_groups_of_its_worker(
+    clusters: Clusters,
+) -> None:
+    groups = group_of(HIKE, ALICE, BOB)
+    cluster = clusters(registry=REGISTRY, groups=groups)
+    cluster.login(CAROL, 1)
+    cluster.feed(to_user(ALICE, BOB, "M1"), to_user(ALICE, CAROL, "M2"))
+    desk = half_of(cluster, BOB).desk
+    seen: list[object] = []
+
+    def look(_: object) -> None:
+        seen.extend([desk.serves(BOB), desk.serves(CAROL), desk.waiting(BOB), desk.waiting(CAROL)])
+        seen.append(dict(desk.groups()))
+
+    cluster.decide(look)
+    assert seen == [False, True, 1, 1, groups]

@@ -22,7 +22,15 @@ from relay.webhooks.events import (
     decode_event,
     place_of,
 )
-from relay.webhooks.half import EXTENSION, GRACE_SWEEPS, MAX_ORDERED, Notes, Order
+from relay.webhooks.half import (
+    EXTENSION,
+    GRACE_SWEEPS,
+    MAX_FOUND_GONE,
+    MAX_MOVED_BYTES,
+    MAX_ORDERED,
+    Notes,
+    Order,
+)
 from tests.workers.shard.harness import (
     ALICE,
     BOB,
@@ -188,6 +196,23 @@ def test_who_went_while_the_worker_was_dead_is_found(clusters: Clusters) -> None
     assert events(cluster)[2:] == [(BOB, UserOffline(0))]
 
 
+def test_many_who_went_are_found_a_few_at_a_time(clusters: Clusters) -> None:
+    cluster = noting(clusters, "user.offline")
+    count = 2 * MAX_FOUND_GONE + 5
+    for n in range(count):
+        cluster.login(f"u{n}", n + 1)
+    cluster.kill(0)
+    cluster.start(0, announce=False)
+    for _ in range(GRACE_SWEEPS):
+        cluster.sweep()
+    found = []
+    for _ in range(4):
+        cluster.sweep()
+        found.append(len(events(cluster)))
+
+    assert found == [MAX_FOUND_GONE, 2 * MAX_FOUND_GONE, count, count]
+
+
 def test_a_full_mailbox_is_told_once_in_a_while(clusters: Clusters) -> None:
     mailbox = {"max_entries": 4, "author_share": 1.0}
     cluster = noting(clusters, "mailbox.full", tables={"mailbox": mailbox})
@@ -321,7 +346,7 @@ def test_an_order_that_comes_again_or_of_what_is_not_there_does_nothing(
     (place,) = places(cluster)
     strange = Place(place.seq + 1, BOB)
     for what in ("settle", "bury", "retry", "drop"):
-        order(cluster, Order(strange, what))  # type: ignore[arg-type]
+        order(cluster, Order(strange, what))
     order(cluster, Order(place, "bury", "x"), Order(place, "bury", "y"), Order(place, "drop"))
     order(cluster, Order(place, "settle"), Order(place, "retry"))
 
@@ -394,3 +419,55 @@ def test_while_the_store_is_full_messages_are_told_and_the_rest_is_counted(
     for _ in range(GRACE_SWEEPS + 1):
         cluster.sweep()
     assert events(cluster) == [(CAROL, UserOnline()), (CAROL, UserOffline(0))]
+
+
+def test_what_moves_in_one_sweep_is_bounded_in_bytes(clusters: Clusters) -> None:
+    cluster = noting(clusters, "message.queued", hooks={"texts": True})
+    sends = [to_user(ALICE, BOB, f"M{n}", frame=b"t" * 60_000) for n in range(20)]
+    cluster.feed(*sends)
+    notes = notes_of(cluster.shards[0])
+    assert notes.take([Order(place, "bury", "x") for place in places(cluster)])
+    cluster.sweep()
+    assert len(dead(cluster)) == MAX_MOVED_BYTES // 60_000 + 1
+    for _ in range(4):
+        cluster.sweep()
+
+    assert (len(events(cluster)), len(dead(cluster))) == (0, 20)
+
+
+def test_on_a_full_disk_events_go_and_none_is_moved(clusters: Clusters) -> None:
+    cluster = noting(clusters, "message.queued", hooks={"max_events": 2})
+    cluster.feed(to_user(ALICE, BOB, "M1"), to_user(ALICE, BOB, "M2"))
+    first, second = places(cluster)
+    cluster.shards[0].refusal = "the disk is full"
+    order(cluster, Order(first, "bury", "x"), Order(second, "settle"))
+
+    assert places(cluster) == [first]
+    assert dead(cluster) == []
+    cluster.shards[0].refusal = ""
+    cluster.sweep()
+    assert (places(cluster), len(dead(cluster))) == ([], 1)
+
+
+def test_a_lower_limit_holds_from_the_next_sweep_on(clusters: Clusters) -> None:
+    cluster = noting(clusters, "message.queued")
+    cluster.feed(*(to_user(ALICE, BOB, f"M{n}") for n in range(9)))
+    changed = settings_with(webhooks={"max_events": 2, "events": ("message.queued",)})
+    cluster.shard.adopt(changed)
+    cluster.sweep()
+
+    assert (len(events(cluster)), len(dead(cluster))) == (2, 7)
+
+
+def test_events_are_the_same_whatever_is_killed(clusters: Clusters) -> None:
+    """Each message that was stored is told once, whether or not a batch was committed."""
+    cluster = noting(clusters, "message.queued")
+    lost = to_user(ALICE, BOB, "M2")
+    cluster.feed(to_user(ALICE, BOB, "M1"))
+    cluster.restart(0, lost, committed=False)
+    cluster.feed(lost)
+    again = to_user(ALICE, BOB, "M3")
+    cluster.restart(0, again, committed=True)
+    cluster.feed(again)
+
+    assert [what.message_id for _, what in events(cluster)] == ["M1", "M2", "M3"]  # type: ignore[union-attr]

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import lmdb
@@ -278,3 +279,34 @@ def test_a_tree_that_no_version_wrote_is_refused_and_not_dropped(tmp_path: Path)
         open_store(tmp_path)
     with pytest.raises(StoreDamaged, match="it has a tree 'news'"):
         Snapshot(tmp_path)
+
+
+# --- all owners ---
+
+
+@given(
+    st.dictionaries(
+        st.tuples(st.sampled_from(["a", "b", "c1", "c11"]), st.binary(max_size=4)),
+        st.binary(max_size=3),
+        max_size=12,
+    ),
+    st.integers(1, 4),
+)
+def test_items_of_all_owners_come_in_pages_each_once(
+    tmp_path_factory: pytest.TempPathFactory, items: dict[tuple[str, bytes], bytes], page: int
+) -> None:
+    store = open_store(tmp_path_factory.mktemp("worker"), *OWNED)
+    with store.writing() as batch:
+        tree = batch.owned_tree(NOTES)
+        for (owner, key), value in items.items():
+            tree.put(owner, key, value)
+    with store.reading() as batch:
+        tree, found = batch.owned_tree(NOTES), []
+        behind: tuple[str, bytes] | None = None
+        while some := list(islice(tree.items(behind), page)):
+            found += some
+            behind = some[-1][:2]
+    store.close()
+
+    assert {(owner, key): value for owner, key, value in found} == items
+    assert len(found) == len(items)
