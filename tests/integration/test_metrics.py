@@ -137,7 +137,7 @@ def test_prometheus_understands_the_alert_rules() -> None:
     )
 
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert "13 rules found" in checked.stdout
+    assert "14 rules found" in checked.stdout
 
 
 # --- what they count ---

@@ -330,6 +330,7 @@ def test_a_test_event_says_how_the_endpoint_is(
     assert good.stdout.startswith("taken: HTTP 200")
     assert json.loads(bad.stdout)["status"] == 503
     assert [each.json["type"] for each in receiver.got()] == ["webhook.test"] * 2
+    assert not any("cookie" in each.headers for each in receiver.got())
     assert all(each.is_signed_by(SECRET) for each in receiver.got())
 
 

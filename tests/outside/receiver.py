@@ -178,6 +178,7 @@ class _Handler(BaseHTTPRequestHandler):
         if retry_after:
             self.send_header("Retry-After", retry_after)
         self.send_header("Content-Length", "0")
+        self.send_header("Set-Cookie", "a=b; Path=/")
         self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:

@@ -70,6 +70,8 @@ class Post:
             return answer or Answer(0, f"no answer within {timeout_s:g} s")
         except (httpx.HTTPError, httpx.StreamError, OSError, UnicodeError, ValueError) as error:
             return answer or Answer(0, _words(error))
+        finally:
+            self._client.cookies.clear()  # it would keep, and send back, all that it is given
         return answer
 
     async def close(self) -> None:
