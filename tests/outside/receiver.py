@@ -31,6 +31,7 @@ SECRET: Final = "whsec_" + base64.b64encode(b"a secret of 32 bytes for tests..")
 class Got(NamedTuple):
     """One request, as it came."""
 
+    path: str
     headers: dict[str, str]
     body: bytes
     at_s: float
@@ -112,7 +113,10 @@ class Receiver:
     def got(self) -> list[Got]:
         lines = self._book.read_text().splitlines()
         found = map(json.loads, lines)
-        return [Got(each["headers"], each["body"].encode(), each["at_s"]) for each in found]
+        return [
+            Got(each["path"], each["headers"], each["body"].encode(), each["at_s"])
+            for each in found
+        ]
 
     def events(self, kind: str = "") -> list[dict[str, Any]]:
         """Return what has come, of one type or of all, without repeats, batches taken apart."""
@@ -138,11 +142,15 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         note = {
             "headers": {name.lower(): value for name, value in self.headers.items()},
+            "path": self.path,
             "body": body.decode(),
             "at_s": time.time(),
         }
         with self.book.open("a") as book:
             book.write(json.dumps(note) + "\n")
+        if self.path.startswith("/elsewhere"):
+            self._say(200)
+            return
         mode, _, more = self.mode.read_text().partition(" ")
         match mode:
             case "hang":
@@ -164,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
                     time.sleep(0.2)
             case "redirect":
                 self.send_response(307)
-                self.send_header("Location", f"http://127.0.0.1:{more}/elsewhere")
+                self.send_header("Location", "/elsewhere")
                 self.send_header("Content-Length", "0")
                 self.end_headers()
             case "slow":

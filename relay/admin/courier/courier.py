@@ -37,6 +37,10 @@ MAX_REMEMBERED: Final = 20_000
 # What waits to be told to one worker; beyond that nothing more is posted until it has heard.
 MAX_UNTOLD: Final = 5_000
 _MAX_ORDERED: Final = 500  # in one inquiry
+# Events that a worker is asked for at once: not one for each that was posted.
+_LEAST_ASKED: Final = 200
+# Between two lines of the log that the endpoint fails.
+_TELL_S: Final = 60.0
 
 Key = tuple[int, Place]
 
@@ -56,6 +60,8 @@ class _Last:
     def __init__(self) -> None:
         self.posted_ms = self.failed_ms = 0
         self.failure = ""
+        self.told_s = -_TELL_S  # when the log had a failure, of the loop's clock
+        self.is_told = False  # and has not had its end
 
 
 class HttpCourier:
@@ -161,7 +167,7 @@ class HttpCourier:
         """Tell the workers what they are to know, and hear of what waits; tell if there is more."""
         workers = sorted(seat.index for seat in self._asker.seats if seat.role == "worker")
         more = await asyncio.gather(*map(self._look_at, workers))
-        return any(more) and self._letters.room > 0
+        return any(more) and self._letters.room >= _LEAST_ASKED
 
     async def _look_at(self, worker: int) -> bool:
         seat = Seat("worker", worker)
@@ -175,7 +181,7 @@ class HttpCourier:
         if not await self._tell(seat):
             return False
         room = self._letters.room
-        if room <= 0 or self._letters.gone:
+        if room < _LEAST_ASKED or self._letters.gone:
             return False
         behind = position.behind or Place(0, "")
         inquiry = AskEvents(min(room, MAX_EVENTS), behind.seq, behind.owner)
@@ -253,11 +259,13 @@ class HttpCourier:
         if answer.is_good:
             self._last.posted_ms = now_ms
             self._note_posted(letter)
-            if was_failing:
+            if self._last.is_told:
+                self._last.is_told = False
                 log.get_logger().info("webhooks.answered_again", after_failures=was_failing)
         else:
             self._last.failed_ms, self._last.failure = now_ms, answer.detail
-            if not was_failing:
+            if not self._last.is_told and now_s - self._last.told_s >= _TELL_S:
+                self._last.is_told, self._last.told_s = True, now_s
                 log.get_logger().warning("webhooks.not_taken", reason=answer.detail)
             if self._letters.gone:
                 self._note_gone(now_ms)
