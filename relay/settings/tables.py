@@ -5,7 +5,7 @@ which beat the file. `resolve` then fills in what depends on the machine. Everyt
 relay.settings, once; past it a setting is trusted. A relay that runs takes another file by
 `apply_live`, but for the settings of `NEEDS_RESTART`.
 
-A setting is added to its table in running, logins, serving, keeping, administering or hooks, and
+A setting is added to its table in running, logins, serving, keeping, administering or webhooks, and
 nowhere else;
 `python -m relay.settings.explain --write` then brings
 config/relay.toml and README up to date.
@@ -18,7 +18,6 @@ import msgspec
 from msgspec import field
 
 from relay.settings.administering import AdminSettings
-from relay.settings.hooks import WebhookSettings
 from relay.settings.keeping import AckSettings, DedupeSettings, MailboxSettings, StoreSettings
 from relay.settings.logins import AuthSettings, HttpSettings, ProxySettings, TokenSettings
 from relay.settings.quotas import QuotaSettings
@@ -37,6 +36,7 @@ from relay.settings.serving import (
     LimitSettings,
 )
 from relay.settings.sizes import GIB, KIB, MIB, TIB
+from relay.settings.webhooks import WebhookSettings
 
 __all__ = [
     "GIB",

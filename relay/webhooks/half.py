@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping
 from hashlib import blake2b
+from itertools import islice
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -23,7 +24,7 @@ from relay.disk.groupfile import Group
 from relay.errors import MailboxFull as NoRoom
 from relay.errors import ShareFull
 from relay.extensions.contract import Extension, Incoming, ShardDesk, TreeSpec, WorkerHalf
-from relay.settings.hooks import EventName, WebhookSettings
+from relay.settings.webhooks import EventName, WebhookSettings
 from relay.webhooks.events import (
     DEAD_TREE,
     NAME,
@@ -335,18 +336,17 @@ class _Groups:
         """Compare some of the groups with what was kept; return who has changed, and how."""
         groups, known = self._desk.groups(), self._desk.tree(_GROUPS_TREE)
         if groups is not self._seen:
-            kept = [owner for owner, _, _ in known.items()]
-            self._is_first = self._seen is None and not kept
+            self._is_first = self._seen is None and next(known.items(), None) is None
             self._seen = groups
-            self._left = iter(sorted({*groups, *kept}))
+            self._left = self._names(groups)
         found: list[tuple[str, GroupChanged]] = []
         for _, local in zip(range(MAX_COMPARED), self._left, strict=False):
             group = groups.get(local)
-            before = known.get(local, b"")
             if group is None:
                 known.pop(local, b"")
                 found.append((local, GroupChanged("deleted", "", 0)))
                 continue
+            before = known.get(local, b"")
             digest = blake2b(encode(group), digest_size=16).digest()
             if digest == before:
                 continue
@@ -356,6 +356,18 @@ class _Groups:
                 members = len(group.participants)
                 found.append((local, GroupChanged(change, group.subject, members)))
         return found
+
+    def _names(self, groups: Mapping[str, Group]) -> Iterator[str]:
+        """Yield those that there are, then those that were kept; it goes on in later batches."""
+        yield from groups
+        after: tuple[str, bytes] | None = None
+        while True:
+            items = self._desk.tree(_GROUPS_TREE).items(after)
+            page = [(owner, key) for owner, key, _ in islice(items, MAX_COMPARED)]
+            yield from (owner for owner, _ in page)
+            if len(page) < MAX_COMPARED:
+                return
+            after = page[-1]
 
 
 EXTENSION: Final = Extension(

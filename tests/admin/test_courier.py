@@ -14,8 +14,8 @@ import pytest
 from relay.admin.asker import Process, Seat, Silence
 from relay.admin.courier.courier import HttpCourier
 from relay.admin.courier.letters import MAX_HELD, Answer
-from relay.inquiries.hooks import AskEvents, EventsKept, Kept, OrderEvents, Taken
-from relay.settings.hooks import WebhookSettings
+from relay.inquiries.webhooks import AskEvents, EventsKept, Kept, OrderEvents, Taken
+from relay.settings.webhooks import WebhookSettings
 from relay.webhooks.events import Event, Place, UserOnline, encode, id_of
 from tests.outside.receiver import SECRET
 

@@ -19,7 +19,7 @@ from relay.admin.courier.letters import (
     Letter,
     Letters,
 )
-from relay.settings.hooks import WebhookSettings
+from relay.settings.webhooks import WebhookSettings
 from relay.webhooks.bodies import Noted
 from relay.webhooks.events import Event, Place, UserOnline
 

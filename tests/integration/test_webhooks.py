@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from tests.outside.frames import ALICE, BOB, CAROL, GROUP
 from tests.outside.operator import Operator
 from tests.outside.processes import REPOSITORY, environment_below
 from tests.outside.receiver import SECRET, Receiver
-from tests.outside.relay import Relay
+from tests.outside.relay import DEBUG, Relay
 from tests.outside.waiting import poll_for
 
 from .conftest import RelayStarter
@@ -494,3 +495,43 @@ def test_an_event_that_is_older_than_the_endpoint_comes_when_it_does(
 
     settled(relay)
     assert ids(receiver) == ["M1"]
+
+
+def test_other_events_are_told_after_a_reload_without_a_restart(
+    start_relay: RelayStarter, receiver: Receiver, tmp_path: Path
+) -> None:
+    before = config(receiver, tmp_path, events='["group.changed"]')
+    relay = start_relay(admin=True, config=DEBUG + before)
+    assert Operator(relay).socket
+    send(relay, "M1")
+    said = relay.take(DEBUG + config(receiver, tmp_path, "batch = 5", events=EVERYTHING))
+    assert {key for key in map(str, said["changed"]) if "webhooks" in key}
+    send(relay, "M2")
+    receiver.wait_for(1, "message.queued")
+    receiver.wait_for(1, "user.offline")
+
+    assert ids(receiver) == ["M2"]
+    settled(relay)
+
+
+def test_a_store_that_takes_no_sends_goes_on_being_emptied_of_events(
+    start_relay: RelayStarter, receiver: Receiver, tmp_path: Path
+) -> None:
+    receiver.answer("503")
+    relay = start_relay(admin=True, config=config(receiver, tmp_path))
+    send(relay, *(f"M{n}" for n in range(5)))
+    receiver.wait_for(1)
+    relay.log.expect("store.refuses_sends")
+    free = shutil.disk_usage(relay.directory).free
+    relay.config_path.write_text(
+        config(receiver, tmp_path) + f"\n[store]\nmin_free_bytes = {free * 2}\n"
+    )
+    relay.reload()
+    poll_for("no room", lambda: len(relay.log.events("store.refuses_sends")) == 2)
+    receiver.answer("200")
+    receiver.wait_for(5)
+
+    settled(relay)
+    alice = relay.login(ALICE)
+    alice.send_message(BOB, "L1")
+    assert alice.recv()[0] == "error"

@@ -8,7 +8,7 @@ from relay import __version__, clock
 from relay.inquiries.contract import Handlers
 from relay.inquiries.figures import AskFigures, Figures, told
 from relay.webhooks.half import Notes
-from workers.inquiries.hooks import notes_of
+from workers.inquiries.webhooks import notes_of
 from workers.insight import Insight
 
 _STARTED_MS = clock.clock_ms()

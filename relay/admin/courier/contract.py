@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple, Protocol
 
 from relay.admin.courier.letters import Answer
-from relay.settings.hooks import WebhookSettings
+from relay.settings.webhooks import WebhookSettings
 
 
 class Report(NamedTuple):

@@ -23,8 +23,8 @@ from relay.admin.courier.letters import Answer, Held, Letter, Letters
 from relay.admin.courier.post import Post
 from relay.admin.courier.standing import Standing
 from relay.errors import DiskError
-from relay.inquiries.hooks import MAX_EVENTS, AskEvents, EventsKept, Kept, Ordered, OrderEvents
-from relay.settings.hooks import WebhookSettings
+from relay.inquiries.webhooks import MAX_EVENTS, AskEvents, EventsKept, Kept, Ordered, OrderEvents
+from relay.settings.webhooks import WebhookSettings
 from relay.webhooks.bodies import Noted, body_of_test
 from relay.webhooks.events import Place, decode_event
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from random import Random
 from typing import Final, NamedTuple
 
-from relay.settings.hooks import WebhookSettings
+from relay.settings.webhooks import WebhookSettings
 from relay.webhooks.bodies import Noted, body_of
 from relay.webhooks.events import Place
 

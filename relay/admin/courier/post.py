@@ -13,7 +13,7 @@ import httpx
 from relay import __version__, clock
 from relay.admin.courier.letters import Answer
 from relay.errors import SettingsError
-from relay.settings.hooks import WebhookSettings
+from relay.settings.webhooks import WebhookSettings
 from relay.webhooks.signing import Secrets, sign
 
 # What an endpoint says besides its status nobody reads. So much of it is taken, for so long, that

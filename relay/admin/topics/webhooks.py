@@ -14,7 +14,7 @@ from relay.admin.asker import Seat, Silence
 from relay.admin.courier.contract import Courier
 from relay.admin.routes import act, acted, also, known, look
 from relay.admin.view import View
-from relay.inquiries.hooks import (
+from relay.inquiries.webhooks import (
     AskEvents,
     CountEvents,
     Kept,

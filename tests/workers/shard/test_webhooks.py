@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from relay.bus.envelopes import CloseSession
+from relay.disk.groupfile import Group
 from relay.extensions.registry import Registry, of_worker
 from relay.webhooks.events import (
     Event,
@@ -25,6 +26,7 @@ from relay.webhooks.events import (
 from relay.webhooks.half import (
     EXTENSION,
     GRACE_SWEEPS,
+    MAX_COMPARED,
     MAX_FOUND_GONE,
     MAX_MOVED_BYTES,
     MAX_ORDERED,
@@ -254,6 +256,25 @@ def test_groups_are_told_when_they_change_and_not_when_they_are_first_seen(
         (HIKE, GroupChanged("changed", "Hike", 3)),
     ]
     assert events(cluster)[2:] == [(HIKE, GroupChanged("deleted", "", 0))]
+
+
+def test_many_groups_are_compared_a_part_at_a_time(clusters: Clusters) -> None:
+    def named(*numbers: int) -> dict[str, Group]:
+        return {local: each for n in numbers for local, each in group_of(f"{n}-1", ALICE).items()}
+
+    count = MAX_COMPARED + 20
+    cluster = noting(clusters, "group.changed", groups=named(*range(count)))
+    for _ in range(6):
+        cluster.sweep()
+    assert events(cluster) == []
+    cluster.shard.provision(named(*range(1, count + 1)))
+    for _ in range(6):
+        cluster.sweep()
+
+    assert sorted(events(cluster)) == [
+        ("0-1", GroupChanged("deleted", "", 0)),
+        (f"{count}-1", GroupChanged("created", "Hike", 1)),
+    ]
 
 
 def test_a_group_that_changed_while_the_worker_was_down_is_told(clusters: Clusters) -> None:

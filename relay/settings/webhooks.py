@@ -53,7 +53,7 @@ class WebhookSettings(Table, frozen=True):
             " mailbox.full",
         ),
         Row(
-            "Which events are told. {default}: what a push service needs. user.online and"
+            "Which events are told. These two are what a push service needs. user.online and"
             " user.offline cost each login and each end of a session an entry of the store."
         ),
     ] = ("message.queued", "user.offline")
@@ -122,7 +122,7 @@ class WebhookSettings(Table, frozen=True):
         int,
         Meta(ge=1, le=1_000_000),
         Row(
-            "Events that wait at each worker, 150 bytes of its memory each. At the limit the oldest"
+            "Events that wait at each worker, 250 bytes of its memory each. At the limit the oldest"
             " becomes a dead letter. {default}: a bot that writes to each of 20,000 customers, all"
             " away, while the endpoint is."
         ),

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TypeVar
 
 from relay.inquiries.contract import Handlers, Inquiry, NoAnswer
-from relay.inquiries.hooks import (
+from relay.inquiries.webhooks import (
     MAX_EVENT_BYTES,
     MAX_EVENTS,
     MAX_ORDERED,
