@@ -535,3 +535,35 @@ def test_a_store_that_takes_no_sends_goes_on_being_emptied_of_events(
     alice = relay.login(ALICE)
     alice.send_message(BOB, "L1")
     assert alice.recv()[0] == "error"
+
+
+def test_what_cannot_be_asked_is_said_and_hurts_nothing(
+    start_relay: RelayStarter, receiver: Receiver, tmp_path: Path
+) -> None:
+    relay = start_relay(admin=True, config=config(receiver, tmp_path))
+    operator = Operator(relay)
+    letters = "/api/v1/webhooks/dead-letters"
+    for path, body, status in (
+        (f"{letters}/retry", {"worker": 0}, 400),
+        (f"{letters}/retry", {"worker": 0, "seq": 1}, 400),
+        (f"{letters}/drop", {"worker": 99, "seq": 1, "owner": "a"}, 404),
+        (f"{letters}/drop", {"worker": -1, "seq": 1, "owner": "a"}, 400),
+        (f"{letters}/drop", {"worker": 0, "seq": 1, "owner": ""}, 400),
+        (f"{letters}/drop", {"worker": 0, "seq": 1 << 60, "owner": "a"}, 400),
+        (f"{letters}/drop", [], 400),
+        (f"{letters}/drop", {"worker": 0, "seq": 1, "owner": "a\u0000b"}, 200),
+        (f"{letters}/retry", {"worker": 1, "seq": (1 << 53) - 1, "owner": "a" * 128}, 200),
+        (f"{letters}/retry", {}, 200),
+    ):
+        assert operator.ask(path, method="POST", body=body).status == status, (path, body)
+    for cursor, status in (
+        ("x", 400),
+        ("0:1", 400),
+        ("999:1:a", 200),
+        ("1:9999999999999999:", 200),
+    ):
+        assert operator.ask(f"{letters}?cursor={cursor}").status == status, cursor
+    send(relay, "M1")
+    receiver.wait_for(1)
+
+    settled(relay)
