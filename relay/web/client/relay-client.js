@@ -420,7 +420,7 @@ class Login {
     this.phase = "offline";
     this.requestDue = false;
     this.refusal = this.notice = null;
-    this.failure = this.final(code, reason, refusal, notice);
+    this.failure ??= this.final(code, reason, refusal, notice);
     if (this.failure) return null;
     const asked = Math.max(positive(refusal?.retryAfter), positive(notice?.retryAfter));
     this.asked = Math.min(asked, MAX_RETRY_AFTER_S);
