@@ -1,5 +1,7 @@
 """The acks of received messages: what the application took, and what the relay has yet to hear."""
 
+from typing import Final
+
 import msgspec
 
 from relay.client.events import Level, MessageKey
@@ -14,6 +16,9 @@ class DueAck(msgspec.Struct, frozen=True):
     t: int
 
 
+_SHOWN: Final = 1  # taken by the application, and not to be acked yet
+
+
 class Acks:
     """Levels of the messages that the application took, and the acks that are due.
 
@@ -22,7 +27,7 @@ class Acks:
     """
 
     def __init__(self, remembered: int) -> None:
-        self._taken: Memory[MessageKey, Level] = Memory(remembered)
+        self._taken: Memory[MessageKey, int] = Memory(remembered)
         self._due: Memory[MessageKey, DueAck] = Memory(remembered)
 
     def take(self, message: MessageKey, level: Level, *, now_s: int) -> None:
@@ -31,12 +36,17 @@ class Acks:
             self._taken.put(message, level)
             self._due.put(message, DueAck(message, level, now_s))
 
+    def show(self, message: MessageKey) -> None:
+        """Note that the application has the message, and says itself when it is to be acked."""
+        self._taken.put(message, self._taken.get(message) or _SHOWN)
+
     def repeat(self, message: MessageKey, *, now_s: int) -> bool:
-        """Return whether this message that came was taken before; if so, it is acked again."""
+        """Return whether this message that came was taken before; it is acked again if it was."""
         level = self._taken.get(message)
         if level is None:
             return False
-        self._due.put(message, DueAck(message, level, now_s))
+        if level != _SHOWN:
+            self._due.put(message, DueAck(message, Level(level), now_s))
         return True
 
     def next(self) -> DueAck | None:

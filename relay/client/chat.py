@@ -5,37 +5,28 @@ input, so that a script can chat too.
 """
 
 import asyncio
-import os
 import signal
-import ssl
-import sys
-from functools import partial
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 import msgspec
-from websockets.exceptions import InvalidURI
 
 from relay.client import terminal
-from relay.client.client import Client
+from relay.client.client import RelayClient
 from relay.client.conversation import Conversation
-from relay.client.errors import NoLogin
-from relay.client.wire import chat_name
-from relay.errors import ClientError, JidError, SettingsError
-from relay.handshake import tls_context
-from relay.protocol.jid import parse_user
-from relay.trust import Trust
+from relay.client.options import (
+    GROUP_RULE,
+    USER_RULE,
+    Access,
+    access,
+    access_options,
+    chat_of,
+    user_of,
+)
+from relay.errors import ClientError
 
-DEFAULT_URL: Final = "ws://127.0.0.1:9011/"
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
-
-# The rule of relay.protocol.jid for a person.
-_USER_RULE: Final = (
-    "a user is 1 to 64 of A-Z a-z 0-9 . _ - and begins with a letter or digit, as asha.k"
-)
-_GROUP_RULE: Final = "a group is such a name with @g.us, as 917069852821-1566557065@g.us"
 
 _MORE_HELP: Final = """\
 Lines you type go to --to; what others send you appears above, with your own lines' ticks:
@@ -67,20 +58,6 @@ piped line was not accepted by the relay; 2 wrong usage.
 """
 
 
-def _user(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    try:
-        return parse_user(value)
-    except JidError as error:
-        raise click.BadParameter(f"{error}; {_USER_RULE}") from error
-
-
-def _chat_id(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    try:
-        return chat_name(value)
-    except JidError as error:
-        raise click.BadParameter(f"{error}; {_USER_RULE}; {_GROUP_RULE}") from error
-
-
 def _wait(ctx: click.Context, param: click.Parameter, value: float) -> float:
     if not 0 <= value <= 3600:  # nor is nan
         raise click.BadParameter(f"{value:g} is not between 0 and 3600 seconds")
@@ -92,7 +69,7 @@ class _ChatCommand(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         more = _MORE_HELP.format(
-            command=ctx.command_path, user_rule=_USER_RULE, group_rule=_GROUP_RULE
+            command=ctx.command_path, user_rule=USER_RULE, group_rule=GROUP_RULE
         )
         formatter.write(f"\n{more}")
 
@@ -102,24 +79,21 @@ class _Task(msgspec.Struct, frozen=True):
 
     me: str
     to: str
-    url: str
+    access: Access
     wait_s: float
     subject: str
     recipients: int | None
-    token_file: Path | None
-    trust: Trust
 
 
 @click.command("chat", cls=_ChatCommand, short_help="Chat in a terminal, or from a pipe.")
-@click.argument("me", metavar="ME", callback=_user)
+@click.argument("me", metavar="ME", callback=user_of)
 @click.option(
     "--to",
     metavar="CHAT",
-    callback=_chat_id,
+    callback=chat_of,
     required=True,
     help="A user, or a group's jid: …@g.us.",
 )
-@click.option("--url", default=DEFAULT_URL, show_default=True, help="The relay.")
 @click.option(
     "--wait",
     metavar="SECONDS",
@@ -129,31 +103,7 @@ class _Task(msgspec.Struct, frozen=True):
     show_default=True,
     help="With a pipe: how long to go on showing what comes, once the last line is confirmed.",
 )
-@click.option(
-    "--token-file",
-    metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    envvar="RELAY_TOKEN_FILE",
-    help="The token to show at each login, read anew each time; `relay token` makes one.",
-)
-@click.option(
-    "--ca-file",
-    metavar="FILE",
-    default="",
-    help="With wss://: trust relays of these authorities (PEM), and of no others.",
-)
-@click.option(
-    "--client-cert",
-    metavar="FILE",
-    default="",
-    help="With wss://: the certificate to show to a relay that wants one (PEM).",
-)
-@click.option(
-    "--client-key",
-    metavar="FILE",
-    default="",
-    help="Its key, where that is in another file.",
-)
+@access_options
 @click.option("--subject", metavar="TEXT", default="", help="With a group: what to call it here.")
 @click.option(
     "--members",
@@ -164,63 +114,40 @@ class _Task(msgspec.Struct, frozen=True):
 @click.pass_context
 def command(
     ctx: click.Context,
+    /,
     me: str,
     to: str,
-    url: str,
     wait: float,
-    token_file: Path | None,
-    ca_file: str,
-    client_cert: str,
-    client_key: str,
     subject: str,
     members: int | None,
+    **options: Any,
 ) -> None:
     """Chat through a relay, as the user ME with another or with a group."""
-    trust = Trust(ca_file=ca_file, certificate_file=client_cert, key_file=client_key)
-    if trust != Trust() and not url.lower().startswith("wss://"):
-        raise click.UsageError(f"{url} is not wss://: there are no certificates", ctx)
+    entry = access(ctx, **options)
     if not to.endswith("@g.us"):
         for name, value in (("--subject", subject), ("--members", members)):
             if value:
                 raise click.UsageError(f"{name} goes with a group: {to} is a user", ctx)
     recipients = None if members is None else members - 1
-    ctx.exit(_run(_Task(me, to, url, wait, subject, recipients, token_file, trust)))
+    ctx.exit(_run(_Task(me, to, entry, wait, subject, recipients)))
 
 
 def _run(task: _Task) -> int:
-    """Chat; return the exit code.
-
-    Raises:
-        click.BadParameter: the url is none.
-        click.UsageError: a certificate or key is none.
-    """
+    """Chat; return the exit code."""
     terminal.never_fail_to_encode()
     try:
-        tls = tls_context(task.trust) if task.url.lower().startswith("wss://") else None
-        return EXIT_OK if asyncio.run(_chat(task, tls)) else EXIT_FAILED
-    except SettingsError as error:
-        raise click.UsageError(str(error)) from error
-    except InvalidURI as error:
-        raise click.BadParameter(str(error), param_hint="'--url'") from error
+        return EXIT_OK if asyncio.run(_chat(task)) else EXIT_FAILED
     except ClientError as error:
         terminal.note(str(error))
         return EXIT_FAILED
     except (KeyboardInterrupt, asyncio.CancelledError):
         return EXIT_OK
     except BrokenPipeError:
-        # Whoever read our output left. Keep the interpreter from flushing into the pipe again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        terminal.give_up_output()
         return EXIT_OK
 
 
-def _read_token(path: Path) -> str:
-    try:
-        return path.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise NoLogin(f"no token can be read from {path}: {error}") from error
-
-
-async def _chat(task: _Task, tls: ssl.SSLContext | None) -> bool:
+async def _chat(task: _Task) -> bool:
     interactive = terminal.is_interactive()
     running = asyncio.current_task()
     if not interactive and running is not None:
@@ -228,8 +155,8 @@ async def _chat(task: _Task, tls: ssl.SSLContext | None) -> bool:
         # wait counts only at the next event. This one wakes the loop. (In a terminal Ctrl-C is a
         # key.)
         asyncio.get_running_loop().add_signal_handler(signal.SIGINT, running.cancel)
-    token = "" if task.token_file is None else partial(_read_token, task.token_file)
-    async with Client(task.url, task.me, token=token, tls=tls) as client:
+    access = task.access
+    async with RelayClient(access.url, task.me, token=access.token, tls=access.tls) as client:
         conversation = Conversation(
             client,
             task.to,

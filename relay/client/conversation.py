@@ -5,9 +5,9 @@ import time
 from typing import Final, assert_never
 
 from relay.client import terminal
-from relay.client.client import Client
+from relay.client.client import RelayClient
 from relay.client.errors import NoLogin
-from relay.client.events import Accepted, Connected, Disconnected, Message, SendFailed
+from relay.client.events import Connected, Disconnected, Failed, Message, Sent
 from relay.client.pipedlines import PipedLines
 from relay.client.screen import printable
 from relay.client.transcript import Transcript
@@ -19,6 +19,7 @@ _SETTLE_S: Final = 0.3
 # How long to wait, before leaving, for the relay to confirm what was sent.
 _PIPE_ACK_WAIT_S: Final = 10.0
 _TERMINAL_ACK_WAIT_S: Final = 2.0
+_MOST_UNCONFIRMED: Final = 1000  # a long file is read as fast as the relay takes it
 
 _HELP: Final = (
     *(f"{command} {what}" for command, what in COMMANDS.items()),
@@ -32,7 +33,7 @@ class Conversation:
     """The chat of `client` with the user or group `to`, which may have a `subject` to show."""
 
     def __init__(
-        self, client: Client, to: str, *, wait_s: float, subject: str, recipients: int | None
+        self, client: RelayClient, to: str, *, wait_s: float, subject: str, recipients: int | None
     ) -> None:
         self._client = client
         self._to = to
@@ -86,10 +87,10 @@ class Conversation:
                     terminal.show(self._transcript.add(event))
                     self._unsettled.set()
                     if isinstance(event, Message):
-                        await self._client.mark_read(event)
-                    elif isinstance(event, Accepted | SendFailed):
+                        self._client.mark_read(event)
+                    elif isinstance(event, Sent | Failed):
                         self._unconfirmed.discard(event.id)
-                        self._refused += isinstance(event, SendFailed)
+                        self._refused += isinstance(event, Failed)
             self._confirmed.set()
 
     async def _settle(self) -> None:
@@ -100,11 +101,14 @@ class Conversation:
             terminal.show(self._transcript.flush())
 
     async def _send(self, text: str) -> None:
+        while len(self._unconfirmed) >= _MOST_UNCONFIRMED:
+            self._confirmed.clear()
+            await self._confirmed.wait()
         message_id = new_message_id()
         self._transcript.own(message_id, text, now_s=int(time.time()))
         self._unsettled.set()
         try:
-            await self._client.submit(self._to, text, message_id=message_id)
+            self._client.send(self._to, text, id=message_id)
         except ValueError as error:
             self._transcript.fail(message_id, str(error))
             self._refused += 1

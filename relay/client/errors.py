@@ -5,13 +5,15 @@ ClientError, in relay.errors
  +- Replaced         the same user logged in elsewhere
  +- ClientFault      the relay says that this client is broken
  +- SendRefused      the relay refused a send
- +- SendUnconfirmed  no ack 1 in time; the relay may have the message
+ +- SendUnconfirmed  not sent, delivered or read in time; it may be yet
+ +- OutboxFull       too many messages wait for their ack 1
  +- ClientClosed     the client was left before the relay answered
  +- NoLogin          the chat found no relay, or none that took its first login
+ +- NoToken          the chat and its like cannot read their token
  +- Unreadable       a frame of the relay makes no sense; stays within the client
 """
 
-from relay.client.events import SendFailed
+from relay.client.events import Failed
 from relay.errors import ClientError
 
 
@@ -33,6 +35,8 @@ class Replaced(ClientError):
     It does not reconnect, or the two would throw each other out for ever.
     """
 
+    code = 4409
+
     def __init__(self) -> None:
         super().__init__("replaced: the same user logged in elsewhere")
 
@@ -52,29 +56,40 @@ class ClientFault(ClientError):
 class SendRefused(ClientError):
     """The relay refused a send; nobody got it.
 
-    With `retryable`, sending again with the same `message_id` may succeed later, after
-    `retry_after_s` where the relay named a time.
+    With `retryable`, sending again with the same `id` may succeed later, after `retry_after`
+    seconds where the relay named a time.
     """
 
-    def __init__(self, failure: SendFailed) -> None:
+    def __init__(self, failure: Failed) -> None:
         super().__init__(f"send refused: {failure.reason} ({failure.code})")
-        self.message_id = failure.id
+        self.id = failure.id
         self.code = failure.code
         self.reason = failure.reason
-        self.retry_after_s = failure.retry_after_s
+        self.retry_after = failure.retry_after
         self.retryable = failure.retryable
 
 
 class SendUnconfirmed(ClientError):
-    """No ack 1 came in time. The relay may or may not have the message.
+    """A message was not sent, delivered or read in time. It may have been, or may be yet.
 
-    Sending again with the same `message_id` and message is always safe: it goes on waiting for
-    the send that is under way, or starts it again.
+    `is_stored` says whether it had its ack 1. Where not, sending the same message again with the
+    same `id` is always safe: it goes on waiting for the one under way, or starts it again.
     """
 
-    def __init__(self, message_id: str, waited_s: float) -> None:
-        super().__init__(f"send {message_id} not confirmed within {waited_s:g} s")
-        self.message_id = message_id
+    def __init__(
+        self, message_id: str, what: str, waited_s: float, *, is_stored: bool, why: str = ""
+    ) -> None:
+        because = f": {why}" if why else ""
+        super().__init__(f"{message_id} not {what} within {waited_s:g} s{because}")
+        self.id = message_id
+        self.is_stored = is_stored
+
+
+class OutboxFull(ClientError):
+    """So many messages wait for their ack 1 that no more are taken; nothing was sent."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"{limit} messages wait for their ack 1")
 
 
 class ClientClosed(ClientError):
@@ -83,6 +98,10 @@ class ClientClosed(ClientError):
 
 class NoLogin(ClientError):
     """The first attempt to log in failed; the chat does not wait for a relay to appear."""
+
+
+class NoToken(ClientError):
+    """There is no token to show at a login; the client asks again later."""
 
 
 class Unreadable(ClientError):

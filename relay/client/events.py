@@ -1,12 +1,15 @@
 """What a client tells the program that uses it: one frozen struct for each thing that happened."""
 
+from collections.abc import Mapping
 from enum import IntEnum
 from typing import Any, Final
 
 import msgspec
 
-# Sends that failed for a reason that may pass: the same id may be tried again.
-RETRYABLE_CODES: Final = frozenset({429, 500, 503, 507})
+# Why a message is refused for now: it is sent again by itself.
+PASSING_CODES: Final = frozenset({429, 500, 503})
+# Those, and 507, which lasts, so that the user should hear of it: the same id may be tried again.
+RETRYABLE_CODES: Final = PASSING_CODES | {507}
 
 # Chat, sender, id: what a message is recognised by when it comes again.
 MessageKey = tuple[str, str, str]
@@ -25,7 +28,7 @@ class Connected(msgspec.Struct, frozen=True, tag=True):
 
 
 class Disconnected(msgspec.Struct, frozen=True, tag=True):
-    """The connection was lost or could not be made; the next attempt is in `retry_in_s`.
+    """The connection was lost or could not be made; the next attempt is in `retry_in` seconds.
 
     `code` is the WebSocket close code, or None where there was no connection to close. Where
     nothing `answered`, there may be no relay at all; one that turns its client away has.
@@ -33,7 +36,7 @@ class Disconnected(msgspec.Struct, frozen=True, tag=True):
 
     code: int | None
     reason: str
-    retry_in_s: float
+    retry_in: float
     answered: bool = True
 
 
@@ -70,7 +73,7 @@ class Message(msgspec.Struct, frozen=True, tag=True):
         return text if isinstance(text, str) else ""
 
 
-class Accepted(msgspec.Struct, frozen=True, tag=True):
+class Sent(msgspec.Struct, frozen=True, tag=True):
     """Ack 1: the relay stores the message `id` and will deliver it, whatever crashes."""
 
     id: str
@@ -91,19 +94,35 @@ class Receipt(msgspec.Struct, frozen=True, tag=True):
     t: int
 
 
-class SendFailed(msgspec.Struct, frozen=True, tag=True):
-    """The relay refused the message `id`; the client has given it up."""
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """The relay refused the message `id`; the client has given it up.
+
+    `retry_after` is in seconds, None where the relay named no time.
+    """
 
     id: str
     chat: str
     code: int
     reason: str
-    retry_after_s: float | None = None
+    retry_after: float | None = None
 
     @property
     def retryable(self) -> bool:
         """Whether the same id may be accepted later."""
         return self.code in RETRYABLE_CODES
+
+
+class Delayed(msgspec.Struct, frozen=True, tag=True):
+    """The relay cannot take the message `id` now; it is sent again by itself.
+
+    That is in `retry_in` seconds, and before all that its chat has not been told yet.
+    """
+
+    id: str
+    chat: str
+    code: int
+    reason: str
+    retry_in: float
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):
@@ -115,4 +134,12 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
     id: str
 
 
-Event = Connected | Disconnected | Message | Accepted | Receipt | SendFailed | Refused
+Event = Connected | Disconnected | Message | Sent | Receipt | Failed | Delayed | Refused
+
+
+class Waiting(msgspec.Struct, frozen=True):
+    """A message of this user that has no ack 1 yet."""
+
+    id: str
+    chat: str
+    message: Mapping[str, Any]

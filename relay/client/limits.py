@@ -10,7 +10,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     nothing has to be fetched twice.
     """
 
-    unacked_sends: int = 1_000
+    unacked_sends: int = 10_000
     held_messages: int = 10_000
     held_bytes: int = 64 * 1024 * 1024
     held_notices: int = 10_000
@@ -21,5 +21,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     # Between two texts that say that this program lives: the relay takes them to confirm the
     # receipts that it has sent (PROTOCOL R7). An idle client that sends none gets them again.
     keepalive_s: float = 20.0
+    # From a receipt to such a text: the relay's ping, its pong and a second are then over.
+    confirm_s: float = 2.5
+    answer_s: float = 10.0  # for the answer to such a text; else the connection is dead
+    login_s: float = 15.0  # for connecting, and again for the answer to the login
     reconnect_min_s: float = 0.5
     reconnect_max_s: float = 30.0

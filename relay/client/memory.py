@@ -33,6 +33,10 @@ class Memory(Generic[K, V]):
         """Return the entry that is forgotten first."""
         return next(iter(self._entries.items()), None)
 
+    def values(self) -> list[V]:
+        """Return all that is remembered, the oldest first."""
+        return list(self._entries.values())
+
     def forget(self, key: K) -> None:
         """Forget `key`, which must be there."""
         del self._entries[key]

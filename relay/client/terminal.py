@@ -44,6 +44,11 @@ def note(line: str) -> None:
     sys.stderr.flush()
 
 
+def give_up_output() -> None:
+    """Whoever read our output left: keep the interpreter from flushing into the pipe again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def prompt(toolbar: Callable[[], str]) -> PromptSession[str]:
     """Return an input line with `toolbar` below it."""
     return PromptSession(

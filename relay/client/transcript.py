@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
-from relay.client.events import Accepted, Event, Level, Message, Receipt, Refused, SendFailed
+from relay.client.events import Delayed, Event, Failed, Level, Message, Receipt, Refused, Sent
 from relay.client.ticks import OwnMessage, done
 from relay.protocol.jid import user_cus
 
@@ -33,6 +33,7 @@ class Transcript:
         self._recipients = recipients
         self._own: dict[str, OwnMessage] = {}
         self._changed: dict[str, None] = {}  # ids whose line is to be shown, in order
+        self._delayed = False
         self._earlier: dict[str, Level] = {}  # of messages of an earlier run that got receipts
 
     def own(self, message_id: str, text: str, *, now_s: int) -> None:
@@ -56,19 +57,28 @@ class Transcript:
             case Message():
                 said = f"{self._where(event)}{_name(event.sender)}: {_content(event)}"
                 return [*self.flush(), f"{self._clock(event.t)} {said}"]
-            case Accepted() if own := self._own.get(event.id):
-                own.stored = True
-                self._changed[event.id] = None
+            case Sent():
+                self._delayed = False
+                self._stored(event.id)
             case Receipt() if own := self._own.get(event.id):
                 own.rise(event.user, event.level)
                 self._changed[event.id] = None
             case Receipt():
                 self._earlier[event.id] = max(event.level, self._earlier.get(event.id, event.level))
-            case SendFailed():
+            case Failed():
                 self.fail(event.id, f"{event.reason} ({event.code})")
+            case Delayed() if not self._delayed:
+                self._delayed = True  # said once, however many wait
+                why = f"{event.reason} ({event.code})"
+                return [f"the relay cannot take messages now: {why}; they are sent again"]
             case Refused():
                 return [f"the relay refused a frame: {event.reason} ({event.code})"]
         return []
+
+    def _stored(self, message_id: str) -> None:
+        if own := self._own.get(message_id):
+            own.stored = True
+            self._changed[message_id] = None
 
     def _where(self, message: Message) -> str:
         """Return a mark for what was not said in the chat at hand."""

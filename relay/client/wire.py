@@ -87,8 +87,21 @@ class CloseNotice(msgspec.Struct, frozen=True, rename={"retry_after": "retryAfte
     retry_after: float | None = None
 
 
+class SignOfLife(msgspec.Struct, frozen=True):
+    """The answer to `KEEPALIVE`: the relay's wall clock, in seconds since 1970."""
+
+    wall: float
+
+
 RelayFrame = (
-    AuthReply | QueueFrame | DeliveredFrames | StoredAck | ReceiptAck | ErrorReport | CloseNotice
+    AuthReply
+    | QueueFrame
+    | DeliveredFrames
+    | StoredAck
+    | ReceiptAck
+    | ErrorReport
+    | CloseNotice
+    | SignOfLife
 )
 
 
@@ -135,7 +148,7 @@ _CLOSE_NOTICE = msgspec.json.Decoder(CloseNotice)
 _ENCODER = msgspec.json.Encoder()
 
 KEEPALIVE: Final = "?,,"  # no frame, and answered by none (E13)
-_KEEPALIVE_ANSWER: Final = re.compile(r"![0-9]+")
+_KEEPALIVE_ANSWER: Final = re.compile(r"!([0-9]{1,15})", re.ASCII)
 
 # What a frame of a relay that is newer, or not well, can make the decoders raise.
 # RecursionError is msgspec's answer to nesting beyond Python's own limit.
@@ -151,8 +164,8 @@ def read(frame: str | bytes | msgspec.Raw) -> RelayFrame | None:
     Raises:
         Unreadable: it makes no sense.
     """
-    if isinstance(frame, str) and _KEEPALIVE_ANSWER.fullmatch(frame):
-        return None
+    if isinstance(frame, str) and (answer := _KEEPALIVE_ANSWER.fullmatch(frame)):
+        return SignOfLife(int(answer[1]) / 1000)
     try:
         return _read(_PARTS.decode(frame))
     except _NOT_UNDERSTOOD as error:

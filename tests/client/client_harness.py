@@ -5,7 +5,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable
 from typing import TypeVar
 
-from relay.client.client import Client, EventStream
+from relay.client.client import EventStream, RelayClient
 from relay.client.errors import Replaced
 from relay.client.events import Event, Message
 from relay.client.limits import Limits
@@ -32,7 +32,7 @@ async def next_of(events: EventStream, kind: type[T]) -> T:
     raise AssertionError(f"the events ended without a {kind.__name__}")
 
 
-async def until_replaced(client: Client) -> AsyncIterator[Event]:
+async def until_replaced(client: RelayClient) -> AsyncIterator[Event]:
     """Yield every event; a script ends the loop with close 4409."""
     try:
         async for event in client.events():

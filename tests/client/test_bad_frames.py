@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from relay.client.events import Message
 from tests.client.fake_relay import message, queue
-from tests.client.protocol_harness import GROUP, NOW_S, Harness
+from tests.client.protocol_harness import GROUP, Harness
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ from tests.client.protocol_harness import GROUP, NOW_S, Harness
 def test_a_frame_that_makes_no_sense_is_counted_and_costs_nothing_else(
     client: Harness, frame: str | bytes
 ) -> None:
-    assert client.protocol.receive(frame, now_s=NOW_S) == []
+    assert client.protocol.receive(frame, client.now) == []
 
     assert client.protocol.ignored_frames == 1
     assert client.protocol.online

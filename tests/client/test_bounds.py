@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.client.events import Accepted, Connected, Level, Message, Receipt
+from relay.client.events import Connected, Level, Message, Receipt, Sent
 from tests.client.fake_relay import AUTH_OK, ack, message, queue
 from tests.client.protocol_harness import BEN, Harness
 
@@ -39,7 +39,7 @@ def test_fetching_again_is_neither_a_new_connection_nor_a_reason_to_send_again()
 
     assert harness.receive(AUTH_OK) == []
     assert harness.written() == []
-    assert harness.receive(ack("S")) == [Accepted("S", BEN, 1566970629)]
+    assert harness.receive(ack("S")) == [Sent("S", BEN, 1566970629)]
 
 
 def test_messages_are_held_up_to_a_number_of_bytes_but_always_one() -> None:
@@ -74,7 +74,7 @@ def test_acks_and_receipts_are_read_however_many_messages_are_held() -> None:
     harness.submit("S")
 
     assert harness.receive(ack("S"), ack("S", 2)) == [
-        Accepted("S", BEN, 1566970629),
+        Sent("S", BEN, 1566970629),
         Receipt("S", BEN, BEN, Level.DELIVERED, 1566970629),
     ]
 

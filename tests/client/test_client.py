@@ -9,21 +9,22 @@ from typing import Any
 import pytest
 from websockets.exceptions import InvalidURI
 
-from relay.client.client import Client
-from relay.client.errors import ClientClosed, Replaced, SendRefused, SendUnconfirmed
+from relay.client.client import RelayClient
+from relay.client.errors import ClientClosed, OutboxFull, Replaced, SendRefused
 from relay.client.events import (
-    Accepted,
     Connected,
+    Delayed,
     Event,
+    Failed,
     Level,
     Message,
     Receipt,
     Refused,
-    SendFailed,
+    Sent,
 )
 from relay.client.limits import Limits
 from relay.errors import JidError
-from tests.client.client_harness import ASHA, BEN, ids, next_of, run, until_replaced
+from tests.client.client_harness import ASHA, AT_ONCE, BEN, ids, next_of, run, until_replaced
 from tests.client.fake_relay import AUTH_OK, FakeRelay, Session, ack, error, message, queue
 
 
@@ -39,7 +40,7 @@ def test_a_client_logs_in_takes_what_waited_in_pages_and_acks_it() -> None:
         await session.close(4409)
 
     async def test() -> list[Event]:
-        async with FakeRelay(script) as relay, Client(relay.url, ASHA) as client:
+        async with FakeRelay(script) as relay, RelayClient(relay.url, ASHA) as client:
             return [event async for event in until_replaced(client)]
 
     events = run(test())
@@ -60,15 +61,15 @@ def test_a_message_is_acked_when_the_next_event_is_asked_for_and_not_before() ->
         await session.close(4409)
 
     async def test() -> None:
-        async with FakeRelay(script) as relay, Client(relay.url, ASHA) as client:
+        async with FakeRelay(script) as relay, RelayClient(relay.url, ASHA) as client:
             async for event in until_replaced(client):
                 if isinstance(event, Message):
-                    await client.send(event.chat, "still handling A")
+                    await client.send(event.chat, "still handling A").sent
 
     run(test())
 
 
-def test_send_returns_the_id_once_the_relay_has_it() -> None:
+def test_a_sending_tells_how_far_a_message_got() -> None:
     async def script(session: Session) -> None:
         await session.log_in()
         message_id, text = await session.receive_send()
@@ -76,13 +77,17 @@ def test_send_returns_the_id_once_the_relay_has_it() -> None:
         await session.send(ack(message_id), ack(message_id, 3))
 
     async def test() -> None:
-        async with FakeRelay(script) as relay, Client(relay.url, ASHA) as client:
-            message_id = await client.send("+91942828-4313@c.us".replace("-", ""), "hi")
+        async with FakeRelay(script) as relay, RelayClient(relay.url, ASHA) as client:
+            sending = client.send("+91942828-4313@c.us".replace("-", ""), "hi")
+            message_id = sending.id
+            stored = await sending.sent
             assert re.fullmatch(r"3EB0[0-9A-F]{16}", message_id)
-            assert client.unacked == 0
+            assert client.waiting == []
+            assert (await sending.read) == (await sending.delivered)
             events = client.events()
-            assert (await next_of(events, Accepted)).id == message_id
+            assert await next_of(events, Sent) == stored
             receipt = await next_of(events, Receipt)
+            assert receipt == await sending.read
             assert (receipt.id, receipt.user, receipt.level) == (message_id, BEN, Level.READ)
 
     run(test())
@@ -99,8 +104,8 @@ def test_a_whole_message_object_and_an_id_of_ones_own_can_be_sent() -> None:
         await session.send(ack("CAT-1"))
 
     async def test() -> None:
-        async with FakeRelay(script) as relay, Client(relay.url, ASHA) as client:
-            assert await client.send(BEN, body, message_id="CAT-1") == "CAT-1"
+        async with FakeRelay(script) as relay, RelayClient(relay.url, ASHA) as client:
+            assert (await client.send(BEN, body, id="CAT-1").sent).id == "CAT-1"
 
     run(test())
 
@@ -109,17 +114,17 @@ def test_a_refused_send_raises_and_is_an_event() -> None:
     async def script(session: Session) -> None:
         await session.log_in()
         message_id, _ = await session.receive_send()
-        await session.send(error(429, "slow down", tag="action", id=message_id, retryAfter=2))
+        await session.send(error(507, "full", tag="action", id=message_id, retryAfter=2))
         await session.send(error(400, "and another thing"))
 
     async def test() -> None:
-        async with FakeRelay(script) as relay, Client(relay.url, ASHA) as client:
-            with pytest.raises(SendRefused, match=r"slow down \(429\)") as refused:
-                await client.send(BEN, "hi")
+        async with FakeRelay(script) as relay, RelayClient(relay.url, ASHA) as client:
+            with pytest.raises(SendRefused, match=r"full \(507\)") as refused:
+                await client.send(BEN, "hi").sent
             assert refused.value.retryable
-            assert refused.value.retry_after_s == 2
+            assert refused.value.retry_after == 2
             events = client.events()
-            assert (await next_of(events, SendFailed)).id == refused.value.message_id
+            assert (await next_of(events, Failed)).id == refused.value.id
             assert (await next_of(events, Refused)).reason == "and another thing"
 
     run(test())
@@ -133,19 +138,19 @@ def test_a_message_whose_handling_failed_comes_again() -> None:
             assert (body["id"], body["ack"]) == expected
 
     async def test() -> None:
-        async with FakeRelay(script) as relay, Client(relay.url, ASHA) as client:
+        async with FakeRelay(script) as relay, RelayClient(relay.url, ASHA) as client:
             async for event in client.events():
                 if isinstance(event, Message):
                     break  # or an exception: not acked
             async for event in client.events():
                 assert isinstance(event, Message)
                 assert event.id == "A"
-                await client.mark_read(event)  # takes it: the next loop starts behind it
+                client.mark_read(event)  # takes it: the next loop starts behind it
                 break
             async for event in client.events():
                 assert isinstance(event, Message)
                 assert event.id == "B"
-                await client.mark_read(event)
+                client.mark_read(event)
                 break
 
     run(test())
@@ -158,8 +163,8 @@ def test_played_is_a_receipt_too() -> None:
         assert body["ack"] == 4
 
     async def test() -> None:
-        async with FakeRelay(script) as relay, Client(relay.url, ASHA) as client:
-            await client.mark_played(await next_of(client.events(), Message))
+        async with FakeRelay(script) as relay, RelayClient(relay.url, ASHA) as client:
+            client.mark_played(await next_of(client.events(), Message))
 
     run(test())
 
@@ -183,17 +188,20 @@ def test_sending_from_the_loop_works_however_much_waits_behind_it() -> None:
     async def test() -> list[Event]:
         events: list[Event] = []
         limits = Limits(held_messages=3)
-        async with FakeRelay(script) as relay, Client(relay.url, ASHA, limits=limits) as client:
+        async with (
+            FakeRelay(script) as relay,
+            RelayClient(relay.url, ASHA, limits=limits) as client,
+        ):
             async for event in until_replaced(client):
                 events.append(event)
                 if isinstance(event, Message):
-                    await client.send(event.chat, f"got {event.id}")
+                    await client.send(event.chat, f"got {event.id}").sent
         return events
 
     assert ids(run(test())) == [f"{n}" for n in range(50)]
 
 
-def test_an_unconfirmed_send_can_be_awaited_further_by_its_id() -> None:
+def test_a_wait_that_is_given_up_can_be_taken_up_by_the_id() -> None:
     release = asyncio.Event()
 
     async def script(session: Session) -> None:
@@ -203,17 +211,20 @@ def test_an_unconfirmed_send_can_be_awaited_further_by_its_id() -> None:
         await session.send(ack(message_id))
 
     async def test() -> None:
-        async with FakeRelay(script) as relay, Client(relay.url, ASHA) as client:
-            with pytest.raises(SendUnconfirmed, match="not confirmed within 0 s") as unconfirmed:
-                await client.send(BEN, "hi", timeout_s=0)
-            message_id = unconfirmed.value.message_id
+        async with FakeRelay(script) as relay, RelayClient(relay.url, ASHA) as client:
+            sending = client.send(BEN, "hi")
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.01):
+                    await sending.sent
+            assert [each.id for each in client.waiting] == [sending.id]
             release.set()
-            assert await client.send(BEN, "hi", message_id=message_id) == message_id
+            assert (await client.send(BEN, "hi", id=sending.id).sent).id == sending.id
+            assert (await sending.sent).id == sending.id
 
     run(test())
 
 
-def test_a_cancelled_send_still_goes_out() -> None:
+def test_a_send_whose_wait_is_cancelled_still_goes_out() -> None:
     async def script(session: Session) -> None:
         await session.log_in()
         message_id, text = await session.receive_send()
@@ -221,48 +232,106 @@ def test_a_cancelled_send_still_goes_out() -> None:
         await session.send(ack(message_id))
 
     async def test() -> None:
-        async with FakeRelay(script) as relay, Client(relay.url, ASHA) as client:
-            sending = asyncio.create_task(client.send(BEN, "hi"))
-            while not client.unacked:
-                await asyncio.sleep(0)
-            sending.cancel()
-            assert await next_of(client.events(), Accepted)
+        async with FakeRelay(script) as relay, RelayClient(relay.url, ASHA) as client:
+            waiting = asyncio.ensure_future(client.send(BEN, "hi").sent)
+            await asyncio.sleep(0)
+            waiting.cancel()
+            assert await next_of(client.events(), Sent)
             with pytest.raises(asyncio.CancelledError):
-                await sending
+                await waiting
 
     run(test())
 
 
-def test_sends_beyond_the_window_wait_and_keep_their_order() -> None:
-    texts = []
-
+def test_a_send_beyond_the_bound_is_refused_and_a_repeat_is_not() -> None:
     async def script(session: Session) -> None:
         await session.log_in()
-        for _ in range(20):
-            message_id, text = await session.receive_send()
-            texts.append(text)
+        for _ in range(3):
+            message_id, _ = await session.receive_send()
             await session.send(ack(message_id))
 
     async def test() -> None:
         limits = Limits(unacked_sends=2)
-        async with FakeRelay(script) as relay, Client(relay.url, ASHA, limits=limits) as client:
-            await asyncio.gather(*(client.send(BEN, f"{n}") for n in range(20)))
+        async with (
+            FakeRelay(script) as relay,
+            RelayClient(relay.url, ASHA, limits=limits) as client,
+        ):
+            first, second = client.send(BEN, "1"), client.send(BEN, "2")
+            with pytest.raises(OutboxFull, match="2 messages wait for their ack 1"):
+                client.send(BEN, "3")
+            assert client.send(BEN, "2", id=second.id) is second
+            await first.sent
+            await client.send(BEN, "3").sent
 
     run(test())
-    assert texts == [f"{n}" for n in range(20)]
+
+
+def test_a_message_that_the_relay_cannot_take_now_is_sent_again_by_itself() -> None:
+    async def script(session: Session) -> None:
+        await session.log_in()
+        message_id, _ = await session.receive_send()
+        other, _ = await session.receive_send()
+        await session.send(error(503, "renewed", tag="action", id=message_id, retryAfter=0.05))
+        await session.send(ack(other, to="919354513536@c.us"))
+        assert await session.receive_send() == (message_id, "hi")
+        assert (await session.receive_send())[1] == "and"
+        await session.send(ack(message_id))
+
+    async def test() -> None:
+        async with FakeRelay(script) as relay, RelayClient(relay.url, ASHA) as client:
+            events = client.events()
+            sending = client.send(BEN, "hi")
+            client.send("919354513536", "hi")
+            delayed = await next_of(events, Delayed)
+            assert (delayed.id, delayed.code) == (sending.id, 503)
+            client.send(BEN, "and")
+            await sending.sent
+
+    run(test())
+
+
+def test_with_manual_acks_nothing_is_acked_before_it_is_marked() -> None:
+    async def script(session: Session) -> None:
+        await session.log_in(queue(message("A"), message("B")))
+        for expected in (("B", 2), ("A", 3)):
+            _, body = await session.receive()
+            assert (body["id"], body["ack"]) == expected
+        await session.drop()
+
+    async def again(session: Session) -> None:
+        await session.log_in(queue(message("A"), message("C")))
+        _, body = await session.receive()
+        assert (body["id"], body["ack"]) == ("A", 3), "C was shown, and is not acked"
+        await session.close(4409)
+
+    async def test() -> list[str]:
+        taken: list[Message] = []
+        async with (
+            FakeRelay(script, again) as relay,
+            RelayClient(relay.url, ASHA, ack="manual", limits=AT_ONCE) as client,
+        ):
+            async for event in until_replaced(client):
+                if isinstance(event, Message):
+                    taken.append(event)
+                    if event.id == "B":
+                        client.mark_delivered(event)
+                        client.mark_read(taken[0])
+        return ids(list(taken))
+
+    assert run(test()) == ["A", "B", "C"]
 
 
 def test_unusable_arguments_are_refused_at_once() -> None:
     with pytest.raises(JidError):
-        Client("ws://127.0.0.1:9011/", "917069852821@g.us")
+        RelayClient("ws://127.0.0.1:9011/", "917069852821@g.us")
     with pytest.raises(InvalidURI):
-        Client("http://127.0.0.1:9011/", ASHA)
+        RelayClient("http://127.0.0.1:9011/", ASHA)
 
     async def test() -> None:
         async with FakeRelay() as relay:
-            client = Client(relay.url, ASHA)
+            client = RelayClient(relay.url, ASHA)
             with pytest.raises(ClientClosed):
-                await client.send(BEN, "not entered yet")
+                client.send(BEN, "not entered yet")
 
     run(test())
 
@@ -270,14 +339,14 @@ def test_unusable_arguments_are_refused_at_once() -> None:
         await session.log_in()
 
     async def entered() -> None:
-        async with FakeRelay(script) as relay, Client(relay.url, ASHA) as client:
+        async with FakeRelay(script) as relay, RelayClient(relay.url, ASHA) as client:
             await anext(client.events())
             with pytest.raises(JidError):
-                await client.send("x@example.org", "hi")
+                client.send("x@example.org", "hi")
             with pytest.raises(ValueError, match="empty"):
-                await client.send(BEN, {})
+                client.send(BEN, {})
             with pytest.raises(RuntimeError, match="once"):
-                await client.__aenter__()
+                client.connect()
 
     run(entered())
 
@@ -287,7 +356,7 @@ def test_a_later_loop_takes_over_from_an_earlier_one() -> None:
         await session.log_in()
 
     async def test() -> None:
-        async with FakeRelay(script) as relay, Client(relay.url, ASHA) as client:
+        async with FakeRelay(script) as relay, RelayClient(relay.url, ASHA) as client:
             first = client.events()
             assert await anext(first) == Connected()
             waiting = asyncio.ensure_future(anext(first))
@@ -305,14 +374,14 @@ def test_frames_that_make_no_sense_cost_nothing() -> None:
         await session.send(["action"], [], ["Msg", 7], ["what", "is", "this"], message("A"))
 
     async def test() -> None:
-        async with FakeRelay(script) as relay, Client(relay.url, ASHA) as client:
+        async with FakeRelay(script) as relay, RelayClient(relay.url, ASHA) as client:
             assert (await next_of(client.events(), Message)).id == "A"
 
     run(test())
 
 
 def test_the_example_of_the_docstring_runs() -> None:
-    documentation = inspect.getdoc(Client) or ""
+    documentation = inspect.getdoc(RelayClient) or ""
     [example] = re.findall(
         r"::\n\n(    import asyncio\n.*?asyncio\.run\(main\(\)\))", documentation, re.S
     )

@@ -1,6 +1,9 @@
 """The connection of the client: made again, given up, and closed, against a scripted relay."""
 
 import asyncio
+import base64
+import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -8,11 +11,12 @@ from typing import Any
 import msgspec
 import pytest
 
-import relay.client.client
-from relay.client.client import Client
+import relay.client.line
+from relay.client.client import RelayClient
 from relay.client.errors import ClientClosed, LoginRefused, Replaced
-from relay.client.events import Connected, Disconnected, Event, Message, Receipt
+from relay.client.events import Connected, Disconnected, Event, Message, Receipt, Sent
 from relay.client.limits import Limits
+from relay.client.tokens import TokenRequest
 from tests.client.client_harness import (
     ASHA,
     AT_ONCE,
@@ -23,7 +27,7 @@ from tests.client.client_harness import (
     run,
     until_replaced,
 )
-from tests.client.fake_relay import FakeRelay, Session, ack, message, queue
+from tests.client.fake_relay import AUTH_OK, FakeRelay, Session, ack, message, queue
 
 
 def test_a_send_whose_connection_breaks_before_ack_1_goes_out_again_with_its_id() -> None:
@@ -42,9 +46,9 @@ def test_a_send_whose_connection_breaks_before_ack_1_goes_out_again_with_its_id(
     async def test() -> None:
         async with (
             FakeRelay(first, second) as relay,
-            Client(relay.url, ASHA, limits=AT_ONCE) as client,
+            RelayClient(relay.url, ASHA, limits=AT_ONCE) as client,
         ):
-            message_id = await client.send(BEN, "hi")
+            message_id = (await client.send(BEN, "hi").sent).id
             assert seen[0] == seen[1]
             assert seen[0][2][0]["key"]["id"] == message_id
             events = client.events()
@@ -74,7 +78,7 @@ def test_a_redelivered_message_is_given_once_and_acked_again() -> None:
     async def test() -> list[Event]:
         async with (
             FakeRelay(script, again) as relay,
-            Client(relay.url, ASHA, limits=AT_ONCE) as client,
+            RelayClient(relay.url, ASHA, limits=AT_ONCE) as client,
         ):
             return [event async for event in until_replaced(client)]
 
@@ -97,14 +101,17 @@ def test_a_login_that_cannot_succeed_ends_the_client(
         await session.wait_closed()
 
     async def test() -> None:
-        async with FakeRelay(script) as relay, Client(relay.url, ASHA, limits=AT_ONCE) as client:
-            sending = asyncio.create_task(client.send(BEN, "hi"))
+        async with (
+            FakeRelay(script) as relay,
+            RelayClient(relay.url, ASHA, limits=AT_ONCE) as client,
+        ):
+            sending = client.send(BEN, "hi")
             with pytest.raises(kind):
                 await anext(client.events())
             with pytest.raises(kind):
-                await sending
+                await sending.sent
             with pytest.raises(kind):
-                await client.submit(BEN, "hi")
+                client.send(BEN, "hi")
             with pytest.raises(kind):
                 await anext(client.events())
             assert relay.connections == 1
@@ -115,7 +122,7 @@ def test_a_login_that_cannot_succeed_ends_the_client(
 def test_a_client_waits_for_a_relay_that_is_not_there_yet() -> None:
     async def test() -> None:
         url = f"ws://127.0.0.1:{free_port()}/"
-        async with Client(url, ASHA, limits=AT_ONCE) as client:
+        async with RelayClient(url, ASHA, limits=AT_ONCE) as client:
             events = client.events()
             for _ in range(2):
                 lost = await anext(events)
@@ -143,7 +150,10 @@ async def answering(head: bytes) -> AsyncIterator[str]:
 
 def test_a_server_that_is_no_relay_is_told_in_words() -> None:
     async def test() -> None:
-        async with answering(b"HTTP/1.1 404 Not Found\r\n") as url, Client(url, ASHA) as client:
+        async with (
+            answering(b"HTTP/1.1 404 Not Found\r\n") as url,
+            RelayClient(url, ASHA) as client,
+        ):
             lost = await next_of(client.events(), Disconnected)
             assert lost.reason == f"what answers at {url} is no relay (HTTP 404)"
             assert lost.answered
@@ -153,7 +163,7 @@ def test_a_server_that_is_no_relay_is_told_in_words() -> None:
 
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize(
-    ("header", "when", "retry_in_s"),
+    ("header", "when", "retry_in"),
     [
         (b"Retry-After: 7\r\n", "in 7 s", 7.0),
         (b"Retry-After: 7\r\nRetry-After: 8\r\n", "in 7 s", 7.0),
@@ -162,14 +172,14 @@ def test_a_server_that_is_no_relay_is_told_in_words() -> None:
     ],
 )
 def test_a_client_that_is_turned_away_is_told_so_and_comes_again_when_it_may(
-    status: int, header: bytes, when: str, retry_in_s: float
+    status: int, header: bytes, when: str, retry_in: float
 ) -> None:
     async def test() -> None:
         head = b"HTTP/1.1 %d No\r\n%s" % (status, header)
-        async with answering(head) as url, Client(url, ASHA, limits=AT_ONCE) as client:
+        async with answering(head) as url, RelayClient(url, ASHA, limits=AT_ONCE) as client:
             lost = await next_of(client.events(), Disconnected)
             why = f"the relay at {url} turns this client away (HTTP {status}); try again {when}"
-            assert lost == Disconnected(None, why, retry_in_s)
+            assert lost == Disconnected(None, why, retry_in)
 
     run(test())
 
@@ -192,7 +202,7 @@ def test_a_relay_that_does_not_answer_is_left_and_tried_again(accepts: bool) -> 
         ):
             mute = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
             url = relay.url if accepts else mute
-            async with Client(url, ASHA, login_timeout_s=0.05) as client:
+            async with RelayClient(url, ASHA, limits=Limits(login_s=0.05)) as client:
                 lost = await next_of(client.events(), Disconnected)
                 assert "answer" in lost.reason
 
@@ -214,7 +224,7 @@ def test_the_close_code_and_reason_of_the_relay_are_given() -> None:
     async def test() -> None:
         async with (
             FakeRelay(script, silent, rest) as relay,
-            Client(relay.url, ASHA, limits=AT_ONCE) as client,
+            RelayClient(relay.url, ASHA, limits=AT_ONCE) as client,
         ):
             events = client.events()
             assert await next_of(events, Disconnected) == Disconnected(1012, "restart", 0.0)
@@ -229,7 +239,7 @@ def test_the_close_code_and_reason_of_the_relay_are_given() -> None:
 def test_a_frame_too_big_from_the_relay_is_not_held_against_a_send(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(relay.client.client, "_MAX_INBOUND_FRAME", 1000)
+    monkeypatch.setattr(relay.client.line, "_MAX_INBOUND_FRAME", 1000)
 
     async def script(session: Session) -> None:
         await session.log_in()
@@ -244,9 +254,9 @@ def test_a_frame_too_big_from_the_relay_is_not_held_against_a_send(
     async def test() -> None:
         async with (
             FakeRelay(script, again) as relay,
-            Client(relay.url, ASHA, limits=AT_ONCE) as client,
+            RelayClient(relay.url, ASHA, limits=AT_ONCE) as client,
         ):
-            await client.send(BEN, "hi")
+            await client.send(BEN, "hi").sent
             lost = await next_of(client.events(), Disconnected)
             assert lost.code is None
 
@@ -264,11 +274,11 @@ def test_leaving_the_block_writes_what_is_due_and_closes_in_order() -> None:
 
     async def test() -> None:
         async with FakeRelay(script) as relay:
-            async with Client(relay.url, ASHA) as client:
+            async with RelayClient(relay.url, ASHA) as client:
                 event = await next_of(client.events(), Message)
-                await client.mark_read(event)
+                client.mark_read(event)
             with pytest.raises(ClientClosed):
-                await client.send(BEN, "too late")
+                client.send(BEN, "too late")
             with pytest.raises(StopAsyncIteration):
                 await anext(client.events())
             await client.close()
@@ -283,20 +293,18 @@ def test_closing_ends_the_loop_and_every_wait() -> None:
         await session.receive_send()
 
     async def test() -> None:
-        limits = Limits(unacked_sends=1)
         async with FakeRelay(script) as relay:
-            client = Client(relay.url, ASHA, limits=limits)
+            client = RelayClient(relay.url, ASHA)
             async with client:
                 events = client.events()
                 assert await anext(events) == Connected()
                 listening = asyncio.ensure_future(anext(events, None))
-                waiting = [asyncio.create_task(client.send(BEN, f"{n}")) for n in range(3)]
-                while not client.unacked:
-                    await asyncio.sleep(0)
+                sending = client.send(BEN, "hi")
+                waiting = [asyncio.ensure_future(sending.sent), asyncio.ensure_future(sending.read)]
                 await client.close()
                 assert await listening is None
                 ends = await asyncio.gather(*waiting, return_exceptions=True)
-                assert [type(end) for end in ends] == [ClientClosed] * 3
+                assert [type(end) for end in ends] == [ClientClosed] * 2
 
     run(test())
 
@@ -312,7 +320,7 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
         await session.log_in()
 
     async def test() -> None:
-        async with FakeRelay(script) as relay, Client(relay.url, ASHA) as client:
+        async with FakeRelay(script) as relay, RelayClient(relay.url, ASHA) as client:
             assert await anext(client.events()) == Connected()
 
     run(test())
@@ -328,7 +336,7 @@ def test_a_bug_of_the_client_reaches_the_application(monkeypatch: pytest.MonkeyP
         await session.log_in()
 
     async def test() -> None:
-        async with FakeRelay(script) as relay, Client(relay.url, ASHA) as client:
+        async with FakeRelay(script) as relay, RelayClient(relay.url, ASHA) as client:
             with pytest.raises(ExceptionGroup) as raised:
                 await anext(client.events())
             assert raised.group_contains(ZeroDivisionError)
@@ -350,11 +358,142 @@ def test_a_client_that_is_only_told_things_shows_that_it_lives() -> None:
 
     async def test() -> list[Event]:
         limits = msgspec.structs.replace(AT_ONCE, keepalive_s=0.01)
-        async with FakeRelay(script) as relay, Client(relay.url, ASHA, limits=limits) as client:
+        async with (
+            FakeRelay(script) as relay,
+            RelayClient(relay.url, ASHA, limits=limits) as client,
+        ):
             return [event async for event in until_replaced(client)]
 
     assert any(isinstance(event, Receipt) for event in run(test()))
     assert texts == ["?,,"] * 3
+
+
+def test_a_receipt_is_confirmed_by_a_text_of_its_own() -> None:
+    """Not a keepalive later: a program that leaves soon would get it again (R7)."""
+    times: list[float] = []
+
+    async def script(session: Session) -> None:
+        await session.log_in()
+        times.append(time.monotonic())
+        await session.send(ack("A", 2))
+        assert await session.receive_text() == "?,,"
+        times.append(time.monotonic())
+        await session.close(4409)
+
+    async def test() -> None:
+        limits = msgspec.structs.replace(AT_ONCE, confirm_s=0.1)
+        async with (
+            FakeRelay(script) as relay,
+            RelayClient(relay.url, ASHA, limits=limits) as client,
+        ):
+            with pytest.raises(Replaced):
+                async for _ in client.events():
+                    pass
+
+    run(test())
+    assert 0.1 <= times[1] - times[0] < 5
+
+
+def test_a_relay_without_a_sign_of_life_is_left_and_tried_again() -> None:
+    async def mute(session: Session) -> None:
+        await session.log_in()
+        await session.wait_closed()
+
+    async def rest(session: Session) -> None:
+        await session.log_in()
+
+    async def test() -> None:
+        limits = msgspec.structs.replace(AT_ONCE, keepalive_s=0.05, answer_s=0.05)
+        async with (
+            FakeRelay(mute, *[rest] * 100) as relay,
+            RelayClient(relay.url, ASHA, limits=limits) as client,
+        ):
+            events = client.events()
+            lost = await next_of(events, Disconnected)
+            assert (lost.code, lost.reason) == (None, "no sign of life from the relay")
+            assert client.lost == lost
+            assert await next_of(events, Connected)
+            assert client.lost is None
+
+    run(test())
+
+
+def test_a_token_is_fetched_for_each_login_and_trouble_with_it_is_told() -> None:
+    asked: list[TokenRequest] = []
+
+    async def token(request: TokenRequest) -> str:
+        asked.append(request)
+        if len(asked) == 1:
+            raise OSError("the service is away")
+        return f"token-{len(asked)}"
+
+    async def script(session: Session) -> None:
+        _, _, who = await session.receive()
+        assert who["token"] == "token-2"
+        await session.send(AUTH_OK, queue())
+        await session.receive_text()
+        await session.close(4401)
+
+    async def again(session: Session) -> None:
+        _, _, who = await session.receive()
+        assert who["token"] == "token-3"
+        await session.send(["auth", {"status": "failure", "code": 401, "reason": "expired"}])
+
+    async def test() -> None:
+        async with (
+            FakeRelay(script, again) as relay,
+            RelayClient(relay.url, ASHA, token=token, limits=AT_ONCE) as client,
+        ):
+            events = client.events()
+            lost = await next_of(events, Disconnected)
+            assert lost.reason == "no token: the service is away"
+            assert await next_of(events, Connected)
+            with pytest.raises(LoginRefused, match="expired"):
+                await next_of(events, Message)
+
+    run(test())
+    assert [each.renew for each in asked] == [False, False, True]
+
+
+def jwt(left_s: float, name: str) -> str:
+    claims = base64.urlsafe_b64encode(json.dumps({"exp": time.time() + left_s}).encode())
+    return f"{name}.{claims.rstrip(b'=').decode()}.sign"
+
+
+def test_a_token_is_renewed_before_it_expires_by_the_clock_of_the_relay() -> None:
+    shown: list[str] = []
+    tokens = [jwt(3600 + 1.2, "first"), jwt(36000, "second")]
+
+    async def script(session: Session) -> None:
+        _, _, who = await session.receive()
+        shown.append(who["token"])
+        await session.send(AUTH_OK, queue())
+        assert await session.receive_text() == "?,,", "which asks for the relay's clock"
+        await session.send_text(f"!{int((time.time() + 3600) * 1000)}")
+        _, _, who = await session.receive()
+        shown.append(who["token"])
+        await session.send(AUTH_OK, queue())
+        assert await session.receive_text() == "?,,"
+        message_id, _ = await session.receive_send()
+        await session.send(ack(message_id))
+
+    async def test() -> list[Event]:
+        events: list[Event] = []
+        async with (
+            FakeRelay(script) as relay,
+            RelayClient(relay.url, ASHA, token=lambda _: tokens[min(len(shown), 1)]) as client,
+        ):
+            stream = client.events()
+            events.append(await anext(stream))
+            while len(shown) < 2:
+                await asyncio.sleep(0.01)
+            await client.send(BEN, "still the same session").sent
+            events.append(await anext(stream))
+        return events
+
+    events = run(test())
+    assert shown == tokens
+    assert [type(event) for event in events] == [Connected, Sent]
 
 
 def test_a_client_that_is_not_logged_in_says_nothing() -> None:
@@ -367,7 +506,10 @@ def test_a_client_that_is_not_logged_in_says_nothing() -> None:
 
     async def test() -> None:
         limits = msgspec.structs.replace(AT_ONCE, keepalive_s=0.01)
-        async with FakeRelay(script) as relay, Client(relay.url, ASHA, limits=limits) as client:
+        async with (
+            FakeRelay(script) as relay,
+            RelayClient(relay.url, ASHA, limits=limits) as client,
+        ):
             with pytest.raises(LoginRefused):
                 await anext(client.events())
 

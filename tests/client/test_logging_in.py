@@ -11,7 +11,7 @@ from tests.client.protocol_harness import Harness
 def test_the_first_frame_is_the_sheets_auth_and_nothing_follows_before_its_answer() -> None:
     harness = Harness("+917069852821:3@c.us")
     harness.submit("A")
-    harness.protocol.connection_opened(uptime_s=0)
+    harness.protocol.connection_opened(harness.now)
 
     assert harness.written() == [
         ["auth", {"type": "new"}, {"remoteJid": "917069852821@s.whatsapp.com"}]
@@ -48,7 +48,7 @@ def test_an_empty_queue_gives_nothing_but_connected() -> None:
 @pytest.mark.parametrize("code", [400, 401, 403, 405, 409])
 def test_a_refused_login_is_final(code: int) -> None:
     harness = Harness()
-    harness.protocol.connection_opened(uptime_s=0)
+    harness.protocol.connection_opened(harness.now)
     harness.receive(["auth", {"status": "failure", "code": code, "reason": "no such token"}])
     assert harness.protocol.connection_useless
     assert not harness.protocol.online
@@ -63,7 +63,7 @@ def test_a_refused_login_is_final(code: int) -> None:
 @pytest.mark.parametrize("code", [429, 500, 503])
 def test_a_login_refused_for_now_is_tried_again_after_the_time_the_relay_named(code: int) -> None:
     harness = Harness()
-    harness.protocol.connection_opened(uptime_s=0)
+    harness.protocol.connection_opened(harness.now)
     reply = {"status": "failure", "code": code, "reason": "busy", "retryAfter": 7}
     harness.receive(["auth", reply])
 
@@ -71,7 +71,7 @@ def test_a_login_refused_for_now_is_tried_again_after_the_time_the_relay_named(c
 
     assert harness.protocol.failure is None
     assert lost == Disconnected(None, f"login refused: busy ({code})", 7.0)
-    assert harness.protocol.retry_in_s == 7.0
+    assert harness.protocol.retry_in == 7.0
 
 
 def test_a_pause_beyond_reason_is_cut() -> None:
@@ -81,7 +81,7 @@ def test_a_pause_beyond_reason_is_cut() -> None:
 
     harness.lose(1012)
 
-    assert harness.protocol.retry_in_s == 300.0
+    assert harness.protocol.retry_in == 300.0
 
 
 def test_a_shutdown_notice_names_the_pause() -> None:
@@ -92,12 +92,12 @@ def test_a_shutdown_notice_names_the_pause() -> None:
     assert harness.lose(1012, "restart") == [Disconnected(1012, "restart", 3.0)]
     harness.log_in()
     harness.lose()
-    assert harness.protocol.retry_in_s < 3.0, "it counts for one reconnect only"
+    assert harness.protocol.retry_in < 3.0, "it counts for one reconnect only"
 
 
 def test_close_4401_is_final() -> None:
     harness = Harness()
-    harness.protocol.connection_opened(uptime_s=0)
+    harness.protocol.connection_opened(harness.now)
 
     harness.lose(4401, "no login in time")
 
@@ -141,15 +141,15 @@ def test_pauses_grow_up_to_the_limit_and_shrink_after_a_login_that_held() -> Non
     pauses = []
     for _ in range(6):
         harness.lose(jitter=0.5)
-        pauses.append(harness.protocol.retry_in_s)
+        pauses.append(harness.protocol.retry_in)
     assert pauses == [0.5, 1.0, 2.0, 4.0, 5.0, 5.0]
 
     harness.log_in()
-    harness.uptime_s += 1
+    harness.up += 1
     harness.lose(jitter=0.5)
-    assert harness.protocol.retry_in_s == 5.0, "a login that was lost at once is no success"
+    assert harness.protocol.retry_in == 5.0, "a login that was lost at once is no success"
 
     harness.log_in()
-    harness.uptime_s += 60
+    harness.up += 60
     harness.lose(jitter=0.5)
-    assert harness.protocol.retry_in_s == 0.5
+    assert harness.protocol.retry_in == 0.5

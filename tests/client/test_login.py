@@ -6,7 +6,7 @@ import pytest
 
 from relay.client.errors import LoginRefused, Replaced
 from relay.client.limits import Limits
-from relay.client.login import ClientLogin, Ending, Phase, reconnect_delay_s
+from relay.client.login import ClientLogin, Ending, Phase, backoff_s
 from relay.client.wire import AuthReply, CloseNotice
 
 OFFLINE, LOGGING_IN, ONLINE, ENDING = Phase
@@ -18,7 +18,7 @@ def login_in(phase: Phase) -> ClientLogin:
     """Return a login in that phase, whose request was written."""
     login = ClientLogin(Limits())
     if phase is not OFFLINE:
-        login.opened(uptime_s=0.0)
+        login.opened(up=0.0)
         login.written()
     if phase is ONLINE:
         login.replied(SUCCESS)
@@ -29,13 +29,13 @@ def login_in(phase: Phase) -> ClientLogin:
 
 
 def lose(login: ClientLogin) -> None:
-    login.lost(Ending(None, ""), uptime_s=0.0, jitter=0.0)
+    login.lost(Ending(None, ""), up=0.0, chance=0.0)
 
 
 @pytest.mark.parametrize(
     ("before", "happens", "after"),
     [
-        (OFFLINE, lambda login: login.opened(uptime_s=0.0), LOGGING_IN),
+        (OFFLINE, lambda login: login.opened(up=0.0), LOGGING_IN),
         (OFFLINE, lambda login: login.replied(SUCCESS), OFFLINE),
         (OFFLINE, lambda login: login.replied(REFUSAL), OFFLINE),
         (OFFLINE, lose, OFFLINE),
@@ -71,12 +71,12 @@ def test_only_an_awaited_success_is_one() -> None:
 
 def test_a_request_is_due_until_it_was_written_or_the_connection_is_gone() -> None:
     login = ClientLogin(Limits())
-    login.opened(uptime_s=0.0)
+    login.opened(up=0.0)
     assert login.request_due
     login.written()
     assert not login.request_due
 
-    login.opened(uptime_s=0.0)
+    login.opened(up=0.0)
     lose(login)
     assert not login.request_due
 
@@ -84,16 +84,16 @@ def test_a_request_is_due_until_it_was_written_or_the_connection_is_gone() -> No
 def test_a_refusal_is_about_one_connection() -> None:
     login = login_in(LOGGING_IN)
     login.replied(AuthReply("failure", 503, "busy", 7.0))
-    lost = login.lost(Ending(None, ""), uptime_s=0.0, jitter=0.0)
+    lost = login.lost(Ending(None, ""), up=0.0, chance=0.0)
     assert lost is not None
-    assert (lost.reason, lost.retry_in_s) == ("login refused: busy (503)", 7.0)
+    assert (lost.reason, lost.retry_in) == ("login refused: busy (503)", 7.0)
 
-    login.opened(uptime_s=0.0)
-    lost = login.lost(Ending(None, "gone"), uptime_s=0.0, jitter=0.0)
+    login.opened(up=0.0)
+    lost = login.lost(Ending(None, "gone"), up=0.0, chance=0.0)
 
     assert lost is not None
     assert lost.reason == "gone"
-    assert lost.retry_in_s < 7.0
+    assert lost.retry_in < 7.0
 
 
 def test_a_failure_is_for_good() -> None:
@@ -118,6 +118,6 @@ def test_a_notice_of_being_replaced_stands_for_the_close_code() -> None:
 def test_jitter_spreads_a_pause_over_all_of_it() -> None:
     limits = Limits(reconnect_min_s=1.0, reconnect_max_s=8.0)
 
-    assert reconnect_delay_s(2, limits, 0.0) == 0.0
-    assert reconnect_delay_s(2, limits, 0.5) == 2.0
-    assert reconnect_delay_s(10_000, limits, 1.0) == 8.0
+    assert backoff_s(2, limits, 0.0) == 0.0
+    assert backoff_s(2, limits, 0.5) == 2.0
+    assert backoff_s(10_000, limits, 1.0) == 8.0

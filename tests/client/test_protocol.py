@@ -6,9 +6,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relay.client.events import Accepted, Level, Message
+from relay.client.events import Level, Message, Sent
 from tests.client.fake_relay import AUTH_OK, ack, message, queue
-from tests.client.protocol_harness import NOW_S, Harness
+from tests.client.protocol_harness import Harness
 
 
 class ModelRelay:
@@ -68,13 +68,13 @@ def test_whatever_gets_lost_every_message_arrives_once_in_order_and_every_send_i
         event = protocol.next_event()
         if isinstance(event, Message):
             taken.append(event.id)
-            protocol.acknowledge(event, Level.DELIVERED, now_s=NOW_S)
-        elif isinstance(event, Accepted):
+            protocol.acknowledge(event, Level.DELIVERED, harness.now)
+        elif isinstance(event, Sent):
             accepted.append(event.id)
         return event is not None
 
     def write_one() -> bool:
-        frame = protocol.next_frame() if connected else None
+        frame = protocol.next_frame(harness.now) if connected else None
         if frame is None:
             return False
         relay.to_relay.append(json.loads(frame))
@@ -86,7 +86,7 @@ def test_whatever_gets_lost_every_message_arrives_once_in_order_and_every_send_i
         match name:
             case "connect" if not connected:
                 connected = True
-                protocol.connection_opened(uptime_s=0)
+                protocol.connection_opened(harness.now)
             case "lose" if connected:
                 connected = False
                 relay.lose_connection()

@@ -28,7 +28,7 @@ def test_a_message_is_acked_only_when_it_was_taken(client: Harness) -> None:
     assert client.protocol.next_event() == event, "it stays the next one until then"
     assert isinstance(event, Message)
 
-    client.protocol.acknowledge(event, Level.DELIVERED, now_s=NOW_S)
+    client.protocol.acknowledge(event, Level.DELIVERED, client.now)
 
     assert client.written() == [
         [
@@ -69,15 +69,15 @@ def test_a_group_message_is_acked_with_msginfo(client: Harness) -> None:
 def test_read_may_follow_or_replace_delivered_and_never_goes_back(client: Harness) -> None:
     client.receive(message("A"), message("B"))
     a, b = (m for m in client.take() if isinstance(m, Message))
-    client.protocol.acknowledge(b, Level.READ, now_s=NOW_S)
+    client.protocol.acknowledge(b, Level.READ, client.now)
     assert [(f[1]["id"], f[1]["ack"]) for f in client.written()] == [("A", 2), ("B", 3)]
 
-    client.protocol.acknowledge(a, Level.READ, now_s=NOW_S)
-    client.protocol.acknowledge(a, Level.READ, now_s=NOW_S)
-    client.protocol.acknowledge(b, Level.DELIVERED, now_s=NOW_S)
+    client.protocol.acknowledge(a, Level.READ, client.now)
+    client.protocol.acknowledge(a, Level.READ, client.now)
+    client.protocol.acknowledge(b, Level.DELIVERED, client.now)
     assert [(f[1]["id"], f[1]["ack"]) for f in client.written()] == [("A", 3)]
 
-    client.protocol.acknowledge(b, Level.PLAYED, now_s=NOW_S)
+    client.protocol.acknowledge(b, Level.PLAYED, client.now)
     assert [(f[1]["id"], f[1]["ack"]) for f in client.written()] == [("B", 4)]
 
 
@@ -85,8 +85,8 @@ def test_an_ack_that_rises_while_it_is_written_is_written_again(client: Harness)
     client.receive(message("A"))
     [event] = client.take()
     assert isinstance(event, Message)
-    assert client.protocol.next_frame() is not None
-    client.protocol.acknowledge(event, Level.READ, now_s=NOW_S)
+    assert client.protocol.next_frame(client.now) is not None
+    client.protocol.acknowledge(event, Level.READ, client.now)
     client.protocol.frame_sent()
 
     assert [frame[1]["ack"] for frame in client.written()] == [3]
@@ -107,7 +107,7 @@ def test_a_message_that_was_read_is_acked_as_read_when_it_comes_again(client: Ha
     client.receive(message("A"))
     event = client.protocol.next_event()
     assert isinstance(event, Message)
-    client.protocol.acknowledge(event, Level.READ, now_s=NOW_S)
+    client.protocol.acknowledge(event, Level.READ, client.now)
     client.written()
 
     client.receive(message("A"))
@@ -139,7 +139,7 @@ def test_an_ack_whose_writing_was_cut_off_is_written_by_the_next_connection(
 ) -> None:
     client.receive(message("A"))
     client.take()
-    assert client.protocol.next_frame() is not None
+    assert client.protocol.next_frame(client.now) is not None
     client.lose()
     client.protocol.frame_sent()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.client.client import Client
+from relay.client.client import RelayClient
 from relay.client.events import Connected, Disconnected
 from relay.handshake import SILENT_END, tls_context
 from relay.trust import Trust
@@ -48,7 +48,7 @@ async def serves(session: Session) -> None:
 
 def reason_at(url: str, tls: ssl.SSLContext | None) -> Disconnected:
     async def body() -> Disconnected:
-        async with Client(url, ASHA, tls=tls) as client:
+        async with RelayClient(url, ASHA, tls=tls) as client:
             return await next_of(client.events(), Disconnected)
 
     return run(body())
@@ -58,7 +58,7 @@ def refused(served: ssl.SSLContext | None, tls: ssl.SSLContext, *, host: str = "
     async def body() -> str:
         async with FakeRelay(tls=served) as relay:
             url = relay.url.replace("127.0.0.1", host).replace("ws:", "wss:")
-            async with Client(url, ASHA, tls=tls) as client:
+            async with RelayClient(url, ASHA, tls=tls) as client:
                 told = await next_of(client.events(), Disconnected)
         assert told.answered, "something is there: nobody is to be told to start a relay"
         before, _, why = told.reason.partition(f"no connection to {url}: ")
@@ -76,9 +76,12 @@ def test_it_logs_in_and_sends_where_both_sides_trust(
     tls = trusting(own=authority.issue("client") if wants_clients else None)
 
     async def body() -> None:
-        async with FakeRelay(serves, tls=served) as relay, Client(relay.url, ASHA, tls=tls) as me:
+        async with (
+            FakeRelay(serves, tls=served) as relay,
+            RelayClient(relay.url, ASHA, tls=tls) as me,
+        ):
             await next_of(me.events(), Connected)
-            await me.send(BEN, "hi")
+            await me.send(BEN, "hi").sent
 
     run(body())
 
@@ -196,7 +199,7 @@ def test_what_speaks_no_tls_is_told(trusting: Trusting) -> None:
 
         async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
             url = f"wss://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-            async with Client(url, ASHA, tls=trusting()) as client:
+            async with RelayClient(url, ASHA, tls=trusting()) as client:
                 return await next_of(client.events(), Disconnected)
 
     told = run(body())
@@ -218,4 +221,4 @@ def test_where_nobody_listens_it_is_told_as_ever(trusting: Trusting) -> None:
 
 def test_trust_without_tls_is_a_mistake_of_the_program(trusting: Trusting) -> None:
     with pytest.raises(ValueError, match="is not wss://"):
-        Client("ws://127.0.0.1:9011/", ASHA, tls=trusting())
+        RelayClient("ws://127.0.0.1:9011/", ASHA, tls=trusting())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.client.events import Accepted, Level, Message, Receipt, Refused, SendFailed
+from relay.client.events import Failed, Level, Message, Receipt, Refused, Sent
 from relay.client.transcript import Transcript
 
 ASHA, BEN, CARL = "917069852821", "919428284313", "919354513536"
@@ -26,8 +26,8 @@ def test_an_own_line_shows_the_tick_it_has_when_it_is_shown() -> None:
     t.own("A", "one", now_s=1)
     t.own("B", "two", now_s=2)
     t.own("C", "three", now_s=3)
-    t.add(Accepted("B", BEN, 2))
-    t.add(Accepted("C", BEN, 3))
+    t.add(Sent("B", BEN, 2))
+    t.add(Sent("C", BEN, 3))
     t.add(receipt("C", 2))
 
     assert t.flush() == ["t=1 you: one  …", "t=2 you: two  ✓ sent", "t=3 you: three  ✓✓ delivered"]
@@ -38,7 +38,7 @@ def test_a_later_tick_gets_a_short_line_and_repeats_get_none() -> None:
     t = transcript()
     t.own("A", "a rather long line, longer than an excerpt", now_s=1)
     t.flush()
-    t.add(Accepted("A", BEN, 1))
+    t.add(Sent("A", BEN, 1))
     assert t.flush() == ["      ✓ sent: a rather long line, longer tha…"]
     t.add(receipt("A", 2))
     t.add(receipt("A", 3))
@@ -71,7 +71,7 @@ def test_an_incoming_line_comes_after_what_was_said_before_it() -> None:
 def test_a_failure_is_told_with_its_reason() -> None:
     t = transcript()
     t.own("A", "one", now_s=1)
-    t.add(SendFailed("A", BEN, 404, "unknown user"))
+    t.add(Failed("A", BEN, 404, "unknown user"))
     assert t.flush() == ["t=1 you: one  ✗ not sent: unknown user (404)"]
     t.own("B", "two", now_s=2)
     t.flush()

@@ -10,18 +10,14 @@ from typing import Any, Final
 import pytest
 
 from relay.client.events import (
-    Accepted,
-    Connected,
     Disconnected,
     Event,
     Level,
     Message,
-    Receipt,
-    Refused,
-    SendFailed,
 )
 from relay.client.limits import Limits
 from relay.client.login import Ending
+from relay.client.moment import Moment
 from relay.client.protocol import ClientProtocol
 from relay.errors import JidError
 
@@ -33,15 +29,6 @@ RUNNER: Final = ROOT / "tests" / "vectors" / "run.mjs"
 NODE: Final = shutil.which("node")
 
 _ALL: Final[list[dict[str, Any]]] = json.loads(VECTORS.read_text())["vectors"]
-_TYPES: Final[dict[type, str]] = {
-    Accepted: "sent",
-    Connected: "connected",
-    Disconnected: "disconnected",
-    Message: "message",
-    Receipt: "receipt",
-    Refused: "refused",
-    SendFailed: "failed",
-}
 
 
 class Runner:
@@ -50,26 +37,30 @@ class Runner:
     def __init__(self, vector: dict[str, Any]) -> None:
         limits = {_snake(name): value for name, value in vector.get("limits", {}).items()}
         self.protocol = ClientProtocol(vector.get("user", "917069852821"), limits=Limits(**limits))
-        self.protocol.token = vector.get("token", "")
-        self.now_s: int = vector.get("now", 1_566_970_700)
+        self.protocol.login.can_renew = vector.get("canRenew", False)
+        if "token" in vector:
+            self.protocol.login.show(vector["token"])
+        self.now = Moment(vector.get("now", 1_566_970_700), 0.0, vector.get("chance", 0.5))
         self.happened: list[Event] = []
 
     def step(self, step: dict[str, Any]) -> None:
+        up = step.get("up", step.get("open", self.now.up))
+        self.now = self.now._replace(up=up, chance=step.get("chance", self.now.chance))
         match step:
-            case {"open": up}:
-                self.protocol.connection_opened(uptime_s=up)
-            case {"lost": code, "up": up, "chance": chance}:
-                self.happened += self.protocol.connection_lost(
-                    Ending(code, ""), uptime_s=up, jitter=chance
-                )
+            case {"open": _}:
+                self.protocol.connection_opened(self.now)
+            case {"lost": code}:
+                self.happened += self.protocol.connection_lost(Ending(code, ""), self.now)
+            case {"token": token}:
+                self.protocol.login.show(token)
             case {"in": frame}:
                 text = frame if isinstance(frame, str) else json.dumps(frame)
-                self.happened += self.protocol.receive(text, now_s=self.now_s)
+                self.happened += self.protocol.receive(text, self.now)
             case {"send": send}:
                 assert self.is_refused(send) == step.get("error", False)
             case {"mark": key, "level": level}:
                 message = Message(key["id"], key["chat"], key["sender"], {}, 0)
-                self.protocol.acknowledge(message, Level(level), now_s=self.now_s)
+                self.protocol.acknowledge(message, Level(level), self.now)
             case {"take": ids}:
                 assert self.taken() == ids
             case {"out": frames}:
@@ -85,12 +76,14 @@ class Runner:
                     "end": type(failure).__name__ if failure else None,
                 }
                 assert {name: found[name] for name in state} == state
+            case {"up": _}:
+                pass
             case _:
                 raise AssertionError(f"no such step: {step}")
 
     def is_refused(self, send: dict[str, Any]) -> bool:
         try:
-            self.protocol.submit(send["to"], send["message"], send["id"], now_s=self.now_s)
+            self.protocol.submit(send["to"], send["message"], send["id"], self.now)
         except (JidError, ValueError):
             return True
         return False
@@ -100,12 +93,12 @@ class Runner:
         while (event := self.protocol.next_event()) is not None:
             if isinstance(event, Message):
                 ids.append(event.id)
-                self.protocol.acknowledge(event, Level.DELIVERED, now_s=self.now_s)
+                self.protocol.acknowledge(event, Level.DELIVERED, self.now)
         return ids
 
     def written(self) -> list[Any]:
         frames = []
-        while (frame := self.protocol.next_frame()) is not None:
+        while (frame := self.protocol.next_frame(self.now)) is not None:
             self.protocol.frame_sent()
             frames.append(json.loads(frame))
         return frames
@@ -115,15 +108,17 @@ def _snake(name: str) -> str:
     return re.sub(r"[A-Z]", lambda letter: f"_{letter[0].lower()}", name)
 
 
+def _camel(name: str) -> str:
+    return re.sub(r"_([a-z])", lambda found: found[1].upper(), name)
+
+
 def _shown(event: Event) -> dict[str, Any]:
-    shown: dict[str, Any] = {"type": _TYPES[type(event)]}
+    shown: dict[str, Any] = {"type": type(event).__name__.lower()}
     match event:
         case Disconnected():
-            return shown | {"code": event.code, "retryIn": event.retry_in_s}
-        case SendFailed():
-            more = {"code": event.code, "reason": event.reason, "retryAfter": event.retry_after_s}
-            return shown | {"id": event.id, "chat": event.chat} | more
-    return shown | {name: getattr(event, name) for name in event.__struct_fields__}
+            return shown | {"code": event.code, "retryIn": event.retry_in}
+    fields = {name: getattr(event, name) for name in event.__struct_fields__}
+    return shown | {_camel(name): value for name, value in fields.items()}
 
 
 @pytest.mark.parametrize("vector", _ALL, ids=lambda vector: vector["name"])

@@ -15,6 +15,7 @@ from relay.client.wire import (
     QueueFrame,
     ReceiptAck,
     RelayFrame,
+    SignOfLife,
     StoredAck,
     ack_frame,
     auth_frame,
@@ -128,7 +129,7 @@ def test_a_chat_has_one_name(text: str, name: str) -> None:
 
 
 def test_the_answer_to_a_keepalive_is_no_frame_and_no_fault() -> None:
-    assert read("!1566970629123") is None
+    assert read("!1566970629123") == SignOfLife(1566970629.123)
     for other in ("!", "!x", "!1\n", "?,,"):
         with pytest.raises(Unreadable):
             read(other)

@@ -24,6 +24,7 @@ class Network:
         self._flows = threading.Event()
         self._flows.set()
         self.connections = 0
+        self.turned_away = 0
 
     def __enter__(self) -> Self:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -58,6 +59,7 @@ class Network:
             while True:
                 client, _ = self._listener.accept()
                 if self._is_cut:
+                    self.turned_away += 1
                     client.close()
                     continue
                 self.connections += 1
