@@ -37,6 +37,12 @@ PROGRAMS: Final = {
         "put a relay under load, check every message, measure",
         "relay.loadgen.cli.commands:load",
     ),
+    "send": Program(
+        "Script", "send one message, and wait for its fate", "relay.client.sender:command"
+    ),
+    "listen": Program(
+        "Script", "write what comes, a line a message", "relay.client.listener:command"
+    ),
     "status": Program(
         "See", "show which processes run, and how each is", "relay.operating.commands:status"
     ),
@@ -93,6 +99,8 @@ Examples:
   relay serve --workers 2                       on ws://127.0.0.1:9011/, data in ./data
   relay chat 917069852821 --to 919428284313     in a second terminal
   relay chat 919428284313 --to 917069852821     in a third
+  relay send 919428284313 "backup done" --jid 917069852821
+  relay listen --jid 919428284313 --json
   relay token --user 917069852821 --secret secret.txt
   relay config --write relay.toml               every setting, with its default and its meaning
   relay serve --config relay.toml
