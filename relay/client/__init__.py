@@ -1,4 +1,4 @@
-"""The asyncio client, its pure protocol, and the terminal chat that stands on them.
+"""The asyncio client, its pure protocol, and the programs that stand on them.
 
 `relay.client.sync` has a client for programs without an event loop.
 """

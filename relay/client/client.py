@@ -176,6 +176,18 @@ class RelayClient:
             self._task.cancel()
         await asyncio.wait({self._task})
 
+    @property
+    def unconfirmed(self) -> int:
+        """How many receipts have come that the next login would get again."""
+        return self._line.unconfirmed
+
+    async def confirm(self) -> None:
+        """Wait until the receipts that came are confirmed (R7); at most some seconds.
+
+        Who is logged in for moments only does so now and then, or they pile up at the relay.
+        """
+        await self._line.confirm()
+
     def events(self) -> "EventStream":
         """Return what happens, for `async for`; it ends when the client is closed.
 

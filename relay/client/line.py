@@ -69,11 +69,27 @@ class Line:
         self._wake_writer = asyncio.Event()
         self._wake_pulse = asyncio.Event()
         self._wake_renewal = asyncio.Event()
+        self._confirmed = asyncio.Event()
 
     @property
     def online(self) -> bool:
         """Whether there is a login at this moment."""
         return self._pulse is not None
+
+    @property
+    def unconfirmed(self) -> int:
+        """How many receipts would come again, were the connection lost now."""
+        return 0 if self._pulse is None else self._pulse.unconfirmed
+
+    async def confirm(self) -> None:
+        """Wait until there is none of those; at most some seconds."""
+        try:
+            async with asyncio.timeout(2 * self._protocol.limits.confirm_s):
+                while self.unconfirmed:
+                    self._confirmed.clear()
+                    await self._confirmed.wait()
+        except TimeoutError:
+            pass  # they come again
 
     def write(self) -> None:
         """Look for frames to be written."""
@@ -90,6 +106,7 @@ class Line:
             while True:
                 ending = await self._show_token() or await self._connect_once()
                 self._pulse = None
+                self._confirmed.set()
                 self._happened(self._protocol.connection_lost(ending, now()))
                 if self._is_closing or self._protocol.failure is not None:
                     return
@@ -176,8 +193,8 @@ class Line:
         if self._pulse is not None:
             if self._pulse.heard(up=moment.up):
                 self._wake_pulse.set()
-            if any(isinstance(event, Receipt) for event in events):
-                self._pulse.told(up=moment.up)
+            if receipts := sum(isinstance(event, Receipt) for event in events):
+                self._pulse.told(receipts, up=moment.up)
                 self._wake_pulse.set()
         if self._protocol.clock is not clock:
             self._wake_renewal.set()
@@ -219,6 +236,7 @@ class Line:
                             await connection.send(KEEPALIVE)
                     except TimeoutError:
                         pass  # nothing is taken there any more: the next look says so
+                    self._confirmed.set()
         except ConnectionClosed:
             pass  # the reader meets the same end, and reports it
 

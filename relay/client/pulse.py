@@ -23,6 +23,7 @@ class Pulse:
         self._said_at = self._heard_at = up
         self._asked_at: float | None = None  # when the text was written that is not answered yet
         self._wanted_at = _NEVER
+        self.unconfirmed = 0  # receipts since the last text that was to be answered
 
     def said(self, *, up: float) -> None:
         """A frame was written."""
@@ -32,6 +33,7 @@ class Pulse:
         """A text was written that is to be answered."""
         self._said_at = self._asked_at = up
         self._wanted_at = _NEVER
+        self.unconfirmed = 0
 
     def heard(self, *, up: float) -> bool:
         """The relay said something; return whether that was awaited, and `due_at` has changed."""
@@ -40,8 +42,9 @@ class Pulse:
         self._asked_at = None
         return was_awaited
 
-    def told(self, *, up: float) -> None:
-        """A receipt came."""
+    def told(self, receipts: int, *, up: float) -> None:
+        """So many receipts came."""
+        self.unconfirmed += receipts
         self._wanted_at = min(self._wanted_at, up + self._limits.confirm_s)
 
     def want(self, *, up: float) -> None:

@@ -14,6 +14,7 @@ from relay.errors import ClientError
 _STDIN: Final = "-"
 # More than any relay takes: what is longer is refused, and need not be read to its end.
 _MOST_BYTES: Final = 1024 * 1024
+_MANY_RECEIPTS: Final = 100  # it takes seconds to confirm some, which is too long each time
 _FAILED: Final = 1
 _NOT_STORED: Final = 3
 _NOT_YET: Final = 4
@@ -98,6 +99,9 @@ def command(
     try:
         with SyncClient(entry.url, me, token=entry.token, tls=entry.tls) as client:
             client.send(to, text, id=message_id, until=until, timeout_s=timeout_s)
+            # Else a user who is only ever logged in so gets more and more of them each time.
+            if client.unconfirmed >= _MANY_RECEIPTS:
+                client.confirm()
     except SendUnconfirmed as error:
         if error.is_stored:
             click.echo(message_id)

@@ -92,6 +92,15 @@ class SyncClient:
         """Why the client has ended, if it has, and not by `close`."""
         return self._client.error
 
+    @property
+    def unconfirmed(self) -> int:
+        """How many receipts have come that the next login would get again."""
+        return self._client.unconfirmed
+
+    def confirm(self) -> None:
+        """Wait until the receipts that came are confirmed (R7); see `RelayClient.confirm`."""
+        self._call(self._client.confirm())
+
     def __enter__(self) -> Self:
         """Start connecting, in the background."""
         if self._thread is not None:

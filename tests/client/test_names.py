@@ -26,6 +26,8 @@ ONLY_JAVASCRIPT: Final = {
 }
 ONLY_PYTHON: Final = {
     "events": "in place of on()",
+    "confirm": "for who is logged in for moments; pages are not",
+    "unconfirmed": "for the same",
     "lost": "where no event is looked at, it says why nothing is sent",
     "limits": "an option in both",
     "tls": "a browser has its own",

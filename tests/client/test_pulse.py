@@ -60,16 +60,18 @@ def test_who_stood_still_asks_once_more(pulse: Pulse) -> None:
 
 
 def test_a_receipt_wants_a_text_soon_and_one_is_enough(pulse: Pulse) -> None:
-    pulse.told(up=101.0)
-    pulse.told(up=102.0)
+    pulse.told(2, up=101.0)
+    pulse.told(1, up=102.0)
     assert pulse.due_at == 103.5
     pulse.said(up=102.5)
     assert pulse.due_at == 103.5, "an ack came too early to confirm it"
+    assert pulse.unconfirmed == 3
 
     pulse.asked(up=103.5)
     pulse.heard(up=103.6)
 
     assert pulse.due_at == 123.5
+    assert pulse.unconfirmed == 0
 
 
 def test_a_text_may_be_wanted_at_once(pulse: Pulse) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.outside.frames import ALICE, BOB, GROUP, ack_1
+from tests.outside.frames import ALICE, BOB, GROUP, Frame, ack_1, action, element
 from tests.outside.network import Network
 from tests.outside.people import Cast
 from tests.outside.processes import REPOSITORY
@@ -239,6 +239,31 @@ def test_an_interrupt_ends_it_at_once(shared_relay: Relay, cast: Cast) -> None:
         assert process.wait(DEADLINE_S) == 130
         assert process.stderr is not None
         assert process.stderr.read().strip() == ""
+
+
+def test_receipts_do_not_pile_up_for_who_is_logged_in_for_moments_only(
+    shared_relay: Relay, cast: Cast
+) -> None:
+    alice, bob = shared_relay.login(cast.alice), shared_relay.login(cast.bob)
+    alice.send(action(*(element(cast.bob, f"M{number}") for number in range(120))))
+    for number in range(120):
+        alice.expect(ack_1(f"M{number}", author=cast.alice, to=cast.bob))
+    alice.close()
+    for _ in range(120):
+        bob.ack(bob.recv())
+    poll_for("they wait", lambda: len(receipts_of(shared_relay, cast.alice)) == 120)
+
+    done = send(shared_relay, cast.alice, cast.bob, "one more")
+
+    assert done.returncode == 0, done.stderr
+    assert len(receipts_of(shared_relay, cast.alice)) <= 1
+
+
+def receipts_of(relay: Relay, user: str) -> list[Frame]:
+    """Return the receipts that wait; a look at them confirms none."""
+    client = relay.login(user)
+    client.close()
+    return [frame for frame in client.queued if frame[0] == "Msg"]
 
 
 # --- listen -------------------------------------------------------------------------------------
