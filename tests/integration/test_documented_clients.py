@@ -14,19 +14,20 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from tests.client.fake_relay import FakeRelay, Script, Session, ack, error, message, queue
 from tests.outside import chromium, node
+from tests.outside.certificates import Authority
 from tests.outside.client import SheetClient
 from tests.outside.frames import ALICE, BOB, Frame, ack_1, action, element, message_id_of, near
 from tests.outside.people import Cast, shard_of
 from tests.outside.relay import Relay
 from tests.outside.waiting import DEADLINE_S, poll_for
 
-from ..documents import blocks_in, only_block, read
+from ..documents import ROOT, blocks_in, only_block, read
 from . import javascript
 from .conftest import RelayStarter
 
@@ -563,6 +564,133 @@ def test_the_documented_client_does_not_send_what_no_relay_takes(
     _, events = play(client_module, hear, before=before)
 
     assert events == ["failed: too long"]
+
+
+# --- the quick starts -------------------------------------------------------------------------
+
+
+def of_the_docs(language: str, containing: str) -> str:
+    return only_block(read("docs/clients.md"), language, containing=containing)
+
+
+def test_the_documented_bot_answers(shared_relay: Relay, cast: Cast, start: Starter) -> None:
+    text = of_the_docs("python", "client.messages():\n            client.mark_read")
+    alice = shared_relay.login(cast.alice)
+    start(text.replace(README_URL, json.dumps(shared_relay.url)).replace(BOB, cast.bob))
+
+    alice.send_message(cast.bob, "M", {"conversation": "hi"})
+
+    alice.expect(ack_1("M", author=cast.alice, to=cast.bob))
+    expect_receipt(alice, "M", 3, cast.bob)
+    assert alice.recv()[2][0]["message"] == {"conversation": "You said: hi"}
+
+
+def test_the_documented_script_asks_and_hears(
+    shared_relay: Relay, cast: Cast, start: Starter
+) -> None:
+    text = of_the_docs("python", "SyncClient")
+    for name, stands_in in ((README_URL, json.dumps(shared_relay.url)), (ALICE, cast.alice)):
+        assert text.count(name) == 1
+        text = text.replace(name, stands_in)
+    bob = shared_relay.login(cast.bob)
+    program = start(text.replace(BOB, cast.bob).replace("timeout_s=10", "timeout_s=2"))
+
+    came = bob.recv()
+    bob.ack(came)
+    bob.send_message(cast.alice, "M", {"conversation": "well"})
+
+    assert came[2][0]["message"] == {"conversation": "how are you?"}
+    program.wait_for(f"{cast.bob}: well")
+    assert program.process.wait(DEADLINE_S) == 0
+    waits = shared_relay.login(cast.alice).queued
+    assert [frame for frame in waits if frame[0] == "action"] == [], "it has acked"
+
+
+def test_the_documented_way_to_trust_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ca.pem").write_bytes(Authority().pem)
+    names: dict[str, Any] = {}
+
+    exec(of_the_docs("python", "tls_context"), names)
+
+    assert names["client"].url == "wss://chat.example.org/"
+    assert names["tls"].get_ca_certs()
+
+
+def test_the_documented_settings_let_a_page_in(tmp_path: Path) -> None:
+    path = tmp_path / "relay.toml"
+    path.write_text(of_the_docs("toml", "allowed_origins"))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "relay", "serve", "--config", path, "--check-config"],
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_documented_commands_of_a_shell_do_what_is_said(
+    start_relay: RelayStarter, tmp_path: Path
+) -> None:
+    relay = start_relay()
+    (tmp_path / "relay").write_text(f'#!/bin/sh\nexec {sys.executable} -m relay "$@"\n')
+    (tmp_path / "relay").chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    lines = [
+        line.removeprefix("$ ")
+        for line in of_the_docs("console", "relay send").splitlines()
+        if line.startswith("$ ")
+    ]
+    said = []
+    for line in lines:
+        done = subprocess.run(
+            ["sh", "-c", line],
+            cwd=ROOT,
+            env={**os.environ, "PATH": path, "RELAY_URL": relay.url},
+            capture_output=True,
+            text=True,
+            timeout=40,
+        )
+        assert done.returncode == 0, done.stderr
+        said.append(done.stdout.splitlines())
+
+    [[_], [sent], heard] = said
+    assert sent == "df-today"
+    shown = json.loads(of_the_docs("", '"id":"df-today"'))
+    came = [json.loads(line) for line in heard]
+    assert [each["text"].split()[0] for each in came] == ["backup", "Filesystem"]
+    assert [list(each) for each in came] == [list(shown)] * 2
+    alike = ("type", "id", "chat", "sender", "isGroup")
+    assert {name: came[1][name] for name in alike} == {name: shown[name] for name in alike}
+
+
+# Language, and what the block holds: each has a test in this file.
+RUN: Final = (
+    ("html", "relay-client.js"),
+    ("js", "relay-client"),
+    ("toml", "allowed_origins"),
+    ("python", "client.mark_read"),
+    ("python", "SyncClient"),
+    ("python", "tls_context"),
+    ("python", "class Client"),
+    ("console", "relay send"),
+    ("", '"id":"df-today"'),
+    ("json", "["),
+)
+
+
+def test_every_block_of_the_page_is_run() -> None:
+    left = [
+        block
+        for block in blocks_in(read("docs/clients.md"))
+        if not any(block.language == kind and part in block.text for kind, part in RUN)
+    ]
+
+    assert left == []
 
 
 def test_what_the_pages_show_of_frames_parses() -> None:
