@@ -2,10 +2,10 @@
 
 python mqtt_bridge.py 127.0.0.1:1883 'sensors/#' ws://127.0.0.1:9011/ bridge 919428284313
 
-It needs `paho-mqtt`. With QoS 1 the broker keeps a message until it is acked to it, and here that
-comes after the relay has stored it (ack 1). So nothing is lost, whichever of the three is killed.
-What the broker sends again goes out under the id that it had before, and the relay takes it once.
-Those ids are in `bridge.db`, in the directory where this is run.
+It needs `pip install paho-mqtt`. With QoS 1 the broker keeps a message until it is acked to it, and
+here that comes after the relay has stored it (ack 1). So nothing is lost, whichever of the three is
+killed. What the broker sends again goes out under the id that it had before, and the relay takes it
+once. Those ids are in `bridge.db`, in the directory where this is run.
 """
 
 import hashlib

@@ -30,10 +30,12 @@ The id that the message got is printed, and nothing else. It returns once the re
 message (ack 1): then it arrives, whatever crashes. Where no relay answers it goes on trying until
 --timeout.
 
-To be sure that something is sent once, give it an --id, and repeat the command with the same id
-and text until it exits with 0:
+To be sure that something is sent, and once, give it an --id, and repeat the command with the same
+id and text while it exits with 3:
 
-  until relay send 919428284313 "it is paid" --jid billing --id paid-17; do sleep 60; done
+  while relay send 919428284313 "it is paid" --jid billing --id paid-17; [ $? = 3 ]; do
+    sleep 60
+  done
 
 ME is logged in for that moment. Of one user the newest login counts: if a chat or a bot is logged
 in as ME, it is thrown out, and does not come back by itself. Give scripts a user of their own.
