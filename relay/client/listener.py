@@ -42,8 +42,8 @@ connection is told on standard error. Of one user the newest login counts: a cha
 logged in as ME is thrown out by this, and this by it.
 
 Exit codes: 0 --count or --for is reached, SIGTERM, or nobody reads any more; 1 the login is
-refused, or another took its place; 2 wrong usage; 3 --for is over before --count came; 130
-interrupted.
+refused, another took its place, or nothing can be written; 2 wrong usage; 3 --for is over before
+--count came; 130 interrupted.
 """
 
 
@@ -102,6 +102,10 @@ def command(
     except BrokenPipeError:
         terminal.give_up_output()
         return 0
+    except OSError as error:
+        terminal.give_up_output()
+        click.echo(f"relay listen: nothing can be written: {error.strerror}", err=True)
+        return _FAILED
     except _Terminated:
         return 0
 

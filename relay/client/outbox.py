@@ -101,7 +101,7 @@ class ClientOutbox:
             self._held[chat] = [(self._sends[each].seq, each) for each in mine]
             for each in mine:
                 del self._unwritten[each]
-        if (send.seq, message_id) not in self._held[chat]:
+        if not _holds(self._held[chat], (send.seq, message_id)):
             bisect.insort(self._held[chat], (send.seq, message_id))
         self._held_until[chat] = max(until, self._held_until.get(chat, until))
 
@@ -150,6 +150,12 @@ class ClientOutbox:
         send = self._sends.pop(message_id)
         self._unwritten.pop(message_id, None)
         held = self._held.get(send.chat, [])
-        if (send.seq, message_id) in held:
-            held.remove((send.seq, message_id))
+        if _holds(held, (send.seq, message_id)):
+            del held[bisect.bisect_left(held, (send.seq, message_id))]
         return send
+
+
+def _holds(held: list[tuple[int, str]], each: tuple[int, str]) -> bool:
+    # Sorted, and of thousands where a flood of sends is refused: `in` would look at all.
+    at = bisect.bisect_left(held, each)
+    return at < len(held) and held[at] == each

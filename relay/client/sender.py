@@ -37,6 +37,8 @@ id and text while it exits with 3:
     sleep 60
   done
 
+A text that begins with a dash stands behind two: relay send TO --jid ME -- "-5 degrees".
+
 ME is logged in for that moment. Of one user the newest login counts: if a chat or a bot is logged
 in as ME, it is thrown out, and does not come back by itself. Give scripts a user of their own.
 What waits for ME stays where it is.

@@ -258,6 +258,9 @@ class SyncClient:
         if self._loop is None:
             work.close()
             raise ClientClosed("the client is not running")
+        if threading.current_thread() is self._thread:
+            work.close()
+            raise RuntimeError("a notice must not wait for the client that gives it")
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()

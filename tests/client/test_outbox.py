@@ -1,6 +1,7 @@
 """The sends under way, by themselves."""
 
 import math
+import time
 
 import pytest
 
@@ -112,6 +113,21 @@ def test_two_delays_of_a_chat_are_the_longer_one(outbox: ClientOutbox) -> None:
     assert outbox.tries_of("A") == 2
     assert written(outbox, up=6.9) == []
     assert written(outbox, up=7.0) == ["frame a", "a longer frame b"]
+
+
+def test_a_flood_that_is_refused_costs_little() -> None:
+    outbox = ClientOutbox(limit=10_000)
+    for number in range(10_000):
+        outbox.add(f"{number}", BEN, HI, f"{number}")
+    written(outbox)
+
+    began = time.process_time()
+    for number in reversed(range(10_000)):
+        outbox.delay(f"{number}", until=5.0)
+
+    # Half a second where each is looked for among all.
+    assert time.process_time() - began < 0.3
+    assert written(outbox, up=5.0) == [f"{number}" for number in range(10_000)]
 
 
 def test_what_is_answered_while_it_waits_is_not_written_again(outbox: ClientOutbox) -> None:

@@ -177,6 +177,21 @@ def test_a_client_that_was_left_does_nothing_more() -> None:
     assert not [each for each in threading.enumerate() if each.name.startswith("relay client")]
 
 
+def test_a_notice_that_waits_for_its_client_is_told_so() -> None:
+    async def script(session: Session) -> None:
+        await session.log_in()
+
+    def wait(_: Event) -> None:
+        client.send(BEN, "hi")
+
+    with (
+        playing(script) as url,
+        SyncClient(url, ASHA, notice=wait) as client,
+        pytest.raises(RuntimeError, match="a notice must not wait"),
+    ):
+        client.receive()
+
+
 def test_any_thread_may_send() -> None:
     async def script(session: Session) -> None:
         await session.log_in()

@@ -338,6 +338,28 @@ def test_a_line_that_nobody_reads_any_more_is_not_acked(
     assert [frame[2][0]["key"]["id"] for frame in queued] == ["B"]
 
 
+def test_what_cannot_be_written_is_told_and_not_acked(shared_relay: Relay, cast: Cast) -> None:
+    alice = shared_relay.login(cast.alice)
+    alice.send_message(cast.bob, "M")
+    alice.expect(ack_1("M", author=cast.alice, to=cast.bob))
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "relay", "listen"),
+                *("--jid", cast.bob, "--url", shared_relay.url),
+            ],
+            cwd=REPOSITORY,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=DEADLINE_S,
+        )
+    assert done.returncode == 1
+    why = "relay listen: nothing can be written: No space left on device"
+    assert done.stderr.splitlines() == ["relay listen: connected", why]
+    assert len(shared_relay.login(cast.bob).queued) == 1
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_a_signal_ends_it_in_order(
     shared_relay: Relay, cast: Cast, listen: type[Listener], number: signal.Signals, code: int
