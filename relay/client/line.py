@@ -211,7 +211,10 @@ class Line:
                         self._pulse.said(up=_up())
                 if self._is_closing:
                     await connection.close()
-                await _set_or_due(self._wake_writer, self._protocol.outbox.due_at)
+                # Before the login is answered nothing goes out, whatever is due.
+                is_in = self._protocol.online
+                due_at = self._protocol.outbox.due_at if is_in else math.inf
+                await _set_or_due(self._wake_writer, due_at)
         except ConnectionClosed:
             pass  # the reader meets the same end, and reports it
 

@@ -179,6 +179,50 @@ def test_a_client_with_a_fault_fails_a_vector(fault: str, tmp_path: Path) -> Non
     assert any(run_with_node(faulty).values())
 
 
+FLOOD: Final = """
+const { ClientProtocol } = await import(process.argv[1]);
+const protocol = new ClientProtocol("917069852821");
+const now = { wall: 1, up: 0, chance: 0 };
+const receive = (frame) => protocol.receive(JSON.stringify(frame), now);
+protocol.connectionOpened(now);
+receive(["auth", { status: "success" }]);
+const ids = Array.from({ length: 8000 }, (_, number) => `M${number}`);
+const write = () => {
+  const written = [];
+  for (let frame; (frame = protocol.nextFrame(now)) !== null; protocol.frameSent())
+    written.push(JSON.parse(frame)[2]?.[0]?.key.id);
+  return written.filter(Boolean);
+};
+for (const id of ids) protocol.submit("919428284313", { conversation: "hi" }, id, now);
+write();
+const began = process.cpuUsage().user;
+for (const id of ids) {
+  receive(["error", { code: 429, reason: "too fast", tag: "action", id, retryAfter: 5 }]);
+  write();
+}
+const took = process.cpuUsage(undefined).user - began;
+now.up = 5;
+console.log(JSON.stringify({ seconds: took / 1e6, kept: write().join() === ids.join() }));
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(NODE is None, reason="needs node")
+def test_a_flood_that_is_refused_does_not_freeze_a_page() -> None:
+    assert NODE is not None
+    done = subprocess.run(
+        [NODE, "--input-type=module", "-e", FLOOD, MODULE.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+
+    assert found["kept"]
+    assert found["seconds"] < 3, "much more where all are sorted at each refusal"
+
+
 def test_the_names_of_the_vectors_are_their_own() -> None:
     names = [each["name"] for each in _ALL]
 

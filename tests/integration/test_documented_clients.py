@@ -621,7 +621,7 @@ def test_the_documented_way_to_trust_is_one(
 
 def test_the_documented_settings_let_a_page_in(tmp_path: Path) -> None:
     path = tmp_path / "relay.toml"
-    path.write_text(of_the_docs("toml", "allowed_origins"))
+    path.write_text(of_the_docs("toml", "127.0.0.1:8000"))
 
     done = subprocess.run(
         [sys.executable, "-m", "relay", "serve", "--config", path, "--check-config"],

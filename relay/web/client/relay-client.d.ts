@@ -235,11 +235,14 @@ declare class Outbox {
     seq: number;
     /** @type {Map<string, Send>} */
     sends: Map<string, Send>;
-    /** @type {Set<string>} */
+    /** Those of chats that wait are not among them. @type {Set<string>} */
     unwritten: Set<string>;
-    /** Chats whose sends wait, so that they keep their order; until when. @type {Map<string, number>}
-     */
-    holds: Map<string, number>;
+    /** Chats whose sends wait, so that they keep their order: which, and until when.
+     * @type {Map<string, {until: number, ids: string[]}>} */
+    holds: Map<string, {
+        until: number;
+        ids: string[];
+    }>;
     /** Whether exactly this send is under way. @param {string} id @param {string} chat
      * @param {Body} message */
     repeats(id: string, chat: string, message: Body): boolean;
