@@ -258,7 +258,8 @@ def test_an_interrupt_ends_any_wait_and_closes_in_order(body: str, is_taken: boo
     assert err.splitlines()[-1] == "KeyboardInterrupt"
     assert codes == [1000]
     assert frames == (["Msg"] if is_taken else ["action"])
-    assert out.split() == (["A", "B"] if is_taken else [])
+    # The first was acked as the second was asked for; that one may or may not be printed by then.
+    assert out.split()[:1] == (["A"] if is_taken else [])
 
 
 @pytest.mark.slow
