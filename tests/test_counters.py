@@ -76,7 +76,8 @@ def listed(head: str) -> list[str]:
 def test_each_counter_has_a_row_and_each_row_a_counter(
     process: str, folders: tuple[str, ...], besides: set[str]
 ) -> None:
-    rows = listed(f"counter of a {process}")
+    article = "an" if process == "admin" else "a"
+    rows = listed(f"counter of {article} {process}")
 
     counted = counters_of(*folders)
     if process == "front":

@@ -16,10 +16,10 @@ from typing import Protocol
 
 from relay import log
 from relay.admin.access import Tokens
-from relay.auth.tls import Certificates
+from relay.auth.tls import Certificates, certificate_of_admin
 from relay.disk.files import is_private_directory
 from relay.errors import BootError, SettingsError
-from relay.settings.tables import AdminSettings, TlsSettings
+from relay.settings.tables import AdminSettings
 
 SOCKET_NAME = "admin.sock"
 _UNHEARD_NAME = "admin.new"  # no longer than that: how long the path may be is bounded
@@ -37,15 +37,6 @@ class Serving(Protocol):
 
 # Begins to serve at a socket, with TLS if there is a context; `is_local` is the run directory's.
 Serve = Callable[[socket.socket, ssl.SSLContext | None, bool], Serving]
-
-
-def _certificate_of(settings: AdminSettings) -> Certificates:
-    from relay.auth.certificates import CertificateFiles  # its libraries take some MiB
-
-    files = TlsSettings(
-        certificate_files=(settings.tls_certificate,), key_files=(settings.tls_key,)
-    )
-    return CertificateFiles(files, ("admin.tls_certificate", "admin.tls_key"))
 
 
 def _newest_of(certificate: Certificates) -> ssl.SSLContext:
@@ -83,11 +74,9 @@ class Doors:
         self._serving: dict[socket.socket, Serving] = {}
         self._local: socket.socket | None = None
         self._again: asyncio.TimerHandle | None = None
-        self._certificate: Certificates | None = None
         try:
             self.tokens = Tokens(settings.token_file)
-            if settings.tls_certificate:
-                self._certificate = _certificate_of(settings)
+            self._certificate = certificate_of_admin(settings)
         except SettingsError as error:
             raise BootError(str(error)) from error
         self._tls = None if self._certificate is None else _newest_of(self._certificate)

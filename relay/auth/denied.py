@@ -14,6 +14,8 @@ from relay.protocol.jid import parse_user
 
 # Lines that are told of.
 MOST_WRONG: Final = 100
+# One that was cut short must not let everybody in, so that nobody is denied has to be said.
+NOBODY: Final = "where nobody is to be denied, a line `# nobody` says so"
 _COMMENT: Final = re.compile(r"(?:^|\s)#")
 
 

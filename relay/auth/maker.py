@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from pathlib import Path
@@ -23,7 +24,7 @@ _EXAMPLES: Final = f"""\
 Examples:
   openssl rand -base64 48 > secret && chmod 600 secret
   relay serve --auth token --token-secret secret
-  relay token --user 917069852821 --secret secret > asha.token
+  relay token --user 917069852821 --secret secret --output asha.token
   relay chat 917069852821 --to 919428284313 --token-file asha.token
 
 A secret has {LEAST_SECRET_BYTES} bytes or more. With a key pair the relay
@@ -75,6 +76,12 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str) -> int:
 @click.option("--issuer", metavar="TEXT", help="Its iss, for auth_token.issuer.")
 @click.option("--audience", metavar="TEXT", help="Its aud, for auth_token.audience.")
 @click.option("--id", "token_id", metavar="TEXT", help="Its jti, for auth.deny_file.")
+@click.option(
+    "--output",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write it to FILE, which nobody else may read; it must not be there yet.",
+)
 def command(
     user: str,
     ttl: int,
@@ -85,8 +92,12 @@ def command(
     issuer: str | None,
     audience: str | None,
     token_id: str | None,
+    output: Path | None,
 ) -> None:
-    """Print a token that says its bearer is a user, signed by a secret or a private key."""
+    """Print a token that says its bearer is a user, signed by a secret or a private key.
+
+    A shell's `>` leaves the file to be read by everyone on the machine; --output does not.
+    """
     if (secret is None) == (key is None):
         raise click.UsageError("--secret or --key is needed, one of them")
     try:
@@ -101,7 +112,21 @@ def command(
         token = jwt.encode(claims, signer, name, headers={"kid": kid} if kid else None)
     except (jwt.PyJWTError, TypeError, ValueError) as error:
         raise click.UsageError(f"--key: it cannot sign by {name}: {error}") from error
-    click.echo(token)
+    if output is None:
+        click.echo(token)
+    else:
+        _write(output, token)
+
+
+def _write(path: Path, token: str) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(f"{token}\n")
+    except FileExistsError:
+        raise click.UsageError(f"--output: {path} is there already, and is left as it is") from None
+    except OSError as error:
+        raise click.UsageError(f"--output: {path} cannot be written: {error.strerror}") from None
 
 
 def _secret(path: str) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from relay.auth.contract import Authenticator
-from relay.auth.denied import Denying, read_deny_list
+from relay.auth.denied import NOBODY, Denying, read_deny_list
 from relay.auth.secretfile import SecretFile
 from relay.errors import SettingsError
 from relay.settings.tables import Settings
@@ -31,7 +31,7 @@ def authenticator_of(
     if settings.auth.mode == "open":
         return None
     path = settings.auth.deny_file
-    file = SecretFile(path, "auth.deny_file", is_secret=False) if path else None
+    file = SecretFile(path, "auth.deny_file", is_secret=False, if_empty=NOBODY) if path else None
     try:
         mode = _mode_of(settings, ask_for_keys)
     except SettingsError as error:

@@ -24,8 +24,10 @@ class Mark(NamedTuple):
 class SecretFile:
     """One file. `setting` is what named it, for people."""
 
-    def __init__(self, path: str, setting: str, *, is_secret: bool) -> None:
+    def __init__(self, path: str, setting: str, *, is_secret: bool, if_empty: str = "") -> None:
+        """`if_empty` tells people what to write where nothing is meant."""
         self.path = path
+        self._if_empty = f"; {if_empty}" if if_empty else ""
         self.setting = setting
         self._is_secret = is_secret
         self._mark: Mark | None = None
@@ -54,7 +56,7 @@ class SecretFile:
         except OSError as error:
             raise self._refused(f"cannot be read: {error.strerror}") from None
         if not content.strip():
-            raise self._refused("is empty")
+            raise self._refused(f"is empty{self._if_empty}")
         if len(content) > MAX_BYTES:
             raise self._refused(f"has over {MAX_BYTES} bytes")
         self._mark = _mark_of(status)

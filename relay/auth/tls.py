@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from relay.errors import SettingsError
-from relay.settings.tables import TlsSettings
+from relay.settings.tables import AdminSettings, Settings, TlsSettings
 
 
 class Certificates(Protocol):
@@ -56,6 +56,47 @@ def warnings_of(settings: TlsSettings) -> Sequence[str]:
     """
     certificates = certificates_of(settings)
     return certificates.warnings if certificates is not None else ()
+
+
+def certificate_of_admin(settings: AdminSettings) -> Certificates | None:
+    """Return the certificate of the admin's API over TCP, None where that has none.
+
+    Raises:
+        SettingsError: a file is unusable; it tells every one.
+    """
+    if not (settings.tls_certificate and settings.tls_key):
+        return None
+    from relay.auth.certificates import CertificateFiles  # its libraries take some MiB
+
+    files = TlsSettings(
+        certificate_files=(settings.tls_certificate,), key_files=(settings.tls_key,)
+    )
+    return CertificateFiles(files, ("admin.tls_certificate", "admin.tls_key"))
+
+
+def all_warnings_of(settings: Settings) -> Sequence[str]:
+    """Return what clients will not like of the port's certificates, nor operators of the admin's.
+
+    Raises:
+        SettingsError: as `certificates_of` and `certificate_of_admin`.
+    """
+    warnings: list[str] = []
+    problems: list[str] = []
+    admin = AdminSettings() if settings.admin.disabled else settings.admin
+    readers: tuple[Callable[[], Certificates | None], ...] = (
+        lambda: certificates_of(settings.tls),
+        lambda: certificate_of_admin(admin),
+    )
+    for read in readers:
+        try:
+            certificates = read()
+        except SettingsError as error:
+            problems += error.problems
+        else:
+            warnings += certificates.warnings if certificates is not None else ()
+    if problems:
+        raise SettingsError(*problems)
+    return warnings
 
 
 def _disagreements(settings: TlsSettings) -> Iterator[str]:

@@ -37,12 +37,17 @@ class Checks:
         clients: Mapping[int, Client],
         loop: asyncio.AbstractEventLoop,
         banned: Container[str] = frozenset(),
+        *,
+        rest_ms: int | None = 0,
     ) -> None:
         """Check by `authenticator`; None: nobody checks logins in this mode.
 
-        `banned` are those whose logins it checks in mode "open" too.
+        `banned` are those whose logins it checks in mode "open" too. Between two looks at what has
+        changed `look` lets so much time pass; None: it never looks.
         """
         self.banned = banned
+        self._rest_ms = rest_ms
+        self._due_ms = 0
         self._authenticator = authenticator
         self._clients = clients
         self._loop = loop
@@ -80,6 +85,12 @@ class Checks:
         """Have logins checked by another set of keys, which was fetched."""
         if self._authenticator is not None:
             self._authenticator.take_keys(content)
+
+    def look(self, clock_ms: int) -> None:
+        """Do what `refresh` does, if that is due; call it at signs of life."""
+        if self._rest_ms is not None and clock_ms >= self._due_ms:
+            self._due_ms = clock_ms + self._rest_ms
+            self.refresh()
 
     def refresh(self, *, at_once: bool = False) -> None:
         """Read keys and lists again that have changed; end sessions of who is let in no more.

@@ -39,7 +39,8 @@ def _listed(said: Mapping[str, Any]) -> str:
         (g["jid"], g["subject"], g["participants"], g["admins"], g["source"])
         for g in said["groups"]
     ]
-    text = table(("group", "subject", "members", "admins", "from"), rows)
+    head = ("group", "subject", "members", "admins", "from")
+    text = table(head, rows) if rows else "there are no groups"
     return f"{text}\nmore: --cursor {said['next']}" if said["next"] else text
 
 

@@ -34,7 +34,7 @@ def _kicked(said: Mapping[str, Any]) -> str:
 def ban(data: Path, as_json: bool, reason: str, jid: str) -> int:
     """Throw JID out: sessions are closed, logins refused, until `relay unban`.
 
-    What was sent to it and what it has sent stays; `relay store purge` removes that.
+    What was sent to it and what it has sent stays; `relay purge JID` removes what was sent to it.
     """
     said = Line(data).send("PUT", "users", jid, "ban", body={"reason": reason})
     return show(said, as_json, _banned)
@@ -69,5 +69,5 @@ def bans(data: Path, as_json: bool, limit: int, after: int) -> int:
 
 def _bans(said: Mapping[str, Any]) -> str:
     rows = [(b["jid"], ago(b["since_ms"]), b["by"], b["reason"]) for b in said["bans"]]
-    text = table(("user", "since", "by", "reason"), rows)
+    text = table(("user", "since", "by", "reason"), rows) if rows else "nobody is banned"
     return f"{text}\nmore: --after {said['next']}" if said["next"] else text

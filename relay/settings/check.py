@@ -8,11 +8,12 @@ from typing import Final, Protocol
 from relay.errors import SettingsError
 from relay.settings.catalogue import TablesOf, no_tables
 from relay.settings.sources import Sources
-from relay.settings.tables import Settings, TlsSettings
+from relay.settings.tables import Settings
 
 # In place of limits.group_members where that is wrong: of one mistake no second is made.
 _ANY_NUMBER: Final = sys.maxsize
-# The tables that say which keys are to be read.
+# The settings that say which certificates, and which keys, are to be read.
+_CERTIFICATES: Final = ("tls.", "admin.tls_")
 _LOGINS: Final = ("auth.", "auth_token.", "auth_http.", "auth_proxy.")
 
 
@@ -28,7 +29,7 @@ def check_config(
     sources: Sources,
     read_groups: GroupsReader,
     read_keys: Callable[[Settings], object],
-    read_certificates: Callable[[TlsSettings], Sequence[str]],
+    read_certificates: Callable[[Settings], Sequence[str]],
     find_user: Callable[[str], object] = str,
     *,
     tables_of: TablesOf = no_tables,
@@ -61,9 +62,9 @@ def check_config(
         except SettingsError as error:
             mistakes += error.problems
     warnings: Sequence[str] = ()
-    if not any(key.startswith("tls.") for key in draft.refused):
+    if not any(key.startswith(_CERTIFICATES) for key in draft.refused):
         try:
-            warnings = read_certificates(draft.settings.tls)
+            warnings = read_certificates(draft.settings)
         except SettingsError as error:
             mistakes += error.problems
     report([f"warning: {warning}" for warning in warnings], program)

@@ -19,9 +19,9 @@ from cryptography.hazmat.primitives.serialization import (
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
-from relay.auth.tls import certificates_of, warnings_of
+from relay.auth.tls import all_warnings_of, certificates_of, warnings_of
 from relay.errors import SettingsError
-from relay.settings.tables import TlsSettings
+from relay.settings.tables import AdminSettings, Settings, TlsSettings
 from tests.outside.certificates import Authority
 
 HOST = "chat.example.org"
@@ -209,3 +209,28 @@ def test_half_of_a_change_is_told_once_and_the_whole_of_it_counts(
     assert certificates.context is not before
     events = [line["event"] for line in lines]
     assert events == ["tls.certificates_unusable", "tls.certificates_read"]
+
+
+def test_what_is_wrong_with_the_admins_certificate_is_told_with_that_of_the_port(
+    tmp_path: Path,
+) -> None:
+    good = written(tmp_path)
+    admin = AdminSettings(tls_certificate=good.certificate_files[0], tls_key="/lost")
+    settings = Settings(tls=TlsSettings(certificate_files=("/gone",), key_files=("/k",)))
+
+    with pytest.raises(SettingsError) as refused:
+        all_warnings_of(replace(settings, admin=admin))
+
+    said = "\n".join(refused.value.problems)
+    assert "tls.certificate_files: /gone cannot be read" in said
+    assert "admin.tls_key: /lost cannot be read" in said
+
+
+def test_a_certificate_of_the_admins_is_warned_of_where_there_is_an_admin(tmp_path: Path) -> None:
+    old = written(tmp_path, begins=timedelta(days=-3), ends=timedelta(days=-2))
+    admin = AdminSettings(tls_certificate=old.certificate_files[0], tls_key=old.key_files[0])
+
+    [warning] = all_warnings_of(Settings(admin=admin))
+
+    assert "has expired" in warning
+    assert list(all_warnings_of(Settings(admin=replace(admin, disabled=True)))) == []

@@ -6,10 +6,13 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from relay.auth.denied import MOST_WRONG, DenyList, read_deny_list
+from relay.auth.modes import authenticator_of
 from relay.auth.secretfile import SecretFile
 from relay.errors import SettingsError
+from relay.settings.tables import AuthSettings, HttpSettings, Settings
 
 
 def deny_file(directory: Path, content: bytes) -> SecretFile:
@@ -37,6 +40,19 @@ def test_every_line_that_is_wrong_is_told(tmp_path: Path) -> None:
         problem.startswith(f"{where} {number}: ")
         for number, problem in zip((1, 2, 4), caught.value.problems, strict=True)
     ] == [True] * 3
+
+
+def test_an_empty_list_is_refused_with_the_line_that_means_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "deny"
+    path.touch()
+    settings = Settings(auth=AuthSettings(mode="http", deny_file=str(path)))
+    settings = replace(settings, auth_http=HttpSettings(url="http://127.0.0.1:1/"))
+
+    with pytest.raises(SettingsError, match=r"is empty; where nobody .* a line `# nobody`"):
+        authenticator_of(settings)
+
+    path.write_text("# nobody\n")
+    assert authenticator_of(settings) is not None
 
 
 def test_a_list_that_is_no_text_is_refused(tmp_path: Path) -> None:

@@ -59,6 +59,20 @@ def test_a_token_of_a_private_key_is_what_the_relay_takes(tmp_path: Path, algori
     assert jwt.get_unverified_header(done.stdout.strip())["kid"] == "k1"
 
 
+def test_a_token_goes_to_a_file_that_nobody_else_reads(tmp_path: Path) -> None:
+    secret, output = write(tmp_path / "secret", SECRET), tmp_path / "token"
+    wanted = ("--user", ALICE, "--secret", secret, "--output", str(output))
+
+    done, again = made(*wanted), made(*wanted)
+
+    assert (done.exit_code, done.output) == (0, "")
+    assert output.stat().st_mode & 0o777 == 0o600
+    assert isinstance(verdict(TokenSettings(secret_file=secret), output.read_text()), Granted)
+    assert (again.exit_code, "is there already" in again.output) == (2, True)
+    nowhere = made(*wanted[:-1], str(tmp_path / "gone" / "token"))
+    assert (nowhere.exit_code, "cannot be written" in nowhere.output) == (2, True)
+
+
 def test_what_is_unusable_is_told_and_exits_with_2(tmp_path: Path) -> None:
     secret, short = write(tmp_path / "secret", SECRET), write(tmp_path / "short", b"x")
     open_to_all = write(tmp_path / "open", SECRET, 0o644)

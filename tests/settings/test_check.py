@@ -9,7 +9,7 @@ from relay.auth.modes import authenticator_of
 from relay.errors import SettingsError
 from relay.settings.check import check_config
 from relay.settings.sources import Sources
-from relay.settings.tables import Settings, TlsSettings
+from relay.settings.tables import Settings
 
 
 class Groups:
@@ -30,7 +30,7 @@ def no_keys(settings: Settings) -> None:
     """Mode "open" reads none."""
 
 
-def no_certificates(settings: TlsSettings) -> tuple[str, ...]:
+def no_certificates(settings: Settings) -> tuple[str, ...]:
     """A port without TLS has none."""
     return ()
 
@@ -215,8 +215,8 @@ def test_certificates_that_are_unusable_are_a_mistake_and_others_may_be_warned_o
 ) -> None:
     config.write_text('[tls]\ncertificate_files = ["/c"]\nkey_files = ["/k"]\n')
 
-    def refuse(settings: TlsSettings) -> tuple[str, ...]:
-        raise SettingsError(f"tls.key_files: {settings.key_files[0]} is empty")
+    def refuse(settings: Settings) -> tuple[str, ...]:
+        raise SettingsError(f"tls.key_files: {settings.tls.key_files[0]} is empty")
 
     assert check_config(Sources(config, {}), Groups(), no_keys, refuse) == 2
     assert capsys.readouterr().err == "supervisor.py: tls.key_files: /k is empty\n"
