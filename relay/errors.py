@@ -11,6 +11,7 @@ RelayError
  |   +- StoreForeign   the operator's: it is whole, but of another format
  +- BackupFailed    the machine's: there is no copy of the stores
  +- NotAsked        the operator's: no relay runs there, it does not answer, or it says no
+ |   +- NotAnswered    the machine's: nobody knows what became of it; the same may be asked again
  +- MailboxFull     nobody's: a mailbox is at its limit (its sender is refused)
  +- JidError        the client's: not an address
  +- FrameError      the client's: answered with an `error` frame, the connection stays open
@@ -79,7 +80,18 @@ class BackupFailed(RelayError):
 
 
 class NotAsked(RelayError):
-    """A relay could not be asked, or said no; nothing was done."""
+    """A relay could not be asked, or said no; nothing was done.
+
+    `status` is that of its answer, 0 where there was none.
+    """
+
+    def __init__(self, problem: str, status: int = 0) -> None:
+        super().__init__(problem)
+        self.status = status
+
+
+class NotAnswered(NotAsked):
+    """A relay was asked, and did not say what became of it: it may be done, or not."""
 
 
 class MailboxFull(RelayError):

@@ -7,13 +7,17 @@ from relay.process.place import Place
 from workers.gate import Gate
 from workers.links import Links
 from workers.measures import Measures
+from workers.operator import Operator
 from workers.shard.shard import Shard
 from workers.store.store import Store
 from workers.tracing import Tracing
 
 
 class Insight(NamedTuple):
-    """The one of a worker; whoever has it only looks, and between two batches."""
+    """The one of a worker; whoever has it only looks, and between two batches.
+
+    What is to be changed, `operator` takes for a batch.
+    """
 
     place: Place
     shard: Shard
@@ -23,3 +27,4 @@ class Insight(NamedTuple):
     counters: Counter[str]
     measures: Measures
     tracing: Tracing
+    operator: Operator

@@ -41,6 +41,7 @@ from workers.insight import Insight
 from workers.links import Links
 from workers.measures import Measures
 from workers.mishaps import Mishaps, keep
+from workers.operator import Operator
 from workers.orders import Orders
 from workers.schedule import Schedule
 from workers.shard.dates import latest_day_us
@@ -110,9 +111,10 @@ class Worker:
         self._links.watch(place.control.fileno())
         self._measures = Measures()
         self._tracing = Tracing(self._shard.readers)
+        self._operator = Operator()
         insight = Insight(
-            *(place, self._shard, self._store, self._gate),
-            *(self._links, self._counters, self._measures, self._tracing),
+            *(place, self._shard, self._store, self._gate, self._links),
+            *(self._counters, self._measures, self._tracing, self._operator),
         )
         self._reception = Reception(
             self._links.context,
@@ -148,6 +150,10 @@ class Worker:
                 self._tick()
                 if self._is_asked or self._reception.descriptor in ready:
                     self._reception.answer_one()  # the next one behind the next batch
+                    if self._operator.has_sent:
+                        sent = self._operator.take()
+                        self._gate.count(sent.size)
+                        self._turn([sent])
                     # The descriptor is edge-triggered, and sending may have consumed an edge.
                     self._is_asked = self._reception.has_input
             # What reached the inbox before the stop is still answered.
@@ -411,6 +417,8 @@ class Worker:
         """Send what a batch has to say, which is committed, or of which nothing is to be stored."""
         if self._tracing.users:
             self._tracing.said(effects)
+        if self._operator.waits:
+            self._operator.hear(effects)
         for front in self._links.send(effects):
             self._shard.front_full(front)
 

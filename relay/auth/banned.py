@@ -42,11 +42,14 @@ def encode_bans(bans: Iterable[Ban]) -> bytes:
 class BanList:
     """What the file in a data directory says; one that was never written says nothing.
 
+    `operator` is a user who may not log in either, empty for none: operators send as that one.
+
     Raises:
         SettingsError: from the start, where the file is unusable.
     """
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, operator: str = "") -> None:
+        self._operator = operator
         self.path = bans_path(data)
         self._file = SecretFile(str(self.path), "bans", is_secret=False)
         self.users: frozenset[str] = frozenset()
@@ -54,7 +57,7 @@ class BanList:
             self.users = frozenset(ban.user for ban in self.read())
 
     def __contains__(self, user: object) -> bool:
-        return user in self.users
+        return user in self.users or (user == self._operator and bool(user))
 
     def read(self) -> list[Ban]:
         """Return what the file says now, in its order.

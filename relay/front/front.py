@@ -52,7 +52,7 @@ class Front:
         self._loop = loop
         settings = place.settings
         try:
-            bans = BanList(place.data_dir)
+            bans = BanList(place.data_dir, settings.admin.jid)
             mode = authenticator_of(settings, ask_for_keys=lambda: place.control.send(KeysWanted()))
         except SettingsError as error:  # it was usable when the relay started
             raise BootError(str(error)) from error
@@ -220,7 +220,7 @@ class Front:
         self.hub.visitors.tick(clock_ms)
         self.hub.tracing.tick(clock_ms)
         self._listener.give_back()
-        self.hub.checks.refresh()
+        self.hub.checks.look(clock_ms)
         self._listener.refresh()
         self._reception.keep()
         due_ms = min(self._duties.due_ms, self.hub.visitors.due_ms)

@@ -46,6 +46,18 @@ class NoAnswer(msgspec.Struct, frozen=True):
     reason: str
 
 
+class Later:
+    """What a handler returns whose answer must wait until something is durable.
+
+    It calls `say` with that then, once, and in the thread that takes inquiries. Whoever asked may
+    not wait any more by then.
+    """
+
+    __slots__ = ("say",)
+
+    say: Callable[[object], None]  # is set before the next inquiry is taken
+
+
 # Decides on one inquiry at once and within a millisecond or two; what takes longer it does in pages
 # that are asked for one by one.
 Handler: TypeAlias = Callable[[Any], object]

@@ -6,6 +6,7 @@ so, and nothing else: both sides keep few envelopes, and drop the rest.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ from relay.inquiries.contract import (
     Asked,
     Handler,
     Handlers,
+    Later,
     NoAnswer,
     decode_asked,
     encode,
@@ -101,13 +103,24 @@ class Reception:
         except msgspec.MsgspecError as error:
             log.get_logger().warning("inquiry.unreadable", reason=str(error))
             return
+        answered = self._answered(asked)
+        if isinstance(answered, Later):
+            answered.say = partial(self._say, asker, asked)
+        else:
+            self._send(asker, asked, answered)
+
+    def _say(self, asker: bytes, asked: Asked, answer: object) -> None:
+        if self.listens:
+            self._send(asker, asked, Answered(asked.number, msgspec.Raw(encode(answer))))
+
+    def _send(self, asker: bytes, asked: Asked, answered: Answered) -> None:
         try:
             # An asker that does not read, or is gone, misses its answer.
-            self.socket.send_multipart((asker, encode(self._answered(asked))), zmq.DONTWAIT)
+            self.socket.send_multipart((asker, encode(answered)), zmq.DONTWAIT)
         except zmq.ZMQError as error:
             log.get_logger().debug("inquiry.unanswered", name=asked.name, reason=str(error))
 
-    def _answered(self, asked: Asked) -> Answered:
+    def _answered(self, asked: Asked) -> Answered | Later:
         number, found = asked.number, self._by_name.get(asked.name)
         if clock_ms() > asked.expires_ms:
             return Answered(number, code=LATE, reason="it was not asked in time")
@@ -116,6 +129,8 @@ class Reception:
         handler, decoder = found
         try:
             answer = handler(decoder.decode(asked.body))
+            if isinstance(answer, Later):
+                return answer
             if isinstance(answer, NoAnswer):
                 return Answered(number, code=answer.code, reason=answer.reason)
             return Answered(number, msgspec.Raw(encode(answer)))

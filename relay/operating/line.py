@@ -11,11 +11,13 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from relay.disk.locknote import note_of
-from relay.errors import NotAsked
+from relay.errors import NotAnswered, NotAsked
 
 # The admin answers within a second; the first time it loads what answers.
 TIMEOUT_S: Final = 15.0
 SOCKET_NAME: Final = "admin.sock"
+# The admin, or whoever it asks, did not hear in time, or is being started again.
+_UNKNOWN: Final = (503, 504)
 
 
 class _Connection(http.client.HTTPConnection):
@@ -80,7 +82,8 @@ class Line:
         """Ask for something to be done; return the JSON that the answer is.
 
         Raises:
-            NotAsked: as `get`; where there was no answer it may have been done.
+            NotAnswered: it may have been done, or not; the same may be asked again.
+            NotAsked: as `get`.
         """
         content = None if body is None else msgspec.json.encode(body)
         return self._ask(method, parts, query, content)
@@ -105,7 +108,7 @@ class Line:
                 f"the relay on {self._data} answers no operators: it has gone, or has --no-admin"
             ) from None
         except (OSError, http.client.HTTPException) as error:
-            raise NotAsked(f"the relay on {self._data} does not answer: {error}") from None
+            raise NotAnswered(f"the relay on {self._data} does not answer: {error}") from None
         finally:
             connection.close()
         try:
@@ -113,5 +116,6 @@ class Line:
         except msgspec.DecodeError:
             raise NotAsked(f"the relay answered what is no JSON, with {answer.status}") from None
         if answer.status >= 400:
-            raise NotAsked(str(said.get("detail") or said))
+            kind = NotAnswered if answer.status in _UNKNOWN else NotAsked
+            raise kind(str(said.get("detail") or said), answer.status)
         return said

@@ -7,6 +7,8 @@ from msgspec import Meta
 from relay.settings.rows import Flag, Row, Table
 
 _FILE = r"^[^\x00\ud800-\udfff]*\Z"
+# A user's local part, but for one with an agent, which no address means (R11).
+_USER = r"^(?:(?!\d+_\d+\Z)[0-9A-Za-z][0-9A-Za-z._-]{0,63})?\Z"
 _HOST = r"^[0-9A-Za-z.:_%-]{1,253}\Z"
 
 
@@ -65,6 +67,25 @@ class AdminSettings(Table, frozen=True):
         str,
         Meta(pattern=_FILE, description="a path to a file, or empty for none"),
         Row("Private key of that certificate, PEM.", restart=True),
+    ] = ""
+    jid: Annotated[
+        str,
+        Meta(pattern=_USER, description='the local part of a user, such as "operator", or empty'),
+        Row(
+            "As whom operators send (`relay announce`), the local part alone. No client may log in"
+            ' as that user; what people answer waits in its mailbox, and is read there. "": they'
+            " cannot send.",
+            restart=True,
+        ),
+    ] = ""
+    backup_directory: Annotated[
+        str,
+        Meta(pattern=_FILE, description="a path to a directory, or empty for none"),
+        Row(
+            "Directory that backups go to which are asked for through the API (`relay backup"
+            ' NAME`), each in one of its own. "": none can be, since a token is not to write'
+            " anywhere. It must lie outside server.data.",
+        ),
     ] = ""
     ask_within_s: Annotated[
         float,

@@ -137,6 +137,7 @@ def resolve(settings: Settings, *, cpu_count: int) -> Settings:
             token_file=_absolute(admin.token_file),
             tls_certificate=_absolute(admin.tls_certificate),
             tls_key=_absolute(admin.tls_key),
+            backup_directory=_absolute(admin.backup_directory),
         ),
         webhooks=msgspec.structs.replace(
             hooks,

@@ -91,3 +91,18 @@ def test_a_list_that_is_damaged_keeps_who_is_banned_and_stops_a_start(tmp_path: 
     assert "mallory" in bans
     with pytest.raises(SettingsError, match="is damaged"):
         BanList(tmp_path)
+
+
+def test_nobody_is_the_operator_whoever_is_banned(tmp_path: Path) -> None:
+    ban(tmp_path, BAN)
+    banning = Banning(Mode(Granted()), BanList(tmp_path, "operator"))
+
+    assert check(banning, "operator") == Denied(403, "this user may not log in")
+    assert check(banning, "mallory") == Denied(403, "this user may not log in")
+    assert check(banning, "operators") == Granted()
+    assert not banning.refresh()
+    assert check(banning, "operator") == Denied(403, "this user may not log in")
+
+
+def test_without_an_operator_an_empty_name_is_nobody(tmp_path: Path) -> None:
+    assert "" not in BanList(tmp_path)

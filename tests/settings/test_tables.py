@@ -50,10 +50,10 @@ def test_what_cannot_change_while_the_relay_runs_needs_a_restart() -> None:
     of_modes = {key for key in SETTINGS if key.startswith("auth_")}
 
     admin = {f"admin.{name}" for name in Settings().admin.__struct_fields__}
-
     webhooks = {f"webhooks.{name}" for name in ("url", "secret_file", "ca_file")}
+    live = {"admin.ask_within_s", "admin.backup_directory"}
 
-    assert server | of_modes | webhooks | admin - {"admin.ask_within_s"} | {
+    assert server | of_modes | webhooks | admin - live | {
         "auth.deny_file",
         "auth.mode",
         "flow.link_bytes",

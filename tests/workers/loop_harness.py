@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 import threading
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 import zmq
 
@@ -13,7 +15,9 @@ from relay.bus import envelopes
 from relay.bus.envelopes import LOGIN, FrontBatch, SessionOpened, ToWorker, WorkerBatch
 from relay.bus.sockets import connect_dealer
 from relay.bus.topology import Topology
+from relay.clock import clock_ms
 from relay.extensions.registry import Registry
+from relay.inquiries.contract import Asked, Inquiry, encode, endpoint_of
 from relay.process.channel import SupervisorEnd, child_end, supervisor_end
 from relay.process.control import ChildReady, Stop, TopologyChanged
 from relay.process.place import Place
@@ -99,6 +103,15 @@ class RunningWorker:
 
     def connect(self, front: str) -> zmq.Socket[bytes]:
         self._sockets.append(connect_dealer(self._context, self._endpoint, identity=front))
+        return self._sockets[-1]
+
+    def inquire(self, inquiry: Inquiry[Any]) -> zmq.Socket[bytes]:
+        """Ask the worker as an admin does; return the socket that the answer comes to."""
+        self._sockets.append(self._context.socket(zmq.DEALER))
+        self._sockets[-1].setsockopt(zmq.LINGER, 0)
+        self._sockets[-1].connect(f"ipc://{endpoint_of(self._run_dir, self.incarnation)}")
+        asked = Asked(1, clock_ms() + DEADLINE_MS, inquiry.name, msgspec.Raw(encode(inquiry)))
+        self._sockets[-1].send(encode(asked))
         return self._sockets[-1]
 
     def wait_for_crash(self) -> BaseException:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import zmq
 
 from relay.bus import envelopes
 from relay.bus.envelopes import (
@@ -19,6 +20,8 @@ from relay.bus.envelopes import (
     Stored,
     ToWorker,
 )
+from relay.inquiries.contract import decode_answered
+from relay.inquiries.sending import AskSend, SendSaid
 from tests import plain
 from workers import gate
 from workers.shard.effects import Identity
@@ -141,4 +144,43 @@ def test_poison_is_set_aside_too_while_sends_are_refused(
     assert batch is not None
     (refused,) = batch.items
     assert isinstance(refused, Refused)
+    worker.close()
+
+
+def told(socket: zmq.Socket[bytes]) -> SendSaid:
+    """Return what became of a send of an operator."""
+    assert socket.poll(DEADLINE_MS)
+    return msgspec.msgpack.decode(decode_answered(socket.recv()).body, type=SendSaid)
+
+
+def test_what_an_operator_sends_is_stored_before_it_is_answered(
+    start: partial[RunningWorker],
+) -> None:
+    worker = start()
+
+    said = told(worker.inquire(AskSend("op", "bob", False, "M1", 1000, b"12345678", b"frame")))
+
+    worker.close()
+    assert said == SendSaid(time_s=1000)
+    after = start(incarnation=4)
+    other = AskSend("op", "bob", False, "M1", 2000, b"87654321", b"another")
+    assert told(after.inquire(other)).code == 409
+    after.close()
+
+
+def test_what_an_operator_sends_and_a_worker_fails_at_is_set_aside(
+    start: partial[RunningWorker],
+) -> None:
+    poison = AskSend("op", "bob", False, "POISON", 1000, b"12345678", b"frame")
+    for incarnation in (3, 4):
+        worker = start(incarnation=incarnation)
+        unanswered = worker.inquire(poison)
+        assert isinstance(worker.wait_for_crash(), Bug)
+        assert not unanswered.poll(0)
+        worker.close()
+    worker = start(incarnation=5)
+
+    assert told(worker.inquire(poison)).code == 500
+    assert told(worker.inquire(msgspec.structs.replace(poison, message_id="M1"))).code == 0
+    assert len(worker.set_aside()) == 1
     worker.close()
