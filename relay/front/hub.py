@@ -15,17 +15,20 @@ from relay.front.checks import Checks
 from relay.front.flusher import Flusher
 from relay.front.links import Links, WorkerLink
 from relay.front.output import Hold, Note
+from relay.front.senders import Senders
 from relay.front.session import Session
 from relay.front.tracing import Tracing
 from relay.front.turns import Turns
 from relay.front.visitors import Visitors
 from relay.front.wheel import TimerWheel
 from relay.front.wire import SharedFrame
-from relay.process.rates import Rates
 from relay.protocol.codec import Codec
 from relay.settings.tables import Settings
 
 TICK_MS = 100  # how late a ping or deadline may be
+# Between two looks at the bans where nothing else is to be looked at. The admin says when there are
+# others: this is for a front that it could not tell.
+BANS_EVERY_MS = 5_000
 
 
 class Timed(Protocol):
@@ -116,9 +119,11 @@ class Hub:
         self.counters: Counter[str] = Counter()
         self.visitors = Visitors(settings.log, self.counters)
         self.clients: dict[int, Endpoint] = {}  # by session number
-        self.checks = Checks(authenticator, self.clients, loop, banned)
+        self.checks = Checks(
+            authenticator, self.clients, loop, banned, rest_ms=_rest_of_checks_ms(settings)
+        )
         self.last_number = 0
-        self._authors = Rates()
+        self.senders = Senders()
         self.framed = SharedFrame().framed
         self.tracing = Tracing(self.clients, self.codec, self.framed)
         self._waiting: dict[int, set[Endpoint]] = {}  # for room on a worker's link
@@ -148,7 +153,7 @@ class Hub:
             self.codec,
             self.settings,
             self.registry.capabilities,
-            self._authors,
+            self.senders,
             banned=self.checks.banned,
         )
 
@@ -184,3 +189,11 @@ class Hub:
         self.visitors.adopt(settings.log)
         for client in self.clients.values():
             client.settings_changed()
+
+
+def _rest_of_checks_ms(settings: Settings) -> int | None:
+    """Return what `Checks` rests between two looks, each of which starts a thread."""
+    if settings.auth.mode != "open":
+        return 0
+    # There are the bans alone, and nobody bans without an admin.
+    return None if settings.admin.disabled else BANS_EVERY_MS

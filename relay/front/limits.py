@@ -8,7 +8,8 @@ from functools import lru_cache
 from typing import Final
 
 from relay.errors import Refusal
-from relay.process.rates import Rate, Rates
+from relay.front.senders import Senders
+from relay.process.rates import Rate
 from relay.protocol.stanza import Send
 from relay.settings.tables import Settings
 
@@ -35,7 +36,7 @@ class SessionLimits:
         "has_rate",
     )
 
-    def __init__(self, settings: Settings, authors: Rates) -> None:
+    def __init__(self, settings: Settings, authors: Senders) -> None:
         # When malformed frames came, in ms. Even an empty deque takes 600 bytes, and few need one.
         self._strikes: deque[int] | None = None
         self._refused = 0  # messages that were, and make no strike yet

@@ -25,9 +25,9 @@ from relay.front.deliveries import Deliveries
 from relay.front.limits import SessionLimits
 from relay.front.login import Login, Stage
 from relay.front.output import Hold, Output
+from relay.front.senders import Senders
 from relay.front.turns import LONG_BYTES
 from relay.front.work import Work
-from relay.process.rates import Rates
 from relay.protocol import closecodes, frames
 from relay.protocol.codec import Codec
 from relay.protocol.stanza import Ack, Action, Auth, ExtensionRequest, InvalidAuth, Stanza
@@ -78,7 +78,7 @@ class Session:
         codec: Codec,
         settings: Settings,
         capabilities: Collection[str] = (),
-        authors: Rates | None = None,
+        authors: Senders | None = None,
         *,
         banned: Container[str] = frozenset(),
     ) -> None:
@@ -97,7 +97,7 @@ class Session:
         self.budget = Budget()
         self.answers = Answers(number, self.budget, self.out)
         self.deliveries = Deliveries(number, self.login, self.answers, self.out)
-        self.limits = SessionLimits(settings, Rates() if authors is None else authors)
+        self.limits = SessionLimits(settings, Senders() if authors is None else authors)
         self._work = Work(self.login, self.answers, self.budget, self.out)
         self._backlog = Backlog(self.out)
 

@@ -53,11 +53,14 @@ class RelayRates(msgspec.Struct, frozen=True, kw_only=True):
     p50_ms: float | None
     p99_ms: float | None
     processes: list[ProcessRates]
+    senders: list[dict[str, Any]]
     not_asked: list[dict[str, Any]]
 
 
-def rates(before: Mapping[str, Any], now: Mapping[str, Any]) -> RelayRates:
-    """Return what has happened between two answers of /api/v1/figures."""
+def rates(
+    before: Mapping[str, Any], now: Mapping[str, Any], senders: Sequence[dict[str, Any]] = ()
+) -> RelayRates:
+    """Return what has happened between two answers of /api/v1/figures, and who sends most."""
     over_s = max(0.001, now["at_s"] - before["at_s"])
     earlier = {each["pid"]: each for each in before["processes"]}
     processes: list[ProcessRates] = []
@@ -94,6 +97,7 @@ def rates(before: Mapping[str, Any], now: Mapping[str, Any]) -> RelayRates:
         processes=sorted(
             processes, key=lambda p: (_FIRST.get(p.role, 2), -(p.p99_ms or 0), -p.cpu, p.name)
         ),
+        senders=list(senders),
         not_asked=list(now["not_asked"]),
     )
 
@@ -202,6 +206,9 @@ def lines(found: RelayRates, width: int) -> list[str]:
         columns -= 1
         text = table(head[:columns], [row[:columns] for row in rows]).splitlines()
     told += ["", *text]
+    if found.senders:
+        names = [f"{plain(each['jid'])} {each['per_s']:.0f}/s" for each in found.senders]
+        told += ["", *_wrapped(["most is sent by", *names], width, "  ")]
     told += [f"not asked: {e['role']} {e['index']}: {plain(e['reason'])}" for e in found.not_asked]
     return [line[:width] for line in told]
 

@@ -19,6 +19,7 @@ from relay.operating.rates import RelayRates, lines, rates
 
 _WIDTH = 100  # where there is no terminal
 _KEYS = "q: quit"
+_SENDERS = 5
 
 
 @click.command()
@@ -42,6 +43,7 @@ def top(data: Path, as_json: bool, every_s: float, once: bool) -> int:
               About: a sample, within a bucket
     batch     decisions that a worker makes with one sync
     link      how full a front's links are; at 1.00 it reads less from its clients
+    most is sent by   who has sent most in the last five to ten seconds; about
 
     Ends with q or Ctrl-C. Where the terminal is narrow, the last columns are left out.
     """
@@ -49,7 +51,7 @@ def top(data: Path, as_json: bool, every_s: float, once: bool) -> int:
     if once or as_json or not (sys.stdout.isatty() and sys.stdin.isatty()):
         before = line.get("figures")
         time.sleep(every_s)
-        found = rates(before, line.get("figures"))
+        found = rates(before, line.get("figures"), _senders(line))
         if as_json:
             click.echo(msgspec.json.encode(found).decode())
         else:
@@ -57,6 +59,11 @@ def top(data: Path, as_json: bool, every_s: float, once: bool) -> int:
         return PARTLY if found.not_asked else 0
     _show_live(line, every_s)
     return 0
+
+
+def _senders(line: Line) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = line.get("senders", limit=_SENDERS)["senders"]
+    return found
 
 
 class _Looks:
@@ -73,13 +80,13 @@ class _Looks:
         before: dict[str, Any] | None = None
         while True:
             try:
-                now = self._line.get("figures")
+                now, senders = self._line.get("figures"), _senders(self._line)
             except NotAsked as error:
                 self.trouble = str(error)
             else:
                 self.trouble = ""
                 if before is not None and now["at_s"] > before["at_s"]:
-                    self.found = rates(before, now)
+                    self.found = rates(before, now, senders)
                 before = now
             seen()
             time.sleep(self._every_s)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from relay.errors import Refusal
 from relay.front.limits import SessionLimits
-from relay.process.rates import Rates
+from relay.front.senders import Senders
 from relay.settings.tables import LimitSettings, QuotaSettings, Settings
 
 NOW_MS = 1_566_970_629_000
@@ -14,7 +14,7 @@ def limits_of(
     limits: LimitSettings | None = None, quota: QuotaSettings | None = None
 ) -> SessionLimits:
     settings = Settings(limits=limits or LimitSettings(), quota=quota or QuotaSettings())
-    return SessionLimits(settings, Rates())
+    return SessionLimits(settings, Senders())
 
 
 def test_a_rate_of_frames_is_off_by_default_and_a_quota_is_not() -> None:
@@ -46,7 +46,7 @@ def test_messages_that_are_taken_ahead_are_a_burst_in_all_and_no_more() -> None:
 
 
 def test_who_comes_back_for_each_message_loses_what_was_taken_ahead() -> None:
-    settings, authors = Settings(), Rates()
+    settings, authors = Settings(), Senders()
 
     def is_taken_anew() -> bool:
         return not SessionLimits(settings, authors).quota_wait_ms("bot", 1, NOW_MS)

@@ -108,3 +108,13 @@ def test_it_fits_the_terminal(width: int) -> None:
 
     assert max(map(len, found)) <= width
     assert any(line.startswith("front 0") for line in found)
+
+
+def test_who_sends_most_is_named_in_one_line_and_nobody_in_none() -> None:
+    before, now = answer(10, front(messages=0, acks=[0] * 4)), answer(11)
+    senders = [{"jid": "busy\x1b@s.whatsapp.com", "per_s": 12.4}]
+
+    shown = lines(rates(before, now, senders), 100)
+
+    assert "most is sent by  busy\\x1b@s.whatsapp.com 12/s" in shown
+    assert not [line for line in lines(rates(before, now), 100) if "most is sent" in line]

@@ -10,7 +10,7 @@ This module only says who decides on what; each part stands in the module of its
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from relay.bus.envelopes import (
@@ -167,6 +167,10 @@ class Shard:
     def waiting_of(self, author: str) -> Part | None:
         """Return what of an author waits here for users who have not acked, None for nothing."""
         return self._waiting.part_of(author)
+
+    def authors_waiting(self) -> Iterator[tuple[str, Part]]:
+        """Yield the authors of whom something waits, and how much; those with much first."""
+        return self._waiting.parts()
 
     @property
     def oldest_entry_ms(self) -> int:

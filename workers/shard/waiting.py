@@ -12,6 +12,7 @@ than `NOTED` of a quota anew.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from heapq import nlargest
 from typing import Final
 
@@ -139,6 +140,13 @@ class Waiting:
     def part_of(self, author: str) -> Part | None:
         """Return what waits of an author as it was counted last, None for nothing."""
         return self._parts.get(author)
+
+    def parts(self) -> Iterator[tuple[str, Part]]:
+        """Yield what waits of each author as it was counted last; those with much first."""
+        for author in self.much:
+            if author in self._parts:
+                yield author, self._parts[author]
+        yield from ((each, part) for each, part in self._parts.items() if each not in self.much)
 
     def sweep(self) -> None:
         """Let go of what is past its time, of some authors, and note those with much."""

@@ -96,6 +96,10 @@ class Batch:
         """Return the totals kept of an absent user's mailbox."""
         return self._boxes.get(box)
 
+    def scan_totals(self, after: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield (mailbox, totals) of absent users in order, behind the key `after`."""
+        return self._boxes.scan(after)
+
     def put_totals(self, box: bytes, totals: bytes) -> None:
         """Keep the totals of an absent user's mailbox."""
         self._boxes.put(box, totals)

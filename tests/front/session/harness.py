@@ -27,8 +27,8 @@ from relay.errors import Refusal
 from relay.extensions.registry import load
 from relay.front.deliveries import Deliveries
 from relay.front.output import Note
+from relay.front.senders import Senders
 from relay.front.session import Session
-from relay.process.rates import Rates
 from relay.protocol import frames
 from relay.protocol.codec import Codec
 from relay.settings.tables import Settings
@@ -133,7 +133,7 @@ def settings_with(**tables: Mapping[str, object]) -> Settings:
 class Client:
     """A session with its port, and short ways to feed both of its sides."""
 
-    def __init__(self, authors: Rates | None = None, **tables: Mapping[str, object]) -> None:
+    def __init__(self, authors: Senders | None = None, **tables: Mapping[str, object]) -> None:
         settings = settings_with(**tables)
         self.port = RecordingPort()
         codec = Codec(settings.limits, load().rows)
@@ -250,7 +250,7 @@ class Client:
         return self.port.take_requests()
 
 
-def logged_in(authors: Rates | None = None, **tables: Mapping[str, object]) -> Client:
+def logged_in(authors: Senders | None = None, **tables: Mapping[str, object]) -> Client:
     client = Client(authors, **tables)
     client.says(auth())
     client.hears(SessionOpened(NUMBER), last_page())

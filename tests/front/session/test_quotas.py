@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from relay.process.rates import Rates
+from relay.front.senders import Senders
 from tests import plain
 from tests.front.session.harness import (
     BOB,
@@ -66,7 +66,7 @@ def test_an_action_of_more_than_a_burst_is_taken_when_nothing_was_sent_before() 
 
 
 def test_another_connection_of_the_same_author_begins_where_the_last_one_ended() -> None:
-    authors = Rates()
+    authors = Senders()
     first = logged_in(authors=authors, quota=SLOW)
     first.says(action("1", "2", "3"))
     second = logged_in(authors=authors, quota=SLOW)
