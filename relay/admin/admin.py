@@ -75,6 +75,7 @@ class Admin:
         await self._doors.close()
         if self.view.courier is not None:
             await self.view.courier.close()
+        await self.view.tools.close()
         self._asker.close()
         log.get_logger().info("admin.stopped", **self.view.counters)
 

@@ -1,4 +1,8 @@
-"""What operators have asked of the supervisor, and what became of it."""
+"""What operators have asked for that takes a while, and what became of it.
+
+The supervisor does some of it, which an admin wishes of it; tools do the rest, which end with the
+admin that has started them.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,7 @@ class Operation(msgspec.Struct, frozen=True):
     what: str
     state: Literal["running", "done", "failed"]
     detail: str
+    counts: dict[str, int] = {}  # of what a tool has done
 
 
 class Operations:
@@ -51,12 +56,33 @@ class Operations:
         wish = Wish(self._number, "drain", role, index)
         return self._begin(f"drain {role} {index}", wish)
 
+    def want_workers(self, workers: int) -> Operation:
+        """Have so many workers from the next start on."""
+        self._number += 1
+        return self._begin(f"workers {workers}", Wish(self._number, "workers", index=workers))
+
     def roll(self) -> Operation:
         """Have every process renewed; the one that runs already goes on."""
         running = self._known.get(ROLL)
         if running is not None and running.state == "running":
             return running
         return self._begin("roll", Wish(0, "roll"))
+
+    def begin(self, what: str) -> Operation:
+        """Note that the admin itself does something; `tell` says how it goes."""
+        self._number += 1
+        return self._keep(Operation(self._name(self._number), what, "running", "it begins"))
+
+    def tell(
+        self,
+        operation: Operation,
+        detail: str,
+        state: Literal["running", "done", "failed"] = "running",
+        counts: dict[str, int] | None = None,
+    ) -> None:
+        """Note how something is that `begin` began."""
+        self._keep(Operation(operation.id, operation.what, state, detail, counts or {}))
+        self._told.set()
 
     def find(self, operation: str) -> Operation | None:
         """Return the one of that id, None where it is not known: to another admin, or long ago."""
@@ -92,7 +118,8 @@ class Operations:
     def _name(self, number: int) -> str:
         return f"{self._incarnation}-{number}" if number else ROLL
 
-    def _keep(self, operation: Operation) -> None:
+    def _keep(self, operation: Operation) -> Operation:
         self._known[operation.id] = operation
         while len(self._known) > MAX_KEPT:
             self._known.pop(next(iter(self._known)))
+        return operation

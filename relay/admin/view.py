@@ -9,6 +9,7 @@ from relay.admin.asker import Asker
 from relay.admin.courier.contract import Courier
 from relay.admin.groupbook import GroupBook
 from relay.admin.operations import Operations
+from relay.admin.tools import Tools
 from relay.process.place import Place
 
 
@@ -25,4 +26,5 @@ class View:
         self.groups = GroupBook(lambda: self.settings)
         self.operations = Operations(place.incarnation, place.control.send)
         self.courier: Courier | None = None  # where events are posted
+        self.tools = Tools(self.operations)
         self.counters: Counter[str] = Counter()  # answers by status, as `requests_200`

@@ -19,6 +19,7 @@ from relay.operating.line import Line
 from relay.operating.tables import age, plain, size, table
 
 PARTLY: Final = 3
+_NOBODY: Final = "nobody is connected"
 
 data_option = click.option(
     "--data",
@@ -26,7 +27,8 @@ data_option = click.option(
     metavar="DIR",
     type=click.Path(path_type=Path),
     default=Path("data"),
-    help="Data directory of the relay (default: ./data).",
+    envvar="RELAY_DATA",
+    help="Data directory of the relay (default: $RELAY_DATA, or ./data).",
 )
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print what the API answers, as JSON."
@@ -95,6 +97,8 @@ def _status(said: Mapping[str, Any]) -> str:
         f"relay {said['version']}, up {age(said['uptime_s'])}: {said['sessions']} sessions,"
         f" {said['queue_entries']} entries wait"
     )
+    if said["workers_wanted"]:
+        line += f"\nfrom the next start on {said['workers_wanted']} workers"
     return f"{line}\n\n{table(head, rows)}"
 
 
@@ -119,7 +123,7 @@ def _users(said: Mapping[str, Any]) -> str:
         (u["jid"], u["address"], ago(u["since_ms"]), u["front"], u["stage"].lower())
         for u in said["users"]
     ]
-    text = table(("user", "address", "since", "front", "stage"), rows)
+    text = table(("user", "address", "since", "front", "stage"), rows) if rows else _NOBODY
     return f"{text}\nmore: --cursor {said['next']}" if said["next"] else text
 
 
@@ -207,7 +211,7 @@ def _queue(said: Mapping[str, Any]) -> str:
         if has_texts:
             row.append(msgspec.json.encode(each["message"]).decode())
         rows.append(row)
-    text = table([*head, "message"] if has_texts else head, rows)
+    text = table([*head, "message"] if has_texts else head, rows) if rows else "nothing waits"
     return f"{text}\nmore: --after {said['next']}" if said["next"] else text
 
 

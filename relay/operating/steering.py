@@ -1,4 +1,4 @@
-"""`relay reload`, `roll` and `drain`: what the supervisor does for operators.
+"""`relay reload`, `roll`, `drain` and `workers`: what the supervisor does for operators.
 
 Each waits for the end of it. Exit codes: 0 it is done, 1 it failed, 2 bad usage, 3 nobody knows yet
 what becomes of it.
@@ -6,7 +6,9 @@ what becomes of it.
 
 from __future__ import annotations
 
+import sys
 import time
+from http.client import NOT_FOUND
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +22,7 @@ from relay.operating.tables import plain
 
 FAILED: Final = 1
 _AGAIN_S: Final = 0.2
+_ROLL: Final = "roll"  # its end is told by another admin than was asked
 
 wait_option = click.option(
     "--wait",
@@ -59,13 +62,37 @@ def drain(data: Path, as_json: bool, wait_s: float, role: str, index: int) -> in
     return _follow(data, as_json, wait_s, "processes", role, str(index), "drain")
 
 
-def _follow(data: Path, as_json: bool, wait_s: float, *parts: str) -> int:
+@click.command()
+@data_option
+@json_option
+@wait_option
+@click.argument("number", type=click.IntRange(1))
+def workers(data: Path, as_json: bool, wait_s: float, number: int) -> int:
+    """Have NUMBER workers from the next start on, for good; `relay status` shows that.
+
+    The next start lays the stores out anew before it serves. Until somebody changes what the
+    settings file says of it, this counts; what the command line says counts over it.
+    """
+    body = {"workers": number}
+    return _follow(data, as_json, wait_s, "workers", method="PUT", body=body)
+
+
+def _follow(
+    data: Path,
+    as_json: bool,
+    wait_s: float,
+    *parts: str,
+    method: str = "POST",
+    body: object = None,
+) -> int:
     """Ask for it, wait for its end, print that; return the exit code."""
-    until_s = time.monotonic() + wait_s
-    said = Line(data).send("POST", *parts)
-    while said["state"] == "running" and time.monotonic() < until_s:
-        time.sleep(_AGAIN_S)
-        said = _again(data, said)
+    begun_s = time.monotonic()
+    said = Line(data).send(method, *parts, body=body)
+    return told(ended(data, said, wait_s - (time.monotonic() - begun_s)), as_json)
+
+
+def told(said: Any, as_json: bool) -> int:
+    """Print what has become of an operation; return the exit code."""
     if as_json:
         click.echo(msgspec.json.encode(said).decode())
     else:
@@ -73,9 +100,29 @@ def _follow(data: Path, as_json: bool, wait_s: float, *parts: str) -> int:
     return {"done": 0, "failed": FAILED}.get(said["state"], PARTLY)
 
 
+def ended(data: Path, said: Any, wait_s: float) -> Any:
+    """Wait for the end of an operation, that long at most; return how it is then.
+
+    On a terminal it is shown how far it is.
+    """
+    until_s = time.monotonic() + wait_s
+    shows = sys.stderr.isatty()
+    while said["state"] == "running" and time.monotonic() < until_s:
+        if shows:
+            click.echo(f"\r{plain(said['detail'])[:100]}\x1b[K", err=True, nl=False)
+        time.sleep(_AGAIN_S)
+        said = _again(data, said)
+    if shows:
+        click.echo("\r\x1b[K", err=True, nl=False)
+    return said
+
+
 def _again(data: Path, before: Any) -> Any:
     """Return how it is now; how it was where the admin is just being renewed, too."""
     try:
         return Line(data).get("operations", before["id"])
-    except NotAsked:
+    except NotAsked as error:
+        if error.status == NOT_FOUND and before["id"] != _ROLL:
+            detail = "the admin was renewed or has died, and its successor knows nothing of it"
+            return {**before, "state": "unknown", "detail": f"{detail}: ask again"}
         return before

@@ -64,10 +64,13 @@ class KeysWanted(msgspec.Struct, frozen=True, tag="keys-wanted"):
 
 
 class Wish(msgspec.Struct, frozen=True, tag="wish"):
-    """What an operator wants of the supervisor; `role` and `index` are those of a drain."""
+    """What an operator wants of the supervisor; `role` and `index` are those of a drain.
+
+    Of "workers" `index` is how many there are to be from the next start on.
+    """
 
     number: int  # of the admin's; 0 for a roll
-    what: Literal["reload", "groups", "roll", "drain"]
+    what: Literal["reload", "groups", "roll", "drain", "workers"]
     role: Literal["worker", "front"] = "front"
     index: int = 0
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from relay.settings.catalogue import TablesOf, no_tables
 from relay.settings.load import Draft, draft_settings, resolve
 from relay.settings.tables import Settings
+from relay.settings.wanted import with_wanted
 
 
 class Sources(NamedTuple):
@@ -26,6 +27,8 @@ class Sources(NamedTuple):
     def load(self, tables_of: TablesOf = no_tables) -> Settings:
         """Return the settings that the file now asks for, resolved for this machine.
 
+        With as many workers as an operator wants, unless an option says how many.
+
         `tables_of` tells the tables of the extensions that they may load and set.
 
         Raises:
@@ -33,7 +36,14 @@ class Sources(NamedTuple):
                 allowed.
         """
         settings = self.draft(tables_of).checked()
+        if not self.sets_workers:
+            settings = with_wanted(settings)
         return resolve(settings, cpu_count=len(os.sched_getaffinity(0)))
+
+    @property
+    def sets_workers(self) -> bool:
+        """Whether the command line says how many workers there are."""
+        return "server.workers" in self.options
 
     def draft(self, tables_of: TablesOf = no_tables) -> Draft:
         """Return the settings as they are asked for, with all mistakes; not resolved."""

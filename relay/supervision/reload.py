@@ -15,15 +15,18 @@ import msgspec
 
 from relay import log
 from relay.auth.tls import warnings_of
+from relay.disk.files import replace_file
 from relay.disk.groupfile import Group, load_groups, pack_groups, unpack_groups
 from relay.disk.layout import groups_path
 from relay.errors import RelayError
 from relay.extensions.registry import tables_of
+from relay.process.control import Outcome
 from relay.process.memo import read_memo, write_memo
 from relay.protocol.jid import group_jid
 from relay.settings.commandline import Sources
 from relay.settings.reload import apply_live
 from relay.settings.tables import Settings
+from relay.settings.wanted import WorkersWanted, read_wanted, wanted_path
 
 logger = log.get_logger()
 
@@ -125,7 +128,8 @@ class InForce:
         if self.groups_memo is None:
             return False  # the file has yet to be read for the first time
         if not self.settings.server.groups and not self._made_path.exists():
-            logger.info("groups.not_reloaded", reason="there is no groups file, see --groups")
+            if self._sources.config is None:  # else the signal was for that file
+                logger.info("groups.not_reloaded", reason="there is no groups file, see --groups")
             return False
         try:
             groups = self._read_groups()
@@ -151,6 +155,27 @@ class InForce:
             names=[f"{kind} {n}" for kind, names in changes._asdict().items() for n in names],
         )
         return before != after
+
+    def want_workers(self, number: int, workers: int) -> Outcome:
+        """Have so many workers from the next start on, durably; say what came of that wish."""
+        runs = self.settings.server.workers
+        if self._sources.sets_workers:
+            refusal = "the command line says how many workers there are: change it there"
+            return Outcome(number, "failed", refusal)
+        path = wanted_path(Path(self.settings.server.data))
+        try:
+            said = self._sources.draft(tables_of).checked().server.workers
+            wanted = WorkersWanted(workers, said)
+            if workers == said:
+                path.unlink(missing_ok=True)
+            elif read_wanted(path.parent) != wanted:
+                replace_file(path, msgspec.json.encode(wanted))
+        except (RelayError, OSError) as error:
+            return Outcome(number, "failed", str(error))
+        logger.info("workers.wanted", workers=workers, runs=runs, settings=said)
+        if workers == runs:
+            return Outcome(number, "done", f"{workers} workers run, and stay")
+        return Outcome(number, "done", f"{runs} workers run; from the next start on {workers}")
 
     def _read_groups(self) -> dict[str, Group]:
         path = self.settings.server.groups

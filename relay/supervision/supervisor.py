@@ -26,7 +26,7 @@ from typing import Any, Final, NoReturn, assert_never
 
 from relay import __version__, log, signals
 from relay.auth.modes import authenticator_of
-from relay.auth.tls import warnings_of
+from relay.auth.tls import all_warnings_of
 from relay.disk.groupfile import load_groups
 from relay.disk.layout import is_settled, read_layout
 from relay.errors import BootError, RelayError, SettingsError
@@ -204,7 +204,7 @@ class Supervisor:
             )
         self._identity = Identity(self._in_force.settings.server.user)
         authenticator_of(self._in_force.settings)  # it refuses keys that are unusable
-        warnings_of(self._in_force.settings.tls)
+        all_warnings_of(self._in_force.settings)
         self._in_force.load_groups()
         data = DataClaim(Path(self._in_force.settings.server.data))
         self._claims = Claims(data, now_s=self._loop.time(), given=given)
@@ -331,6 +331,9 @@ class Supervisor:
                 self._happened(RollAsked(by))
             case "drain":
                 self._happened(DrainAsked(wish.role, wish.index, by))
+            case "workers":
+                said = self._in_force.want_workers(wish.number, wish.index)
+                self._carry_out([Instruct(child.incarnation, said)])
             case _:
                 assert_never(wish.what)
 
@@ -638,7 +641,7 @@ def run(sources: Sources, *, program: str) -> int:
                 sources,
                 load_groups,
                 _read_secrets,
-                warnings_of,
+                all_warnings_of,
                 user_of,
                 tables_of=tables_of,
                 program=program,

@@ -43,7 +43,8 @@ class Relay:
     keeps it out of the caller's session, whose Ctrl-C and niceness it then does not share. Each of
     its processes may open `most_files`, where that is given. `tree` is the checkout that it is
     started from, which may be one of another day; `supervisor` is what Python runs there. Without
-    `admin` it has no such process, which most tests do not need.
+    `admin` it has no such process, which most tests do not need. Unless its command line
+    `says_workers`, its config must say as many.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Relay:
         tree: Path = REPOSITORY,
         supervisor: Sequence[str] = ("supervisor.py",),
         admin: bool = False,
+        says_workers: bool = True,
     ) -> None:
         # Not below pytest's long tmp_path: the bus has sockets here, and their paths are bounded.
         self.directory = Path(tempfile.mkdtemp(prefix="relay-test-"))
@@ -69,6 +71,7 @@ class Relay:
         self._tree = tree
         self._supervisor = supervisor
         self._has_admin = admin
+        self._says_workers = says_workers
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = False
         self._clients: list[SheetClient] = []
@@ -123,7 +126,9 @@ class Relay:
             _lay_out(self.directory / "data", fronts=self._fronts, workers=self._workers)
         command = [sys.executable, *self._supervisor, "--port", "0"]
         command += ["--data", str(self.directory / "data"), "--log-format", "json"]
-        command += ["--workers", str(self._workers), "--fronts", str(self._fronts)]
+        command += ["--fronts", str(self._fronts)]
+        if self._says_workers:
+            command += ["--workers", str(self._workers)]
         command += ["--config", str(self.config_path)]
         if self._has_groups:
             command += ["--groups", str(self.groups_path)]

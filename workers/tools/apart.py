@@ -3,6 +3,9 @@
 The child ends with its parent, however that does. A socket joins them: the child says there how it
 goes, and when the parent ends, or has nothing more to ask, that is an interrupt to the child. Then
 the work undoes or says what it must, and if that takes too long the child ends all the same.
+
+With `--followed` a program has started the tool, the admin of a relay. It hears how far the work is
+on stderr, and its end as one line of JSON on stdout; when stdin ends, that is an interrupt.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ import msgspec
 from relay.errors import BootError, DiskError, RelayError
 from relay.invocation import INTERRUPTED
 from workers.store.storefile import FILE_NAME
+from workers.tools import progress
 from workers.tools.report import Report
 
 CLEAN: Final = 0
@@ -60,6 +64,7 @@ class Ended(msgspec.Struct, frozen=True, tag=True):
 
     report: Report = msgspec.field(default_factory=Report)
     note: str = ""
+    counts: dict[str, int] = {}  # what the note says, for programs
     damage: str = ""  # how reading the store that was begun last has ended
     error: str = ""
     exit_code: int = CLEAN
@@ -85,10 +90,16 @@ def run(
     os.umask(0o077)
     root = context.find_root()
     who = "workers.store" if root.info_name == MODULE_NAME else context.command_path
+    is_followed = bool(root.params.get("followed"))
+    if is_followed:
+        progress.hurry()
     try:
-        ended = _do_apart(directory, work, who)
+        ended = _do_apart(directory, work, who, ends_with_stdin=is_followed)
     except KeyboardInterrupt:
         return INTERRUPTED
+    if is_followed:
+        sys.stdout.buffer.write(_encode(ended) + b"\n")
+        return ended.exit_code or (FAULTY if ended.report.total else CLEAN)
     if ended.error:
         _complain(who, ended)
         return ended.exit_code
@@ -105,7 +116,9 @@ def _complain(who: str, ended: Ended) -> None:
     sys.stderr.write(f"{who}: {ended.error}\n")
 
 
-def _do_apart(directory: Path, work: Callable[[Say], Ended], who: str) -> Ended:
+def _do_apart(
+    directory: Path, work: Callable[[Say], Ended], who: str, *, ends_with_stdin: bool
+) -> Ended:
     """Do the work in a process of its own: reading a damaged file may end it (SIGBUS, SIGSEGV)."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -118,6 +131,8 @@ def _do_apart(directory: Path, work: Callable[[Say], Ended], who: str) -> Ended:
             ours.close()
             _be_child(childs, work, who)
         childs.close()
+        if ends_with_stdin:
+            threading.Thread(target=_let_go_by_stdin, args=(ours,), daemon=True).start()
         with ours.makefile("rb") as lines:
             for line in lines:
                 said = _decode(line)
@@ -137,6 +152,14 @@ def _do_apart(directory: Path, work: Callable[[Say], Ended], who: str) -> Ended:
         problem = f"{FILE_NAME} is damaged: reading it ends with {ended.damage}"
         ended.report.add(name, "", "", problem)
     return ended
+
+
+def _let_go_by_stdin(child: socket.socket) -> None:
+    """Have the end of stdin end the child."""
+    while os.read(0, 4096):
+        pass
+    with suppress(OSError):  # it has ended
+        child.shutdown(socket.SHUT_WR)
 
 
 @contextmanager

@@ -14,6 +14,9 @@ import msgspec
 from relay.disk.layout import Layout, meta_path, read_layout
 from relay.errors import StoreDamaged, StoreForeign
 from relay.invocation import invoke
+from relay.operating import keeping
+from relay.operating.commands import data_option
+from relay.operating.steering import wait_option
 from workers.store.moment import pin
 from workers.store.snapshot import Snapshot
 from workers.store.storefile import FILE_NAME
@@ -38,16 +41,22 @@ _PATH: Final = click.Path(path_type=Path)
 @click.command(
     short_help="verify that every index agrees with every other", epilog=_EPILOG.format(paths="DIR")
 )
-@click.argument("directory", metavar="DIR", type=_PATH)
+@click.argument("directory", metavar="[DIR]", type=_PATH, required=False)
 @click.option("--json", "as_json", is_flag=True, help="print one JSON object")
+@data_option
+@wait_option
 @click.pass_context
-def check(context: click.Context, directory: Path, as_json: bool) -> int:
+def check(
+    context: click.Context, directory: Path | None, as_json: bool, data: Path, wait_s: float
+) -> int:
     """Verify that every index, count and reference in DIR agrees with every other.
 
     Nothing is changed. DIR is a data directory, or the directory of one worker's store in it. The
     relay may run: it is not held up, but what it frees meanwhile takes disk space until the check
-    is over.
+    is over. Without DIR the relay that runs on --data is asked to do it.
     """
+    if directory is None:
+        return keeping.check(data, as_json=as_json, wait_s=wait_s)
 
     def tell(ended: Ended) -> None:
         lines = [_as_json(ended.report)] if as_json else _as_text(directory, ended.report)
@@ -59,12 +68,25 @@ def check(context: click.Context, directory: Path, as_json: bool) -> int:
 @click.command(
     short_help="copy a data directory consistently", epilog=_EPILOG.format(paths="DIR or TO")
 )
-@click.argument("directory", metavar="DIR", type=_PATH)
-@click.argument("to", metavar="TO", type=_PATH)
+@click.argument("directory", metavar="DIR|NAME", type=_PATH)
+@click.argument("to", metavar="[TO]", type=_PATH, required=False)
+@click.option("--json", "as_json", is_flag=True, help="of NAME: print what the API answers")
+@data_option
+@wait_option
 @click.pass_context
-def backup(context: click.Context, directory: Path, to: Path) -> int:
+def backup(
+    context: click.Context,
+    directory: Path,
+    to: Path | None,
+    as_json: bool,
+    data: Path,
+    wait_s: float,
+) -> int:
     """Copy the data directory DIR to TO, which must be missing or empty and outside DIR, and check
     the copy.
+
+    With NAME alone the relay that runs on --data is asked to do it. The copy is then of that name
+    in the directory that `admin.backup_directory` says.
 
     The relay may run: it is not held up, but what it frees meanwhile takes disk space until the
     copy is complete.
@@ -75,6 +97,8 @@ def backup(context: click.Context, directory: Path, to: Path) -> int:
     DIR away whole, put a copy of TO in its place. Never restore the store of one worker alone: the
     others have forgotten what it had stored for them.
     """
+    if to is None:
+        return keeping.back_up(data, str(directory), as_json=as_json, wait_s=wait_s)
 
     def tell(ended: Ended) -> None:
         lines = [*_as_text(to, ended.report), *([ended.note] if ended.note else [])]
@@ -89,7 +113,8 @@ def backup(context: click.Context, directory: Path, to: Path) -> int:
     no_args_is_help=False,
     subcommand_metavar="check | backup | compact | purge ...",
 )
-def tools() -> None:
+@click.option("--followed", is_flag=True, hidden=True)  # workers.tools.apart
+def tools(followed: bool) -> None:
     """Verify, copy, compact or purge the data directory of a relay."""
 
 
@@ -149,7 +174,7 @@ def _back_up(data: Path, to: Path, began: Say) -> Ended:
     note = f"{to} is a copy of {_counted(layout.workers, 'store')}, {written:,} bytes"
     if report.total:
         note += ", with all that is wrong with them"
-    return Ended(report, note)
+    return Ended(report, note, {"bytes": written})
 
 
 def _copy(data: Path, layout: Layout, to: Path) -> int:

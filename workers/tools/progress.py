@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, TextIO
 
 # What is over before a person begins to wonder says nothing.
@@ -13,6 +14,20 @@ _TERMINAL_EVERY_S: Final = 0.2
 _LOG_EVERY_S: Final = 10.0
 # Looking at the clock for each item would cost as much as some items do.
 _LOOK_EVERY: Final = 256
+# Where a program follows it, it hears soon and often.
+_FOLLOWED_S: Final = 0.5
+
+
+class _Pace:
+    """After how long something is said of a work, and how often where there is no terminal."""
+
+    quiet_s = _QUIET_S
+    every_s = _LOG_EVERY_S
+
+
+def hurry() -> None:
+    """Say soon and often how far every work of this process is: a program follows it."""
+    _Pace.quiet_s = _Pace.every_s = _FOLLOWED_S
 
 
 class Progress:
@@ -36,9 +51,9 @@ class Progress:
         self._stream = stream or sys.stderr
         self._log = log or self._write_line
         self._on_terminal = self._stream.isatty()
-        self._every_s = _TERMINAL_EVERY_S if self._on_terminal else _LOG_EVERY_S
+        self._every_s = _TERMINAL_EVERY_S if self._on_terminal else _Pace.every_s
         self._clock = clock
-        self._due_s = clock() + _QUIET_S
+        self._due_s = clock() + _Pace.quiet_s
         self._done = 0
         self._shown = False
 
@@ -71,5 +86,6 @@ class Progress:
             self._log(self.percent)
 
     def _write_line(self, percent: int) -> None:
-        self._stream.write(f"{self._what}: {percent} %\n")
-        self._stream.flush()
+        with suppress(BrokenPipeError):  # who followed it has gone; the work is ended in order
+            self._stream.write(f"{self._what}: {percent} %\n")
+            self._stream.flush()

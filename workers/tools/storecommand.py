@@ -148,7 +148,7 @@ def _purge(data: Path, order: Order, dry_run: bool, began: Say) -> Ended:
     workers = purging.owners(order, layout)
     if dry_run:
         found = {index: _foresee(data, layout, index, order, began) for index in workers}
-        return Ended(note=_purged_text(data, order, found, "would go"))
+        return _purged_end(data, order, found, "would go")
     done: dict[int, Purged] = {}
     problems: list[str] = []
     try:
@@ -166,7 +166,7 @@ def _purge(data: Path, order: Order, dry_run: bool, began: Say) -> Ended:
     if problems:
         note = "\n".join([_purged_text(data, order, done, "are gone"), *problems])
         return Ended(error=f"not all could be done; so far\n{note}", exit_code=FAULTY)
-    return Ended(note=_purged_text(data, order, done, "are gone"))
+    return _purged_end(data, order, done, "are gone")
 
 
 def _foresee(data: Path, layout: Layout, index: int, order: Order, began: Say) -> Purged:
@@ -219,9 +219,9 @@ def _have_purged(data: Path, order: Order, workers: list[int], began: Say) -> En
         raise ToolRefused(
             f"the relay on {data} has not taken the order within {_ANSWER_S:g} s; nothing is gone"
         )
-    note = _purged_text(data, order, purged, "are gone")
     if is_all:
-        return Ended(note=note)
+        return _purged_end(data, order, purged, "are gone")
+    note = _purged_text(data, order, purged, "are gone")
     return Ended(error=f"not all workers have done it in time; so far\n{note}", exit_code=FAULTY)
 
 
@@ -251,6 +251,14 @@ def _follow(
 def _so_far(data: Path, order: Order, stores: dict[int, Purged]) -> str:
     """Return what is known to be gone where it was not carried out to its end."""
     return f"so far at least\n{_purged_text(data, order, stores, 'are gone')}"
+
+
+def _purged_end(data: Path, order: Order, stores: dict[int, Purged], what: str) -> Ended:
+    total = Purged()
+    for purged in stores.values():
+        total.add(purged)
+    counts = msgspec.structs.asdict(total)
+    return Ended(note=_purged_text(data, order, stores, what), counts=counts)
 
 
 def _purged_text(data: Path, order: Order, stores: dict[int, Purged], what: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import msgspec
 
@@ -11,7 +12,9 @@ from relay.admin.asker import Seat, Silence
 from relay.admin.processes import Usage, usages
 from relay.admin.routes import look
 from relay.admin.view import View
+from relay.errors import SettingsError
 from relay.inquiries.figures import AskFigures, Distribution, Figures
+from relay.settings.wanted import read_wanted
 
 
 class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +49,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     sessions: int
     queue_entries: int
     processes: list[ProcessStatus]
+    workers_wanted: int | None = None  # from the next start on, where that is another number
     not_asked: list[Silence]  # of them the sums know nothing
 
 
@@ -64,8 +68,18 @@ async def status(view: View) -> Status:
         sessions=sum(int(f.gauges["sessions"]) for s, f in figures if s.role == "front"),
         queue_entries=sum(int(f.gauges.get("queue_entries", 0)) for _, f in figures),
         processes=processes,
+        workers_wanted=_workers_wanted(view),
         not_asked=not_asked,
     )
+
+
+def _workers_wanted(view: View) -> int | None:
+    server = view.place.settings.server
+    try:
+        wanted = read_wanted(Path(server.data))
+    except SettingsError:
+        return None  # the next start says what is wrong with it
+    return None if wanted is None or wanted.workers == server.workers else wanted.workers
 
 
 def _status(view: View, usage: Usage, told: dict[Seat, Figures], took_ms: float) -> ProcessStatus:

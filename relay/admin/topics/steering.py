@@ -1,15 +1,17 @@
-"""POST /api/v1/reload, /roll and /processes/.../drain: what the supervisor does for operators."""
+"""POST /api/v1/reload, /roll, .../drain, PUT /api/v1/workers: what the supervisor does."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
+import msgspec
 from litestar import Request
 from litestar.params import Parameter
 
 from relay.admin.operations import Operation
-from relay.admin.routes import act, acted, look, missing
+from relay.admin.routes import act, acted, look, missing, replace
 from relay.admin.view import View
+from relay.settings.tables import MAX_PROCESSES
 
 # An answer comes within a second; what takes longer is asked for again by its id.
 WAIT_S: Final = 0.8
@@ -42,6 +44,22 @@ async def drain(
     return await _asked(request, view, view.operations.drain(role, index))
 
 
+class WorkersWanted(msgspec.Struct, frozen=True):
+    """How many workers there are to be."""
+
+    workers: Annotated[int, msgspec.Meta(ge=1, le=MAX_PROCESSES)]
+
+
+@replace("/api/v1/workers", summary="Another number of workers", tags=["operations"])
+async def workers(request: Request[Any, Any, Any], view: View, data: WorkersWanted) -> Operation:
+    """Have so many from the next start on, which lays the stores out anew; `status` tells it.
+
+    It is durable when this is `done`, and counts until the settings file says another number than
+    now. `failed` where the command line says how many there are.
+    """
+    return await _asked(request, view, view.operations.want_workers(data.workers))
+
+
 @look("/api/v1/operations/{operation:str}", summary="What became of one", tags=["operations"])
 async def operation(
     view: View, operation: Annotated[str, Parameter(max_length=40, description="its id")]
@@ -58,4 +76,4 @@ async def _asked(request: Request[Any, Any, Any], view: View, begun: Operation) 
     return await view.operations.wait(begun, WAIT_S)
 
 
-ROUTES = [reload, roll, drain, operation]
+ROUTES = [reload, roll, drain, workers, operation]
