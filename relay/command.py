@@ -51,6 +51,9 @@ PROGRAMS: Final = {
         "See", "show where a user is, and what waits for it", "relay.operating.commands:user"
     ),
     "queue": Program("See", "show what waits for a user", "relay.operating.commands:queue"),
+    "mailboxes": Program(
+        "See", "show for whom and of whom most waits", "relay.operating.largest:mailboxes"
+    ),
     "top": Program(
         "See", "show what happens now: rates, latencies, the slowest", "relay.operating.top:top"
     ),
@@ -65,6 +68,9 @@ PROGRAMS: Final = {
     "ban": Program("Act", "throw a user out", "relay.operating.leaving:ban"),
     "unban": Program("Act", "let a user in again", "relay.operating.leaving:unban"),
     "bans": Program("Act", "show who was thrown out", "relay.operating.leaving:bans"),
+    "announce": Program(
+        "Act", "send a message as the operator", "relay.operating.sending:announce"
+    ),
     "groups": Program("Act", "show, make and change groups", "relay.operating.groups:groups"),
     "webhooks": Program(
         "Act",
@@ -74,6 +80,14 @@ PROGRAMS: Final = {
     "reload": Program("Act", "read settings and groups again", "relay.operating.steering:reload"),
     "roll": Program("Act", "renew every process", "relay.operating.steering:roll"),
     "drain": Program("Act", "renew one process", "relay.operating.steering:drain"),
+    "workers": Program(
+        "Act",
+        "have another number of workers from the next start on",
+        "relay.operating.steering:workers",
+    ),
+    "purge": Program(
+        "Keep", "throw away what waits for a user, or too long", "relay.operating.keeping:purge"
+    ),
     "check": Program(
         "Keep",
         "verify that the indexes of a data directory agree",

@@ -137,11 +137,11 @@ def test_the_tools_are_called_by_the_name_they_were_run_by(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["check", str(tmp_path)]) == 2
-    assert main(["backup", str(tmp_path)]) == 2
+    assert main(["backup"]) == 2
 
     refused, usage = capsys.readouterr().err.splitlines()
     assert refused == f"relay check: {tmp_path} is no data directory: there is no meta.json in it"
-    assert usage == "relay backup: Missing argument 'TO'. (relay backup --help shows more)"
+    assert usage == "relay backup: Missing argument 'DIR|NAME'. (relay backup --help shows more)"
 
 
 # --- config ---
