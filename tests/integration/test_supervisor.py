@@ -534,7 +534,7 @@ def test_sighup_without_a_groups_file_changes_nothing(start_relay: RelayStarter)
 
     relay.reload()
 
-    poll_for("a log line", lambda: bool(relay.log.events("groups.not_reloaded")))
+    poll_for("a log line", lambda: bool(relay.log.events("settings.reloaded")))
     assert len(relay.children()) == 2
 
 

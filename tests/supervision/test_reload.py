@@ -47,6 +47,10 @@ class Place:
         }
         self.groups.write_text(json.dumps(document))
 
+    def logged_nothing(self) -> bool:
+        """Whether there was no line since the last look."""
+        return not self._lines
+
     def logged(self, event: str) -> MutableMapping[str, Any]:
         """The one line of this event since the last look."""
         [line] = [line for line in self._lines if line["event"] == event]
@@ -213,12 +217,21 @@ def test_the_groups_of_a_predecessor_are_gone_on_from(place: Place) -> None:
     assert copied_groups(successor) == ["1-1"]
 
 
-def test_without_a_groups_file_no_groups_are_reloaded(place: Place) -> None:
+@pytest.mark.parametrize("has_settings", [True, False])
+def test_without_a_groups_file_no_groups_are_reloaded_and_it_is_said_where_there_is_no_file_at_all(
+    place: Place, has_settings: bool
+) -> None:
     in_force = place.started(**{"server.groups": ""})
+    if not has_settings:
+        in_force = InForce(Sources(None, {}), Settings())
+        in_force.load_groups()
 
     assert not in_force.reload_groups()
 
-    assert "--groups" in place.logged("groups.not_reloaded")["reason"]
+    if has_settings:
+        assert place.logged_nothing()
+    else:
+        assert "--groups" in place.logged("groups.not_reloaded")["reason"]
 
 
 def test_changes_are_told_by_jid() -> None:

@@ -6,9 +6,9 @@ from msgspec.structs import replace
 
 from relay.errors import Refusal
 from relay.front.limits import SessionLimits
+from relay.front.senders import Senders
 from relay.loadgen.report.remarks import fault_lines
 from relay.loadgen.verify.faults import LOST, REFUSED, Faults
-from relay.process.rates import Rates
 from relay.settings.tables import Settings
 
 from .records import outcome
@@ -24,7 +24,7 @@ def lines_of(kind: str, what: str) -> str:
 
 def test_a_load_that_the_quota_of_an_author_refuses_is_told_how_to_lift_it() -> None:
     element = Refusal(400, "", of_content=True)
-    refusal = SessionLimits(Settings(), Rates()).over_quota(element, 1000)
+    refusal = SessionLimits(Settings(), Senders()).over_quota(element, 1000)
 
     lines = lines_of(REFUSED, f"u1: {refusal.code} {refusal.reason} (id)")
 

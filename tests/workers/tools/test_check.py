@@ -579,7 +579,7 @@ def test_what_is_no_data_directory_is_refused(tmp_path: Path, name: str) -> None
 @pytest.mark.slow
 def test_bad_usage_is_refused() -> None:
     assert tool().returncode == 2
-    assert tool("check").returncode == 2
+    assert tool("backup").returncode == 2
     mend = tool("mend", "x")
     assert mend.returncode == 2
     assert mend.stderr.startswith("workers.store: No such command 'mend'.")
