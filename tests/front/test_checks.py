@@ -123,3 +123,34 @@ def test_a_process_ends_though_its_disk_hangs() -> None:
 
     asyncio.run(asyncio.wait_for(scene(), DEADLINE_S))
     disk.may_answer.set()  # or its thread would fail in the middle of a later test
+
+
+def test_between_two_looks_it_rests_but_not_for_who_knows_of_a_change() -> None:
+    async def scene() -> None:
+        disk = HangingDisk()
+        disk.may_answer.set()
+        checks = Checks(disk, {}, asyncio.get_running_loop(), rest_ms=5000)
+
+        for clock_ms in (1000, 2000, 5999):
+            checks.look(clock_ms)
+        await until(lambda: disk.looks == 1)
+        checks.refresh(at_once=True)
+        await until(lambda: disk.looks == 2)
+        checks.look(6000)
+        await until(lambda: disk.looks == 3)
+        await checks.end()
+
+    asyncio.run(scene())
+
+
+def test_where_nothing_changes_it_never_looks() -> None:
+    async def scene() -> None:
+        disk = HangingDisk()
+        checks = Checks(disk, {}, asyncio.get_running_loop(), rest_ms=None)
+
+        checks.look(1_000_000)
+
+        assert not checks._is_reading
+        await checks.end()
+
+    asyncio.run(scene())

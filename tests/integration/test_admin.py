@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -302,6 +303,32 @@ def test_over_tcp_everything_needs_a_token(start_relay: RelayStarter, tmp_path: 
     assert operator.ask_port(port, "/metrics", token=TOKENS["read"]).status == 200
 
 
+@pytest.mark.parametrize("option", [["--check-config"], []])
+def test_a_certificate_that_cannot_be_used_is_told_before_anything_starts(
+    tmp_path: Path, option: list[str]
+) -> None:
+    config, key = tmp_path / "relay.toml", tmp_path / "key"
+    key.write_text("no key")
+    key.chmod(0o600)
+    config.write_text(f'[admin]\ntls_certificate = "/gone"\ntls_key = "{key}"\n')
+
+    refused = subprocess.run(
+        [
+            *(sys.executable, "-m", "relay", "serve", "--config", str(config), *option),
+            *("--port", "0", "--data", str(tmp_path / "data")),
+        ],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert refused.returncode == 2
+    assert "admin.tls_certificate: /gone cannot be read: No such file" in refused.stderr
+    assert not (tmp_path / "data").exists()
+
+
 # --- the command ---
 
 
@@ -323,6 +350,22 @@ def test_the_commands_show_it_in_tables(seen: Relay) -> None:
     assert json.loads(command(seen, "queue", "nobody", "--json").stdout)["entries"]
     assert command(seen, "user", "no jid").returncode == 1
     seen.drop_clients()
+
+
+def test_the_commands_find_the_relay_by_the_environment(seen: Relay) -> None:
+    environment = {**os.environ, "RELAY_DATA": str(seen.directory / "data")}
+
+    result = subprocess.run(
+        [sys.executable, "-m", "relay", "status"],
+        cwd=REPOSITORY,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+
+    assert result.stdout.startswith("relay ")
 
 
 def test_a_command_says_where_no_relay_runs(tmp_path: Path) -> None:
