@@ -49,7 +49,8 @@ def announce(
     message: Any = {"conversation": text}
     if is_message:
         try:
-            message = msgspec.json.decode(text, type=dict[str, Any])
+            msgspec.json.decode(text, type=dict[str, Any])
+            message = msgspec.Raw(text.encode())  # as it is written
         except msgspec.DecodeError as error:
             raise click.UsageError(f"--message: {error}") from None
     message_id = message_id or secrets.token_hex(12).upper()

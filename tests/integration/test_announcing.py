@@ -66,6 +66,16 @@ def test_a_message_of_the_operator_comes_live_and_waits_for_who_is_away(relay: R
     ]
 
 
+def test_a_message_passes_through_as_it_was_written(relay: Relay) -> None:
+    written = '{"n": 12345678901234567890123, "f": 1.10, "s": "\\u00e9"}'
+    bob = relay.login(BOB)
+
+    sent = command(relay, "announce", "--message", BOB, written)
+
+    assert sent.returncode == 0
+    assert bob.recv()[2][0]["message"] == json.loads(written)
+
+
 def test_a_repeat_is_stored_once_and_another_message_of_that_id_is_refused(relay: Relay) -> None:
     first = send(relay, ALICE, "O1")
 

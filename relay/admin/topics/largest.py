@@ -18,7 +18,7 @@ from relay.inquiries.largest import MAX_NAMED, AskLargest, AskSenders, Holding
 from relay.protocol.jid import user_com
 
 Limit = Annotated[int, Parameter(ge=1, le=MAX_NAMED, description="how many at most")]
-# Between two questions to a worker, which take it a third of that: messages come first.
+# Between two questions to a worker, which take it a fraction of that: messages come first.
 _REST_S: Final = 0.015
 
 
@@ -78,7 +78,10 @@ async def mailboxes(
     limit: Limit = 20,
     by: Annotated[Literal["bytes", "entries"], Parameter(description="what is most")] = "bytes",
     within_s: Annotated[
-        float, Parameter(ge=0.1, le=30, description="how long to look; a worker reads 100,000/s")
+        float,
+        Parameter(
+            ge=0.1, le=30, description="how long to look: some 60,000 mailboxes/s of a worker"
+        ),
     ] = 0.7,
 ) -> Largest:
     """Return the largest, as far as workers have told them in that time."""

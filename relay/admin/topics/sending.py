@@ -43,6 +43,12 @@ class Outgoing(msgspec.Struct, frozen=True):
     id: Annotated[str, msgspec.Meta(max_length=128, description="of your choice")] = ""
 
 
+class _AsWritten(msgspec.Struct, frozen=True):
+    """The same, with the message as it was written: it passes through unchanged (R25)."""
+
+    message: msgspec.Raw
+
+
 class MessageStored(msgspec.Struct, frozen=True, kw_only=True):
     """It is stored for good, as ack 1 says to clients. `t` is of the first time it was sent."""
 
@@ -60,7 +66,8 @@ async def send(request: Request[Any, Any, Any], view: View, data: Outgoing) -> M
         reason = "admin.jid is not set: operators have no name to send as"
         raise HTTPException(reason, status_code=409)
     message_id = data.id or secrets.token_hex(12).upper()
-    sent = _checked(view, author, message_id, data)
+    written = msgspec.json.decode(await request.body(), type=_AsWritten).message
+    sent = _checked(view, author, data.to, message_id, written)
     to = group_jid(sent.chat) if sent.is_group else user_com(sent.chat)
     inquiry = AskSend(
         author,
@@ -84,9 +91,9 @@ async def send(request: Request[Any, Any, Any], view: View, data: Outgoing) -> M
     return MessageStored(id=message_id, author=user_com(author), to=to, t=said.time_s)
 
 
-def _checked(view: View, author: str, message_id: str, data: Outgoing) -> Send:
+def _checked(view: View, author: str, to: str, message_id: str, message: msgspec.Raw) -> Send:
     """Return what a front would make of it; raises HTTPException where that is a refusal."""
-    element = {"key": {"remoteJid": data.to, "id": message_id}, "message": data.message}
+    element = {"key": {"remoteJid": to, "id": message_id}, "message": message}
     frame = msgspec.json.encode(["action", {"add": "relay"}, [element]])
     codec = Codec(view.settings.limits)
     try:
