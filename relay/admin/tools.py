@@ -20,8 +20,7 @@ from relay import log
 from relay.admin.operations import Operation, Operations
 
 _ENDS_WITHIN_S: Final = 2.0
-# What a tool says at its end: a check names 200 findings at most.
-_MAX_SAID_BYTES: Final = 1024 * 1024
+_MAX_LINE_BYTES: Final = 1024 * 1024
 _SHOWN_FINDINGS: Final = 5
 _PROGRESS: Final = re.compile(r"(.{1,200}): (\d{1,3}) %")
 
@@ -123,15 +122,18 @@ class Tools:
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,  # a kill of the admin's group leaves it time to undo
             pass_fds=keeps,
-            limit=_MAX_SAID_BYTES,
+            limit=_MAX_LINE_BYTES,
         )
-        assert process.stdout is not None, "it is a pipe"
-        assert process.stderr is not None, "it is one, too"
-        said, words = await asyncio.gather(
-            process.stdout.read(_MAX_SAID_BYTES), _followed(process.stderr, say)
-        )
-        code = await process.wait()
-        self._process = None
+        stdin, stdout, stderr = process.stdin, process.stdout, process.stderr
+        assert stdin is not None, "it is a pipe"
+        assert stdout is not None, "it is one, too"
+        assert stderr is not None, "and so is this"
+        try:
+            said, words = await asyncio.gather(stdout.read(), _followed(stderr, say))
+            code = await process.wait()
+        finally:
+            stdin.close()  # whatever was in the way, it is to end
+            self._process = None
         try:
             ended = msgspec.json.decode(said, type=_Ended)
         except msgspec.DecodeError:

@@ -22,6 +22,8 @@ from relay.operating.tables import plain
 
 FAILED: Final = 1
 _AGAIN_S: Final = 0.2
+# So long an admin may be gone that is renewed, or has died, before that is the end.
+_PATIENCE_S: Final = 15.0
 _ROLL: Final = "roll"  # its end is told by another admin than was asked
 
 wait_option = click.option(
@@ -105,24 +107,25 @@ def ended(data: Path, said: Any, wait_s: float) -> Any:
 
     On a terminal it is shown how far it is.
     """
-    until_s = time.monotonic() + wait_s
+    heard_s = time.monotonic()
+    until_s = heard_s + wait_s
     shows = sys.stderr.isatty()
     while said["state"] == "running" and time.monotonic() < until_s:
         if shows:
             click.echo(f"\r{plain(said['detail'])[:100]}\x1b[K", err=True, nl=False)
         time.sleep(_AGAIN_S)
-        said = _again(data, said)
+        try:
+            said = Line(data).get("operations", said["id"])
+            heard_s = time.monotonic()
+        except NotAsked as error:
+            if error.status == NOT_FOUND and said["id"] != _ROLL:
+                said = _unknown(said, "the admin is another by now, and knows nothing of it")
+            elif time.monotonic() - heard_s > _PATIENCE_S:
+                said = _unknown(said, str(error))
     if shows:
         click.echo("\r\x1b[K", err=True, nl=False)
     return said
 
 
-def _again(data: Path, before: Any) -> Any:
-    """Return how it is now; how it was where the admin is just being renewed, too."""
-    try:
-        return Line(data).get("operations", before["id"])
-    except NotAsked as error:
-        if error.status == NOT_FOUND and before["id"] != _ROLL:
-            detail = "the admin was renewed or has died, and its successor knows nothing of it"
-            return {**before, "state": "unknown", "detail": f"{detail}: ask again"}
-        return before
+def _unknown(before: Any, why: str) -> Any:
+    return {**before, "state": "unknown", "detail": f"{why}; look, and ask again"}

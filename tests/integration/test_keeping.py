@@ -310,16 +310,22 @@ def test_the_commands_back_up_and_check_a_relay_that_runs(relay: Relay, backups:
     assert (backups / "monday" / "meta.json").exists()
 
 
+@pytest.mark.timeout(120)  # the command waits for 15 s
 def test_a_stop_amid_a_backup_undoes_it(relay: Relay, backups: Path) -> None:
     fill(relay, ALICE)
     making = post_in_background(relay, "monday")
-    poll_for("a tool", lambda: bool(tools_of(relay)))
+    stopped = caught(lambda: tools_of(relay))
+    try:
+        relay.stop()
+    finally:
+        for process in stopped:
+            process.resume()
 
-    relay.stop()
-
-    making.communicate(timeout=60)
     poll_for("the end of all tools", lambda: not tools_of(relay))
-    assert not list(backups.glob(".*.partial")) or not (backups / "monday").exists()
+    assert not (backups / "monday").exists()
+    assert not any((backups / ".monday.partial").glob("gen-*"))
+    assert "unknown: no relay runs" in making.communicate(timeout=40)[0]
+    assert making.returncode == 3
     relay.start()
     assert ended(relay, post(relay, "backups", {"name": "tuesday"}))["state"] == "done"
     assert not list(backups.glob(".*.partial"))
