@@ -28,7 +28,8 @@ from tests.outside.waiting import poll_for
 from .conftest import RelayStarter
 from .test_admin import command
 
-CONFIG = '[admin]\njid = "operator"\n'
+# Workers that a test stops are not to be taken for hung, however busy this machine is.
+CONFIG = '[supervisor]\nhung_after_s = 60.0\n[admin]\njid = "operator"\n'
 WORDS = {"conversation": "Maintenance at ten"}
 
 

@@ -32,7 +32,9 @@ def backups(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def relay(start_relay: RelayStarter, backups: Path) -> Relay:
-    relay = start_relay(admin=True, config=f'[admin]\nbackup_directory = "{backups}"\n')
+    # Workers that a test stops are not to be taken for hung, however busy this machine is.
+    config = f'[supervisor]\nhung_after_s = 60.0\n[admin]\nbackup_directory = "{backups}"\n'
+    relay = start_relay(admin=True, config=config)
     Operator(relay).ask("/api/v1/status")
     return relay
 
