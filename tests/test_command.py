@@ -138,9 +138,11 @@ def test_the_tools_are_called_by_the_name_they_were_run_by(
 ) -> None:
     assert main(["check", str(tmp_path)]) == 2
     assert main(["backup"]) == 2
+    assert main(["backup", str(tmp_path)]) == 2
 
-    refused, usage = capsys.readouterr().err.splitlines()
+    refused, usage, directory = capsys.readouterr().err.splitlines()
     assert refused == f"relay check: {tmp_path} is no data directory: there is no meta.json in it"
+    assert directory.startswith(f"relay backup: {tmp_path} is no name of a backup; to copy")
     assert usage == "relay backup: Missing argument 'DIR|NAME'. (relay backup --help shows more)"
 
 

@@ -18,6 +18,7 @@ from relay.operating.steering import ended, told, wait_option
 from relay.operating.tables import plain
 
 _AGE: Final = re.compile(r"(\d{1,9})([smhd])")
+_NAME: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,99}")  # as the API takes it
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 # The bytes of messages, among the counts of what would go.
 _SIZE: Final = "size"
@@ -79,6 +80,8 @@ def _seconds_in(age: str) -> int:
 
 def back_up(data: Path, name: str, *, as_json: bool, wait_s: float) -> int:
     """Have a relay that runs make a backup in its `admin.backup_directory`."""
+    if not _NAME.fullmatch(name):
+        raise click.UsageError(f"{name} is no name of a backup; to copy a directory, give TO")
     said = Line(data).send("POST", "backups", body={"name": name})
     return told(ended(data, said, wait_s), as_json)
 
