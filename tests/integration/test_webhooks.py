@@ -92,6 +92,7 @@ def test_everything_that_happens_is_told_signed_and_once(
 ) -> None:
     relay = start_relay(
         admin=True,
+        workers=1,
         config=config(receiver, tmp_path, events=EVERYTHING, more="") + "\n[mailbox]\n"
         "max_entries = 2\nauthor_share = 1.0\n",
     )
@@ -105,6 +106,7 @@ def test_everything_that_happens_is_told_signed_and_once(
     for n in range(3):
         alice.send_message(CAROL, f"M{n}", {"conversation": "a secret"})
         alice.recv()
+    settled(relay)  # its worker has swept since it began, and so knows how groups were
     relay.write_groups({GROUP: [ALICE, BOB]})
     relay.reload()
     (full,) = receiver.wait_for(1, "mailbox.full")
