@@ -69,7 +69,7 @@ class BanList:
             return []
         try:
             return msgspec.json.decode(self._file.read(), type=_Bans).bans
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise SettingsError(f"bans: {self.path} is damaged: {error}") from None
 
     def refresh(self) -> bool:

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from relay.errors import SettingsError
+from relay.settings.givenfile import TooLarge, Unreadable, read_file
+from relay.settings.words import one_line
 
-# Far more than a thousand keys or denied users take.
+# Far more than a hundred keys or a thousand denied users take.
 MAX_BYTES: Final = 1024 * 1024
 
 
@@ -24,12 +26,21 @@ class Mark(NamedTuple):
 class SecretFile:
     """One file. `setting` is what named it, for people."""
 
-    def __init__(self, path: str, setting: str, *, is_secret: bool, if_empty: str = "") -> None:
-        """`if_empty` tells people what to write where nothing is meant."""
+    def __init__(
+        self,
+        path: str,
+        setting: str,
+        *,
+        is_secret: bool,
+        max_bytes: int = MAX_BYTES,
+        if_empty: str = "",
+    ) -> None:
+        """`if_empty` is what to do about one that is, for people."""
         self.path = path
         self._if_empty = f"; {if_empty}" if if_empty else ""
         self.setting = setting
         self._is_secret = is_secret
+        self._max_bytes = max_bytes
         self._mark: Mark | None = None
 
     def read(self) -> bytes:
@@ -40,25 +51,20 @@ class SecretFile:
                 its owner and group may read.
         """
         try:
-            descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-            try:
-                status = os.fstat(descriptor)
-                if not stat.S_ISREG(status.st_mode):
-                    raise self._refused("is no file")
-                if self._is_secret and status.st_mode & stat.S_IRWXO:
-                    raise self._refused(
-                        f"may be used by everyone (mode {stat.S_IMODE(status.st_mode):04o});"
-                        f" chmod o= {self.path}"
-                    )
-                content = os.read(descriptor, MAX_BYTES + 1)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
+            content, status = read_file(self.path, max_bytes=self._max_bytes)
+        except FileNotFoundError as error:
             raise self._refused(f"cannot be read: {error.strerror}") from None
+        except TooLarge:
+            raise self._refused(f"has over {self._max_bytes} bytes") from None
+        except Unreadable as error:
+            raise self._refused(f"cannot be read: {error}") from None
+        if self._is_secret and status.st_mode & stat.S_IRWXO:
+            raise self._refused(
+                f"may be used by everyone (mode {stat.S_IMODE(status.st_mode):04o});"
+                f" chmod o= {self.path}"
+            )
         if not content.strip():
             raise self._refused(f"is empty{self._if_empty}")
-        if len(content) > MAX_BYTES:
-            raise self._refused(f"has over {MAX_BYTES} bytes")
         self._mark = _mark_of(status)
         return content
 
@@ -75,7 +81,7 @@ class SecretFile:
         return mark != before
 
     def _refused(self, why: str) -> SettingsError:
-        return SettingsError(f"{self.setting}: {Path(self.path)} {why}")
+        return SettingsError(f"{self.setting}: {one_line(str(Path(self.path)))} {why}")
 
 
 def _mark_of(status: os.stat_result) -> Mark:

@@ -23,12 +23,14 @@ from msgspec import Meta
 
 from relay.disk.files import replace_file
 from relay.errors import BootError
+from relay.settings.givenfile import Unreadable, read_file
 from relay.settings.tables import MAX_PROCESSES
 
 # Of meta.json and of what is in the stores.
 DATA_FORMAT: Final = 4
 
 KEYS_FILE: Final = "token-keys.json"  # those that were fetched last, written at each fetch
+_MOST_BYTES: Final = 64 * 1024  # of meta.json, which has some fifty
 _GENERATION: Final = "gen-"
 # What a generation is called while it is being removed: one of its proper name is whole.
 _DISCARDED: Final = "discarded-"
@@ -83,7 +85,7 @@ def read_layout(data: Path) -> Layout:
     """
     path = meta_path(data)
     try:
-        content = path.read_bytes()
+        content = read_file(path, max_bytes=_MOST_BYTES).content
         found = msgspec.json.decode(content, type=_Format).format
         if found != DATA_FORMAT:
             raise BootError(
@@ -98,9 +100,9 @@ def read_layout(data: Path) -> Layout:
                 " layout: restore that file"
             ) from None
         return Layout()
-    except OSError as error:
-        raise BootError(f"{path} cannot be read: {error.strerror}") from None
-    except msgspec.DecodeError as error:
+    except Unreadable as error:
+        raise BootError(f"{path} cannot be read: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BootError(f"{path} is damaged: {error}; restore that file") from None
 
 

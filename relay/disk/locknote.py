@@ -33,7 +33,7 @@ def note_of(data: Path) -> LockNote:
     Raises:
         OSError: there is none, or it cannot be read.
     """
-    lock = os.open(data / "lock", os.O_RDONLY | os.O_CLOEXEC)
+    lock = os.open(data / "lock", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         return read_lock_note(lock)
     finally:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
+
+# Of `Kept` on the disk: twice what an address may answer; the rest of it is that address.
+MOST_KEPT_BYTES: Final = 2 * 1024 * 1024
 
 
 class Order(msgspec.Struct, frozen=True):

@@ -18,9 +18,10 @@ import msgspec
 from relay import log
 from relay.disk.layout import KEYS_FILE
 from relay.process.memo import read_memo, write_memo
+from relay.settings.givenfile import Unreadable, read_file
 from relay.settings.tables import Settings
 from relay.supervision.child import start
-from relay.supervision.fetching import Kept, Order, Result
+from relay.supervision.fetching import MOST_KEPT_BYTES, Kept, Order, Result
 from relay.supervision.fetchplan import FetchPlan
 
 logger = log.get_logger()
@@ -55,10 +56,12 @@ class KeySource:
 
     def _read_cache(self) -> None:
         try:
-            kept = msgspec.json.decode(self._cache.read_bytes(), type=Kept)
+            kept = msgspec.json.decode(
+                read_file(self._cache, max_bytes=MOST_KEPT_BYTES).content, type=Kept
+            )
         except FileNotFoundError:
             return
-        except (OSError, msgspec.MsgspecError) as error:
+        except (Unreadable, msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             logger.warning("auth.kept_keys_unusable", path=self._cache, reason=str(error))
             return
         if kept.url == self._url:
@@ -109,7 +112,7 @@ class KeySource:
         code, self.process = self.process.wait(), None
         try:
             result = msgspec.json.decode(read_memo(self._result), type=Result)
-        except (msgspec.MsgspecError, ValueError):
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             late = code == -signal.SIGALRM
             result = Result(
                 reason="it has not answered in time"

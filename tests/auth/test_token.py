@@ -386,5 +386,5 @@ def test_a_secret_that_is_unusable_refuses_the_start(
 
 
 def test_a_directory_or_pipe_is_no_secret(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="is no file"):
+    with pytest.raises(SettingsError, match="cannot be read: Is a directory, and must be a file"):
         mode_of(TokenSettings(secret_file=str(tmp_path)))

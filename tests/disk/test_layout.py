@@ -1,5 +1,6 @@
 """The layout of a data directory: read whole, replaced whole, refused where it is in doubt."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,11 @@ def test_it_is_settled_with_as_many_workers_and_nothing_else(tmp_path: Path) -> 
 def test_a_discarded_generation_has_another_name(tmp_path: Path) -> None:
     assert discarded(tmp_path / "gen-12") == tmp_path / "discarded-12"
     assert discarded(tmp_path / "discarded-12") == tmp_path / "discarded-12"
+
+
+@pytest.mark.timeout(10)
+def test_a_fifo_in_place_of_the_layout_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "meta.json")
+
+    with pytest.raises(BootError, match=r"meta\.json cannot be read: Is a fifo"):
+        read_layout(tmp_path)

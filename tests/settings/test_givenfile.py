@@ -13,7 +13,7 @@ from relay.settings.givenfile import read_given
 def test_a_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"gone\.toml: cannot read it: No such file"):
         read_given(tmp_path / "gone.toml", max_bytes=9)
-    with pytest.raises(SettingsError, match="cannot read it: Is a directory"):
+    with pytest.raises(SettingsError, match="cannot read it: Is a directory, and must be a file"):
         read_given(tmp_path, max_bytes=9)
 
 
@@ -77,3 +77,30 @@ def test_what_can_be_no_name_of_a_file_is_one_line(name: str) -> None:
         read_given(Path(name), max_bytes=9)
 
     assert str(caught.value).isprintable()
+
+
+def test_a_device_is_not_even_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To open one may do something: a watchdog would begin to count."""
+    monkeypatch.setattr(os, "open", lambda *_: pytest.fail("it was opened"))
+
+    with pytest.raises(SettingsError, match="Is a device"):
+        read_given(Path("/dev/null"), max_bytes=9)
+
+
+def test_of_one_that_is_huge_nothing_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.touch()
+    os.truncate(path, 1 << 40)
+    monkeypatch.setattr(os, "read", lambda *_: pytest.fail("it was read"))
+
+    with pytest.raises(SettingsError, match="larger than 9 bytes"):
+        read_given(path, max_bytes=9)
+
+
+def test_one_that_does_not_tell_its_size_is_read_within_bounds() -> None:
+    assert os.stat("/proc/self/cmdline").st_size == 0
+    assert read_given(Path("/proc/self/cmdline"), max_bytes=1 << 20)
+    with pytest.raises(SettingsError, match="larger than 3 bytes"):
+        read_given(Path("/proc/self/cmdline"), max_bytes=3)

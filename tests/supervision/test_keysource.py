@@ -1,0 +1,73 @@
+"""What was fetched before a start: taken where it is good, and never waited for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import pytest
+from structlog.testing import capture_logs
+
+from relay.process.memo import read_memo
+from relay.settings.tables import AuthSettings, ServerSettings, Settings, TokenSettings
+from relay.supervision.fetching import MOST_KEPT_BYTES, Kept
+from relay.supervision.keysource import KeySource
+
+URL = "https://id.example/keys"
+
+
+def source_in(data: Path, monkeypatch: pytest.MonkeyPatch) -> KeySource:
+    """Return one that has begun, and fetches nothing."""
+    monkeypatch.setattr(KeySource, "look", lambda self, now_s: None)
+    settings = Settings(
+        server=ServerSettings(data=str(data)),
+        auth=AuthSettings(mode="token"),
+        auth_token=TokenSettings(algorithm="EdDSA", jwks_url=URL),
+    )
+    source = KeySource(settings, now_s=0.0)
+    source.begin(0.0)
+    return source
+
+
+def test_keys_that_were_kept_are_there_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = Kept(URL, msgspec.Raw(b'{"keys":[]}'))
+    (tmp_path / "token-keys.json").write_bytes(msgspec.json.encode(kept))
+
+    source = source_in(tmp_path, monkeypatch)
+
+    assert source.memo is not None
+    assert read_memo(source.memo) == b'{"keys":[]}'
+    os.close(source.memo)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (os.mkfifo, "Is a fifo, and must be a file"),
+        (os.mkdir, "Is a directory, and must be a file"),
+        (lambda path: os.symlink("/dev/zero", path), "Is a device, and must be a file"),
+        (
+            lambda path: os.truncate(os.open(path, os.O_CREAT | os.O_RDWR), 1 << 40),
+            f"Has over {MOST_KEPT_BYTES} bytes",
+        ),
+        (lambda path: path.write_bytes(b'{"url": "\xff"}'), "can't decode byte"),
+        (lambda path: path.write_bytes(b'{"url": "", "x": ' + b"[" * 100_000), "recursion"),
+    ],
+)
+def test_what_cannot_be_read_of_them_costs_a_line_and_no_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Callable[[Path], object], why: str
+) -> None:
+    make(tmp_path / "token-keys.json")
+
+    with capture_logs() as lines:
+        source = source_in(tmp_path, monkeypatch)
+
+    [line] = lines
+    assert line["event"] == "auth.kept_keys_unusable"
+    assert why in line["reason"]
+    assert source.memo is None
