@@ -27,6 +27,17 @@ _WORTH: Final = 32
 # Ciphertext may bring so much less than that: the first parts of a record do. New keys bring none,
 # and each time a client takes some is 20 us, at 27 bytes; an honest one does it once in a GiB.
 LEAN_BYTES: Final = 2 * _RECORD_BYTES
+# Clients on asyncio have no other word for it, since they end before their alert has left.
+GONE: Final = "the client has gone, and did not say why; perhaps it does not trust the certificate"
+# An alert is 2 bytes in a record, with what encrypts it; before it TLS 1.3 may have a record of 6.
+_ALERT_BYTES: Final = 64
+# What clients say of the certificate, by OpenSSL's names; each library has its favourite.
+_ALERTS: Final = {
+    "UNKNOWN_CA": "the client says: unknown ca; it does not trust the certificate",
+    "BAD_CERTIFICATE": "the client says: bad certificate; it does not take it",
+    "CERTIFICATE_UNKNOWN": "the client says: certificate unknown; it does not take it",
+    "CERTIFICATE_EXPIRED": "the client says: certificate expired",
+}
 # What a client's own certificates may take in a handshake, with their chain.
 CLIENT_CERTIFICATE_BYTES: Final = 32 * 1024
 
@@ -143,7 +154,7 @@ class EncryptedTransport(asyncio.Transport, asyncio.Protocol):
             self._crash()
 
     def eof_received(self) -> bool:
-        """Tell the reader once it has had all; one in its handshake is gone."""
+        """Tell the reader once it has had all; one in its handshake goes when that was read."""
         if self._stage is _Stage.OPEN and self._held:
             self._has_eof = True
             self._go_on()
@@ -151,23 +162,39 @@ class EncryptedTransport(asyncio.Transport, asyncio.Protocol):
         if self._stage is _Stage.OPEN:
             return self._tell_eof()
         if self._stage is _Stage.GREETING and self._tls is not None:
-            self._greeting.failed(self._address, "the client has gone")
+            if self._held:
+                self._has_eof = True  # its last word may be why, and waits for its turn
+                return True
+            self._greeting.failed(self._address, GONE)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the reader, and let go of it: they refer to each other."""
         protocol, self._protocol = self._protocol, None
-        was_greeting = self._stage is _Stage.GREETING
+        # A reset; what is cut here is counted for that.
+        was_greeting = self._stage is _Stage.GREETING and exc is not None
         self._stage = _Stage.LOST
-        self._held = b""
         if self._tls is not None:
-            if was_greeting and exc is not None:  # a reset; what is cut here is counted for that
-                self._greeting.failed(self._address, "the client has gone")
+            if was_greeting:
+                self._greeting.failed(self._address, self._last_word())
             self._greeting.ended(self)
             # To free it is 40 us, and thousands may be lost at once: in turns, too.
             self._greeting.turns.wait(self, is_long=False)
+        self._held = b""
         if protocol is not None:
             protocol.connection_lost(exc)
+
+    def _last_word(self) -> str:
+        """Return why a client says that it has gone, in its handshake."""
+        tls, held = self._tls, self._held
+        if tls is not None and 0 < len(held) <= _ALERT_BYTES:
+            self._incoming.write(held)
+            try:
+                tls.do_handshake()
+            except (ssl.SSLError, ssl.CertificateError) as error:
+                if not isinstance(error, ssl.SSLWantReadError):
+                    return words_of(error)
+        return GONE
 
     def pause_writing(self) -> None:
         """Pass it on."""
@@ -231,6 +258,8 @@ class EncryptedTransport(asyncio.Transport, asyncio.Protocol):
             self._tls.do_handshake()
         except ssl.SSLWantReadError:
             self._send()
+            if self._has_eof:
+                self._refuse(GONE)
             return
         except (ssl.SSLError, ssl.CertificateError) as error:
             self._send()  # the alert
@@ -239,7 +268,7 @@ class EncryptedTransport(asyncio.Transport, asyncio.Protocol):
         self._stage, self._lean_bytes = _Stage.OPEN, 0
         self._greeting.ended(self)
         self._send()
-        if self._incoming.pending:
+        if self._incoming.pending or self._has_eof:
             self._take(b"")
 
     def _refuse(self, reason: str) -> None:
@@ -419,4 +448,11 @@ class EncryptedTransport(asyncio.Transport, asyncio.Protocol):
 def words_of(error: Exception) -> str:
     """Return what has failed, in words that are the library's and never the client's."""
     reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
-    return str(reason).replace("_", " ").lower()
+    _, is_alert, name = str(reason).partition("_ALERT_")
+    if is_alert:
+        return _ALERTS.get(name) or f"the client says: {_plain(name)}"
+    return _plain(str(reason))
+
+
+def _plain(name: str) -> str:
+    return name.replace("_", " ").lower()

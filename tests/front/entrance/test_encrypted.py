@@ -13,7 +13,12 @@ from typing import Any, cast
 import pytest
 
 from relay.auth.tls import certificates_of
-from relay.front.entrance.encrypted import LARGE_READ_BYTES, LEAN_BYTES, EncryptedTransport
+from relay.front.entrance.encrypted import (
+    GONE,
+    LARGE_READ_BYTES,
+    LEAN_BYTES,
+    EncryptedTransport,
+)
 from relay.front.turns import Turns
 from relay.settings.tables import TlsSettings
 from tests.outside.certificates import Authority
@@ -113,7 +118,7 @@ class Greeting:
 class End:
     """Both ends of one connection, on a loop that the test turns."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, trust: ssl.SSLContext | None = None) -> None:
         authority = Authority()
         certificate, key = authority.issue(HOST).write(directory, "it")
         settings = TlsSettings(certificate_files=(str(certificate),), key_files=(str(key),))
@@ -128,14 +133,18 @@ class End:
         )
         self.reader.transport = self.transport
         self._from_relay, self._to_relay = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.client = authority.trusted().wrap_bio(
+        self.client = (trust or authority.trusted()).wrap_bio(
             self._from_relay, self._to_relay, server_hostname=HOST
         )
 
-    def carry(self) -> None:
-        """Take what was written to the other end."""
+    def say(self) -> None:
+        """Take what the client has written to the relay, which has yet to have its turn."""
         if said := self._to_relay.read():
             self.raw.protocol.data_received(said)
+
+    def carry(self) -> None:
+        """Take what was written to the other end."""
+        self.say()
         self.loop.turn()
         self._from_relay.write(bytes(self.raw.written))
         self.raw.written.clear()
@@ -405,8 +414,64 @@ def test_who_leaves_in_the_middle_is_counted_and_who_said_nothing_is_not(
         end.raw.protocol.eof_received()
         end.raw.protocol.connection_lost(None)
 
-    assert end.greeting.reasons == ["the client has gone"]
+    assert end.greeting.reasons == [GONE]
     assert not end.greeting.under_way
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("resets", [None, False, True])
+def test_why_a_client_has_gone_is_told_as_it_says_it(
+    tmp_path: Path, version: ssl.TLSVersion, *, resets: bool | None
+) -> None:
+    """Its alert may wait for its turn when the socket has ended."""
+    stranger = ssl.create_default_context()
+    stranger.maximum_version = version
+    end = End(tmp_path, stranger)
+    with pytest.raises(ssl.SSLWantReadError):
+        end.client.do_handshake()
+    end.carry()
+    with pytest.raises(ssl.SSLCertVerificationError):
+        end.client.do_handshake()
+
+    end.say()  # the alert
+    if resets:
+        end.raw.protocol.connection_lost(ConnectionResetError())
+    elif resets is False:
+        assert end.raw.protocol.eof_received()  # it stays open until that is read
+    end.loop.turn()
+
+    said = "the client says: unknown ca; it does not trust the certificate"
+    assert end.greeting.reasons == [said]
+    assert not end.greeting.under_way
+    assert resets or end.raw.closed
+
+
+def test_who_leaves_with_the_end_of_the_handshake_has_left(end: End) -> None:
+    with pytest.raises(ssl.SSLWantReadError):
+        end.client.do_handshake()
+    end.carry()
+    end.client.do_handshake()
+    end.say()
+
+    assert end.raw.protocol.eof_received()
+    end.loop.turn()
+
+    assert end.reader.has_eof
+    assert end.raw.closed
+    assert not end.greeting.counted
+
+
+def test_who_leaves_behind_half_a_greeting_is_let_go_once_that_was_read(end: End) -> None:
+    with pytest.raises(ssl.SSLWantReadError):
+        end.client.do_handshake()
+    end.carry()
+    end.raw.protocol.data_received(b"\x16\x03\x03")
+
+    assert end.raw.protocol.eof_received()
+    end.loop.turn()
+
+    assert end.greeting.reasons == [GONE]
+    assert end.raw.closed
 
 
 def test_bytes_that_were_changed_on_the_way_end_it(end: End) -> None:
