@@ -67,6 +67,7 @@ class ServiceAuthenticator:
         self._client: httpx.AsyncClient | None = None  # once somebody logs in
         self._turns = asyncio.Semaphore(settings.concurrency)
         self._waiting = 0
+        self._under_way: set[asyncio.Task[Verdict]] = set()
         self._breaker = Breaker()
         self._cache: dict[bytes, tuple[float, Granted]] = {}  # the oldest first
 
@@ -84,6 +85,9 @@ class ServiceAuthenticator:
     async def close(self) -> None:
         """See `Authenticator.close`."""
         client, self._client = self._client, None
+        for asking in self._under_way:
+            asking.cancel()
+        await asyncio.gather(*self._under_way, return_exceptions=True)
         if client is not None:
             await client.aclose()
 
@@ -105,10 +109,25 @@ class ServiceAuthenticator:
             return Denied(503, CLOSED, 1.0)
         self._waiting += 1
         try:
-            async with self._turns:
-                verdict = await self._ask(credentials.user, body)
+            await self._turns.acquire()
+            asking = asyncio.get_running_loop().create_task(
+                self._ask_and_keep(credentials.user, body, key)
+            )
+            self._under_way.add(asking)
+            asking.add_done_callback(self._under_way.discard)
+            # Who leaves gives up its place among those who wait. What the endpoint has been asked
+            # it works on all the same, so that goes on to count.
+            await asyncio.wait([asking])
         finally:
             self._waiting -= 1
+        return asking.result()
+
+    async def _ask_and_keep(self, user: str, body: bytes, key: bytes) -> Verdict:
+        """Ask, in a turn that was taken and is given back; keep a good answer."""
+        try:
+            verdict = await self._ask(user, body)
+        finally:
+            self._turns.release()
         if isinstance(verdict, Granted):
             if _is_over(verdict, clock.now_ms() / 1000):
                 return Denied(401, "the login has expired")
@@ -174,7 +193,7 @@ def _verdict_of(user: str, status: int, answer: bytes) -> Verdict:
             try:
                 found = _decode(answer)
                 named = parse_user(found.user)
-            except (msgspec.DecodeError, UnicodeDecodeError, JidError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, JidError) as error:
                 raise _Failed(f'200 without {{"user": JID}}: {error}') from None
             if named != user:
                 return Denied(401, "the login is of another user than remoteJid")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Container, Coroutine, Mapping
-from contextlib import suppress
-from threading import Thread
 from typing import Any, Protocol
 
 from relay import clock, log
 from relay.auth.contract import Authenticator, Credentials, Denied, Granted, Peer, Verdict
+from relay.front.lookout import Lookout
 from relay.front.session import Session
 
 
@@ -51,9 +50,12 @@ class Checks:
         self._authenticator = authenticator
         self._clients = clients
         self._loop = loop
-        self._is_reading = False
-        self._read_again = False  # what has changed meanwhile may have been looked at before
-        self._under_way: set[asyncio.Task[None]] = set()  # the loop alone would not keep them
+        self._lookout: Lookout | None = None
+        if authenticator is not None:
+            look, changed = authenticator.refresh, self._have_changed
+            self._lookout = Lookout(loop, look, changed, fault="auth.not_refreshed")
+        # By the number of their session, which has one at a time; the loop would not keep them.
+        self._under_way: dict[int, asyncio.Task[None]] = {}
 
     def begin(self, session: Session, credentials: Credentials, peer: Peer) -> None:
         """Have a session hear whether it may log in, now or in a while."""
@@ -63,8 +65,18 @@ class Checks:
             session.judged(verdict, now_ms=clock.now_ms())
         else:
             task = self._loop.create_task(self._judge_later(session, verdict))
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+            self._under_way[session.number] = task
+            task.add_done_callback(lambda _: self._has_ended(session.number, task))
+
+    def _has_ended(self, number: int, task: asyncio.Task[None]) -> None:
+        if self._under_way.get(number) is task:
+            del self._under_way[number]
+
+    def give_up(self, number: int) -> None:
+        """Check no more who has gone: others wait for its place."""
+        task = self._under_way.pop(number, None)
+        if task is not None:
+            task.cancel()
 
     async def _judge_later(self, session: Session, check: Coroutine[Any, Any, Verdict]) -> None:
         """Wait for a verdict; a fault in finding it ends this connection and no other (I7)."""
@@ -95,33 +107,14 @@ class Checks:
     def refresh(self, *, at_once: bool = False) -> None:
         """Read keys and lists again that have changed; end sessions of who is let in no more.
 
-        In a thread, and no two at a time: where a disk hangs, that thread hangs with it, and what
-        was read before goes on to count. Who knows of a change, and asks `at_once`, is heard also
-        where the thread may have looked before that change.
+        Beside the loop; `at_once`: somebody knows of a change (see `Lookout.look`).
         """
-        if self._is_reading:
-            self._read_again |= at_once
-        elif self._authenticator is not None:
-            self._is_reading = True
-            # A daemon: an executor's would keep the process from ending.
-            Thread(target=self._read, args=(self._authenticator,), daemon=True).start()
+        if self._lookout is not None:
+            self._lookout.look(at_once=at_once)
 
-    def _read(self, authenticator: Authenticator) -> None:
-        changed = False
-        try:
-            changed = authenticator.refresh()
-        except Exception:  # a bug of ours; what was read before counts
-            log.get_logger().exception("auth.not_refreshed")
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            self._loop.call_soon_threadsafe(self._has_read, authenticator, changed)
-
-    def _has_read(self, authenticator: Authenticator, changed: bool) -> None:
-        self._is_reading = False
-        if self._read_again:
-            self._read_again = False
-            self.refresh()
-        if not changed:
-            return
+    def _have_changed(self) -> None:
+        authenticator = self._authenticator
+        assert authenticator is not None, "its files have changed"
         for client in list(self._clients.values()):
             # One who was let in just before has yet to hear it from its worker.
             user, granted = client.session.login.claim
@@ -133,8 +126,9 @@ class Checks:
 
     async def end(self) -> None:
         """Give up what is being checked, at the end."""
-        for task in self._under_way:
+        under_way = list(self._under_way.values())
+        for task in under_way:
             task.cancel()
-        await asyncio.gather(*self._under_way, return_exceptions=True)
+        await asyncio.gather(*under_way, return_exceptions=True)
         if self._authenticator is not None:
             await self._authenticator.close()

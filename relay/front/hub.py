@@ -165,6 +165,7 @@ class Hub:
     def lost(self, client: Endpoint) -> None:
         """Forget a connection."""
         del self.clients[client.session.number]
+        self.checks.give_up(client.session.number)
         self.tracing.gone(client.session.number)
         self.wheel.cancel(client)
         for waiting in self._waiting.values():

@@ -99,6 +99,7 @@ def test_what_it_answers_counts(status: int, content: bytes, verdict: Verdict) -
         (200, b'{"user": "917069852821", "until": "soon"}'),
         (200, b'{"user": "' + b"9" * MAX_ANSWER_BYTES + b'"}'),
         (200, b"[" * 60_000),
+        (200, b'{"user": "917069852821", "more": ' + b"[" * 60_000),
         (201, b'{"user": "917069852821"}'),
         (204, b""),
         (302, b""),
@@ -242,6 +243,57 @@ def test_only_so_many_are_asked_about_at_a_time_and_only_so_many_wait(
 
     assert verdicts[:6] == [Granted()] * 6
     assert verdicts[6:] == [Denied(503, AWAY, 1.0)] * 2
+    assert most == 2
+
+
+def test_who_leaves_gives_up_its_place_and_not_what_was_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else those who come and go would keep all others out, or ask for more than is allowed."""
+    monkeypatch.setattr(service, "MAX_WAITING", 6)
+    asked = 0
+    most = under_way = 0
+
+    async def work() -> Verdict:
+        may_answer = asyncio.Event()
+
+        async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal asked, most, under_way
+            await reader.readuntil(b"\r\n\r\n")
+            asked, under_way = asked + 1, under_way + 1
+            most = max(most, under_way)
+            await may_answer.wait()
+            under_way -= 1
+            content = b'{"user": "917069852821"}'
+            head = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+            writer.write(head % len(content) + content)
+            await writer.drain()
+            writer.close()
+
+        async with served(slow) as port:
+            mode = mode_for(f"http://127.0.0.1:{port}/", concurrency=2)
+            try:
+                loop = asyncio.get_running_loop()
+                leaving = [loop.create_task(check(mode, str(number))) for number in range(6)]
+                while asked < 2:
+                    await asyncio.sleep(0.005)
+                assert isinstance(await check(mode, "full"), Denied)
+                for each in leaving:
+                    each.cancel()
+                await asyncio.gather(*leaving, return_exceptions=True)
+                staying = loop.create_task(check(mode, "stays"))
+                await asyncio.sleep(0.05)
+                assert asked == 2  # the endpoint still works on two
+                may_answer.set()
+                verdict = await staying
+                assert asked == 3
+                assert await check(mode, "0") == Granted()  # its answer was kept
+                assert asked == 3
+                return verdict
+            finally:
+                await mode.close()
+
+    assert asyncio.run(asyncio.wait_for(work(), 20)) == Granted()
     assert most == 2
 
 

@@ -100,11 +100,13 @@ def test_a_fault_in_looking_is_told_and_it_looks_again() -> None:
         disk.may_answer.set()
         disk.fault = RuntimeError("a bug")
         checks = Checks(disk, {}, asyncio.get_running_loop())
+        lookout = checks._lookout
+        assert lookout is not None
         for looks in (1, 2):
-            await until(lambda: not checks._is_reading)
+            await until(lambda: not lookout.is_looking)
             checks.refresh()
             await until(lambda looks=looks: disk.looks == looks)
-        await until(lambda: not checks._is_reading)
+        await until(lambda: not lookout.is_looking)
 
     with capture_logs() as lines:
         asyncio.run(scene())
@@ -152,5 +154,35 @@ def test_where_nothing_changes_it_never_looks() -> None:
 
         assert not checks._is_reading
         await checks.end()
+
+    asyncio.run(scene())
+
+
+def test_who_has_gone_is_checked_no_more() -> None:
+    async def scene() -> None:
+        given_up = []
+
+        class Slow(HangingDisk):
+            async def check(self, credentials: Credentials, peer: Peer, *, now_s: float) -> Granted:  # type: ignore[override]
+                try:
+                    await asyncio.sleep(DEADLINE_S)
+                except asyncio.CancelledError:
+                    given_up.append(credentials.user)
+                    raise
+                return Granted()
+
+        checks = Checks(Slow(), {}, asyncio.get_running_loop())
+        for number, user in enumerate(("alice", "bob")):
+            session: Any = SimpleNamespace(number=number)
+            checks.begin(session, Credentials(user, None), Peer())
+        await asyncio.sleep(0)
+
+        checks.give_up(0)
+        checks.give_up(0)
+        checks.give_up(7)  # of whom nothing is checked
+        await until(lambda: given_up)
+        assert given_up == ["alice"]
+        await checks.end()
+        assert given_up == ["alice", "bob"]
 
     asyncio.run(scene())
