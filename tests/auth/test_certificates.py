@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from msgspec.structs import replace
 from structlog.testing import capture_logs
 
+from relay.auth.certificates import MAX_AUTHORITIES_BYTES, MAX_BYTES
 from relay.auth.tls import all_warnings_of, certificates_of, warnings_of
 from relay.errors import SettingsError
 from relay.settings.tables import AdminSettings, Settings, TlsSettings
@@ -60,7 +61,10 @@ def test_a_good_pair_is_taken_without_a_word(settings: TlsSettings) -> None:
         ({"key_files": ()}, "tls.key_files: 0 for 1 of tls.certificate_files"),
         ({"client_certificates": "required"}, "needs tls.client_ca_file"),
         ({"certificate_files": ("/gone",)}, "cannot be read: No such file"),
-        ({"key_files": ("/dev/null",)}, "tls.key_files: /dev/null is no file"),
+        (
+            {"key_files": ("/dev/null",)},
+            "tls.key_files: /dev/null cannot be read: Is a device, and must",
+        ),
         (
             {"client_certificates": "optional", "client_ca_file": "/gone"},
             "tls.client_ca_file: /gone cannot be read",
@@ -234,3 +238,30 @@ def test_a_certificate_of_the_admins_is_warned_of_where_there_is_an_admin(tmp_pa
 
     assert "has expired" in warning
     assert list(all_warnings_of(Settings(admin=replace(admin, disabled=True)))) == []
+
+
+def test_files_that_are_far_too_large_are_refused_unread(
+    settings: TlsSettings, tmp_path: Path
+) -> None:
+    """A front reads them beside its clients."""
+    chain, key = Path(settings.certificate_files[0]), Path(settings.key_files[0])
+    authorities = tmp_path / "authorities"
+    authorities.write_bytes(chain.read_bytes() * (MAX_AUTHORITIES_BYTES // 500))
+    key_bytes, chain_bytes = key.read_bytes(), chain.read_bytes()
+
+    chain.write_bytes(chain_bytes * (MAX_BYTES // 500))
+    assert f"tls.certificate_files: {chain} has over 65536 bytes" in problems_of(settings)
+    chain.write_bytes(chain_bytes)
+    key.write_bytes(key_bytes + b"\n" * MAX_BYTES)
+    assert f"tls.key_files: {key} has over 65536 bytes" in problems_of(settings)
+    key.write_bytes(key_bytes)
+    asks = replace(settings, client_certificates="optional", client_ca_file=str(authorities))
+    assert f"tls.client_ca_file: {authorities} has over 524288 bytes" in problems_of(asks)
+
+
+def test_a_long_chain_is_taken(settings: TlsSettings) -> None:
+    chain = Path(settings.certificate_files[0])
+    chain.write_bytes(chain.read_bytes() * 30)
+    assert len(chain.read_bytes()) > 16 * 1024
+
+    assert certificates_of(settings) is not None

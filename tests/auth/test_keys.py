@@ -13,7 +13,14 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.auth.keys import Algorithm, KeySet, parse_key_set, read_key_set, read_public_keys
+from relay.auth.keys import (
+    MOST_NAMED,
+    Algorithm,
+    KeySet,
+    parse_key_set,
+    read_key_set,
+    read_public_keys,
+)
 from relay.auth.secretfile import SecretFile
 from relay.errors import SettingsError
 from tests.auth.signing import jwk, private_key, private_pem, public_pem, write
@@ -189,3 +196,39 @@ def test_an_entry_of_any_shape_is_a_key_or_none(of: str, wanted: Any, odd: dict[
 def test_what_is_no_set_or_an_empty_one_is_never_taken(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"is no JWKS|has no key"):
         parse_key_set(content, "EdDSA")
+
+
+@pytest.mark.parametrize("name", ["{}", "the same"])
+def test_a_set_of_many_keys_is_refused_before_they_are_all_looked_at(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    key = jwk(private_key("EdDSA"), "EdDSA", kid="")
+    looked_at = 0
+    make = jwt.PyJWK
+
+    def counted(*given: Any, **more: Any) -> Any:
+        nonlocal looked_at
+        looked_at += 1
+        return make(*given, **more)
+
+    monkeypatch.setattr(jwt, "PyJWK", counted)
+
+    def parse(number: int) -> KeySet:
+        keys = [{**key, "kid": name.format(n)} for n in range(number)]
+        return parse_key_set(json.dumps({"keys": keys}).encode(), "EdDSA")
+
+    assert parse(MOST_NAMED).named
+    looked_at = 0
+    with pytest.raises(ValueError, match="has over 100 keys for EdDSA"):
+        parse(9_000)
+    assert looked_at == MOST_NAMED
+
+
+def test_keys_for_others_do_not_count() -> None:
+    other = jwk(private_key("RS256"), "RS256", kid="")
+    others = [{**other, "kid": str(n)} for n in range(200)]
+    ours = jwk(private_key("EdDSA"), "EdDSA", kid="ours")
+
+    keys = parse_key_set(json.dumps({"keys": [*others, ours]}).encode(), "EdDSA")
+
+    assert set(keys.named) == {"ours"}

@@ -15,6 +15,7 @@ from relay.errors import SettingsError
 from relay.front.entrance.encrypted import CLIENT_CERTIFICATE_BYTES, EncryptedTransport
 from relay.front.entrance.refusals import Refusals
 from relay.front.hub import Hub
+from relay.front.lookout import Lookout
 from relay.front.turns import Turns
 from relay.settings.tables import TlsSettings
 
@@ -29,6 +30,9 @@ class Handshakes:
         self._failures = Refusals(hub, "tls.failed")
         self.most_bytes = 0
         self._under_way: dict[EncryptedTransport, None] = {}  # the oldest first
+        self._lookout = Lookout(
+            hub.loop, self._read_changed, lambda: None, fault="tls.certificates_not_refreshed"
+        )
         self.adopt(certificates)
 
     def adopt(self, certificates: Certificates) -> None:
@@ -86,8 +90,11 @@ class Handshakes:
         self._hub.log.exception("connection.failed")
 
     def refresh(self) -> None:
-        """Read certificates again that have changed; who is in keeps what it has."""
-        self._certificates.refresh()
+        """Read certificates again that have changed, beside the loop; who is in keeps its own."""
+        self._lookout.look()
+
+    def _read_changed(self) -> bool:
+        return self._certificates.refresh()
 
 
 def handshakes_of(hub: Hub, before: Handshakes | None) -> Handshakes | None:
