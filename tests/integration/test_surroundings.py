@@ -302,7 +302,7 @@ def test_it_ends_with_its_terminal_unless_told_not_to(
         poll_for("it", lambda: "ready" in (tmp_path / "out").read_text())
         children = supervisor.children()
         supervisor.send_signal(signal.SIGHUP)
-        poll_for("a reload", lambda: "groups.not_reloaded" in (tmp_path / "log").read_text())
+        poll_for("a reload", lambda: "settings.not_reloaded" in (tmp_path / "log").read_text())
         assert lives(supervisor)
 
         os.close(terminal)
@@ -310,7 +310,7 @@ def test_it_ends_with_its_terminal_unless_told_not_to(
         log = (tmp_path / "log").read_text
         if nohup:
             supervisor.send_signal(signal.SIGHUP)
-            poll_for("another", lambda: log().count("groups.not_reloaded") >= 2)
+            poll_for("another", lambda: log().count("settings.not_reloaded") >= 2)
             assert lives(supervisor)
             supervisor.terminate()
         poll_for("its end", lambda: not lives(supervisor))
@@ -376,7 +376,7 @@ def test_a_service_manager_is_told_what_happens(
         command = launch(environment=environment)
         command.wait_until_ready()
         command.process.send_signal(signal.SIGHUP)
-        command.wait_for_log(r"groups\.not_reloaded")
+        command.wait_for_log(r"settings\.not_reloaded")
         command.process.terminate()
         assert command.wait() == 0
         poll_for("the last word", lambda: told[-1:] == ["STOPPING=1"])
