@@ -112,7 +112,9 @@ class KeySource:
         code, self.process = self.process.wait(), None
         try:
             result = msgspec.json.decode(read_memo(self._result), type=Result)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
+        except RecursionError:  # whoever has fetched it had a little more of the stack left
+            result = Result(reason="its answer is nested too deeply")
+        except (msgspec.MsgspecError, ValueError):
             late = code == -signal.SIGALRM
             result = Result(
                 reason="it has not answered in time"
