@@ -154,6 +154,10 @@ class Door(asyncio.Protocol):
                 self._head, self._awaits_preface = b"", False
                 if preface.source:
                     self._place(preface.source)
+                else:
+                    # A check of the proxy's own, or of a client whose address it cannot tell: what
+                    # stands in the request may be anybody's word.
+                    self._settle(self._proxy)
                 return raw[preface.bytes :]
             case _:
                 assert_never(preface)

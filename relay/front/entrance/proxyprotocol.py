@@ -35,7 +35,7 @@ class Preface(NamedTuple):
     """What stood before the first byte of the client."""
 
     bytes: int
-    source: str  # the client's address; "": the proxy speaks for itself
+    source: str  # the client's address; "": the proxy speaks for itself, or cannot tell it
 
 
 class Missing(enum.Enum):

@@ -448,15 +448,26 @@ def test_nobody_else_names_a_user(scene: Scene) -> None:
     assert user_of(stranger) == ""
 
 
-def test_what_stands_behind_a_proxy_protocol_is_the_clients_own_word(scene: Scene) -> None:
+@pytest.mark.parametrize(
+    ("preface", "address"),
+    [
+        (PREFACE, CLIENT),
+        (b"PROXY UNKNOWN\r\n", PROXY),  # of a client that came by a Unix socket, for one
+        (b"\r\n\r\n\0\r\nQUIT\n\x21\x00\0\0", PROXY),
+        (b"\r\n\r\n\0\r\nQUIT\n\x20\x00\0\0", PROXY),
+    ],
+)
+def test_what_stands_behind_a_proxy_protocol_is_the_clients_own_word(
+    scene: Scene, preface: bytes, address: str
+) -> None:
     scene.trust(PROXY, proxy_protocol=True)
-    client, check = scene.connect(PROXY), scene.connect(PROXY)
+    liar, namer = scene.connect(PROXY), scene.connect(PROXY)
 
-    client.send(PREFACE + named("asha"))
-    check.send(b"PROXY UNKNOWN\r\n" + named("asha"))
+    liar.send(preface + sent_for(LIE))
+    namer.send(preface + named("asha"))
 
-    assert user_of(client) == ""
-    assert user_of(check) == "asha"  # it speaks for itself
+    assert address_of(liar) == address
+    assert user_of(namer) == ""
 
 
 def test_what_anybody_else_says_of_addresses_is_nothing(scene: Scene) -> None:
