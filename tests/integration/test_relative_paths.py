@@ -85,15 +85,25 @@ class Home:
         self.deny("# nobody")
         write(directory / "secrets/hs256", SECRET)
         (directory / "modules/echoes.py").write_text(EXTENSION)
-        environment = {k: v for k, v in os.environ.items() if k != "XDG_RUNTIME_DIR"}
-        environment |= {"PYTHONPATH": "modules", "TMPDIR": str(run)}
+        self._environment = {k: v for k, v in os.environ.items() if k != "XDG_RUNTIME_DIR"}
+        self._environment |= {"PYTHONPATH": "modules", "TMPDIR": str(run)}
+        self._stack = stack
+        self._runner = stack.enter_context(asyncio.Runner())
+        self.start()
+        self.wait_until_ready()
+
+    def start(self) -> None:
         self.command = Command(
-            directory, "--config", "etc/relay.toml", cwd=directory, environment=environment
+            self.directory,
+            *("--config", "etc/relay.toml"),
+            cwd=self.directory,
+            environment=self._environment,
         )
-        stack.callback(self.command.clean_up)
+        self._stack.callback(self.command.clean_up)
+
+    def wait_until_ready(self) -> None:
         poll_for("the ready line", lambda: "\n" in self.command.stdout, deadline_s=2 * DEADLINE_S)
         self.url = self.command.stdout.split()[1]
-        self._runner = stack.enter_context(asyncio.Runner())
 
     def write_groups(self, *groups: str) -> None:
         document = groups_document({group: [ALICE, BOB] for group in groups})
