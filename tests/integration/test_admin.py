@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from tests.outside.frames import ALICE, BOB, CAROL, GROUP, delivery
 from tests.outside.operator import Operator
+from tests.outside.ports import free_port
 from tests.outside.processes import REPOSITORY
 from tests.outside.relay import Relay
 from tests.outside.waiting import poll_for
@@ -272,13 +272,6 @@ def test_a_worker_that_comes_back_is_asked_again_and_counted(relay: Relay) -> No
 # --- over TCP ---
 
 TOKENS = {"read": "r" * 40, "texts": "t" * 40}
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def test_over_tcp_everything_needs_a_token(start_relay: RelayStarter, tmp_path: Path) -> None:

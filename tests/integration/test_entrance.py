@@ -81,7 +81,8 @@ def exchange(relay: Relay, message_id: str) -> None:
 def test_a4_headers_without_end_cost_a_front_a_few_kib(
     start_relay: RelayStarter, stack: ExitStack
 ) -> None:
-    relay = start_relay(workers=1)
+    # Those who wait for others to be refused are not to be cut for that, however long it takes.
+    relay = start_relay(workers=1, config="[admission]\nhandshake_s = 600")
     exchange(relay, "BEFORE")
     before = memory_kib(relay)
     crowd = Crowd(relay, stack)

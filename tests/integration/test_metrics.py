@@ -28,6 +28,7 @@ from relay.admin.families import COUNTERS, DISTRIBUTIONS, GAUGES
 from tests.outside.certificates import Authority, tls_config
 from tests.outside.frames import ALICE, BOB
 from tests.outside.operator import Operator
+from tests.outside.ports import free_port
 from tests.outside.relay import Relay
 from tests.outside.waiting import poll_for
 
@@ -265,13 +266,6 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def ask_tls(site: Site, path: str, token: str = TOKEN) -> tuple[int, bytes]:

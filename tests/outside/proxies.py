@@ -19,6 +19,7 @@ from typing import Final, Self
 
 import psutil  # type: ignore[import-untyped]
 
+from .ports import free_port
 from .processes import REPOSITORY
 from .waiting import DEADLINE_S, poll_for
 
@@ -31,13 +32,6 @@ _IDLE, _CHECKED_EVERY = "75s", "inter 2s"
 def executable(name: str) -> str | None:
     """Return where a program is, None where it is not installed."""
     return shutil.which(name, path=_DIRECTORIES)
-
-
-def free_port() -> int:
-    """Return a port at which nobody listens now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class Proxy:
