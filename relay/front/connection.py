@@ -486,7 +486,6 @@ class Connection(asyncio.Protocol):
                     self._hub.extensions.take(self.session, note)
                 except Exception:
                     self.fail()
-            self._expect_token()
             self.session.go_on(clock.now_ms())
             out.has_news = True  # what has followed goes ahead of a close
         elif out.closing is not None:
@@ -504,6 +503,7 @@ class Connection(asyncio.Protocol):
             again = not self._visit.is_unauthenticated
             visitors.logged_in(number, note.user, again=again, took_ms=took_ms)
             self._visit.logged_in()
+            self._expect_token()
             self._hub.tracing.logged_in(number, self)
         elif isinstance(note, Closed):
             visitors.logged_out(number, note.user)
@@ -516,12 +516,14 @@ class Connection(asyncio.Protocol):
                 return Peer("", self._shown, self._visit.named)
 
     def _expect_token(self) -> None:
-        """Have the session end when what its login showed is no longer good (E1)."""
+        """Have the session end when what its login showed is no longer good (E1).
+
+        By the clock as it is at the login: should it jump later on, nobody is sent away for that.
+        """
         until_s = self.session.login.granted.until_s
-        if until_s:
-            left_ms = max(0, until_s * 1000 - clock.now_ms())
-            self._deadlines.expect_token(self._hub.clock_ms() + left_ms)
-            self._reschedule()
+        left_ms = max(0, until_s * 1000 - clock.now_ms())
+        self._deadlines.expect_token(self._hub.clock_ms() + left_ms if until_s else 0)
+        self._reschedule()
 
     # --------------------------------------------------------------------------- for the front
 

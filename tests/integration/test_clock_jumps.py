@@ -15,6 +15,8 @@ from tests.outside.relay import Relay
 from tests.outside.waiting import poll_for
 
 from .conftest import RelayStarter
+from .test_tokens import config as token_config
+from .test_tokens import logged_in, token_of
 
 pytestmark = pytest.mark.ordeal
 
@@ -115,3 +117,21 @@ def test_a_start_by_a_clock_that_is_ahead_takes_nothing(
     send(relay, "BEFORE")
     bob = relay.login(BOB)
     assert bob.queued == [delivery("BEFORE", author=ALICE)]
+
+
+def test_who_asks_something_by_a_clock_that_is_ahead_keeps_the_session(
+    start_relay: RelayStarter, clock: Clock, tmp_path: Path
+) -> None:
+    """A token's time is taken by the clock at the login."""
+    relay = start_relay(workers=1, config=token_config(tmp_path))
+    alice = logged_in(relay, ALICE, token_of(ALICE))
+
+    clock.set_by(40 * DAY_S)
+    for _ in range(2):
+        alice.send(["ping", {}])
+        assert alice.recv()[0] == "pong"
+        time.sleep(0.5)  # in which it would be sent away
+    clock.set_by(0)
+
+    alice.send(["ping", {}])
+    assert alice.recv()[0] == "pong"
