@@ -108,7 +108,6 @@ def test_without_an_operator_an_empty_name_is_nobody(tmp_path: Path) -> None:
     assert "" not in BanList(tmp_path)
 
 
-
 @pytest.mark.parametrize("content", [b'{"bans": [{"user": "\xff"}]}', b'{"x": ' + b"[" * 100_000])
 def test_a_list_that_is_damaged_is_refused_in_a_line(tmp_path: Path, content: bytes) -> None:
     bans_path(tmp_path).write_bytes(content)

@@ -152,7 +152,8 @@ def test_where_nothing_changes_it_never_looks() -> None:
 
         checks.look(1_000_000)
 
-        assert not checks._is_reading
+        assert checks._lookout is not None
+        assert not checks._lookout.is_looking
         await checks.end()
 
     asyncio.run(scene())

@@ -15,12 +15,13 @@ import pytest
 
 from tests.outside.frames import ALICE, BOB
 from tests.outside.operator import Answer, Operator
+from tests.outside.ports import free_port
 from tests.outside.processes import REPOSITORY
 from tests.outside.relay import Relay
 from tests.outside.waiting import poll_for
 
 from .conftest import RelayStarter
-from .test_admin import TOKENS, command, free_port
+from .test_admin import TOKENS, command
 
 pytestmark = pytest.mark.ordeal
 
