@@ -10,7 +10,7 @@ BARE   := .venv-bare
 WHEELHOUSE := build/wheelhouse
 
 .PHONY: help run test ordeals quick chaos trials bench bench-full bench-parts bench-history
-.PHONY: price peers scale wheelhouse autobahn fuzz web
+.PHONY: price peers scale wheelhouse autobahn fuzz web engines
 .PHONY: lint types imports coverage lowest check setup clean
 
 help:  ## show the targets
@@ -114,17 +114,28 @@ wheelhouse: $(READY)  ## bring together what `make scale` needs on a machine wit
 	@echo "$(WHEELHOUSE):" $$(ls $(WHEELHOUSE) | wc -l) "wheels for Python $(FOR)," \
 		$$(du -sh $(WHEELHOUSE) | cut -f1)
 
-web: build/web/.ready  ## check the JavaScript client, write its types anew, show its size
+web: build/web/.ready  ## check the JavaScript client and the chat page, write types, show sizes
 	@build/web/node_modules/.bin/tsc -p tests/web --outDir relay/web/client
+	@build/web/node_modules/.bin/tsc -p tests/web/tsconfig.chat.json
 	@build/web/node_modules/.bin/eslint --no-config-lookup -c tests/web/eslint.config.mjs \
-		relay/web/client tests/vectors tests/web
+		relay/web tests/vectors tests/web tests/chaos
 	@echo "bytes that a page loads, minified and gzipped:" $$(build/web/node_modules/.bin/esbuild \
 		relay/web/client/relay-client.js --minify --format=esm --target=es2022 | gzip -9c | wc -c)
+	@echo "bytes of the chat page beside it, gzipped:" $$(cat relay/web/chat/index.html \
+		relay/web/chat/chat.css relay/web/chat/chat.js | gzip -9c | wc -c)
+	@cd relay/web/client && npm pack --dry-run --offline 2>&1 | grep -E 'package size|total files'
 
 build/web/.ready: tests/web/package.json
 	@mkdir -p build/web
 	@cp tests/web/package.json build/web/
 	@npm install --prefix build/web --no-audit --no-fund --loglevel=error
+	@touch $@
+
+engines: build/engines/.ready  ## install Deno and Bun, so that tests run the client there too
+
+build/engines/.ready:
+	@mkdir -p build/engines
+	@npm install --prefix build/engines --no-audit --no-fund --loglevel=error deno@2 bun@1
 	@touch $@
 
 lint: $(READY)  ## check style

@@ -95,7 +95,7 @@ class Doors:
             self._open_local()
         except OSError as error:
             raise BootError(f"{self._path} cannot be listened at: {error.strerror}") from error
-        if self._settings.token_file:
+        if self._settings.token_file or self._settings.chat_url:
             self._open_port(is_first=True)
 
     def _open_local(self) -> None:

@@ -27,6 +27,13 @@ CONSOLE_PATHS: Final = {
     "/console.css": "console.css",
     "/console.js": "console.js",
 }
+# The chat page and its parts, likewise: whoever may chat, the relay itself decides.
+CHAT_PART_PATHS: Final = {
+    "/chat/chat.css": "chat.css",
+    "/chat/chat.js": "chat.js",
+    "/chat/relay-client.js": "relay-client.js",
+}
+_CHAT_PATHS: Final = frozenset({"/chat", "/chat/", *CHAT_PART_PATHS})
 _NOTHING: Final[frozenset[Permission]] = frozenset()
 
 _REALM: Final = b'Bearer realm="relay"'
@@ -63,13 +70,18 @@ class Entry:
     def _permissions_of(self, scope: Scope) -> frozenset[Permission] | None:
         given = _authorizations(scope)
         if not given:
-            is_page = scope["path"] in CONSOLE_PATHS and scope["method"] == "GET"
-            return self._without_token or (_NOTHING if is_page else None)
+            return self._without_token or (_NOTHING if self._is_page(scope) else None)
         scheme, _, token = given[0].partition(b" ")
         if len(given) > 1 or scheme.lower() != b"bearer":
             return None
         found = self._tokens.permissions_of(token.strip())
         return found if found is None else found | (self._without_token or frozenset())
+
+    def _is_page(self, scope: Scope) -> bool:
+        has_chat = bool(self._view.settings.admin.chat_url)
+        path = scope["path"]
+        is_there = path in CONSOLE_PATHS or (has_chat and path in _CHAT_PATHS)
+        return is_there and scope["method"] == "GET"
 
     def _who(self, scope: Scope) -> str:
         """Return who asks, once he is let in."""

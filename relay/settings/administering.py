@@ -10,6 +10,8 @@ _FILE = r"^[^\x00\ud800-\udfff]*\Z"
 # A user's local part, but for one with an agent, which no address means (R11).
 _USER = r"^(?:(?!\d+_\d+\Z)[0-9A-Za-z][0-9A-Za-z._-]{0,63})?\Z"
 _HOST = r"^[0-9A-Za-z.:_%-]{1,253}\Z"
+# What a Content-Security-Policy can name, which knows no addresses of IPv6.
+_RELAY_URL = r"^(wss?://[0-9A-Za-z._-]{1,253}(:[0-9]{1,5})?(/[0-9A-Za-z._~/-]{0,200})?)?\Z"
 
 
 class AdminSettings(Table, frozen=True):
@@ -43,8 +45,9 @@ class AdminSettings(Table, frozen=True):
         int,
         Meta(ge=0, le=65535),
         Row(
-            "TCP port of the API, once there is a token_file. 0: any free one, and the log tells"
-            " which. Where it is taken, the socket in the run directory is served all the same.",
+            "TCP port of the API, once there is a token_file or a chat_url. 0: any free one, and"
+            " the log tells which. Where it is taken, the socket in the run directory is served"
+            " all the same.",
             restart=True,
         ),
     ] = 9012
@@ -85,6 +88,20 @@ class AdminSettings(Table, frozen=True):
             "Directory that backups go to which are asked for through the API (`relay backup"
             ' NAME`), each in one of its own. "": none can be, since a token is not to write'
             " anywhere. It must lie outside server.data.",
+        ),
+    ] = ""
+    chat_url: Annotated[
+        str,
+        Meta(
+            pattern=_RELAY_URL,
+            description="an address as wss://HOST, of a name or an IPv4 address, or empty for none",
+        ),
+        Row(
+            "Where the chat page of this process connects to: the relay as browsers reach it, such"
+            ' as "wss://chat.example.org/". "": there is no such page. It is at /chat/ of host'
+            " and port, and needs no token of token_file. server.allowed_origins must name its"
+            " origin.",
+            restart=True,
         ),
     ] = ""
     ask_within_s: Annotated[

@@ -93,7 +93,7 @@ def disagreements(
                 ipaddress.ip_network(network)
             except ValueError as error:
                 yield key, f"{name_of(key)}: {error}"
-    if not {"admin.host", "admin.tls_certificate", "admin.tls_key"} & set(but):
+    if not {"admin.host", "admin.tls_certificate", "admin.tls_key", "admin.chat_url"} & set(but):
         yield from _admin(settings, name_of)
 
 
@@ -108,6 +108,13 @@ def _admin(settings: Settings, name_of: Callable[[str], str]) -> Iterator[tuple[
             "admin.host",
             f"{name_of('admin.host')} = {quoted(admin.host)} is not a loopback address: its tokens"
             " need admin.tls_certificate and admin.tls_key on their way",
+        )
+    url = urlsplit(admin.chat_url)
+    if has_tls and url.scheme == "ws" and not _is_loopback(url.hostname or ""):
+        yield (
+            "admin.chat_url",
+            f"{name_of('admin.chat_url')} = {quoted(admin.chat_url)}: with admin.tls_certificate"
+            " the page comes by https, and browsers let such a page connect by wss:// alone",
         )
 
 

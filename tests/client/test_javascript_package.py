@@ -58,9 +58,15 @@ def test_a_type_that_is_wrong_is_found(tmp_path: Path) -> None:
 
 
 @needs_tools
+def test_the_types_of_the_chat_page_are_strict() -> None:
+    run(TOOLS / ".bin" / "tsc", "-p", SETTINGS / "tsconfig.chat.json")
+
+
+@needs_tools
 def test_the_scripts_have_none_of_the_faults_that_are_looked_for() -> None:
     lint = (TOOLS / ".bin" / "eslint", "--no-config-lookup", "-c", SETTINGS / "eslint.config.mjs")
-    run(*lint, CLIENT, SETTINGS, ROOT / "tests" / "vectors")
+    tests = (ROOT / "tests" / "vectors", ROOT / "tests" / "chaos")
+    run(*lint, CLIENT.parent, SETTINGS, *tests)
 
 
 @needs_tools

@@ -619,9 +619,10 @@ def test_the_documented_way_to_trust_is_one(
     assert names["tls"].get_ca_certs()
 
 
-def test_the_documented_settings_let_a_page_in(tmp_path: Path) -> None:
+@pytest.mark.parametrize("containing", ["127.0.0.1:8000", "chat_url"])
+def test_the_documented_settings_let_a_page_in(tmp_path: Path, containing: str) -> None:
     path = tmp_path / "relay.toml"
-    path.write_text(of_the_docs("toml", "127.0.0.1:8000"))
+    path.write_text(of_the_docs("toml", containing))
 
     done = subprocess.run(
         [sys.executable, "-m", "relay", "serve", "--config", path, "--check-config"],
@@ -631,6 +632,17 @@ def test_the_documented_settings_let_a_page_in(tmp_path: Path) -> None:
     )
 
     assert done.returncode == 0, done.stderr
+
+
+def test_the_documented_copy_of_the_chat_page_is_whole(tmp_path: Path) -> None:
+    copy, _, serve = of_the_docs("console", "http.server").removeprefix("$ ").partition(" && ")
+    home = {**os.environ, "HOME": str(tmp_path)}
+
+    subprocess.run(["sh", "-c", copy], cwd=ROOT, env=home, check=True, timeout=40)
+
+    assert serve.endswith("--directory ~/chat\n")
+    copied = {path.name for path in (tmp_path / "chat").iterdir() if not path.is_symlink()}
+    assert copied == {"index.html", "chat.css", "chat.js", "relay-client.js"}
 
 
 def test_the_documented_commands_of_a_shell_do_what_is_said(
@@ -678,6 +690,7 @@ RUN: Final = (
     ("python", "tls_context"),
     ("python", "class Client"),
     ("console", "relay send"),
+    ("console", "http.server"),
     ("", '"id":"df-today"'),
     ("json", "["),
 )

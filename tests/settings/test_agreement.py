@@ -119,6 +119,29 @@ def test_tokens_of_operators_leave_the_machine_in_tls_alone(tmp_path: Path, host
     assert said == "admin.tls_key is missing: a certificate and its key go together"
 
 
+def test_a_page_that_comes_by_tls_connects_by_tls(tmp_path: Path) -> None:
+    secure = '[admin]\ntls_certificate = "/c"\ntls_key = "/k"\nchat_url = '
+    (said,) = mistakes(tmp_path, f'{secure}"ws://chat.example.org/"\n')
+
+    assert said == (
+        'admin.chat_url = "ws://chat.example.org/": with admin.tls_certificate the page comes by'
+        " https, and browsers let such a page connect by wss:// alone"
+    )
+    for url in ("wss://chat.example.org/", "ws://127.0.0.1:9011/"):
+        assert load(tmp_path, f'{secure}"{url}"\n').admin.chat_url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a/", "wss://", "ws://a b/", 'ws://a/"><script>', "ws://a/;x", "ws://[::1]/"]
+)
+def test_where_the_chat_page_connects_to_is_nothing_that_ends_its_quotes(
+    tmp_path: Path, url: str
+) -> None:
+    (said,) = mistakes(tmp_path, f"[admin]\nchat_url = '{url}'\n")
+
+    assert said.startswith("admin.chat_url = ")
+
+
 def test_a_value_that_is_wrong_by_itself_is_not_judged_with_others_too(tmp_path: Path) -> None:
     said = mistakes(tmp_path, "[limits]\nframe_bytes = 1\nmessage_bytes = 300_000\n")
 

@@ -1,0 +1,1 @@
+../client/relay-client.js
