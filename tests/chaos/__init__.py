@@ -3,4 +3,7 @@
 `python -m tests.chaos --help` tells how to run it. Pure: `ledger` (what clients saw), `checker`
 (what that proves), `schedule` (which fault when). With I/O: `connection` and `user` (the clients),
 `fleet` (the relay's processes), `run` (all of them together).
+
+With `--client node` the users are the JavaScript client's: `driver.mjs` is they, `record` gives
+what they tell to the load generator's verifier, `noderun` is such a run.
 """

@@ -8,7 +8,10 @@ import signal
 import sys
 from pathlib import Path
 
-from .run import Options, Run, banner, to_stdout
+from tests.outside import node
+
+from .noderun import NodeRun, Verdict
+from .run import Options, Outcome, Run, banner, to_stdout
 from .sabotage import NAMES
 
 DEFAULTS = Options()
@@ -50,6 +53,13 @@ def parse(argv: list[str]) -> Options:
         action="store_true",
         help="start each new supervisor with another number of workers, at most one more",
     )
+    add(
+        "--client",
+        choices=["sheet", "node"],
+        default=DEFAULTS.client,
+        help="whose users: the sheet's frames, judged by a ledger of our own; or the JavaScript"
+        " client's in Node, judged by the load generator's verifier by what the client tells",
+    )
     add("--tls", action="store_true", help="over TLS, with a certificate of an authority of ours")
     add("--tokens", action="store_true", help="each login shows a token that the relay checks")
     add(
@@ -64,6 +74,11 @@ def parse(argv: list[str]) -> Options:
         parser.error(f"--keep {given.keep}: exists already")
     if min(given.groups, given.kills_per_minute) < 0:
         parser.error("--groups and --kills-per-minute are 0 or more")
+    if given.client == "node":
+        if given.tls:
+            parser.error("--client node has no --tls")
+        if node.executable() is None:
+            parser.error("--client node needs node")
     return Options(**vars(given))
 
 
@@ -80,7 +95,7 @@ def _positive(text: str) -> float:
 
 
 async def _run(options: Options) -> int:
-    running = asyncio.ensure_future(Run(options, to_stdout).go())
+    running = asyncio.ensure_future(_go(options))
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, running.cancel)
     try:
@@ -92,6 +107,12 @@ async def _run(options: Options) -> int:
         to_stdout(line)
     to_stdout("" if outcome.exit_code else "every promise was kept")
     return outcome.exit_code
+
+
+async def _go(options: Options) -> Outcome | Verdict:
+    if options.client == "node":
+        return await NodeRun(options, to_stdout, node=node.executable() or "").go()
+    return await Run(options, to_stdout).go()
 
 
 def main(argv: list[str]) -> int:

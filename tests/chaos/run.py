@@ -70,6 +70,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     reshard: bool = False
     tls: bool = False
     tokens: bool = False
+    client: str = "sheet"
     sabotage: str | None = None
     keep: Path | None = None
 

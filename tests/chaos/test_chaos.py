@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.outside import node
 from tests.outside.processes import REPOSITORY
 
 from .run import Options, banner
@@ -73,3 +74,15 @@ def test_the_banner_tells_every_digit_of_the_seed() -> None:
 
 def test_the_banner_tells_what_the_relay_asks_of_whoever_comes() -> None:
     assert banner(Options(tls=True, tokens=True)).endswith(" --tls --tokens")
+
+
+@pytest.mark.timeout(DEADLINE_S + STOP_S + 10)
+@pytest.mark.skipif(node.executable() is None, reason="needs node")
+def test_the_javascript_client_tells_everything_once_and_in_order_while_processes_die() -> None:
+    options = "--client node --seconds 30 --seed 17 --users 24 --groups 4 --rate 40"
+    with chaos(*options.split(), "--kills-per-minute", "24") as process:
+        output, _ = process.communicate(timeout=DEADLINE_S)
+
+    assert process.returncode == 0, output
+    assert "no fault" in output
+    assert "every promise was kept" in output

@@ -95,6 +95,12 @@ class Program:
         )
         return found
 
+    def story(self) -> str:
+        """What to look at where something is missing."""
+        rest = "events.filter(({ type }) => type !== 'sent' && type !== 'receipt')"
+        unread = "[...sendings.values()].flatMap((each, n) => each.read ? [] : [[n + 1, each]])"
+        return f"got {self.got}; events {self.run(rest)}; not read {self.run(unread)}"
+
     def wait_for(self, what: str, condition: str, *, deadline_s: float = 30.0) -> None:
         poll_for(f"{what}: {condition}", lambda: bool(self.run(condition)), deadline_s=deadline_s)
 

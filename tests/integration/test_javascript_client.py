@@ -1,8 +1,12 @@
-"""The JavaScript client and a real relay: in Node, and in a page of a real Chromium."""
+"""The JavaScript client and a real relay: in Node, and in pages of a real Chromium and Firefox.
+
+Deno and Bun, and Firefox, where they are installed, have the basic scenes.
+"""
 
 from __future__ import annotations
 
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,7 +15,7 @@ from typing import Final
 
 import pytest
 
-from tests.outside import chromium, node
+from tests.outside import chromium, firefox, node
 from tests.outside.client import SheetClient
 from tests.outside.frames import ALICE, BOB, GROUP, Frame, message_id_of
 from tests.outside.network import Network
@@ -24,13 +28,16 @@ from .test_tokens import token_of
 
 NODE = node.executable()
 CHROMIUM = chromium.executable()
+FIREFOX = firefox.executable()
+ENGINES = ("deno", "bun")
 
 pytestmark = [
     pytest.mark.ordeal,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(240),
     pytest.mark.skipif(NODE is None, reason="needs node"),
 ]
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
+needs_firefox = pytest.mark.skipif(FIREFOX is None, reason="needs Firefox")
 
 # So that the relay soon knows that a client is gone, and a receipt is soon confirmed.
 QUICK: Final = """
@@ -44,6 +51,8 @@ allowed_origins = ["*"]
 # So that a client soon knows that its connection is gone.
 SOON: Final = {"keepaliveS": 1, "answerS": 1, "reconnectMaxS": 2, "confirmS": 1.5}
 COUNT: Final = 50
+FROZEN_S: Final = 40
+LID_S: Final = 60
 
 Opener = Callable[[str], Program]
 
@@ -91,20 +100,35 @@ def pages() -> Iterator[Pages]:
 
 @pytest.fixture
 def open_program(request: pytest.FixtureRequest) -> Iterator[Opener]:
-    """A function that opens a program in "node" or in a "page"."""
+    """A function that opens a program in "node" or another engine, in a "page" or in "firefox"."""
     with ExitStack() as stack:
 
         def open_in(kind: str) -> Program:
-            assert NODE is not None
-            if kind == "node":
-                return in_node(stack.enter_context(node.open_node(NODE)))
-            pages: Pages = request.getfixturevalue("pages")
-            return pages.open()
+            if kind == "page":
+                pages: Pages = request.getfixturevalue("pages")
+                return pages.open()
+            if kind == "firefox":
+                assert FIREFOX is not None
+                page = stack.enter_context(firefox.open_page(FIREFOX))
+                page.go(f"{stack.enter_context(site())}/")
+                return in_page(page)
+            program = node.executable(kind)
+            assert program is not None
+            return in_node(stack.enter_context(node.open_node(program, kind)))
 
         yield open_in
 
 
-EVERYWHERE = pytest.mark.parametrize("kind", ["node", pytest.param("page", marks=needs_chromium)])
+KINDS: Final = [
+    "node",
+    pytest.param("page", marks=needs_chromium),
+    pytest.param("firefox", marks=needs_firefox),
+]
+EVERYWHERE = pytest.mark.parametrize("kind", KINDS)
+ON_ENGINES: Final = [
+    pytest.param(name, marks=pytest.mark.skipif(not node.executable(name), reason=f"needs {name}"))
+    for name in ENGINES
+]
 
 
 def numbered(name: str, count: int = COUNT) -> list[str]:
@@ -117,9 +141,12 @@ def expect_all(*pairs: tuple[Program, Program, str], count: int = COUNT) -> None
         poll_for(
             f"all of {name}",
             lambda reader=reader: len(reader.got) >= count,  # type: ignore[misc]
-            deadline_s=60,
+            deadline_s=90,
         )
-        author.wait_for("the ticks", f"count('read') === {count}", deadline_s=60)
+        try:
+            author.wait_for("the ticks", f"count('read') === {count}", deadline_s=90)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{name}: {author.story()}\n{reader.story()}") from None
         assert reader.got == numbered(name, count)
         assert author.run("count('sent')") == count
         assert author.run("count('delivered')") == count
@@ -127,7 +154,7 @@ def expect_all(*pairs: tuple[Program, Program, str], count: int = COUNT) -> None
         assert author.events("failed") == author.events("trouble") == []
 
 
-@EVERYWHERE
+@pytest.mark.parametrize("kind", [*KINDS, *ON_ENGINES])
 def test_two_chat_alone_and_in_a_group(
     start_relay: RelayStarter, open_program: Opener, kind: str
 ) -> None:
@@ -178,6 +205,24 @@ def test_whatever_happens_to_the_connection_each_message_comes_once_in_order(
         assert network.connections >= 4
 
 
+@pytest.mark.parametrize("kind", [*KINDS, *ON_ENGINES])
+def test_a_relay_that_is_not_there_is_tried_again_soon(
+    start_relay: RelayStarter, open_program: Opener, kind: str
+) -> None:
+    """Node 20 tells of no close where no connection was had, only of an error."""
+    relay = start_relay(config=QUICK)
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    alice = open_program(kind)
+    alice.start(f"ws://127.0.0.1:{port}/", ALICE, limits={"reconnectMaxS": 1})
+
+    tries = "events.filter((each) => each.type === 'disconnected').length"
+    alice.wait_for("some tries", f"{tries} >= 3", deadline_s=10)
+
+    with Network(relay.port, at=port):
+        alice.wait_for("the login", "client.online", deadline_s=10)
+
+
 @EVERYWHERE
 def test_a_relay_that_is_renewed_costs_no_message(
     start_relay: RelayStarter, open_program: Opener, kind: str
@@ -222,6 +267,29 @@ def test_a_token_is_renewed_before_its_end(
         {"type": "asked", "renew": True},
     ]
     assert alice.events("disconnected") == alice.events("trouble") == []
+
+
+@EVERYWHERE
+def test_tokens_that_end_cost_no_message(
+    start_relay: RelayStarter, open_program: Opener, kind: str, tmp_path: Path
+) -> None:
+    relay = start_relay(config=token_config(tmp_path) + QUICK)
+    alice, bob = open_program(kind), open_program("node")
+    # The second time she is given the first again: that session ends with its token.
+    first = token_of(ALICE, left_s=4)
+    tokens = [first, first, token_of(ALICE, left_s=9), token_of(ALICE, left_s=600)]
+    alice.start(relay.url, ALICE, reads=True, tokens=tokens, limits=SOON)
+    bob.start(relay.url, BOB, reads=True, tokens=[token_of(BOB)], limits=SOON)
+    for each in (alice, bob):
+        each.wait_online()
+
+    alice.chatter(BOB, "a", times=COUNT, gap_ms=200)
+    bob.chatter(ALICE, "b", times=COUNT, gap_ms=200)
+
+    expect_all((alice, bob, "a"), (bob, alice, "b"))
+    assert [each["code"] for each in alice.events("disconnected")] == [4401]
+    assert [each["renew"] for each in alice.events("asked")] == [False, True, True, True]
+    assert alice.events("end") == []
 
 
 def test_who_slept_through_the_end_of_a_token_comes_back_with_another(
@@ -378,31 +446,72 @@ def test_a_tab_takes_over_from_one_that_is_frozen(start_relay: RelayStarter, pag
         assert each.events("end") == []
 
 
-@needs_chromium
-@pytest.mark.parametrize("how", ["frozen", "lid"])
-def test_a_page_that_stood_still_loses_nothing(
-    start_relay: RelayStarter, pages: Pages, open_program: Opener, how: str
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param("frozen", marks=needs_chromium),
+        pytest.param("lid", marks=needs_chromium),
+        "node",
+    ],
+)
+def test_who_stood_still_loses_nothing(
+    start_relay: RelayStarter, open_program: Opener, how: str
 ) -> None:
+    """A tab that was frozen, a browser on a machine whose lid was closed, a process of Node."""
     relay = start_relay(config=QUICK)
-    bob, alice = open_program("node"), pages.open()
+    bob, alice = open_program("node"), open_program("node" if how == "node" else "page")
     bob.start(relay.url, BOB, reads=True)
     alice.start(relay.url, ALICE, reads=True, limits=SOON, tabs=False)
     alice.wait_online()
-    # A page that was frozen stays hidden: its timers then go once a second.
-    alice.chatter(BOB, "a", times=10, gap_ms=20)
-    bob.chatter(ALICE, "b", times=10, gap_ms=200)
-    page = alice.place
-    assert isinstance(page, chromium.Page)
+    alice.chatter(BOB, "a", times=COUNT, gap_ms=50)
+    bob.chatter(ALICE, "b", times=COUNT, gap_ms=200)
+    bob.wait_for("some messages", "got.length >= 5")
 
-    if how == "lid":
-        with page.lid_closed():
-            time.sleep(8)
+    place = alice.place
+    if isinstance(place, node.Node):
+        with place.frozen():
+            time.sleep(LID_S)
+    elif how == "lid":
+        assert isinstance(place, chromium.Page)
+        with place.lid_closed():
+            time.sleep(LID_S)
     else:
-        page.freeze()
-        time.sleep(8)
-        page.thaw()
+        assert isinstance(place, chromium.Page)
+        place.freeze()
+        time.sleep(FROZEN_S)
+        place.thaw()
+        place.look_at()  # or its timers go once a second
 
-    expect_all((alice, bob, "a"), (bob, alice, "b"), count=10)
+    expect_all((alice, bob, "a"), (bob, alice, "b"))
+    assert len(alice.events("connected")) >= 2
+
+
+@needs_chromium
+def test_a_tab_that_is_opened_and_closed_costs_no_message(
+    start_relay: RelayStarter, pages: Pages, open_program: Opener
+) -> None:
+    relay = start_relay(config=QUICK)
+    with Network(relay.port) as network:
+        url = f"ws://127.0.0.1:{network.port}/"
+        bob, first = open_program("node"), pages.open()
+        bob.start(relay.url, BOB, reads=True)
+        first.start(url, ALICE, reads=True)
+        first.wait_online()
+        first.chatter(BOB, "a", times=COUNT, gap_ms=100)
+        bob.chatter(ALICE, "b", times=COUNT, gap_ms=100)
+        bob.wait_for("some messages", "got.length >= 5")
+
+        second = pages.open()
+        second.start(url, ALICE, reads=True)
+        second.wait_for("it hears", "got.length >= 5")
+        assert isinstance(second.place, chromium.Page)
+        second.place.close()
+        assert isinstance(first.place, chromium.Page)
+        first.place.look_at()
+
+        expect_all((first, bob, "a"), (bob, first, "b"))
+        assert network.connections == 1
+        assert first.events("end") == first.events("disconnected") == []
 
 
 def test_a_message_whose_handler_fails_comes_again_at_the_next_login(

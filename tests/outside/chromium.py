@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import shutil
@@ -79,6 +80,27 @@ class Page:
             mobile=False,
         )
 
+    def prefer(self, scheme: str) -> None:
+        """Have the page be looked at by somebody who likes it "light" or "dark"."""
+        wishes = [{"name": "prefers-color-scheme", "value": scheme}]
+        self._ask("Emulation.setEmulatedMedia", features=wishes)
+
+    def picture(self) -> bytes:
+        """Return what is to be seen, as a PNG."""
+        return base64.b64decode(self._ask("Page.captureScreenshot", format="png")["data"])
+
+    def type(self, text: str) -> None:
+        """Type where the focus is."""
+        self._ask("Input.insertText", text=text)
+
+    def press(self, key: str) -> None:
+        """Press and release a key, as "Enter" or "Escape"."""
+        code = {"Enter": 13, "Escape": 27, "Tab": 9}[key]
+        text = {"text": "\r"} if key == "Enter" else {}
+        parts = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        self._ask("Input.dispatchKeyEvent", type="keyDown", **parts, **text)
+        self._ask("Input.dispatchKeyEvent", type="keyUp", **parts)
+
     def freeze(self) -> None:
         """Have its scripts stand still, as those of a tab that was not looked at for long."""
         self._ask("Page.enable")
@@ -87,6 +109,10 @@ class Page:
     def thaw(self) -> None:
         """Let its scripts go on."""
         self._ask("Page.setWebLifecycleState", state="active")
+
+    def look_at(self) -> None:
+        """Have it be the tab that is looked at."""
+        self._ask("Page.bringToFront")
 
     @contextmanager
     def lid_closed(self) -> Iterator[None]:

@@ -11,10 +11,13 @@ _CHUNK: Final = 65536
 
 
 class Network:
-    """Listens at `port` for clients, and passes all on to a relay while it is well."""
+    """Listens at `port` for clients, and passes all on to a relay while it is well.
 
-    def __init__(self, relay_port: int) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+    The relay may say later where it is, by `leads_to`.
+    """
+
+    def __init__(self, relay_port: int = 0, *, at: int = 0) -> None:
+        self._listener = socket.create_server(("127.0.0.1", at))
         self.port: int = self._listener.getsockname()[1]
         self._relay_port = relay_port
         self._lock = threading.Lock()
@@ -34,6 +37,10 @@ class Network:
         self._listener.close()
         self._flows.set()
         self.cut()
+
+    def leads_to(self, relay_port: int) -> None:
+        """Pass all on to there from here on."""
+        self._relay_port = relay_port
 
     def cut(self) -> None:
         """End every connection without a word, and take none until `mend`."""

@@ -1,4 +1,7 @@
-"""A Node process that runs the scripts that it is given, as a page in a browser does."""
+"""A Node process that runs the scripts that it is given, as a page in a browser does.
+
+Deno and Bun may do so too.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,24 @@ import json
 import select
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Final
 
+import psutil  # type: ignore[import-untyped]
+
+from .processes import REPOSITORY
 from .waiting import DEADLINE_S
+
+# Where `make engines` puts them.
+_ENGINES: Final = REPOSITORY / "build" / "engines" / "node_modules" / ".bin"
+_COMMANDS: Final = {
+    "node": ("--experimental-websocket", "--no-warnings"),
+    "deno": ("run", "--allow-all", "--quiet"),
+    "bun": ("run",),
+}
 
 # Reads a script a line, and answers with the value of its last expression, awaited.
 _DRIVER: Final = """
@@ -28,13 +44,13 @@ lines.on("close", () => process.exit(0));
 """
 
 
-def executable() -> str | None:
-    """Return where Node is, None where it is not installed."""
-    return shutil.which("node")
+def executable(engine: str = "node") -> str | None:
+    """Return where "node", "deno" or "bun" is, None where it is not installed."""
+    return shutil.which(engine) or shutil.which(engine, path=str(_ENGINES))
 
 
 class Node:
-    """One process of Node, with its own WebSocket switched on."""
+    """One process of Node, with its own WebSocket switched on; or of another engine."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -51,16 +67,35 @@ class Node:
         assert "error" not in answer, answer["error"]
         return answer["value"]
 
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Have it stand still, as on a machine whose lid is closed."""
+        process = psutil.Process(self._process.pid)
+        every = [process, *process.children(recursive=True)]
+        try:
+            for each in every:
+                each.suspend()
+            yield
+        finally:
+            for each in every:
+                each.resume()
+
 
 @contextmanager
-def open_node(program: str) -> Iterator[Node]:
-    """Start Node; it ends with the context."""
-    with subprocess.Popen(
-        [program, "--experimental-websocket", "--no-warnings", "-e", _DRIVER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as process:
-        try:
-            yield Node(process)
-        finally:
-            process.kill()
+def open_node(program: str, engine: str = "node") -> Iterator[Node]:
+    """Start `program`, which is that engine; it ends with the context."""
+    with tempfile.TemporaryDirectory(prefix="relay-node-") as directory:
+        driver = Path(directory) / "driver.cjs"
+        driver.write_text(_DRIVER)
+        with subprocess.Popen(
+            [program, *_COMMANDS[engine], str(driver)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as process:
+            try:
+                yield Node(process)
+            finally:
+                every = psutil.Process(process.pid).children(recursive=True)
+                process.kill()  # npm's launchers are parents
+                for each in every:
+                    each.kill()

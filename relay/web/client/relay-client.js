@@ -1293,11 +1293,15 @@ export class RelayClient {
         this.#write();
       };
       socket.onmessage = ({ data }) => this.#heard(data);
-      socket.onerror = () => {}; // the close tells
-      socket.onclose = ({ code, reason }) => {
+      /** @param {{code: number, reason: string}} close */
+      const lost = ({ code, reason }) => {
         const told = code !== 1005 && code !== 1006;
         this.#drop({ code: told ? code : null, reason: reason || "connection lost" });
       };
+      socket.onclose = lost;
+      // The close tells more. Where no connection was had Node 20 tells of none.
+      socket.onerror = () =>
+        setTimeout(() => socket === this.#socket && lost({ code: 1006, reason: "" }), 100);
     });
   }
 
