@@ -28,8 +28,8 @@ SHOWN_BY: Final = {
     "page": {
         "the network is gone": (PAGE, ALL_KINDS),
         "it is back": (PAGE, ALL_KINDS),
-        "the tab is frozen": (PAGE, "test_a_page_that_stood_still_loses_nothing"),
-        "the lid is closed": (PAGE, "test_a_page_that_stood_still_loses_nothing"),
+        "the tab is frozen": (PAGE, "test_who_stood_still_loses_nothing"),
+        "the lid is closed": (PAGE, "test_who_stood_still_loses_nothing"),
         "the page is loaded anew": (
             PAGE,
             "test_a_page_that_is_loaded_anew_shows_nothing_twice_and_loses_nothing",
