@@ -2,9 +2,9 @@
 
 Every byte is hostile. Whatever a frame is, its cost is linear in its bytes, within five times that
 of plain text (`tests/bench/bench_codec.py` holds it to that). The message is decoded once to prove
-that it is valid JSON, and its own bytes travel on unchanged. The sheet's plain `action` takes a
-typed decoder in one step; whatever that does not match goes through `_general`, which finds the
-precise reason.
+that it is valid JSON, and its own bytes travel on unchanged. The sheet's plain frames take one
+typed step (`plain`); whatever that does not match goes through `_general`, which finds the precise
+reason.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import Any, assert_never
 import msgspec
 
 from relay.errors import FrameError, JidError, Refusal
-from relay.protocol import frames, jid, sheet
+from relay.protocol import frames, jid, plain, sheet
 from relay.protocol.content import decode_any, decode_object, digest_of
-from relay.protocol.nesting import brackets_of, is_deeper
+from relay.protocol.nesting import brackets_of, has_few_brackets, is_deeper
 from relay.protocol.request import (
     NO_CORRELATION,
     WHOLE_TEXT,
@@ -32,6 +32,7 @@ from relay.protocol.request import (
 from relay.protocol.stanza import (
     LEVEL_DELIVERED,
     LEVEL_PLAYED,
+    MAX_ID_CHARS,
     Ack,
     Action,
     Auth,
@@ -44,10 +45,7 @@ from relay.protocol.stanza import (
 from relay.protocol.times import message_time, read_time
 from relay.settings.tables import LimitSettings
 
-MAX_ID_CHARS = 128  # R21
 MAX_REASON_CHARS = 200
-# From here on finding as many brackets as a frame may have by default is faster than counting them.
-LONG_BYTES = 8192
 # Messages of one frame that are refused without an id, and have an error each: the last of them
 # stands for all further ones too.
 MAX_NAMELESS = 8
@@ -70,22 +68,6 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _JSON_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-class _Key(msgspec.Struct, forbid_unknown_fields=True):
-    remoteJid: str
-    id: str
-    fromMe: Any = None
-
-
-class _Element(msgspec.Struct, forbid_unknown_fields=True):
-    key: _Key
-    message: msgspec.Raw
-    messageTimestamp: Any = None
-
-
-class _Relay(msgspec.Struct, forbid_unknown_fields=True):
-    add: str
-
-
 class _AckBody(msgspec.Struct, rename={"author": "from", "message_id": "id"}):
     message_id: str | list[str]
     ack: int | str
@@ -95,7 +77,6 @@ class _AckBody(msgspec.Struct, rename={"author": "from", "message_id": "id"}):
     t: msgspec.Raw = msgspec.Raw(b"null")
 
 
-_decode_action = msgspec.json.Decoder(tuple[str, _Relay, list[_Element]]).decode
 _decode_ack = msgspec.json.Decoder(tuple[str, _AckBody]).decode
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -134,15 +115,26 @@ class Codec:
             FrameError: the frame as a whole is refused (R28). What is wrong with one message of an
                 `action` stands in its place among the elements instead.
         """
-        if payload.startswith(b'["action"') and len(payload) <= self._limits.message_bytes:
-            fast = self._plain_action(payload, user, now_s)
-            if fast is not None:
-                return fast
-        elif payload.startswith(b'["Msg') and self._is_flat(payload):
-            try:
-                return self._ack(payload)
-            except FrameError:
-                pass  # the general way finds the reason, and the tag for it
+        limits = self._limits
+        if payload.startswith(b'["action"') and len(payload) <= limits.message_bytes:
+            sends = plain.sends_in(
+                payload,
+                user,
+                now_s=now_s,
+                most=limits.messages_per_action,
+                nesting=limits.nesting,
+            )
+            if sends is not None:
+                return Action(sends)
+        elif payload.startswith(b'["Msg'):
+            ack = plain.ack_in(payload)
+            if ack is not None:
+                return ack
+            if has_few_brackets(payload, limits.nesting):
+                try:
+                    return self._ack(payload)
+                except FrameError:
+                    pass  # the general way finds the reason, and the tag for it
         return self._general(payload, user, now_s)
 
     def decode_early(self, payload: bytes, *, now_s: int) -> Auth | InvalidAuth | ExtensionRequest:
@@ -179,45 +171,6 @@ class Codec:
                 assert_never(stanza)
         raise FrameError.of(refusal)
 
-    def _plain_action(self, payload: bytes, user: str, now_s: int) -> Action | None:
-        """Return the action if it has exactly the sheet's keys and no fault, else None."""
-        if not self._is_flat(payload):
-            return None
-        try:
-            _, relay, elements = _decode_action(payload)
-            if relay.add != "relay" or not 0 < len(elements) <= self._limits.messages_per_action:
-                return None
-            return Action(
-                [
-                    self._send(
-                        user,
-                        element.key.id,
-                        jid.parse_chat(element.key.remoteJid),
-                        decode_object(message := bytes(element.message)),  # faster than of Raw
-                        message,
-                        element.messageTimestamp,
-                        now_s,
-                    )
-                    for element in elements
-                ]
-            )
-        except (*_JSON_ERRORS, FrameError, JidError):
-            return None
-
-    def _is_flat(self, text: bytes) -> bool:
-        """Tell whether `text` cannot be nested too deep, because it has too few brackets."""
-        left = self._limits.nesting
-        if len(text) < LONG_BYTES:
-            return bool(text.count(b"[") + text.count(b"{") <= left)
-        for bracket in (b"[", b"{"):
-            at = text.find(bracket)
-            while at >= 0:
-                left -= 1
-                if left < 0:
-                    return False
-                at = text.find(bracket, at + 1)
-        return True
-
     def _send(
         self,
         user: str,
@@ -227,8 +180,8 @@ class Codec:
         message: bytes,
         time: object,
         now_s: int,
-        key_extra: bytes = b"",
-        extra: bytes = b"",
+        key_extra: bytes,
+        extra: bytes,
     ) -> Send:
         if not _is_id(message_id):
             raise _no_id()
@@ -238,23 +191,10 @@ class Codec:
         local, is_group = chat
         if is_group:
             frame = frames.delivered_to_group(
-                author=user,
-                group=local,
-                message_id=message_id,
-                message=message,
-                time_s=time_s,
-                key_extra=key_extra,
-                extra=extra,
+                user, local, message_id, message, time_s, key_extra, extra
             )
         else:
-            frame = frames.delivered_to_user(
-                author=user,
-                message_id=message_id,
-                message=message,
-                time_s=time_s,
-                key_extra=key_extra,
-                extra=extra,
-            )
+            frame = frames.delivered_to_user(user, message_id, message, time_s, key_extra, extra)
         return Send(local, is_group, message_id, time_s, digest_of(content), frame)
 
     def _general(self, payload: bytes, user: str, now_s: int) -> Stanza:
@@ -292,7 +232,7 @@ class Codec:
                 raise FrameError(400, "a frame is a JSON array") from None
         else:
             nesting = self._limits.nesting
-            if not self._is_flat(payload) and is_deeper(brackets_of(payload), nesting):
+            if not has_few_brackets(payload, nesting) and is_deeper(brackets_of(payload), nesting):
                 raise FrameError(400, f"nesting exceeds {nesting}")
         tag = _string(parts[0]) if parts else None
         if tag is None:

@@ -35,7 +35,12 @@ DISCONNECT_SHUTDOWN = b'["Cmd", {"type": "disconnect", "kind": "shutdown"}]'
 
 
 def delivered_to_user(
-    *, author: str, message_id: str, message: bytes, time_s: int, key_extra: bytes, extra: bytes
+    author: str,
+    message_id: str,
+    message: bytes,
+    time_s: int,
+    key_extra: bytes = b"",
+    extra: bytes = b"",
 ) -> bytes:
     """Return the `action` frame that the recipient of a 1-1 message gets.
 
@@ -49,14 +54,13 @@ def delivered_to_user(
 
 
 def delivered_to_group(
-    *,
     author: str,
     group: str,
     message_id: str,
     message: bytes,
     time_s: int,
-    key_extra: bytes,
-    extra: bytes,
+    key_extra: bytes = b"",
+    extra: bytes = b"",
 ) -> bytes:
     """Return the `action` frame that every member of `group` gets; see `delivered_to_user`."""
     return (

@@ -11,7 +11,8 @@ from typing import Final
 from relay.errors import JidError
 
 _LOCAL: Final = r"[0-9A-Za-z][0-9A-Za-z._-]{0,63}"
-_MAX_LENGTH: Final = 256  # longer than every valid spelling: keeps the patterns off huge texts
+# Longer than every valid spelling: keeps the patterns, and the caches, off huge texts.
+MAX_LENGTH: Final = 256
 
 # ASCII, or IGNORECASE would let U+017F (long s) pass for an s of the domain. Every text that
 # fits `digits_digits` is caught by the first branch, so an agent never stays in a local part.
@@ -51,9 +52,16 @@ def parse_chat(text: object) -> tuple[str, bool]:
     Raises:
         JidError: no text, or neither kind of jid.
     """
-    if type(text) is str and len(text) <= _MAX_LENGTH:  # as `_checked` does, once a message
-        return _chat_in(text)
-    return _chat_in(_checked(text))
+    return chat_in(_checked(text))
+
+
+@lru_cache(maxsize=8192)
+def chat_in(text: str) -> tuple[str, bool]:
+    """Return the same of a text of at most `MAX_LENGTH` characters."""
+    # Only a group jid can end so, and no user jid can.
+    if text[-5:].lower() == "@g.us":
+        return _group_in(text), True
+    return _user_in(text), False
 
 
 def user_com(local: str) -> str:
@@ -79,17 +87,9 @@ def group_jid(local: str) -> str:
 def _checked(text: object) -> str:
     if not isinstance(text, str):
         raise JidError(f"a jid is a string, not {type(text).__name__}")
-    if len(text) > _MAX_LENGTH:
+    if len(text) > MAX_LENGTH:
         raise JidError(f"jid of {len(text)} characters")
     return text
-
-
-@lru_cache(maxsize=8192)
-def _chat_in(text: str) -> tuple[str, bool]:
-    # Only a group jid can end so, and no user jid can.
-    if text[-5:].lower() == "@g.us":
-        return _group_in(text), True
-    return _user_in(text), False
 
 
 @lru_cache(maxsize=8192)

@@ -10,6 +10,24 @@ _SQUARE: Final = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKET: Final = bytes(set(range(256)) - set(b"[]{}"))
 _NEITHER_BRACKET_NOR_QUOTE: Final = bytes(set(_NO_BRACKET) - set(b'"'))
 
+# From here on finding as many brackets as a frame may have by default is faster than counting them.
+LONG_BYTES: Final = 8192
+
+
+def has_few_brackets(text: bytes, most: int) -> bool:
+    """Tell whether `text` has no more opening brackets than that, so cannot be nested deeper."""
+    if len(text) < LONG_BYTES:
+        return text.count(b"[") + text.count(b"{") <= most
+    left = most
+    for bracket in (b"[", b"{"):
+        at = text.find(bracket)
+        while at >= 0:
+            left -= 1
+            if left < 0:
+                return False
+            at = text.find(bracket, at + 1)
+    return True
+
 
 def brackets_of(text: bytes) -> bytes:
     """Return the brackets of valid JSON in order, those in strings left out, braces as `[` `]`."""

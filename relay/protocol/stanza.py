@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from relay.errors import Refusal
 from relay.protocol.request import Correlation, RequestKey
+
+MAX_ID_CHARS = 128  # of a message's id (R21)
 
 # Ack levels (R18): 1 is the relay's own word, 2 to 4 are the recipient's.
 LEVEL_STORED = 1
@@ -70,7 +73,7 @@ class Action(msgspec.Struct, frozen=True):
     for many that have no id.
     """
 
-    elements: list[Send | Refusal]
+    elements: Sequence[Send | Refusal]
     refused: int = 0
 
 

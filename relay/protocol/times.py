@@ -5,6 +5,7 @@
 MILLISECONDS_ABOVE = 1e11
 MAX_AHEAD_S = 300  # how far in the future a client's time is believed (R9, 2.4.3)
 _MILLISECOND_DIGITS = 12  # of the lowest time in milliseconds
+_USUAL_DIGITS = 10  # of a time in seconds, from 2001 on: it is read at once
 _MAX_DIGITS = 20  # more digits than any time has; refuses to convert longer strings at all
 
 
@@ -32,7 +33,10 @@ def read_time(value: object) -> int | None:
 
 def message_time(value: object, *, now_s: int) -> int:
     """Return the client's time if it is one and not too far ahead, else the server's (R9)."""
-    time_s = read_time(value)
+    if type(value) is str and len(value) == _USUAL_DIGITS and value.isascii() and value.isdigit():
+        time_s: int | None = int(value)
+    else:
+        time_s = read_time(value)
     return now_s if time_s is None or time_s > now_s + MAX_AHEAD_S else time_s
 
 

@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.errors import FrameError, Refusal
-from relay.protocol.codec import LONG_BYTES, MAX_ID_CHARS, SERVER_KEYS, Codec
-from relay.protocol.stanza import Ack, Action, Auth, InvalidAuth, Send, Stanza, Token
+from relay.protocol.codec import SERVER_KEYS, Codec
+from relay.protocol.nesting import LONG_BYTES
+from relay.protocol.stanza import MAX_ID_CHARS, Ack, Action, Auth, InvalidAuth, Send, Stanza, Token
 from relay.settings.tables import LimitSettings
 
 ALICE, BOB = "917069852821", "919428284313"
@@ -73,7 +74,7 @@ def refusal(frame: Json | bytes, *, codec: Codec = CODEC) -> Refusal:
     return caught.value.refusal
 
 
-def elements_of(frame: Json | bytes, *, codec: Codec = CODEC) -> list[Send | Refusal]:
+def elements_of(frame: Json | bytes, *, codec: Codec = CODEC) -> Sequence[Send | Refusal]:
     stanza = decode(frame, codec=codec)
     assert isinstance(stanza, Action)
     return stanza.elements
@@ -704,17 +705,6 @@ def test_the_limit_of_nesting_is_the_same_for_long_frames(depth: int, padding: i
         assert sent(frame)
     else:
         assert "nest" in refusal(frame).reason
-
-
-@example("[{" * 4, "", 2 * LONG_BYTES)
-@example("[{" * 4 + "{", "", 2 * LONG_BYTES)
-@given(
-    st.text("[{", max_size=12), st.text("x]}", max_size=30), st.sampled_from([0, 2 * LONG_BYTES])
-)
-def test_a_frame_is_flat_if_it_has_few_brackets(brackets: str, rest: str, padding: int) -> None:
-    text = (brackets[::2] + rest + "x" * padding + brackets[1::2]).encode()
-
-    assert SMALL._is_flat(text) == (len(brackets) <= 8)
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from relay.protocol.nesting import brackets_of, is_deeper
+from relay.protocol.nesting import LONG_BYTES, brackets_of, has_few_brackets, is_deeper
 
 values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.floats(allow_nan=False) | st.text('[]{}"\\é\n x', max_size=6),
@@ -50,3 +50,14 @@ def test_brackets_without_ends_count_as_deeper() -> None:
 def test_a_hundred_levels_can_be_told_which_is_the_most_that_may_be_set() -> None:
     assert not is_deeper(b"[" * 100 + b"]" * 100, 100)
     assert is_deeper(b"[" * 101 + b"]" * 101, 100)
+
+
+@example("[{" * 4, "", 2 * LONG_BYTES)
+@example("[{" * 4 + "{", "", 2 * LONG_BYTES)
+@given(
+    st.text("[{", max_size=12), st.text("x]}", max_size=30), st.sampled_from([0, 2 * LONG_BYTES])
+)
+def test_few_brackets_are_told_in_long_texts_too(brackets: str, rest: str, padding: int) -> None:
+    text = (brackets[::2] + rest + "x" * padding + brackets[1::2]).encode()
+
+    assert has_few_brackets(text, 8) == (len(brackets) <= 8)
