@@ -40,7 +40,7 @@ class SessionLimits:
         # When malformed frames came, in ms. Even an empty deque takes 600 bytes, and few need one.
         self._strikes: deque[int] | None = None
         self._refused = 0  # messages that were, and make no strike yet
-        self._tokens = float(settings.limits.frames_burst)
+        self._tokens: float = settings.limits.frames_burst
         self._tokens_at_ms = 0
         self._authors = authors  # of the whole front: a new connection is no new author
         self._paid = 0  # messages that were taken off the quota ahead

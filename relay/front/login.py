@@ -97,7 +97,8 @@ class Login:
         self.user = ""  # once a login has succeeded
         self.caps: tuple[str, ...] = ()  # that it was granted
         self.slot = Slot(0)  # whose worker serves it; meaningful once `has_worker`
-        self._auth: Auth | None = None  # the login that was asked for last
+        # The login that is being answered. It is not kept: it may have a token, of up to 8 KiB.
+        self._auth: Auth | None = None
         self.shown_ms = 0  # when it came
         self.asked_ms = 0  # when it was found good
         self.granted = self._granted = FOR_EVER  # by the last login that succeeded; that was asked
@@ -168,7 +169,7 @@ class Login:
     def open(self, capabilities: Collection[str], now_ms: int) -> None:
         """Say that the login has succeeded, and which of `capabilities` it is granted (E1)."""
         self._go(LoginEvent.OPEN)
-        auth = self._auth
+        auth, self._auth = self._auth, None
         assert auth is not None, "a login is being answered"
         self.user, self._failures, self.granted = auth.user, 0, self._granted
         self.caps = tuple(name for name in capabilities if name in (auth.caps or ()))
@@ -186,6 +187,7 @@ class Login:
     def refuse(self) -> None:
         """Go back to where the login came from; `fail` is to say why it has failed."""
         self._go(LoginEvent.REFUSE)
+        self._auth = None
 
     def fail(self, code: int, reason: str, retry_after_s: float | None = None) -> int:
         """Say that a login has failed (2.2.4); return how many have in a row."""

@@ -40,10 +40,11 @@ class Pinger:
         self._regular_due_ms = now_ms + int(settings.ping_interval_s * 1000)
         self._receipts_due_ms: int | None = None
         self._receipts = 0  # written since the last ping
-        # (number, when it counts as unanswered, the entries that its pong covers)
-        self._waiting: list[tuple[int, int, Seq]] = []
+        # (number, when it counts as unanswered, the entries that its pong covers). Tuples, because
+        # most sessions have none or one of these, and an empty list takes 56 bytes.
+        self._waiting: tuple[tuple[int, int, Seq], ...] = ()
         # What pongs cover and no frame has confirmed yet: (from when on one does, the entries).
-        self._proven: list[tuple[int, Seq]] = []
+        self._proven: tuple[tuple[int, Seq], ...] = ()
 
     def adopt(self, settings: KeepaliveSettings, *, now_ms: int) -> None:
         """Go by other settings; pings that are out keep the time that they had for their pong.
@@ -93,7 +94,7 @@ class Pinger:
         self._receipts_due_ms = None
         self._receipts = 0
         timeout_ms = int(self._settings.pong_timeout_s * 1000)
-        self._waiting.append((self._number, now_ms + timeout_ms, up_to))
+        self._waiting += ((self._number, now_ms + timeout_ms, up_to),)
         return b"%d" % self._number
 
     def pong(self, payload: bytes, now_ms: int) -> None:
@@ -106,19 +107,17 @@ class Pinger:
         number = int(payload)
         if not self._waiting or not self._waiting[0][0] <= number <= self._waiting[-1][0]:
             return
-        covered = NO_SEQ
-        while self._waiting and self._waiting[0][0] <= number:
-            covered = self._waiting.pop(0)[2]
+        answered = number - self._waiting[0][0] + 1  # they are numbered one by one
+        covered = self._waiting[answered - 1][2]
+        self._waiting = self._waiting[answered:]
         if covered:
             self._prove(covered, now_ms)
 
     def _prove(self, covered: Seq, now_ms: int) -> None:
         proven = self._proven
         while len(proven) > 1 and proven[1][0] <= now_ms:
-            del proven[0]  # whatever frame confirms it confirms the next as well
-        if len(proven) == _MAX_PROVEN:
-            proven.pop()
-        proven.append((now_ms + FRAME_AFTER_MS, covered))
+            proven = proven[1:]  # whatever frame confirms it confirms the next as well
+        self._proven = (*proven[: _MAX_PROVEN - 1], (now_ms + FRAME_AFTER_MS, covered))
 
     @property
     def awaits_pong(self) -> bool:
@@ -134,7 +133,8 @@ class Pinger:
         """Take it that a frame of the client came; return up to where it confirms, or 0."""
         confirmed = NO_SEQ
         while self._proven and self._proven[0][0] <= now_ms:
-            confirmed = self._proven.pop(0)[1]
+            confirmed = self._proven[0][1]
+            self._proven = self._proven[1:]
         return confirmed
 
     def is_dead(self, now_ms: int) -> bool:
@@ -144,6 +144,6 @@ class Pinger:
     def excuse(self, now_ms: int) -> None:
         """Start the wait for pongs again: the connection was not read meanwhile."""
         timeout_ms = int(self._settings.pong_timeout_s * 1000)
-        self._waiting = [
+        self._waiting = tuple(
             (number, now_ms + timeout_ms, covered) for number, _, covered in self._waiting
-        ]
+        )

@@ -36,7 +36,7 @@ class Writing:
         self._owner = owner
         self._flusher = flusher
         self._framed = framed
-        self._out: list[bytes] = []
+        self._out: list[bytes] | None = None  # an empty list takes 56 bytes
         self._is_dirty = False  # it will be flushed
         self.has_ended = False  # nothing can be sent any more
 
@@ -51,6 +51,8 @@ class Writing:
 
     def texts(self, texts: list[bytes]) -> None:
         """Send these, and empty the list."""
+        if self._out is None:
+            self._out = []
         if len(texts) == 1:  # as nearly always
             self._out.append(self._framed(texts.pop()))
         else:
@@ -65,6 +67,8 @@ class Writing:
 
         What is written for this client alone does not wait, and takes them along.
         """
+        if self._out is None:
+            self._out = []
         self._out += map(self._framed, texts)
         texts.clear()
         if self._out and not self._is_dirty:
@@ -72,6 +76,8 @@ class Writing:
 
     def raw(self, data: bytes) -> None:
         """Send bytes as they are."""
+        if self._out is None:
+            self._out = []
         self._out.append(data)
         if not self._is_dirty:
             self._is_dirty = True
@@ -91,9 +97,9 @@ class Writing:
     def flush(self) -> bool:
         """Hand what was written to the kernel in one write; return whether there was something."""
         self._is_dirty = False
-        if not self._out:
+        out, self._out = self._out, None
+        if not out:
             return False
-        out, self._out = self._out, []
         if self.has_ended or self._transport.is_closing():
             return False
         data = out[0] if len(out) == 1 else b"".join(out)
@@ -106,5 +112,5 @@ class Writing:
 
         They refer to each other, and the garbage collector hardly ever looks.
         """
-        self._out.clear()
+        self._out = None
         self._owner = _NOBODY
