@@ -7,23 +7,22 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, assert_never, cast
 
-from websockets.datastructures import Headers
-
 from relay import clock
 from relay.auth.contract import Peer
 from relay.bus.envelopes import Seq
-from relay.front import websocket
 from relay.front.admission import Visit
 from relay.front.deadlines import Deadlines, Overdue
+from relay.front.entrance.head import Head
 from relay.front.hub import Hub
 from relay.front.login import Stage
 from relay.front.networks import plain_text
+from relay.front.oddframes import Event, PeerClosed, Pong, WholeMessage
 from relay.front.output import Closed, Hold, Note, Opened, Output
 from relay.front.pinger import Pinger
 from relay.front.reading import Reading
 from relay.front.session import StanzaReader
 from relay.front.turns import LONG_BYTES, LONG_S
-from relay.front.websocket import HandshakeDone, PeerClosed, Pong, WebSocket, WholeMessage
+from relay.front.websocket import END, WebSocket
 from relay.front.writing import Writing
 from relay.protocol import closecodes, frames
 
@@ -137,14 +136,19 @@ class Connection(asyncio.Protocol):
         """Who is logged in; empty before."""
         return self.session.login.user
 
-    def begin(self, request: bytes) -> None:
-        """Take the whole request of the handshake, before anything behind it."""
+    def begin(self, request: Head, raw: bytes) -> None:
+        """Answer the request of the handshake, whose whole head is `raw`; frames follow."""
         try:
-            self._heard(self._ws.feed(request))
+            if self._ws.begin(request, raw, now_s=clock.now_ms() // 1000):
+                self._shown = _chosen(request, self._hub.settings.auth_http.headers)
+                keepalive = self._hub.settings.keepalive
+                self._pinger = Pinger(keepalive, now_ms=self._hub.clock_ms())
+                self._reschedule()
+            else:
+                self._hub.counters["handshakes_malformed"] += 1
+            self._send_output()
         except Exception:
             self.fail()
-        if not self._ws.has_opened:
-            self._hub.counters["handshakes_malformed"] += 1
 
     def data_received(self, data: bytes) -> None:
         """Take what arrived, or keep it until its turn."""
@@ -364,7 +368,7 @@ class Connection(asyncio.Protocol):
 
     # ------------------------------------------------------------------------------ WebSocket
 
-    def _heard(self, events: list[websocket.Event]) -> None:
+    def _heard(self, events: list[Event]) -> None:
         """Take what the WebSocket has made of other bytes than whole texts."""
         for event in events:
             match event:
@@ -379,13 +383,6 @@ class Connection(asyncio.Protocol):
                         self._pinger.pong(payload, self._hub.clock_ms())
                 case PeerClosed():
                     self.session.lost()
-                case HandshakeDone(headers):
-                    self._shown = _chosen(headers, self._hub.settings.auth_http.headers)
-                    keepalive = self._hub.settings.keepalive
-                    self._pinger = Pinger(keepalive, now_ms=self._hub.clock_ms())
-                    self._send_output()
-                    self._ws.renew_library()
-                    self._reschedule()
                 case _:
                     assert_never(event)
         # What was said before goes ahead of a close frame.
@@ -412,7 +409,7 @@ class Connection(asyncio.Protocol):
     def _send_output(self) -> None:
         """Send what the WebSocket itself has to say: handshakes, pongs, close frames."""
         for data in self._ws.output():
-            if data == websocket.END:
+            if data == END:
                 self._writing.end()
             else:
                 self._writing.raw(data)
@@ -636,9 +633,9 @@ class Connection(asyncio.Protocol):
         return min(due or ping_ms, ping_ms)
 
 
-def _chosen(headers: Headers, names: Sequence[str]) -> Mapping[str, str]:
+def _chosen(request: Head, names: Sequence[str]) -> Mapping[str, str]:
     """Return the headers of these names that are there, each with all its values."""
-    found = {name: headers.get_all(name) for name in names}
+    found = {name: request.values(name.lower()) for name in names}
     return {name: ", ".join(values) for name, values in found.items() if values} or _NONE_SHOWN
 
 

@@ -1,67 +1,57 @@
 """The server's end of one WebSocket, without I/O: bytes of the client in, messages and bytes out.
 
-Whole texts are cut out by `FrameSplitter`; everything else (the handshake, control frames,
-fragments, faults) is the websockets library's.
+What is plain is done by hand: the usual handshake, whole texts, control frames and the closing.
+Everything else (other handshakes, fragments, binary messages, faults) is the websockets library's,
+which is only there while a client needs it: it takes five times as long, and 1.5 KiB.
 """
 
 from __future__ import annotations
 
-import logging
-from typing import Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final
 
-from websockets.datastructures import Headers
-from websockets.exceptions import InvalidState
-from websockets.frames import Frame, Opcode
-from websockets.http11 import Request
-from websockets.protocol import SEND_EOF, State
-from websockets.server import ServerProtocol
-
-from relay.front.wire import CloseFinder, FrameSplitter, Other
+from relay.front.accept import answer_to
+from relay.front.entrance.head import Head
+from relay.front.oddframes import (
+    CloseCodes,
+    Event,
+    OddFrames,
+    PeerClosed,
+    Pong,
+    judge_handshake,
+)
+from relay.front.wire import (
+    CLOSE,
+    MAX_SHORT,
+    PING,
+    PONG,
+    CloseFinder,
+    FrameSplitter,
+    Other,
+    close_code,
+    close_payload,
+    control_frame,
+    is_close,
+    short_payload,
+)
 
 # In `output`: the stream ends here.
-END: Final = SEND_EOF
+END: Final = b""
 
-_LOGGER: Final = logging.getLogger("websockets.server")
-# In place of one that is gone.
-_CLOSED: Final = ServerProtocol(logger=_LOGGER, state=State.CLOSED)
-
-
-class HandshakeDone(NamedTuple):
-    """The handshake has succeeded; `headers` are those of its request."""
-
-    headers: Headers
-
-
-class WholeMessage(NamedTuple):
-    """A whole message that did not come as one text frame; one that is a text may be no UTF-8."""
-
-    payload: bytes
-    is_text: bool
-
-
-class Pong(NamedTuple):
-    """The answer to a ping."""
-
-    payload: bytes
-
-
-class PeerClosed(NamedTuple):
-    """The client's close frame has come; it is answered in `output`."""
-
-
-Event = HandshakeDone | WholeMessage | Pong | PeerClosed
+_CONTROLS: Final = frozenset({CLOSE, PING, PONG})
+_GONE: Final = CloseCodes()
 
 
 class WebSocket:
     """One connection; feed it in order and send its `output` after each call."""
 
     __slots__ = (
-        "_fragments",
-        "_is_text",
-        "_library",
+        "_closing",
+        "_has_ended",
         "_max_size",
+        "_odd",
+        "_said",
         "_splitter",
-        "has_opened",
         "held_bytes",
         "is_behind",
         "one_by_one",
@@ -70,52 +60,62 @@ class WebSocket:
     def __init__(self, max_size: int) -> None:
         """Expect a handshake, then messages of up to `max_size` bytes, see `bound`."""
         self._max_size = max_size
-        self._library = self._protocol(State.CONNECTING)
         # From the handshake on, until it finds what only the library can make something of.
         self._splitter: FrameSplitter | None = None
-        self._fragments: bytearray | None = None  # of a message, while there are some
-        self._is_text = False  # what is being put together of them
-        self.has_opened = False
+        self._odd: OddFrames | None = None  # from the first odd frame on, while it is open
+        self._said: list[bytes] | None = None
+        self._closing: CloseCodes | None = None  # either side has begun to, and by which codes
+        self._has_ended = False  # nothing is said any more, nor taken
         self.is_behind = False  # `split` has something left of what it was fed
         self.held_bytes = 0  # of a message whose end is yet to come
         # Whether one frame at a time is split off, so that `bound` holds from the very next on.
         self.one_by_one = False
 
-    def _protocol(self, state: State) -> ServerProtocol:
-        return ServerProtocol(max_size=self._max_size, logger=_LOGGER, state=state)
-
     @property
     def is_closing(self) -> bool:
         """Whether either side has begun to close: nothing more may be sent."""
-        return self._library.state not in (State.OPEN, State.CONNECTING)
+        return self._closing is not None
 
     @property
     def is_dropped(self) -> bool:
         """Whether the connection is gone, and all of it forgotten."""
-        return self._library is _CLOSED
+        return self._closing is _GONE
 
     def bound(self, max_size: int, *, one_by_one: bool) -> None:
         """Take messages of up to `max_size` bytes from the next frame on; larger ones fail it."""
-        self._max_size = self._library.max_message_size = max_size
+        self._max_size = max_size
         self.one_by_one = one_by_one
+        if self._odd is not None:
+            self._odd.bound(max_size)
         if self._splitter is not None:
             self._splitter.max_size = max_size
 
     @property
     def close_codes(self) -> tuple[int | None, int | None]:
         """The codes of the close frames that were sent and received, None where there was none."""
-        sent, received = self._library.close_sent, self._library.close_rcvd
-        return (sent.code if sent else None, received.code if received else None)
+        codes = self._closing or _GONE
+        return codes.sent, codes.received
 
     @property
     def own_close_code(self) -> int | None:
         """The code of the close frame that was sent, unless it answers the client's."""
-        library = self._library
-        if library.close_sent is None or library.close_rcvd_then_sent:
-            return None
-        return library.close_sent.code
+        codes = self._closing or _GONE
+        return None if codes.is_answer else codes.sent
 
     # ------------------------------------------------------------------------- from the client
+
+    def begin(self, request: Head, raw: bytes, *, now_s: int) -> bool:
+        """Answer a handshake, whose whole head is `raw`; return whether it succeeds."""
+        answer = answer_to(request, raw, now_s=now_s)
+        if answer is not None:
+            self._said, opens = [answer], True
+        else:
+            self._said, opens = judge_handshake(raw)
+        if opens:
+            self._splitter = FrameSplitter(self._max_size)
+        else:
+            self._closing, self._has_ended = CloseCodes(), True
+        return opens
 
     def split(self, data: bytes, *, max_frames: int, max_bytes: int) -> list[bytes | Other]:
         """Return whole texts in order, and what is to be given to `feed` in its place.
@@ -129,59 +129,55 @@ class WebSocket:
             max_frames = 1
         frames = splitter.feed(data, max_frames=max_frames, max_bytes=max_bytes)
         self.is_behind = splitter.is_behind
-        held = len(splitter.buffer)
-        self.held_bytes = held if self._fragments is None else held + len(self._fragments)
+        self.held_bytes = len(splitter.buffer)
+        if self._odd is not None:
+            self.held_bytes += self._odd.held_bytes
         if splitter.gave_up:
             self._splitter = None
         return frames
 
     def feed(self, data: bytes) -> list[Event]:
-        """Give the library what only it can read; return what came of it."""
-        self._library.receive_data(data)
-        events: list[Event] = []
-        for event in self._library.events_received():
-            if isinstance(event, Request):
-                self._shake_hands(event, events)
-            elif isinstance(event, Frame):
-                self._frame(event, events)
+        """Take a frame that is no whole text, or all that is left; return what came of it."""
+        if self._has_ended:
+            return []
+        is_frame = self._splitter is not None
+        if is_frame and self._odd is None and data[0] in _CONTROLS and data[1] <= MAX_SHORT:
+            payload = short_payload(data)
+            if data[0] == PING:
+                self._say(control_frame(PONG, payload))
+                return []
+            if data[0] == PONG:
+                return [Pong(payload)]
+            code = close_code(payload)
+            if code is not None:
+                self._take_close(code, payload)
+                return [PeerClosed()]
+        if self._closing is None:
+            return self._feed_odd(data)
+        # Behind our own close only the client's matters; what is none, or no frame, is as good.
+        if not is_frame or is_close(data):
+            self._end()
+        return []
+
+    def _take_close(self, code: int, payload: bytes) -> None:
+        if self._closing is None:
+            self._say(control_frame(CLOSE, payload))
+            self._closing = CloseCodes(code, code, is_answer=True)
+        else:
+            self._closing = self._closing._replace(received=code)
+        self._end()
+
+    def _feed_odd(self, data: bytes) -> list[Event]:
+        if self._odd is None:
+            self._odd = OddFrames(self._max_size)
+        events = self._odd.feed(data)
+        for said in self._odd.output():
+            self._say(said)
+        self._closing = self._odd.close_codes
+        if self._closing is not None:
+            self._has_ended = True  # the library has said so
+            self._drop_odd()
         return events
-
-    def _shake_hands(self, request: Request, events: list[Event]) -> None:
-        self._library.send_response(self._library.accept(request))
-        if self._library.state is State.OPEN:
-            self.has_opened = True
-            self._splitter = FrameSplitter(self._max_size)
-            events.append(HandshakeDone(request.headers))
-
-    def renew_library(self) -> None:
-        """Forget the handshake, which the library would keep: 2 KiB a client.
-
-        To be called once, when the output of the handshake has been taken.
-        """
-        vars(self._library).clear()
-        self._library = self._protocol(State.OPEN)
-
-    def _frame(self, frame: Frame, events: list[Event]) -> None:
-        match frame.opcode:
-            case Opcode.TEXT | Opcode.BINARY:
-                self._is_text = frame.opcode is Opcode.TEXT
-                if frame.fin:
-                    events.append(WholeMessage(bytes(frame.data), self._is_text))
-                else:
-                    self._fragments = bytearray(frame.data)
-            case Opcode.CONT:
-                # The library bounds the sum of the fragments, not their number.
-                assert self._fragments is not None, "the library refuses one that continues nothing"
-                self._fragments += frame.data
-                if frame.fin:
-                    whole, self._fragments = bytes(self._fragments), None
-                    events.append(WholeMessage(whole, self._is_text))
-            case Opcode.PONG:
-                events.append(Pong(bytes(frame.data)))
-            case Opcode.CLOSE:
-                events.append(PeerClosed())
-            case Opcode.PING:
-                pass  # the library has answered
 
     def await_close(self) -> None:
         """Pass over what the client sends but for its close frame; to be called once."""
@@ -190,36 +186,52 @@ class WebSocket:
 
     def end(self) -> None:
         """The client has ended its stream."""
-        self._library.receive_eof()
+        self._closing = self._closing or CloseCodes()
+        self._end()
 
     def drop(self) -> None:
-        """Forget everything, once the connection is gone; it then counts as closed.
-
-        The library's objects refer to themselves, and the garbage collector hardly ever looks
-        (`relay.process.run.settle`): they would stay.
-        """
-        vars(self._library).clear()
-        self._library = _CLOSED
-        self._splitter = self._fragments = None
+        """Forget everything, once the connection is gone; it then counts as closed."""
+        self._closing, self._has_ended = _GONE, True
+        self._drop_odd()
+        self._splitter = self._said = None
         self.is_behind = False
+
+    def _drop_odd(self) -> None:
+        if self._odd is not None:
+            self._odd.drop()
+            self._odd = None
 
     # --------------------------------------------------------------------------- to the client
 
     def ping(self, payload: bytes) -> None:
-        """Send a ping."""
-        self._library.send_ping(payload)
+        """Send a ping, of at most 125 bytes."""
+        if not self._has_ended:
+            self._say(control_frame(PING, payload))
 
     def close(self, code: int, reason: str) -> None:
         """Send a close frame, unless the client was faster."""
-        try:
-            self._library.send_close(code, reason)
-        except InvalidState:
-            pass
+        if self._closing is None:
+            self._say(control_frame(CLOSE, close_payload(code, reason)))
+            self._closing = CloseCodes(code)
+            self._drop_odd()
 
     def fail(self, code: int, reason: str) -> None:
-        """Send a close frame, because of what the client sent."""
-        self._library.fail(code, reason)
+        """Send a close frame, because of what the client sent, and end the stream."""
+        self.close(code, reason)
+        self._end()
 
-    def output(self) -> list[bytes]:
+    def _end(self) -> None:
+        if not self._has_ended:
+            self._has_ended = True
+            self._say(END)
+            self._drop_odd()
+
+    def _say(self, data: bytes) -> None:
+        if self._said is None:
+            self._said = []
+        self._said.append(data)
+
+    def output(self) -> Sequence[bytes]:
         """Return what is to be sent now, once; `END` ends the stream."""
-        return self._library.data_to_send()
+        said, self._said = self._said, None
+        return said or ()

@@ -1,13 +1,13 @@
 """WebSocket framing, where every message pays for it: texts out, and whole texts in.
 
-Everything else of the protocol (the handshake, control frames, fragments, faults) is the websockets
-library's, which `FrameSplitter` hands what is not a whole text.
+Control frames too, as far as they are short. Everything else of the protocol (fragments, faults) is
+the websockets library's; `FrameSplitter` cuts off what is not a whole text without a look into it.
 """
 
 from __future__ import annotations
 
 from struct import Struct
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 try:
     from websockets.speedups import apply_mask
@@ -22,6 +22,16 @@ _FINAL = 0x80
 _OPCODE = 0x0F
 _FIRST_CONTROL_OPCODE = 0x08
 _CLOSE_OPCODE = 0x08
+# The first bytes of control frames as they should be, whole.
+CLOSE: Final = _FINAL | _CLOSE_OPCODE
+PING: Final = 0x89
+PONG: Final = 0x8A
+# The greatest second byte of a client's control frame as it should be: no more than 125 bytes.
+MAX_SHORT: Final = _MASKED | 125
+# What a close frame may say (RFC 6455, 7.4, and the registry that it has), beside 3000 to 4999.
+_CLOSE_CODES = frozenset({1000, 1001, 1002, 1003, *range(1007, 1015)})
+_NO_CODE = 1005  # what one without a code counts as
+_MAX_REASON_BYTES = 123
 # What `CloseFinder` passes over in a call: about a millisecond of the smallest.
 _MAX_SKIPPED = 1024
 
@@ -38,6 +48,43 @@ def text_frame(payload: bytes) -> bytes:
     if length < 65536:
         return _MEDIUM(_FINAL_TEXT, 126, length) + payload
     return _LONG(_FINAL_TEXT, 127, length) + payload
+
+
+def control_frame(first: int, payload: bytes) -> bytes:
+    """Return a `CLOSE`, `PING` or `PONG` frame for a client; `payload` is at most 125 bytes."""
+    return bytes((first, len(payload))) + payload
+
+
+def short_payload(frame: bytes) -> bytes:
+    """Return what is in a client's frame whose second byte is at most `MAX_SHORT`."""
+    return apply_mask(frame[6:], frame[2:6])
+
+
+def is_close(frame: bytes) -> bool:
+    """Tell whether a client's frame is, or means to be, a close frame."""
+    return frame[0] & _OPCODE == _CLOSE_OPCODE
+
+
+def close_payload(code: int, reason: str) -> bytes:
+    """Return what a close frame says, of a reason as much as fits."""
+    text = reason.encode()
+    if len(text) > _MAX_REASON_BYTES:
+        text = text[:_MAX_REASON_BYTES].decode(errors="ignore").encode()
+    return code.to_bytes(2, "big") + text
+
+
+def close_code(payload: bytes) -> int | None:
+    """Return the code of a client's close frame, None where it may not say what it does."""
+    if not payload:
+        return _NO_CODE
+    code = int.from_bytes(payload[:2], "big")
+    if code not in _CLOSE_CODES and not 3000 <= code < 5000:
+        return None  # of one byte alone, too
+    try:
+        payload[2:].decode()
+    except UnicodeDecodeError:
+        return None
+    return code
 
 
 class SharedFrame:
@@ -84,7 +131,8 @@ class FrameSplitter:
         self.max_size = max_size
         self._unread = b""  # what the last call was fed, if it stopped amid that,
         self._at = 0  # and where
-        self.buffer = bytearray()  # the beginning of a frame
+        # The beginning of a frame, which few have at a time: an empty bytearray takes 64 bytes.
+        self.buffer: bytes | bytearray = b""
         self._wanted = 0  # how long it must be for the next look at it
         self._in_fragments = False  # the library has the beginning of a fragmented message
         self.gave_up = False
@@ -109,7 +157,7 @@ class FrameSplitter:
                 self.buffer += data
                 return []
             data = b"".join((self.buffer, data))
-            self.buffer.clear()
+            self.buffer = b""
         frames: list[bytes | Other] = []
         end, enough = len(data), at + max_bytes
         wanted = 2
@@ -149,7 +197,7 @@ class FrameSplitter:
                 frames.append(Other(data[at:stop]))
             at = stop
         if at < end:
-            self.buffer += data[at:]
+            self.buffer = bytearray(data[at:])
             self._wanted = wanted
         return frames
 
@@ -173,6 +221,6 @@ class CloseFinder(FrameSplitter):
         """
         frames = super().feed(data, max_frames=_MAX_SKIPPED, max_bytes=max_bytes)
         for frame in frames:
-            if isinstance(frame, Other) and frame.raw[0] & _OPCODE == _CLOSE_OPCODE:
+            if isinstance(frame, Other) and is_close(frame.raw):
                 return [frame]
         return frames[-1:] if self.gave_up else []

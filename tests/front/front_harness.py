@@ -12,6 +12,8 @@ from typing import cast
 
 from relay import clock
 from relay.front.admission import Admission, Visit
+from relay.front.connection import Connection
+from relay.front.entrance import head
 from relay.front.front import Front
 from relay.process.channel import child_end
 from relay.process.place import Place
@@ -54,6 +56,13 @@ def let_in(now_ms: int | None = None) -> Visit:
     visit = Admission(Settings(), Counter()).arrive("", now_ms)
     assert isinstance(visit, Visit)
     return visit
+
+
+def begin(connection: Connection, raw: bytes) -> None:
+    """Have a connection answer the request of its handshake."""
+    request = head.parse(raw)
+    assert request is not None
+    connection.begin(request, raw)
 
 
 @contextmanager

@@ -24,9 +24,8 @@ from relay.front.visitors import Visitors
 from relay.front.wheel import TimerWheel
 from relay.protocol.codec import Codec
 from relay.settings.tables import FlowSettings, KeepaliveSettings, Settings
-from tests.front.front_harness import let_in
 
-from .front_harness import FakeLoop
+from .front_harness import FakeLoop, begin, let_in
 
 if TYPE_CHECKING:
     import asyncio
@@ -138,7 +137,7 @@ def connection(front: FakeFront, transport: FakeTransport) -> Connection:
     connection.connection_made(cast("asyncio.Transport", transport))
     client = ClientProtocol(parse_uri("ws://127.0.0.1:9011/"))
     client.send_request(client.connect())
-    connection.begin(b"".join(client.data_to_send()))
+    begin(connection, b"".join(client.data_to_send()))
     front.pass_time(front.time_ms + 100)
     assert transport.written.startswith(b"HTTP/1.1 101")
     return connection

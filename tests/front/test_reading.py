@@ -15,12 +15,13 @@ from relay.bus.envelopes import Seq
 from relay.front.connection import LARGE_READ_BYTES, MAX_FRAME_BYTES, MAX_FRAMES, Connection
 from relay.front.front import Front
 from relay.front.login import Stage
+from relay.front.oddframes import Event
 from relay.front.output import Hold, Output
 from relay.front.turns import LONG_BYTES, LONG_PART
-from relay.front.websocket import Event, WebSocket
+from relay.front.websocket import WebSocket
 from relay.front.wire import text_frame
 
-from .front_harness import FakeLoop, front_on, let_in
+from .front_harness import FakeLoop, begin, front_on, let_in
 
 if TYPE_CHECKING:
     import asyncio
@@ -110,7 +111,7 @@ class Client:
 
     def opens(self) -> None:
         """Have its handshake be taken."""
-        self.connection.begin(self.handshake)
+        begin(self.connection, self.handshake)
 
     def is_cut(self) -> None:
         """Have its transport end, as uvloop does."""
@@ -483,7 +484,7 @@ def test_after_a_close_of_ours_no_hold_keeps_the_clients_close_from_being_read(
 
 
 def test_a_refused_handshake_has_no_frames_taken(stranger: Client) -> None:
-    stranger.connection.begin(b"GET / HTTP/1.1\r\nHost: relay\r\n\r\n")
+    begin(stranger.connection, b"GET / HTTP/1.1\r\nHost: relay\r\n\r\n")
     stranger.send(stranger.bytes_of(b"x"))
     stranger.loop.turn()
 
@@ -509,7 +510,7 @@ def test_what_waits_is_written_to_one_who_will_send_no_more(client: Client) -> N
 
 
 def test_i7_one_whose_handshake_is_none_is_read_no_faster(stranger: Client) -> None:
-    stranger.connection.begin(b"GET / HTTP/1.1\r\n\r\n")
+    begin(stranger.connection, b"GET / HTTP/1.1\r\n\r\n")
     stranger.send(b"x" * LARGE_READ_BYTES)
 
     assert not stranger.transport.is_read

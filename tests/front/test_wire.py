@@ -181,7 +181,7 @@ def test_bytes_that_trickle_in_are_looked_at_once_a_header_and_once_a_frame() ->
 
     def count(_frame: object, event: str, called: object) -> None:
         nonlocal looks
-        if event == "c_call" and getattr(called, "__name__", "") == "clear":  # of the buffer
+        if event == "c_call" and getattr(called, "__name__", "") == "join":  # with the buffer
             looks += 1
 
     sys.setprofile(count)

@@ -1,7 +1,7 @@
 """One TCP connection until the request of its handshake is whole, which is when it gets a session.
 
-So whoever never says more than that costs a small object and `admission.handshake_bytes`, and the
-websockets library, which would keep a MiB of headers, is fed requests that are whole.
+So whoever never says more than that costs a small object and `admission.handshake_bytes`, and who
+answers handshakes is given requests that are whole.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from relay.front.entrance import head, health, proxyprotocol
 from relay.front.entrance.answer import Answer, answer
 from relay.front.entrance.encrypted import EncryptedTransport
 from relay.front.entrance.entrance import Entrance
+from relay.front.entrance.head import Head
 from relay.front.entrance.proxyprotocol import Missing, Preface
 from relay.front.networks import plain_text
 
@@ -216,16 +217,16 @@ class Door(asyncio.Protocol):
         elif (said := self._entrance.refuses_page(request, self._address)) is not None:
             self._refuse(said)
         else:
-            self._let_in(raw, behind)
+            self._let_in(request, raw, behind)
 
-    def _let_in(self, request: bytes, behind: bytes) -> None:
+    def _let_in(self, request: Head, raw: bytes, behind: bytes) -> None:
         assert self._visit is not None, "it was let in, and is not a client's yet"
         client = Connection(self._entrance.hub, self._visit)
         self._transport.set_protocol(client)
         self._visit = None
         self._entrance.closed(self)
         client.connection_made(self._transport)
-        client.begin(request)
+        client.begin(request, raw)
         if behind:
             client.data_received(behind)
 

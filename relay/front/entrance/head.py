@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-_LINE: Final = re.compile(rb"([A-Z]{1,20}) ([!-~]+) HTTP/1\.[01]")
+_LINE: Final = re.compile(rb"([A-Z]{1,20}) ([!-~]+) HTTP/1\.([01])")
 # A name is a token, with no blank before the colon; a value is no control character but the tab.
 _HEADER: Final = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*)")
 
@@ -23,6 +23,7 @@ class Head(NamedTuple):
     method: str
     target: str
     headers: list[tuple[str, str]]
+    is_of_http_1_1: bool = True
 
     def values(self, name: str) -> list[str]:
         """Return the value of each header of that name, which is in lower case."""
@@ -47,4 +48,5 @@ def parse(raw: bytes) -> Head | None:
             return None
         name, value = header.groups()
         headers.append((name.decode("ascii").lower(), value.rstrip(b" \t").decode("latin-1")))
-    return Head(request[1].decode("ascii"), request[2].decode("ascii"), headers)
+    method, target, minor = request.groups()
+    return Head(method.decode("ascii"), target.decode("ascii"), headers, minor == b"1")

@@ -22,7 +22,7 @@ LINES = st.sampled_from(
     ("raw", "head"),
     [
         (b"GET / HTTP/1.1\r\n\r\n", Head("GET", "/", [])),
-        (b"OPTIONS / HTTP/1.0\r\n\r\n", Head("OPTIONS", "/", [])),
+        (b"OPTIONS / HTTP/1.0\r\n\r\n", Head("OPTIONS", "/", [], is_of_http_1_1=False)),
         (
             b"GET /a?b HTTP/1.1\r\nHost: x:1\r\nORIGIN:\t y \r\nhost:\r\n\r\n",
             Head("GET", "/a?b", [("host", "x:1"), ("origin", "y"), ("host", "")]),

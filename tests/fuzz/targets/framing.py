@@ -9,11 +9,18 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, SEND_EOF
 from websockets.server import ServerProtocol
 
-from relay.front.websocket import PeerClosed, Pong, WebSocket, WholeMessage
-from relay.front.wire import FrameSplitter
+from relay.front.entrance import head
+from relay.front.oddframes import Event, PeerClosed, Pong, WholeMessage
+from relay.front.websocket import WebSocket
 
 MAX_SIZE: Final = 300  # small, so that messages beyond it are, too
 _HEAD_BYTES: Final = 4
+
+_HANDSHAKE: Final = (
+    b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+_REQUEST: Final = head.parse(_HANDSHAKE)
 
 Seen = tuple[str, bytes]
 
@@ -47,7 +54,7 @@ def _ours(chunks: list[bytes], *, max_frames: int, max_bytes: int) -> tuple[list
                 if isinstance(frame, bytes):
                     seen.append(("TEXT", frame))
                 else:
-                    seen += _heard(ours, frame.raw)
+                    seen += _named(ours.feed(frame.raw))
                     answers += ours.output()
                 if ours.is_closing:
                     return seen, _joined(answers)
@@ -55,21 +62,22 @@ def _ours(chunks: list[bytes], *, max_frames: int, max_bytes: int) -> tuple[list
     # The library tells from its head alone that some a frame is none; ours when it is whole.
     splitter = ours._splitter
     if splitter is not None:
-        seen += _heard(ours, bytes(splitter.buffer))
+        seen += _named(ours._feed_odd(bytes(splitter.buffer)))
         answers += ours.output()
     return seen, _joined(answers)
 
 
 def _open_web_socket() -> WebSocket:
-    """Return one as it is after the handshake, which itself would take most of the time."""
+    """Return one as it is after the handshake."""
     opened = WebSocket(MAX_SIZE)
-    opened._splitter = FrameSplitter(MAX_SIZE)
-    opened.renew_library()
+    assert _REQUEST is not None
+    opened.begin(_REQUEST, _HANDSHAKE, now_s=0)
+    opened.output()
     return opened
 
 
-def _heard(ours: WebSocket, raw: bytes) -> Iterator[Seen]:
-    for event in ours.feed(raw):
+def _named(events: list[Event]) -> Iterator[Seen]:
+    for event in events:
         match event:
             case WholeMessage(payload, is_text):
                 yield ("TEXT" if is_text else "BINARY"), payload
