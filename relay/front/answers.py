@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+import msgspec
+
 from relay.bus.envelopes import Entry, RequestNumber, SendToGroup, SendToUser, Seq
 from relay.errors import Refusal
 from relay.front.budget import Budget
@@ -25,17 +27,14 @@ class EntryWriter(Protocol):
         """Write it."""
 
 
-class Pending:
+class Pending(msgspec.Struct):
     """A send that waits for its answer, or for the answers of those before it."""
 
-    __slots__ = ("answer", "chat", "is_group", "message_id", "receipts")
-
-    def __init__(self, message_id: str, chat: str, is_group: bool, answer: bytes | None) -> None:
-        self.message_id = message_id
-        self.chat = chat
-        self.is_group = is_group
-        self.answer = answer
-        self.receipts: list[Entry] = []  # came before the ack 1, and go after it
+    message_id: str
+    chat: str
+    is_group: bool
+    answer: bytes | None = None
+    receipts: list[Entry] | None = None  # came before the ack 1, and go after it
 
 
 _NO_LINE: Final[dict[int, Pending]] = {}
@@ -78,7 +77,7 @@ class Answers:
         if self.by_id is _NO_IDS:
             self._line, self.by_id = {}, {}
         chat, message_id, is_group = element.chat, element.message_id, element.is_group
-        pending = self.by_id[message_id] = Pending(message_id, chat, is_group, None)
+        pending = self.by_id[message_id] = Pending(message_id, chat, is_group)
         send = (SendToGroup if is_group else SendToUser)(
             self._await(pending),
             author,
@@ -138,27 +137,32 @@ class Answers:
 
         Return whether the budget was used up, and there is now room for more.
         """
-        line, budget = self._line, self._budget
-        while pending := line.get(self._answered + 1):
-            if pending.answer is None:
-                break
-            self._answered += 1
+        line, by_id, budget, next_one = self._line, self.by_id, self._budget, self._answered + 1
+        while (pending := line.get(next_one)) is not None and pending.answer is not None:
             self._out.frames.append(pending.answer)
-            del line[self._answered]
+            del line[next_one]
+            self._answered = next_one
+            next_one += 1
             budget.room += 1
-            if self.by_id.get(pending.message_id) is pending:
-                del self.by_id[pending.message_id]
-            for entry in pending.receipts:
-                if self._stashed is not None:
-                    self._stashed.pop(entry.seq, None)
-                receipts.write(entry)
+            if by_id.get(pending.message_id) is pending:
+                del by_id[pending.message_id]
+            if pending.receipts is not None:
+                self._write(pending.receipts, receipts)
         return budget.is_full and budget.ease()
+
+    def _write(self, entries: list[Entry], receipts: EntryWriter) -> None:
+        for entry in entries:
+            if self._stashed is not None:
+                self._stashed.pop(entry.seq, None)
+            receipts.write(entry)
 
     def stash(self, entry: Entry) -> bool:
         """Keep a receipt whose message has yet to get its ack 1; False for any other entry."""
         pending = self.by_id.get(entry.receipt_for) if entry.receipt_for else None
         if pending is None:
             return False
+        if pending.receipts is None:
+            pending.receipts = []
         pending.receipts.append(entry)
         if entry.seq:
             if self._stashed is None:
@@ -173,7 +177,7 @@ class Answers:
     def forget_receipts(self) -> None:
         """Forget those that wait: they come again, in the pages of a login."""
         for pending in self._line.values():
-            pending.receipts.clear()
+            pending.receipts = None
         self._stashed = None
 
     def clear(self) -> None:

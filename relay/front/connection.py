@@ -211,7 +211,10 @@ class Connection(asyncio.Protocol):
         now_ms, out, has_text = clock.now_ms(), self.session.out, False
         for frame in self._ws.split(data, max_frames=MAX_FRAMES, max_bytes=MAX_FRAME_BYTES):
             if isinstance(frame, bytes):
-                self._text(frame, now_ms)
+                if frame.isascii():  # as nearly all are
+                    self.session.receive(frame, now_ms=now_ms)
+                else:
+                    self._text(frame, now_ms)
                 has_text = True
             else:
                 self._heard(self._ws.feed(frame.raw))
@@ -390,16 +393,15 @@ class Connection(asyncio.Protocol):
         self._send_output()
 
     def _text(self, payload: bytes, now_ms: int) -> None:
-        if not payload.isascii():
-            try:
-                payload.decode()
-            except UnicodeDecodeError:
-                if self.session.is_read:
-                    self.session.lost()
-                    self._write_texts()
-                    self._ws.fail(closecodes.INVALID_UTF8, "not UTF-8")
-                    self._send_output()
-                return
+        try:
+            payload.decode()
+        except UnicodeDecodeError:
+            if self.session.is_read:
+                self.session.lost()
+                self._write_texts()
+                self._ws.fail(closecodes.INVALID_UTF8, "not UTF-8")
+                self._send_output()
+            return
         self.session.receive(payload, now_ms=now_ms)
 
     def _write_texts(self) -> None:
@@ -441,14 +443,14 @@ class Connection(asyncio.Protocol):
                         self._hub.wait_for_room(self, link)
                 out.envelopes.clear()
             if out.receipts:
-                self._plan_ping(out)
+                receipts, out.receipts = out.receipts, 0
+                self._plan_ping(receipts)
             if not out.has_news:
                 return
             self._take_news(out)
 
-    def _plan_ping(self, out: Output) -> None:
-        """Ping behind the receipts that were written, so that a pong covers them (R7)."""
-        receipts, out.receipts = out.receipts, 0
+    def _plan_ping(self, receipts: int) -> None:
+        """Ping behind so many receipts that were written, so that a pong covers them (R7)."""
         if self._pinger is not None and self._pinger.receipts_written(receipts):
             self._pinger.ping_soon(self._hub.clock_ms())
             self._reschedule()
@@ -523,6 +525,15 @@ class Connection(asyncio.Protocol):
         self._reschedule()
 
     # --------------------------------------------------------------------------- for the front
+
+    def deliver(self, seq: Seq, receipt_for: str, frame: bytes) -> None:
+        """Deliver a live frame: it goes straight on, since nothing that was before it waits."""
+        if self.session.deliveries.takes(seq, receipt_for, frame):
+            self._writing.text(frame)
+            if receipt_for and seq:
+                self._plan_ping(1)
+        elif self.session.out.has_news:
+            self.take()
 
     def deliver_spread(self, seq: Seq, frame: bytes) -> None:
         """Deliver a large group's frame; it may wait for its turn to be sent."""

@@ -104,22 +104,30 @@ class Deliveries:
         return ends
 
     def deliver(self, seq: Seq, receipt_for: str, frame: bytes) -> None:
-        """Take a live frame; while the client is slow it stays in the mailbox instead."""
+        """Take a live frame, and write it."""
+        if self.takes(seq, receipt_for, frame):
+            self._out.frames.append(frame)
+            if receipt_for and seq:
+                self._out.receipts += 1
+
+    def takes(self, seq: Seq, receipt_for: str, frame: bytes) -> bool:
+        """Take a live frame; return whether it is to be written now, behind what was before.
+
+        While the client is slow it stays in the mailbox instead, and a receipt may have to wait.
+        """
         if (self.pace is not _FLOWING and self.pace not in TAKES_LIVE) or (
             self._login.stage is not _LIVE and not self._login.has_worker
         ):
             if not seq:
                 self._out.count("stray_receipts_dropped")
-            return
+            return False
         if seq:
             self.cursor = seq
         if receipt_for:
             answers = self._answers
             if receipt_for in answers.by_id and answers.stash(Entry(seq, receipt_for, frame)):
-                return
-            if seq:
-                self._out.receipts += 1
-        self._out.frames.append(frame)
+                return False
+        return True
 
     def write(self, entry: Entry) -> None:
         """Write an entry, a receipt behind the ack 1 of its message."""

@@ -59,8 +59,7 @@ class Dispatch:
                         self.direct_messages += 1
                     else:
                         self.receipts += 1
-                    client.session.deliveries.deliver(item.seq, item.receipt_for, item.frame)
-                    client.take()
+                    client.deliver(item.seq, item.receipt_for, item.frame)
             elif type(item) is Stored:
                 self.acks += 1
                 client = clients.get(item.request >> 32)
@@ -75,8 +74,7 @@ class Dispatch:
                 for number in item.sessions:
                     client = clients.get(number)
                     if client is not None:
-                        client.session.deliveries.deliver(item.seq, "", item.frame)
-                        client.take()
+                        client.deliver(item.seq, "", item.frame)
             elif type(item) is DeliverToSome:
                 self.group_messages += len(item.sessions)
                 for number in item.sessions:

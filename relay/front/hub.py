@@ -56,6 +56,9 @@ class Endpoint(Timed, Protocol):
     def take(self) -> None:
         """Do what the session wants done, after something was fed to it."""
 
+    def deliver(self, seq: Seq, receipt_for: str, frame: bytes) -> None:
+        """Deliver a live frame."""
+
     def deliver_spread(self, seq: Seq, frame: bytes) -> None:
         """Deliver a large group's frame."""
 

@@ -49,15 +49,24 @@ class Writing:
         """How much the kernel has not taken."""
         return self._transport.get_write_buffer_size()
 
-    def texts(self, texts: list[bytes]) -> None:
-        """Send these, and empty the list."""
+    def text(self, text: bytes) -> None:
+        """Send this."""
         if self._out is None:
             self._out = []
+        self._out.append(self._framed(text))
+        if not self._is_dirty:
+            self._is_dirty = True
+            self._flusher.flush_soon(self._owner)
+
+    def texts(self, texts: list[bytes]) -> None:
+        """Send these, and empty the list."""
         if len(texts) == 1:  # as nearly always
-            self._out.append(self._framed(texts.pop()))
-        else:
-            self._out += map(self._framed, texts)
-            texts.clear()
+            self.text(texts.pop())
+            return
+        if self._out is None:
+            self._out = []
+        self._out += map(self._framed, texts)
+        texts.clear()
         if not self._is_dirty:
             self._is_dirty = True
             self._flusher.flush_soon(self._owner)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, final
 
 import msgspec
 
@@ -51,6 +51,7 @@ class InvalidAuth(msgspec.Struct, frozen=True):
     reason: str
 
 
+@final
 class Send(msgspec.Struct, frozen=True):
     """One message element of an `action`, ready to be routed.
 
@@ -66,6 +67,7 @@ class Send(msgspec.Struct, frozen=True):
     frame: bytes
 
 
+@final
 class Action(msgspec.Struct, frozen=True):
     """The elements of an `action` in order, each to send or refused on its own (R23).
 
@@ -77,6 +79,7 @@ class Action(msgspec.Struct, frozen=True):
     refused: int = 0
 
 
+@final
 class Ack(msgspec.Struct, frozen=True):
     """A recipient's word on messages: delivered, read or played.
 

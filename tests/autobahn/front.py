@@ -13,13 +13,15 @@ from relay.front.connection import Connection
 from relay.front.front import main
 from relay.front.login import Stage
 from relay.front.session import Session
-from relay.front.wire import SharedFrame
+from relay.front.websocket import WebSocket
+from relay.front.wire import Other, SharedFrame
 from relay.process.run import run
 
 _FINAL_BINARY: Final = b"\x82"
 
 _make_session = Session.__init__
 _take_text = Connection._text
+_split = WebSocket.split
 _framed = SharedFrame.framed
 
 
@@ -54,6 +56,12 @@ def take_text(connection: Connection, payload: bytes, now_ms: int) -> None:
     _take_text(connection, Text(payload), now_ms)
 
 
+def split(ws: WebSocket, data: bytes, **most: int) -> list[bytes | Other]:
+    """Tell texts from binary messages here too, where nearly all texts come out."""
+    frames = _split(ws, data, **most)
+    return [frame if isinstance(frame, Other) else Text(frame) for frame in frames]
+
+
 def framed(shared: SharedFrame, payload: bytes) -> bytes:
     """Make a text frame as the relay does, and a binary one of what came as binary."""
     frame = _framed(shared, payload)
@@ -66,6 +74,7 @@ REPLACED: Final = (
     (Session, "lost", lost),
     (Session, "announce", announce),
     (Connection, "_text", take_text),
+    (WebSocket, "split", split),
     (SharedFrame, "framed", framed),
 )
 
