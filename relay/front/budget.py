@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 # Enough to keep a worker busy during a commit: `python -m tests.trials flood` shows both sides.
 UNITS: Final = 32
 # Acked ids are confirmed by the batch, and a link tells of that on request: at every so many. Those
@@ -20,20 +22,21 @@ TOLD_UNITS: Final = UNITS // 2
 LAST_UNITS: Final = 1000
 
 
-class Budget:
+def _units() -> int:
+    return UNITS
+
+
+class Budget(msgspec.Struct, eq=False, gc=False):
     """The units that one session has left.
 
     `room` and `told` are public for who counts each message and each ack. The budget may be used up
     and more: `is_full` is then true, and stays so until `ease`.
     """
 
-    __slots__ = ("awaits_turn", "is_full", "room", "told")
-
-    def __init__(self) -> None:
-        self.room = UNITS
-        self.is_full = False
-        self.awaits_turn = False  # is full until the frame that is next has its turn, a long one
-        self.told = 0  # acked ids that are not counted yet; at `TOLD_UNITS` they are to be
+    room: int = msgspec.field(default_factory=_units)
+    is_full: bool = False
+    awaits_turn: bool = False  # is full until the frame that is next has its turn, a long one
+    told: int = 0  # acked ids that are not counted yet; at `TOLD_UNITS` they are to be
 
     def take(self, units: int) -> None:
         """Count work as under way."""

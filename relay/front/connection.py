@@ -502,6 +502,7 @@ class Connection(asyncio.Protocol):
             again = not self._visit.is_unauthenticated
             visitors.logged_in(number, note.user, again=again, took_ms=took_ms)
             self._visit.logged_in()
+            self._deadlines.expect_login(0)
             self._expect_token()
             self._hub.tracing.logged_in(number, self)
         elif isinstance(note, Closed):

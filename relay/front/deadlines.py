@@ -8,6 +8,8 @@ from __future__ import annotations
 import enum
 from typing import Final
 
+import msgspec
+
 # How long a peer may take to answer a close frame before the connection is cut.
 CLOSE_TIMEOUT_MS: Final = 5_000
 
@@ -21,30 +23,19 @@ class Overdue(enum.Enum):
     READING = enum.auto()  # nothing was read of what waits (2.1)
 
 
-class Deadlines:
+class Deadlines(msgspec.Struct, eq=False, gc=False):
     """The deadlines of one connection; once its close is awaited, that is the only one."""
 
-    __slots__ = (
-        "_close_ms",
-        "_login_ms",
-        "_reading_ms",
-        "_token_ms",
-        "_waiting_bytes",
-        "awaits_close",
-        "awaits_reading",
-    )
-
-    def __init__(self) -> None:
-        self._login_ms = 0
-        self._reading_ms = 0
-        self._token_ms = 0
-        self._waiting_bytes = 0
-        self._close_ms = 0
-        self.awaits_close = False  # only the end of the connection is awaited
-        self.awaits_reading = False  # the client does not read what waits for it
+    _login_ms: int = 0
+    _reading_ms: int = 0
+    _token_ms: int = 0
+    _waiting_bytes: int = 0
+    _close_ms: int = 0
+    awaits_close: bool = False  # only the end of the connection is awaited
+    awaits_reading: bool = False  # the client does not read what waits for it
 
     def expect_login(self, until_ms: int) -> None:
-        """Expect a login that succeeds until then."""
+        """Expect a login that succeeds until then; 0: one has."""
         self._login_ms = until_ms
 
     def expect_token(self, until_ms: int) -> None:

@@ -23,7 +23,6 @@ class Deliveries:
     """The entries of one session: taken from its worker, written to its client, confirmed."""
 
     __slots__ = (
-        "_answers",
         "_confirmed",
         "_late",
         "_login",
@@ -32,14 +31,16 @@ class Deliveries:
         "_packer",
         "_pages",
         "_queue_has_receipts",
+        "answers",
         "cursor",
         "pace",
     )
 
-    def __init__(self, number: int, login: Login, answers: Answers, out: Output) -> None:
+    def __init__(self, number: int, login: Login, out: Output) -> None:
         self._number = number
         self._login = login
-        self._answers = answers
+        # Receipts wait there for the acks 1 before them; None until its client has sent something.
+        self.answers: Answers | None = None
         self._out = out
         self.pace = Pace.FLOWING
         self.cursor = NO_SEQ
@@ -54,7 +55,9 @@ class Deliveries:
         """The entry up to which everything has been written; a ping sent now covers that."""
         if self._packer is not None:
             return NO_SEQ  # some of it is not in a `q` yet
-        return Seq(min(self.cursor, self._answers.first_stashed(self.cursor + 1) - 1))
+        if self.answers is None:
+            return self.cursor
+        return Seq(min(self.cursor, self.answers.first_stashed(self.cursor + 1) - 1))
 
     # ------------------------------------------------------------------------ from the worker
 
@@ -62,7 +65,8 @@ class Deliveries:
         """Take everything anew from the mailbox's start, as `q` frames of that size."""
         self.cursor = NO_SEQ
         self.renew(awaits_page=True)
-        self._answers.forget_receipts()
+        if self.answers is not None:
+            self.answers.forget_receipts()
         self._packer = QueuePacker(q_frame_bytes)
         self._queue_has_receipts = False
 
@@ -86,7 +90,7 @@ class Deliveries:
             self.cursor = page.entries[-1].seq
         packer = self._packer
         if page.queue and packer is not None:
-            queue = [entry for entry in page.entries if not self._answers.stash(entry)]
+            queue = [entry for entry in page.entries if not self._stash(entry)]
             self._out.frames += packer.add(entry.frame for entry in queue)
             if not self._queue_has_receipts:
                 self._queue_has_receipts = any(entry.receipt_for for entry in queue)
@@ -123,16 +127,18 @@ class Deliveries:
             return False
         if seq:
             self.cursor = seq
-        if receipt_for:
-            answers = self._answers
-            if receipt_for in answers.by_id and answers.stash(Entry(seq, receipt_for, frame)):
-                return False
+        answers = self.answers
+        if receipt_for and answers is not None and receipt_for in answers.by_id:
+            return not answers.stash(Entry(seq, receipt_for, frame))
         return True
+
+    def _stash(self, entry: Entry) -> bool:
+        return self.answers is not None and self.answers.stash(entry)
 
     def write(self, entry: Entry) -> None:
         """Write an entry, a receipt behind the ack 1 of its message."""
         if entry.receipt_for:
-            if self._answers.stash(entry):
+            if self._stash(entry):
                 return
             if entry.seq:
                 self._out.receipts += 1

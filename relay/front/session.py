@@ -5,9 +5,9 @@ its connection empties after each feed. What order clients see is decided here: 
 then every `q`, then live frames (2.2.2); acks 1 in the order of the sends, and no receipt before
 the ack 1 of its message (2.3.4).
 
-Its state is in machines: `login` (how far it is), `answers` (the line of its sends), `deliveries`
-(its mailbox, at its `pace`) and `limits`. A `budget` says how much may be under way: what goes
-beyond it is the rest of a frame in `work`, and later frames in a `backlog`.
+Its state is in machines: `login` (how far it is), `deliveries` (its mailbox, at its `pace`),
+`limits`, and what is `underway`: `answers` (the line of its sends) and a `budget`, which says how
+much may be; what goes beyond it is the rest of a frame in `work`, and later frames in a `backlog`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from relay.auth.contract import Credentials, Denied, Granted, Verdict
 from relay.bus.envelopes import Page, RequestNumber
 from relay.errors import FrameError, Refusal
 from relay.front.answers import Answers
-from relay.front.backlog import Backlog
 from relay.front.budget import Budget
 from relay.front.deliveries import Deliveries
 from relay.front.limits import SessionLimits
@@ -27,7 +26,7 @@ from relay.front.login import Login, Stage
 from relay.front.output import Hold, Output
 from relay.front.senders import Senders
 from relay.front.turns import LONG_BYTES
-from relay.front.work import Work
+from relay.front.underway import UnderWay
 from relay.protocol import closecodes, frames
 from relay.protocol.codec import Codec
 from relay.protocol.stanza import Ack, Action, Auth, ExtensionRequest, InvalidAuth, Stanza
@@ -57,14 +56,11 @@ class Session:
     """
 
     __slots__ = (
-        "_backlog",
         "_banned",
         "_capabilities",
         "_codec",
         "_settings",
-        "_work",
-        "answers",
-        "budget",
+        "_under_way",
         "deliveries",
         "limits",
         "login",
@@ -94,12 +90,9 @@ class Session:
         self._banned = banned
         self.out = Output()
         self.login = Login(number, self.out)
-        self.budget = Budget()
-        self.answers = Answers(number, self.budget, self.out)
-        self.deliveries = Deliveries(number, self.login, self.answers, self.out)
+        self._under_way: UnderWay | None = None  # once its client has said something
+        self.deliveries = Deliveries(number, self.login, self.out)
         self.limits = SessionLimits(settings, Senders() if authors is None else authors)
-        self._work = Work(self.login, self.answers, self.budget, self.out)
-        self._backlog = Backlog(self.out)
 
     def adopt(self, settings: Settings) -> None:
         """Go by other settings from here on; a queue that is being sent keeps its frame size."""
@@ -115,25 +108,44 @@ class Session:
         """Whether the session takes frames from its client."""
         return self.login.stage is not Stage.ENDED
 
+    def _begin(self) -> UnderWay:
+        """Return what the client has under way, now that it has something."""
+        if self._under_way is None:
+            self._under_way = UnderWay(self.number, self.login, self.out)
+            self.deliveries.answers = self._under_way.answers
+        return self._under_way
+
+    @property
+    def answers(self) -> Answers:
+        """The line of its sends."""
+        return self._begin().answers
+
+    @property
+    def budget(self) -> Budget:
+        """How much more it may have under way."""
+        return self._begin().budget
+
     @property
     def has_pending(self) -> bool:
         """Whether something that was taken has yet to be answered, or something waits to be."""
-        return bool(self.answers or self._work or (self.budget.is_full and self._backlog))
+        return self._under_way is not None and self._under_way.has_pending
 
     @property
     def held_bytes(self) -> int:
         """How much of its client's frames waits to be taken."""
-        return self._backlog.held_bytes
+        return 0 if self._under_way is None else self._under_way.backlog.held_bytes
 
     # ------------------------------------------------------------------------ from the client
 
     def receive(self, payload: bytes, *, now_ms: int) -> None:
         """Take the payload of one message, within the size limit; a text is valid UTF-8."""
-        if self.login.stage is not _LIVE or self.budget.is_full:
-            if self.login.stage is Stage.NEW:
-                self._receive_early(payload, now_ms)
-            elif self.login.stage is not Stage.ENDED:
-                self._backlog.add(payload, now_ms)
+        if self.login.stage is Stage.NEW:
+            self._receive_early(payload, now_ms)
+            return
+        under_way = self._under_way or self._begin()
+        if self.login.stage is not _LIVE or under_way.budget.is_full:
+            if self.login.stage is not Stage.ENDED:
+                under_way.backlog.add(payload, now_ms)
             return
         try:
             stanza = self._codec.decode(payload, user=self.login.user, now_s=now_ms // 1000)
@@ -145,16 +157,16 @@ class Session:
             limits, elements = self.limits, stanza.elements
             if limits.has_rate and limits.is_too_fast(now_ms):
                 self.out.count("frames_too_fast")
-                self._work.send([limits.too_fast("action", each) for each in elements])
+                under_way.work.send([limits.too_fast("action", each) for each in elements])
             elif limits.has_quota and (
                 wait_ms := limits.quota_wait_ms(self.login.user, len(elements), now_ms)
             ):
                 self.out.count("sends_over_quota", len(elements))
-                self._work.send([limits.over_quota(each, wait_ms) for each in elements])
+                under_way.work.send([limits.over_quota(each, wait_ms) for each in elements])
             elif len(elements) == 1:  # as nearly always
-                self.answers.take(elements[0], self.login.user)
+                under_way.answers.take(elements[0], self.login.user)
             else:
-                self._work.send(elements)
+                under_way.work.send(elements)
             if stanza.refused:
                 self.out.count("messages_refused", stanza.refused)
                 if limits.refused(stanza.refused, now_ms):
@@ -164,9 +176,9 @@ class Session:
                 self.out.count("frames_too_fast")
                 self.out.frames.append(frames.refusal(self.limits.too_fast(stanza.tag)))
             elif len(stanza.message_ids) == 1:  # as nearly always
-                self._work.tell(stanza, stanza.message_ids)
+                under_way.work.tell(stanza, stanza.message_ids)
             else:
-                self._work.ack(stanza)
+                under_way.work.ack(stanza)
         elif isinstance(stanza, ExtensionRequest):
             self._request(stanza, now_ms)
         else:
@@ -212,22 +224,23 @@ class Session:
 
     def lost(self) -> None:
         """The connection is gone."""
-        login = self.login
+        login, under_way = self.login, self._under_way
         try:
-            if login.stage is _LIVE:
-                self._take_last()
+            if login.stage is _LIVE and under_way is not None:
+                self._take_last(under_way)
         finally:
             login.end()
-            self._backlog.clear()
-            self.answers.clear()
+            if under_way is not None:
+                under_way.clear()
 
-    def _take_last(self) -> None:
+    def _take_last(self, under_way: UnderWay) -> None:
         """Take what waited for room in the budget: its client said that before it went."""
-        self.budget.lift()
-        self._work.go_on()
-        while self._backlog and self.login.stage is _LIVE and not self.budget.is_full:
-            self.receive(self._backlog.pop(), now_ms=self._backlog.came_ms)
-        if dropped := self._work.give_up() + len(self._backlog):
+        work, backlog, budget = under_way.work, under_way.backlog, under_way.budget
+        budget.lift()
+        work.go_on()
+        while backlog and self.login.stage is _LIVE and not budget.is_full:
+            self.receive(backlog.pop(), now_ms=backlog.came_ms)
+        if dropped := work.give_up() + len(backlog):
             self.out.count("frames_of_lost_clients_dropped", dropped)
 
     def end(self, code: int, reason: str, notice: bytes | None = None) -> None:
@@ -236,7 +249,8 @@ class Session:
             return
         if notice is not None and self.login.user:  # R2
             self.out.frames.append(notice)
-        self._backlog.clear()
+        if self._under_way is not None:
+            self._under_way.backlog.clear()
         self.lost()
         self.out.close(code, reason)
 
@@ -316,9 +330,14 @@ class Session:
         Or until something is noted, so that what it is answered comes before later frames: then to
         be called again.
         """
-        backlog, budget, login = self._backlog, self.budget, self.login
-        if self._work:
-            self._work.go_on()
+        under_way, login = self._under_way, self.login
+        if under_way is None:
+            if login.is_settled:
+                self.out.drop_hold(Hold.LOGIN)
+            return
+        backlog, budget = under_way.backlog, under_way.budget
+        if under_way.work:
+            under_way.work.go_on()
         while backlog and login.is_settled and not budget.is_full and not self.out.notes:
             if backlog.next_bytes >= LONG_BYTES and not has_long_turn:
                 budget.await_turn()
@@ -338,7 +357,8 @@ class Session:
             return
         if self.deliveries.take_page(page):
             self.login.queue_sent()
-            self._answer()
+            if self._under_way is not None:
+                self._answer(self._under_way)
             self.deliveries.write_late()
         self.deliveries.steer()
         if page.last:
@@ -346,23 +366,25 @@ class Session:
 
     def work_done(self, units: int, *, now_ms: int) -> None:
         """A worker has confirmed what it was told, of so many units."""
-        if self.budget.done(units):
+        if self._under_way is not None and self._under_way.budget.done(units):
             self.go_on(now_ms)
 
     # -------------------------------------------------------------------------------- sending
 
     def stored(self, request: RequestNumber, time_s: int) -> None:
         """A send is on stable storage: ack 1, in its turn."""
-        if self.answers.stored(request, self.login.user, time_s):
-            self._answer()
+        under_way = self._under_way
+        if under_way is not None and under_way.answers.stored(request, self.login.user, time_s):
+            self._answer(under_way)
 
     def send_refused(self, request: RequestNumber, code: int, reason: str) -> None:
         """A send was not stored: an error, in its turn (R29)."""
-        if self.answers.refused(request, code, reason):
-            self._answer()
+        under_way = self._under_way
+        if under_way is not None and under_way.answers.refused(request, code, reason):
+            self._answer(under_way)
 
-    def _answer(self) -> None:
+    def _answer(self, under_way: UnderWay) -> None:
         """Write the answers that are complete from the oldest send on (2.3.4)."""
         # Behind the last `q`, where that is to come (2.2.2).
-        if self.login.stage is not _QUEUE and self.answers.settle(self.deliveries):
-            self.go_on(self._backlog.came_ms)
+        if self.login.stage is not _QUEUE and under_way.answers.settle(self.deliveries):
+            self.go_on(under_way.backlog.came_ms)

@@ -182,7 +182,7 @@ class WebSocket:
     def await_close(self) -> None:
         """Pass over what the client sends but for its close frame; to be called once."""
         if self._splitter is not None:
-            self._splitter = CloseFinder(self._splitter)
+            self._splitter = CloseFinder.behind(self._splitter)
 
     def end(self) -> None:
         """The client has ended its stream."""

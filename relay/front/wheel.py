@@ -6,6 +6,14 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 
 
+class _Slot(dict[K, None], Generic[K]):
+    """The keys of one tick, in the order in which they were scheduled."""
+
+    __slots__ = ("tick",)
+
+    tick: int
+
+
 class TimerWheel(Generic[K]):
     """Keys that fall due, in ticks of `tick_ms`; it has no clock of its own.
 
@@ -22,15 +30,14 @@ class TimerWheel(Generic[K]):
             raise ValueError(f"a tick of {tick_ms} ms")
         self._tick_ms = tick_ms
         self._tick = 0  # the latest one that expired; its slot takes what is due already
-        self._due_tick: dict[K, int] = {}
-        # Dicts for their order: keys of one tick fire in the order in which they were scheduled.
-        self._slots: dict[int, dict[K, None]] = {}
+        self._slot_of: dict[K, _Slot[K]] = {}
+        self._slots: dict[int, _Slot[K]] = {}
 
     def __len__(self) -> int:
-        return len(self._due_tick)
+        return len(self._slot_of)
 
     def __contains__(self, key: K) -> bool:
-        return key in self._due_tick
+        return key in self._slot_of
 
     def schedule(self, key: K, at_ms: int) -> None:
         """Let `key` fire at `at_ms`, instead of when it was to fire before.
@@ -39,18 +46,21 @@ class TimerWheel(Generic[K]):
         """
         self.cancel(key)
         tick = max(-(-at_ms // self._tick_ms), self._tick)
-        self._due_tick[key] = tick
-        self._slots.setdefault(tick, {})[key] = None
+        slot = self._slots.get(tick)
+        if slot is None:
+            slot = self._slots[tick] = _Slot()
+            slot.tick = tick
+        slot[key] = None
+        self._slot_of[key] = slot
 
     def cancel(self, key: K) -> None:
         """Forget `key`; nothing happens where it is not scheduled."""
-        tick = self._due_tick.pop(key, None)
-        if tick is None:
+        slot = self._slot_of.pop(key, None)
+        if slot is None:
             return
-        slot = self._slots[tick]
         del slot[key]
         if not slot:
-            del self._slots[tick]
+            del self._slots[slot.tick]
 
     def expire(self, now_ms: int) -> list[K]:
         """Remove and return the keys that are due at `now_ms`, in the order of their ticks.
@@ -70,5 +80,5 @@ class TimerWheel(Generic[K]):
         for tick in ticks:
             due.extend(self._slots.pop(tick, ()))
         for key in due:
-            del self._due_tick[key]
+            del self._slot_of[key]
         return due

@@ -9,6 +9,8 @@ from __future__ import annotations
 from struct import Struct
 from typing import Final, NamedTuple
 
+import msgspec
+
 try:
     from websockets.speedups import apply_mask
 except ImportError:  # a platform without the compiled part
@@ -108,7 +110,7 @@ class Other(NamedTuple):
     raw: bytes
 
 
-class FrameSplitter:
+class FrameSplitter(msgspec.Struct, eq=False, gc=False):
     """Cuts what a client sends into frames, and opens those that are a whole text.
 
     For a connection without extensions. At a frame that it cannot cut, because it is unmasked or
@@ -116,27 +118,15 @@ class FrameSplitter:
     fails the connection in the right way.
     """
 
-    __slots__ = (
-        "_at",
-        "_in_fragments",
-        "_unread",
-        "_wanted",
-        "buffer",
-        "gave_up",
-        "is_behind",
-        "max_size",
-    )
-
-    def __init__(self, max_size: int) -> None:
-        self.max_size = max_size
-        self._unread = b""  # what the last call was fed, if it stopped amid that,
-        self._at = 0  # and where
-        # The beginning of a frame, which few have at a time: an empty bytearray takes 64 bytes.
-        self.buffer: bytes | bytearray = b""
-        self._wanted = 0  # how long it must be for the next look at it
-        self._in_fragments = False  # the library has the beginning of a fragmented message
-        self.gave_up = False
-        self.is_behind = False  # there may be more frames in what it was fed
+    max_size: int
+    _unread: bytes = b""  # what the last call was fed, if it stopped amid that,
+    _at: int = 0  # and where
+    # The beginning of a frame, which few have at a time: an empty bytearray takes 64 bytes.
+    buffer: bytes | bytearray = b""
+    _wanted: int = 0  # how long it must be for the next look at it
+    _in_fragments: bool = False  # the library has the beginning of a fragmented message
+    gave_up: bool = False
+    is_behind: bool = False  # there may be more frames in what it was fed
 
     def feed(self, data: bytes, *, max_frames: int, max_bytes: int) -> list[bytes | Other]:
         """Return in order what is complete: the payloads of whole texts, and the other frames.
@@ -202,17 +192,16 @@ class FrameSplitter:
         return frames
 
 
-class CloseFinder(FrameSplitter):
+class CloseFinder(FrameSplitter, eq=False, gc=False):
     """Goes on where a splitter is, when of all frames only a close frame still matters.
 
     The others are passed over unseen: the library would take some 30 us for each of them.
     """
 
-    __slots__ = ()
-
-    def __init__(self, splitter: FrameSplitter) -> None:
-        for name in FrameSplitter.__slots__:
-            setattr(self, name, getattr(splitter, name))
+    @classmethod
+    def behind(cls, splitter: FrameSplitter) -> CloseFinder:
+        """Return one that goes on where `splitter` is."""
+        return cls(*msgspec.structs.astuple(splitter))
 
     def feed(self, data: bytes, *, max_frames: int, max_bytes: int) -> list[bytes | Other]:
         """Return the first close frame, or all that is left where it gives up.

@@ -27,8 +27,8 @@ class FakeConnection:
             if fails:
                 raise RuntimeError("a bug")
 
-        deliveries = SimpleNamespace(deliver=take)
-        self.session = SimpleNamespace(stored=take, page=take, deliveries=deliveries)
+        self.deliver = take
+        self.session = SimpleNamespace(stored=take, page=take)
 
     def take(self) -> None:
         pass

@@ -81,14 +81,14 @@ def test_of_one_who_is_sent_away_only_the_close_frame_comes_out() -> None:
     before = splitter.feed(data + close[:1], max_frames=2, max_bytes=1000)
     assert len(before) == 2
 
-    finder = CloseFinder(splitter)
+    finder = CloseFinder.behind(splitter)
 
     assert fed(finder, [b""]) == [Other(close)]
     assert fed(finder, [close[1:]]) == [Other(close)]
 
 
 def test_what_is_no_frame_is_the_librarys_though_only_a_close_frame_is_looked_for() -> None:
-    finder = CloseFinder(FrameSplitter(100))
+    finder = CloseFinder.behind(FrameSplitter(100))
 
     assert fed(finder, [from_a_client(b"text") + b"\x81\x01x"]) == [Other(b"\x81\x01x")]
     assert finder.gave_up
