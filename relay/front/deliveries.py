@@ -6,6 +6,8 @@ was taken; a worker's successor, or a `Ready`, goes on behind it.
 
 from __future__ import annotations
 
+import msgspec
+
 from relay.bus.envelopes import NO_SEQ, Confirmed, Entry, Page, Pause, Ready, Seq
 from relay.front import pace
 from relay.front.answers import Answers
@@ -19,36 +21,21 @@ _FLOWING = Pace.FLOWING
 _LIVE = Stage.LIVE
 
 
-class Deliveries:
+class Deliveries(msgspec.Struct, eq=False, gc=False):
     """The entries of one session: taken from its worker, written to its client, confirmed."""
 
-    __slots__ = (
-        "_confirmed",
-        "_late",
-        "_login",
-        "_number",
-        "_out",
-        "_packer",
-        "_pages",
-        "_queue_has_receipts",
-        "answers",
-        "cursor",
-        "pace",
-    )
-
-    def __init__(self, number: int, login: Login, out: Output) -> None:
-        self._number = number
-        self._login = login
-        # Receipts wait there for the acks 1 before them; None until its client has sent something.
-        self.answers: Answers | None = None
-        self._out = out
-        self.pace = Pace.FLOWING
-        self.cursor = NO_SEQ
-        self._pages = 0  # taken since the worker opened the session
-        self._confirmed = NO_SEQ  # the entry up to which the worker was told that all is
-        self._packer: QueuePacker | None = None  # while the queue is sent
-        self._queue_has_receipts = False
-        self._late: list[bytes] | None = None  # frames that go behind the last `q`
+    _number: int
+    _login: Login
+    _out: Output
+    # Receipts wait there for the acks 1 before them; None until its client has sent something.
+    answers: Answers | None = None
+    pace: Pace = Pace.FLOWING
+    cursor: Seq = NO_SEQ
+    _pages: int = 0  # taken since the worker opened the session
+    _confirmed: Seq = NO_SEQ  # the entry up to which the worker was told that all is
+    _packer: QueuePacker | None = None  # while the queue is sent
+    _queue_has_receipts: bool = False
+    _late: list[bytes] | None = None  # frames that go behind the last `q`
 
     @property
     def written(self) -> Seq:

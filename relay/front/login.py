@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Collection
 from typing import Final, assert_never
 
+import msgspec
+
 from relay.auth.contract import Granted
 from relay.bus.envelopes import LIVE, LOGIN, NO_SEQ, QUEUE, CloseSession, OpenSession, Seq
 from relay.front.output import Closed, Opened, Output
@@ -72,37 +74,22 @@ FOR_EVER: Final = Granted()
 _DEVICE: Final = "0"
 
 
-class Login:
+class Login(msgspec.Struct, eq=False, gc=False):
     """The stage of one session, its user, and the login that is being answered."""
 
-    __slots__ = (
-        "_auth",
-        "_failures",
-        "_granted",
-        "_number",
-        "_out",
-        "asked_ms",
-        "caps",
-        "granted",
-        "shown_ms",
-        "slot",
-        "stage",
-        "user",
-    )
-
-    def __init__(self, number: int, out: Output) -> None:
-        self._number = number
-        self._out = out
-        self.stage = Stage.NEW
-        self.user = ""  # once a login has succeeded
-        self.caps: tuple[str, ...] = ()  # that it was granted
-        self.slot = Slot(0)  # whose worker serves it; meaningful once `has_worker`
-        # The login that is being answered. It is not kept: it may have a token, of up to 8 KiB.
-        self._auth: Auth | None = None
-        self.shown_ms = 0  # when it came
-        self.asked_ms = 0  # when it was found good
-        self.granted = self._granted = FOR_EVER  # by the last login that succeeded; that was asked
-        self._failures = 0  # since one succeeded
+    _number: int
+    _out: Output
+    stage: Stage = Stage.NEW
+    user: str = ""  # once a login has succeeded
+    caps: tuple[str, ...] = ()  # that it was granted
+    slot: Slot = Slot(0)  # whose worker serves it; meaningful once `has_worker`
+    # The login that is being answered. It is not kept: it may have a token, of up to 8 KiB.
+    _auth: Auth | None = None
+    shown_ms: int = 0  # when it came
+    asked_ms: int = 0  # when it was found good
+    granted: Granted = FOR_EVER  # by the last login that succeeded
+    _granted: Granted = FOR_EVER  # by the one that is being answered
+    _failures: int = 0  # since one succeeded
 
     @property
     def is_asked(self) -> bool:
@@ -172,13 +159,15 @@ class Login:
         auth, self._auth = self._auth, None
         assert auth is not None, "a login is being answered"
         self.user, self._failures, self.granted = auth.user, 0, self._granted
-        self.caps = tuple(name for name in capabilities if name in (auth.caps or ()))
+        asked = auth.caps or ()
+        self.caps = tuple([name for name in capabilities if name in asked]) if asked else ()
+        is_sheet = auth.caps is None and not auth.resume  # as nearly always
         self._out.frames.append(
             frames.auth_success(
                 caps=None if auth.caps is None else self.caps,
                 resume=auth.resume,
                 device=_DEVICE,
-                session_id=secrets.token_hex(8),
+                session_id="" if is_sheet else secrets.token_hex(8),
                 time_s=now_ms // 1000,
             )
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from relay.auth.contract import Credentials
 from relay.bus.envelopes import ToWorker
 from relay.protocol.slots import Slot
@@ -51,40 +53,24 @@ class Closed(NamedTuple):
 Note = ExtensionRequest | Opened | Closed
 
 
-class Output:
+class Output(msgspec.Struct, eq=False, gc=False):
     """Lists that a session's machines fill, each in order, and the connection empties."""
 
-    __slots__ = (
-        "awaits_turn",
-        "closing",
-        "counted",
-        "credentials",
-        "envelopes",
-        "frames",
-        "has_news",
-        "hold",
-        "notes",
-        "receipts",
-        "refused_logins",
-        "told",
-    )
-
-    def __init__(self) -> None:
-        self.frames: list[bytes] = []  # texts for the client
-        self.envelopes: list[Envelope] = []
-        self.receipts = 0  # written since the connection looked: each needs a ping behind it
-        # Whether any of the following has changed: looked at once, because they seldom do.
-        self.has_news = False
-        self.hold = 0  # why the client is not to be read, as far as the session knows
-        # An empty list takes 56 bytes, and few sessions need one; so below, and in other machines.
-        self.notes: list[Note] | None = None
-        self.closing: Closing | None = None
-        self.credentials: Credentials | None = None  # to be checked
-        self.counted: dict[str, int] | None = None  # for the front's counters
-        # Units of work that went to the session's worker, and whose end it wants to hear of.
-        self.told = 0
-        self.refused_logins: list[int] | None = None  # their codes
-        self.awaits_turn = False  # a frame that waited may be long work, and needs such a turn
+    frames: list[bytes] = []  # texts for the client
+    envelopes: list[Envelope] = []
+    receipts: int = 0  # written since the connection looked: each needs a ping behind it
+    # Whether any of the following has changed: looked at once, because they seldom do.
+    has_news: bool = False
+    hold: int = 0  # why the client is not to be read, as far as the session knows
+    # An empty list takes 56 bytes, and few sessions need one; so below, and in other machines.
+    notes: list[Note] | None = None
+    closing: Closing | None = None
+    credentials: Credentials | None = None  # to be checked
+    counted: dict[str, int] | None = None  # for the front's counters
+    # Units of work that went to the session's worker, and whose end it wants to hear of.
+    told: int = 0
+    refused_logins: list[int] | None = None  # their codes
+    awaits_turn: bool = False  # a frame that waited may be long work, and needs such a turn
 
     def check(self, credentials: Credentials) -> None:
         """Have a login checked; the session is to hear what came of it."""

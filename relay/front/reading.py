@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 
-class Reading:
+
+class Reading(msgspec.Struct, eq=False, gc=False):
     """The reading side of one transport, which it pauses and resumes."""
 
-    __slots__ = ("_awaits_close", "_transport", "holds", "rests")
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self.holds = 0
-        self.rests = False  # others have their turn first
-        self._awaits_close = False  # whatever holds, only the client's close is awaited now
+    _transport: asyncio.Transport
+    holds: int = 0
+    rests: bool = False  # others have their turn first
+    _awaits_close: bool = False  # whatever holds, only the client's close is awaited now
 
     @property
     def is_on(self) -> bool:

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from relay.front.flusher import Flusher, Writer
 
 
@@ -19,26 +21,16 @@ class _Nobody:
 _NOBODY: Final = _Nobody()
 
 
-class Writing:
+class Writing(msgspec.Struct, eq=False, gc=False):
     """The writing side of one transport; its `owner` is flushed when the flusher says."""
 
-    __slots__ = ("_flusher", "_framed", "_is_dirty", "_out", "_owner", "_transport", "has_ended")
-
-    def __init__(
-        self,
-        transport: asyncio.Transport,
-        owner: Writer,
-        flusher: Flusher,
-        framed: Callable[[bytes], bytes],
-    ) -> None:
-        """Write texts as `framed` makes frames of them."""
-        self._transport = transport
-        self._owner = owner
-        self._flusher = flusher
-        self._framed = framed
-        self._out: list[bytes] | None = None  # an empty list takes 56 bytes
-        self._is_dirty = False  # it will be flushed
-        self.has_ended = False  # nothing can be sent any more
+    _transport: asyncio.Transport
+    _owner: Writer
+    _flusher: Flusher
+    _framed: Callable[[bytes], bytes]  # which makes frames of texts
+    _out: list[bytes] | None = None  # an empty list takes 56 bytes
+    _is_dirty: bool = False  # it will be flushed
+    has_ended: bool = False  # nothing can be sent any more
 
     def frame_by(self, framed: Callable[[bytes], bytes]) -> None:
         """Have something else make frames of texts."""
