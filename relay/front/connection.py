@@ -647,6 +647,8 @@ class Connection(asyncio.Protocol):
 
 def _chosen(request: Head, names: Sequence[str]) -> Mapping[str, str]:
     """Return the headers of these names that are there, each with all its values."""
+    if not names:
+        return _NONE_SHOWN
     found = {name: request.values(name.lower()) for name in names}
     return {name: ", ".join(values) for name, values in found.items() if values} or _NONE_SHOWN
 

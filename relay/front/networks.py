@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
+from typing import Final
+
+# Addresses that are remembered to be in a set or not: most connections come from few.
+_MOST_KNOWN: Final = 1000
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -29,6 +33,7 @@ class Networks:
             ValueError: one is neither.
         """
         self._networks = [*map(ipaddress.ip_network, texts)]
+        self._known: dict[str, bool] = {}
 
     def __bool__(self) -> bool:
         return bool(self._networks)
@@ -40,4 +45,11 @@ class Networks:
 
     def has_text(self, address: str) -> bool:
         """Tell the same of an address as a socket names it; "" is in none."""
-        return bool(self._networks and address) and self.has(ipaddress.ip_address(address))
+        if not self._networks or not address:
+            return False
+        is_in = self._known.get(address)
+        if is_in is None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            is_in = self._known[address] = self.has(ipaddress.ip_address(address))
+        return is_in

@@ -29,6 +29,16 @@ def test_another_is_in_none(address: str) -> None:
     assert not SOME.has_text(address)
 
 
+def test_an_address_is_the_same_again_and_few_are_remembered() -> None:
+    some = Networks(["10.0.0.0/24"])
+
+    for _ in range(2):
+        for number in range(3000):
+            address = f"10.0.{number // 256}.{number % 256}"
+            assert some.has_text(address) == (number < 256)
+    assert len(some._known) <= 1000
+
+
 def test_none_of_them_have_nobody() -> None:
     assert not Networks([])
     assert not Networks([]).has_text("127.0.0.1")

@@ -43,6 +43,10 @@ TOO_LARGE: Final = answer(431, "Request Header Fields Too Large", "handshakes_to
 NO_HANDSHAKE: Final = answer(400, "Bad Request", "handshakes_malformed")
 
 
+def _may_be_asked(raw: bytes) -> bool:
+    return any(method.startswith(raw[: len(method)]) for method in _METHODS)
+
+
 class Door(asyncio.Protocol):
     """Reads a request, or answers that nobody comes in."""
 
@@ -133,7 +137,7 @@ class Door(asyncio.Protocol):
         size = len(raw) if at < 0 else at + len(_HEAD_END)
         if size > self._entrance.handshake_bytes:
             self._refuse(TOO_LARGE)
-        elif not any(method.startswith(raw[: len(method)]) for method in _METHODS):
+        elif not raw.startswith(_METHODS[0]) and not _may_be_asked(raw):
             # TLS, for one, in which no end of a request would ever come.
             self._refuse(NO_HANDSHAKE)
         elif at < 0:

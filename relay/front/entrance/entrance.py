@@ -135,7 +135,6 @@ class Entrance:
         """Until when each certificate is good that is shown: seconds since 1970, by its file."""
         return {} if self.handshakes is None else self.handshakes.expiries
 
-    @property
     def readiness(self) -> Readiness:
         """Whether clients should be sent here."""
         if self.is_draining:

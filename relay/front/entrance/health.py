@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Final
 
 from relay.front.entrance import head
@@ -33,21 +34,24 @@ class Readiness(enum.Enum):
     DRAINING = _bad("draining")
 
 
-def answer_to(request: Head, readiness: Readiness) -> Answer | None:
-    """Return what a health check is answered with; None: it is none."""
+def answer_to(request: Head, readiness: Callable[[], Readiness]) -> Answer | None:
+    """Return what a health check is answered with; None: it is none.
+
+    `readiness` is asked by few, because it goes through all slots.
+    """
     if request.target == "/healthz" and request.method in _METHODS:
         said = _SERVING
     elif (request.target == "/readyz" and request.method in _METHODS) or (
         # HAProxy checks so, unless it is told otherwise.
         request.target == "/" and request.method == "OPTIONS"
     ):
-        said = readiness.value
+        said = readiness().value
     else:
         return None
     return said.bare() if request.method == "HEAD" else said
 
 
-def answer_to_raw(data: bytes, readiness: Readiness) -> Answer | None:
+def answer_to_raw(data: bytes, readiness: Callable[[], Readiness]) -> Answer | None:
     """Return the same where `data` is a whole request and nothing else."""
     request = head.parse(data)
     return None if request is None else answer_to(request, readiness)

@@ -42,7 +42,7 @@ def handlers(insight: Insight) -> Handlers:
             gauges={
                 "connections": len(hub.clients),
                 "sessions": visitors.sessions,
-                "is_ready": int(insight.entrance.readiness is Readiness.READY),
+                "is_ready": int(insight.entrance.readiness() is Readiness.READY),
                 "link_bytes_unconfirmed": links.unconfirmed_bytes,
                 "link_bytes_most": links.max_link_bytes,
             },
