@@ -11,6 +11,8 @@ import ipaddress
 from collections import Counter
 from typing import Final
 
+import msgspec
+
 from relay.front.networks import Networks
 from relay.settings.tables import AdmissionSettings, Settings
 
@@ -77,18 +79,15 @@ class _Source:
         return not rate or self.tokens >= most
 
 
-class Visit:
+class Visit(msgspec.Struct, eq=False, gc=False):
     """A connection that was let in, until it is said to have `left`."""
 
-    __slots__ = ("_admission", "_source", "came_ms", "is_unauthenticated", "named", "told_address")
-
-    def __init__(self, admission: Admission, source: _Source | None, came_ms: int) -> None:
-        self._admission = admission
-        self._source = source  # None where its address is exempt, or not told yet
-        self.told_address = ""  # by a proxy; "": it is that of the socket
-        self.named = ""  # who a proxy says it is; "": none that is believed has said so
-        self.came_ms = came_ms
-        self.is_unauthenticated = True
+    _admission: Admission
+    _source: _Source | None  # None where its address is exempt, or not told yet
+    came_ms: int
+    told_address: str = ""  # by a proxy; "": it is that of the socket
+    named: str = ""  # who a proxy says it is; "": none that is believed has said so
+    is_unauthenticated: bool = True
 
     def logged_in(self) -> None:
         """It is no longer one of those that nobody knows; a second call changes nothing."""

@@ -87,7 +87,7 @@ class Answers:
             element.digest,
             element.frame,
         )
-        self._out.envelopes.append((slot_of(chat), send, True))
+        self._out.request(slot_of(chat), send, durable=True)
 
     def _await(self, pending: Pending) -> RequestNumber:
         self._request += 1

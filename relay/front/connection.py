@@ -434,14 +434,14 @@ class Connection(asyncio.Protocol):
         while True:
             if out.frames:
                 self._writing.texts(out.frames)
-            if out.envelopes:
-                links = self._hub.links
-                for slot, content, durable in out.envelopes:
+            if out.envelopes is not None:
+                links, envelopes = self._hub.links, out.envelopes
+                out.envelopes = None
+                for slot, content, durable in envelopes:
                     link = links.link_of(slot)
                     link.request(content, durable=durable)
                     if link.is_full:
                         self._hub.wait_for_room(self, link)
-                out.envelopes.clear()
             if out.receipts:
                 receipts, out.receipts = out.receipts, 0
                 self._plan_ping(receipts)

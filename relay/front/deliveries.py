@@ -178,4 +178,4 @@ class Deliveries(msgspec.Struct, eq=False, gc=False):
             self._ask(Ready(self._number, self.cursor, self._pages))
 
     def _ask(self, content: Confirmed | Pause | Ready, *, durable: bool = False) -> None:
-        self._out.envelopes.append((self._login.slot, content, durable))
+        self._out.request(self._login.slot, content, durable=durable)

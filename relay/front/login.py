@@ -215,7 +215,7 @@ class Login(msgspec.Struct, eq=False, gc=False):
         self.stage = Stage.ENDED
 
     def _send(self, content: OpenSession | CloseSession) -> None:
-        self._out.envelopes.append((self.slot, content, False))
+        self._out.request(self.slot, content, durable=False)
 
     def _go(self, event: LoginEvent) -> None:
         self.stage = TRANSITIONS[self.stage, event]

@@ -57,12 +57,12 @@ class Output(msgspec.Struct, eq=False, gc=False):
     """Lists that a session's machines fill, each in order, and the connection empties."""
 
     frames: list[bytes] = []  # texts for the client
-    envelopes: list[Envelope] = []
+    # An empty list takes 56 bytes, and few sessions need one; so below, and in other machines.
+    envelopes: list[Envelope] | None = None
     receipts: int = 0  # written since the connection looked: each needs a ping behind it
     # Whether any of the following has changed: looked at once, because they seldom do.
     has_news: bool = False
     hold: int = 0  # why the client is not to be read, as far as the session knows
-    # An empty list takes 56 bytes, and few sessions need one; so below, and in other machines.
     notes: list[Note] | None = None
     closing: Closing | None = None
     credentials: Credentials | None = None  # to be checked
@@ -71,6 +71,12 @@ class Output(msgspec.Struct, eq=False, gc=False):
     told: int = 0
     refused_logins: list[int] | None = None  # their codes
     awaits_turn: bool = False  # a frame that waited may be long work, and needs such a turn
+
+    def request(self, slot: Slot, content: ToWorker, *, durable: bool) -> None:
+        """Have something told to the worker of `slot`, see `Envelope`."""
+        if self.envelopes is None:
+            self.envelopes = []
+        self.envelopes.append((slot, content, durable))
 
     def check(self, credentials: Credentials) -> None:
         """Have a login checked; the session is to hear what came of it."""

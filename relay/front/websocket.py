@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from relay.front.accept import answer_to
 from relay.front.entrance.head import Head
 from relay.front.oddframes import (
@@ -42,34 +44,20 @@ _CONTROLS: Final = frozenset({CLOSE, PING, PONG})
 _GONE: Final = CloseCodes()
 
 
-class WebSocket:
+class WebSocket(msgspec.Struct, eq=False, gc=False):
     """One connection; feed it in order and send its `output` after each call."""
 
-    __slots__ = (
-        "_closing",
-        "_has_ended",
-        "_max_size",
-        "_odd",
-        "_said",
-        "_splitter",
-        "held_bytes",
-        "is_behind",
-        "one_by_one",
-    )
-
-    def __init__(self, max_size: int) -> None:
-        """Expect a handshake, then messages of up to `max_size` bytes, see `bound`."""
-        self._max_size = max_size
-        # From the handshake on, until it finds what only the library can make something of.
-        self._splitter: FrameSplitter | None = None
-        self._odd: OddFrames | None = None  # from the first odd frame on, while it is open
-        self._said: list[bytes] | None = None
-        self._closing: CloseCodes | None = None  # either side has begun to, and by which codes
-        self._has_ended = False  # nothing is said any more, nor taken
-        self.is_behind = False  # `split` has something left of what it was fed
-        self.held_bytes = 0  # of a message whose end is yet to come
-        # Whether one frame at a time is split off, so that `bound` holds from the very next on.
-        self.one_by_one = False
+    _max_size: int  # of messages, see `bound`; first comes a handshake
+    # From the handshake on, until it finds what only the library can make something of.
+    _splitter: FrameSplitter | None = None
+    _odd: OddFrames | None = None  # from the first odd frame on, while it is open
+    _said: list[bytes] | None = None
+    _closing: CloseCodes | None = None  # either side has begun to, and by which codes
+    _has_ended: bool = False  # nothing is said any more, nor taken
+    is_behind: bool = False  # `split` has something left of what it was fed
+    held_bytes: int = 0  # of a message whose end is yet to come
+    # Whether one frame at a time is split off, so that `bound` holds from the very next on.
+    one_by_one: bool = False
 
     @property
     def is_closing(self) -> bool:

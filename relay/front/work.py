@@ -83,7 +83,7 @@ class Work:
             ack.chat_is_group,
             -1 if ack.time_s is None else ack.time_s,
         )
-        self._out.envelopes.append((self._login.slot, acked, True))
+        self._out.request(self._login.slot, acked, durable=True)
         budget = self._budget
         budget.told += len(ids)
         if budget.told >= TOLD_UNITS:

@@ -57,7 +57,7 @@ def test_a_send_goes_to_the_worker_of_its_chat_again_and_again_until_it_is_confi
     answers.take(send("1"), ALICE)
     answers.take(send("2", chat=GROUP), ALICE)
 
-    (slot, one, durable), (group_slot, two, group_durable) = out.envelopes
+    (slot, one, durable), (group_slot, two, group_durable) = out.envelopes or []
     assert isinstance(one, SendToUser)
     assert isinstance(two, SendToGroup)
     assert (slot, group_slot) == (slot_of(BOB), slot_of(GROUP))

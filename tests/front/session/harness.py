@@ -71,12 +71,12 @@ class RecordingPort:
             assert self.closed is None, f"written after the close: {frame!r}"
             self.frames.append(json.loads(frame) if frame.startswith(b"[") else frame)
         out.frames.clear()
-        for slot, content, durable in out.envelopes:
+        for slot, content, durable in out.envelopes or ():
             self.requests.append(content)
             self.slots.add(slot)
             if durable:
                 self.durable.append(content)
-        out.envelopes.clear()
+        out.envelopes = None
         if self.holds != out.hold:
             assert out.has_news, "nobody would look at the holds"
         self.holds = out.hold

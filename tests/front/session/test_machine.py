@@ -171,9 +171,9 @@ class SessionMachine(RuleBasedStateMachine):
         for frame in out.frames:
             self._write(frame)
         out.frames.clear()
-        for _, content, durable in out.envelopes:
+        for _, content, durable in out.envelopes or ():
             self._request(content, durable=durable)
-        out.envelopes.clear()
+        out.envelopes = None
         if out.told:
             self.to_worker.append(WorkDone(NUMBER, out.told))
             out.told = 0
