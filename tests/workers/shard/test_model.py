@@ -119,12 +119,12 @@ class Client:
         for frame in out.frames:
             self._write(frame)
         out.frames.clear()
-        for slot, envelope, durable in out.envelopes:
+        for slot, envelope, durable in out.envelopes or ():
             if isinstance(envelope, SendToUser | SendToGroup):
                 self.world.requests[self.front.identity, envelope.request] = envelope
             link = self.front.links[self.world.owner_of_slot[slot]]
             link.request(envelope, durable=durable)
-        out.envelopes.clear()
+        out.envelopes = None
         if out.told:
             link = self.front.links[self.world.owner_of_slot[self.session.login.slot]]
             link.tell_when_done(self.session.number, out.told)
