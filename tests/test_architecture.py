@@ -78,6 +78,7 @@ PURE = (
     "relay.auth.contract",
     "relay.auth.origins",
     "relay.bus.envelopes",
+    "relay.bus.gathering",
     "relay.bus.link",
     "relay.bus.topology",
     "relay.client.acks",

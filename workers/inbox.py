@@ -2,21 +2,45 @@
 
 A batch is decided for a bounded time, whatever it holds. What is left then waits here, and is
 served a piece of each sender at a time, so that one's large batch does not push aside another's.
-What can wait for the next batch does so here too.
+What need not be decided at once waits here for company, too.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from enum import IntEnum
 from typing import Final, NamedTuple
 
-from relay.bus.envelopes import Applied, Confirmed, ToWorker
+from relay.bus.envelopes import (
+    Acked,
+    Applied,
+    Confirmed,
+    Durable,
+    Receipt,
+    ToWorker,
+)
+from relay.bus.gathering import MOST_RIDERS
 from workers.shard.effects import Identity
 
 # Envelopes that are decided between two looks at the clock. Most take some microseconds, the
 # dearest, a page of a mailbox or a message to a large group, some milliseconds.
 PIECE: Final = 8
+
+
+class Haste(IntEnum):
+    """How soon something is to be decided: the greatest holds for all that is decided with it."""
+
+    NONE = 0  # it frees space, and nothing waits for it
+    RIDES = 1  # it may wait a little for company
+    NOW = 2
+
+
+def _may_ride(item: ToWorker) -> bool:
+    """Whether it is about a receipt only: of that an author hears a little later."""
+    if type(item) is Acked:
+        return len(item.message_ids) < MOST_RIDERS
+    return type(item) is Durable and type(item.content) is Receipt
 
 
 class Received(NamedTuple):
@@ -30,10 +54,18 @@ class Received(NamedTuple):
     size: int = 0  # its bytes
     ends: bool = True  # whether nothing of the message comes behind this
 
-    @property
-    def can_wait(self) -> bool:
-        """Whether all of it may ride with a later batch."""
-        return all(isinstance(item, Confirmed) for item in self.items)
+    def haste(self, *, rides: bool) -> Haste:
+        """Return how soon it is to be decided; `rides` says whether anything may ride now."""
+        haste = Haste.NONE
+        for item in self.items:
+            if isinstance(item, Confirmed):
+                continue
+            if not rides or not _may_ride(item):
+                return Haste.NOW
+            haste = Haste.RIDES
+        if haste is Haste.RIDES and len(self.items) >= MOST_RIDERS:
+            return Haste.NOW
+        return haste
 
     def behind(self, count: int) -> Received:
         """Return what is left of it when `count` items are decided."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 
 import zmq
 
@@ -15,7 +16,7 @@ from relay.bus.envelopes import (
     ToWorker,
     WorkerBatch,
 )
-from relay.bus.sockets import bind_router, connect_dealer, has_input
+from relay.bus.sockets import Watch, bind_router, connect_dealer, has_input
 from relay.bus.topology import Topology, WorkerAddress
 from relay.disk.files import is_private_directory
 from relay.process.place import Place
@@ -32,6 +33,9 @@ MAX_BATCH_BYTES = 1024 * 1024
 # Decisions: some 20 ms, so that what has gathered during a stop does not hold up a front for long.
 # Fewer spare others little and cost each message more (BENCHMARKS.md, fairness against speed).
 MAX_BATCH_WORK = 1_000
+
+# Sockets and descriptors that have input.
+Ready = AbstractSet[zmq.Socket[bytes] | int]
 
 
 class _Peer:
@@ -63,19 +67,20 @@ class Links:
         self._path = place.run_dir / f"w{place.index}-{place.incarnation}.sock"
         self.endpoint = f"ipc://{self._path}"
         self._router = bind_router(self.context, self.endpoint)
-        self._poller = zmq.Poller()
-        self._poller.register(self._router, zmq.POLLIN)
+        self._watch = Watch()
+        self._watch.add(self._router)
         self._peers: dict[int, _Peer] = {}
         self._drained_bytes = 0
         self._drained_work = 0
 
     def watch(self, descriptor: int) -> None:
         """Have `wait` end when there is something to read from `descriptor`, too."""
-        self._poller.register(descriptor, zmq.POLLIN)
+        self._watch.add(descriptor)
 
-    def wait(self, timeout_ms: int) -> Mapping[object, int]:
+    def wait(self, timeout_ms: int) -> Ready:
         """Wait until something has come, at most that long; return what of it is `ready`."""
-        return dict(self._poller.poll(timeout_ms))
+        self._watch.use(self._router)
+        return self._watch.wait(timeout_ms)
 
     def keep_endpoint(self) -> None:
         """Listen again where somebody has cleaned up the run directory, for who is yet to come.
@@ -112,23 +117,21 @@ class Links:
         lost = [index for index, peer in self._peers.items() if present.get(index) != peer.address]
         for index in lost:
             socket = self._peers.pop(index).socket
-            self._poller.unregister(socket)
+            self._watch.remove(socket)
             socket.close()
             self.new_peers.discard(index)
         identity = f"worker-{self._index}-{self._incarnation}"
         for index, address in present.items():
             if index != self._index and index not in self._peers:
                 socket = connect_dealer(self.context, address.endpoint, identity=identity)
-                self._poller.register(socket, zmq.POLLIN)
+                self._watch.add(socket)
                 self._peers[index] = _Peer(address, socket)
                 self.new_peers.add(index)
         return lost
 
     # ----------------------------------------------------------------------------------- in
 
-    def drain(
-        self, ready: Mapping[object, int], *, waiting_bytes: int = 0
-    ) -> tuple[list[Received], int]:
+    def drain(self, ready: Ready, *, waiting_bytes: int = 0) -> tuple[list[Received], int]:
         """Take what the `ready` sockets have, up to a batch's bounds; the rest waits in them.
 
         `waiting_bytes` have been taken and wait for a decision. Return what has come now with the
@@ -231,6 +234,7 @@ class Links:
                 peer.address.incarnation, peer.number, 0, len(entries), list(entries)
             )
             peer.socket.send(envelopes.encode(batch), zmq.DONTWAIT)
+            self._watch.use(peer.socket)
 
     def _route(self, receiver: Identity, payload: bytes) -> bool:
         """Send through the ROUTER; False where the receiver has no connection any more."""

@@ -1,8 +1,9 @@
 """The worker's loop: wait, drain, decide, commit once, send.
 
 Synchronous on purpose: between two batches nothing runs, so the state that a batch sees is what the
-one before left. While a batch is being committed the next one gathers in the ROUTER's queue, so
-batches grow with the load, and under light load each message is committed at once.
+one before left. While a batch is being committed the next one gathers in the ROUTER's queue, and a
+busy worker lets it gather a little longer (rhythm). So batches grow with the load, and under light
+load each message is committed at once.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from relay import log
 from relay.bus.envelopes import Ask, Durable, SendToGroup, SendToUser, ToWorker
@@ -36,13 +37,14 @@ from relay.protocol.slots import ShardMap
 from relay.settings.tables import Settings
 from workers.calendar import Calendar
 from workers.gate import Gate
-from workers.inbox import PIECE, Inbox, Received
+from workers.inbox import PIECE, Haste, Inbox, Received
 from workers.insight import Insight
-from workers.links import Links
+from workers.links import Links, Ready
 from workers.measures import Measures
 from workers.mishaps import Mishaps, keep
 from workers.operator import Operator
 from workers.orders import Orders
+from workers.rhythm import Rhythm
 from workers.schedule import Schedule
 from workers.shard.dates import latest_day_us
 from workers.shard.effects import Effects, Identity
@@ -129,6 +131,7 @@ class Worker:
             "worker", place.control, self._counters, heartbeat_s=settings.supervisor.heartbeat_s
         )
         self._schedule = Schedule(clock_ms())
+        self._rhythm = Rhythm(settings.flow)
         self._inbox = Inbox()
         self._stopping = False
         self._batches = 0
@@ -143,6 +146,8 @@ class Worker:
         in_order = False
         try:
             while not self._stopping:
+                if not self._has_more:
+                    self._rhythm.pause()
                 ready = self._links.wait(self._wait_ms())
                 if self._place.control.fileno() in ready:
                     self._read_control()
@@ -169,6 +174,7 @@ class Worker:
             log.get_logger().info("worker.stopped", batches=self._batches)
             self._reception.close()
             self._links.close()
+            self._rhythm.close()
             self._close_store(seals=in_order)
 
     def _close_store(self, *, seals: bool) -> None:
@@ -193,7 +199,7 @@ class Worker:
             refuses_sends=bool(self._gate.refusal),
         )
 
-    def _drain(self, ready: Mapping[object, int]) -> list[Received]:
+    def _drain(self, ready: Ready) -> list[Received]:
         received, size = self._links.drain(ready, waiting_bytes=self._inbox.size)
         self._gate.count(size)
         return received
@@ -215,6 +221,7 @@ class Worker:
             return
         clock_s, measures = time.perf_counter, self._measures
         begun_s = clock_s()
+        self._rhythm.begun(begun_s)
         with self._store.writing() as batch:
             self._shard.begin(batch, now_ms=now_ms(), refusal=self._gate.refusal)
             self._decide(received)
@@ -238,11 +245,14 @@ class Worker:
 
     def _is_due(self, received: list[Received]) -> bool:
         """Tell whether to decide now, or whether what waits and what was received can wait on."""
-        if self._has_more or not all(each.can_wait for each in received):
+        haste = self._rhythm.haste(received, self._links.drained_work if received else 0)
+        if self._has_more or haste is Haste.NOW:
             self._schedule.end_wait()
             return True
         now = clock_ms()
-        if received:
+        if haste is Haste.RIDES:
+            self._schedule.begin_to_wait(now, self._rhythm.begin_ride())
+        elif received:
             self._schedule.begin_to_wait(now)
         if (received or self._inbox) and (self._stopping or self._schedule.has_waited(now)):
             self._schedule.end_wait()
@@ -471,6 +481,7 @@ class Worker:
         self._gate.adopt(settings.store)
         self._check_room()
         self._duties.adopt(heartbeat_s=settings.supervisor.heartbeat_s)
+        self._rhythm.adopt(settings.flow)
 
     # ----------------------------------------------------------------------------------- time
 

@@ -33,10 +33,11 @@ class Schedule:
             due = min(due, self._lazy_due_ms)
         return max(0, due - clock_ms)
 
-    def begin_to_wait(self, clock_ms: int) -> None:
-        """Note that something can wait from now on, if nothing does yet."""
-        if self._lazy_due_ms is None:
-            self._lazy_due_ms = clock_ms + LAZY_MS
+    def begin_to_wait(self, clock_ms: int, for_ms: int = LAZY_MS) -> None:
+        """Note that something can wait from now on; what waits already does so no longer for it."""
+        due_ms = clock_ms + for_ms
+        if self._lazy_due_ms is None or due_ms < self._lazy_due_ms:
+            self._lazy_due_ms = due_ms
 
     def has_waited(self, clock_ms: int) -> bool:
         """Tell whether what can wait has waited long enough."""

@@ -160,7 +160,7 @@ DISTRIBUTIONS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "deciding_s": ("relay_batch_deciding_seconds", "Deciding on a batch."),
     "commit_s": ("relay_batch_commit_seconds", "Writing and syncing a batch's record."),
-    "sync_s": ("relay_batch_sync_seconds", "Syncing it alone (fdatasync): what the disk takes."),
+    "sync_s": ("relay_batch_sync_seconds", "Making it durable alone: what the disk takes."),
     "fold_s": ("relay_fold_seconds", "Folding a stretch of the journal into the pages."),
 }
 

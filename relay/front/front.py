@@ -10,6 +10,7 @@ import uvloop
 
 from relay.auth.banned import BanList, Banning
 from relay.auth.modes import authenticator_of
+from relay.bus.gathering import Gathering
 from relay.bus.topology import Topology
 from relay.errors import BootError, SettingsError
 from relay.extensions import registry
@@ -69,6 +70,7 @@ class Front:
             receive=self.dispatch.receive,
             announce=self.dispatch.announce,
             has_room=self.hub.has_room,
+            gathering=Gathering(settings.flow.gather_s, settings.flow.ride_s),
         )
         self.flusher = Flusher(loop, self._count_direct_messages)
         self.hub.join(self.links, self.flusher, extensions)
@@ -186,6 +188,7 @@ class Front:
     def _adopt(self, settings: Settings) -> None:
         """Go by other settings, and the sessions that are open too."""
         self.hub.adopt(settings)
+        self.links.adopt(gather_s=settings.flow.gather_s, ride_s=settings.flow.ride_s)
         self._listener.adopt()
         self._duties.adopt(heartbeat_s=settings.supervisor.heartbeat_s)
         if self._next_duty is not None:

@@ -1,4 +1,4 @@
-"""The front's links to the workers: batches out once a loop turn, batches in as they come.
+"""The front's links to the workers: batches out once a loop turn at most, batches in as they come.
 
 A link outlives the incarnations of its worker. What must not be lost is kept until the worker
 confirms it, is gathered while the worker is away, and goes to its successor after the sessions have
@@ -21,6 +21,7 @@ from relay import log
 from relay.bus import envelopes
 from relay.bus.envelopes import (
     Acked,
+    Confirmed,
     DeliverToMany,
     FrontBatch,
     Refused,
@@ -32,10 +33,12 @@ from relay.bus.envelopes import (
     ToWorker,
     WorkerBatch,
 )
+from relay.bus.gathering import MOST_RIDERS, Gathering, Totals
 from relay.bus.link import Incoming, Outgoing
 from relay.bus.sockets import connect_dealer, has_input
 from relay.bus.topology import Topology, WorkerAddress
 from relay.errors import NoDescriptor
+from relay.process.demand import Demand
 from relay.process.traffic import Stopwatch, Traffic
 from relay.protocol.slots import SLOT_COUNT, Slot
 
@@ -51,6 +54,10 @@ _PIECE = 64
 # or 1 MiB of messages.
 _MAX_WORK = 500
 _MAX_FRAME_BYTES = 1024 * 1024
+# Timers count whole milliseconds: what is due sooner leaves at the end of the turn.
+_TIMER_S = 0.0005
+# For what was sent last when the front ends. A worker that is there takes it in a moment.
+_LINGER_MS = 200
 
 
 @final
@@ -97,8 +104,9 @@ class WorkerLink:
         self._items: list[ToWorker] = []
         self._kept: list[ToWorker | None] = []  # the same, but None for what is not durable
         self._work = 0
+        self._riders = 0  # of the items
         self._frame_bytes = 0
-        self._is_dirty = False
+        self.is_dirty = False
         # Who is to hear when a batch is confirmed, and of which: in the order of the batches.
         self._to_be_told: deque[tuple[int, WorkDone]] = deque()
         # Sends that were refused ahead of the confirmation of their batch: not to be repeated.
@@ -113,25 +121,32 @@ class WorkerLink:
         return self._worker.address if self._worker else None
 
     def request(self, envelope: ToWorker, *, durable: bool) -> None:
-        """Send with this turn's batch; if `durable` also to the next incarnation, if need be."""
+        """Send with the next batch; if `durable` also to the next incarnation, if need be."""
         self._items.append(envelope)
         self._kept.append(envelope if durable else None)
+        links = self._links
+        rides = False
         if type(envelope) is SendToUser:
-            self._links.direct_messages += 1
+            links.direct_messages += 1
             self._frame_bytes += len(envelope.frame)
             self._work += 1
         elif type(envelope) is SendToGroup:
-            self._links.group_messages += 1
+            links.group_messages += 1
             self._frame_bytes += len(envelope.frame)
             self._work += 1
         elif type(envelope) is Acked:
             self._work += len(envelope.message_ids)
+            self._riders += 1
+            rides = self._work < MOST_RIDERS
         else:
             self._work += 1
+            if type(envelope) is Confirmed:
+                self._riders += 1
+                rides = True
         if self._work >= _MAX_WORK or self._frame_bytes >= _MAX_FRAME_BYTES:
             self.flush()
-        elif not self._is_dirty:
-            self._mark()
+        elif not (links.leaves and self.is_dirty):
+            links.plan(self, rides=rides)
 
     def tell_when_done(self, session: int, units: int) -> None:
         """Tell the session once everything that was requested up to here is confirmed."""
@@ -183,21 +198,28 @@ class WorkerLink:
         if not self.is_full:
             self._links.has_room(self)
 
-    def disconnect(self) -> None:
-        """Let go of the worker; requests are gathered for its successor."""
+    def disconnect(self, *, linger_ms: int = 0) -> None:
+        """Let go of the worker; requests are gathered for its successor.
+
+        What was sent to it last and has not left is lost, unless that does so in `linger_ms`.
+        """
         # What they answer was confirmed with them, and is not asked again.
         self._links.receive(self._unread, math.inf)
         if self._worker is not None:
             self._links.loop.remove_reader(self._worker.socket.fileno())
-            self._worker.socket.close()
+            self._worker.socket.close(linger_ms)
             self._worker = None
 
     def flush(self) -> None:
         """Send what was gathered as one batch."""
-        self._is_dirty = False
+        self.is_dirty = False
         items, kept = self._items, tuple(self._kept)
         self._items, self._kept = [], []
         work, self._work = self._work, 0
+        self._links.work += work
+        self._links.asked += len(items) - self._riders
+        self._links.rode += self._riders
+        self._riders = 0
         frame_bytes, self._frame_bytes = self._frame_bytes, 0
         worker = self._worker
         if worker is None:
@@ -233,11 +255,6 @@ class WorkerLink:
         for envelope in chain.from_iterable(confirmed):
             if isinstance(envelope, SendToUser | SendToGroup):
                 self._refused.discard(envelope.request)
-
-    def _mark(self) -> None:
-        if not self._is_dirty:
-            self._is_dirty = True
-            self._links.flush_soon(self)
 
     def _readable(self) -> None:
         if not self._reads_soon:  # once a turn
@@ -281,7 +298,7 @@ class WorkerLink:
         if was_full and not self.is_full:
             self._links.has_room(self)
         if self._incoming.owes(self._links.confirm_every):
-            self._mark()
+            self._links.plan(self, rides=False)
 
     def _done(self, received: int) -> list[WorkDone]:
         """Return whom a confirmation up to a batch is for, once."""
@@ -316,11 +333,13 @@ class Links:
         receive: Callable[[Iterator[FromWorker], float], bool],
         announce: Callable[[WorkerLink], None],
         has_room: Callable[[WorkerLink], None],
+        gathering: Gathering | None = None,
     ) -> None:
         """Connect to nothing yet.
 
         `receive` takes envelopes of any worker until none is left, and returns True, or until
-        `time.perf_counter()` is past its second argument.
+        `time.perf_counter()` is past its second argument. Without `gathering` what a loop turn has
+        leaves at its end.
         """
         self.identity = identity
         self.loop = loop
@@ -335,7 +354,15 @@ class Links:
         self.confirm_every = max_link_bytes // 8  # bytes; then a link owes a confirmation
         self._by_index: dict[int, WorkerLink] = {}
         self._by_slot: list[WorkerLink | None] = [None] * SLOT_COUNT
+        # All links are flushed together: so what one of them waits for is company for the others.
+        self._gathering = gathering or Gathering()
+        self._demand = Demand()
         self._dirty: list[WorkerLink] = []
+        self._departure: asyncio.TimerHandle | None = None  # of what waits, or of what rides
+        self.leaves = False  # whether it is settled when what was gathered leaves: it does not ride
+        self._waits = False  # whether it is later than at the end of a turn
+        # Of all batches that have left: decisions, envelopes that do not ride, and that may.
+        self.work = self.asked = self.rode = 0
         self._topology = Topology(0)  # the latest
         self._again: asyncio.TimerHandle | None = None  # while there is no descriptor for one
 
@@ -393,22 +420,70 @@ class Links:
         assert link is not None, f"slot {slot} never had an owner"
         return link
 
-    def flush_soon(self, link: WorkerLink) -> None:
-        """Flush `link` at the end of this loop turn."""
-        if not self._dirty:
-            self.loop.call_soon(self._flush)
-        self._dirty.append(link)
+    def plan(self, link: WorkerLink, *, rides: bool) -> None:
+        """Flush `link` when what the front has gathered leaves: at the end of this turn, or later.
+
+        What came last either `rides`, or somebody waits for it.
+        """
+        if not link.is_dirty:
+            link.is_dirty = True
+            self._dirty.append(link)
+        if self.leaves:
+            return
+        now_s = time.perf_counter()
+        gathering = self._gathering
+        if gathering.is_to_measure(now_s):
+            done = Totals(self._demand.runnable_s(), self.work, self.asked)
+            gathering.measure(now_s, done)
+        if rides:
+            if self._departure is not None:
+                return
+            ride_s = gathering.ride_s(now_s)
+            if ride_s:
+                self._departure = self.loop.call_later(ride_s, self._end_ride)
+                return
+        if self._departure is not None:
+            self._departure.cancel()
+            self._departure = None
+            gathering.rode(now_s, found=True)
+        self.leaves = True
+        wait_s = gathering.due_s(now_s) - now_s
+        self._waits = wait_s >= _TIMER_S
+        if self._waits:
+            self._departure = self.loop.call_later(wait_s, self._leave)
+        else:
+            self.loop.call_soon(self._leave)
+
+    def _end_ride(self) -> None:
+        self._gathering.rode(time.perf_counter(), found=False)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Send what was gathered."""
+        asked, rode = self.asked, self.rode
+        self._flush()
+        together = self.asked - asked or self.rode - rode
+        self._gathering.left(time.perf_counter(), waited=self._waits, together=together)
+        self._waits = False
 
     def _flush(self) -> None:
+        self.leaves, self._departure = False, None
         dirty, self._dirty = self._dirty, []
         for link in dirty:
-            link.flush()
+            if link.is_dirty:  # else it was full, and has left
+                link.flush()
+
+    def adopt(self, *, gather_s: float, ride_s: float) -> None:
+        """Gather for that long at most from here on."""
+        self._gathering.adopt(gather_s, ride_s)
 
     def close(self) -> None:
         """Send what is gathered and close every link."""
-        if self._again is not None:
-            self._again.cancel()
+        for timer in (self._again, self._departure):
+            if timer is not None:
+                timer.cancel()
         self._flush()
         for link in self._by_index.values():
-            link.disconnect()
+            link.disconnect(linger_ms=_LINGER_MS)
+        self._demand.close()
         self.context.term()

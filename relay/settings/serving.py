@@ -228,7 +228,7 @@ class KeepaliveSettings(Table, frozen=True):
 
 
 class FlowSettings(Table, frozen=True):
-    """[flow]: bytes in memory between a mailbox and a socket; beyond them, waiting is on disk."""
+    """[flow]: what is under way between a mailbox and a socket; beyond it, waiting is on disk."""
 
     # Some tens of milliseconds of a fast link.
     session_pause_bytes: Annotated[
@@ -269,6 +269,26 @@ class FlowSettings(Table, frozen=True):
             restart=True,  # both ends of a link count by it
         ),
     ] = 8 * MIB
+    gather_s: Annotated[
+        float,
+        Meta(ge=0, le=0.2),
+        Row(
+            "Seconds that a front or worker lets pass between two batches, at most: where all"
+            " processors are busy, so that more shares what a batch costs. One with time to spare"
+            " waits for nothing. 0.0: nor does any other.",
+            unit="s",
+        ),
+    ] = 0.02
+    ride_s: Annotated[
+        float,
+        Meta(ge=0, le=0.1),
+        Row(
+            "Seconds that acks wait for a message to share a batch with, at most, where one comes"
+            " within that time. Receipts are as much later, and the price of a message at some"
+            " hundred a second falls by a third. 0.0: they wait for none.",
+            unit="s",
+        ),
+    ] = 0.005
     page_bytes: Annotated[
         int,
         Meta(ge=4 * KIB, le=16 * MIB),

@@ -20,6 +20,7 @@ from structlog.testing import capture_logs
 
 from relay.bus import envelopes
 from relay.bus.envelopes import (
+    Acked,
     FrontBatch,
     RequestNumber,
     SendToGroup,
@@ -27,6 +28,7 @@ from relay.bus.envelopes import (
     ToFront,
     ToWorker,
 )
+from relay.bus.gathering import MOST_RIDERS, Gathering
 from relay.bus.sockets import bind_router
 from relay.bus.topology import Topology, WorkerAddress
 from relay.front.links import CONNECT_AGAIN_S, DeliverToSome, FromWorker, Links, WorkDone
@@ -93,8 +95,13 @@ def send(request: int) -> SendToUser:
     )
 
 
+def ack(number: int, count: int = 1) -> Acked:
+    return Acked("bob", [f"M{number}"] * count, 2, "alice", False, "bob", False, 1000)
+
+
 def run(
     scene: Callable[[Links, Incarnations, list[FromWorker]], Coroutine[Any, Any, None]],
+    gathering: Gathering | None = None,
 ) -> None:
     async def play() -> None:
         with tempfile.TemporaryDirectory(prefix="relay-test-") as run_dir:
@@ -114,6 +121,7 @@ def run(
                 receive=receive,
                 announce=lambda link: None,
                 has_room=lambda link: None,
+                gathering=gathering,
             )
             try:
                 await scene(links, worker, heard)
@@ -405,3 +413,165 @@ def test_i9_who_asked_a_worker_that_died_is_told_when_its_successor_has_confirme
         assert heard == [WorkDone(5, 16)]
 
     run(scene)
+
+
+class Waiting(Gathering):
+    """One that has batches wait, and acks ride, for as long as a test says."""
+
+    def __init__(self, *, wait_s: float = 0.0, ride_s: float = 0.0) -> None:
+        super().__init__()
+        self.told = (wait_s, ride_s)
+        self.rides: list[bool] = []  # whether they found company
+        self.departures: list[tuple[bool, int]] = []
+
+    def due_s(self, now_s: float) -> float:
+        return now_s + self.told[0]
+
+    def ride_s(self, now_s: float) -> float:
+        return self.told[1]
+
+    def left(self, now_s: float, *, waited: bool, together: int) -> None:
+        self.departures.append((waited, together))
+
+    def rode(self, now_s: float, *, found: bool) -> None:
+        self.rides.append(found)
+
+
+LONG_S = 1000.0  # nothing leaves for its time being over
+
+
+def test_what_is_gathered_waits_until_it_is_due_and_shares_a_batch() -> None:
+    gathering = Waiting(wait_s=0.02)
+
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
+        link = links.link_of(SLOT)
+        link.request(send(1), durable=True)
+        await asyncio.sleep(0)
+        link.request(ack(1), durable=True)
+        await asyncio.sleep(0)
+        link.request(send(2), durable=True)
+
+        assert await worker.receive() == [send(1), ack(1), send(2)]
+        assert gathering.departures == [(True, 2)]
+
+        link.request(ack(2), durable=True)
+        link.request(ack(3), durable=True)
+        assert await worker.receive() == [ack(2), ack(3)]
+        assert gathering.departures[1:] == [(True, 2)], "where nothing else is, acks are company"
+
+    run(scene, gathering)
+
+
+def test_where_nothing_is_to_wait_a_turns_requests_leave_at_its_end() -> None:
+    gathering = Waiting()
+
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
+        links.link_of(SLOT).request(send(1), durable=True)
+        links.link_of(SLOT).request(ack(1), durable=True)
+        await asyncio.sleep(0)
+
+        assert gathering.departures == [(False, 1)]
+        assert await worker.receive() == [send(1), ack(1)]
+
+    run(scene, gathering)
+
+
+def test_what_waits_at_the_end_of_a_front_still_leaves() -> None:
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
+        link = links.link_of(SLOT)
+        for number in range(100):
+            link.request(send(number), durable=True)
+
+        links.close()
+
+        assert await worker.receive() == [send(number) for number in range(100)]
+
+    run(scene, Waiting(wait_s=LONG_S))
+
+
+def test_what_rides_at_the_end_of_a_front_still_leaves() -> None:
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
+        links.link_of(SLOT).request(ack(1), durable=True)
+
+        links.close()
+
+        assert await worker.receive() == [ack(1)]
+
+    run(scene, Waiting(ride_s=LONG_S))
+
+
+def test_an_ack_rides_with_the_next_send() -> None:
+    gathering = Waiting(ride_s=LONG_S)
+
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
+        link = links.link_of(SLOT)
+        link.request(ack(1), durable=True)
+        link.request(plain.confirmed(1, 7), durable=False)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not gathering.departures
+        link.request(send(1), durable=True)
+        await asyncio.sleep(0)
+
+        assert gathering.departures == [(False, 1)]
+        assert gathering.rides == [True]
+        assert await worker.receive() == [ack(1), plain.confirmed(1, 7), send(1)]
+
+    run(scene, gathering)
+
+
+def test_an_ack_that_finds_no_company_leaves_when_its_time_is_over() -> None:
+    gathering = Waiting(ride_s=0.01)
+
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
+        links.link_of(SLOT).request(ack(1), durable=True)
+
+        assert await worker.receive() == [ack(1)]
+        assert gathering.rides == [False]
+
+    run(scene, gathering)
+
+
+@pytest.mark.parametrize("acks", [[ack(1, MOST_RIDERS)], [ack(n) for n in range(MOST_RIDERS)]])
+def test_as_many_acks_as_a_client_may_have_under_way_do_not_ride(acks: list[Acked]) -> None:
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
+        for each in acks:
+            links.link_of(SLOT).request(each, durable=True)
+
+        assert await worker.receive() == acks
+
+    run(scene, Waiting(ride_s=LONG_S))
+
+
+def test_i9_what_waits_when_a_worker_dies_goes_to_its_successor_once() -> None:
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
+        link = links.link_of(SLOT)
+        link.request(send(1), durable=True)
+        links.follow(worker.die())
+        link.request(send(2), durable=True)
+        links.follow(worker.next())
+
+        assert await worker.receive() == [send(1), send(2)]
+        link.request(send(3), durable=True)
+        assert await worker.receive() == [send(3)]
+
+    run(scene, Waiting(wait_s=0.02))
+
+
+def test_a_full_batch_waits_for_nothing() -> None:
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
+        for request in range(500):
+            links.link_of(SLOT).request(send(request), durable=True)
+
+        assert await worker.receive() == [send(n) for n in range(500)]
+
+    run(scene, Waiting(wait_s=LONG_S))

@@ -66,7 +66,12 @@ class Call:
 
     @property
     def syncs(self) -> bool:
-        return self.name in _SYNCS
+        return self.name in _SYNCS or self.writes_through
+
+    @property
+    def writes_through(self) -> bool:
+        """Whether what it writes is durable when it returns."""
+        return self.name == "pwritev2" and self.arguments.endswith(", RWF_DSYNC")
 
     @property
     def numbers(self) -> list[int]:

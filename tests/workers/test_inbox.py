@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.bus.envelopes import CloseSession, ToWorker
+from relay.bus.envelopes import Acked, CloseSession, GroupCopy, Receipt, ToWorker
+from relay.bus.gathering import MOST_RIDERS
 from tests import plain
-from workers.inbox import PIECE, Inbox, Received
+from workers.inbox import PIECE, Haste, Inbox, Received
 
 ONE, OTHER = b"front-0-1", b"front-1-2"
 
@@ -92,16 +93,31 @@ def test_what_a_dead_front_has_sent_is_forgotten_and_counted() -> None:
     assert inbox.size == 0
 
 
+ACK = Acked("bob", ["M1"], 2, "alice", False, "bob", False, 1000)
+LARGE_ACK = Acked("bob", ["M1"] * MOST_RIDERS, 2, "alice", False, "bob", False, 1000)
+RECEIPT = plain.durable(7, Receipt("alice", "", "M1", "bob", 2, 1000))
+COPY = plain.durable(8, GroupCopy("alice", "hike", "M1", 1000, ["bob"], b"frame"))
+
+
 @pytest.mark.parametrize(
-    ("items", "can_wait"),
+    ("items", "haste"),
     [
-        ([], True),
-        ([plain.confirmed(1, 5), plain.confirmed(2, 6)], True),
-        ([plain.confirmed(1, 5), CloseSession(1)], False),
+        ([], Haste.NONE),
+        ([plain.confirmed(1, 5), plain.confirmed(2, 6)], Haste.NONE),
+        ([plain.confirmed(1, 5), ACK, RECEIPT], Haste.RIDES),
+        ([ACK] * MOST_RIDERS, Haste.NOW),
+        ([LARGE_ACK], Haste.NOW),
+        ([ACK, COPY], Haste.NOW),
+        ([plain.confirmed(1, 5), CloseSession(1)], Haste.NOW),
     ],
 )
-def test_only_confirmations_can_wait(items: list[ToWorker], can_wait: bool) -> None:
-    assert Received(ONE, None, items).can_wait is can_wait
+def test_only_confirmations_can_wait_and_a_few_acks_and_receipts_ride(
+    items: list[ToWorker], haste: Haste
+) -> None:
+    received = Received(ONE, None, items)
+
+    assert received.haste(rides=True) is haste
+    assert received.haste(rides=False) is (Haste.NOW if haste else Haste.NONE)
 
 
 SENDERS = [(ONE, None), (OTHER, None), (b"worker-1-2", 1), (b"", 1)]

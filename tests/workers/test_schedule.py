@@ -54,6 +54,15 @@ def test_what_can_wait_does_so_from_the_first_of_it(schedule: Schedule) -> None:
     assert not schedule.has_waited(NOW + LAZY_MS + 499)
 
 
+def test_what_waits_already_waits_no_longer_for_what_can_wait_longer(schedule: Schedule) -> None:
+    schedule.begin_to_wait(NOW)
+    schedule.begin_to_wait(NOW, 5)
+    schedule.begin_to_wait(NOW + 1)
+
+    assert not schedule.has_waited(NOW + 4)
+    assert schedule.has_waited(NOW + 5)
+
+
 def test_a_worker_listens_until_the_first_of_all_that_is_due(schedule: Schedule) -> None:
     schedule.looked_for_room(NOW)
 

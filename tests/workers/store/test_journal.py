@@ -118,9 +118,10 @@ def test_a_batch_that_could_not_be_synced_is_not_in_memory(
     """On the disk it may be."""
     put(store, 1)
 
-    def fail(descriptor: int) -> None:
+    def fail(*arguments: object) -> None:
         raise OSError(5, "Input/output error")
 
+    monkeypatch.setattr(os, "pwritev", fail)
     monkeypatch.setattr(os, "fdatasync", fail)
     store._journal._files[0]._is_synced = True
     with pytest.raises(StoreWriteError):

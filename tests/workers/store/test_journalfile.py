@@ -1,5 +1,6 @@
 """A journal's file: what was appended is read back, up to what was cut short."""
 
+import errno
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -61,8 +62,25 @@ class Files:
             file.write(content)
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> Iterator[Files]:
+def write_no_file_through(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Play a system that cannot write durably in one call; return the descriptors of tries."""
+    tries: list[int] = []
+
+    def refuse(descriptor: int, *arguments: object) -> int:
+        tries.append(descriptor)
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "pwritev", refuse)
+    return tries
+
+
+@pytest.fixture(params=["one call", "two calls"])
+def files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Iterator[Files]:
+    """Written and synced in one call of the kernel, or in two."""
+    if request.param == "two calls":
+        write_no_file_through(monkeypatch)
     files = Files(tmp_path / "journal-0")
     yield files
     files.writer.close()
@@ -211,9 +229,10 @@ def test_a_write_that_fails_leaves_what_was_there(
 ) -> None:
     files.writer.append(1, b"one")
 
-    def fail(descriptor: int) -> None:
+    def fail(*arguments: object) -> None:
         raise OSError(5, "Input/output error")
 
+    monkeypatch.setattr(os, "pwritev", fail)
     monkeypatch.setattr(os, "fdatasync", fail)
     with pytest.raises(StoreWriteError, match="Input/output error"):
         files.writer.append(2, b"two")
@@ -221,6 +240,42 @@ def test_a_write_that_fails_leaves_what_was_there(
     files.writer.append(2, b"TWO")
 
     assert files.records() == [(1, b"one"), (2, b"TWO")]
+
+
+def test_what_the_kernel_writes_in_part_is_written_and_synced_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = Files(tmp_path / "journal-0")
+    pwritev = os.pwritev
+
+    def in_part(descriptor: int, views: tuple[memoryview], offset: int, flags: int) -> int:
+        assert flags == os.RWF_DSYNC
+        return pwritev(descriptor, (views[0][:7],), offset, flags)
+
+    monkeypatch.setattr(os, "pwritev", in_part)
+    files.writer.append(1, b"in many parts")
+
+    assert files.records() == [(1, b"in many parts")]
+    assert files.writer.last_sync_s > 0
+    files.writer.close()
+
+
+def test_where_a_write_is_not_durable_by_itself_each_is_synced_and_it_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = write_no_file_through(monkeypatch)
+    synced: list[int] = []
+    fdatasync = os.fdatasync
+    monkeypatch.setattr(os, "fdatasync", lambda it: (synced.append(it), fdatasync(it)))
+    files = Files(tmp_path / "journal-0")
+
+    files.writer.append(1, b"one")
+    files.writer.append(2, b"two")
+
+    assert files.records() == [(1, b"one"), (2, b"two")]
+    assert len(synced) == 2
+    assert len(tries) == 1
+    files.writer.close()
 
 
 def test_records_are_synced_again_as_they_are(files: Files) -> None:

@@ -1,0 +1,74 @@
+"""When a worker takes its next batch: at once, or a little later, so that more shares it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from relay.bus.gathering import Gathering, Totals
+from relay.process.demand import Demand
+from relay.settings.serving import FlowSettings
+from workers.inbox import Haste, Received
+
+_clock_s: Final = time.perf_counter
+
+
+class Rhythm:
+    """What `relay.bus.gathering` decides, carried out; its batches are those of the worker."""
+
+    def __init__(self, flow: FlowSettings) -> None:
+        self._gathering = Gathering(flow.gather_s, flow.ride_s)
+        self._demand = Demand()
+        self._has_paused = False
+        self._rides = False  # something waits for company
+        self._together = 0  # of what was received last, what cannot wait
+        self._work = self._asked = 0
+
+    def adopt(self, flow: FlowSettings) -> None:
+        """Gather for as long as that says from here on."""
+        self._gathering.adopt(flow.gather_s, flow.ride_s)
+
+    def close(self) -> None:
+        """Measure nothing any more."""
+        self._demand.close()
+
+    def pause(self) -> None:
+        """Let the time pass that is to be between two batches."""
+        now_s = _clock_s()
+        rest_s = self._gathering.due_s(now_s) - now_s
+        self._has_paused = rest_s > 0
+        if self._has_paused:
+            time.sleep(rest_s)
+
+    def haste(self, received: Sequence[Received], work: int) -> Haste:
+        """Return how soon to decide on what was received, which asks for so much work."""
+        rides = bool(self._gathering.ride_s(_clock_s()))
+        self._together, haste = 0, Haste.NONE
+        for each in received:
+            its = each.haste(rides=rides)
+            if its is Haste.NOW:
+                self._together += 1
+            if its > haste:
+                haste = its
+        self._work += work
+        self._asked += self._together
+        return haste
+
+    def begin_ride(self) -> int:
+        """Note that something rides from now on; return for how many ms at most."""
+        self._rides = True
+        return math.ceil(1000 * self._gathering.ride_s(_clock_s()))
+
+    def begun(self, begun_s: float) -> None:
+        """Note that a batch began at that time of `time.perf_counter`: what rode shares it."""
+        gathering = self._gathering
+        if self._rides:
+            self._rides = False
+            gathering.rode(begun_s, found=bool(self._together))
+        gathering.left(begun_s, waited=self._has_paused, together=self._together)
+        self._has_paused = False
+        if gathering.is_to_measure(begun_s):
+            done = Totals(self._demand.runnable_s(), self._work, self._asked)
+            gathering.measure(begun_s, done)
