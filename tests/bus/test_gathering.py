@@ -84,7 +84,7 @@ def at_random(per_s: float, seed: int) -> Iterator[float]:
 
 
 def until(end_s: float, departures: Iterator[Departure]) -> list[Departure]:
-    found = []
+    found: list[Departure] = []
     for each in departures:
         if each.at_s >= end_s:
             return found

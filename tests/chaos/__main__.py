@@ -11,7 +11,7 @@ from pathlib import Path
 from tests.outside import node
 
 from .noderun import NodeRun, Verdict
-from .run import Options, Outcome, Run, banner, to_stdout
+from .run import GATHERING, Options, Outcome, Run, banner, to_stdout
 from .sabotage import NAMES
 
 DEFAULTS = Options()
@@ -62,6 +62,12 @@ def parse(argv: list[str]) -> Options:
     )
     add("--tls", action="store_true", help="over TLS, with a certificate of an authority of ours")
     add("--tokens", action="store_true", help="each login shows a token that the relay checks")
+    add(
+        "--gather",
+        choices=list(GATHERING),
+        default=DEFAULTS.gather,
+        help="how long processes gather, and acks ride: not at all, or as long as they ever may",
+    )
     add(
         "--sabotage",
         choices=list(NAMES),

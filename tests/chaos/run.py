@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Final, Literal
 
 import msgspec
 from websockets.uri import parse_uri
@@ -41,6 +41,8 @@ SHOWN = 3  # violations of each kind, with their stories
 # Small pages, buffers and credits, so that paging, pauses and full links come with little load.
 # Short restarts: under this many deaths the default's growing pauses would leave nobody serving.
 CONFIG = """\
+[supervisor]
+restart_max_s = 1.0
 [keepalive]
 receipt_ping_s = 0.2
 [limits]
@@ -51,9 +53,13 @@ session_pause_bytes = 8192
 page_bytes = 16384
 q_frame_bytes = 32768
 link_bytes = 65536
-[supervisor]
-restart_max_s = 1.0
 """
+# How long processes gather and acks ride at most, as `Options.gather` has it; part of [flow].
+GATHERING: Final = {
+    "off": "gather_s = 0.0\nride_s = 0.0\n",
+    "default": "",
+    "most": "gather_s = 0.2\nride_s = 0.1\n",
+}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +77,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     tls: bool = False
     tokens: bool = False
     client: str = "sheet"
+    gather: Literal["off", "default", "most"] = "default"
     sabotage: str | None = None
     keep: Path | None = None
 
@@ -117,7 +124,7 @@ class Run:
             workers=options.workers,
             fronts=options.fronts,
             reshards=options.reshard,
-            config=CONFIG,
+            config=CONFIG + GATHERING[options.gather],
             groups=groups,
             random=random,
             sabotage=options.sabotage,

@@ -266,7 +266,12 @@ def test_where_a_write_is_not_durable_by_itself_each_is_synced_and_it_is_not_tri
     tries = write_no_file_through(monkeypatch)
     synced: list[int] = []
     fdatasync = os.fdatasync
-    monkeypatch.setattr(os, "fdatasync", lambda it: (synced.append(it), fdatasync(it)))
+
+    def noted(descriptor: int) -> None:
+        fdatasync(descriptor)
+        synced.append(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", noted)
     files = Files(tmp_path / "journal-0")
 
     files.writer.append(1, b"one")
