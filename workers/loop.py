@@ -221,7 +221,7 @@ class Worker:
             return
         clock_s, measures = time.perf_counter, self._measures
         begun_s = clock_s()
-        self._rhythm.begun(begun_s)
+        self._rhythm.begun(begun_s, len(self._links.fronts.links))
         with self._store.writing() as batch:
             self._shard.begin(batch, now_ms=now_ms(), refusal=self._gate.refusal)
             self._decide(received)

@@ -23,7 +23,7 @@ class Rhythm:
         self._demand = Demand()
         self._has_paused = False
         self._rides = False  # something waits for company
-        self._together = 0  # of what was received last, what cannot wait
+        self._together = 0  # so many sent what was received last and cannot wait
         self._work = self._asked = 0
 
     def adopt(self, flow: FlowSettings) -> None:
@@ -45,15 +45,17 @@ class Rhythm:
     def haste(self, received: Sequence[Received], work: int) -> Haste:
         """Return how soon to decide on what was received, which asks for so much work."""
         rides = bool(self._gathering.ride_s(_clock_s()))
-        self._together, haste = 0, Haste.NONE
+        haste, hasty = Haste.NONE, []
         for each in received:
             its = each.haste(rides=rides)
             if its is Haste.NOW:
-                self._together += 1
+                hasty.append(each.origin)
             if its > haste:
                 haste = its
+        # A front gathers for itself: only another one is company.
+        self._together = len(set(hasty))
         self._work += work
-        self._asked += self._together
+        self._asked += len(hasty)
         return haste
 
     def begin_ride(self) -> int:
@@ -61,8 +63,11 @@ class Rhythm:
         self._rides = True
         return math.ceil(1000 * self._gathering.ride_s(_clock_s()))
 
-    def begun(self, begun_s: float) -> None:
-        """Note that a batch began at that time of `time.perf_counter`: what rode shares it."""
+    def begun(self, begun_s: float, fronts: int) -> None:
+        """Note that a batch began at that time of `time.perf_counter`: what rode shares it.
+
+        There are so many `fronts` to answer.
+        """
         gathering = self._gathering
         if self._rides:
             self._rides = False
@@ -70,5 +75,6 @@ class Rhythm:
         gathering.left(begun_s, waited=self._has_paused, together=self._together)
         self._has_paused = False
         if gathering.is_to_measure(begun_s):
-            done = Totals(self._demand.runnable_s(), self._work, self._asked)
+            links = max(1, fronts)
+            done = Totals(self._demand.runnable_s(), self._work, self._asked, links)
             gathering.measure(begun_s, done)

@@ -18,7 +18,7 @@ MEASURE_S: Final = 0.05
 _MEMORY_S: Final = 0.25
 # Below this share of its time a process has plenty to spare.
 _SPARE: Final = 0.1
-# Waits for so much work at the rate at which it comes: of twice as much each had a few us less.
+# For each link waits end with so much work: of twice as much each had a few us less.
 _ENOUGH_WORK: Final = 24
 # Shorter waits cost more than they bring; the timers of uvloop count whole milliseconds.
 _LEAST_S: Final = 0.0005
@@ -39,12 +39,13 @@ class Totals(NamedTuple):
     """What a process has done since it began.
 
     `runnable_s` is for how long it ran or would have, had a processor been free; `work` counts
-    decisions, and `asked` what does not ride.
+    decisions, and `asked` what does not ride. There are so many `links`.
     """
 
     runnable_s: float
     work: int
     asked: int
+    links: int = 1
 
 
 class Payoff:
@@ -112,18 +113,20 @@ class Gathering:
         self._share += new * (share - self._share)
         self._work_per_s += new * ((totals.work - last.work) / elapsed_s - self._work_per_s)
         self._asked_per_s += new * ((totals.asked - last.asked) / elapsed_s - self._asked_per_s)
-        self._wait_s = self._wait()
+        self._wait_s = self._wait(totals.links)
 
-    def _wait(self) -> float:
+    def _wait(self, links: int) -> float:
         """Return how long to gather.
 
-        The square, so that a process that is half idle waits little. As waits make it less busy
-        they get shorter: both settle where they agree, since what is measured is smoothed.
+        By the square of the load, so that a process that is half idle waits little. As waits make
+        it less busy they get shorter: both settle where they agree, since what is measured is
+        smoothed. A batch for many receivers costs as many times as much. Of a cost that falls with
+        the wait and a latency that grows with it the sum is least at the root of that.
         """
         load = max(0.0, self._share - _SPARE) / (1 - _SPARE)
-        wait_s = self._most_s * load * load
-        if self._work_per_s * wait_s > _ENOUGH_WORK:
-            wait_s = _ENOUGH_WORK / self._work_per_s
+        wait_s = min(self._most_s, self._most_s * load * load * math.sqrt(links))
+        if self._work_per_s * wait_s > _ENOUGH_WORK * links:
+            wait_s = _ENOUGH_WORK * links / self._work_per_s
         return wait_s if wait_s >= _LEAST_S else 0.0
 
     def due_s(self, now_s: float) -> float:

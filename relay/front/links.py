@@ -433,7 +433,8 @@ class Links:
         now_s = time.perf_counter()
         gathering = self._gathering
         if gathering.is_to_measure(now_s):
-            done = Totals(self._demand.runnable_s(), self.work, self.asked)
+            links = max(1, len(self._by_index))
+            done = Totals(self._demand.runnable_s(), self.work, self.asked, links)
             gathering.measure(now_s, done)
         if rides:
             if self._departure is not None:

@@ -134,6 +134,16 @@ def test_it_waits_for_no_more_than_what_makes_a_batch_cheap() -> None:
     assert wait_of(busy(1.0, per_s=1000)) > 5 * wait_of(busy(1.0, per_s=20_000)) > 0
 
 
+def test_one_whose_batches_go_to_many_waits_longer() -> None:
+    gathering = busy(0.4)
+    few = wait_of(gathering)
+    gathering.measure(3.1, Totals(1.24, 3100, 3100, links=4))
+
+    assert wait_of(gathering, 3.1) == pytest.approx(2 * few, rel=0.01)
+    gathering.measure(3.2, Totals(1.28, 3200, 3200, links=256))
+    assert wait_of(gathering, 3.2) == pytest.approx(MOST_S)
+
+
 def test_what_is_off_waits_for_nothing() -> None:
     gathering = Gathering(0.0, 0.0)
     gathering.measure(0.0, Totals(0.0, 0, 0))
