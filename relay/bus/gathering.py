@@ -118,13 +118,13 @@ class Gathering:
     def _wait(self, links: int) -> float:
         """Return how long to gather.
 
-        By the square of the load, so that a process that is half idle waits little. As waits make
+        Faster than the load grows, so that a process that is half idle waits little. As waits make
         it less busy they get shorter: both settle where they agree, since what is measured is
         smoothed. A batch for many receivers costs as many times as much. Of a cost that falls with
         the wait and a latency that grows with it the sum is least at the root of that.
         """
         load = max(0.0, self._share - _SPARE) / (1 - _SPARE)
-        wait_s = min(self._most_s, self._most_s * load * load * math.sqrt(links))
+        wait_s = min(self._most_s, self._most_s * load**1.5 * math.sqrt(links))
         if self._work_per_s * wait_s > _ENOUGH_WORK * links:
             wait_s = _ENOUGH_WORK * links / self._work_per_s
         return wait_s if wait_s >= _LEAST_S else 0.0

@@ -274,11 +274,12 @@ class FlowSettings(Table, frozen=True):
         Meta(ge=0, le=0.2),
         Row(
             "Seconds that a front or worker lets pass between two batches, at most: where all"
-            " processors are busy, so that more shares what a batch costs. One with time to spare"
-            " waits for nothing. 0.0: nor does any other.",
+            " processors are busy, so that more shares what a batch costs. Each on a message's way"
+            " adds as much to its latency. One with time to spare waits for nothing. 0.0: nor does"
+            " any other.",
             unit="s",
         ),
-    ] = 0.02
+    ] = 0.01
     ride_s: Annotated[
         float,
         Meta(ge=0, le=0.1),
