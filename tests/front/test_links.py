@@ -28,7 +28,7 @@ from relay.bus.envelopes import (
     ToFront,
     ToWorker,
 )
-from relay.bus.gathering import MOST_RIDERS, Gathering
+from relay.bus.gathering import MOST_RIDERS, Gathering, Totals
 from relay.bus.sockets import bind_router
 from relay.bus.topology import Topology, WorkerAddress
 from relay.front.links import CONNECT_AGAIN_S, DeliverToSome, FromWorker, Links, WorkDone
@@ -481,13 +481,19 @@ def test_where_nothing_is_to_wait_a_turns_requests_leave_at_its_end() -> None:
 def test_what_waits_at_the_end_of_a_front_still_leaves() -> None:
     async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
         links.follow(worker.next())
-        link = links.link_of(SLOT)
-        for number in range(100):
-            link.request(send(number), durable=True)
+        sends = [
+            SendToUser(RequestNumber(n), "alice", "bob", f"M{n}", 1000, b"12345678", b"x" * 900_000)
+            for n in range(20)
+        ]
+        for each in sends:
+            links.link_of(SLOT).request(each, durable=True)
 
         links.close()
 
-        assert await worker.receive() == [send(number) for number in range(100)]
+        received: list[ToWorker] = []
+        while len(received) < len(sends):
+            received += await worker.receive()
+        assert received == sends
 
     run(scene, Waiting(wait_s=LONG_S))
 
@@ -564,6 +570,22 @@ def test_i9_what_waits_when_a_worker_dies_goes_to_its_successor_once() -> None:
         assert await worker.receive() == [send(3)]
 
     run(scene, Waiting(wait_s=0.02))
+
+
+def test_links_gather_as_other_settings_say_from_then_on() -> None:
+    gathering = Gathering(0.01, 0.005)
+
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
+        links.adopt(gather_s=0.0, ride_s=0.1)
+        for after_s in (0.0, 1.0, 2.0):
+            gathering.measure(after_s, Totals(after_s, int(1000 * after_s), int(100 * after_s)))
+        gathering.left(2.0, waited=False, together=1)
+
+        assert gathering.due_s(2.0) == 2.0
+        assert gathering.ride_s(2.0) == 0.1
+
+    run(scene, gathering)
 
 
 def test_a_full_batch_waits_for_nothing() -> None:
