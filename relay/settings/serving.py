@@ -285,8 +285,8 @@ class FlowSettings(Table, frozen=True):
         Meta(ge=0, le=0.1),
         Row(
             "Seconds that acks wait for a message to share a batch with, at most, where one comes"
-            " within that time. Receipts are as much later, and the price of a message at some"
-            " hundred a second falls by a third. 0.0: they wait for none.",
+            " within that time: most cost no batch of their own then, and receipts come as much"
+            " later. 0.0: they wait for none.",
             unit="s",
         ),
     ] = 0.005
