@@ -19,7 +19,7 @@ import msgspec
 from .fleet import Fleet, FleetError
 from .guard import Guard
 from .record import Record
-from .run import CONFIG, GROUP_MEMBERS, PROGRESS_LINES, Options
+from .run import CONFIG, GATHERING, GROUP_MEMBERS, PROGRESS_LINES, Options
 from .schedule import draw_faults
 
 DRIVER: Final = Path(__file__).with_name("driver.mjs")
@@ -66,7 +66,7 @@ class NodeRun:
             workers=options.workers,
             fronts=options.fronts,
             reshards=options.reshard,
-            config=CONFIG,
+            config=CONFIG + GATHERING[options.gather],
             groups=self._groups,
             random=random,
             sabotage=options.sabotage,
