@@ -44,15 +44,19 @@ PROGRAMS: Final = {
         "Script", "write what comes, a line a message", "relay.client.listener:command"
     ),
     "status": Program(
-        "See", "show which processes run, and how each is", "relay.operating.commands:status"
+        "See",
+        "show which processes run, and how full the disk is",
+        "relay.operating.commands:status",
     ),
     "users": Program("See", "show who is connected", "relay.operating.commands:users"),
     "user": Program(
-        "See", "show where a user is, and what waits for it", "relay.operating.commands:user"
+        "See", "show why a user gets no messages, and what waits", "relay.operating.commands:user"
     ),
     "queue": Program("See", "show what waits for a user", "relay.operating.commands:queue"),
     "mailboxes": Program(
-        "See", "show for whom and of whom most waits", "relay.operating.largest:mailboxes"
+        "See",
+        "show for whom and of whom most waits: who fills the disk",
+        "relay.operating.largest:mailboxes",
     ),
     "top": Program(
         "See", "show what happens now: rates, latencies, the slowest", "relay.operating.top:top"
@@ -80,6 +84,9 @@ PROGRAMS: Final = {
     "reload": Program("Act", "read settings and groups again", "relay.operating.steering:reload"),
     "roll": Program("Act", "renew every process", "relay.operating.steering:roll"),
     "drain": Program("Act", "renew one process", "relay.operating.steering:drain"),
+    "stop": Program(
+        "Act", "stop the whole relay, as for a reboot", "relay.operating.stopping:stop"
+    ),
     "workers": Program(
         "Act",
         "have another number of workers from the next start on",

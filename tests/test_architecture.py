@@ -24,7 +24,7 @@ SOURCES = sorted(
 GROUND = frozenset(
     {
         *("relay", "relay.errors", "relay.log", "relay.clock"),
-        *("relay.outlet", "relay.signals", "relay.interpreter", "relay.invocation"),
+        *("relay.outlet", "relay.signals", "relay.interpreter", "relay.invocation", "relay.words"),
     }
 )
 ARROWS: dict[str, frozenset[str]] = {
@@ -34,6 +34,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "relay.outlet": frozenset(),
     "relay.signals": frozenset(),
     "relay.clock": frozenset(),
+    "relay.words": frozenset(),
     "relay.interpreter": frozenset(),
     "relay.invocation": frozenset({"relay.errors"}),
     "relay.trust": frozenset(),
@@ -74,6 +75,7 @@ ENTRIES = {"workers.store.__main__": frozenset({"workers.tools"})}
 
 # What decides does no I/O and reads no clock: its callers do, and pass in what they found.
 PURE = (
+    "relay.words",
     "relay.protocol.*",
     "relay.auth.contract",
     "relay.auth.origins",
@@ -141,6 +143,8 @@ PURE = (
     "relay.supervision.rolling",
     "relay.supervision.seats",
     "relay.supervision.stop",
+    "relay.admin.growth",
+    "relay.admin.reasons",
     "relay.admin.courier.letters",
     "relay.webhooks.events",
     "relay.webhooks.half",

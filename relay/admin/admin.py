@@ -10,6 +10,7 @@ from typing import assert_never
 from relay import clock, log
 from relay.admin.asker import Asker
 from relay.admin.courier.contract import Courier
+from relay.admin.diskwatch import DiskWatch
 from relay.admin.doors import Doors, Serve
 from relay.admin.view import View
 from relay.errors import BootError, SettingsError
@@ -45,7 +46,8 @@ class Admin:
         self._loop = loop
         self._asker = Asker(place.settings, place.run_dir, loop)
         self._doors = Doors(place.settings.admin, place.run_dir, loop, self._load)
-        self.view = View(place, self._asker, self._doors.expiries)
+        self._disk = DiskWatch(self._asker, loop)
+        self.view = View(place, self._asker, self._doors.expiries, self._disk)
         self.view.courier = _courier_of(place, self._asker, self.view.counters)
         self._duties = Duties(
             "admin",
@@ -76,6 +78,7 @@ class Admin:
         if self.view.courier is not None:
             await self.view.courier.close()
         await self.view.tools.close()
+        self._disk.close()
         self._asker.close()
         log.get_logger().info("admin.stopped", **self.view.counters)
 
@@ -112,6 +115,7 @@ class Admin:
         now = clock.clock_ms()
         self._duties.tick(now)
         self._doors.look()
+        self._disk.refresh()
         if self.view.courier is not None:
             self.view.courier.refresh()
         wait_s = max(0, self._duties.due_ms - now) / 1000

@@ -98,4 +98,7 @@ class GroupBook:
 def _must_be_ours(book: Book, names: Iterable[str]) -> None:
     for local in names:
         if local in book.given:
-            raise GivenElsewhere(f"group {local}@g.us is in the groups file, which counts: edit it")
+            raise GivenElsewhere(
+                f"group {local}@g.us is in the groups file (server.groups), which counts:"
+                " edit that, then `relay reload`"
+            )

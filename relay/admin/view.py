@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from relay.admin.asker import Asker
 from relay.admin.courier.contract import Courier
+from relay.admin.diskwatch import DiskWatch
 from relay.admin.groupbook import GroupBook
 from relay.admin.operations import Operations
 from relay.admin.tools import Tools
@@ -17,12 +18,17 @@ class View:
     """The relay as its admin process sees it."""
 
     def __init__(
-        self, place: Place, asker: Asker, expiries: Callable[[], Mapping[str, float]]
+        self,
+        place: Place,
+        asker: Asker,
+        expiries: Callable[[], Mapping[str, float]],
+        disk: DiskWatch,
     ) -> None:
         self.place = place
         self.settings = place.settings  # as they are now
         self.asker = asker
         self.expiries = expiries  # of the admin's own certificate, as `Figures` have them
+        self.disk = disk
         self.groups = GroupBook(lambda: self.settings)
         self.operations = Operations(place.incarnation, place.control.send)
         self.courier: Courier | None = None  # where events are posted

@@ -74,6 +74,7 @@ class MailboxSeen(msgspec.Struct, frozen=True, kw_only=True):
     size: int | None = None
     receipts: int | None = None
     oldest_ms: int = 0  # 0: nothing waits
+    oldest_message_ms: int = 0  # of the messages alone, 0: none waits
     looked_at: int = 0
     authors: list[AuthorWaiting] = []
     # Of his own, at this worker's users, who have not acked: about.

@@ -16,7 +16,8 @@ import msgspec
 
 from relay.errors import NotAsked
 from relay.operating.line import Line
-from relay.operating.tables import age, plain, size, table
+from relay.operating.tables import plain, table
+from relay.words import age, size
 
 PARTLY: Final = 3
 _NOBODY: Final = "nobody is connected"
@@ -97,6 +98,8 @@ def _status(said: Mapping[str, Any]) -> str:
         f"relay {said['version']}, up {age(said['uptime_s'])}: {said['sessions']} sessions,"
         f" {said['queue_entries']} entries wait"
     )
+    if said.get("disk"):  # an admin that is to be renewed tells none
+        line += f"\ndisk: {said['disk']['says']}"
     if said["workers_wanted"]:
         line += f"\nfrom the next start on {said['workers_wanted']} workers"
     return f"{line}\n\n{table(head, rows)}"
@@ -148,6 +151,7 @@ def user(data: Path, as_json: bool, jid: str) -> int:
 def _user(said: Mapping[str, Any]) -> str:
     limits = said["limits"]
     lines = [f"{said['jid']}, of worker {said['worker']}"]
+    lines += [f"- {plain(each)}" for each in said.get("says", ())]
     lines += [
         f"connected from {plain(each['address'])} for {ago(each['since_ms'])}, front"
         f" {each['front']}, {each['stage'].lower()}, reads: {said['reads'].lower() or '-'}"

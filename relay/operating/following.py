@@ -16,7 +16,8 @@ import msgspec
 from relay.errors import NotAsked
 from relay.operating.commands import PARTLY, data_option, json_option, show, token_in
 from relay.operating.line import Line
-from relay.operating.tables import age, plain
+from relay.operating.tables import plain
+from relay.words import age
 
 # Between two questions: processes go on noting for ten seconds behind the last.
 _EVERY_S: Final = 0.5

@@ -10,7 +10,8 @@ import click
 
 from relay.operating.commands import data_option, json_option, show
 from relay.operating.line import Line
-from relay.operating.tables import size, table
+from relay.operating.tables import table
+from relay.words import size
 
 
 @click.command()

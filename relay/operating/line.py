@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from relay.disk.locknote import note_of
+from relay.disk.locknote import LockNote, note_of
 from relay.errors import NotAnswered, NotAsked
 
 # The admin answers within a second; the first time it loads what answers.
@@ -31,6 +31,23 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
+def holder_of(data: Path) -> LockNote:
+    """Return who holds a data directory, and where.
+
+    Raises:
+        NotAsked: no relay runs there.
+    """
+    try:
+        note = note_of(data)
+    except FileNotFoundError:
+        raise NotAsked(f"{data} is no data directory of a relay; see --data") from None
+    except OSError as error:
+        raise NotAsked(f"{data / 'lock'} cannot be read: {error.strerror}") from None
+    if not note.pid or not note.run_dirs:
+        raise NotAsked(f"no relay runs on {data}; see --data")
+    return note
+
+
 class Line:
     """To the relay that serves one data directory."""
 
@@ -40,16 +57,8 @@ class Line:
         Raises:
             NotAsked: no relay runs there.
         """
-        try:
-            note = note_of(data)
-        except FileNotFoundError:
-            raise NotAsked(f"{data} is no data directory of a relay; see --data") from None
-        except OSError as error:
-            raise NotAsked(f"{data / 'lock'} cannot be read: {error.strerror}") from None
-        if not note.pid or not note.run_dirs:
-            raise NotAsked(f"no relay runs on {data}; see --data")
         self._data = data
-        self._path = Path(note.run_dirs[0]) / SOCKET_NAME
+        self._path = Path(holder_of(data).run_dirs[0]) / SOCKET_NAME
         self._token = token
 
     def get(self, *parts: str, **query: object) -> Any:

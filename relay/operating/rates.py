@@ -7,7 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from relay.operating.tables import age, plain, size, table
+from relay.operating.tables import plain, table
+from relay.words import age, size
 
 # What a line at the top is the sum of, by role.
 _SUMS: Final = (

@@ -1,10 +1,8 @@
-"""Answers as people read them: columns, sizes, times. Pure."""
+"""Answers as people read them: columns of plain text. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -23,29 +21,6 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
         ]
         lines.append("  ".join(words).rstrip())
     return "\n".join(lines)
-
-
-def size(count: float | None) -> str:
-    """Return bytes as people read them: 1.5 MiB."""
-    if count is None:
-        return "?"
-    value, unit = float(count), _UNITS[0]
-    for unit in _UNITS:
-        if value < 1024 or unit == _UNITS[-1]:
-            break
-        value /= 1024
-    return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
-
-
-def age(seconds: float) -> str:
-    """Return a time as its two largest units: 3d 4h."""
-    left = int(seconds)
-    parts: list[str] = []
-    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)):
-        count, left = divmod(left, length)
-        if count or parts or unit == "s":
-            parts.append(f"{count}{unit}")
-    return " ".join(parts[:2])
 
 
 def plain(text: str) -> str:

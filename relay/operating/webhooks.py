@@ -11,7 +11,8 @@ import click
 from relay.errors import NotAsked
 from relay.operating.commands import ago, data_option, json_option, show
 from relay.operating.line import Line
-from relay.operating.tables import plain, size, table
+from relay.operating.tables import plain, table
+from relay.words import size
 
 _FAILED: Final = 1
 

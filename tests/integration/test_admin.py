@@ -322,6 +322,41 @@ def test_a_certificate_that_cannot_be_used_is_told_before_anything_starts(
     assert not (tmp_path / "data").exists()
 
 
+def test_a_user_is_told_with_why_it_gets_nothing(relay: Relay) -> None:
+    def says(user: str) -> str:
+        found: list[str] = Operator(relay).ask(f"/api/v1/users/{user}").json["says"]
+        return found[0]
+
+    author = relay.login("writer")
+    author.send_message("absent", "S1")
+    author.recv()
+    relay.login("quiet")
+    author.send_message("quiet", "S2")
+    author.recv()
+
+    assert says("absent").startswith("not connected: ")
+    assert says("writer").startswith("connected, and has acked")
+    assert "just now" in says("quiet")
+    assert "spelled right" in says("nobody")
+    assert command(relay, "ban", "absent", "--reason", "spam").returncode == 0
+    assert says("absent").startswith("thrown out 0s ago by socket, spam")
+    shown = command(relay, "user", "absent").stdout.splitlines()
+    assert shown[1].startswith("- thrown out ")
+
+
+def test_the_status_tells_what_is_stored_and_what_room_is_left(relay: Relay) -> None:
+    disk = Operator(relay).ask("/api/v1/status").json["disk"]
+
+    assert disk["used_bytes"] > 0
+    assert disk["room_bytes"] > 0
+    assert disk["full_in_s"] is None
+    poll_for(  # the first look is kept soon after the start
+        "what was measured",
+        lambda: Operator(relay).ask("/api/v1/status").json["disk"]["measured_s"] > 0,
+    )
+    assert f"disk: {disk['says'].partition(',')[0]}" in command(relay, "status").stdout
+
+
 # --- the command ---
 
 

@@ -130,6 +130,17 @@ def test_a_user_is_found_and_shown_with_what_waits(page: Page) -> None:
 
 
 @in_a_browser
+def test_it_says_why_a_user_gets_nothing_and_who_fills_the_disk(page: Page) -> None:
+    poll_for("the disk", lambda: " stored, room for " in page.run(text_of("disk")))
+    click(page, "Who fills the disk")
+    poll_for("whose mailbox is large", lambda: "away@" in page.run(text_of("found")))
+    assert f"{ALICE}@" in page.run(text_of("found"))
+    show(page, "away")
+
+    assert "not connected: " in page.run("document.querySelector('#user .says').innerText")
+
+
+@in_a_browser
 def test_a_trace_runs_in_it(page: Page, seen: Relay) -> None:
     show(page, ALICE)
     click(page, "Trace for 60 s")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -22,6 +25,40 @@ def relay(start_relay: RelayStarter) -> Relay:
     relay = start_relay(admin=True, fronts=2, workers=1, groups={GROUP: [ALICE, BOB]})
     Operator(relay).ask("/api/v1/status")
     return relay
+
+
+def test_the_whole_relay_is_stopped_by_one_command(relay: Relay) -> None:
+    alice = relay.login(ALICE)
+    alice.send_message(BOB, "M1")
+    alice.recv()
+
+    stopped = command(relay, "stop")
+
+    assert stopped.returncode == 0, stopped.stderr
+    assert stopped.stdout.startswith("stopped, after ")
+    assert relay.process.wait(1) == 0
+    assert alice.recv()[1]["type"] == "disconnect"
+    again = command(relay, "stop")
+    assert again.returncode == 1
+    assert "no relay runs on" in again.stderr
+
+
+def test_a_stop_asks_nobody_who_does_not_hold_the_data(relay: Relay) -> None:
+    # As where the data directory is of another machine, whose processes have other numbers.
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        lock = relay.directory / "data" / "lock"
+        note = json.loads(lock.read_text())
+        kept = lock.read_text()
+        lock.write_text(json.dumps({**note, "pid": other.pid}) + "\n")
+
+        refused = command(relay, "stop")
+
+        lock.write_text(kept)
+        assert refused.returncode == 1
+        assert "does not hold" in refused.stderr
+        assert other.poll() is None
+        other.communicate(b"\n")
+        assert other.returncode == 0
 
 
 def pids(relay: Relay) -> dict[str, int]:

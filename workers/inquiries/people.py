@@ -69,7 +69,7 @@ def handlers(insight: Insight) -> Handlers:
     def _mailbox(insight: Insight, batch: Batch, user: str) -> MailboxSeen:
         reader = shard.readers.of_user(user)
         box = Mailbox.load(batch, user) if reader is None else reader.mailbox
-        looked_at = size = receipts = oldest = 0
+        looked_at = size = receipts = oldest = oldest_message = 0
         messages: Counter[str] = Counter()
         sizes: Counter[str] = Counter()
         ends = True
@@ -83,6 +83,7 @@ def handlers(insight: Insight) -> Handlers:
                 frame, length = _frame_of(batch, raw)
                 author = author_of(frame)
                 messages[author] += 1
+                oldest_message = oldest_message or seq
                 sizes[author] += length
                 size += length
             else:
@@ -100,6 +101,7 @@ def handlers(insight: Insight) -> Handlers:
             size=counts[1] if known else None,
             receipts=counts[2] if known else None,
             oldest_ms=oldest // 1000,
+            oldest_message_ms=oldest_message // 1000,
             looked_at=looked_at,
             authors=[AuthorWaiting(a, n, sizes[a]) for a, n in messages.most_common(100)],
             sent_messages=round(sent.messages) if sent is not None else 0,

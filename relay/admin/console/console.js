@@ -4,6 +4,7 @@
 const KEEP = 120; // looks that a chart shows
 const LEAST = 30; // as wide as so many, while there are fewer
 const EVERY_MS = 1000;
+const DISK_EVERY_MS = 30_000;
 const TOKEN = "relay.token"; // in this tab's session storage
 const $ = (id) => document.getElementById(id);
 const enc = encodeURIComponent;
@@ -263,6 +264,22 @@ async function search() {
   } catch (error) { say($("found"), error); }
 }
 
+async function showLargest() {
+  tracing = 0;
+  try {
+    const said = await ask("api/v1/mailboxes?limit=20&within_s=5");
+    const link = (jid) => make("button", { type: "button", class: "link", click: () => showUser(jid) }, jid);
+    $("found").replaceChildren(
+      make("h3", {}, "Waits for"),
+      table("Waits for", ["user", "messages", "receipts", "size"],
+        said.mailboxes.map((m) => [link(m.jid), m.messages, m.receipts, size(m.size)])),
+      make("h3", {}, "Waits of, about"),
+      table("Waits of", ["user", "messages", "size"],
+        said.authors.map((a) => [link(a.jid), a.messages, size(a.size)])),
+      ...(said.more ? [make("p", { class: "quiet" }, "The time was up before all were looked at.")] : []));
+  } catch (error) { say($("found"), error); }
+}
+
 async function showUser(jid) {
   if (!jid) return;
   shownUser = jid;
@@ -282,6 +299,7 @@ async function showUser(jid) {
       : said.reads ? "yes; its front could not be asked" : "no";
     place.replaceChildren(
       make("h3", {}, said.jid),
+      make("ul", { class: "says" }, ...said.says.map((each) => make("li", {}, each))),
       list([
         ["Connected", connected],
         ["Reads", said.reads.toLowerCase() || "-"],
@@ -410,6 +428,16 @@ function askForToken(reason) {
   $("token").focus();
 }
 
+async function lookAtDisk() {
+  if (goes && !document.hidden) {
+    try {
+      const { disk } = await ask("api/v1/status");
+      $("disk").textContent = disk ? `Disk: ${disk.says}.` : "";
+    } catch { $("disk").textContent = ""; } // the look beside it says why
+  }
+  setTimeout(lookAtDisk, DISK_EVERY_MS);
+}
+
 async function look() {
   if (!goes) return;
   try {
@@ -493,8 +521,9 @@ $("search").addEventListener("submit", (event) => {
   search();
 });
 $("show").addEventListener("click", () => showUser($("who").value.trim()));
+$("largest").addEventListener("click", showLargest);
 $("list-groups").addEventListener("click", listGroups);
 
 takeToken();
 makeCharts();
-enter();
+enter().then(lookAtDisk);

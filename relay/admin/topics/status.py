@@ -9,6 +9,7 @@ import msgspec
 
 from relay import __version__
 from relay.admin.asker import Seat, Silence
+from relay.admin.growth import Outlook
 from relay.admin.processes import Usage, usages
 from relay.admin.routes import look
 from relay.admin.view import View
@@ -48,6 +49,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     uptime_s: float
     sessions: int
     queue_entries: int
+    disk: Outlook | None  # None where a worker did not say
     processes: list[ProcessStatus]
     workers_wanted: int | None = None  # from the next start on, where that is another number
     not_asked: list[Silence]  # of them the sums know nothing
@@ -67,6 +69,7 @@ async def status(view: View) -> Status:
         uptime_s=round(max((each.age_s for each in running), default=0.0), 1),
         sessions=sum(int(f.gauges["sessions"]) for s, f in figures if s.role == "front"),
         queue_entries=sum(int(f.gauges.get("queue_entries", 0)) for _, f in figures),
+        disk=view.disk.outlook(told),
         processes=processes,
         workers_wanted=_workers_wanted(view),
         not_asked=not_asked,

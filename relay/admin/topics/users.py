@@ -9,17 +9,21 @@ from litestar import Request
 from litestar.exceptions import PermissionDeniedException, ValidationException
 from litestar.params import Parameter
 
+from relay import clock
 from relay.admin.access import Permission
 from relay.admin.asker import Seat, Silence
+from relay.admin.bans import Bans
+from relay.admin.reasons import reasons
 from relay.admin.routes import has, known, look
 from relay.admin.view import View
-from relay.errors import JidError
+from relay.errors import JidError, SettingsError
 from relay.inquiries.people import (
     AskMailbox,
     AskQueue,
     AskSession,
     AskSessions,
     AuthorWaiting,
+    MailboxSeen,
     Queued,
     SessionSeen,
 )
@@ -66,6 +70,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     jid: str
     worker: int
     sessions: list[Connected]
+    says: list[str]  # why it gets no messages, or that it does; for people
     reads: str  # LIVE, READING, PAUSED or STARVED; empty: he has no session
     waiting_messages: int | None  # None: not counted yet
     waiting_bytes: int | None
@@ -158,6 +163,7 @@ async def user(view: View, jid: Jid) -> User:
         jid=user_com(local),
         worker=worker.index,
         sessions=sessions,
+        says=_says(view, local, box, sessions),
         reads=box.state,
         waiting_messages=box.messages,
         waiting_bytes=box.size,
@@ -193,6 +199,18 @@ async def queue(
     inquiry = AskQueue(local, limit, after, texts)
     answer = known(await view.asker.ask(view.asker.owner_of(local), inquiry))
     return UserQueue(jid=user_com(local), entries=[*map(_entry, answer.entries)], next=answer.next)
+
+
+def _says(view: View, local: str, box: MailboxSeen, sessions: list[Connected]) -> list[str]:
+    ban, trouble = None, []
+    try:
+        bans = Bans(view.place.data_dir).all()
+        ban = next((each for each in bans if each.user == local), None)
+    except SettingsError as error:
+        trouble = [f"whether it was thrown out cannot be told: {error}"]
+    since_ms = max((each.since_ms for each in sessions), default=0)
+    limits, now_ms = view.settings.mailbox, clock.now_ms()
+    return trouble + reasons(box, ban, limits, since_ms=since_ms, now_ms=now_ms)
 
 
 def _local(jid: str) -> str:
