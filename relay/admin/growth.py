@@ -16,6 +16,8 @@ EVERY_S: Final = 600.0  # between two looks that are kept
 KEPT_S: Final = 7 * 86_400.0  # a week has its nights, and its weekend
 # Of less nothing is said: a store grows by steps, and a copy beside it would fill the disk by noon.
 LEAST_S: Final = 3600.0
+# Room that went, and not into stores: up to that it may be journals, logs, what comes and goes.
+NOISE_BYTES: Final = 256 * 1024 * 1024
 _DAY_S: Final = 86_400.0
 _FAR_DAYS: Final = 3650.0
 
@@ -74,7 +76,8 @@ class Growth:
         days = measured_s / _DAY_S
         grows = (now.used_bytes - first.used_bytes) / days
         shrinks = (first.room_bytes - now.room_bytes) / days
-        faster = max(grows, shrinks)
+        is_trend = (shrinks - grows) * days > NOISE_BYTES
+        faster = shrinks if is_trend else grows
         full_in_s = max(0, now.room_bytes) / faster * _DAY_S if faster > 0 else None
         return Outlook(
             used_bytes=now.used_bytes,
@@ -83,7 +86,7 @@ class Growth:
             grows_bytes_per_day=round(grows, 1),
             shrinks_bytes_per_day=round(shrinks, 1),
             full_in_s=None if full_in_s is None else round(full_in_s, 1),
-            says=f"{_now(now)}; {_rate(grows, shrinks)}, measured for {age(measured_s)}"
+            says=f"{_now(now)}; {_rate(grows, shrinks if is_trend else 0)}, measured for {age(measured_s)}"
             f"{_doubt(measured_s)}; {_then(now, faster, full_in_s)}",
         )
 
@@ -96,9 +99,8 @@ def _now(look: Look) -> str:
 
 def _rate(grows: float, shrinks: float) -> str:
     said = f"grows by {size(grows)} a day" if grows > 0 else "the stores do not grow"
-    # Of the disk there is one, whoever writes on it.
-    if shrinks > 0 and shrinks > 1.5 * grows:
-        said += f", while room shrinks by {size(shrinks)} a day: others write on that disk"
+    if shrinks > 0:
+        said += f", while room shrinks by {size(shrinks)} a day: more than they is on that disk"
     return said
 
 
@@ -107,12 +109,12 @@ def _doubt(measured_s: float) -> str:
 
 
 def _then(now: Look, per_day: float, full_in_s: float | None) -> str:
+    if now.room_bytes <= 0:
+        return "it is full now"
     if full_in_s is None:
         return "at that rate it is never full"
     if full_in_s > _FAR_DAYS * _DAY_S:
         return "at that rate it is not full for ten years"
-    if now.room_bytes <= 0:
-        return "it is full now"
     left = now.room_bytes - 7 * per_day
     week = f"room for {size(left)} in a week, " if left > 0 else ""
     return f"at that rate {week}full in {age(full_in_s)}"

@@ -66,6 +66,9 @@ def _of_ban(ban: Thrown, now_ms: int) -> str:
 def _of_connection(box: MailboxSeen, *, is_banned: bool, since_ms: int, now_ms: int) -> str:
     waited_ms = now_ms - box.oldest_message_ms if box.oldest_message_ms else 0
     waited = age(waited_ms / 1000)
+    if box.messages and not waited_ms:
+        where = "connected" if box.state else "not connected"
+        return f"{where}: {box.messages} messages wait, behind so many receipts that none was seen"
     match box.state:
         case "" if waited_ms:
             return (

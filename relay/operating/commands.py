@@ -63,6 +63,9 @@ def status(data: Path, as_json: bool) -> int:
     batch   decisions that a worker makes with one sync, on average
     link    how full a front's links are; at 1.00 it reads less from its clients
     lag     how long it took to answer this, in ms
+
+    The line `disk` says how full the disk is. An hour after the start it says how fast it fills,
+    too, and when it is full at that rate.
     """
     return show(Line(data).get("status"), as_json, _status)
 
@@ -142,6 +145,8 @@ def user(data: Path, as_json: bool, jid: str) -> int:
     reading  it is being sent what waited
     paused   its client does not read
     starved  its front is busy
+
+    The lines that begin with - say why it gets no messages, the gravest first.
 
     A name that nobody has ever used looks like one who is away.
     """

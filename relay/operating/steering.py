@@ -60,7 +60,10 @@ def roll(data: Path, as_json: bool, wait_s: float) -> int:
 @click.argument("role", type=click.Choice(["front", "worker"]))
 @click.argument("index", type=click.IntRange(0))
 def drain(data: Path, as_json: bool, wait_s: float, role: str, index: int) -> int:
-    """Renew one process: its clients are sent away a few at a time, and a successor serves."""
+    """Renew one process: its clients are sent away a few at a time, and a successor serves.
+
+    `relay stop` stops all of them, as for a reboot.
+    """
     return _follow(data, as_json, wait_s, "processes", role, str(index), "drain")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from relay.admin.growth import EVERY_S, KEPT_S, LEAST_S, Growth, Look
+from relay.admin.growth import EVERY_S, KEPT_S, LEAST_S, NOISE_BYTES, Growth, Look
 
 GIB = 1 << 30
 HOUR_S = 3600.0
@@ -65,8 +65,18 @@ def test_what_others_write_on_that_disk_counts_and_is_named() -> None:
     assert found.grows_bytes_per_day == 0
     assert found.full_in_s == pytest.approx(76 * HOUR_S)
     assert "the stores do not grow, while room shrinks by 24.0 GiB a day" in found.says
-    assert "others write on that disk" in found.says
+    assert "more than they is on that disk" in found.says
     assert "in a week" not in found.says  # it is full before
+
+
+def test_a_journal_that_takes_its_place_is_no_trend() -> None:
+    growth, now = looks(hours=1, used_per_h=0, room_per_h=NOISE_BYTES)
+    found = growth.outlook(now)
+    assert found.full_in_s is None
+    assert found.says.endswith("the rate is a guess; at that rate it is never full")
+
+    growth, now = looks(hours=1, used_per_h=0, room_per_h=NOISE_BYTES + 1)
+    assert growth.outlook(now).full_in_s is not None
 
 
 def test_what_does_not_grow_is_never_full() -> None:
@@ -89,7 +99,8 @@ def test_where_there_is_no_room_it_says_that_sends_are_refused() -> None:
 
     assert "no room for more: sends are refused (500)" in found.says
     assert found.full_in_s == 0.0
-    assert "now" in found.says
+    assert found.says.endswith("it is full now")
+    assert growth.outlook(Look(DAY_S, GIB, 0)).says.endswith("it is full now")
 
 
 def test_looks_are_some_minutes_apart_and_forgotten_after_a_week() -> None:

@@ -75,6 +75,12 @@ def test_receipts_that_wait_are_no_reason() -> None:
     assert only.startswith("connected, and has acked")
 
 
+@pytest.mark.parametrize(("state", "where"), [("", "not connected: 7"), ("LIVE", "connected: 7")])
+def test_messages_behind_more_receipts_than_are_looked_at_are_told(state: str, where: str) -> None:
+    (only,) = said(state=state, messages=7, receipts=900)
+    assert only.startswith(where)
+
+
 @pytest.mark.parametrize(
     ("state", "word"),
     [("PAUSED", "does not read"), ("STARVED", "front is busy"), ("READING", "being sent")],
