@@ -100,5 +100,5 @@ def _must_be_ours(book: Book, names: Iterable[str]) -> None:
         if local in book.given:
             raise GivenElsewhere(
                 f"group {local}@g.us is in the groups file (server.groups), which counts:"
-                " edit that, then `relay reload`"
+                " edit it, then `relay reload`"
             )

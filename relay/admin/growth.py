@@ -86,8 +86,8 @@ class Growth:
             grows_bytes_per_day=round(grows, 1),
             shrinks_bytes_per_day=round(shrinks, 1),
             full_in_s=None if full_in_s is None else round(full_in_s, 1),
-            says=f"{_now(now)}; {_rate(grows, shrinks if is_trend else 0)}, measured for {age(measured_s)}"
-            f"{_doubt(measured_s)}; {_then(now, faster, full_in_s)}",
+            says=f"{_now(now)}; {_rate(grows, shrinks if is_trend else 0)}, measured for"
+            f" {age(measured_s)}{_doubt(measured_s)}; {_then(now, faster, full_in_s)}",
         )
 
 

@@ -126,7 +126,7 @@ def test_the_commands_make_change_and_carry_groups(relay: Relay, tmp_path: Path)
     assert command(relay, "groups", "delete", "5-5@g.us").stdout == "5-5@g.us: deleted\n"
     refused = command(relay, "groups", "delete", GROUP)
     assert refused.returncode == 1
-    assert "edit it" in refused.stderr
+    assert "edit it, then `relay reload`" in refused.stderr
 
 
 def test_each_change_is_logged_once_with_who(relay: Relay) -> None:
