@@ -73,17 +73,15 @@ def sends_in(
     sends: list[Send | Refusal] = []
     try:
         _, _, elements = _decode_action(payload)
-        if not 0 < len(elements) <= most:
+        # Of the frame, not of what was decoded: a key that comes twice hides what it had first.
+        if not 0 < len(elements) <= most or not has_few_brackets(payload, nesting):
             return None
+        if not payload.isascii():
+            payload.decode()
         for element in elements:
             key, message = element.key, bytes(element.message)
             content = decode_object(message)  # of bytes: faster than of Raw
             if not content or not (key.id.isascii() and key.id.isprintable()):
-                return None
-            is_alone = len(elements) == len(content) == 1
-            # One text alone, at the fourth level, is never nested too deep.
-            is_text = is_alone and isinstance(next(iter(content.values())), str)
-            if not is_text and not has_few_brackets(payload, nesting):
                 return None
             chat, is_group = chat_in(key.remoteJid)
             time_s = message_time(element.messageTimestamp, now_s=now_s)

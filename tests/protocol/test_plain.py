@@ -30,6 +30,7 @@ ACK = (
     f'["Msg", {{"id": "{ID}", "ack": 2, "cmd": "ack", "to": "{BOB}@c.us", "t": "{SENT_AT}", '
     f'"from": "{ALICE}@c.us"}}]'
 )
+DEEP = "[" * 40 + "]" * 40
 
 
 def in_one_step(payload: bytes) -> Stanza | None:
@@ -85,6 +86,19 @@ def test_the_sheets_own_frames_take_one_step(text: str) -> None:
 )
 def test_of_all_else_the_general_way_says_what_it_means(text: str) -> None:
     assert in_one_step(text.encode()) is None
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        SEND.replace('"hi"', '"hi", "conversation": "hi"').replace('"hi"', DEEP, 1).encode(),
+        SEND.replace('"message"', f'"message": {DEEP}, "message"').encode(),
+        SEND.encode().replace(b'"message"', b'"message": "\xff", "message"'),
+    ],
+)
+def test_a_key_that_comes_twice_hides_nothing(payload: bytes) -> None:
+    assert in_one_step(payload) is None
+    assert in_general(payload) is None
 
 
 def test_no_more_messages_than_may_be() -> None:
