@@ -182,6 +182,7 @@ class WorkerLink:
         ]
         self._refused.clear()
         self._items, self._kept = [], []
+        self._work = self._riders = self._frame_bytes = 0
         self._outgoing.restart()
         self._stopwatch.restart()
         self.is_full = False

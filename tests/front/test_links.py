@@ -50,6 +50,7 @@ class Incarnations:
         self._number = 0
         self._router: zmq.Socket[bytes]
         self._sent = self._confirmed = self._unconfirmed = 0
+        self.work = 0  # which the batch that was received last asked for
 
     def next(self) -> Topology:
         """Bind the next one; return the topology that lists it."""
@@ -73,6 +74,7 @@ class Incarnations:
                 _, payload = self._router.recv_multipart()
                 batch = envelopes.decode_worker_batch(payload)
                 self._unconfirmed = batch.number
+                self.work = batch.work
                 if batch.items:
                     return batch.items
 
@@ -568,6 +570,22 @@ def test_i9_what_waits_when_a_worker_dies_goes_to_its_successor_once() -> None:
         assert await worker.receive() == [send(1), send(2)]
         link.request(send(3), durable=True)
         assert await worker.receive() == [send(3)]
+
+    run(scene, Waiting(wait_s=0.02))
+
+
+def test_what_waits_when_a_worker_dies_is_counted_once() -> None:
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
+        link = links.link_of(SLOT)
+        link.request(ack(1), durable=True)
+        link.request(send(1), durable=True)
+        links.follow(worker.die())
+        links.follow(worker.next())
+
+        assert await worker.receive() == [ack(1), send(1)]
+        assert worker.work == 2
+        assert (links.work, links.asked, links.rode) == (2, 1, 1)
 
     run(scene, Waiting(wait_s=0.02))
 
