@@ -429,6 +429,7 @@ class Worker:
             self._tracing.said(effects)
         if self._operator.waits:
             self._operator.hear(effects)
+            self._is_asked = self._reception.has_input  # to answer, too, may consume an edge
         for front in self._links.send(effects):
             self._shard.front_full(front)
 

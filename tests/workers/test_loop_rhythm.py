@@ -19,14 +19,18 @@ from relay.bus.envelopes import (
     ToFront,
 )
 from relay.bus.gathering import Gathering
+from relay.inquiries.figures import AskFigures
+from relay.inquiries.sending import AskSend
 from relay.settings.serving import FlowSettings
 from tests import plain
 from tests.outside.waiting import poll_for
-from workers import rhythm
+from workers import loop, rhythm, schedule
 from workers.inbox import Haste, Received
+from workers.operator import IDENTITY
 from workers.rhythm import Rhythm
+from workers.shard.effects import Effects
 
-from .loop_harness import RunningWorker
+from .loop_harness import DEADLINE_MS, RunningWorker
 
 FRONT = "front-0-4"
 LONG_S = 1000.0
@@ -192,6 +196,33 @@ def test_one_that_waits_stops_all_the_same_and_answers_what_has_come(start: Star
     worker.stop()
 
     assert until_confirmed(worker, front, 2)
+
+
+def test_an_inquiry_that_comes_while_a_late_answer_leaves_is_heard(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedule, "SWEEP_MS", 1_000_000)  # it would find the inquiry, too
+    worker = start(ride_s=LONG_S)
+    front = served(worker)
+    worker.send(front, 2, ack(1))
+    poll_for("it rides", lambda: bool(worker.worker._inbox))
+    monkeypatch.setattr(loop, "MAX_DECIDING_S", 0.0)  # one piece a turn: the ack, then the send
+    operator = worker.worker._operator
+    asked: list[zmq.Socket[bytes]] = []
+    hear = operator.hear
+
+    def hear_late(effects: Effects) -> None:
+        if effects.to_fronts.get(IDENTITY):
+            asked.append(worker.inquire(AskFigures()))
+            # In the worker's thread. To look consumes the edge, as to send does at times.
+            poll_for("it has come", lambda: worker.worker._reception.has_input)
+        hear(effects)
+
+    monkeypatch.setattr(operator, "hear", hear_late)
+    sent = worker.inquire(AskSend("op", "bob", False, "M9", 1000, b"12345678", b"frame"))
+
+    assert sent.poll(DEADLINE_MS)
+    assert asked[0].poll(DEADLINE_MS)
 
 
 def test_haste_is_that_of_the_most_hasty(
