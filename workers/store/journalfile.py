@@ -34,9 +34,10 @@ _RECORD: Final = Struct("<4sIIQ")
 _SUMMED: Final = Struct("<IQ")
 _MAGIC: Final = b"\xff\xfeJR"  # no part of any text
 # A write that returns when it is durable: a call less than to write and to sync, and up to a
-# quarter less time. 0: this system has none. Else a kernel or file system may refuse it.
+# quarter less time. 0: this system has none. Else a kernel or file system may refuse it, or what
+# confines the process (EPERM: a filter of calls that does not know this one).
 _THROUGH: Final = getattr(os, "RWF_DSYNC", 0)
-_REFUSALS: Final = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
+_REFUSALS: Final = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EPERM)
 
 
 class Record(NamedTuple):

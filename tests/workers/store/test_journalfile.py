@@ -62,13 +62,15 @@ class Files:
             file.write(content)
 
 
-def write_no_file_through(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def write_no_file_through(
+    monkeypatch: pytest.MonkeyPatch, refusal: int = errno.EOPNOTSUPP
+) -> list[int]:
     """Play a system that cannot write durably in one call; return the descriptors of tries."""
     tries: list[int] = []
 
     def refuse(descriptor: int, *arguments: object) -> int:
         tries.append(descriptor)
-        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        raise OSError(refusal, os.strerror(refusal))
 
     monkeypatch.setattr(os, "pwritev", refuse)
     return tries
@@ -260,10 +262,13 @@ def test_what_the_kernel_writes_in_part_is_written_and_synced_to_its_end(
     files.writer.close()
 
 
+@pytest.mark.parametrize(
+    "refusal", [errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS, errno.EPERM], ids=errno.errorcode.get
+)
 def test_where_a_write_is_not_durable_by_itself_each_is_synced_and_it_is_not_tried_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: int
 ) -> None:
-    tries = write_no_file_through(monkeypatch)
+    tries = write_no_file_through(monkeypatch, refusal)
     synced: list[int] = []
     fdatasync = os.fdatasync
 
