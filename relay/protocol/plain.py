@@ -67,8 +67,8 @@ def sends_in(
 ) -> list[Send | Refusal] | None:
     """Return the messages of an `action` that has no more than `most`.
 
-    `payload` is no longer than a message may be. Each message by itself is nested no deeper than
-    `nesting`, which is 4 at least.
+    `payload` is no longer than a message may be. With more brackets than `nesting` it may be nested
+    too deep, and is left to the general way.
     """
     sends: list[Send | Refusal] = []
     try:
