@@ -130,7 +130,7 @@ class Codec:
             ack = plain.ack_in(payload)
             if ack is not None:
                 return ack
-            if has_few_brackets(payload, limits.nesting):
+            if has_few_brackets(payload, limits.nesting) and _is_utf8(payload):
                 try:
                     return self._ack(payload)
                 except FrameError:

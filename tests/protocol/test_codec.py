@@ -275,6 +275,13 @@ def test_r28_what_is_no_frame_gets_400(frame: str) -> None:
     assert error.message_id == ""
 
 
+@pytest.mark.parametrize("wherever", ['"x": "?"', '"cmd": "?", "cmd": "ack"', '"t": "?"'])
+def test_a_binary_message_is_utf_8_wherever_it_is_looked_at(wherever: str) -> None:
+    text = json.dumps(ack()).replace('"ack":', f'{wherever}, "ack":').encode()
+
+    assert refusal(text.replace(b"?", b"\xff")).code == 400
+
+
 @pytest.mark.parametrize(
     "tag", ["", "Action", "ACTION", "msg", "q", "error", "Cmd", "Presence", "query", "actions", "é"]
 )
