@@ -243,8 +243,8 @@ class RelayClient:
     def mark_read(self, message: Message) -> None:
         """Tell the author that `message` was read; this takes it as well.
 
-        The receipt is written as soon as there is a connection. It is lost if that connection
-        breaks in the same moment: a read receipt is a courtesy, not a guarantee.
+        The receipt is written as soon as there is a connection, and again by the next login where
+        that connection may have lost it. It is not kept beyond the life of this client.
         """
         self._acknowledge(message, Level.READ)
 

@@ -137,7 +137,7 @@ class ClientProtocol:
         self._written = None
         if self.online and not self.login.request_due:
             if ack := self._acks.next():
-                self._written = lambda: self._acks.written(ack)
+                self._written = lambda: self._acks.written(ack, up=now.up)
                 return wire.ack_frame(self.user, ack.message, ack.level, t=ack.t)
             if (frame := self.outbox.next_frame(up=now.up)) is not None:
                 self._written = self.outbox.written
@@ -152,8 +152,9 @@ class ClientProtocol:
     def frame_sent(self) -> None:
         """The frame that `next_frame` returned last was written.
 
-        What was written may still be lost with the connection: a send is then written again, a
-        delivery ack is repeated when the message comes again, a read ack is lost.
+        What was written may still be lost with the connection: a send is then written again, an
+        ack is repeated when its message comes again, and one whose message does not is written
+        again by the next login.
         """
         if self._written is not None:
             self._written()
@@ -203,8 +204,9 @@ class ClientProtocol:
 
         A level that was reached before changes nothing.
         """
+        held = message.key in self._inbox
         self._inbox.take(message.key)
-        self._acks.take(message.key, level, now_s=now.wall)
+        self._acks.take(message.key, level, now_s=now.wall, held=held)
 
     def show(self, message: Message) -> None:
         """Note that the application has `message`, and acknowledges it later, or never."""
@@ -226,6 +228,8 @@ class ClientProtocol:
         Never raises for anything a relay may send: what makes no sense is counted in
         `ignored_frames`, and what no client of this kind asks for is skipped.
         """
+        if self.online:
+            self._acks.heard(up=now.up)
         try:
             read = wire.read(frame)
         except Unreadable:
@@ -260,6 +264,7 @@ class ClientProtocol:
         if is_again:  # the same connection: its sends are being answered on it
             return []
         self.outbox.start_again()
+        self._acks.start_again()
         return self._noted(Connected())
 
     def _on_queue(self, queue: wire.QueueFrame, now: Moment) -> list[Event]:

@@ -163,6 +163,9 @@ FAULTS: Final = {
     "this.holds.set(": "void (",
     'notice?.kind === "replaced"': "false",
     "this.outbox.startAgain();": "",
+    "    this.acks.startAgain();": "",
+    "if (this.online) this.acks.heard(now.up);": "this.acks.heard(now.up);",
+    "if (up - at < SETTLED_S) break;": "break;",
     "level <= (this.receipts.get(key) ?? 0)": "false",
 }
 

@@ -104,6 +104,7 @@ class Page:
     def freeze(self) -> None:
         """Have its scripts stand still, as those of a tab that was not looked at for long."""
         self._ask("Page.enable")
+        self._ask("Emulation.setFocusEmulationEnabled", enabled=False)
         self._ask("Page.setWebLifecycleState", state="frozen")
 
     def thaw(self) -> None:
@@ -111,8 +112,12 @@ class Page:
         self._ask("Page.setWebLifecycleState", state="active")
 
     def look_at(self) -> None:
-        """Have it be the tab that is looked at."""
+        """Have it be the tab that is looked at.
+
+        One that was frozen stays hidden without more, and its timers go once a second at most.
+        """
         self._ask("Page.bringToFront")
+        self._ask("Emulation.setFocusEmulationEnabled", enabled=True)
 
     @contextmanager
     def lid_closed(self) -> Iterator[None]:

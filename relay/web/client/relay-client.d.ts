@@ -188,19 +188,30 @@ export type DueAck = {
     message: MessageKey;
     level: number;
     t: number;
+    isLate: boolean;
 };
 /** @typedef {{chat: string, sender: string, id: string}} MessageKey */
-/** @typedef {{message: MessageKey, level: number, t: number}} DueAck */
+/** @typedef {{message: MessageKey, level: number, t: number, isLate: boolean}} DueAck `isLate`: the
+ * message does not come again, so that the ack may not be lost with the connection */
 /** What the page has taken, and the acks that are due. Level 1: shown, and not acked yet. */
 declare class Acks {
     /** @type {Memory<number>} */
     taken: Memory<number>;
     /** @type {Memory<DueAck>} */
     due: Memory<DueAck>;
+    /** Late acks that were written lately, the oldest first. @type {Memory<[DueAck, number]>} */
+    late: Memory<[DueAck, number]>;
     /** @param {number} remembered */
     constructor(remembered: number);
-    /** @param {MessageKey} message @param {number} level @param {number} t @param {boolean} isDue */
-    take(message: MessageKey, level: number, t: number, isDue?: boolean): void;
+    /** Return whether the level has risen. @param {DueAck} ack @param {boolean} isDue */
+    take(ack: DueAck, isDue?: boolean): boolean;
+    /** Note that an ack was written; one that rose meanwhile stays due. @param {DueAck} ack
+     * @param {number} up */
+    written(ack: DueAck, up: number): void;
+    /** Something was heard on the same connection: what was written long before has arrived. @param {number} up */
+    heard(up: number): void;
+    /** Have those late acks written again that may be lost. */
+    startAgain(): void;
     /** Return whether this message was taken before; it is acked again. @param {MessageKey} message
      * @param {number} t */
     repeat(message: MessageKey, t: number): boolean;
@@ -347,7 +358,9 @@ export declare class ClientProtocol {
     /** Note that the page has taken a message: shown (1), delivered (2), read (3), played (4).
      * @param {MessageKey} message @param {number} level @param {number} wall
      * @param {boolean} [isDue] */
-    acknowledge({ chat, sender, id }: MessageKey, level: number, wall: number, isDue?: boolean): void;
+    acknowledge(message: MessageKey, level: number, wall: number, isDue?: boolean): void;
+    /** @param {MessageKey} message @param {number} level @param {number} wall @returns {DueAck} */
+    ackOf({ chat, sender, id }: MessageKey, level: number, wall: number): DueAck;
     /** Hold a message that came, unless it was held or taken before. @param {Message} message
      * @param {number} size @param {number} wall */
     admit(message: Message, size: number, wall: number): boolean;
@@ -436,6 +449,8 @@ export declare class RelayClient {
     connect(): this;
     /** Close the connection; what has no ack 1 is sent by the next client, if it is stored. */
     close(): void;
+    /** Close, and delete what the outbox keeps, as at a logout: of that nothing is sent any more. */
+    forget(): Promise<void>;
     /**
      * Send a text, or a message object, to a user or a group. It goes out when there is a connection.
      * Throws what no relay would take.

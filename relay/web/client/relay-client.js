@@ -57,6 +57,7 @@ export const LIMITS = Object.freeze({
 const KEEPALIVE = "?,,";
 const MAX_RETRY_AFTER_S = 300; // however long the relay asks for
 const STABLE_S = 10; // a login that held this long starts the backoff afresh
+const SETTLED_S = 60; // from writing a late ack to hearing something: a dead connection is found out
 const PASSING_LOGINS = [429, 500, 503];
 const PASSING_SENDS = [429, 500, 503]; // 507 lasts: the user should hear of it
 const RETRYABLE = [...PASSING_SENDS, 507];
@@ -236,7 +237,8 @@ class Memory {
 }
 
 /** @typedef {{chat: string, sender: string, id: string}} MessageKey */
-/** @typedef {{message: MessageKey, level: number, t: number}} DueAck */
+/** @typedef {{message: MessageKey, level: number, t: number, isLate: boolean}} DueAck `isLate`: the
+ * message does not come again, so that the ack may not be lost with the connection */
 
 /** What the page has taken, and the acks that are due. Level 1: shown, and not acked yet. */
 class Acks {
@@ -246,21 +248,47 @@ class Acks {
     this.taken = new Memory(remembered);
     /** @type {Memory<DueAck>} */
     this.due = new Memory(remembered);
+    /** Late acks that were written lately, the oldest first. @type {Memory<[DueAck, number]>} */
+    this.late = new Memory(remembered);
   }
 
-  /** @param {MessageKey} message @param {number} level @param {number} t @param {boolean} isDue */
-  take(message, level, t, isDue = true) {
-    const key = keyOf(message);
-    if (level <= (this.taken.get(key) ?? 0)) return;
-    this.taken.put(key, level);
-    if (isDue && level > 1) this.due.put(key, { message, level, t });
+  /** Return whether the level has risen. @param {DueAck} ack @param {boolean} isDue */
+  take(ack, isDue = true) {
+    const key = keyOf(ack.message);
+    if (ack.level <= (this.taken.get(key) ?? 0)) return false;
+    this.taken.put(key, ack.level);
+    if (isDue && ack.level > 1) this.due.put(key, ack);
+    return true;
+  }
+
+  /** Note that an ack was written; one that rose meanwhile stays due. @param {DueAck} ack
+   * @param {number} up */
+  written(ack, up) {
+    const key = keyOf(ack.message);
+    if (this.due.get(key) === ack) this.due.entries.delete(key);
+    if (ack.isLate) this.late.put(key, [ack, up]);
+  }
+
+  /** Something was heard on the same connection: what was written long before has arrived. @param {number} up */
+  heard(up) {
+    for (const [key, [, at]] of this.late.entries) {
+      if (up - at < SETTLED_S) break;
+      this.late.entries.delete(key);
+    }
+  }
+
+  /** Have those late acks written again that may be lost. */
+  startAgain() {
+    for (const [key, [ack]] of this.late.entries)
+      if (ack.level > (this.due.get(key)?.level ?? 0)) this.due.put(key, ack);
+    this.late.entries.clear();
   }
 
   /** Return whether this message was taken before; it is acked again. @param {MessageKey} message
    * @param {number} t */
   repeat(message, t) {
     const level = this.taken.get(keyOf(message));
-    if (level && level > 1) this.due.put(keyOf(message), { message, level, t });
+    if (level && level > 1) this.due.put(keyOf(message), { message, level, t, isLate: false });
     return level !== undefined;
   }
 }
@@ -546,8 +574,7 @@ export class ClientProtocol {
     if (this.online) {
       const [due] = this.acks.due.entries;
       if (due) {
-        this.#written = () => this.acks.due.get(due[0]) === due[1]
-          && this.acks.due.entries.delete(due[0]);
+        this.#written = () => this.acks.written(due[1], now.up);
         return ackFrame(this.user, due[1]);
       }
       const id = this.outbox.next(now.up);
@@ -577,10 +604,8 @@ export class ClientProtocol {
   submit(to, message, id, now) {
     const chat = chatName(to);
     if (this.outbox.repeats(id, chat, message)) return;
-    const { frameBytes, unackedSends } = this.limits;
-    const frame = sendFrame(chat, message, id, { wall: now.wall, maxBytes: frameBytes });
-    if (this.outbox.sends.size >= unackedSends)
-      throw new RangeError(`${unackedSends} messages wait for their ack 1`);
+    const maxBytes = this.limits.frameBytes;
+    const frame = sendFrame(chat, message, id, { wall: now.wall, maxBytes });
     this.outbox.add(id, chat, message, frame);
   }
 
@@ -592,9 +617,17 @@ export class ClientProtocol {
   /** Note that the page has taken a message: shown (1), delivered (2), read (3), played (4).
    * @param {MessageKey} message @param {number} level @param {number} wall
    * @param {boolean} [isDue] */
-  acknowledge({ chat, sender, id }, level, wall, isDue) {
-    this.inbox.take({ chat, sender, id });
-    this.acks.take({ chat, sender, id }, level, Math.trunc(wall), isDue);
+  acknowledge(message, level, wall, isDue) {
+    this.acks.take(this.ackOf(message, level, wall), isDue);
+    this.inbox.take(message);
+  }
+
+  /** @param {MessageKey} message @param {number} level @param {number} wall @returns {DueAck} */
+  ackOf({ chat, sender, id }, level, wall) {
+    const message = { chat, sender, id };
+    const key = keyOf(message);
+    const isLate = level > 2 && this.acks.taken.get(key) !== 1 && !this.inbox.held.has(key);
+    return { message, level, t: Math.trunc(wall), isLate };
   }
 
   /** Hold a message that came, unless it was held or taken before. @param {Message} message
@@ -618,6 +651,7 @@ export class ClientProtocol {
   /** Take one text of the relay; never throws. @param {unknown} text @param {Moment} now
    * @returns {ProtocolEvent[]} */
   receive(text, now) {
+    if (this.online) this.acks.heard(now.up);
     if (typeof text === "string" && text.startsWith("!")) return [];
     try {
       return this.#frame(JSON.parse(String(text)), now);
@@ -662,6 +696,7 @@ export class ClientProtocol {
     this.#isAgain = this.inbox.leftBehind = false;
     if (isAgain) return []; // the same connection: its sends are being answered on it
     this.outbox.startAgain();
+    this.acks.startAgain();
     return [{ type: "connected" }];
   }
 
@@ -719,6 +754,7 @@ export class ClientProtocol {
 const LEFT = Symbol("a loop was left");
 const MAX_BUFFERED = 1024 * 1024; // of a socket; what is beyond waits here
 const OFFER_S = 5; // for a tab's answer; else another one takes its place
+const OPENING_S = 5; // for the browser's database; else the page does without
 
 /** @returns {Moment} */
 const now = () => ({
@@ -799,18 +835,33 @@ export class Sending {
 class Store {
   /** @param {string} name @param {number} remembered */
   constructor(name, remembered) {
+    this.name = name;
     this.remembered = Math.min(remembered, 5000);
-    /** @type {Promise<IDBDatabase>} */
-    this.database = new Promise((resolve, reject) => {
-      const opening = indexedDB.open(name, 1);
+    /** @type {Promise<IDBDatabase> | null} */
+    this.database = null;
+  }
+
+  #open() {
+    return (this.database ??= new Promise((resolve, reject) => {
+      const opening = indexedDB.open(this.name, 1);
       opening.onupgradeneeded = () => {
         opening.result.createObjectStore("sends", { autoIncrement: true }).createIndex("id", "id");
         opening.result.createObjectStore("taken", { autoIncrement: true });
       };
-      opening.onsuccess = () => resolve(opening.result);
+      opening.onsuccess = () => {
+        const { result } = opening;
+        // It is being deleted, or the browser has closed it: what comes next opens another.
+        result.onversionchange = result.onclose = () => {
+          result.close();
+          this.database = null;
+        };
+        this.database = Promise.resolve(result); // it may come late
+        resolve(result);
+      };
       opening.onerror = () => reject(opening.error);
-    });
-    this.database.catch(() => {});
+      // As behind a deletion for which another tab makes no way. To chat goes before to keep.
+      setTimeout(() => reject(new Error("IndexedDB does not open")), ms(OPENING_S));
+    }));
   }
 
   /**
@@ -820,7 +871,7 @@ class Store {
    * @returns {Promise<T>}
    */
   async #do(name, act) {
-    const transaction = (await this.database).transaction(name, "readwrite");
+    const transaction = (await this.#open()).transaction(name, "readwrite");
     const request = act(transaction.objectStore(name));
     return new Promise((resolve, reject) => {
       transaction.oncomplete = () => resolve(/** @type {T} */ (request?.result));
@@ -859,6 +910,16 @@ class Store {
   /** @param {MessageKey} message @param {number} level */
   take({ chat, sender, id }, level) {
     return this.#do("taken", (store) => store.add({ message: { chat, sender, id }, level }));
+  }
+
+  /** @returns {Promise<void>} */
+  delete() {
+    return new Promise((resolve, reject) => {
+      const deleting = indexedDB.deleteDatabase(this.name);
+      // Where it is blocked it goes once that other page has gone.
+      deleting.onsuccess = deleting.onblocked = () => resolve();
+      deleting.onerror = () => reject(deleting.error);
+    });
   }
 }
 
@@ -900,6 +961,7 @@ export class RelayClient {
   #lostAt = 0;
   #saidAt = 0;
   #askedAt = 0; // when a sign of life was asked for; 0: none is awaited
+  #wasLate = false; // it was asked for once more
   #confirmAt = Infinity;
   #wantsClock = false;
   #skew = 0; // the relay's clock less this one, in seconds
@@ -1012,6 +1074,14 @@ export class RelayClient {
     this.#end(null);
   }
 
+  /** Close, and delete what the outbox keeps, as at a logout: of that nothing is sent any more. */
+  async forget() {
+    const store = this.#store;
+    this.close();
+    this.#store = null;
+    await store?.delete();
+  }
+
   /**
    * Send a text, or a message object, to a user or a group. It goes out when there is a connection.
    * Throws what no relay would take.
@@ -1021,9 +1091,10 @@ export class RelayClient {
    */
   send(to, message, { id = newMessageId() } = {}) {
     const chat = chatName(to);
-    const body = typeof message === "string" ? { conversation: message } : message;
+    const said = typeof message === "string" ? { conversation: message } : message;
     const { frameBytes, unackedSends } = this.protocol.limits;
-    sendFrame(chat, body, id, { wall: now().wall, maxBytes: frameBytes });
+    const frame = sendFrame(chat, said, id, { wall: now().wall, maxBytes: frameBytes });
+    const body = JSON.parse(frame)[2][0].message; // what can be stored, and changes no more
     if (this.#isOver) throw this.#closed();
     this.protocol.outbox.repeats(id, chat, body);
     if (this.#waiting.size >= unackedSends)
@@ -1056,11 +1127,15 @@ export class RelayClient {
 
   /** @param {Message} message @param {number} level */
   #mark({ chat, sender, id }, level) {
-    if (this.#term) void this.#taken({ chat, sender, id }, level);
-    else {
-      this.protocol.acks.take({ chat, sender, id }, level, 0, false);
-      this.#post({ kind: "mark", message: { chat, sender, id }, level });
-    }
+    if (this.#term) return void this.#taken({ chat, sender, id }, level);
+    const { acks } = this.protocol;
+    const { wall, up } = now();
+    const ack = this.protocol.ackOf({ chat, sender, id }, level, wall);
+    if (!acks.take(ack, false)) return;
+    // The tab that has the connection may be gone; the next one is told again.
+    acks.written(ack, up);
+    this.#post({ kind: "mark", ...ack });
+    this.#ask();
   }
 
   /** Note what was taken, and have it acked. @param {MessageKey} message @param {number} level */
@@ -1069,7 +1144,7 @@ export class RelayClient {
     // First of all, or a page that ends now would show it again.
     if (this.#store && this.#term && level > 1 && (acks.taken.get(keyOf(message)) ?? 0) < 2)
       await this.#store.take(message, level).catch(this.#trouble);
-    acks.take(message, level, Math.trunc(now().wall), !!this.#term);
+    acks.take(this.protocol.ackOf(message, level, now().wall), !!this.#term);
     this.#write();
   }
 
@@ -1181,6 +1256,7 @@ export class RelayClient {
     for (const sending of this.#sendings.values()) sending.settle(0, null, this.#closed());
     this.#depose();
     for (const undo of this.#undo.splice(0)) undo();
+    if (error && !this.#handlers.get("end")?.size) console.error("relay-client:", error);
     void this.#call({ type: "end", error });
   }
 
@@ -1309,6 +1385,7 @@ export class RelayClient {
   #heard(data) {
     const { protocol } = this;
     this.#askedAt = 0;
+    this.#wasLate = false;
     if (typeof data === "string" && data[0] === "!") {
       this.#skew = Number(data.slice(1)) / 1000 - now().wall;
       if (this.#wantsClock) this.#renewInTime();
@@ -1367,7 +1444,9 @@ export class RelayClient {
       ? this.#askedAt + answerS
       : Math.min(this.#saidAt + keepaliveS, this.#confirmAt);
     this.#after("life", at - now().up, () => {
-      const isLate = now().up > at + answerS; // the page stood still: the answer may be here
+      // The page stood still: the answer may be here. But a hidden tab is late each time.
+      const isLate = !this.#wasLate && now().up > at + answerS;
+      this.#wasLate = !!this.#askedAt && isLate;
       if (!this.#askedAt || isLate) this.#say();
       else this.#drop({ code: null, reason: "no sign of life from the relay" });
     });
@@ -1404,7 +1483,13 @@ export class RelayClient {
   /** @param {string} name */
   #share(name) {
     const channel = (this.#channel = new BroadcastChannel(name));
-    channel.onmessage = ({ data }) => this.#onPost(data);
+    channel.onmessage = ({ data }) => {
+      try {
+        this.#onPost(data);
+      } catch (error) {
+        this.#trouble(error); // of a tab with another version of this, or another script
+      }
+    };
     this.#undo.push(() => setTimeout(() => channel.close()));
     this.#stand(name, false);
     const timer = setInterval(() => this.#ask(), 20_000);
@@ -1460,16 +1545,21 @@ export class RelayClient {
       if (kind === "who")
         this.#after("here", 0, () => this.#post({ kind: "here", online: this.#online }));
       if (kind === "send") this.#submit(waiting);
-      if (kind === "mark") void this.#taken(message, level);
+      if (kind === "mark") this.#taken(message, level).catch(this.#trouble);
       return;
     }
+    this.protocol.acks.heard(now().up);
     if (kind === "lead" || kind === "here") {
       clearTimeout(this.#timers.get("offer"));
       this.#offered = 0;
       this.#online = online;
       // It may be frozen a moment after it has answered.
       if (this.#waiting.size) this.#after("ask", OFFER_S, () => this.#ask());
-      if (kind === "lead") for (const each of this.#waiting.values()) this.#submit(each);
+      if (kind === "lead") {
+        for (const each of this.#waiting.values()) this.#submit(each);
+        for (const [ack] of this.protocol.acks.late.entries.values())
+          this.#post({ kind: "mark", ...ack });
+      }
     } else if (kind === "event") {
       if (event.type === "message") this.protocol.overhear(event);
       this.#happened(event);
