@@ -465,6 +465,30 @@ def test_a_login_is_kept_in_its_tab_alone_unless_one_asks_for_more(
 
 
 @in_a_browser
+def test_who_logs_out_leaves_nothing_behind_in_any_tab(
+    stage: Stage, browser: Page, alice: Chat, bob: Peer
+) -> None:
+    second = Chat(browser, f"{stage.origin}/chat/", alice.user).log_in().online()
+    stage.network.cut()
+    try:
+        alice.open(bob.user)
+        alice.say("never to be sent")
+        poll_for("it waits", lambda: alice.ticks == ["waiting"])
+        alice.page.run("document.getElementById('leave').click()")
+        for each in (alice, second):
+            each.wait("the form", "document.getElementById('login')?.hidden === false")
+    finally:
+        stage.network.mend()
+
+    again = Chat(browser, f"{stage.origin}/chat/", alice.user).log_in().online()
+    again.open(bob.user)
+    again.say("the first")
+    assert bob.hear() == "the first"
+    poll_for("it is shown", lambda: bool(again.texts))
+    assert again.texts == ["the first"]
+
+
+@in_a_browser
 def test_a_link_to_another_relay_takes_no_token_there(stage: Stage, browser: Page) -> None:
     with files() as origin, Network() as elsewhere:
         here = f"{origin}/?url=ws://127.0.0.1:{stage.network.port}/"

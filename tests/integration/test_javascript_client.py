@@ -446,6 +446,89 @@ def test_a_tab_takes_over_from_one_that_is_frozen(start_relay: RelayStarter, pag
         assert each.events("end") == []
 
 
+@needs_chromium
+def test_what_is_read_in_one_tab_is_told_though_the_one_with_the_connection_is_gone(
+    start_relay: RelayStarter, pages: Pages, open_program: Opener
+) -> None:
+    relay = start_relay(config=QUICK)
+    with Network(relay.port) as network:
+        url = f"ws://127.0.0.1:{network.port}/"
+        bob, first, second = open_program("node"), pages.open(), pages.open()
+        bob.start(relay.url, BOB)
+        for each in (first, second):
+            each.start(url, ALICE)
+            each.wait_online()
+        second.run("client.on('message', (each) => (globalThis.last = each)); undefined")
+        bob.say(ALICE, "hi")
+        bob.wait_for("it is delivered", "count('delivered') === 1")
+        second.wait_for("it has come", "globalThis.last !== undefined")
+        network.fall_silent()
+
+        second.run("client.markRead(last); undefined")
+        time.sleep(0.5)  # until the other tab has written it to where nothing goes on
+        page = first.place
+        assert isinstance(page, chromium.Page)
+        page.close()
+        network.cut()
+        network.mend()
+
+        bob.wait_for("it is read", "count('read') === 1")
+
+
+# What a logout of a page does, or a user who has his browser forget its site.
+DELETION: Final = """
+globalThis.deleted = "";
+indexedDB.databases().then(([{ name }]) => {
+  const deleting = indexedDB.deleteDatabase(name);
+  deleting.onblocked = () => (deleted = "blocked");
+  deleting.onsuccess = () => (deleted = "gone");
+});
+undefined
+"""
+
+
+@needs_chromium
+def test_a_database_that_is_deleted_under_it_costs_no_message(
+    start_relay: RelayStarter, pages: Pages
+) -> None:
+    relay = start_relay(config=QUICK)
+    bob = relay.login(BOB)
+    alice = pages.open()
+    alice.start(relay.url, ALICE, outbox=True)
+    alice.wait_online()
+
+    alice.run(DELETION)
+
+    alice.wait_for("it makes way", "deleted === 'gone'")
+    alice.say(BOB, "after it")
+    bob.send_message(ALICE, "M")
+    assert bob.recv_many(3)  # ack 1, the message, an ack 2
+    alice.wait_for("it is stored", "client.waiting.length === 0 && got.length === 1")
+    assert alice.events("trouble") == []
+
+
+@needs_chromium
+def test_a_database_that_does_not_open_keeps_nobody_from_chatting(
+    start_relay: RelayStarter, pages: Pages
+) -> None:
+    relay = start_relay(config=QUICK)
+    other, alice = pages.open(), pages.open()
+    name = f"relay {relay.url} {ALICE}"
+    other.run(f"globalThis.opening = indexedDB.open({name!r}, 1); undefined")
+    other.wait_for("it holds it", "opening.readyState === 'done'")
+    other.run(DELETION)
+    other.wait_for("it waits", "deleted === 'blocked'")
+
+    alice.start(relay.url, ALICE, outbox=True)
+    alice.say(BOB, "all the same")
+
+    alice.wait_for("it is stored", "events.some((each) => each.type === 'sent')")
+    assert [each[2][0]["message"] for each in relay.login(BOB).queued] == [
+        {"conversation": "all the same"}
+    ]
+    assert alice.events("trouble")
+
+
 @pytest.mark.parametrize(
     "how",
     [

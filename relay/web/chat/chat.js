@@ -125,8 +125,11 @@ async function start({ user, token }) {
     keep((store) => store.delete(key)).catch(failed);
   for (const each of all) entries.set(each.key, each);
   tabs = new BroadcastChannel(name);
-  tabs.onmessage = ({ data: { entry, chat, called } }) => {
-    if (entry) take(entry);
+  tabs.onmessage = ({ data: { entry, chat, called, isOut } }) => {
+    if (isOut) {
+      client.close();
+      logOut({});
+    } else if (entry) take(entry);
     else names.set(chat, called);
     draw();
   };
@@ -330,7 +333,8 @@ document.onvisibilitychange = look;
 $("again").onclick = () =>
   client.error?.name === "LoginRefused" ? logOut({ user: client.user }) : location.reload();
 $("leave").onclick = async () => {
-  client.close();
+  tabs?.postMessage({ isOut: true }); // or another tab would go on keeping things
+  await client.forget().catch(failed);
   await keep((store) => store.clear()).catch(failed);
   logOut({});
 };
