@@ -23,7 +23,8 @@ const { RelayClient } = await import(process.argv[1]);
 const wait = (ms) => new Promise((resolve) => real(resolve, ms));
 const real = setTimeout;
 const said = [];
-let answer = ([tag]) => tag === "auth" ? [["auth", { status: "success" }], ["q", { data: "[[]]" }]] : [];
+const IN = [["auth", { status: "success" }], ["q", { data: "[[]]" }]];
+let answer = ([tag]) => (tag === "auth" ? IN : []);
 class Wire {
   static latest;
   bufferedAmount = 0;
@@ -173,7 +174,8 @@ def test_a_read_receipt_that_the_connection_may_have_lost_is_written_again(
         client.markRead({{ chat: "1002", sender: "1002", id: "M" }});
         Wire.latest.end({json.dumps(code if code is not None else 1005)});
         await wait(150);
-        done(said.map((each) => JSON.parse(each)).filter(([tag]) => tag === "Msg").map(([, b]) => b.ack));
+        const acks = said.map((each) => JSON.parse(each)).filter(([tag]) => tag === "Msg");
+        done(acks.map(([, ack]) => ack.ack));
     """)
 
     assert found == [2, 3, 3]

@@ -493,6 +493,23 @@ def test_the_documented_page_chats(start_relay: RelayStarter) -> None:
         bob.expect(ack_1("M", author=BOB, to=ALICE))
         expect_receipt(bob, "M", 3, ALICE)
         assert page.run(lines)[1:] == [f"{BOB}: hi yourself"]
+        page.run(
+            "globalThis.uncaught = [];"
+            "for (const type of ['error', 'unhandledrejection'])"
+            "  addEventListener(type, () => uncaught.push(type));"
+        )
+        for to in ("a b", "no-such-group@g.us"):
+            page.run(
+                f"document.forms[0].to.value = '{to}'; document.forms[0].text.value = 'hm';"
+                "document.querySelector('button').click()"
+            )
+        poll_for(
+            "why not", lambda: page.run(lines)[2:] == ['no user: "a b"', "you: hm unknown group"]
+        )
+        assert page.run("uncaught") == []
+        assert page.run("document.title") == "Chat"
+        relay.login(ALICE)
+        poll_for("its end", lambda: "logged in elsewhere" in page.run(lines)[-1])
 
 
 @pytest.mark.skipif(node.executable() is None, reason="needs node")

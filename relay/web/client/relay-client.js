@@ -120,6 +120,11 @@ const seconds = (t) => Math.trunc(Number(t)) || 0;
 /** @param {unknown} value @returns {value is Record<string, any>} */
 const isObject = (value) => typeof value === "object" && value !== null && !Array.isArray(value);
 
+/** Refuse what is no text. @param {unknown[]} values */
+const texts = (...values) => {
+  if (values.some((each) => typeof each !== "string")) throw new TypeError("no text");
+};
+
 /** @param {unknown} value */
 const positive = (value) => (typeof value === "number" && value > 0 ? value : 0);
 
@@ -716,6 +721,7 @@ export class ClientProtocol {
   #onAck(ack) {
     const [author, chat, t] = [userName(ack.from), chatName(ack.to), seconds(ack.t)];
     const { id, ack: level } = ack;
+    texts(id);
     if (author !== this.user) return [];
     if (level === 1) {
       if (this.outbox.sends.get(id)?.chat !== chat) return [];
@@ -730,8 +736,10 @@ export class ClientProtocol {
   }
 
   /** @param {any} error @param {Moment} now @returns {ProtocolEvent[]} */
-  #onError({ code, reason = "", tag = "", id = "", retryAfter }, now) {
-    if (typeof code !== "number") throw new TypeError("no error");
+  #onError({ code, reason = "", tag = "", id = "", retryAfter = null }, now) {
+    texts(reason, tag, id);
+    if (typeof code !== "number" || (retryAfter !== null && typeof retryAfter !== "number"))
+      throw new TypeError("no error");
     const send = this.outbox.sends.get(id);
     if (!send || (tag && tag !== "action")) return [{ type: "refused", code, reason, tag, id }];
     if (!PASSING_SENDS.includes(code)) return [this.#fail(id, code, reason, retryAfter)];
