@@ -33,6 +33,8 @@ class ClientOutbox:
         self._unwritten: dict[str, None] = {}
         self._held: dict[str, list[tuple[int, str]]] = {}  # by chat
         self._held_until: dict[str, float] = {}  # by chat
+        # When to look at those; never later than the first may be told more.
+        self.due_at = math.inf
 
     def __len__(self) -> int:
         return len(self._sends)
@@ -77,6 +79,7 @@ class ClientOutbox:
         self._unwritten = dict.fromkeys(self._sends)
         self._held.clear()
         self._held_until.clear()
+        self.due_at = math.inf
 
     def next_frame(self, *, up: float) -> str | None:
         """Return the frame to be written now; it stays the next one until `written`."""
@@ -104,6 +107,7 @@ class ClientOutbox:
         if not _holds(self._held[chat], (send.seq, message_id)):
             bisect.insort(self._held[chat], (send.seq, message_id))
         self._held_until[chat] = max(until, self._held_until.get(chat, until))
+        self.due_at = min(self.due_at, until)
 
     def tries_of(self, message_id: str) -> int:
         """Return how often a send that is under way was delayed."""
@@ -113,16 +117,14 @@ class ClientOutbox:
         """Return where a send that is under way goes."""
         return self._sends[message_id].chat
 
-    @property
-    def due_at(self) -> float:
-        """When the first of the held chats may be told more; infinite where none is held."""
-        return min(self._held_until.values(), default=math.inf)
-
     def _release(self, up: float) -> None:
+        if up < self.due_at:
+            return  # of thousands of chats, where a flood of sends is refused, none is looked at
         for chat, until in list(self._held_until.items()):
             if until <= up:
                 del self._held_until[chat]
                 self._unwritten |= {message_id: None for _, message_id in self._held.pop(chat)}
+        self.due_at = min(self._held_until.values(), default=math.inf)
 
     def accept(self, message_id: str, chat: str, *, t: int) -> Sent | None:
         """End a send by ack 1; None where no such send to this chat is under way."""

@@ -130,6 +130,24 @@ def test_a_flood_that_is_refused_costs_little() -> None:
     assert written(outbox, up=5.0) == [f"{number}" for number in range(10_000)]
 
 
+def test_a_flood_to_many_chats_that_is_refused_costs_little() -> None:
+    outbox = ClientOutbox(limit=10_000)
+    for number in range(10_000):
+        outbox.add(f"{number}", f"{number}", HI, f"{number}")
+    written(outbox)
+
+    began = time.process_time()
+    for number in range(10_000):
+        outbox.delay(f"{number}", until=5.0 + number)
+        assert outbox.next_frame(up=1.0) is None
+
+    # Ten seconds where all chats that wait are looked at each time.
+    assert time.process_time() - began < 1
+    assert outbox.due_at == 5.0
+    assert written(outbox, up=5.0) == ["0"]
+    assert outbox.due_at == 6.0
+
+
 def test_what_is_answered_while_it_waits_is_not_written_again(outbox: ClientOutbox) -> None:
     written(outbox)
     outbox.delay("A", until=5.0)

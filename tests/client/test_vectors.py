@@ -189,19 +189,21 @@ const now = { wall: 1, up: 0, chance: 0 };
 const receive = (frame) => protocol.receive(JSON.stringify(frame), now);
 protocol.connectionOpened(now);
 receive(["auth", { status: "success" }]);
-const ids = Array.from({ length: 8000 }, (_, number) => `M${number}`);
+const ids = Array.from({ length: 10000 }, (_, number) => `M${number}`);
 const write = () => {
   const written = [];
   for (let frame; (frame = protocol.nextFrame(now)) !== null; protocol.frameSent())
     written.push(JSON.parse(frame)[2]?.[0]?.key.id);
   return written.filter(Boolean);
 };
-for (const id of ids) protocol.submit("919428284313", { conversation: "hi" }, id, now);
+const to = process.argv[2] === "one chat" ? () => "919428284313" : (id) => id;
+for (const id of ids) protocol.submit(to(id), { conversation: "hi" }, id, now);
 write();
 const began = process.cpuUsage().user;
 for (const id of ids) {
   receive(["error", { code: 429, reason: "too fast", tag: "action", id, retryAfter: 5 }]);
   write();
+  protocol.outbox.dueIn(now.up);
 }
 const took = process.cpuUsage(undefined).user - began;
 now.up = 5;
@@ -211,10 +213,11 @@ console.log(JSON.stringify({ seconds: took / 1e6, kept: write().join() === ids.j
 
 @pytest.mark.slow
 @pytest.mark.skipif(NODE is None, reason="needs node")
-def test_a_flood_that_is_refused_does_not_freeze_a_page() -> None:
+@pytest.mark.parametrize("to", ["one chat", "many chats"])
+def test_a_flood_that_is_refused_does_not_freeze_a_page(to: str) -> None:
     assert NODE is not None
     done = subprocess.run(
-        [NODE, "--input-type=module", "-e", FLOOD, MODULE.as_uri()],
+        [NODE, "--input-type=module", "-e", FLOOD, MODULE.as_uri(), to],
         capture_output=True,
         text=True,
         timeout=50,
@@ -223,7 +226,7 @@ def test_a_flood_that_is_refused_does_not_freeze_a_page() -> None:
     found = json.loads(done.stdout)
 
     assert found["kept"]
-    assert found["seconds"] < 3, "much more where all are sorted at each refusal"
+    assert found["seconds"] < 0.8, "much more where all are sorted, or looked at, at each refusal"
 
 
 def test_the_names_of_the_vectors_are_their_own() -> None:

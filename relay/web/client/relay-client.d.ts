@@ -254,6 +254,8 @@ declare class Outbox {
         until: number;
         ids: string[];
     }>;
+    /** When to look at them; never later than the first may be told more. */
+    dueAt: number;
     /** Whether exactly this send is under way. @param {string} id @param {string} chat
      * @param {Body} message */
     repeats(id: string, chat: string, message: Body): boolean;

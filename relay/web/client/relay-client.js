@@ -342,6 +342,8 @@ class Outbox {
   /** Chats whose sends wait, so that they keep their order: which, and until when.
    * @type {Map<string, {until: number, ids: string[]}>} */
   holds = new Map();
+  /** When to look at them; never later than the first may be told more. */
+  dueAt = Infinity;
 
   /** Whether exactly this send is under way. @param {string} id @param {string} chat
    * @param {Body} message */
@@ -363,15 +365,19 @@ class Outbox {
   startAgain() {
     this.unwritten = new Set(this.sends.keys());
     this.holds.clear();
+    this.dueAt = Infinity;
   }
 
   /** @param {number} up @returns {string | undefined} */
   next(up) {
-    for (const [chat, { until, ids }] of this.holds)
-      if (until <= up) {
-        this.holds.delete(chat);
-        for (const id of ids) this.unwritten.add(id);
-      }
+    if (this.dueAt <= up) {
+      this.dueAt = Infinity;
+      for (const [chat, { until, ids }] of this.holds)
+        if (until <= up) {
+          this.holds.delete(chat);
+          for (const id of ids) this.unwritten.add(id);
+        } else this.dueAt = Math.min(this.dueAt, until);
+    }
     return this.unwritten.values().next().value;
   }
 
@@ -398,6 +404,7 @@ class Outbox {
       this.holds.set(send.chat, (hold = { until, ids }));
     }
     hold.until = Math.max(until, hold.until);
+    this.dueAt = Math.min(this.dueAt, until);
     // Found by halves: where a flood is refused there are thousands, and each comes by here.
     let [low, high] = [0, hold.ids.length];
     while (low < high) {
@@ -410,7 +417,7 @@ class Outbox {
 
   /** When the next held chat may be told more; Infinity where none waits. @param {number} up */
   dueIn(up) {
-    return Math.min(...[...this.holds.values()].map(({ until }) => until)) - up;
+    return this.dueAt - up;
   }
 
   largest() {
