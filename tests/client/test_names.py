@@ -23,6 +23,7 @@ ONLY_JAVASCRIPT: Final = {
     "outbox": "IndexedDB",
     "tabs": "of a browser",
     "websocket": "there is one in Python",
+    "forget": "it has nothing on a disk to delete",
 }
 ONLY_PYTHON: Final = {
     "events": "in place of on()",
