@@ -32,7 +32,11 @@ def make_api(view: View) -> Litestar:
     return Litestar(
         [route for topic in topics_of("relay.admin.topics") for route in topic.ROUTES],
         dependencies={"view": Provide(lambda: view, sync_to_thread=False)},
-        exception_handlers={HTTPException: _said, Exception: _failed},
+        exception_handlers={
+            HTTPException: _said,
+            RecursionError: _too_deep,
+            Exception: _failed,
+        },
         openapi_config=OpenAPIConfig(
             title="Relay",
             version=__version__,
@@ -63,6 +67,11 @@ def _said(_: Request[Any, Any, Any], error: HTTPException) -> Response[Problem]:
     if isinstance(error.extra, list):
         detail = "; ".join(f"{each.get('key', '')}: {each.get('message')}" for each in error.extra)
     return _answer(error.status_code, detail, error.headers)
+
+
+def _too_deep(_: Request[Any, Any, Any], __: RecursionError) -> Response[Problem]:
+    # Nothing else here goes as deep as whoever asks wants it to.
+    return _answer(400, "the request is nested too deeply")
 
 
 def _failed(request: Request[Any, Any, Any], error: Exception) -> Response[Problem]:

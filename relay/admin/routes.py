@@ -52,6 +52,7 @@ _PROBLEMS: Final = _specs(
         401: "there is no token, or none that is known",
         403: "the token does not allow it",
         404: "there is no such thing",
+        413: "the request is too large",
         503: "whoever would have to be asked does not answer",
     }
 )

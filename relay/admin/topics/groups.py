@@ -9,6 +9,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 import msgspec
 from litestar import Request, Response
 from litestar.exceptions import HTTPException, ValidationException
+from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import Parameter
 
 from relay.admin.groupbook import Book, GivenElsewhere
@@ -28,7 +29,6 @@ _READING: Final = also({500: "a groups file is unusable"})
 _WRITING: Final = also(
     {
         409: "the group is in the operator's groups file, which counts",
-        413: "the request is too large",
         500: "a groups file is unusable",
         507: "the groups cannot be written, or are too many",
     }
@@ -58,6 +58,11 @@ class GroupContent(msgspec.Struct, frozen=True):
     subject: str
     participants: list[str]
     admins: list[str] = []
+
+
+_FILE: Final = ResponseSpec(
+    dict[str, GroupContent], description="the file", generate_examples=False
+)
 
 
 class GroupShown(msgspec.Struct, frozen=True, kw_only=True):
@@ -149,7 +154,7 @@ async def delete(request: Request[Any, Any, Any], view: View, jid: Jid) -> Group
     "/api/v1/groups-file",
     summary="All groups as a groups file",
     tags=["groups"],
-    responses=_READING,
+    responses={**_READING, 200: _FILE},
 )
 async def export(view: View) -> Response[bytes]:
     """Return all that count, as `server.groups` is written."""
