@@ -58,6 +58,10 @@ class Backups:
         assert re.fullmatch(NAME, name), "whoever asks has checked it"
         return self.directory / name
 
+    def is_taken(self, name: str) -> bool:
+        """Tell whether something is there, be it a link to nowhere."""
+        return os.path.lexists(self.path_of(name))
+
     async def make(self, name: str, data: Path, tools: Tools, say: Say) -> Done:
         """Copy the data directory; it has its name once it is whole.
 
@@ -98,10 +102,13 @@ class Backups:
     def _clean_up(self) -> None:
         """Remove what was not made to its end; nobody makes one now."""
         for path in self.directory.glob(".*.partial"):
-            shutil.rmtree(path)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:  # somebody else's doing; where a link leads to is none of ours
+                path.unlink()
 
     def _name(self, partial: Path, path: Path) -> None:
-        if path.exists():
+        if self.is_taken(path.name):
             shutil.rmtree(partial)
             raise ToolFailed(f"{path} is there already")
         partial.rename(path)

@@ -205,6 +205,37 @@ def test_a_backup_goes_nowhere_else(relay: Relay, backups: Path, name: str) -> N
     assert not backups.exists()
 
 
+@pytest.mark.parametrize("to", ["nowhere", "name", "elsewhere"])
+def test_a_name_that_is_a_link_is_taken(relay: Relay, backups: Path, to: str) -> None:
+    backups.mkdir()
+    elsewhere = backups.with_name("elsewhere")
+    elsewhere.mkdir()
+    (backups / "name").symlink_to(backups.with_name(to) if to != "name" else backups / "name")
+
+    answer = post(relay, "backups", {"name": "name"})
+
+    assert (answer.status, "is there already" in answer.json["detail"]) == (409, True)
+    assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_what_is_in_the_way_of_a_backup_is_removed_and_nothing_behind_it(
+    relay: Relay, backups: Path, kind: str
+) -> None:
+    backups.mkdir()
+    elsewhere = backups.with_name("elsewhere")
+    elsewhere.mkdir()
+    (elsewhere / "kept").touch()
+    if kind == "link":
+        (backups / ".monday.partial").symlink_to(elsewhere)
+    else:
+        (backups / ".monday.partial").touch()
+
+    assert ended(relay, post(relay, "backups", {"name": "monday"}))["state"] == "done"
+    assert (elsewhere / "kept").exists()
+    assert not list(backups.glob(".*.partial"))
+
+
 def test_without_a_directory_for_them_no_backup_is_made(start_relay: RelayStarter) -> None:
     relay = start_relay(admin=True)
 

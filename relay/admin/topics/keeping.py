@@ -85,7 +85,7 @@ async def back_up(request: Request[Any, Any, Any], view: View, data: BackupWante
     """Copy the data directory while the relay runs, check the copy, and give it its name."""
     backups = _backups(view)
     path = _path_of(backups, data.name)
-    if await asyncio.to_thread(path.exists):
+    if await asyncio.to_thread(backups.is_taken, data.name):
         raise HTTPException(f"{path} is there already", status_code=409)
 
     async def work(say: Say) -> Done:
