@@ -6,9 +6,12 @@ is new is asked as well; one that acts needs a row in KNOWN with what it does so
 
 from __future__ import annotations
 
+import json
+import socket
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
@@ -24,7 +27,7 @@ from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from tests.outside.frames import ALICE, BOB, CAROL, GROUP
-from tests.outside.operator import Operator
+from tests.outside.operator import Answer, Operator
 from tests.outside.ports import free_port
 from tests.outside.receiver import SECRET, Receiver
 from tests.outside.relay import Relay
@@ -34,7 +37,7 @@ pytestmark = [pytest.mark.ordeal, pytest.mark.timeout(180)]
 
 ALL, READS = "a" * 40, "r" * 40
 # Of each endpoint: of what is as the document says, and of what is not.
-EXAMPLES: Final = 6
+EXAMPLES: Final = 5
 JSON: Final = "application/json"
 MADE: Final = "1-2@g.us"
 CONTENT: Final = {"subject": "made", "participants": [ALICE + "@c.us", BOB + "@c.us"]}
@@ -58,8 +61,11 @@ KNOWN: Final = {
     "POST /api/v1/backups": Known(body={"name": "monday"}),
     "POST /api/v1/check": Known(body={}),
     "PUT /api/v1/users/{jid}/ban": Known({"jid": CAROL}, body={"reason": "spam"}),
+    "DELETE /api/v1/users/{jid}/ban": Known({"jid": CAROL}),
     "GET /api/v1/message": Known(query={"id": "M0"}),
-    "POST /api/v1/messages": Known(body={"to": BOB + "@c.us", "message": {"conversation": "x"}}),
+    "POST /api/v1/messages": Known(
+        body={"to": BOB + "@c.us", "message": {"conversation": "x"}, "id": "K1"}
+    ),
     "PUT /api/v1/workers": Known(body={"workers": 2}),
     "POST /api/v1/webhooks/dead-letters/retry": Known(body={}),
     "POST /api/v1/webhooks/dead-letters/drop": Known(body={}),
@@ -91,9 +97,29 @@ LAST: Final = ("POST /api/v1/processes/{role}/{index}/drain", "POST /api/v1/roll
 TOOLS: Final = ("POST /api/v1/purge", "POST /api/v1/backups", "POST /api/v1/check")
 
 
+# What shows that all is done, by the endpoint that does it.
+COMPLETE: Final[Mapping[str, tuple[str, Callable[[Answer], bool]]]] = {
+    "PUT /api/v1/groups/{jid}": (f"/api/v1/groups/{MADE}", lambda a: a.json["subject"] == "made"),
+    "DELETE /api/v1/groups/{jid}": (f"/api/v1/groups/{MADE}", lambda a: a.status == 404),
+    "PUT /api/v1/groups-file": (f"/api/v1/groups/{MADE}", lambda a: a.status == 200),
+    "POST /api/v1/purge": (f"/api/v1/users/{BOB}", lambda a: a.json["waiting_messages"] == 0),
+    "POST /api/v1/backups": (
+        "/api/v1/backups",
+        lambda a: [each["name"] for each in a.json["backups"]] == ["monday"],
+    ),
+    "PUT /api/v1/users/{jid}/ban": ("/api/v1/bans", lambda a: CAROL in a.body.decode()),
+    "DELETE /api/v1/users/{jid}/ban": ("/api/v1/bans", lambda a: CAROL not in a.body.decode()),
+    "POST /api/v1/messages": (
+        f"/api/v1/users/{BOB}/queue",
+        lambda a: [each["id"] for each in a.json["entries"]] == ["K1"],
+    ),
+}
+
+
 class Served(NamedTuple):
     relay: Relay
     url: str
+    backups: Path
 
     @property
     def operator(self) -> Operator:
@@ -115,6 +141,8 @@ backup_directory = "{place / "backups"}"
 jid = "operator"
 [supervisor]
 hung_after_s = 60.0
+restart_min_s = 0.02
+restart_max_s = 0.05
 [webhooks]
 url = "{receiver.url}"
 secret_file = "{secret}"
@@ -127,7 +155,7 @@ events = ["message.queued", "user.online", "user.offline", "group.changed"]
                 author.send_message(BOB, f"M{n}")
                 author.recv()
             poll_for("the port", lambda: bool(relay.log.events("admin.port_served")))
-            yield Served(relay, f"http://127.0.0.1:{port}")
+            yield Served(relay, f"http://127.0.0.1:{port}", place / "backups")
 
 
 def _private(path: Path, content: str) -> Path:
@@ -235,6 +263,58 @@ def test_with_one_stopped_every_endpoint_answers_soon_and_says_so(
         assert _ended(served, operation) == "done", operation
     assert not asked.wrong
     served.relay.drop_clients()
+
+
+def test_whatever_the_admin_dies_amid_is_complete_once_it_is_asked_again(served: Served) -> None:
+    operator = served.operator
+    cases = {
+        each.label: _case_of(served, each)
+        for each in _operations(served)
+        if not each.label.startswith("GET") and each.label not in LAST
+    }
+    for number, (label, case) in enumerate(cases.items()):
+        (admin,) = served.relay.children("admin")
+        _begin(operator, case)
+        time.sleep(0.002 * (number % 6))
+        admin.process.kill()
+        poll_for("the next admin", partial(_is_another, served, admin))
+
+        answer = _asked_again(operator, case)
+
+        is_complete = "is there already" in answer.body.decode()  # it was, when the admin died
+        assert answer.status == 200 or is_complete, (label, answer.body)
+        if label in TOOLS and not is_complete:
+            assert _ended(served, answer.json) == "done", label
+        if label in COMPLETE:
+            path, holds = COMPLETE[label]
+            assert holds(operator.ask(path)), label
+    assert not list(served.backups.glob(".*.partial"))
+    check = operator.ask("/api/v1/check", method="POST", body={"backup": "monday"})
+    assert _ended(served, check.json) == "done"
+
+
+def _begin(operator: Operator, case: Any) -> None:
+    """Ask, and hear no answer."""
+    body = json.dumps(case.body).encode() if case.media_type else b""
+    head = f"{case.method} {case.formatted_path} HTTP/1.1\r\nHost: x\r\nContent-Type: {JSON}\r\n"
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(operator.socket))
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+
+
+def _is_another(served: Served, before: Any) -> bool:
+    now = [each.process.pid for each in served.relay.children("admin")]
+    if not now or now == [before.process.pid]:
+        return False
+    try:
+        return served.operator.ask("/api/v1/status").status == 200
+    except OSError:
+        return False
+
+
+def _asked_again(operator: Operator, case: Any) -> Answer:
+    body = case.body if case.media_type else None
+    return operator.ask(case.formatted_path, method=case.method, body=body)
 
 
 def _operations(served: Served) -> list[Any]:

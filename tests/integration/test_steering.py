@@ -171,3 +171,22 @@ def test_an_admin_that_dies_takes_no_order_with_it(relay: Relay) -> None:
 
     poll_for("the drain", lambda: bool(relay.log.events("supervisor.drained")), deadline_s=30)
     assert Operator(relay).ask("/api/v1/status").status == 200
+
+
+def test_a_roll_goes_on_though_the_admin_dies_amid_it(relay: Relay) -> None:
+    before = pids(relay)
+    stopped = relay.children("front")[0]
+    stopped.process.send_signal(signal.SIGSTOP)  # it does not end while this lasts
+    try:
+        assert Operator(relay).ask("/api/v1/roll", method="POST").json["state"] == "running"
+        (admin,) = relay.children("admin")
+        admin.process.send_signal(signal.SIGKILL)
+        admin.process.wait()
+        again = Operator(relay).ask("/api/v1/roll", method="POST")
+        assert again.status == 200
+    finally:
+        stopped.process.send_signal(signal.SIGCONT)
+
+    poll_for("the roll", lambda: bool(relay.log.events("supervisor.rolled")), deadline_s=30)
+    after = pids(relay)
+    assert {who for who in before if before[who] == after[who]} == {"supervisor 0"}
