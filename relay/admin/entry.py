@@ -102,6 +102,7 @@ async def _refuse(send: Send) -> None:
         (b"content-type", MEDIA_TYPE.encode()),
         (b"content-length", str(len(body)).encode()),
         (b"www-authenticate", _REALM),
+        (b"connection", b"close"),  # what else comes along here is not worth reading
     ]
     await send({"type": "http.response.start", "status": 401, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import ssl
 from collections import Counter
@@ -39,14 +40,24 @@ _AT_ONCE: Final = 16
 # Until the next try where the process has no descriptor left.
 _AGAIN_S: Final = 1.0
 
+# Of what strangers say that is no HTTP there is a counter: a line each would fill the log.
+_LOGGER: Final = logging.getLogger("relay.admin.http")
+_LOGGER.setLevel(logging.ERROR)
+
 
 class _Connection(H11Protocol):
     """One of them, from its handshake on."""
 
     def __init__(
-        self, config: uvicorn.Config, state: ServerState, loop: asyncio.AbstractEventLoop
+        self,
+        config: uvicorn.Config,
+        state: ServerState,
+        loop: asyncio.AbstractEventLoop,
+        counters: Counter[str],
     ) -> None:
         super().__init__(config, state, {}, loop)
+        self.logger = _LOGGER
+        self._counters = counters
         self.opening: asyncio.Task[None] | None = None
         self.left: Callable[[], None] = lambda: None
         self.since_s = loop.time()  # when it has last begun to wait
@@ -62,6 +73,12 @@ class _Connection(H11Protocol):
         date = formatdate(usegmt=True).encode()
         self.server_state.default_headers = [(b"date", date)]
         super().data_received(data)
+
+    def send_400_response(self, msg: str) -> None:
+        self._counters["requests_400"] += 1
+        if self.cycle is not None:
+            self.cycle.disconnected = True  # whoever is at its answer may say no more
+        super().send_400_response(msg)
 
     def on_response_complete(self) -> None:
         self.since_s = self.loop.time()
@@ -143,7 +160,7 @@ class HttpServer:
             oldest = min(waiting, key=lambda each: each.since_s)
             self._forget(oldest)
             oldest.cut()
-        connection = _Connection(self._config, self._state, self._loop)
+        connection = _Connection(self._config, self._state, self._loop, self._counters)
         connection.left = lambda: self._forget(connection)
         self._look_later(connection)
         connection.opening = self._loop.create_task(self._open(connection, accepted))
