@@ -75,7 +75,8 @@ class _Connection(H11Protocol):
         super().data_received(data)
 
     def send_400_response(self, msg: str) -> None:
-        self._counters["requests_400"] += 1
+        status = 400
+        self._counters[f"requests_{status}"] += 1
         if self.cycle is not None:
             self.cycle.disconnected = True  # whoever is at its answer may say no more
         super().send_400_response(msg)
