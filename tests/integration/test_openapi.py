@@ -38,6 +38,8 @@ pytestmark = [pytest.mark.ordeal, pytest.mark.timeout(180)]
 ALL, READS = "a" * 40, "r" * 40
 # Of each endpoint: of what is as the document says, and of what is not.
 EXAMPLES: Final = 5
+# Of the settings of the relay: in no answer, and in no line of the log.
+SECRETS: Final = (ALL, READS, SECRET.removeprefix("whsec_"), "key=hidden")
 JSON: Final = "application/json"
 MADE: Final = "1-2@g.us"
 CONTENT: Final = {"subject": "made", "participants": [ALICE + "@c.us", BOB + "@c.us"]}
@@ -185,6 +187,7 @@ class Asked:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         answer = case.call(base_url=self._url, headers=headers, timeout=15)
         self.answers[label, answer.status_code] += 1
+        assert not [secret for secret in SECRETS if secret in answer.text], label
         try:
             case.validate_response(answer, excluded_checks=self._excluded)
         except FailureGroup as found:
@@ -207,6 +210,8 @@ def test_every_answer_is_one_that_the_document_has(served: Served) -> None:
     done = {label for label, status in asked.answers if status == 200}
     assert {each.label for each in operations} <= done
     assert served.operator.ask("/api/v1/status").json["not_asked"] == []
+    log = served.relay.log.text()
+    assert not [secret for secret in SECRETS if secret in log]
 
 
 @pytest.mark.parametrize(
