@@ -140,6 +140,14 @@ class Mailbox:
         if self.shares is not None:
             self.shares.add(author, length)
 
+    def is_roomy(self, length: int, room: Room) -> bool:
+        """Whether a message of `length` bytes goes in whoever wrote it, as it is for most."""
+        return (
+            self.is_counted
+            and self.messages < room.share_entries
+            and self.size + length <= room.share_bytes
+        )
+
     def add_group_message(
         self, batch: Batch, seq: Seq, author: str, length: int, room: Room
     ) -> None:

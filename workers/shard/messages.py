@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from struct import Struct
+from typing import Final, cast
 
 import msgspec
 
@@ -12,8 +14,9 @@ from workers.store.batch import Batch
 from workers.store.keys import id_prefix, message_key, parse_message_key, split_message_key
 
 _RECORD = Struct(">QQB8s")
-_pack = _RECORD.pack
-_unpack = _RECORD.unpack
+# (seq, time_s, level, digest), as in `Known`.
+pack: Final[Callable[[Seq, int, int, bytes], bytes]] = _RECORD.pack
+unpack = cast("Callable[[bytes], tuple[Seq, int, int, bytes]]", _RECORD.unpack)
 NO_DIGEST = bytes(8)
 # How many records with one id are looked at to find the only author of it. Few, because a client
 # that names neither author nor chat right is rare, honest ids do not repeat, and anyone may ask.
@@ -47,7 +50,7 @@ def find(
 
 def known_of(key: bytes, record: bytes, author: str, group: str = "") -> Known:
     """Return what the record of the key `key` says of the message of `author`."""
-    return Known(key, author, group, *_unpack(record))
+    return Known(key, author, group, *unpack(record))
 
 
 def find_only_author(batch: Batch, message_id: str, recipient: str) -> Known | None:
@@ -68,17 +71,17 @@ def find_only_author(batch: Batch, message_id: str, recipient: str) -> Known | N
 
 def add(batch: Batch, key: bytes, *, seq: Seq, time_s: int, digest: bytes = NO_DIGEST) -> None:
     """Remember the message of the key `key`, which is stored with this batch."""
-    batch.add_message(key, _pack(seq, time_s, LEVEL_STORED, digest))
+    batch.add_message(key, pack(seq, time_s, LEVEL_STORED, digest))
 
 
 def add_unsent(batch: Batch, key: bytes, *, seq: Seq, time_s: int, digest: bytes) -> None:
     """Remember a message that nobody gets, so that nobody can ack it: no level is above its own."""
-    batch.add_message(key, _pack(seq, time_s, LEVEL_PLAYED, digest))
+    batch.add_message(key, pack(seq, time_s, LEVEL_PLAYED, digest))
 
 
 def raise_level(batch: Batch, message: Known, level: int) -> None:
     """Note how far its recipient is with the message."""
-    batch.update_message(message.key, _pack(message.seq, message.time_s, level, message.digest))
+    batch.update_message(message.key, pack(message.seq, message.time_s, level, message.digest))
 
 
 def parse(key: bytes, record: bytes) -> tuple[str, Known]:

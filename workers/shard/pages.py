@@ -6,14 +6,12 @@ from collections import Counter
 
 from relay.bus.envelopes import Confirmed, Page, Pause, Ready, Seq
 from workers.shard.effects import Identity
-from workers.shard.readers import Reader, ReaderEvent, Readers, ReaderState
+from workers.shard.readers import LIVE, Reader, ReaderEvent, Readers, ReaderState
 from workers.shard.turn import Turn
 from workers.store.keys import LAST_SEQ
 
 MAX_PAGE_ENTRIES = 500  # of tiny frames: 1 ms, however often somebody logs in
 MAX_CONFIRMED = 1000  # receipts that a batch removes: 7 ms, however many one frame confirms
-
-_LIVE = ReaderState.LIVE  # looked at for every message
 
 
 class Pages:
@@ -22,7 +20,7 @@ class Pages:
     def __init__(self, turn: Turn, readers: Readers) -> None:
         self._turn = turn
         self._readers = readers
-        self._full_fronts: set[Identity] = set()
+        self.full_fronts: set[Identity] = set()  # can take nothing for now
         self._paged: Counter[Identity] = Counter()  # bytes of this batch's pages
         self._removed = 0  # receipts in this batch
         self._confirming: dict[Reader, Seq] = {}  # who has confirmed more, and up to where
@@ -72,21 +70,25 @@ class Pages:
         reader = self._readers.at(front, confirmed.session)
         if reader is None:
             return
-        batch = self._turn.batch
         if reader.sent_before:
+            batch = self._turn.batch
             reader.recall_receipts(reader.mailbox.receipts_up_to(batch, reader.sent_before))
         # What goes out once more is confirmed once more.
         up_to = min(confirmed.seq, reader.cursor)
-        self._remove_receipts(reader, max(up_to, self._confirming.pop(reader, up_to)))
+        if self._confirming:
+            up_to = max(up_to, self._confirming.pop(reader, up_to))
+        self._remove_receipts(reader, up_to)
 
     def _remove_receipts(self, reader: Reader, up_to: Seq) -> None:
         """Remove what a client has confirmed, as much as this batch still may."""
         batch, mailbox, most = self._turn.batch, reader.mailbox, MAX_CONFIRMED - self._removed
-        paged = reader.confirm_receipts(up_to, most)
-        for seq in paged:
-            mailbox.remove(batch, seq)
-        live = mailbox.confirm(batch, up_to, most - len(paged))
-        self._removed += len(paged) + live
+        if reader.receipts:
+            paged = reader.confirm_receipts(up_to, most)
+            for seq in paged:
+                mailbox.remove(batch, seq)
+            most -= len(paged)
+            self._removed += len(paged)
+        self._removed += mailbox.confirm(batch, up_to, most)
         if self._removed >= MAX_CONFIRMED:
             self._confirming[reader] = up_to  # there may be more
 
@@ -94,9 +96,9 @@ class Pages:
 
     def takes_live(self, reader: Reader) -> bool:
         """Tell whether what was appended to its mailbox just now may be sent at once."""
-        if reader.state is not _LIVE:
+        if reader.state is not LIVE:
             return False
-        if self._full_fronts and reader.front in self._full_fronts:
+        if self.full_fronts and reader.front in self.full_fronts:
             # Going on from here later would be wrong: if its client became slow, the front has
             # dropped the last that was sent live.
             reader.undergo(ReaderEvent.PASSED_BY)
@@ -110,7 +112,7 @@ class Pages:
         Without entries a page is sent only where `answer` says that the front waits for one.
         """
         in_queue = reader.barrier > 0
-        if reader.front in self._full_fronts:
+        if reader.front in self.full_fronts:
             reader.undergo(ReaderEvent.HELD_BACK)
             return
         turn = self._turn
@@ -160,13 +162,13 @@ class Pages:
 
     def front_full(self, front: Identity) -> None:
         """Stop sending entries to a front that is behind; they stay in the mailboxes."""
-        self._full_fronts.add(front)
+        self.full_fronts.add(front)
 
     def front_has_room(self, front: Identity) -> None:
         """Go on with the readers of a front that was behind."""
-        if front not in self._full_fronts:
+        if front not in self.full_fronts:
             return
-        self._full_fronts.discard(front)
+        self.full_fronts.discard(front)
         for reader in self._readers.through(front):
             if reader.state is not ReaderState.STARVED:
                 continue
@@ -178,4 +180,4 @@ class Pages:
 
     def front_lost(self, front: Identity) -> None:
         """Forget that a front that died was behind."""
-        self._full_fronts.discard(front)
+        self.full_fronts.discard(front)

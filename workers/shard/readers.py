@@ -34,6 +34,9 @@ class ReaderState(enum.Enum):
     STARVED = enum.auto()  # its front is slow; gets its page when the link has credit again
 
 
+LIVE: Final = ReaderState.LIVE  # looked at for every message
+
+
 class ReaderEvent(enum.Enum):
     """What happens to a reader."""
 

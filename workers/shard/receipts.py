@@ -15,6 +15,7 @@ from workers.shard.mailbox import Mailbox, receipt_frame
 from workers.shard.mailboxes import Mailboxes
 from workers.shard.pages import Pages
 from workers.shard.peers import Peers
+from workers.shard.plain import Plain
 from workers.shard.readers import Reader, Readers
 from workers.shard.strays import Strays
 from workers.shard.turn import Turn
@@ -34,6 +35,7 @@ class Receipts:
         strays: Strays,
         halves: Halves,
         waiting: Waiting,
+        plain: Plain,
     ) -> None:
         self._turn = turn
         self._reader_of = readers.of_user
@@ -43,6 +45,7 @@ class Receipts:
         self._strays = strays
         self._on_acked = halves.acked
         self._ends_wait = waiting.ended
+        self._plain = plain
 
     def acked(self, front: Identity, acked: Acked) -> None:
         """Take what a recipient says of messages; each is a matter of its own."""
@@ -50,7 +53,14 @@ class Receipts:
         if reader is None and not self._peers.owns(acked.acker):
             self._turn.counters["acks_misrouted"] += 1
             return
+        author = self._plain.author_of(acked) if reader is not None else None
         for message_id in acked.message_ids:
+            if (
+                author is not None
+                and reader is not None
+                and self._plain.ack(acked, message_id, reader.mailbox, author)
+            ):
+                continue
             message = self._message_of(acked, message_id)
             if message is None:
                 self._strays.begin(acked, message_id)

@@ -15,6 +15,7 @@ from workers.shard.mailboxes import Mailboxes
 from workers.shard.pages import Pages
 from workers.shard.peers import Peers
 from workers.shard.pipeline import Judge, Take, arrange
+from workers.shard.plain import Plain
 from workers.shard.readers import Readers
 from workers.shard.turn import Turn
 from workers.shard.waiting import Waiting
@@ -34,6 +35,7 @@ class Sends:
         groups: Groups,
         halves: Halves,
         waiting: Waiting,
+        plain: Plain,
     ) -> None:
         self._turn = turn
         self._reader_of = readers.of_user
@@ -44,8 +46,8 @@ class Sends:
         self._on_stored = halves.stored
         self._halves = halves
         self._add_waiting = waiting.add
-        self._has_much = waiting.much
         self._waiting = waiting
+        self._take_plain = plain.send
         steps_of_user = {
             "known": self._known_to_user,
             "quota": self._quotas,
@@ -65,10 +67,13 @@ class Sends:
     def to_user(self, front: Identity, send: SendToUser) -> None:
         """Have the steps for a 1-1 message look at it, until one answers it."""
         chat = send.chat
-        if self._reader_of(chat) is None and not self._peers.owns(chat):
+        reader = self._reader_of(chat)
+        if reader is None and not self._peers.owns(chat):
             self.refuse(front, send, 503, "the recipient is served elsewhere, send again")
             return
         key = message_key(send.message_id, send.author, chat, "")
+        if reader is not None and self._take_plain(front, send, key, reader):
+            return
         for take in self._of_user:
             if take(front, send, key):
                 return
@@ -106,7 +111,7 @@ class Sends:
         return False
 
     def _quotas(self, front: Identity, send: Send, key: bytes) -> bool:
-        if self._has_much and send.author in self._has_much:
+        if send.author in self._waiting.much:
             refusal = self._waiting.refusal(send.author, len(send.frame))
             if refusal:
                 self._turn.counters["sends_over_quota"] += 1

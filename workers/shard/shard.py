@@ -46,6 +46,7 @@ from workers.shard.logins import Logins
 from workers.shard.mailboxes import Mailboxes
 from workers.shard.pages import Pages
 from workers.shard.peers import Peers
+from workers.shard.plain import Plain
 from workers.shard.purging import Purging
 from workers.shard.readers import Readers
 from workers.shard.receipts import Receipts
@@ -91,10 +92,11 @@ class Shard:
         self._halves = halves = Halves(turn, registry, desk_of)
         self._pages = pages = Pages(turn, readers)
         self._logins = Logins(turn, readers, mailboxes, pages, peers, halves)
-        self._sends = Sends(turn, readers, mailboxes, pages, peers, groups, halves, waiting)
+        plain = Plain(turn, readers, pages, halves, waiting)
+        self._sends = Sends(turn, readers, mailboxes, pages, peers, groups, halves, waiting, plain)
         self._expiry = Expiry(turn, mailboxes, halves, waiting)
         strays = Strays(turn, readers, pages, peers, groups)
-        receipts = Receipts(turn, readers, mailboxes, pages, peers, strays, halves, waiting)
+        receipts = Receipts(turn, readers, mailboxes, pages, peers, strays, halves, waiting, plain)
         appliers[GroupCopy] = Copies(turn, readers, mailboxes, pages, halves).apply
         appliers[Receipt] = receipts.apply
         appliers[Carry] = halves.carried

@@ -171,9 +171,15 @@ class Tree:
 
     def pop(self, key: bytes) -> Value:
         """Remove `key` and return the value that it had, None where it had none."""
-        value = self.get(key)
+        fresh = self.fresh
+        value: Value = fresh.get(key, _ABSENT)
+        if value is _ABSENT:
+            # As in `get`, which would be a call more for each message and receipt.
+            value = self.recent.get(key, _ABSENT)
+            if value is _ABSENT:
+                value = self._txn.get(key, db=self._db)
         if value is not None:
-            self.fresh[key] = None
+            fresh[key] = None
         return value
 
     def count(self) -> int:

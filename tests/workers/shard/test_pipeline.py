@@ -39,6 +39,7 @@ from workers.shard.mailboxes import Mailboxes
 from workers.shard.pages import Pages
 from workers.shard.peers import Peers
 from workers.shard.pipeline import Judge, PipelineStep
+from workers.shard.plain import Plain
 from workers.shard.readers import Readers
 from workers.shard.sends import Sends
 from workers.shard.turn import Turn
@@ -111,15 +112,17 @@ def shard_with(*judges: Judge) -> Sends:
     peers = Peers(turn, 0, ShardMap(1), {})
     halves = Halves(turn, Registry(()), lambda extension: pytest.fail("there is none"))
     halves.judges += judges
+    pages = Pages(turn, readers)
     return Sends(
         turn,
         readers,
         Mailboxes(turn, readers, waiting),
-        Pages(turn, readers),
+        pages,
         peers,
         Groups(peers),
         halves,
         waiting,
+        Plain(turn, readers, pages, halves, waiting),
     )
 
 
