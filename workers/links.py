@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from typing import Final
 
 import zmq
 
@@ -33,6 +34,10 @@ MAX_BATCH_BYTES = 1024 * 1024
 # Decisions: some 20 ms, so that what has gathered during a stop does not hold up a front for long.
 # Fewer spare others little and cost each message more (BENCHMARKS.md, fairness against speed).
 MAX_BATCH_WORK = 1_000
+
+# As plain numbers: enums are dear to combine, and to be looked at by each call.
+_NOW: Final = int(zmq.DONTWAIT)
+_NOW_WITH_MORE: Final = int(zmq.DONTWAIT | zmq.SNDMORE)
 
 # Sockets and descriptors that have input.
 Ready = AbstractSet[zmq.Socket[bytes] | int]
@@ -154,13 +159,17 @@ class Links:
         return self._drained_work
 
     def _drain_router(self, received: list[Received], max_bytes: int) -> None:
+        """Take at least one message: there is one."""
+        receive = self._router.recv
         for _ in range(MAX_BATCH_MESSAGES):
-            if not has_input(self._router):
-                break
-            origin, payload = self._router.recv_multipart(zmq.DONTWAIT)
+            # Who sent it and what. `recv_multipart` takes four times as long to find that out.
+            origin = receive(_NOW)
+            payload = receive(_NOW)
             self._drained_bytes += len(payload)
             self._open(origin, payload, received)
             if self._drained_bytes >= max_bytes or self._drained_work >= MAX_BATCH_WORK:
+                break
+            if not has_input(self._router):
                 break
 
     def _open(self, origin: Identity, payload: bytes, received: list[Received]) -> None:
@@ -239,7 +248,9 @@ class Links:
     def _route(self, receiver: Identity, payload: bytes) -> bool:
         """Send through the ROUTER; False where the receiver has no connection any more."""
         try:
-            self._router.send_multipart((receiver, payload), zmq.DONTWAIT)
+            # Not `send_multipart`, which takes three times as long.
+            self._router.send(receiver, _NOW_WITH_MORE)
+            self._router.send(payload, _NOW)
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise

@@ -144,12 +144,15 @@ class Worker:
         settle()
         log.get_logger().info("worker.started", sessions=0)
         in_order = False
+        control = self._place.control.fileno()
         try:
             while not self._stopping:
-                if not self._has_more:
+                if self._has_more:
+                    ready = self._links.wait(0)
+                else:
                     self._rhythm.pause()
-                ready = self._links.wait(self._wait_ms())
-                if self._place.control.fileno() in ready:
+                    ready = self._links.wait(self._wait_ms())
+                if control in ready:
                     self._read_control()
                 self._turn(self._drain(ready))
                 self._tick()
@@ -191,8 +194,6 @@ class Worker:
         return has_more or self._is_asked
 
     def _wait_ms(self) -> int:
-        if self._has_more:
-            return 0
         return self._schedule.wait_ms(
             clock_ms(),
             duties_due_ms=self._duties.due_ms,

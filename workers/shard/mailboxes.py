@@ -97,6 +97,9 @@ class Mailboxes:
 
         Where the batch stores nothing, nothing is written, and what is left to do stays so.
         """
+        if not self._absent and not self._leaving:
+            self._prepared = 0
+            return  # as in most batches
         while stores and self.is_behind and self._prepared < MAX_PREPARED:
             user, mailbox = next(iter(self._leaving.items()))
             self._prepare(mailbox)

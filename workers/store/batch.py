@@ -22,7 +22,7 @@ from workers.store.tree import Tree
 
 
 class Batch:
-    """Changes that belong together: everything read in it sees them. Commit or abort it once.
+    """Changes that belong together: everything read in it sees them. Commit or abort each once.
 
     Over 25 methods, a few for each tree: one object for each family of trees would cost
     every message some look-ups more. None of them does more than its tree.
@@ -43,6 +43,13 @@ class Batch:
         self._outbox = trees["outbox"]
         self._meta = trees["meta"]
         self._new_messages: list[bytes] = []
+        # What is asked and noted of each message, and each ack, without a call of this object's.
+        self.get_message = self._messages.get  # what is known of a message towards one recipient
+        self.update_message = self._messages.put  # replaces that
+
+    def begin(self) -> None:
+        """Start anew, once the last one was committed or aborted."""
+        self._new_messages = []
 
     def commit(self) -> None:
         """Make everything durable, in the mode that the store was opened with.
@@ -149,18 +156,10 @@ class Batch:
 
     # ------------------------------------------------------------------------------- messages
 
-    def get_message(self, key: bytes) -> bytes | None:
-        """Return what is known of a message towards one recipient."""
-        return self._messages.get(key)
-
     def add_message(self, key: bytes, record: bytes) -> None:
         """Remember a new message; `expire_messages` forgets it."""
         self._messages.put(key, record)
         self._new_messages.append(key)
-
-    def update_message(self, key: bytes, record: bytes) -> None:
-        """Replace what is known of a message."""
-        self._messages.put(key, record)
 
     def scan_messages(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, record) of every message whose key begins with `prefix`."""
