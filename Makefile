@@ -78,6 +78,7 @@ bench-parts: $(READY)  ## what the parts of a message cost
 	$(BIN)/python -m tests.bench.bench_codec
 	$(BIN)/python -m tests.bench.bench_frames
 	$(BIN)/python -m tests.bench.bench_store
+	$(BIN)/python -m tests.bench.bench_worker
 
 bench-history: $(READY)  ## what a message costs after ten million (20 minutes)
 	$(BIN)/python -m tests.bench.bench_history
