@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 MEASURE_S: Final = 0.05
 _MEMORY_S: Final = 0.25
 # Below this share of its time a process has plenty to spare.
-_SPARE: Final = 0.1
+_SPARE: Final = 0.05
 # For each link waits end with so much work: of twice as much each had a few us less.
 _ENOUGH_WORK: Final = 24
 # Shorter waits cost more than they bring; the timers of uvloop count whole milliseconds.
@@ -118,13 +118,13 @@ class Gathering:
     def _wait(self, links: int) -> float:
         """Return how long to gather.
 
-        Faster than the load grows, so that a process that is half idle waits little. As waits make
-        it less busy they get shorter: both settle where they agree, since what is measured is
-        smoothed. A batch for many receivers costs as many times as much. Of a cost that falls with
-        the wait and a latency that grows with it the sum is least at the root of that.
+        It grows as the load does. As waits make the process less busy they get shorter: both settle
+        where they agree, since what is measured is smoothed. A batch for many receivers costs as
+        many times as much. Of a cost that falls with the wait and a latency that grows with it the
+        sum is least at the root of that.
         """
         load = max(0.0, self._share - _SPARE) / (1 - _SPARE)
-        wait_s = min(self._most_s, self._most_s * load**1.5 * math.sqrt(links))
+        wait_s = min(self._most_s, self._most_s * load * math.sqrt(links))
         if self._work_per_s * wait_s > _ENOUGH_WORK * links:
             wait_s = _ENOUGH_WORK * links / self._work_per_s
         return wait_s if wait_s >= _LEAST_S else 0.0

@@ -123,7 +123,7 @@ def test_a_lone_message_leaves_at_once_however_busy_the_process_was() -> None:
 
 
 def test_it_waits_the_longer_the_busier_it_is_and_never_longer_than_it_may() -> None:
-    waits = [wait_of(busy(share)) for share in (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)]
+    waits = [wait_of(busy(share)) for share in (0.0, 0.05, 0.3, 0.5, 0.7, 0.9, 1.0)]
 
     assert waits[:2] == [0.0, 0.0]
     assert all(less < more for less, more in pairwise(waits[1:]))
