@@ -544,6 +544,7 @@ def test_what_cannot_be_asked_is_said_and_hurts_nothing(
 ) -> None:
     relay = start_relay(admin=True, config=config(receiver, tmp_path))
     operator = Operator(relay)
+    poll_for("workers", lambda: not operator.ask("/api/v1/webhooks").json["not_asked"])
     letters = "/api/v1/webhooks/dead-letters"
     for path, body, status in (
         (f"{letters}/retry", {"worker": 0}, 400),
