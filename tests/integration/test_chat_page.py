@@ -94,6 +94,11 @@ class Chat:
         self.wait("the login", "document.getElementById('state')?.textContent === 'online'")
         return self
 
+    def load_anew(self) -> None:
+        self.page.run("window.isOld = true; location.reload()")
+        inside = "document.getElementById('app')?.hidden === false"
+        self.wait("the page", f"!window.isOld && {inside}")
+
     def open(self, chat: str, name: str = "") -> Chat:
         self.fill("address", chat)
         self.fill("name", name)
@@ -257,8 +262,7 @@ def test_without_a_network_it_says_so_and_sends_later_what_was_typed(
         poll_for("they wait", lambda: alice.ticks == ["delivered", "waiting", "waiting"])
         poll_for("it says so", lambda: "Waiting to be sent: 2." in alice.banner)
         alice.picture("offline")
-        alice.page.run("location.reload()")
-        alice.wait("the page", "document.getElementById('app')?.hidden === false")
+        alice.load_anew()
         alice.open(bob.user)
         alice.say("three")
         alice.shows("before", "one", "two", "three")
@@ -280,7 +284,7 @@ def test_a_page_that_is_loaded_anew_shows_what_was_there(alice: Chat, bob: Peer)
     alice.shows("one", "two")
     poll_for("the tick", lambda: alice.ticks == ["read"])
 
-    alice.page.run("location.reload()")
+    alice.load_anew()
     alice.wait("the chat", "document.querySelector('#chats button') !== null")
     alice.online()
     alice.page.run("document.querySelector('#chats button').click()")

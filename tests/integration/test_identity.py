@@ -117,8 +117,9 @@ def test_all_of_it_goes_on_as_the_user_and_a_front_that_dies_listens_again(
         port = port_of(ready_line(process, directory))
         uid = pwd.getpwnam(USER).pw_uid
         supervisor = psutil.Process(process.pid)
+        roles = ["admin", "front", "worker"]
+        poll_for("all", lambda: sorted(c.role for c in children_of(supervisor)) == roles)
         children = children_of(supervisor)
-        assert len(children) == 2
         for each in (supervisor, *(child.process for child in children)):
             assert set(each.uids()) == {uid}
             assert set(each.gids()) == {pwd.getpwnam(USER).pw_gid}
