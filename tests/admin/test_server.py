@@ -23,7 +23,8 @@ MOST = 4
 
 
 class Served:
-    def __init__(self, port: int, counters: Counter[str]) -> None:
+    def __init__(self, http: HttpServer, port: int, counters: Counter[str]) -> None:
+        self.http = http
         self.port = port
         self.counters = counters
         self._writers: list[asyncio.StreamWriter] = []
@@ -66,7 +67,7 @@ async def serving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Served]:
         counters: Counter[str] = Counter()
         entry: Any = app
         http = HttpServer(entry, listener, tls, counters)
-        served = Served(listener.getsockname()[1], counters)
+        served = Served(http, listener.getsockname()[1], counters)
         try:
             yield served
         finally:
@@ -163,6 +164,7 @@ def test_an_answer_under_way_is_finished_at_the_end() -> None:
             await asyncio.sleep(0.05)
             asyncio.get_running_loop().call_later(0.1, writer.write, b"b")
             answer = asyncio.ensure_future(reader.readuntil(b"done"))
-        assert b"200 OK" in await answer
+            await served.http.close()
+            assert b"200 OK" in await answer
 
     asyncio.run(asyncio.wait_for(run(), 20))

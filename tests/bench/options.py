@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -20,7 +20,14 @@ _IN_MEMORY: Final = ("tmpfs", "ramfs")
 WIDE: Final = {"max_content_width": 100, "help_option_names": ["--help", "-h"]}
 
 
-class Duration(click.ParamType[float]):
+# Of one type, which older versions do not know at run time.
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[float]
+else:
+    _ParamType = click.ParamType
+
+
+class Duration(_ParamType):
     """A time above 0 as the load generator reads it: 4s, 10m, 1h30m; as seconds."""
 
     name = "time"
