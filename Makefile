@@ -19,10 +19,10 @@ help:  ## show the targets
 run: $(READY)  ## start the relay on ws://127.0.0.1:9011/
 	$(BIN)/relay serve --workers 8
 
-test: $(READY)  ## run the tests on every core, but for the ordeals (3 minutes, 2 cores)
+test: $(READY)  ## run the tests on every core, but for the ordeals (5 minutes, 2 cores)
 	$(BIN)/python -m pytest -n auto -m "not ordeal"
 
-ordeals: $(READY)  ## attack, kill and upgrade relays, fill disks, turn clocks (5 minutes, 2 cores)
+ordeals: $(READY)  ## attack, kill and upgrade relays, fill disks, turn clocks (8 minutes, 2 cores)
 	$(BIN)/python -m pytest -n auto -m ordeal
 
 quick: $(READY)  ## run the tests that start no process and take no second (about 30 s, 2 cores)
