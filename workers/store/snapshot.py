@@ -18,7 +18,14 @@ import msgspec
 from relay.bus.envelopes import NO_SEQ, Seq
 from relay.errors import StoreDamaged
 from workers.store.environment import open_environment, tree_bytes
-from workers.store.journal import FOLDED_NAME, IDENTITY_NAME, open_readers, records_behind, replay
+from workers.store.journal import (
+    FILE_NAMES,
+    FOLDED_NAME,
+    IDENTITY_NAME,
+    open_readers,
+    records_behind,
+    replay,
+)
 from workers.store.journalfile import JournalReader, Record
 from workers.store.keys import unpack_seq
 from workers.store.meta import (
@@ -112,7 +119,13 @@ class Snapshot:
             raise
 
     def _open_journal(self) -> None:
-        """Open the journal, which a store has once a worker has opened it."""
+        """Open the journal, which a store has once a worker has opened it.
+
+        That of an earlier version gets more files then: it is looked at anew.
+        """
+        for reader in self._readers:
+            reader.close()
+        self._readers = []
         identity = self._txn.get(IDENTITY_NAME, db=self._dbs["meta"])
         if identity is not None:
             self._readers = open_readers(self._directory, identity)
@@ -150,7 +163,7 @@ class Snapshot:
             self._txn = self._begin_with_all_trees()
             folded = self._folded(self._txn)
             try:
-                if not self._readers:
+                if len(self._readers) < len(FILE_NAMES):
                     self._open_journal()
                 for reader in self._readers:
                     reader.read_on()
