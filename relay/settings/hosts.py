@@ -64,12 +64,16 @@ def _hosts(cluster: ClusterSettings) -> Iterator[Judgement]:
     if count == 0:
         yield keys, "cluster.hosts is missing: a cluster has three hosts or more"
     elif count == 1:
-        yield keys, "cluster.hosts: one host needs no cluster; leave cluster.name empty"
+        yield (
+            keys,
+            "cluster.hosts: one host needs no cluster: `relay serve` without [cluster] is all",
+        )
     elif count < FEWEST_HOSTS:
         yield (
             keys,
             "cluster.hosts: of two hosts neither can tell whether the other is lost or cut off; a"
-            " third is needed, which may be one that only votes (cluster.witness)",
+            " third is needed, which may be one that only votes: `relay cluster init a=HOST b=HOST"
+            " w=HOST --witness w`",
         )
     if cluster.witness and cluster.witness not in cluster.addresses:
         yield (
