@@ -223,8 +223,8 @@ def test_a_stream_that_is_not_there_is_said_not_to_be(wire: Wire) -> None:
         jetstream.last_record(wire, "none", WITHIN_S)
     with pytest.raises(NoMajority):  # nobody listens there
         jetstream.get_batch(wire, "none", 1, 1, 1, WITHIN_S)
+    config = jetstream.log_config("none", 0, replicas=3, max_bytes=1)
     with pytest.raises(NoMajority):
-        config = jetstream.log_config("none", 0, replicas=3, max_bytes=1)
         write(wire, config, b"1")
 
 

@@ -57,6 +57,11 @@ def listen(wire: Wire, subject: str, *, heard_by: Wire) -> int:
     return sid
 
 
+def publish(wire: Wire, payload: bytes, number: int) -> None:
+    for _ in range(number):
+        wire.publish("a", payload)
+
+
 # --- messages ---------------------------------------------------------------------------------
 
 
@@ -229,7 +234,7 @@ def test_a_server_of_another_authority_is_not_trusted(engines: Engines) -> None:
 def test_one_without_a_certificate_is_not_let_in(engines: Engines) -> None:
     bare = Login(user="relay", password=PASSWORD, ca=engines.login.ca)
 
-    with pytest.raises(WireLost, match="certificate required|ended|reset|pipe"):
+    with pytest.raises(WireLost, match=r"certificate required|ended|reset|pipe"):
         Wire(engines.servers[:1], bare, name="test")
 
 
@@ -324,7 +329,7 @@ def test_what_came_before_the_end_is_returned_first(tmp_path: Path) -> None:
         wire.subscribe("a")
 
         assert [each.payload for each in wire.receive(DEADLINE_S)] == [b"x"]
-        with pytest.raises(WireLost, match="Slow Consumer|ended"):
+        with pytest.raises(WireLost, match=r"Slow Consumer|ended"):
             wire.receive(DEADLINE_S)
         wire.close()
 
@@ -389,8 +394,7 @@ def test_a_server_that_reads_nothing_ends_the_wire_within_its_bound(
         payload = bytes(500_000)
 
         with pytest.raises(WireLost, match="takes nothing"):
-            for _ in range(100):
-                wire.publish("a", payload)
+            publish(wire, payload, 100)
         wire.close()
 
 
@@ -449,9 +453,11 @@ def test_a_server_that_says_something_for_ever_is_left_in_time(tmp_path: Path) -
 
 
 def test_a_server_of_another_name_is_not_trusted(tmp_path: Path) -> None:
-    with OddServer(tmp_path, lambda _: None, names=("10.1.2.3",)) as odd:
-        with pytest.raises(WireLost, match="certificate is refused"):
-            odd.wire()
+    with (
+        OddServer(tmp_path, lambda _: None, names=("10.1.2.3",)) as odd,
+        pytest.raises(WireLost, match="certificate is refused"),
+    ):
+        odd.wire()
 
 
 @pytest.mark.parametrize("said", [b"HTTP/1.1 400\r\n", b"INFO {}\r\n-ERR 'x'\r\n", b"I" * 50_000])
