@@ -198,7 +198,7 @@ class Client:
             b"SUB %s %d\r\nPUB %s %s %d\r\n%s\r\n"
             % (inbox.encode(), sid, subject.encode(), inbox.encode(), len(content), content)
         )
-        found = []
+        found: list[Any] = []
         until_s = time.monotonic() + within_s
         try:
             while len(found) < answers:

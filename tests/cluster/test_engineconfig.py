@@ -1,12 +1,14 @@
 """What the nats-server of a host is told."""
 
+from typing import Any
+
 from relay.cluster.engineconfig import Material, engine_config
 from tests.cluster.engine_harness import cluster_settings
 
 MATERIAL = Material("/m/ca", "/m/certificate", "/m/key")
 
 
-def lines_of(**others: object) -> list[str]:
+def lines_of(**others: Any) -> list[str]:
     cluster = cluster_settings(engine_port=9013, route_port=9014, **others)
     return engine_config(cluster, store="/data/engine", material=MATERIAL).splitlines()
 

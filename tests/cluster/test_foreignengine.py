@@ -41,12 +41,14 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., ClusterSettings]]:
     material = Material(*(str(tmp_path / "pem" / name) for name in names))
     with ExitStack() as stack:
 
-        def run(old: str, new: str) -> ClusterSettings:
+        def run(changes: dict[str, str]) -> ClusterSettings:
             cluster = cluster_settings(**MADE)
             text = engine_config(cluster, store=str(tmp_path / "store"), material=material)
-            assert old in text
+            for old, new in changes.items():
+                assert old in text
+                text = text.replace(old, new)
             config = tmp_path / "nats.conf"
-            config.write_text(text.replace(old, new))
+            config.write_text(text)
             log = tmp_path / "nats.log"
             process = stack.enter_context(
                 subprocess.Popen([find_program(), "-c", config, "-l", log])
@@ -77,7 +79,7 @@ def test_three_servers_that_sync_always_are_taken(
 def test_one_that_acks_before_it_syncs_is_not(
     serve: Callable[..., ClusterSettings], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    cluster = serve('sync_interval: "always"', 'sync_interval: "2m"')
+    cluster = serve({'sync_interval: "always"': 'sync_interval: "2m"'})
 
     assert "NATS server a acks what it has not synced" in ask(cluster)
     with EngineOf(cluster, "a", tmp_path) as user:
@@ -88,16 +90,22 @@ def test_one_that_acks_before_it_syncs_is_not(
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("changes", "said"),
     [
-        ('"user": "system"', '"user": "someone"', "Authorization Violation"),
-        ('system_account: "SYSTEM"', 'system_account: "$SYS"', "nobody answers the user"),
+        ({'"user": "system"': '"user": "someone"'}, "Authorization Violation"),
+        (
+            {
+                'system_account: "SYSTEM"': 'system_account: "S2"',
+                "  SYSTEM {": "  S2 {}\n SYSTEM {",
+            },
+            "nobody answers the user",
+        ),
     ],
 )
 def test_one_that_does_not_say_is_not(
-    serve: Callable[..., ClusterSettings], old: str, new: str, said: str
+    serve: Callable[..., ClusterSettings], changes: dict[str, str], said: str
 ) -> None:
-    problem = ask(serve(old, new))
+    problem = ask(serve(changes))
 
     assert "NATS cannot be asked whether it syncs always" in problem
     assert said in problem
