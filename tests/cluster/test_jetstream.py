@@ -405,6 +405,9 @@ def answer(payload: bytes, status: int = 0) -> Message:
         (b'{"seq":"7"}', ApiError),
         (b'{"seq":-1}', ApiError),
         (b"\xff", ApiError),
+        (b'{"error":{"description":"\xff"}}', ApiError),
+        (b'{"more":' + b"[" * 100_000, ApiError),
+        (b'{"seq":' + b"9" * 10_000 + b"}", ApiError),
     ],
 )
 def test_what_is_no_number_is_no_ack(payload: bytes, kind: type[ApiError]) -> None:
@@ -412,6 +415,11 @@ def test_what_is_no_number_is_no_ack(payload: bytes, kind: type[ApiError]) -> No
         appended(answer(payload))
 
     assert type(refused.value) is kind
+
+
+@pytest.mark.parametrize("words", ["wrong last sequence", "", "9" * 5000, "a " + "9" * 5000])
+def test_a_refusal_without_a_number_has_none(words: str) -> None:
+    assert WrongLastSequence(10071, words).last is None
 
 
 def test_an_ack_is_the_number() -> None:
@@ -424,7 +432,7 @@ def test_a_status_is_no_ack(status: int, kind: type[ApiError]) -> None:
         appended(answer(b'{"seq":7}', status))
 
 
-@pytest.mark.parametrize("number", ["", "x", "-1", "1.5", "²"])
+@pytest.mark.parametrize("number", ["", "x", "-1", "1.5", "²", "9" * 5000], ids=repr)
 def test_a_message_without_a_number_is_no_record(number: str) -> None:
     block = f"NATS/1.0\r\nNats-Sequence: {number}\r\n\r\n".encode()
 
