@@ -221,6 +221,23 @@ def leads(wire: Wire, config: StreamConfig, name: str) -> bool:
         return False
 
 
+def test_many_streams_can_be_asked_for_at_once(wire: Wire, log: StreamConfig) -> None:
+    write(wire, log, b"1")
+    asked = {wire.new_inbox(): stream for stream in (log.name, "none")}
+
+    for inbox, stream in asked.items():
+        jetstream.ask_info(wire, stream, reply=inbox)
+    answers: dict[str, Message] = {}
+    while len(answers) < len(asked):
+        messages = wire.receive(WITHIN_S)
+        assert messages
+        answers |= {asked[each.subject]: each for each in messages}
+
+    assert jetstream.info_in(answers[log.name]).state.last_seq == 1
+    with pytest.raises(NoStream):
+        jetstream.info_in(answers["none"])
+
+
 def test_a_stream_that_is_not_there_is_said_not_to_be(wire: Wire) -> None:
     with pytest.raises(NoStream):
         jetstream.stream_info(wire, "none", WITHIN_S)
@@ -405,6 +422,9 @@ def answer(payload: bytes, status: int = 0) -> Message:
         (b'{"seq":"7"}', ApiError),
         (b'{"seq":-1}', ApiError),
         (b"\xff", ApiError),
+        (b'{"error":{"description":"\xff"}}', ApiError),
+        (b'{"more":' + b"[" * 100_000, ApiError),
+        (b'{"seq":' + b"9" * 10_000 + b"}", ApiError),
     ],
 )
 def test_what_is_no_number_is_no_ack(payload: bytes, kind: type[ApiError]) -> None:
@@ -412,6 +432,11 @@ def test_what_is_no_number_is_no_ack(payload: bytes, kind: type[ApiError]) -> No
         appended(answer(payload))
 
     assert type(refused.value) is kind
+
+
+@pytest.mark.parametrize("words", ["wrong last sequence", "", "9" * 5000, "a " + "9" * 5000])
+def test_a_refusal_without_a_number_has_none(words: str) -> None:
+    assert WrongLastSequence(10071, words).last is None
 
 
 def test_an_ack_is_the_number() -> None:
@@ -424,7 +449,7 @@ def test_a_status_is_no_ack(status: int, kind: type[ApiError]) -> None:
         appended(answer(b'{"seq":7}', status))
 
 
-@pytest.mark.parametrize("number", ["", "x", "-1", "1.5", "²"])
+@pytest.mark.parametrize("number", ["", "x", "-1", "1.5", "²", "9" * 5000], ids=repr)
 def test_a_message_without_a_number_is_no_record(number: str) -> None:
     block = f"NATS/1.0\r\nNats-Sequence: {number}\r\n\r\n".encode()
 

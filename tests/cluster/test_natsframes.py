@@ -162,6 +162,8 @@ def test_a_damaged_stream_raises_nothing_but_what_is_said(
         b"HMSG a 1 16 16\r\nNATS/1.0 abc\r\n\r\n\r\n",
         b"INFO {\r\n",
         b"INFO []\r\n",
+        b'INFO {"more":' + b"[" * 20_000 + b"\r\n",
+        b'INFO {"server_name":"\xff"}\r\n',
         b'INFO {"max_payload":"much"}\r\n',
         b"HTTP/1.1 400 Bad Request\r\n",
         b"\r\n",

@@ -447,7 +447,7 @@ def test_what_is_no_nats_server_is_not_taken_for_one(
     tmp_path: Path, info: bytes, reason: str
 ) -> None:
     def script(connection: ssl.SSLSocket) -> None:
-        connection.sendall(info)
+        odd.welcome(connection, info)
         odd.wait()
 
     with OddServer(tmp_path, script) as odd, pytest.raises(WireLost, match=reason):
