@@ -1,1 +1,1 @@
-"""Several hosts: what a host knows of the others, and the replicated logs between them."""
+"""Several hosts that are one relay: the engine of its logs, who owns what, the agent of a host."""

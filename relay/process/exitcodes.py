@@ -7,3 +7,5 @@ from typing import Final
 CANNOT_BOOT: Final = 3
 # Exit code of a worker whose disk refused a write. Its successor knows the store as it is.
 WRITE_FAILED: Final = 4
+# Exit code of the keeper of a cluster's engine that has ended by itself, which it has logged.
+ENGINE_DIED: Final = 7
