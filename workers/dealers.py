@@ -105,7 +105,7 @@ class Dealers:
         ended = ended + 1 if life == address.life else 0
         identity = connected_as(self._me.name, ended)
         endpoint = address.endpoint_from(self._host)
-        if self._remote is None or endpoint == address.endpoint:
+        if self._remote is None or address.host == self._host:
             dealer = _Dealer(address, connect_dealer(self._context, endpoint, identity=identity))
         else:
             dealer = _Dealer(
@@ -144,7 +144,7 @@ class Dealers:
                 self._have(index, self._reaching.pop(index))
         for index, dealer in list(self._dealers.items()):
             if self._stage(dealer, ready) is Stage.OVER:
-                log.get_logger().warning("peer.over", worker=index, host=dealer.address.host)
+                log.get_logger().info("peer.over", worker=index, host=dealer.address.host)
                 self._let_go(index)
                 self.lost.add(index)
 
