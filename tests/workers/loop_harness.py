@@ -14,13 +14,14 @@ import zmq
 from relay.bus import envelopes
 from relay.bus.envelopes import LOGIN, FrontBatch, SessionOpened, ToWorker, WorkerBatch
 from relay.bus.sockets import connect_dealer
-from relay.bus.topology import Topology
+from relay.bus.topology import Topology, WorkerAddress
 from relay.clock import clock_ms
 from relay.extensions.registry import Registry
 from relay.inquiries.contract import Asked, Inquiry, encode, endpoint_of
 from relay.process.channel import SupervisorEnd, child_end, supervisor_end
 from relay.process.control import ChildReady, Stop, TopologyChanged
 from relay.process.place import Place
+from relay.settings.clustering import ClusterSettings
 from relay.settings.tables import ServerSettings, Settings, StoreSettings
 from tests import plain
 from workers import loop
@@ -45,6 +46,7 @@ class RunningWorker:
         incarnation: int = INCARNATION,
         workers: int = 1,
         registry: Registry = NO_EXTENSIONS,
+        cluster: ClusterSettings | None = None,
     ) -> None:
         self.incarnation = incarnation
         self._run_dir = run_dir
@@ -55,6 +57,7 @@ class RunningWorker:
         settings = Settings(
             server=ServerSettings(data=str(run_dir / "data"), workers=workers),
             store=StoreSettings(durability="os", map_bytes=1 << 24),
+            cluster=cluster or ClusterSettings(),
         )
         self._control = child_end(theirs.detach())
         if not (run_dir / "data").exists():
@@ -78,9 +81,10 @@ class RunningWorker:
         except Exception as error:
             self.crash = error
 
-    def list_fronts(self, *fronts: str) -> None:
+    def list_fronts(self, *fronts: str, workers: tuple[WorkerAddress, ...] = ()) -> None:
         self._epoch += 1
-        self.supervisor.send(TopologyChanged(Topology(epoch=self._epoch, fronts=fronts)))
+        topology = Topology(epoch=self._epoch, workers=workers, fronts=fronts)
+        self.supervisor.send(TopologyChanged(topology))
 
     def ask(self, front: zmq.Socket[bytes], number: int) -> None:
         """Send the `number`th batch of a front, a login."""
