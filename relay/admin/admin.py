@@ -17,9 +17,13 @@ from relay.errors import BootError, SettingsError
 from relay.process.control import (
     ChildReady,
     GroupsChanged,
+    HandOver,
+    HostState,
+    Isolated,
     KeysChanged,
     Outcome,
     PeerGone,
+    Promote,
     SettingsChanged,
     Stop,
     TopologyChanged,
@@ -104,6 +108,8 @@ class Admin:
                     self.view.operations.heard(message)
                 case GroupsChanged() | KeysChanged():
                     pass  # the business of others
+                case Promote() | HandOver() | Isolated() | HostState():
+                    pass  # so is what is said in a cluster
                 case Stop() | PeerGone():
                     self._stop.set()
                 case _:

@@ -26,11 +26,15 @@ from relay.inquiries.reception import Reception
 from relay.process.control import (
     ChildReady,
     GroupsChanged,
+    HandOver,
     Heartbeat,
+    HostState,
+    Isolated,
     KeysChanged,
     KeysWanted,
     Outcome,
     PeerGone,
+    Promote,
     SettingsChanged,
     Stop,
     TopologyChanged,
@@ -169,8 +173,10 @@ class Front:
                     self._follow(message.topology)
                 case SettingsChanged(settings):
                     self._adopt(self._place.taken(settings))
-                case GroupsChanged() | Outcome():
+                case GroupsChanged() | Outcome() | Promote() | HandOver() | HostState():
                     pass  # the business of others
+                case Isolated(isolated):
+                    self._listener.isolate(isolated)
                 case KeysChanged():
                     self.hub.checks.take_keys(read_keys(self._place.control.take_descriptor()))
                 case Stop():

@@ -14,6 +14,17 @@ In order:
                                             also to an admin that has not asked
     supervisor -> child   Stop              once; finish in order, then exit 0
 
+In a cluster besides, where a worker begins as a standby and may become the owner of its range:
+
+    worker -> supervisor  Standing          as a standby, whenever it has applied more; Heartbeat
+                                            comes from the first one on
+    supervisor -> worker  Promote           once, if at all; ChildReady answers it, when it owns the
+                                            range
+    supervisor -> worker  HandOver          once to an owner, in place of Stop
+    agent -> supervisor   ClusterTold       whenever something in it has changed
+    supervisor -> agent   HostState         at each change
+    supervisor -> front   Isolated          at each change; False before the first
+
 The tags are for good: in a rolling upgrade a newer supervisor has older children.
 """
 
@@ -21,14 +32,20 @@ from typing import Literal
 
 import msgspec
 
-from relay.bus.topology import Topology
+from relay.bus.topology import Topology, WorkerAddress
 from relay.settings.tables import Settings
 
 
-class ChildReady(msgspec.Struct, frozen=True, tag="ready"):
-    """The child serves. A worker tells the ipc endpoint that it has bound; a front tells ""."""
+class ChildReady(msgspec.Struct, frozen=True, tag="ready", omit_defaults=True):
+    """The child serves. A worker tells the ipc endpoint that it has bound; a front tells "".
+
+    In a cluster a worker is ready as the owner of its range: it tells where other hosts find it,
+    and the epoch, which is its incarnation on the bus.
+    """
 
     endpoint: str = ""
+    tcp: str = ""
+    epoch: int = 0  # 0: without a cluster
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat", omit_defaults=True):
@@ -83,6 +100,55 @@ class Outcome(msgspec.Struct, frozen=True, tag="outcome"):
     detail: str
 
 
+class Standing(msgspec.Struct, frozen=True, tag="standing"):
+    """The worker is a standby of its range, and has its log up to a record of that number.
+
+    Told again by one that was promoted and found another owner: it stays a standby.
+    """
+
+    applied: int
+
+
+class Promote(msgspec.Struct, frozen=True, tag="promote"):
+    """Become the owner of the range, unless its log has a newer one."""
+
+
+class HandOver(msgspec.Struct, frozen=True, tag="hand-over"):
+    """Give the range to the standby on host `to`: finish, say so in the log, exit 0."""
+
+    to: str
+
+
+class Isolated(msgspec.Struct, frozen=True, tag="isolated"):
+    """Whether this host has been without a majority for too long: then nobody is served here."""
+
+    isolated: bool
+
+
+class ClusterTold(msgspec.Struct, frozen=True, tag="cluster", omit_defaults=True):
+    """What this host is to have and to do, and who serves on the others; all of it, as it is now.
+
+    What stands in `promote` or `hand_over` is told until it has come about or holds no more.
+    """
+
+    workers: tuple[WorkerAddress, ...] = ()  # that own a range, of other hosts
+    fronts: tuple[str, ...] = ()  # of other hosts, by identity
+    seats: tuple[int, ...] = ()  # the ranges of which this host has a copy, in order
+    promote: tuple[int, ...] = ()  # ranges whose standby here is to own them
+    hand_over: tuple[tuple[int, str], ...] = ()  # ranges whose owner here gives them to a host
+    isolated: bool = False
+
+
+class HostState(msgspec.Struct, frozen=True, tag="host-state"):
+    """The standbys of this host, by range: up to which number each has the log.
+
+    Owners are not in it: the topology has them. A range of `ClusterTold.seats` that is in neither
+    has no process that could serve just now.
+    """
+
+    standing: dict[int, int]
+
+
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Finish what is in flight and exit 0 within `deadline_s`, after which SIGKILL comes."""
 
@@ -93,5 +159,16 @@ class PeerGone(msgspec.Struct, frozen=True):
     """The other end is closed: nothing can come any more. Never sent, only received."""
 
 
-FromChild = ChildReady | Heartbeat | KeysWanted | Wish
-FromSupervisor = TopologyChanged | SettingsChanged | GroupsChanged | KeysChanged | Outcome | Stop
+FromChild = ChildReady | Heartbeat | KeysWanted | Wish | Standing | ClusterTold
+FromSupervisor = (
+    TopologyChanged
+    | SettingsChanged
+    | GroupsChanged
+    | KeysChanged
+    | Outcome
+    | Stop
+    | Promote
+    | HandOver
+    | Isolated
+    | HostState
+)

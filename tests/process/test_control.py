@@ -6,14 +6,20 @@ import pytest
 from relay.bus.topology import Topology, WorkerAddress
 from relay.process.control import (
     ChildReady,
+    ClusterTold,
     FromChild,
     FromSupervisor,
     GroupsChanged,
+    HandOver,
     Heartbeat,
+    HostState,
+    Isolated,
     KeysChanged,
     KeysWanted,
     Outcome,
+    Promote,
     SettingsChanged,
+    Standing,
     Stop,
     TopologyChanged,
     Wish,
@@ -22,8 +28,27 @@ from relay.settings.tables import Settings
 
 # A rolling upgrade needs them to stay.
 FROM_CHILD: list[tuple[FromChild, str]] = [
-    (ChildReady(), '{"type":"ready","endpoint":""}'),
+    (ChildReady(), '{"type":"ready"}'),
     (ChildReady("ipc:///run/w0-3.sock"), '{"type":"ready","endpoint":"ipc:///run/w0-3.sock"}'),
+    (
+        ChildReady("ipc:///run/w0-3.sock", "tcp://10.0.0.1:9100", 17),
+        '{"type":"ready","endpoint":"ipc:///run/w0-3.sock","tcp":"tcp://10.0.0.1:9100","epoch":17}',
+    ),
+    (Standing(12), '{"type":"standing","applied":12}'),
+    (ClusterTold(), '{"type":"cluster"}'),
+    (
+        ClusterTold(
+            workers=(WorkerAddress(1, 2048, 4095, "tcp://10.0.0.2:9100", 8),),
+            fronts=("front-b-0-1",),
+            seats=(0, 1),
+            promote=(0,),
+            hand_over=((1, "b"),),
+            isolated=True,
+        ),
+        '{"type":"cluster","workers":[{"index":1,"first_slot":2048,"last_slot":4095,'
+        '"endpoint":"tcp://10.0.0.2:9100","incarnation":8}],"fronts":["front-b-0-1"],'
+        '"seats":[0,1],"promote":[0],"hand_over":[[1,"b"]],"isolated":true}',
+    ),
     (Heartbeat(), '{"type":"heartbeat"}'),
     (Heartbeat(7, 9, 12), '{"type":"heartbeat","sessions":7,"logins":9,"messages":12}'),
     (KeysWanted(), '{"type":"keys-wanted"}'),
@@ -53,6 +78,10 @@ FROM_SUPERVISOR: list[tuple[FromSupervisor, str]] = [
         '{"type":"outcome","number":1,"state":"done","detail":"it is"}',
     ),
     (Stop(deadline_s=2.5), '{"type":"stop","deadline_s":2.5}'),
+    (Promote(), '{"type":"promote"}'),
+    (HandOver("b"), '{"type":"hand-over","to":"b"}'),
+    (Isolated(True), '{"type":"isolated","isolated":true}'),
+    (HostState({3: 12}), '{"type":"host-state","standing":{"3":12}}'),
 ]
 
 

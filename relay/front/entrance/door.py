@@ -14,7 +14,7 @@ from relay.front.connection import Connection
 from relay.front.entrance import head, health, proxyprotocol
 from relay.front.entrance.answer import Answer, answer
 from relay.front.entrance.encrypted import EncryptedTransport
-from relay.front.entrance.entrance import Entrance
+from relay.front.entrance.entrance import ISOLATED, Entrance
 from relay.front.entrance.head import Head
 from relay.front.entrance.proxyprotocol import Missing, Preface
 from relay.front.networks import plain_text
@@ -218,6 +218,8 @@ class Door(asyncio.Protocol):
             self._refuse(said)
         elif request.method != "GET":
             self._refuse(NO_HANDSHAKE)
+        elif self._entrance.is_isolated:  # since it has come
+            self._refuse(ISOLATED)
         elif (said := self._entrance.refuses_page(request, self._address)) is not None:
             self._refuse(said)
         else:

@@ -33,6 +33,13 @@ def _turned_away(bound: Bound) -> Answer:
 
 NO_CLIENT: Final = answer(400, "Bad Request", "proxy_headers_refused")
 STRANGE_PAGE: Final = answer(403, "Forbidden", "origins_refused")
+ISOLATED: Final = answer(
+    503,
+    "Service Unavailable",
+    "isolated_refused",
+    text="this host is cut off from its cluster: connect to another one",
+    headers=f"Retry-After: {RETRY_AFTER_S}\r\n",
+)
 ANSWERS: Final = {bound: _turned_away(bound) for bound in Bound}
 
 
@@ -61,6 +68,7 @@ class Entrance:
         self._strange_pages = Refusals(hub, "origins.refused")
         self._odd_proxies = Refusals(hub, "proxies.refused")
         self.is_draining = False  # whether clients are about to be sent away
+        self.is_isolated = False  # from the majority of a cluster: nobody is to come in
         self.handshakes: Handshakes | None = None  # of TLS, where the port speaks it
         self._adopt_limits()
 
@@ -93,6 +101,9 @@ class Entrance:
 
         One of a proxy is to be given its place once it is known whose it is.
         """
+        if self.is_isolated:
+            self.count(ISOLATED)
+            return ISOLATED
         admitted = self._admission.arrive(None if is_proxy else address, self.hub.clock_ms())
         if isinstance(admitted, Visit):
             return admitted
@@ -139,6 +150,8 @@ class Entrance:
         """Whether clients should be sent here."""
         if self.is_draining:
             return Readiness.DRAINING
+        if self.is_isolated:
+            return Readiness.ISOLATED
         return Readiness.READY if self.hub.links.is_whole else Readiness.WAITING
 
     def linger(self, door: Waiting) -> None:

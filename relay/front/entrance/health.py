@@ -32,6 +32,7 @@ class Readiness(enum.Enum):
     READY = _good("ready")
     WAITING = _bad("waiting")  # for a worker
     DRAINING = _bad("draining")
+    ISOLATED = _bad("isolated")  # this host is without a majority of its cluster
 
 
 def answer_to(request: Head, readiness: Callable[[], Readiness]) -> Answer | None:

@@ -45,6 +45,7 @@ class Listener:
             raise BootError(str(error)) from error
         self._fd = fd
         self._server: asyncio.Server | None = None
+        self._cut_off: list[Endpoint] = []  # who is to be sent away, since the host is isolated
 
     async def listen(self) -> None:
         """Begin to take clients in.
@@ -79,6 +80,32 @@ class Listener:
     def give_notice(self) -> None:
         """Have health checks fail from here on: `drain` comes next."""
         self.entrance.is_draining = True
+
+    def isolate(self, isolated: bool) -> None:
+        """Take nobody in and send everybody away, or take clients in again.
+
+        What was sent and not answered can be answered by no one here; it is repeated elsewhere.
+        """
+        was_isolated, self.entrance.is_isolated = self.entrance.is_isolated, isolated
+        if isolated and not was_isolated:
+            is_at_it = bool(self._cut_off)
+            self._cut_off = self._clients_since(0)
+            self._hub.log.warning("front.isolated", connections=len(self._cut_off))
+            if not is_at_it:
+                self._send_away()
+        elif was_isolated and not isolated:
+            self._hub.log.info("front.rejoined")
+
+    def _send_away(self) -> None:
+        """Send some of those away who are cut off, and some more in a moment."""
+        step = int(DRAINED_PER_S * DRAIN_STEP_S)
+        some, self._cut_off = self._cut_off[:step], self._cut_off[step:]
+        for client in some:
+            if client.session.number in self._hub.clients:  # it may have gone by itself
+                self._hub.counters["isolated_closed"] += 1
+                client.leave(closecodes.RESTART, "isolated", frames.DISCONNECT_SHUTDOWN)
+        if self._cut_off:
+            self._hub.loop.call_later(DRAIN_STEP_S, self._send_away)
 
     async def drain(self, within_s: float) -> None:
         """Take nobody in; answer what is in flight and send every client away in that time.
