@@ -7,3 +7,8 @@ from typing import Final
 CANNOT_BOOT: Final = 3
 # Exit code of a worker whose disk refused a write. Its successor knows the store as it is.
 WRITE_FAILED: Final = 4
+# Exit code of a worker whose range another one owns by now. Its successor is a standby.
+FENCED: Final = 5
+# Exit code of a worker whose log has less than it had confirmed, which it has logged: somebody must
+# look before anything of that range is served again.
+LOG_LOST_DATA: Final = 6
