@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
+from relay.settings.hosts import cluster_lacks
 from relay.settings.tables import Settings
 from relay.settings.words import quoted
 
@@ -54,6 +55,9 @@ _AT_LEAST: Final = (
         2,
         "supervisor.drain_notice_s",
         "clients are sent away after the notice",
+    ),
+    _AtLeast(
+        "cluster.isolate_s", 1, "cluster.detect_s", "a host that is cut off counts as lost first"
     ),
     _AtLeast("webhooks.retry_max_s", 1, "webhooks.retry_min_s", "waits grow from the first"),
     _AtLeast(
@@ -131,14 +135,14 @@ def exposure(settings: Settings) -> str | None:
 
 
 class Lack(NamedTuple):
-    """What the mode of logging in, or webhooks, lack or must not have; `keys` are looked at."""
+    """What logins, webhooks or a cluster lack or must not have; `keys` are looked at."""
 
     keys: frozenset[str]
     line: str
 
 
 def lacks(settings: Settings) -> list[Lack]:
-    """Return what keeps logins or webhooks from working; the settings are whole by now."""
+    """Return what keeps logins, webhooks or a cluster from working; the settings are whole."""
     mode, found = settings.auth.mode, []
 
     def lack(line: str, *keys: str) -> None:
@@ -178,6 +182,7 @@ def lacks(settings: Settings) -> list[Lack]:
                 has = f", here {' and '.join(named)}" if named else ""
                 lack(f"{by} needs one of {', '.join(public)}{has}", *looked_at)
     found += _webhooks(settings)
+    found += (Lack(frozenset(keys), line) for keys, line in cluster_lacks(settings))
     return found
 
 

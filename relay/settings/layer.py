@@ -9,7 +9,7 @@ from relay.settings.agreement import disagreements
 from relay.settings.catalogue import Catalogue
 from relay.settings.rows import plain
 from relay.settings.tables import TABLES, Settings
-from relay.settings.words import one_line, shown
+from relay.settings.words import HIDDEN, one_line, shown
 
 
 class SourceLayer:
@@ -45,7 +45,8 @@ class SourceLayer:
                     else self._catalogue.unknown_key("", table)
                 )
             elif not isinstance(content, dict):
-                self._mistake(f"{table} = {shown(content)} must be a table: [{table}]")
+                said = HIDDEN if self._has_secrets(table) else shown(content)
+                self._mistake(f"{table} = {said} must be a table: [{table}]")
                 self.refused.update(self._keys(table))
             elif table in TABLES:
                 values = self._values(table, content)
@@ -72,8 +73,9 @@ class SourceLayer:
             try:
                 values[name] = msgspec.convert(value, setting.type, strict=self._strict)
             except msgspec.ValidationError:
+                said = HIDDEN if setting.row.secret else shown(value)
                 self._mistake(
-                    f"{self._name_of(setting.key)} = {shown(value)} is not allowed; it must be"
+                    f"{self._name_of(setting.key)} = {said} is not allowed; it must be"
                     f" {setting.allowed}"
                 )
                 self.refused.add(setting.key)
@@ -94,6 +96,9 @@ class SourceLayer:
 
     def _keys(self, table: str) -> set[str]:
         return {setting.key for setting in self._catalogue.tables[table].values()}
+
+    def _has_secrets(self, table: str) -> bool:
+        return any(setting.row.secret for setting in self._catalogue.tables[table].values())
 
     def _mistake(self, problem: str) -> None:
         self.mistakes.append(self._place + problem)

@@ -17,7 +17,7 @@ from relay.settings.catalogue import OWN, Catalogue, TablesOf, flag_of, no_table
 from relay.settings.layer import SourceLayer
 from relay.settings.rows import Setting, plain
 from relay.settings.tables import MAX_PROCESSES, SETTINGS, Settings
-from relay.settings.tomlfile import read_document
+from relay.settings.tomlfile import exposed_secrets, read_document
 from relay.settings.words import one_line
 
 _EXTENSIONS: Final[Setting] = SETTINGS["server.extensions"]
@@ -115,7 +115,9 @@ def resolve(settings: Settings, *, cpu_count: int) -> Settings:
         server=msgspec.structs.replace(
             server,
             fronts=server.fronts or default,
-            workers=server.workers or default,
+            workers=settings.cluster.ranges
+            if settings.cluster.is_on
+            else server.workers or default,
             data=os.path.abspath(server.data),
             groups=_absolute(server.groups),
         ),
@@ -159,6 +161,7 @@ def _draft(path: Path | None, flags: Mapping[str, object], tables_of: TablesOf) 
     if path:
         try:
             document = read_document(path)
+            mistakes += [f"{place}{line}" for line in exposed_secrets(path, document)]
         except SettingsError as error:
             mistakes += error.problems
             refused.update(SETTINGS)  # whatever it was going to say of them

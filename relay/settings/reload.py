@@ -10,7 +10,7 @@ from relay.settings.agreement import disagreements, lacks
 from relay.settings.catalogue import Catalogue
 from relay.settings.rows import Setting, Table, plain
 from relay.settings.tables import TABLES, Settings
-from relay.settings.words import one_line
+from relay.settings.words import HIDDEN, one_line
 
 
 class Reload(NamedTuple):
@@ -45,7 +45,10 @@ def apply_live(
         differing = [row for name, row in rows.items() if old[name] != new[name]]
         needs_restart += [row.key for row in differing if row.row.restart]
         live = [row for row in differing if not row.row.restart]
-        changed |= {row.key: (old[row.name], new[row.name]) for row in live}
+        changed |= {
+            row.key: (HIDDEN, HIDDEN) if row.row.secret else (old[row.name], new[row.name])
+            for row in live
+        }
         values = {row.name: new[row.name] for row in live}
         if table in TABLES:
             own[table] = msgspec.structs.replace(getattr(running, table), **values)

@@ -12,11 +12,12 @@ what a file may say and what is told otherwise, the text of config/relay.toml, t
 their help, README's table, and what SIGHUP applies. It is read as `settings.trial.pause_s`.
 """
 
+from functools import cache
 from typing import Any, Literal, NamedTuple, get_args
 
 import msgspec
 
-from relay.settings.words import allowed
+from relay.settings.words import HIDDEN, allowed
 
 # What the number of a setting counts; "" is whatever its comment says. Keys end with it.
 Unit = Literal["", "bytes", "s", "days"]
@@ -54,6 +55,8 @@ class Row(msgspec.Struct, frozen=True):
     readme: str = ""
     # The default in words, where the value says little: "one per two cores" for 0.
     default_words: str = ""
+    # Whether its value is told nowhere: not in a mistake, not in the log, not by `repr`.
+    secret: bool = False
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,6 +66,15 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     another type whose `Meta` describes in words what is allowed. They all have defaults. Where
     fields must agree, a `__post_init__` may raise ValueError with one line that says so.
     """
+
+    def __repr__(self) -> str:
+        kind = type(self)
+        secrets = secrets_of(kind)
+        values = (
+            f"{name}={HIDDEN if name in secrets else repr(getattr(self, name))}"
+            for name in kind.__struct_fields__
+        )
+        return f"{kind.__name__}({', '.join(values)})"
 
 
 class Setting(NamedTuple):
@@ -80,6 +92,17 @@ class Setting(NamedTuple):
     def key(self) -> str:
         """Its name everywhere, such as "server.port"."""
         return f"{self.table}.{self.name}"
+
+
+@cache
+def secrets_of(kind: type[Table]) -> frozenset[str]:
+    """Return the names of the settings of a table whose values are told nowhere."""
+    return frozenset(
+        each.name
+        for each in msgspec.structs.fields(kind)
+        for extra in get_args(each.type)[1:]
+        if isinstance(extra, Row) and extra.secret
+    )
 
 
 def plain(value: object) -> Any:

@@ -5,8 +5,8 @@ which beat the file. `resolve` then fills in what depends on the machine. Everyt
 relay.settings, once; past it a setting is trusted. A relay that runs takes another file by
 `apply_live`, but for the settings of `NEEDS_RESTART`.
 
-A setting is added to its table in running, logins, serving, keeping, administering or webhooks, and
-nowhere else;
+A setting is added to its table in running, logins, serving, keeping, administering, webhooks or
+clustering, and nowhere else;
 `python -m relay.settings.explain --write` then brings
 config/relay.toml and README up to date.
 """
@@ -18,6 +18,7 @@ import msgspec
 from msgspec import field
 
 from relay.settings.administering import AdminSettings
+from relay.settings.clustering import ClusterSettings
 from relay.settings.keeping import AckSettings, DedupeSettings, MailboxSettings, StoreSettings
 from relay.settings.logins import AuthSettings, HttpSettings, ProxySettings, TokenSettings
 from relay.settings.quotas import QuotaSettings
@@ -51,6 +52,7 @@ __all__ = [
     "AdminSettings",
     "AdmissionSettings",
     "AuthSettings",
+    "ClusterSettings",
     "DedupeSettings",
     "FlowSettings",
     "HttpSettings",
@@ -97,6 +99,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     log: LogSettings = field(default_factory=LogSettings)
     admin: AdminSettings = field(default_factory=AdminSettings)
     webhooks: WebhookSettings = field(default_factory=WebhookSettings)
+    cluster: ClusterSettings = field(default_factory=ClusterSettings)
     # The tables of the extensions, by extension: checked, complete, and plain as JSON has them.
     # `extension_settings` makes a typed one of them.
     extensions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

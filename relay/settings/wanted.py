@@ -56,6 +56,8 @@ def with_wanted(settings: Settings) -> Settings:
         SettingsError: as `read_wanted`.
     """
     server = settings.server
+    if settings.cluster.is_on:  # they are its ranges, for good
+        return settings
     wanted = read_wanted(Path(server.data))
     if wanted is None or wanted.instead_of != server.workers:
         return settings

@@ -6,6 +6,8 @@ from typing import Any, Final
 
 from msgspec import inspect as types
 
+# What stands where a secret would.
+HIDDEN: Final = "***"
 # Of a value that is refused; the rest of it would not help.
 _MOST_SHOWN: Final = 80
 

@@ -159,6 +159,9 @@ class InForce:
     def want_workers(self, number: int, workers: int) -> Outcome:
         """Have so many workers from the next start on, durably; say what came of that wish."""
         runs = self.settings.server.workers
+        if self.settings.cluster.is_on:
+            refusal = f"a cluster has its {runs} ranges for good: `relay cluster move` moves them"
+            return Outcome(number, "failed", refusal)
         if self._sources.sets_workers:
             refusal = "the command line says how many workers there are: change it there"
             return Outcome(number, "failed", refusal)
