@@ -46,6 +46,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "relay.auth": GROUND | {"relay.settings", "relay.protocol", "relay.disk"},
 }
 ARROWS["relay.process"] = ARROWS["relay.bus"] | {"relay.bus", "relay.disk"}
+ARROWS["relay.cluster"] = ARROWS["relay.process"] | {"relay.process"}
 ARROWS["relay.inquiries"] = ARROWS["relay.process"] | {"relay.process"}
 ARROWS["relay.extensions"] = ARROWS["relay.process"] | {"relay.process"}
 ARROWS["relay.webhooks"] = ARROWS["relay.extensions"] | {"relay.extensions", "relay.auth"}
@@ -56,9 +57,10 @@ ARROWS |= {
     "relay.admin": ARROWS["relay.inquiries"] | {"relay.inquiries", "relay.auth", "relay.webhooks"},
     "relay.supervision": _SERVING | {"relay.auth"},
     "workers.store": _SERVING,
+    "workers.log": GROUND | {"relay.cluster"},
     "workers.shard": _SERVING | {"workers.store"},
     "workers.tools": _SERVING | {"workers.store", "workers.shard", "relay.operating"},
-    "workers": _SERVING | {"workers.store", "workers.shard"},
+    "workers": _SERVING | {"workers.store", "workers.shard", "workers.log"},
     "supervisor": frozenset({"relay", "relay.signals", "relay.interpreter", "relay.supervision"}),
     "relay.operating": GROUND | {"relay.settings", "relay.protocol", "relay.disk"},
     "relay.client": frozenset({"relay", "relay.invocation", "relay.protocol", *_REACHING_OUT}),
@@ -83,6 +85,11 @@ PURE = (
     "relay.bus.gathering",
     "relay.bus.link",
     "relay.bus.topology",
+    "relay.cluster.beats",
+    "relay.cluster.ownership",
+    "relay.cluster.placement",
+    "relay.cluster.trimming",
+    "relay.cluster.view",
     "relay.client.acks",
     "relay.client.errors",
     "relay.client.events",
@@ -152,6 +159,10 @@ PURE = (
     "workers.store.keys",
     "workers.fronts",
     "workers.inbox",
+    "workers.log.claim",
+    "workers.log.reader",
+    "workers.log.record",
+    "workers.log.writer",
     "workers.schedule",
     "workers.shard.*",
 )
