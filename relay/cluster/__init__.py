@@ -1,0 +1,1 @@
+"""Several hosts: what a host knows of the others, and the replicated logs between them."""
