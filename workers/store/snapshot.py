@@ -20,7 +20,7 @@ from relay.errors import StoreDamaged
 from workers.store.environment import open_environment, tree_bytes
 from workers.store.journal import FOLDED_NAME, IDENTITY_NAME, open_readers, records_behind, replay
 from workers.store.journalfile import JournalReader, Record
-from workers.store.keys import unpack_seq
+from workers.store.keys import pack_seq, unpack_seq
 from workers.store.meta import (
     APPLIED_NAME,
     CONFIRMED_NAME,
@@ -265,7 +265,8 @@ class Snapshot:
     def copy(self, directory: Path) -> None:
         """Write the store, as of this snapshot's moment and with few free pages, to `directory`.
 
-        What is in the journal is folded in: the copy has none.
+        What is in the journal is folded in: the copy has none, and its next record is the one that
+        follows here.
 
         Raises:
             StoreDamaged: it cannot be read whole.
@@ -287,7 +288,12 @@ class Snapshot:
                     tree.recent.update(ours.recent)
                     tree.fold(txn, tree.recent.between(b"", b""), max_bytes=sys.maxsize)
                 txn.delete(IDENTITY_NAME, db=dbs["meta"])
-                txn.delete(FOLDED_NAME, db=dbs["meta"])
+                txn.put(FOLDED_NAME, pack_seq(self.last_number), db=dbs["meta"])
+
+    @property
+    def last_number(self) -> int:
+        """The number of the last record that it has; 0: there was none yet."""
+        return self._records[-1].number if self._records else self._folded(self._txn)
 
     @property
     def unfolded(self) -> int:
