@@ -59,13 +59,17 @@ class Links:
     it from there.
     """
 
-    def __init__(self, place: Place, counters: Counter[str]) -> None:
-        """Bind the ROUTER at `endpoint`, a path in the run directory that no one had before."""
+    def __init__(self, place: Place, counters: Counter[str], *, epoch: int = 0) -> None:
+        """Bind the ROUTER at `endpoint`, a path in the run directory that no one had before.
+
+        In a cluster `epoch` is that of the range, and other hosts reach the ROUTER at `tcp`.
+        """
         self.fronts = Fronts(max_link_bytes=place.settings.flow.link_bytes)
         self.new_peers: set[int] = set()
         self.stale: list[tuple[Identity, Sequence[ToWorker]]] = []  # meant for another incarnation
         self._index = place.index
-        self._incarnation = place.incarnation
+        self._incarnation = epoch or place.incarnation
+        self.tcp = ""
         self._counters = counters
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.traffic = Traffic()
