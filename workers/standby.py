@@ -16,6 +16,7 @@ from typing import Final
 
 from relay import log
 from relay.clock import clock_ms
+from relay.cluster.access import login_of, servers_of
 from relay.cluster.jetstream import Stored
 from relay.cluster.natswire import WireLost
 from relay.errors import BootError, LogLostData
@@ -36,7 +37,7 @@ from workers.log.claim import Beaten, CatchUp, Claim, ClaimStep, Won
 from workers.log.owned import OwnedLog
 from workers.log.reader import LogReader
 from workers.log.record import Claimed, Kind, decode
-from workers.log.stream import Acked, Refused, Stream, Tailed, login_of, servers_of
+from workers.log.stream import Acked, Refused, Stream, Tailed
 from workers.log.writer import LOST_AFTER_S, Ask, Publish, Writer
 from workers.opening import directory_of, mark_of, open_store
 from workers.rangelog import Promotion

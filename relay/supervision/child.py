@@ -19,6 +19,7 @@ MODULES: Final[dict[Role, str]] = {
     "worker": "workers",
     "front": "relay.front",
     "admin": "relay.admin",
+    "engine": "relay.cluster.engine",
 }
 
 

@@ -11,7 +11,7 @@ from relay.process.control import Heartbeat
 from relay.supervision.condition import Places
 from relay.supervision.deaths import Backoff
 
-Role = Literal["worker", "front", "admin"]
+Role = Literal["worker", "front", "admin", "engine"]
 
 
 class Incarnation(msgspec.Struct, eq=False, kw_only=True):

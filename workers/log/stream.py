@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
 
 from relay import log
 from relay.cluster import jetstream
 from relay.cluster.jetstream import ApiError, NoMajority, Stored, WrongLastSequence
 from relay.cluster.natsframes import Message
 from relay.cluster.natswire import Login, Server, Wire, WireLost
-from relay.settings.clustering import ClusterSettings
 from workers.log.writer import Publish
 
 # To a host that is cut off a connection is tried for so long; one that runs answers in 10 ms.
@@ -26,8 +24,6 @@ _BATCH_S: Final = 1.0
 # Of one request: some 200 records at light load, one where they are large.
 BATCH_RECORDS: Final = 256
 _BATCH_BYTES: Final = 4 * 1024 * 1024
-# The users whom `relay cluster init` has made in an engine's configuration.
-_USER: Final = "relay"
 
 
 class Acked(NamedTuple):
@@ -50,26 +46,6 @@ class Tailed(NamedTuple):
 
 
 Heard = Acked | Refused | Tailed
-
-
-def servers_of(cluster: ClusterSettings) -> tuple[Server, ...]:
-    """Return the engines of a cluster, that of this host first."""
-    if cluster.engine == "own":
-        others = [host for name, host in cluster.addresses.items() if name != cluster.host_name]
-        return tuple(Server(host, cluster.engine_port) for host in (cluster.address, *others))
-    urls = [urlsplit(url) for url in cluster.engine]
-    return tuple(Server(url.hostname or "", url.port or 0) for url in urls)
-
-
-def login_of(cluster: ClusterSettings) -> Login:
-    """Return what an engine must hear to let a process of this cluster in."""
-    return Login(
-        user=_USER,
-        password=cluster.password,
-        ca=cluster.ca,
-        certificate=cluster.certificate,
-        key=cluster.certificate_key,
-    )
 
 
 class Stream:
