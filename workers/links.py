@@ -69,7 +69,6 @@ class Links:
         self.stale: list[tuple[Identity, Sequence[ToWorker]]] = []  # meant for another incarnation
         self._index = place.index
         self._incarnation = epoch or place.incarnation
-        self.tcp = ""
         self._counters = counters
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.traffic = Traffic()
@@ -81,6 +80,11 @@ class Links:
         self._peers: dict[int, _Peer] = {}
         self._drained_bytes = 0
         self._drained_work = 0
+
+    @property
+    def tcp(self) -> str:
+        """Where other hosts reach the ROUTER; empty without a cluster."""
+        return ""
 
     def watch(self, descriptor: int) -> None:
         """Have `wait` end when there is something to read from `descriptor`, too."""
