@@ -5,6 +5,7 @@
     data/banned.json      users whom operators have thrown out, if any (relay.auth.banned)
     data/groups-made.json groups that operators have made through the admin, if any
     data/webhooks.json    that an endpoint for events wants none, while it has said so
+    data/boots            how often a supervisor has begun here, of a host of a cluster
     data/workers-wanted.json  how many workers an operator wants, if any (relay.settings.wanted)
     data/engine/          what the engine of a cluster keeps, if there is one
     data/gen-3/worker-0/  the store of worker 0 in generation 3, and so on
@@ -71,6 +72,11 @@ def groups_path(data: Path) -> Path:
 def webhooks_path(data: Path) -> Path:
     """Return where it stands that an endpoint for events wants none; mostly it is missing."""
     return data / "webhooks.json"
+
+
+def boots_path(data: Path) -> Path:
+    """Return where a host of a cluster counts how often it has begun."""
+    return data / "boots"
 
 
 def generation_directory(data: Path, generation: int) -> Path:

@@ -18,8 +18,8 @@ In a cluster besides, where a worker begins as a standby and may become the owne
 
     worker -> supervisor  Standing          as a standby, whenever it has applied more; Heartbeat
                                             comes from the first one on
-    supervisor -> worker  Promote           once, if at all; ChildReady answers it, when it owns the
-                                            range
+    supervisor -> worker  Promote           to a standby; ChildReady answers it once it owns the
+                                            range, Standing where it does not. An owner overlooks it
     supervisor -> worker  HandOver          once to an owner, in place of Stop
     agent -> supervisor   ClusterTold       whenever something in it has changed
     supervisor -> agent   HostState         at each change

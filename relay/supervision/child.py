@@ -19,8 +19,10 @@ MODULES: Final[dict[Role, str]] = {
     "worker": "workers",
     "front": "relay.front",
     "admin": "relay.admin",
+    "agent": "relay.cluster",
     "engine": "relay.cluster.engine",
 }
+IN_CLUSTERS: Final = frozenset[Role]({"agent", "engine"})  # who is there in no other relay
 
 
 def environment(code: Path) -> dict[str, str]:

@@ -17,6 +17,7 @@ class Phase(enum.Enum):
     STARTING = "starting"
     SERVING = "serving"
     RENEWING = "renewing every process"
+    ISOLATED = "cut off from its cluster, so nobody is served"
     STOPPING = "stopping"
 
 

@@ -8,7 +8,7 @@ front (workers.fronts, then `Logins.front_lost`); docs/links-and-recovery.md dra
 import signal
 from random import Random
 
-from relay.process.exitcodes import CANNOT_BOOT, WRITE_FAILED
+from relay.process.exitcodes import CANNOT_BOOT, FENCED, LOG_LOST_DATA, WRITE_FAILED
 
 
 class Backoff:
@@ -56,6 +56,10 @@ def describe_exit(returncode: int, *, oom_kills: int, we_killed: bool) -> dict[s
             fields["hint"] = "it cannot start here; its own log line says why"
         elif returncode == WRITE_FAILED:
             fields["hint"] = "the disk refused a write; its own log line says why"
+        elif returncode == FENCED:
+            fields["hint"] = "another process owns its range by now; it comes back as a standby"
+        elif returncode == LOG_LOST_DATA:
+            fields["hint"] = "it is not started again; its own log line says what to do"
         return fields
     try:
         name = signal.Signals(-returncode).name

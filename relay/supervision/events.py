@@ -6,7 +6,7 @@ the fleet, which overlooks what is still said of it.
 
 import msgspec
 
-from relay.process.control import Heartbeat
+from relay.process.control import ClusterTold, Heartbeat
 from relay.settings.tables import Settings
 from relay.supervision.seats import Role
 
@@ -17,6 +17,8 @@ class Claimed(msgspec.Struct, frozen=True, tag=True):
     """Data, port and run directory are ours. `laid_out`: the stores are for as many workers."""
 
     laid_out: bool
+    # How many incarnations have been: in a cluster none may come again after a restart.
+    numbers: int = 0
 
 
 class Resharded(msgspec.Struct, frozen=True, tag=True):
@@ -35,6 +37,9 @@ class Seated(msgspec.Struct, frozen=True):
     pid: int
     started_s: float
     endpoint: str | None  # None: it is not ready yet
+    tcp: str = ""
+    epoch: int = 0
+    standing: int | None = None
 
 
 class TookOver(msgspec.Struct, frozen=True, tag=True):
@@ -46,6 +51,7 @@ class TookOver(msgspec.Struct, frozen=True, tag=True):
     children: tuple[Seated, ...]
     numbers: int
     epoch: int
+    cluster: ClusterTold | None = None  # what the agent has told last
 
 
 # --- the processes ---
@@ -66,10 +72,19 @@ class SpawnFailed(msgspec.Struct, frozen=True, tag=True):
 
 
 class Served(msgspec.Struct, frozen=True, tag=True):
-    """It is ready; a worker listens at `endpoint`, a front tells ""."""
+    """It is ready; a worker listens at `endpoint`, a front tells "". The rest is as it says it."""
 
     incarnation: int
     endpoint: str
+    tcp: str = ""
+    epoch: int = 0
+
+
+class StoodBy(msgspec.Struct, frozen=True, tag=True):
+    """A worker of a cluster is a standby, and has its log up to there."""
+
+    incarnation: int
+    applied: int
 
 
 class Beat(msgspec.Struct, frozen=True, tag=True):
@@ -101,6 +116,13 @@ class Exited(msgspec.Struct, frozen=True, tag=True):
     incarnation: int
     returncode: int
     oom_kills: int
+
+
+class ClusterSeen(msgspec.Struct, frozen=True, tag=True):
+    """The agent tells of the cluster."""
+
+    incarnation: int
+    told: ClusterTold
 
 
 # --- what an operator asks for ---
@@ -197,7 +219,18 @@ class StopDue(msgspec.Struct, frozen=True, tag=True):
 
 Due = RestartDue | BootDue | WatchDue | KillDue | StopDue
 
-OfChild = Spawned | SpawnFailed | Served | Beat | ChannelClosed | WentDeaf | Exited | KillDue
+OfChild = (
+    Spawned
+    | SpawnFailed
+    | Served
+    | StoodBy
+    | ClusterSeen
+    | Beat
+    | ChannelClosed
+    | WentDeaf
+    | Exited
+    | KillDue
+)
 
 Event = (
     OfChild

@@ -4,13 +4,13 @@ Pure: an event comes in (relay.supervision.events) with the time that it is, and
 (relay.supervision.actions). The supervisor does nothing to a process that was not asked for here.
 
 What a part decides on its own is in a module of its own: who hangs (hangs), whose turn it is in a
-rolling restart (rolling), the order of a stop (stop), when a dead one starts again (deaths).
+rolling restart (rolling), the order of a stop (stop), when a dead one starts again (deaths), what
+the other hosts of a cluster mean here (abroad).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import partial
 from random import Random
 from typing import Any, Final, Literal, assert_never
 
@@ -27,6 +27,7 @@ from relay.process.control import (
 from relay.process.exitcodes import CANNOT_BOOT
 from relay.protocol.slots import ShardMap
 from relay.settings.tables import Settings
+from relay.supervision.abroad import Abroad, again_in_s, stays_away
 from relay.supervision.actions import (
     Abort,
     Action,
@@ -51,6 +52,7 @@ from relay.supervision.events import (
     BootDue,
     ChannelClosed,
     Claimed,
+    ClusterSeen,
     DrainAsked,
     Event,
     Exited,
@@ -69,6 +71,7 @@ from relay.supervision.events import (
     SettingsTaken,
     Spawned,
     SpawnFailed,
+    StoodBy,
     StopAsked,
     StopDue,
     TookOver,
@@ -77,7 +80,7 @@ from relay.supervision.events import (
 )
 from relay.supervision.hangs import BOOT_DEADLINE_S, Watch, is_stuck
 from relay.supervision.rolling import Rolling, RollStep, dismiss, step_of
-from relay.supervision.seats import Incarnation, Seat, Seats
+from relay.supervision.seats import Incarnation, Role, Seat, Seats
 from relay.supervision.stop import Stopping
 
 _BUSY: Final = "it starts, stops or rolls already"
@@ -101,20 +104,21 @@ class Fleet:
     def __init__(self, settings: Settings, *, random: Random, oom_kills: int, now_s: float) -> None:
         """`oom_kills` is how many processes the OOM killer has killed so far, as in `Exited`."""
         self._settings = settings.supervisor
-        make_backoff = partial(
-            Backoff,
-            min_s=self._settings.restart_min_s,
-            max_s=self._settings.restart_max_s,
-            random=random,
-        )
+        self._random = random
+        server, cluster = settings.server, settings.cluster
+        counts: dict[Role, int] = {
+            # In a cluster the agent says which workers there are to be.
+            "worker": 0 if cluster.is_on else server.workers,
+            "front": 0 if cluster.is_witness else server.fronts,
+            "admin": int(not settings.admin.disabled),
+            "agent": int(cluster.is_on),
+            "engine": int(cluster.is_on and cluster.has_own_engine),
+        }
         self._seats = Seats(
-            [
-                *(Seat("worker", i, make_backoff()) for i in range(settings.server.workers)),
-                *(Seat("front", i, make_backoff()) for i in range(settings.server.fronts)),
-                *(Seat("admin", i, make_backoff()) for i in range(not settings.admin.disabled)),
-            ]
+            [self._make_seat(role, i) for role, count in counts.items() for i in range(count)]
         )
-        self._shard_map = ShardMap(settings.server.workers)
+        self._abroad = Abroad(cluster.host_name) if cluster.is_on else None
+        self._shard_map = ShardMap(server.workers)
         self._topology = Topology(epoch=0)
         self._resharding = False
         self._served = False  # the ready line is out
@@ -127,6 +131,13 @@ class Fleet:
         self._watch_turn = 0  # of the timer that counts; 0: there is none
         self._oom_kills = oom_kills
         self._actions: list[Action] = []
+
+    def _make_seat(self, role: Role, index: int) -> Seat:
+        bounds = self._settings
+        backoff = Backoff(
+            min_s=bounds.restart_min_s, max_s=bounds.restart_max_s, random=self._random
+        )
+        return Seat(role, index, backoff)
 
     @property
     def is_stopping(self) -> bool:
@@ -151,6 +162,8 @@ class Fleet:
             phase = Phase.LAYING_OUT
         elif self._rolling:
             phase = Phase.RENEWING
+        elif self._served and self._abroad is not None and self._abroad.is_isolated:
+            phase = Phase.ISOLATED
         else:
             phase = Phase.SERVING if self._served else Phase.STARTING
         hung_after_s = self._settings.hung_after_s
@@ -174,11 +187,16 @@ class Fleet:
 
     def settle(self, *, now_s: float) -> list[Action]:
         """Draw the consequences of all that has just happened; return what is to be done."""
+        if self._abroad is not None and not self._stopping:
+            self._reseat(self._abroad, now_s)
         self._update_topology()
+        if self._abroad is not None:
+            within_s = self._settings.stop_deadline_s
+            self._actions += self._abroad.look(self._seats, hand_over_s=within_s)
         if self._stopping:
             if not self._resharding:
                 self._actions += self._stopping.go_on(now_s=now_s)
-        elif not self._served and not self._waiting_for():
+        elif not (self._served or self._waits_for_others or self._waiting_for()):
             self._served = True
             self._actions.append(Announce())
             for seat in self._seats:
@@ -196,14 +214,16 @@ class Fleet:
 
     def _handle(self, event: Event, now_s: float) -> None:
         match event:
-            case Claimed(laid_out):
+            case Claimed(laid_out, numbers):
+                self._seats.numbers = numbers
                 self._on_claimed(laid_out, now_s)
             case Resharded(returncode, oom_kills):
                 self._on_resharded(returncode, oom_kills, now_s)
             case BootDue():
                 self._on_boot_due(now_s)
             case RestartDue(role, index):
-                self._spawn(self._seats.seat(role, index), now_s)
+                if self._seats.has(role, index):
+                    self._spawn(self._seats.seat(role, index), now_s)
             case WatchDue(turn):
                 if turn == self._watch_turn:
                     self._look(now_s)
@@ -243,9 +263,19 @@ class Fleet:
                 child.pid = pid
                 child.connected = True
                 self._actions += instruct([child], TopologyChanged(self._topology))
-            case Served(_, endpoint):
+                if self._abroad is not None:
+                    self._actions += self._abroad.greet(child)
+            case Served(_, endpoint, tcp, epoch):
                 child.heard_s = now_s
-                child.endpoint = endpoint
+                child.endpoint, child.tcp, child.epoch = endpoint, tcp, epoch
+            case StoodBy(_, applied):
+                child.heard_s = now_s
+                if self._abroad is not None:
+                    self._abroad.stands_by(child, applied)
+            case ClusterSeen(_, told):
+                child.heard_s = now_s
+                if self._abroad is not None:
+                    self._actions += self._abroad.hear(told, self._seats)
             case Beat(_, told):
                 child.heard_s = now_s
                 child.told = told
@@ -291,7 +321,8 @@ class Fleet:
         for seat in self._seats:
             if seat.is_vital:
                 self._spawn(seat, now_s)
-        self._actions.append(SetTimer(BOOT_DEADLINE_S, BootDue()))
+        if self._abroad is None:  # else it may be long until others are there
+            self._actions.append(SetTimer(BOOT_DEADLINE_S, BootDue()))
         self._look(now_s)
 
     def _spawn(self, seat: Seat, now_s: float) -> None:
@@ -312,17 +343,46 @@ class Fleet:
 
     def _waiting_for(self) -> list[Seat]:
         """Return the seats without which nobody is served."""
-        return [s for s in self._seats if s.is_vital and not (s.child and s.child.ready)]
+        return [s for s in self._seats if s.is_vital and not (s.child and s.child.has_begun)]
+
+    @property
+    def _waits_for_others(self) -> bool:
+        """Whether it is for other hosts to have somebody served here."""
+        if self._abroad is None:
+            return False
+        return self._abroad.is_isolated or not self._topology.is_complete
 
     def _update_topology(self) -> None:
+        host = self._abroad.host if self._abroad is not None else ""
         found = Topology(
             epoch=self._topology.epoch,
-            workers=tuple(_addresses(self._seats.children("worker"), self._shard_map)),
-            fronts=tuple(c.identity for c in self._seats.children("front") if c.connected),
+            workers=tuple(_addresses(self._seats.children("worker"), self._shard_map, host)),
+            fronts=tuple(c.identity(host) for c in self._seats.children("front") if c.connected),
         )
+        if self._abroad is not None:
+            found = msgspec.structs.replace(
+                found,
+                workers=self._abroad.workers_with(found.workers),
+                fronts=self._abroad.fronts_with(found.fronts),
+            )
         if found != self._topology:
             self._topology = msgspec.structs.replace(found, epoch=found.epoch + 1)
             self._actions += instruct(self._seats.children(), TopologyChanged(self._topology))
+
+    def _reseat(self, abroad: Abroad, now_s: float) -> None:
+        """Have a worker for each range of which there is to be a copy here, and no others."""
+        for index in sorted(abroad.ranges):
+            if not self._seats.has("worker", index):
+                self._seats.add(seat := self._make_seat("worker", index))
+                self._spawn(seat, now_s)
+        if self._rolling or abroad.told is None:
+            return
+        for seat in [s for s in self._seats if s.role == "worker" and s.index not in abroad.ranges]:
+            if seat.child is None:
+                self._seats.remove(seat)
+            elif not seat.child.dismissed:
+                within_s = self._settings.stop_deadline_s
+                self._actions += dismiss(seat.child, within_s=within_s)
 
     # --- deaths and hangs ---
 
@@ -337,6 +397,11 @@ class Fleet:
         if self._stopping or was_leaving:
             level: Literal["info", "warning"] = "info" if returncode == 0 else "warning"
             self._log(level, f"{child.role}.exited", index=child.index, **fields)
+        elif self._abroad is not None and (delay_s := again_in_s(child, returncode)) is not None:
+            self._log("info", f"{child.role}.exited", index=child.index, **fields)
+            self._actions.append(SetTimer(delay_s, RestartDue(child.role, child.index)))
+        elif self._abroad is not None and stays_away(returncode):
+            self._log("error", f"{child.role}.exited", index=child.index, **fields)
         else:
             self._restart_later(child, returncode if returncode >= 0 else None, fields, now_s)
 
@@ -375,6 +440,10 @@ class Fleet:
             return  # the stop has its own deadline
         hung_after_s = self._settings.hung_after_s
         children = self._seats.children()
+        if self._waits_for_others:
+            for front in self._seats.children("front"):
+                if not front.ready:  # nor is it to be, before every range has an owner
+                    front.heard_s = now_s
         for child in self._watch.look(children, hung_after_s=hung_after_s, now_s=now_s):
             self._log(
                 "error",
@@ -442,18 +511,33 @@ class Fleet:
         """Return what a newer supervisor takes over, which `Renew` has asked for."""
         return TookOver(
             tuple(
-                Seated(each.role, each.index, each.number, each.pid, each.started_s, each.endpoint)
+                Seated(
+                    each.role,
+                    each.index,
+                    each.number,
+                    each.pid,
+                    each.started_s,
+                    each.endpoint,
+                    each.tcp,
+                    each.epoch,
+                    each.standing,
+                )
                 for each in self._seats.children()
             ),
             self._seats.numbers,
             self._topology.epoch,
+            self._abroad.told if self._abroad is not None else None,
         )
 
     def _take_over(self, found: TookOver, now_s: float) -> None:
         self._served = True
         self._seats.numbers = found.numbers
         self._topology = Topology(epoch=found.epoch)
+        if self._abroad is not None:
+            self._abroad.told = found.cluster
         for each in found.children:
+            if not self._seats.has(each.role, each.index):  # a worker of a cluster
+                self._seats.add(self._make_seat(each.role, each.index))
             self._seats.restore(
                 Incarnation(
                     role=each.role,
@@ -464,6 +548,9 @@ class Fleet:
                     pid=each.pid,
                     connected=True,
                     endpoint=each.endpoint,
+                    tcp=each.tcp,
+                    epoch=each.epoch,
+                    standing=each.standing,
                 )
             )
         self._log("info", "supervisor.rolling", children=len(self._seats))
@@ -490,7 +577,8 @@ class Fleet:
             case RollStep.SPAWN:
                 self._spawn(seat, now_s)
             case RollStep.DISMISS:
-                self._actions += dismiss(seat, within_s=self._settings.stop_deadline_s)
+                assert seat.leaving is not None
+                self._actions += dismiss(seat.leaving, within_s=self._settings.stop_deadline_s)
             case _:
                 assert_never(step)
 
@@ -527,7 +615,9 @@ class Fleet:
         self._actions += self._stopping.begin()
 
 
-def _addresses(workers: list[Incarnation], shard_map: ShardMap) -> Iterator[WorkerAddress]:
+def _addresses(
+    workers: list[Incarnation], shard_map: ShardMap, host: str
+) -> Iterator[WorkerAddress]:
     for child in workers:
         if child.connected and child.endpoint is not None:
             shard = shard_map.shards[child.index]
@@ -536,5 +626,8 @@ def _addresses(workers: list[Incarnation], shard_map: ShardMap) -> Iterator[Work
                 first_slot=shard[0],
                 last_slot=shard[-1],
                 endpoint=child.endpoint,
-                incarnation=child.number,
+                incarnation=child.epoch or child.number,
+                host=host,
+                tcp=child.tcp,
+                number=child.number if host else 0,
             )

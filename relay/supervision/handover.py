@@ -24,7 +24,7 @@ from relay.errors import BootError
 from relay.extensions.registry import load
 from relay.process.memo import read_memo, write_memo
 from relay.settings.tables import Settings
-from relay.supervision.child import MODULES
+from relay.supervision.child import IN_CLUSTERS, MODULES
 from relay.supervision.claims import ClaimsHeld
 from relay.supervision.events import TookOver
 from relay.supervision.program import OWN, REHEARSE, TAKE_OVER
@@ -158,7 +158,9 @@ def rehearse(handover: Handover) -> None:
         BootError: a module cannot be imported, or the data directory is not for this version.
         SettingsError: its extensions cannot be loaded, or the keys of its logins are unusable.
     """
-    for module in MODULES.values():
+    for role, module in MODULES.items():
+        if role in IN_CLUSTERS and not handover.settings.cluster.is_on:
+            continue
         try:
             is_package = bool((spec := find_spec(module)) and spec.submodule_search_locations)
             import_module(f"{module}.__main__" if is_package else module)

@@ -49,4 +49,4 @@ def is_stuck(child: Incarnation, *, hung_after_s: float, now_s: float) -> bool:
 
 
 def _patience_s(child: Incarnation, hung_after_s: float) -> float:
-    return hung_after_s if child.ready else BOOT_DEADLINE_S
+    return hung_after_s if child.has_begun else BOOT_DEADLINE_S

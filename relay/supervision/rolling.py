@@ -11,7 +11,7 @@ from relay.process.control import Stop
 from relay.process.exitcodes import CANNOT_BOOT
 from relay.supervision.actions import Action, SetTimer, instruct
 from relay.supervision.events import KillDue
-from relay.supervision.seats import Seat
+from relay.supervision.seats import Incarnation, Seat
 
 # Of one that is to succeed another, after which what it was made of is taken for broken.
 MOST_DEATHS: Final = 3
@@ -65,7 +65,7 @@ def step_of(seat: Seat) -> RollStep:
     """Return what to do with `seat` while it is its turn."""
     leaving, child = seat.leaving, seat.child
     if child is not None:
-        may_go = leaving is not None and child.ready and not leaving.dismissed
+        may_go = leaving is not None and child.has_begun and not leaving.dismissed
         return RollStep.DISMISS if may_go else RollStep.WAIT
     if leaving is not None and seat.role != "front":
         # A store has one holder, so a worker's successor starts when the worker is gone. So have
@@ -76,13 +76,11 @@ def step_of(seat: Seat) -> RollStep:
     return RollStep.WAIT if seat.waits else RollStep.SPAWN
 
 
-def dismiss(seat: Seat, *, within_s: float) -> list[Action]:
-    """Tell the one that leaves `seat` to stop, and kill it after that time."""
-    child = seat.leaving
-    assert child
+def dismiss(child: Incarnation, *, within_s: float) -> list[Action]:
+    """Tell `child` to stop, and kill it after that time."""
     child.dismissed = True
     return [*instruct([child], Stop(within_s)), SetTimer(within_s, KillDue(child.number))]
 
 
 def _is_renewed(seat: Seat) -> bool:
-    return seat.leaving is None and seat.child is not None and seat.child.ready
+    return seat.leaving is None and seat.child is not None and seat.child.has_begun

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
+from relay.bus.identity import Who
 from relay.process.control import Heartbeat
 from relay.supervision.condition import Places
 from relay.supervision.deaths import Backoff
 
-Role = Literal["worker", "front", "admin", "engine"]
+# The last two are in a cluster alone: the log's server, and who sees the other hosts.
+Role = Literal["worker", "front", "admin", "agent", "engine"]
+_ORDER: Final[tuple[Role, ...]] = get_args(Role)
 
 
 class Incarnation(msgspec.Struct, eq=False, kw_only=True):
@@ -28,6 +31,9 @@ class Incarnation(msgspec.Struct, eq=False, kw_only=True):
     pid: int = 0  # until it is spawned
     connected: bool = False  # its channel is open
     endpoint: str | None = None  # what it listens at, "" for a front; None until it is ready
+    tcp: str = ""  # where other hosts find it, of a worker in a cluster
+    epoch: int = 0  # since when it owns its range, in a cluster
+    standing: int | None = None  # up to where a standby has the log; None: it has not said yet
     told: Heartbeat = Heartbeat()  # with that
     hung: bool = False
     we_killed: bool = False
@@ -39,9 +45,18 @@ class Incarnation(msgspec.Struct, eq=False, kw_only=True):
         return self.endpoint is not None
 
     @property
-    def identity(self) -> str:
-        """Its identity on the bus; never used twice."""
-        return f"{self.role}-{self.index}-{self.number}"
+    def is_standby(self) -> bool:
+        """Whether it has the log of its range, and could become its owner."""
+        return self.standing is not None and not self.ready and not self.dismissed
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it does what it is there for: it serves, or stands by."""
+        return self.ready or self.standing is not None
+
+    def identity(self, host: str = "") -> str:
+        """Its identity on the bus, of a cluster on that host; never used twice."""
+        return Who(self.role, self.index, self.number, host).name
 
 
 class Seat:
@@ -72,13 +87,10 @@ class Seat:
 
 
 class Seats:
-    """All seats of the fleet in a fixed order, the workers' first, and who is in them.
-
-    That of the admin is the last, if there is one.
-    """
+    """All seats of the fleet in a fixed order, by role and index, and who is in them."""
 
     def __init__(self, seats: list[Seat]) -> None:
-        self._seats = seats
+        self._seats = sorted(seats, key=_rank)
         self._by_name = {(seat.role, seat.index): seat for seat in seats}
         self._alive: dict[int, Incarnation] = {}
         self.numbers = 0  # that were given out
@@ -97,15 +109,28 @@ class Seats:
         """Tell whether there is a seat of that name."""
         return (role, index) in self._by_name
 
+    def add(self, seat: Seat) -> None:
+        """Have one more, of a name that there is not."""
+        assert not self.has(seat.role, seat.index)
+        self._by_name[seat.role, seat.index] = seat
+        self._seats.append(seat)
+        self._seats.sort(key=_rank)
+
+    def remove(self, seat: Seat) -> None:
+        """Have one less, on which nobody sits."""
+        assert not seat.children
+        del self._by_name[seat.role, seat.index]
+        self._seats.remove(seat)
+
     def children(self, role: Role | None = None) -> list[Incarnation]:
         """Return who lives, of one role or all, in the order of the seats."""
         seats = [seat for seat in self._seats if role in (None, seat.role)]
-        return [child for seat in seats for child in (seat.child, seat.leaving) if child]
+        return [child for seat in seats for child in seat.children]
 
     def places(self, role: Role) -> Places:
         """Return how many seats of a role have one who serves."""
         seats = [seat for seat in self._seats if seat.role == role]
-        serving = sum(any(child.ready for child in seat.children) for seat in seats)
+        serving = sum(any(child.has_begun for child in seat.children) for seat in seats)
         return Places(serving, len(seats))
 
     def find(self, number: int) -> Incarnation | None:
@@ -144,3 +169,7 @@ class Seats:
         else:
             seat.child = None
         return was_leaving
+
+
+def _rank(seat: Seat) -> tuple[int, int]:
+    return _ORDER.index(seat.role), seat.index

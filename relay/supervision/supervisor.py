@@ -36,18 +36,21 @@ from relay.process import descriptors
 from relay.process.channel import supervisor_end
 from relay.process.control import (
     ChildReady,
+    ClusterTold,
     GroupsChanged,
     Heartbeat,
     KeysChanged,
     KeysWanted,
     Outcome,
     PeerGone,
+    Standing,
     Wish,
 )
 from relay.settings.agreement import exposure
 from relay.settings.check import check_config, report
 from relay.settings.commandline import PROGRAM, Sources, parse_arguments, serve_command
 from relay.settings.tables import Settings
+from relay.supervision import hostdata
 from relay.supervision.actions import (
     Abort,
     Action,
@@ -74,6 +77,7 @@ from relay.supervision.events import (
     Beat,
     ChannelClosed,
     Claimed,
+    ClusterSeen,
     DrainAsked,
     Event,
     Exited,
@@ -88,6 +92,7 @@ from relay.supervision.events import (
     SettingsTaken,
     Spawned,
     SpawnFailed,
+    StoodBy,
     StopAsked,
     WentDeaf,
 )
@@ -236,6 +241,11 @@ class Supervisor:
             is_root=os.geteuid() == 0,
             most_files=descriptors.limit(),
         )
+        if self._in_force.settings.cluster.is_on:
+            hostdata.prepare(data, server.workers)
+            numbers = hostdata.count_boot(data) << hostdata.BOOT_SHIFT
+            self._happened(Claimed(laid_out=True, numbers=numbers))
+            return
         # The child that lays the stores out compacts them too.
         laid_out = is_settled(data, layout, workers=server.workers)
         compacts = self._in_force.settings.store.compact
@@ -582,11 +592,18 @@ def _outcome_of(number: int, report: Report) -> Outcome:
     return Outcome(number, "done", "; ".join(taken) or "there is no file to read")
 
 
-def event_of(child: Child, message: ChildReady | Heartbeat | KeysWanted | PeerGone) -> Event:
+def event_of(
+    child: Child,
+    message: ChildReady | Heartbeat | KeysWanted | PeerGone | Standing | ClusterTold,
+) -> Event:
     """Return what a message of `child` means to the fleet."""
     match message:
-        case ChildReady(endpoint):
-            return Served(child.incarnation, endpoint)
+        case ChildReady(endpoint, tcp, epoch):
+            return Served(child.incarnation, endpoint, tcp, epoch)
+        case Standing(applied):
+            return StoodBy(child.incarnation, applied)
+        case ClusterTold():
+            return ClusterSeen(child.incarnation, message)
         case Heartbeat():
             return Beat(child.incarnation, message)
         case KeysWanted():

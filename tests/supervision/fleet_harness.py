@@ -11,7 +11,13 @@ from typing import Any
 
 from relay.bus.topology import Topology
 from relay.process.control import FromSupervisor, TopologyChanged
-from relay.settings.tables import AdminSettings, ServerSettings, Settings, SupervisorSettings
+from relay.settings.tables import (
+    AdminSettings,
+    ClusterSettings,
+    ServerSettings,
+    Settings,
+    SupervisorSettings,
+)
 from relay.supervision.actions import (
     Abort,
     Action,
@@ -66,12 +72,18 @@ class FleetHarness:
         supervisor: SupervisorSettings = SUPERVISOR,
         seed: int = 1,
         admin: bool = False,
+        cluster: ClusterSettings | None = None,
     ) -> None:
         server = ServerSettings(workers=workers, fronts=fronts)
         self.now_s = 100.0
         self.oom_kills = 0
         without = AdminSettings(disabled=not admin)
-        self._settings = Settings(server=server, supervisor=supervisor, admin=without)
+        self._settings = Settings(
+            server=server,
+            supervisor=supervisor,
+            admin=without,
+            cluster=cluster or ClusterSettings(),
+        )
         self._random = Random(seed)
         self.refusal = ""  # of a rehearsal
         self.fleet = self._new_fleet()

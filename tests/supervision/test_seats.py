@@ -23,7 +23,18 @@ def test_a_number_and_an_identity_are_never_used_twice(seats: Seats) -> None:
 
     second = seats.fill(seat, now_s=0.0)
 
-    assert (first.identity, second.identity) == ("worker-1-1", "worker-1-2")
+    assert (first.identity(), second.identity()) == ("worker-1-1", "worker-1-2")
+    assert second.identity("a") == "worker-a-1-2"
+
+
+def test_a_seat_that_comes_is_in_its_place_and_one_that_goes_is_forgotten(seats: Seats) -> None:
+    seats.add(late := Seat("worker", 2, Backoff(min_s=1, max_s=1, random=Random(1))))
+
+    assert [str(seat) for seat in seats] == ["worker 0", "worker 1", "worker 2", "front 0"]
+    assert seats.seat("worker", 2) is late
+    seats.remove(late)
+    assert not seats.has("worker", 2)
+    assert len(seats) == 3
 
 
 def test_one_is_found_by_its_number_while_it_lives(seats: Seats) -> None:

@@ -1,0 +1,128 @@
+"""The other hosts of a cluster, as this host's agent tells of them, and what follows here.
+
+Pure, like the fleet, to which it belongs; without a cluster there is none of it. Which ranges this
+host has a copy of, who is to own one and who is to give it away is the agents' to decide
+(relay.cluster.ownership). Here it becomes what the processes are told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from relay.bus.topology import WorkerAddress
+from relay.process.control import ClusterTold, HandOver, HostState, Isolated, Promote
+from relay.process.exitcodes import FENCED, LOG_LOST_DATA
+from relay.supervision.actions import Action, SetTimer, instruct
+from relay.supervision.events import KillDue
+from relay.supervision.seats import Incarnation, Seats
+
+# A worker that was fenced starts again so soon, as a standby: it has done nothing wrong.
+FENCED_AGAIN_S: Final = 0.1
+
+
+class Abroad:
+    """What the agent has told last; from its first word on."""
+
+    def __init__(self, host: str) -> None:
+        """Know nothing yet; `host` is this one's name."""
+        self.host = host
+        self.told: ClusterTold | None = None
+        self._promoted: set[int] = set()  # incarnations, since they told last that they stand by
+        self._state: tuple[int, HostState] | None = None  # that which agent was told last
+
+    @property
+    def ranges(self) -> frozenset[int]:
+        """Of which there is to be a copy here."""
+        return frozenset(self.told.seats if self.told else ())
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether nobody may be served here, as far as is known."""
+        return self.told is None or self.told.isolated
+
+    def hear(self, told: ClusterTold, seats: Seats) -> list[Action]:
+        """Take in what the agent tells; the rest of it follows from `look`."""
+        before, self.told = self.told, told
+        was_isolated = before is not None and before.isolated
+        if told.isolated == was_isolated:
+            return []
+        return instruct(seats.children("front"), Isolated(told.isolated))
+
+    def greet(self, child: Incarnation) -> list[Action]:
+        """Tell one that has just been spawned what it could not hear."""
+        if child.role == "front" and self.told is not None and self.told.isolated:
+            return instruct([child], Isolated(True))
+        return []
+
+    def stands_by(self, child: Incarnation, applied: int) -> None:
+        """Note how far a standby is; if it was promoted, that has not come about."""
+        child.standing = applied
+        self._promoted.discard(child.number)
+
+    def look(self, seats: Seats, *, hand_over_s: float) -> list[Action]:
+        """Return what the workers and the agent are to be told now, after anything has happened.
+
+        Who gives its range away is killed after `hand_over_s`, as in a stop.
+        """
+        told = self.told
+        if told is None:
+            return self._tell_state(seats)
+        actions: list[Action] = []
+        for index in told.promote:
+            child = _in_seat(seats, index)
+            if child and child.is_standby and child.number not in self._promoted:
+                self._promoted.add(child.number)
+                actions += instruct([child], Promote())
+        for index, to in told.hand_over:
+            child = _in_seat(seats, index)
+            if child and child.ready and child.connected:
+                child.dismissed = True
+                actions += instruct([child], HandOver(to))
+                actions.append(SetTimer(hand_over_s, KillDue(child.number)))
+        return actions + self._tell_state(seats)
+
+    def _tell_state(self, seats: Seats) -> list[Action]:
+        workers = seats.children("worker")
+        state = HostState({w.index: w.standing or 0 for w in workers if w.is_standby})
+        agents = [each for each in seats.children("agent") if each.connected]
+        if not agents or self._state == (agents[0].number, state):
+            return []
+        self._state = (agents[0].number, state)
+        return instruct(agents[:1], state)
+
+    def workers_with(self, own: Iterable[WorkerAddress]) -> tuple[WorkerAddress, ...]:
+        """Return every owner that is known, of each range the one of the newest epoch (C6)."""
+        newest: dict[int, WorkerAddress] = {}
+        for each in (*own, *(self.told.workers if self.told else ())):
+            known = newest.get(each.index)
+            if known is None or known.incarnation < each.incarnation:
+                newest[each.index] = each
+        return tuple(newest[index] for index in sorted(newest))
+
+    def fronts_with(self, own: Iterable[str]) -> tuple[str, ...]:
+        """Return every front that is known."""
+        return (*own, *(self.told.fronts if self.told else ()))
+
+
+def again_in_s(child: Incarnation, returncode: int) -> float | None:
+    """Return when the next one starts where a worker has exited as it was to; None: it was not.
+
+    It has given its range away, or is not to be here any more; or another one owns the range.
+    """
+    if child.role != "worker":
+        return None
+    if child.dismissed and returncode == 0:
+        return 0.0
+    return FENCED_AGAIN_S if returncode == FENCED else None
+
+
+def stays_away(returncode: int) -> bool:
+    """Whether one that has exited must not start again before somebody has looked."""
+    return returncode == LOG_LOST_DATA
+
+
+def _in_seat(seats: Seats, index: int) -> Incarnation | None:
+    """Return who sits there and may be told something for good."""
+    child = seats.seat("worker", index).child if seats.has("worker", index) else None
+    return child if child and not child.dismissed else None
