@@ -107,7 +107,7 @@ class Snapshot:
         self._txn: Any = None
         self._readers: list[JournalReader] = []
         self._records: list[Record] = []
-        self._follows_log = False
+        self.follows_log = False  # whether it is that of a range of a cluster
         self._replayed: dict[str, Tree] | None = None
         try:
             self._dbs: dict[str, Any] = {}
@@ -134,7 +134,7 @@ class Snapshot:
         Raises:
             StoreDamaged: one can, or an orderly stop left the files otherwise.
         """
-        if self._follows_log:
+        if self.follows_log:
             return  # which has what is lost here
         last = self._records[-1].number if self._records else _folded(self._txn, self._dbs)
         for reader in self._readers:
@@ -162,13 +162,13 @@ class Snapshot:
             self._end()
             self._txn = self._begin_with_all_trees()
             folded = _folded(self._txn, self._dbs)
-            self._follows_log = self._txn.get(LOG_NAME, db=self._dbs["meta"]) is not None
+            self.follows_log = self._txn.get(LOG_NAME, db=self._dbs["meta"]) is not None
             try:
                 if not self._readers:
                     self._open_journal()
                 for reader in self._readers:
                     reader.read_on()
-                self._records = records_behind(folded, self._readers, follows_log=self._follows_log)
+                self._records = records_behind(folded, self._readers, follows_log=self.follows_log)
             except StoreDamaged:
                 # A record may have come to one file after that was read, and the next to the other.
                 if attempt == _JOURNAL_ATTEMPTS - 1:
@@ -299,7 +299,7 @@ class Snapshot:
                     tree.fold(txn, tree.recent.between(b"", b""), max_bytes=sys.maxsize)
                 for key in (IDENTITY_NAME, FOLDED_NAME, PASS_NAME, TAIL_NAME):
                     txn.delete(key, db=dbs["meta"])
-                if self._follows_log:
+                if self.follows_log:
                     txn.put(FOLDED_NAME, pack_seq(self.last.number), db=dbs["meta"])
                     txn.put(TAIL_NAME, pack_seq(self.last.checksum), db=dbs["meta"])
 
