@@ -7,7 +7,7 @@ meanwhile cannot be used again, so a store grows for as long as a snapshot of it
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -22,12 +22,16 @@ from workers.store.journal import (
     FILE_NAMES,
     FOLDED_NAME,
     IDENTITY_NAME,
+    LOG_NAME,
+    PASS_NAME,
+    TAIL_NAME,
+    Tail,
     open_readers,
     records_behind,
     replay,
 )
-from workers.store.journalfile import JournalReader, Record
-from workers.store.keys import unpack_seq
+from workers.store.journalfile import JournalReader, Record, checksum_of
+from workers.store.keys import pack_seq, unpack_seq
 from workers.store.meta import (
     APPLIED_NAME,
     CONFIRMED_NAME,
@@ -47,7 +51,7 @@ _JOURNAL_ATTEMPTS: Final = 20
 _COPY_MAP_BYTES: Final = 64 * 1024 * 1024
 
 # What LMDB says of a file that is not as it left it; its other errors are the machine's.
-_DAMAGE: Final = (
+DAMAGE: Final = (
     lmdb.BadDbiError,
     lmdb.CorruptedError,
     lmdb.IncompatibleError,
@@ -104,6 +108,7 @@ class Snapshot:
         self._txn: Any = None
         self._readers: list[JournalReader] = []
         self._records: list[Record] = []
+        self.follows_log = False  # whether it is that of a range of a cluster
         self._replayed: dict[str, Tree] | None = None
         try:
             self._dbs: dict[str, Any] = {}
@@ -136,7 +141,9 @@ class Snapshot:
         Raises:
             StoreDamaged: one can, or an orderly stop left the files otherwise.
         """
-        last = self._records[-1].number if self._records else self._folded(self._txn)
+        if self.follows_log:
+            return  # which has what is lost here
+        last = self._records[-1].number if self._records else _folded(self._txn, self._dbs)
         for reader in self._readers:
             later = reader.find_later(last)
             if later is not None:
@@ -147,7 +154,7 @@ class Snapshot:
                     )
         identity = self._txn.get(IDENTITY_NAME, db=self._dbs["meta"])
         if identity is not None:
-            folded = self._folded(self._txn)
+            folded = _folded(self._txn, self._dbs)
             check_seal(self._directory, identity=identity, last=last, folded=folded)
 
     def refresh(self) -> None:
@@ -161,20 +168,21 @@ class Snapshot:
         for attempt in range(_JOURNAL_ATTEMPTS):
             self._end()
             self._txn = self._begin_with_all_trees()
-            folded = self._folded(self._txn)
+            folded = _folded(self._txn, self._dbs)
+            self.follows_log = self._txn.get(LOG_NAME, db=self._dbs["meta"]) is not None
             try:
                 if len(self._readers) < len(FILE_NAMES):
                     self._open_journal()
                 for reader in self._readers:
                     reader.read_on()
-                self._records = records_behind(folded, self._readers)
+                self._records = records_behind(folded, self._readers, follows_log=self.follows_log)
             except StoreDamaged:
                 # A record may have come to one file after that was read, and the next to the other.
                 if attempt == _JOURNAL_ATTEMPTS - 1:
                     raise
                 continue
             now = self._begin()
-            is_the_same = self._folded(now) == folded
+            is_the_same = _folded(now, self._dbs) == folded
             now.abort()
             if is_the_same and self._txn is not None:  # which ends where the map was resized
                 return  # so no file was begun anew that had what these pages lack
@@ -200,10 +208,6 @@ class Snapshot:
             txn.abort()
             for row in new:
                 self._dbs[row.name] = self._env.open_db(row.name.encode(), create=False)
-
-    def _folded(self, txn: Any) -> int:
-        value = txn.get(FOLDED_NAME, db=self._dbs["meta"])
-        return 0 if value is None else unpack_seq(value)
 
     @property
     def _trees(self) -> dict[str, Tree]:
@@ -278,7 +282,8 @@ class Snapshot:
     def copy(self, directory: Path) -> None:
         """Write the store, as of this snapshot's moment and with few free pages, to `directory`.
 
-        What is in the journal is folded in: the copy has none.
+        What is in the journal is folded in: the copy has none. That of a store that follows a log
+        goes on behind the same record.
 
         Raises:
             StoreDamaged: it cannot be read whole.
@@ -299,8 +304,20 @@ class Snapshot:
                     tree = Tree(dbs[name], grows=False)
                     tree.recent.update(ours.recent)
                     tree.fold(txn, tree.recent.between(b"", b""), max_bytes=sys.maxsize)
-                txn.delete(IDENTITY_NAME, db=dbs["meta"])
-                txn.delete(FOLDED_NAME, db=dbs["meta"])
+                for key in (IDENTITY_NAME, FOLDED_NAME, PASS_NAME, TAIL_NAME):
+                    txn.delete(key, db=dbs["meta"])
+                if self.follows_log:
+                    txn.put(FOLDED_NAME, pack_seq(self.last.number), db=dbs["meta"])
+                    txn.put(TAIL_NAME, pack_seq(self.last.checksum), db=dbs["meta"])
+
+    @property
+    def last(self) -> Tail:
+        """The last record that it has; its checksum is 0 where only a log's would be known."""
+        if self._records:
+            record = self._records[-1]
+            return Tail(record.number, checksum_of(*record))
+        tail = self._txn.get(TAIL_NAME, db=self._dbs["meta"])
+        return Tail(_folded(self._txn, self._dbs), 0 if tail is None else unpack_seq(tail))
 
     @property
     def unfolded(self) -> int:
@@ -336,5 +353,11 @@ class Snapshot:
         return NO_SEQ if value is None else unpack_seq(value)
 
 
+def _folded(txn: Any, dbs: Mapping[str, Any]) -> int:
+    """Return up to which record everything is in the pages."""
+    value = txn.get(FOLDED_NAME, db=dbs["meta"])
+    return 0 if value is None else unpack_seq(value)
+
+
 def _as_ours(error: lmdb.Error) -> Exception:
-    return StoreDamaged(str(error)) if isinstance(error, _DAMAGE) else OSError(0, str(error))
+    return StoreDamaged(str(error)) if isinstance(error, DAMAGE) else OSError(0, str(error))
