@@ -231,7 +231,7 @@ class Transfers:
 
 
 def _start(arguments: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+    return subprocess.Popen(  # noqa: S603
         [sys.executable, "-m", "workers.tools.handout", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

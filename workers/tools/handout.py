@@ -48,9 +48,9 @@ def main(argv: list[str]) -> int:
     try:
         copied = hand_out(given.store, given.to)
     except (StoreDamaged, OSError) as error:
-        print(f"{given.store} cannot be copied: {error}", file=sys.stderr)
+        sys.stderr.write(f"{given.store} cannot be copied: {error}\n")
         return 1
-    print(msgspec.json.encode(copied).decode())
+    sys.stdout.write(msgspec.json.encode(copied).decode() + "\n")
     return 0
 
 
