@@ -629,4 +629,5 @@ def _addresses(
                 incarnation=child.epoch or child.number,
                 host=host,
                 tcp=child.tcp,
+                number=child.number if host else 0,
             )

@@ -37,7 +37,7 @@ from .fleet_harness import SUPERVISOR, FleetHarness
 HOSTS: Final = ("a=10.0.0.1", "b=10.0.0.2", "c=10.0.0.3")
 CLUSTER: Final = ClusterSettings(name="n", hosts=HOSTS, host_name="a", ranges=2)
 # Range 1, whose owner is on another host.
-ABROAD: Final = WorkerAddress(1, 2048, 4095, "tcp://10.0.0.2:9100", 40, "b", "tcp://10.0.0.2:9100")
+ABROAD: Final = WorkerAddress(1, 2048, 4095, "", 40, "b", "tcp://10.0.0.2:9100")
 BOTH: Final = ClusterTold(workers=(ABROAD,), fronts=("front-b-0-7",), seats=(0, 1))
 BOOT: Final = 5 << 24
 
@@ -134,7 +134,7 @@ def test_all_are_told_of_workers_and_fronts_of_all_hosts(serving: HostHarness) -
     for number in (front, worker, serving.child("agent")):
         topology = serving.topology(number)
         assert topology.workers == (
-            WorkerAddress(0, 0, 2047, f"ipc://{worker}", 17, "a", "tcp://10.0.0.1:9100"),
+            WorkerAddress(0, 0, 2047, f"ipc://{worker}", 17, "a", "tcp://10.0.0.1:9100", worker),
             ABROAD,
         )
         assert topology.fronts == (f"front-a-0-{front}", "front-b-0-7")
@@ -319,7 +319,7 @@ def test_a_witness_has_no_front_and_is_ready_when_all_ranges_have_owners() -> No
     host.start()
     assert sorted(s.role for s in host.processes.values()) == ["agent", "engine"]
 
-    other = WorkerAddress(0, 0, 2047, "tcp://10.0.0.2:9101", 3, "b", "tcp://10.0.0.2:9101")
+    other = WorkerAddress(0, 0, 2047, "", 3, "b", "tcp://10.0.0.2:9101")
     host.agent_tells(ClusterTold(workers=(other, ABROAD)))
 
     assert Announce() in host.done
