@@ -30,6 +30,7 @@ PROGRAMS: Final = {
     "config": Program(
         "Serve", "show or write a settings file to start from", "relay.command:config"
     ),
+    "cluster": Program("Serve", "make several hosts one relay", "relay.cluster.command:cluster"),
     "chat": Program("Try", "chat in a terminal, or from a script", "relay.client.chat:command"),
     "token": Program("Try", 'make a token for auth.mode "token"', "relay.auth.maker:command"),
     "load": Program(
@@ -125,6 +126,7 @@ Examples:
   relay token --user 917069852821 --secret secret.txt
   relay config --write relay.toml               every setting, with its default and its meaning
   relay serve --config relay.toml
+  relay cluster init a=HOST b=HOST c=HOST       a settings file by which three hosts are one relay
   relay status                                  of the relay on ./data
   relay user 917069852821                       why does it get no messages?
   relay trace 917069852821 --for 30s            each frame, and what becomes of it

@@ -49,6 +49,7 @@ ARROWS["relay.process"] = ARROWS["relay.bus"] | {"relay.bus", "relay.disk"}
 ARROWS["relay.inquiries"] = ARROWS["relay.process"] | {"relay.process"}
 ARROWS["relay.extensions"] = ARROWS["relay.process"] | {"relay.process"}
 ARROWS["relay.webhooks"] = ARROWS["relay.extensions"] | {"relay.extensions", "relay.auth"}
+ARROWS["relay.cluster"] = ARROWS["relay.process"] | {"relay.process"}
 _SERVING = ARROWS["relay.webhooks"] - {"relay.auth"} | {"relay.webhooks", "relay.inquiries"}
 _REACHING_OUT = {"relay.errors", "relay.trust", "relay.handshake"}
 ARROWS |= {

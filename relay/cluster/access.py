@@ -1,32 +1,33 @@
-"""How the processes of a host reach the engine: at which servers, and as whom."""
+"""How the processes of a host reach the engines: where they are, and what to say there."""
 
 from __future__ import annotations
 
+from typing import Final
 from urllib.parse import urlsplit
 
-from relay.cluster.names import USER
-from relay.cluster.natsdial import Login, Server
+from relay.cluster.engineconfig import USER
+from relay.cluster.natswire import Login, Server
 from relay.settings.clustering import ClusterSettings
 
 
-def servers_of(cluster: ClusterSettings) -> tuple[Server, ...]:
-    """Return the servers in the order in which they are to be tried: this host's own first.
-
-    Through that of another host everything is done as well, while that is there.
-    """
-    if not cluster.has_own_engine:
-        urls = [urlsplit(url) for url in cluster.engine]
-        return tuple(Server(url.hostname or "", url.port or 0) for url in urls)
-    others = [address for name, address in cluster.addresses.items() if name != cluster.host_name]
-    return tuple(Server(host, cluster.engine_port) for host in (cluster.address, *others))
+def servers_of(cluster: ClusterSettings) -> list[Server]:
+    """Return where engines are: this host's first, or those of the operator in their order."""
+    if isinstance(cluster.engine, str):
+        others = [each for name, each in cluster.addresses.items() if name != cluster.host_name]
+        return [Server(each, cluster.engine_port) for each in (cluster.address, *others)]
+    parts = [urlsplit(url) for url in cluster.engine]
+    return [Server(each.hostname or "", each.port or _NATS_PORT) for each in parts]
 
 
-def login_of(cluster: ClusterSettings) -> Login:
-    """Return as whom the processes of all hosts come."""
+def login_of(cluster: ClusterSettings, *, user: str = USER) -> Login:
+    """Return what to say there, as one of the processes or as SYSTEM_USER."""
     return Login(
-        user=USER,
+        user=user,
         password=cluster.password,
         ca=cluster.ca,
         certificate=cluster.certificate,
         key=cluster.certificate_key,
     )
+
+
+_NATS_PORT: Final = 4222

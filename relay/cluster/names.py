@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
-# Whatever the cluster is called: how its users are called on the engine.
-USER: Final = "relay"
-SYSTEM_USER: Final = "system"
-
-
 def stream_of(cluster: str, range_: int) -> str:
     """Return the name of the stream that is the log of a range."""
     return f"{cluster}-{range_}"

@@ -7,6 +7,7 @@
     data/webhooks.json    that an endpoint for events wants none, while it has said so
     data/boots            how often a supervisor has begun here, of a host of a cluster
     data/workers-wanted.json  how many workers an operator wants, if any (relay.settings.wanted)
+    data/engine/          what the engine of a cluster keeps, if there is one
     data/gen-3/worker-0/  the store of worker 0 in generation 3, and so on
 
 meta.json is only ever replaced whole. Every store that it speaks of was complete before it did, so

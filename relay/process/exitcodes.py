@@ -12,3 +12,5 @@ FENCED: Final = 5
 # Exit code of a worker whose log has less than it had confirmed, which it has logged: somebody must
 # look before anything of that range is served again.
 LOG_LOST_DATA: Final = 6
+# Exit code of the keeper of a cluster's engine that has ended by itself, which it has logged.
+ENGINE_DIED: Final = 7

@@ -12,7 +12,7 @@ from relay.settings.sizes import GIB, MIB, TIB
 _NAME: Final = r"[a-z][a-z0-9]{0,31}"
 _NAME_OR_EMPTY: Final = rf"^({_NAME})?\Z"
 _IN_WORDS: Final = "a lower-case letter and up to 31 letters and digits, or empty"
-_ADDRESS: Final = r"[0-9A-Za-z.:_%-]{1,253}"
+_ADDRESS: Final = r"[0-9A-Za-z.:_-]{1,253}"
 _HOST: Final = rf"^{_NAME}={_ADDRESS}\Z"
 # Nobody's name and password: those of this file count there too.
 _ENGINE_URL: Final = r"^(nats|tls)://([0-9A-Za-z._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]):[0-9]{1,5}\Z"
@@ -192,6 +192,11 @@ class ClusterSettings(Table, frozen=True):
             restart=True,
             secret=True,
         ),
+    ] = ""
+    ca_key: Annotated[
+        str,
+        Meta(pattern=_PEM, max_length=_MOST_PEM, description=f"a private key in PEM, {_BY_INIT}"),
+        Row("The key that it signs with: `relay cluster add` needs it.", restart=True, secret=True),
     ] = ""
     certificate: Annotated[
         str,

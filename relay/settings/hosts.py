@@ -1,12 +1,17 @@
 """What several hosts need of their settings to be one relay: [cluster] judged as a whole."""
 
+import ipaddress
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Final
 
 from relay.settings.clustering import FEWEST_HOSTS, WRITTEN_BY_INIT, ClusterSettings
 from relay.settings.tables import Settings
 from relay.settings.words import quoted
 
+# A name whose last part is no number: 10.0.0.300 is a mistake.
+_HOST_NAME: Final = re.compile(r"([0-9A-Za-z_-]{1,63}\.)*[A-Za-z_][0-9A-Za-z_-]{0,62}")
 # A key of the settings that were looked at, and a line that says what is wrong.
 Judgement = tuple[tuple[str, ...], str]
 
@@ -48,16 +53,27 @@ def _hosts(cluster: ClusterSettings) -> Iterator[Judgement]:
         for value, times in Counter(values).items():
             if times > 1:
                 yield keys, f"cluster.hosts: {times} hosts have the {what} {quoted(value)}"
+    for name, _, address in parts:
+        if not _is_address(address):
+            yield (
+                keys,
+                f"cluster.hosts: {quoted(address)}, of {name}, is neither an IP address nor a"
+                " host's name",
+            )
     count = len(cluster.addresses)
     if count == 0:
         yield keys, "cluster.hosts is missing: a cluster has three hosts or more"
     elif count == 1:
-        yield keys, "cluster.hosts: one host needs no cluster; leave cluster.name empty"
+        yield (
+            keys,
+            "cluster.hosts: one host needs no cluster: `relay serve` without [cluster] is all",
+        )
     elif count < FEWEST_HOSTS:
         yield (
             keys,
             "cluster.hosts: of two hosts neither can tell whether the other is lost or cut off; a"
-            " third is needed, which may be one that only votes (cluster.witness)",
+            " third is needed, which may be one that only votes: `relay cluster init a=HOST b=HOST"
+            " w=HOST --witness w`",
         )
     if cluster.witness and cluster.witness not in cluster.addresses:
         yield (
@@ -122,6 +138,13 @@ def _ports(settings: Settings) -> Iterator[Judgement]:
                 f"{key} = {port} is among cluster.bus_ports, {cluster.bus_ports}",
             )
         taken.setdefault(port, key)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return bool(ipaddress.ip_address(text))
+    except ValueError:
+        return _HOST_NAME.fullmatch(text) is not None
 
 
 def _names(cluster: ClusterSettings) -> str:

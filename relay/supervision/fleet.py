@@ -112,7 +112,7 @@ class Fleet:
             "front": 0 if cluster.is_witness else server.fronts,
             "admin": int(not settings.admin.disabled),
             "agent": int(cluster.is_on),
-            "engine": int(cluster.is_on and cluster.has_own_engine),
+            "engine": int(cluster.is_on),
         }
         self._seats = Seats(
             [self._make_seat(role, i) for role, count in counts.items() for i in range(count)]

@@ -1,0 +1,68 @@
+"""What an engine writes, a line each, and how much of it becomes lines of our log."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal, NamedTuple
+
+Level = Literal["debug", "info", "warning", "error"]
+
+_LINE: Final = re.compile(r"\[\d+\] \[([A-Z]{3})\] (.*)")
+_LEVELS: Final[dict[str, Level]] = {
+    "TRC": "debug",
+    "DBG": "debug",
+    "INF": "info",
+    "WRN": "warning",
+    "ERR": "error",
+    "FTL": "error",
+}
+_READY: Final = "Server is ready"
+# Of a start it writes 30, of a stranger who knocks one: whoever knocks without end is not to fill
+# the disk.
+MAX_LINES: Final = 200
+LINES_PER_S: Final = 10.0
+
+
+class Said(NamedTuple):
+    """One line; what is of no level that is known, such as a row of a crash, is an error."""
+
+    level: Level
+    text: str
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it lets clients in from now on."""
+        return self.text == _READY
+
+
+def said(line: str, secret: str) -> Said:
+    """Return what `line` says, without the `secret`, should it be there."""
+    text = line.replace(secret, "***") if secret else line
+    found = _LINE.fullmatch(text)
+    if found is None or found[1] not in _LEVELS:
+        return Said("error", text)
+    return Said(_LEVELS[found[1]], found[2].strip())
+
+
+class Allowance:
+    """How many lines may be logged: MAX_LINES at once, and LINES_PER_S over time."""
+
+    def __init__(self, *, now_s: float) -> None:
+        self._left: float = MAX_LINES
+        self._at_s = now_s
+        self.dropped = 0  # since `take_dropped`
+
+    def takes(self, *, now_s: float) -> bool:
+        """Tell whether a line may be logged, which is then counted; else count it as dropped."""
+        self._left = min(MAX_LINES, self._left + LINES_PER_S * (now_s - self._at_s))
+        self._at_s = now_s
+        if self._left < 1:
+            self.dropped += 1
+            return False
+        self._left -= 1
+        return True
+
+    def take_dropped(self) -> int:
+        """Return how many were dropped since this was asked."""
+        dropped, self.dropped = self.dropped, 0
+        return dropped
