@@ -13,13 +13,14 @@ from collections import Counter
 from typing import Final, assert_never
 
 from relay import clock, log
-from relay.bus.topology import Topology
-from relay.cluster import beats
-from relay.cluster.chores import Chores, Wanted
-from relay.cluster.home import Home
+from relay.cluster.beats import EVERY_S, BeatUnreadable, decode_beat, encode_beat
+from relay.cluster.chores import Chores, Found
+from relay.cluster.home import Home, tell
 from relay.cluster.line import Line
-from relay.cluster.names import agent_of, beats_of
+from relay.cluster.names import beats_of
 from relay.cluster.natswire import Message
+from relay.cluster.ownership import Decisions, View, decide
+from relay.cluster.placement import Plan
 from relay.process.control import (
     ChildReady,
     ClusterTold,
@@ -39,29 +40,43 @@ from relay.process.duties import Duties
 from relay.process.place import Place
 from relay.process.run import settle
 
-BEAT_S: Final = 0.25
 # Between two beats, however much changes.
 BEAT_SOONEST_S: Final = 0.02
 # What a silence means is looked at so often.
 THINK_S: Final = 0.1
+# While the host waits for others, it says for whom so often.
+WAITING_EVERY_S: Final = 10.0
 
 
 class Agent:
-    """One agent process."""
+    """One agent process. Over 15 fields: it is where everything about a host comes together."""
 
     def __init__(self, place: Place) -> None:
+        """Connect to nothing yet."""
+        self._place = place
         self._control = place.control
-        cluster = place.settings.cluster
-        self._beats_subject = beats_of(cluster.name, cluster.host_name)
-        self._home = Home(cluster, place.incarnation)
+        cluster = self._cluster = place.settings.cluster
+        now_s = time.monotonic()
+        self._home = Home(cluster.host_name, incarnation=place.incarnation)
+        plan = Plan(hosts=cluster.serving, ranges=cluster.ranges, standbys=cluster.standbys)
+        self._view = View(
+            plan,
+            cluster.addresses,
+            detect_s=cluster.detect_s,
+            isolate_s=cluster.isolate_s,
+            now_s=now_s,
+        )
         self._line = Line(
             cluster,
             name=f"{cluster.host_name} agent",
-            subjects=[beats_of(cluster.name, "*"), agent_of(cluster.name, cluster.host_name)],
+            subjects=[beats_of(cluster.name, "*")],
         )
         self._chores = Chores(cluster)
+        self._found = Found()
+        self._decisions: Decisions | None = None  # the last ones
         self._told: ClusterTold | None = None
-        self._beat_due_s = self._think_due_s = self._beaten_s = 0.0
+        self._beat_due_s = self._beat_sent_s = self._think_due_s = now_s
+        self._say_due_s = now_s + WAITING_EVERY_S
         self._counters: Counter[str] = Counter()
         self._duties = Duties(
             "agent",
@@ -69,7 +84,7 @@ class Agent:
             self._counters,
             heartbeat_s=place.settings.supervisor.heartbeat_s,
         )
-        self._stops = False
+        self._draining = self._stops = False
 
     def run(self) -> None:
         """Work until the supervisor says stop or is gone."""
@@ -79,7 +94,124 @@ class Agent:
         log.get_logger().info("agent.started")
         while not self._stops:
             self._turn()
-        self._beat(time.monotonic())  # that nothing is served here any more
+        self._draining = True
+        self._beat(time.monotonic())  # what is here no more others take at once
         self._chores.close()
         self._line.close()
         log.get_logger().info("agent.stopped", **self._counters)
+
+    def _turn(self) -> None:
+        """Wait until there is something to do, and do it."""
+        if self._line.keep(time.monotonic()):
+            self._beat_due_s = 0.0
+        self._wait()
+        now_s = time.monotonic()
+        self._read_control()
+        self._found = self._chores.take()
+        # Beats that have come are heard before anything is made of a silence.
+        for message in self._line.receive(now_s):
+            self._hear(message, now_s)
+        if now_s >= self._think_due_s:
+            self._think(now_s)
+        if now_s >= max(self._beat_due_s, self._beat_sent_s + BEAT_SOONEST_S):
+            self._beat(now_s)
+        self._duties.tick(clock.clock_ms())
+
+    def _wait(self) -> None:
+        poll = select.poll()
+        unsent = select.POLLOUT if self._control.has_unsent else 0
+        poll.register(self._control.fileno(), select.POLLIN | unsent)
+        poll.register(self._chores.descriptor, select.POLLIN)
+        due_s = min(self._think_due_s, max(self._beat_due_s, self._beat_sent_s + BEAT_SOONEST_S))
+        wire = self._line.wire
+        if wire is not None:
+            if wire.has_input:
+                return
+            poll.register(wire.fileno(), select.POLLIN | (select.POLLOUT if wire.has_unsent else 0))
+        wait_s = max(0.0, due_s - time.monotonic())
+        poll.poll(int(1000 * wait_s) + 1)
+
+    # ------------------------------------------------------------------------ what it is told
+
+    def _read_control(self) -> None:
+        self._control.flush()
+        for message in self._control.receive():
+            match message:
+                case TopologyChanged(topology):
+                    if self._home.follow(topology):
+                        self._think_due_s = self._beat_due_s = 0.0
+                case HostState(standing):
+                    if self._home.stand_by(standing):
+                        self._think_due_s = self._beat_due_s = 0.0
+                case SettingsChanged(settings):
+                    self._place.taken(settings)
+                    self._duties.adopt(heartbeat_s=settings.supervisor.heartbeat_s)
+                case Stop() | PeerGone():
+                    self._stops = True
+                case GroupsChanged() | KeysChanged() | Outcome():
+                    pass  # the business of others
+                case Promote() | HandOver() | Isolated():
+                    pass  # which it has asked for itself
+                case _:
+                    assert_never(message)
+
+    def _hear(self, message: Message, now_s: float) -> None:
+        try:
+            beat = decode_beat(message.payload)
+        except BeatUnreadable as error:
+            self._counters["beats_unreadable"] += 1
+            log.get_logger().warning("beat.unreadable", subject=message.subject, reason=str(error))
+            return
+        before = self._view.beat(beat.host)
+        if self._view.hear(beat, now_s) and (
+            before is None
+            or (before.owned, before.standing.keys(), before.fronts)
+            != (beat.owned, beat.standing.keys(), beat.fronts)
+        ):
+            self._think_due_s = 0.0
+
+    # -------------------------------------------------------------------------- what it makes of it
+
+    def _think(self, now_s: float) -> None:
+        self._think_due_s = now_s + THINK_S
+        me, view = self._home.host, self._view
+        was_moving = self._decisions.moving if self._decisions else None
+        self._decisions = decisions = decide(view, me, now_s)
+        if decisions.moving != was_moving:
+            self._beat_due_s = 0.0
+        living = view.living(me, now_s)
+        self._chores.make_logs(next(each for each in self._cluster.addresses if each in living) == me)
+        if not self._found.has_logs:
+            self._say_what_is_missing(living, now_s)
+            return
+        if decisions.step_down is not None:
+            self._chores.move_leader(*decisions.step_down)
+        told = tell(view, decisions, me, self._told, now_s)
+        if told is not None and told != self._told:
+            self._told = told
+            self._control.send(told)
+
+    def _say_what_is_missing(self, living: frozenset[str], now_s: float) -> None:
+        if now_s >= self._say_due_s:
+            self._say_due_s = now_s + WAITING_EVERY_S
+            missing = [each for each in self._cluster.addresses if each not in living]
+            log.get_logger().info("agent.waiting", hosts_not_heard=missing)
+
+    def _beat(self, now_s: float) -> None:
+        """Tell all others how this host is."""
+        self._beat_due_s, self._beat_sent_s = now_s + EVERY_S, now_s
+        beat = self._home.beat(
+            moving=self._decisions.moving if self._decisions else None,
+            plan=self._view.plan.mark,
+            draining=self._draining,
+            engine=self._found.engine,
+        )
+        self._view.hear(beat, now_s)
+        subject = beats_of(self._cluster.name, self._home.host)
+        if self._line.publish(subject, encode_beat(beat), now_s=now_s):
+            self._counters["beats_sent"] += 1
+
+
+def main(place: Place) -> None:
+    """Run the agent until it is told to stop."""
+    Agent(place).run()

@@ -1,7 +1,7 @@
 """What of an agent's work may take seconds: making the logs, and moving who leads them.
 
 It is done in a thread of its own with a connection of its own, so that no beat waits for an answer
-of the engine. What is wanted goes in and what was found comes out, each a whole and frozen.
+of the engine.
 """
 
 from __future__ import annotations
@@ -9,41 +9,48 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections import deque
 from typing import Final
 
 import msgspec
 
 from relay import log
-from relay.cluster.jetstream import ApiError, create_stream, step_down, stream_info
+from relay.cluster.beats import EngineFacts
+from relay.cluster.jetstream import (
+    ApiError,
+    StreamConfig,
+    StreamDiffers,
+    StreamInfo,
+    create_stream,
+    kv_config,
+    log_config,
+    step_down,
+    stream_info,
+    update_stream,
+)
 from relay.cluster.line import Line
-from relay.cluster.logs import bucket_config, log_config
-from relay.cluster.names import bucket_of, stream_of
 from relay.cluster.natswire import Wire, WireLost
 from relay.settings.clustering import ClusterSettings
+from relay.settings.sizes import MIB
 
-# Between two rounds, where nothing new is wanted.
-ROUND_S: Final = 1.0
-ANSWER_S: Final = 2.0  # for one answer of the engine
+# Between two looks at who leads what; an election takes seconds.
+LOOK_S: Final = 2.0
+ANSWER_S: Final = 2.0
 # Making a stream is a decision of a majority, and its first election another one.
 MADE_S: Final = 5.0
-# An election of a leader who was moved away is over by then, or it has failed.
-MOVE_AGAIN_S: Final = 10.0
-
-
-class Wanted(msgspec.Struct, frozen=True):
-    """What the agent wants done."""
-
-    makes_logs: bool = False  # the other hosts leave it to this one
-    owned: tuple[int, ...] = ()  # ranges whose log somebody else is to lead
-    leaders: tuple[str, ...] = ()  # hosts that may, the best first
+# A log has as many copies as decide by majority when one is lost, on as many servers.
+MOST_REPLICAS: Final = 3
+# For what all hosts know alike: groups and who is thrown out.
+BUCKET_BYTES: Final = 64 * MIB
+# Of what an engine may keep, the share that logs set aside: it needs some beside them.
+LOGS_SHARE: Final = 0.9
 
 
 class Found(msgspec.Struct, frozen=True):
     """What is known of the logs."""
 
     has_logs: bool = False  # each range has one
-    leaders: Mapping[int, str] = {}  # of the ranges that are owned here
+    engine: EngineFacts = EngineFacts()
 
 
 class Chores:
@@ -51,30 +58,33 @@ class Chores:
 
     def __init__(self, cluster: ClusterSettings) -> None:
         self._cluster = cluster
-        self._line = Line(cluster, name=f"{cluster.host_name} chores", subjects=())
-        self._wanted = Wanted()
+        self._line = Line(cluster, name=f"{cluster.host_name} chores")
+        self._makes_logs = False
+        self._moves: deque[tuple[int, str]] = deque(maxlen=1)  # who is to lead which log
         self._found = Found()
         self._wake = threading.Event()
         self._ends = False
-        self._moved_s: dict[int, float] = {}
-        self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._failure: BaseException | None = None
+        self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="chores", daemon=True)
 
     def start(self) -> None:
         """Begin."""
         self._thread.start()
 
-    def want(self, wanted: Wanted) -> None:
-        """Do that from here on."""
-        if wanted != self._wanted:
-            self._wanted = wanted
-            self._wake.set()
+    def make_logs(self, is_ours: bool) -> None:
+        """Make what is missing of the logs, or leave that to another host."""
+        self._makes_logs = is_ours
+
+    def move_leader(self, range_: int, to: str) -> None:
+        """Have the engine of `to` lead the log of a range, soon and once."""
+        self._moves.append((range_, to))
+        self._wake.set()
 
     def take(self) -> Found:
-        """Return what is known, and no more before the descriptor is readable again.
+        """Return what is known; the descriptor is readable again when that has changed.
 
-        Whatever has ended the thread escapes here.
+        What has ended the thread escapes here.
         """
         try:
             os.eventfd_read(self.descriptor)
@@ -95,7 +105,7 @@ class Chores:
         try:
             while not self._ends:
                 self._round()
-                self._wake.wait(ROUND_S)
+                self._wake.wait(LOOK_S if self._found.has_logs else LOOK_S / 4)
                 self._wake.clear()
         except BaseException as error:
             self._failure = error
@@ -109,9 +119,12 @@ class Chores:
         if wire is None:
             return
         try:
-            self._line.receive(time.monotonic())  # it answers the server's pings
-            self._make_logs(wire)
-            self._look_at_leaders(wire)
+            if not self._found.has_logs:
+                self._make_logs(wire)
+            else:
+                if self._moves:
+                    self._move(wire, *self._moves.popleft())
+                self._look(wire)
         except WireLost as error:
             self._line.drop(error, time.monotonic())
         except (TimeoutError, ApiError) as error:
@@ -124,36 +137,67 @@ class Chores:
             os.eventfd_write(self.descriptor, 1)
 
     def _make_logs(self, wire: Wire) -> None:
-        if self._found.has_logs:
-            return
-        cluster = self._cluster
-        configs = [bucket_config(cluster), *(log_config(cluster, r) for r in range(cluster.ranges))]
-        if self._wanted.makes_logs:
-            for config in configs:
-                create_stream(wire, config, timeout_s=MADE_S)
-        else:
-            for config in configs:
-                stream_info(wire, config.name, timeout_s=ANSWER_S)
-        log.get_logger().info("logs.found", logs=cluster.ranges)
+        makes = self._makes_logs
+        for config in configs_of(self._cluster):
+            if makes:
+                _make(wire, config)
+            else:
+                stream_info(wire, config.name, ANSWER_S)
+        log.get_logger().info("logs.ready", ranges=self._cluster.ranges, made_here=makes)
         self._tell(msgspec.structs.replace(self._found, has_logs=True))
 
-    def _look_at_leaders(self, wire: Wire) -> None:
-        """Have each log that is written here led elsewhere: no loss costs a range both."""
-        wanted, cluster = self._wanted, self._cluster
-        if not self._found.has_logs or not cluster.has_own_engine:
+    def _move(self, wire: Wire, range_: int, to: str) -> None:
+        step_down(wire, f"{self._cluster.name}-{range_}", to, ANSWER_S)
+        log.get_logger().info("log.leader_moved", range=range_, to=to)
+
+    def _look(self, wire: Wire) -> None:
+        """Find out which logs this host's engine leads, and of which it lacks nothing."""
+        if not self._cluster.has_own_engine:
             return
-        leaders = {}
-        for range_ in wanted.owned:
-            stream = stream_of(cluster.name, range_)
-            info = stream_info(wire, stream, timeout_s=ANSWER_S)
-            leaders[range_] = info.leader
-            now_s = time.monotonic()
-            if info.leader != cluster.host_name or now_s < self._moved_s.get(range_, 0.0):
-                continue
-            current = {replica.name for replica in info.replicas if replica.is_current}
-            to = next((host for host in wanted.leaders if host in current), None)
-            if to is not None:
-                self._moved_s[range_] = now_s + MOVE_AGAIN_S
-                step_down(wire, stream, to, timeout_s=ANSWER_S)
-                log.get_logger().info("log.leader_moved", range=range_, to=to)
-        self._tell(msgspec.structs.replace(self._found, leaders=leaders))
+        # All at once: where nobody leads nobody answers, and the others need not wait for that.
+        asked = {}
+        for range_ in range(self._cluster.ranges):
+            asked[inbox := wire.new_inbox()] = range_
+            wire.publish(f"$JS.API.STREAM.INFO.{self._cluster.name}-{range_}", b"", reply=inbox)
+        infos: dict[int, StreamInfo] = {}
+        until_s = time.monotonic() + ANSWER_S
+        while len(infos) < len(asked) and (left_s := until_s - time.monotonic()) > 0:
+            for message in wire.receive(left_s):
+                if message.subject in asked and not message.status:
+                    infos[asked[message.subject]] = _decode(message.payload)
+        me = self._cluster.host_name
+        leads = tuple(sorted(r for r, info in infos.items() if info.cluster.leader == me))
+        current = tuple(
+            sorted(r for r, i in infos.items() if r in leads or _is_current(i, me) and r not in leads)
+        )
+        engine = EngineFacts(leads=leads, current=current)
+        self._tell(msgspec.structs.replace(self._found, engine=engine))
+
+
+_decode = msgspec.json.Decoder(StreamInfo).decode
+
+
+def _is_current(info: StreamInfo, host: str) -> bool:
+    return any(each.name == host and each.current for each in info.cluster.replicas)
+
+
+def configs_of(cluster: ClusterSettings) -> list[StreamConfig]:
+    """Return what every stream of a cluster is: the logs, and what all hosts know alike."""
+    replicas = min(MOST_REPLICAS, len(cluster.addresses))
+    bucket = min(BUCKET_BYTES, cluster.store_bytes // 16)
+    # It is set aside as a whole, on each host that has a copy: up to all of them on one.
+    log_bytes = int((cluster.store_bytes - bucket) * LOGS_SHARE) // cluster.ranges
+    return [
+        kv_config(cluster.name, replicas=replicas, max_bytes=bucket),
+        *(
+            log_config(cluster.name, range_, replicas=replicas, max_bytes=log_bytes)
+            for range_ in range(cluster.ranges)
+        ),
+    ]
+
+
+def _make(wire: Wire, config: StreamConfig) -> None:
+    try:
+        create_stream(wire, config, MADE_S)
+    except StreamDiffers:  # by other settings than it was made with
+        update_stream(wire, config, MADE_S)

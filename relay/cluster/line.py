@@ -22,7 +22,9 @@ class Line:
     `time.monotonic`.
     """
 
-    def __init__(self, cluster: ClusterSettings, *, name: str, subjects: Sequence[str]) -> None:
+    def __init__(
+        self, cluster: ClusterSettings, *, name: str, subjects: Sequence[str] = ()
+    ) -> None:
         """Connect to nothing yet; `name` is shown in the engine's lists of connections."""
         self._servers = servers_of(cluster)
         self._login = login_of(cluster)
