@@ -19,8 +19,9 @@ from relay.cluster.home import Home, tell
 from relay.cluster.line import Line
 from relay.cluster.names import beats_of
 from relay.cluster.natswire import Message
-from relay.cluster.ownership import Decisions, View, decide
+from relay.cluster.ownership import Decisions, decide
 from relay.cluster.placement import Plan
+from relay.cluster.view import View
 from relay.process.control import (
     ChildReady,
     ClusterTold,

@@ -38,6 +38,8 @@ LOOK_S: Final = 2.0
 ANSWER_S: Final = 2.0
 # Making a stream is a decision of a majority, and its first election another one.
 MADE_S: Final = 5.0
+# Whoever is asked leads within a second, or the facts are known to be others by then.
+MOVE_AGAIN_S: Final = 5.0
 # A log has as many copies as decide by majority when one is lost, on as many servers.
 MOST_REPLICAS: Final = 3
 # For what all hosts know alike: groups and who is thrown out.
@@ -61,6 +63,7 @@ class Chores:
         self._line = Line(cluster, name=f"{cluster.host_name} chores")
         self._makes_logs = False
         self._moves: deque[tuple[int, str]] = deque(maxlen=1)  # who is to lead which log
+        self._moved_s: dict[int, float] = {}  # when that was asked for last
         self._found = Found()
         self._wake = threading.Event()
         self._ends = False
@@ -77,9 +80,12 @@ class Chores:
         self._makes_logs = is_ours
 
     def move_leader(self, range_: int, to: str) -> None:
-        """Have the engine of `to` lead the log of a range, soon and once."""
-        self._moves.append((range_, to))
-        self._wake.set()
+        """Have the engine of `to` lead the log of a range; it may be asked for again and again."""
+        now_s = time.monotonic()
+        if now_s - self._moved_s.get(range_, -MOVE_AGAIN_S) >= MOVE_AGAIN_S:
+            self._moved_s[range_] = now_s
+            self._moves.append((range_, to))
+            self._wake.set()
 
     def take(self) -> Found:
         """Return what is known; the descriptor is readable again when that has changed.
@@ -167,10 +173,11 @@ class Chores:
                     infos[asked[message.subject]] = _decode(message.payload)
         me = self._cluster.host_name
         leads = tuple(sorted(r for r, info in infos.items() if info.cluster.leader == me))
-        current = tuple(
-            sorted(r for r, i in infos.items() if r in leads or _is_current(i, me) and r not in leads)
+        engine = EngineFacts(
+            leads=leads,
+            current=tuple(sorted(r for r, info in infos.items() if _is_current(info, me))),
+            last={range_: info.state.last_seq for range_, info in infos.items()},
         )
-        engine = EngineFacts(leads=leads, current=current)
         self._tell(msgspec.structs.replace(self._found, engine=engine))
 
 
@@ -178,7 +185,8 @@ _decode = msgspec.json.Decoder(StreamInfo).decode
 
 
 def _is_current(info: StreamInfo, host: str) -> bool:
-    return any(each.name == host and each.current for each in info.cluster.replicas)
+    copies = info.cluster
+    return copies.leader == host or any(r.name == host and r.current for r in copies.replicas)
 
 
 def configs_of(cluster: ClusterSettings) -> list[StreamConfig]:

@@ -12,7 +12,8 @@ import relay
 from relay.bus.identity import who_is
 from relay.bus.topology import Topology, WorkerAddress
 from relay.cluster.beats import Beat, EngineFacts, Owned
-from relay.cluster.ownership import Decisions, Life, View
+from relay.cluster.ownership import Decisions
+from relay.cluster.view import Life, View
 from relay.process.control import ClusterTold
 from relay.protocol.slots import ShardMap
 
@@ -78,7 +79,7 @@ def tell(
     unheard = [host for host in others if view.life(host, now_s) is Life.UNHEARD]
     if any(view.beat(host) is None for host in unheard):
         return None
-    if view.has_majority or before is None:
+    if view.majority.is_seen or before is None:
         living = [host for host in others if view.life(host, now_s) is not Life.SILENT]
         workers, fronts = tuple(_workers(view, living)), tuple(_fronts(view, living))
     else:

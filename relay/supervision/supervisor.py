@@ -538,6 +538,14 @@ def _raise(context: dict[str, Any]) -> NoReturn:
 def log_start(settings: Settings, *, cores: int, most_files: int, is_root: bool = False) -> None:
     """Say what starts, and where it is more than the machine is made for."""
     server = settings.server
+    if settings.cluster.is_on:
+        logger.info(
+            "cluster.joining",
+            cluster=settings.cluster.name,
+            host_name=settings.cluster.host_name,
+            hosts=list(settings.cluster.addresses),
+            ranges=settings.cluster.ranges,
+        )
     logger.info(
         "supervisor.starting",
         version=__version__,
@@ -556,7 +564,7 @@ def log_start(settings: Settings, *, cores: int, most_files: int, is_root: bool 
             "supervisor.runs_as_root",
             hint="nothing here needs root once the port is bound; see server.user",
         )
-    if server.workers > cores:
+    if server.workers > cores and not settings.cluster.is_on:  # there they are for all hosts
         logger.info(
             "supervisor.many_workers",
             workers=server.workers,
@@ -578,9 +586,14 @@ def _announce(settings: Settings) -> None:
     host = f"[{server.host}]" if ":" in server.host else server.host
     stdout = Outlet(sys.stdout.fileno())
     scheme = "wss" if settings.tls.certificate_files else "ws"
-    stdout.write(
-        f"ready {scheme}://{host}:{server.port}/ fronts={server.fronts} workers={server.workers}"
+    line = f"ready {scheme}://{host}:{server.port}/ fronts={server.fronts}"
+    cluster = settings.cluster
+    line += (
+        f" host={cluster.host_name} ranges={cluster.ranges}"
+        if cluster.is_on
+        else f" workers={server.workers}"
     )
+    stdout.write(line)
     stdout.flush(log.FLUSH_S)
     give_notice(READY)
 
