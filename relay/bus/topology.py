@@ -7,11 +7,12 @@ import msgspec
 from relay.protocol.slots import SLOT_COUNT, Slot
 
 
-class WorkerAddress(msgspec.Struct, frozen=True):
+class WorkerAddress(msgspec.Struct, frozen=True, omit_defaults=True):
     """One ready worker: its shard (`first_slot` to `last_slot`, inclusive) and its ipc endpoint.
 
     `incarnation` is never reused, so that an envelope for an earlier life of the worker can be told
-    from one for this life.
+    from one for this life. In a cluster it is the epoch of the range; `endpoint` is of use on
+    `host` alone, others connect to `tcp`, and `number` is that of its process there.
     """
 
     index: int
@@ -19,6 +20,27 @@ class WorkerAddress(msgspec.Struct, frozen=True):
     last_slot: int
     endpoint: str
     incarnation: int
+    host: str = ""
+    tcp: str = ""
+    number: int = 0
+
+    @property
+    def life(self) -> int:
+        """What its batches name as their receiver; see `life_of`."""
+        return life_of(self.index, self.incarnation, host=self.host)
+
+    def endpoint_from(self, host: str) -> str:
+        """Return where a process on `host` connects to."""
+        return self.endpoint if host == self.host else self.tcp
+
+
+def life_of(index: int, incarnation: int, *, host: str) -> int:
+    """Return the number of one life of a worker, which no other life of any worker has.
+
+    Epochs are each range's own, and a port that is free again may soon be another range's. So in
+    a cluster the number has the range as well.
+    """
+    return incarnation * SLOT_COUNT + index if host else incarnation
 
 
 class Topology(msgspec.Struct, frozen=True, dict=True):  # dict: room for the cached owners
@@ -26,7 +48,7 @@ class Topology(msgspec.Struct, frozen=True, dict=True):  # dict: room for the ca
 
     Only ready workers are listed: the slots of a dead one have no owner until its successor is
     ready. Fronts are listed by bus identity from their spawn on, so that a worker may drop the
-    sessions of a front as soon as it is no longer listed. `epoch` grows with each change; of two
+    sessions of a front as soon as it is no longer listed. In a cluster those of every host are. `epoch` grows with each change; of two
     topologies the one with the greater epoch holds.
     """
 

@@ -7,6 +7,7 @@ from typing import Final, Literal, get_args
 
 import msgspec
 
+from relay.bus.identity import Who
 from relay.process.control import Heartbeat
 from relay.supervision.condition import Places
 from relay.supervision.deaths import Backoff
@@ -55,8 +56,7 @@ class Incarnation(msgspec.Struct, eq=False, kw_only=True):
 
     def identity(self, host: str = "") -> str:
         """Its identity on the bus, of a cluster on that host; never used twice."""
-        on_host = f"{host}-" if host else ""
-        return f"{self.role}-{on_host}{self.index}-{self.number}"
+        return Who(self.role, self.index, self.number, host).name
 
 
 class Seat:

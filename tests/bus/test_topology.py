@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from relay.bus.topology import Topology, WorkerAddress
+from relay.bus.topology import Topology, WorkerAddress, life_of
 from relay.protocol.slots import SLOT_COUNT, Slot, shard_ranges
 
 
@@ -79,3 +79,32 @@ def test_a_topology_survives_json_also_after_it_was_asked() -> None:
     assert copy == topology
     assert hash(copy) == hash(topology)
     assert copy.worker_for(Slot(5)) == topology.worker_for(Slot(5))
+
+
+def test_a_host_finds_its_own_workers_by_ipc_and_others_by_tcp() -> None:
+    abroad = msgspec.structs.replace(
+        address(0, range(SLOT_COUNT)), host="b", tcp="tcp://10.0.0.2:9100"
+    )
+
+    assert abroad.endpoint_from("b") == abroad.endpoint
+    assert abroad.endpoint_from("a") == "tcp://10.0.0.2:9100"
+    alone = address(0, range(SLOT_COUNT))
+    assert alone.endpoint_from("") == alone.endpoint
+
+
+def test_ranges_of_the_same_epoch_are_told_apart_and_newer_epochs_are_greater() -> None:
+    """Each range counts its own epochs, and a port that is free again may be another's."""
+    lives = [life_of(index, epoch, host="a") for epoch in (7, 8) for index in (0, 1, 255)]
+
+    assert len(set(lives)) == len(lives)
+    assert lives == sorted(lives)
+    assert life_of(0, 7, host="a") == life_of(0, 7, host="b"), "it is the epoch's, and no host's"
+
+
+def test_without_a_cluster_a_life_is_its_incarnation_and_nothing_more_is_told() -> None:
+    alone = address(3, range(10), incarnation=18)
+
+    assert alone.life == 18
+    assert set(msgspec.json.decode(msgspec.json.encode(alone))) == {
+        *("index", "first_slot", "last_slot", "endpoint", "incarnation")
+    }
