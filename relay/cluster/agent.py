@@ -14,13 +14,21 @@ from typing import Final, assert_never
 
 from relay import clock, log
 from relay.cluster.beats import EVERY_S, BeatUnreadable, decode_beat, encode_beat
-from relay.cluster.chores import Chores, Found
+from relay.cluster.chores import Chores, Found, plan_of
 from relay.cluster.home import Home, tell
 from relay.cluster.line import Line
-from relay.cluster.names import beats_of
+from relay.cluster.names import agent_of, beats_of
 from relay.cluster.natswire import Message
 from relay.cluster.ownership import Decisions, decide
-from relay.cluster.placement import Plan
+from relay.cluster.requests import (
+    Answer,
+    Refused,
+    RequestUnreadable,
+    StatusAsked,
+    decode_request,
+    encode,
+    status_of,
+)
 from relay.cluster.view import View
 from relay.process.control import (
     ChildReady,
@@ -58,10 +66,11 @@ class Agent:
         self._control = place.control
         cluster = self._cluster = place.settings.cluster
         now_s = time.monotonic()
+        self._asked_subject = agent_of(cluster.name, cluster.host_name)
         self._home = Home(cluster.host_name, incarnation=place.incarnation)
-        plan = Plan(hosts=cluster.serving, ranges=cluster.ranges, standbys=cluster.standbys)
+        self._plan = plan_of(cluster)  # before what operators have settled
         self._view = View(
-            plan,
+            self._plan,
             cluster.addresses,
             detect_s=cluster.detect_s,
             isolate_s=cluster.isolate_s,
@@ -70,7 +79,7 @@ class Agent:
         self._line = Line(
             cluster,
             name=f"{cluster.host_name} agent",
-            subjects=[beats_of(cluster.name, "*")],
+            subjects=[beats_of(cluster.name, "*"), self._asked_subject],
         )
         self._chores = Chores(cluster)
         self._found = Found()
@@ -108,10 +117,13 @@ class Agent:
         self._wait()
         now_s = time.monotonic()
         self._read_control()
-        self._found = self._chores.take()
+        self._learn(self._chores.take())
         # Beats that have come are heard before anything is made of a silence.
         for message in self._line.receive(now_s):
-            self._hear(message, now_s)
+            if message.subject == self._asked_subject:
+                self._answer(message, now_s)
+            else:
+                self._hear(message, now_s)
         if now_s >= self._think_due_s:
             self._think(now_s)
         if now_s >= max(self._beat_due_s, self._beat_sent_s + BEAT_SOONEST_S):
@@ -170,6 +182,33 @@ class Agent:
             != (beat.owned, beat.standing.keys(), beat.fronts)
         ):
             self._think_due_s = 0.0
+
+    def _learn(self, found: Found) -> None:
+        if found is self._found:
+            return
+        if found.placing != self._found.placing:
+            self._view.plan = found.placing.over(self._plan)
+        self._found = found
+        self._think_due_s = 0.0
+
+    def _answer(self, message: Message, now_s: float) -> None:
+        """Answer what an operator asks, now or once the engine has it."""
+        self._counters["requests"] += 1
+        try:
+            request = decode_request(message.payload)
+        except RequestUnreadable as error:
+            answer: Answer = Refused(str(error))
+        else:
+            if not isinstance(request, StatusAsked):
+                self._chores.settle(request, message.reply)
+                return
+            if self._decisions is None:
+                answer = Refused("the agent has just started; ask again")
+            else:
+                names = self._cluster.addresses
+                answer = status_of(self._view, self._decisions, self._home.host, names, now_s)
+        if message.reply:
+            self._line.publish(message.reply, encode(answer), now_s=now_s)
 
     # -------------------------------------------------------------------------- what it makes of it
 

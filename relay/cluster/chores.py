@@ -23,6 +23,8 @@ from relay.cluster.jetstream import (
     StreamInfo,
     create_stream,
     kv_config,
+    kv_get,
+    kv_put,
     log_config,
     step_down,
     stream_info,
@@ -30,6 +32,17 @@ from relay.cluster.jetstream import (
 )
 from relay.cluster.line import Line
 from relay.cluster.natswire import Wire, WireLost
+from relay.cluster.placement import Plan
+from relay.cluster.requests import (
+    Answer,
+    Done,
+    DrainAsked,
+    MoveAsked,
+    Placing,
+    Refused,
+    encode,
+    settled,
+)
 from relay.settings.clustering import ClusterSettings
 from relay.settings.sizes import MIB
 
@@ -44,6 +57,8 @@ MOVE_AGAIN_S: Final = 5.0
 MOST_REPLICAS: Final = 3
 # For what all hosts know alike: groups and who is thrown out.
 BUCKET_BYTES: Final = 64 * MIB
+# The key of what operators have settled of who is to own what.
+PLACING: Final = "placing"
 # Of what an engine may keep, the share that logs set aside: it needs some beside them.
 LOGS_SHARE: Final = 0.9
 
@@ -53,6 +68,7 @@ class Found(msgspec.Struct, frozen=True):
 
     has_logs: bool = False  # each range has one
     engine: EngineFacts = EngineFacts()
+    placing: Placing = Placing()
 
 
 class Chores:
@@ -65,6 +81,7 @@ class Chores:
         self._moves: deque[tuple[int, str]] = deque(maxlen=1)  # who is to lead which log
         self._moved_s: dict[int, float] = {}  # when that was asked for last
         self._found = Found()
+        self._requests: deque[tuple[DrainAsked | MoveAsked, str]] = deque()
         self._wake = threading.Event()
         self._ends = False
         self._failure: BaseException | None = None
@@ -86,6 +103,11 @@ class Chores:
             self._moved_s[range_] = now_s
             self._moves.append((range_, to))
             self._wake.set()
+
+    def settle(self, request: DrainAsked | MoveAsked, reply: str) -> None:
+        """Have what an operator asks for hold for all hosts, and answer it at `reply`."""
+        self._requests.append((request, reply))
+        self._wake.set()
 
     def take(self) -> Found:
         """Return what is known; the descriptor is readable again when that has changed.
@@ -128,8 +150,11 @@ class Chores:
             if not self._found.has_logs:
                 self._make_logs(wire)
             else:
+                while self._requests:
+                    self._settle(wire, *self._requests.popleft())
                 if self._moves:
                     self._move(wire, *self._moves.popleft())
+                self._read_placing(wire)
                 self._look(wire)
         except WireLost as error:
             self._line.drop(error, time.monotonic())
@@ -155,6 +180,34 @@ class Chores:
     def _move(self, wire: Wire, range_: int, to: str) -> None:
         step_down(wire, f"{self._cluster.name}-{range_}", to, ANSWER_S)
         log.get_logger().info("log.leader_moved", range=range_, to=to)
+
+    def _settle(self, wire: Wire, request: DrainAsked | MoveAsked, reply: str) -> None:
+        try:
+            placing, revision = self._placing_in(wire)
+            after = settled(request, placing, plan_of(self._cluster))
+            if isinstance(after, Placing):
+                value = msgspec.json.encode(after)
+                name = self._cluster.name
+                kv_put(wire, name, PLACING, value, expected=revision, timeout_s=ANSWER_S)
+                log.get_logger().info("placing.settled", away=after.away, pins=after.pins)
+                answer: Answer = Done("it is settled")
+            else:
+                answer = after
+        except (TimeoutError, ApiError) as error:
+            answer = Refused(f"the engine did not take it; ask again: {error}")
+        wire.publish(reply, encode(answer))
+        wire.flush()
+
+    def _read_placing(self, wire: Wire) -> None:
+        placing, _ = self._placing_in(wire)
+        self._tell(msgspec.structs.replace(self._found, placing=placing))
+
+    def _placing_in(self, wire: Wire) -> tuple[Placing, int]:
+        """Return what operators have settled, and its revision."""
+        entry = kv_get(wire, self._cluster.name, PLACING, ANSWER_S)
+        if entry is None:
+            return Placing(), 0
+        return _decode_placing(entry.value), entry.revision
 
     def _look(self, wire: Wire) -> None:
         """Find out which logs this host's engine leads, and of which it lacks nothing."""
@@ -182,6 +235,12 @@ class Chores:
 
 
 _decode = msgspec.json.Decoder(StreamInfo).decode
+_decode_placing = msgspec.json.Decoder(Placing).decode
+
+
+def plan_of(cluster: ClusterSettings) -> Plan:
+    """Return who is to own what, where no operator has settled anything else."""
+    return Plan(hosts=cluster.serving, ranges=cluster.ranges, standbys=cluster.standbys)
 
 
 def _is_current(info: StreamInfo, host: str) -> bool:
