@@ -29,6 +29,7 @@ from relay.cluster.requests import (
     encode,
     status_of,
 )
+from relay.cluster.trimming import Trimming
 from relay.cluster.view import View
 from relay.process.control import (
     ChildReady,
@@ -53,6 +54,8 @@ from relay.process.run import settle
 BEAT_SOONEST_S: Final = 0.02
 # What a silence means is looked at so often.
 THINK_S: Final = 0.1
+# Between two trims of a log; each removes some minutes of it.
+TRIM_EVERY_S: Final = 30.0
 # While the host waits for others, it says for whom so often.
 WAITING_EVERY_S: Final = 10.0
 
@@ -94,6 +97,8 @@ class Agent:
             self._counters,
             heartbeat_s=place.settings.supervisor.heartbeat_s,
         )
+        self._trimmings: dict[int, Trimming] = {}  # of the ranges that are owned here
+        self._trim_due_s = now_s
         self._draining = self._stops = False
 
     def run(self) -> None:
@@ -126,6 +131,8 @@ class Agent:
                 self._hear(message, now_s)
         if now_s >= self._think_due_s:
             self._think(now_s)
+        if now_s >= self._trim_due_s:
+            self._trim(now_s)
         if now_s >= max(self._beat_due_s, self._beat_sent_s + BEAT_SOONEST_S):
             self._beat(now_s)
         self._duties.tick(clock.clock_ms())
@@ -236,6 +243,22 @@ class Agent:
             self._say_due_s = now_s + WAITING_EVERY_S
             missing = [each for each in self._cluster.addresses if each not in living]
             log.get_logger().info("agent.waiting", hosts_not_heard=missing)
+
+    def _trim(self, now_s: float) -> None:
+        """Have the logs of what is owned here end where every copy has more, and is old enough."""
+        self._trim_due_s = now_s + TRIM_EVERY_S
+        owned, view = self._home.owned, self._view
+        self._trimmings = {range_: self._trimmings.get(range_, Trimming()) for range_ in owned}
+        up_to = {}
+        for range_, trimming in self._trimmings.items():
+            trimming.note(self._found.engine.last.get(range_, 0), now_s)
+            others = [host for host in view.holders(range_, now_s) if host != self._home.host]
+            beats = [view.beat(host) for host in others]
+            applied = [beat.standing.get(range_) if beat else None for beat in beats]
+            if number := trimming.up_to(applied, now_s, copied=None):
+                up_to[range_] = number
+        if up_to:
+            self._chores.trim(up_to)
 
     def _beat(self, now_s: float) -> None:
         """Tell all others how this host is."""

@@ -22,6 +22,7 @@ from relay.cluster.requests import (
     encode,
 )
 from relay.errors import SettingsError
+from relay.operating.tables import table
 from relay.settings.clustering import ClusterSettings
 from relay.settings.load import draft_settings
 
@@ -109,8 +110,9 @@ def status_lines(path: Path) -> Iterator[str]:
     yield f"cluster {cluster.name}, seen by {status.seen_by}: {living} of {len(status.hosts)} live{sees}"
     if status.moving is not None:
         yield f"range {status.moving} is being moved"
-    yield from _table(
-        ("host", "address", "life", "version", "fronts", "owns", ""),
+    yield ""
+    yield table(
+        ("host", "address", "life", "version", "fronts", "owns", "state"),
         [
             (
                 name,
@@ -124,7 +126,8 @@ def status_lines(path: Path) -> Iterator[str]:
             for name, host in status.hosts.items()
         ],
     )
-    yield from _table(
+    yield ""
+    yield table(
         ("range", "owner", "epoch", "log", "leader", "standbys"),
         [
             (
@@ -138,10 +141,3 @@ def status_lines(path: Path) -> Iterator[str]:
             for number, each in enumerate(status.ranges)
         ],
     )
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> Iterator[str]:
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
-    yield ""
-    for row in (head, *rows):
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

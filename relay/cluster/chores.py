@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -26,6 +27,7 @@ from relay.cluster.jetstream import (
     kv_get,
     kv_put,
     log_config,
+    purge,
     step_down,
     stream_info,
     update_stream,
@@ -81,6 +83,7 @@ class Chores:
         self._moves: deque[tuple[int, str]] = deque(maxlen=1)  # who is to lead which log
         self._moved_s: dict[int, float] = {}  # when that was asked for last
         self._found = Found()
+        self._trims: deque[Mapping[int, int]] = deque(maxlen=1)
         self._requests: deque[tuple[DrainAsked | MoveAsked, str]] = deque()
         self._wake = threading.Event()
         self._ends = False
@@ -103,6 +106,10 @@ class Chores:
             self._moved_s[range_] = now_s
             self._moves.append((range_, to))
             self._wake.set()
+
+    def trim(self, up_to: Mapping[int, int]) -> None:
+        """Remove the records of logs, by range, up to and with those numbers."""
+        self._trims.append(up_to)
 
     def settle(self, request: DrainAsked | MoveAsked, reply: str) -> None:
         """Have what an operator asks for hold for all hosts, and answer it at `reply`."""
@@ -156,6 +163,8 @@ class Chores:
                     self._move(wire, *self._moves.popleft())
                 self._read_placing(wire)
                 self._look(wire)
+                if self._trims:
+                    self._trim(wire, self._trims.popleft())
         except WireLost as error:
             self._line.drop(error, time.monotonic())
         except (TimeoutError, ApiError) as error:
@@ -197,6 +206,11 @@ class Chores:
             answer = Refused(f"the engine did not take it; ask again: {error}")
         wire.publish(reply, encode(answer))
         wire.flush()
+
+    def _trim(self, wire: Wire, up_to: Mapping[int, int]) -> None:
+        for range_, number in up_to.items():
+            removed = purge(wire, f"{self._cluster.name}-{range_}", number, ANSWER_S)
+            log.get_logger().debug("log.trimmed", range=range_, up_to=number, records=removed)
 
     def _read_placing(self, wire: Wire) -> None:
         placing, _ = self._placing_in(wire)
