@@ -318,9 +318,11 @@ class Fleet:
         self._stop(exit_code=1, now_s=now_s)
 
     def _spawn_all(self, now_s: float) -> None:
-        for seat in self._seats:
-            if seat.is_vital:
-                self._spawn(seat, now_s)
+        seats = [seat for seat in self._seats if seat.is_vital]
+        if self._abroad is not None:
+            seats.reverse()  # the engine first, without which the others wait
+        for seat in seats:
+            self._spawn(seat, now_s)
         if self._abroad is None:  # else it may be long until others are there
             self._actions.append(SetTimer(BOOT_DEADLINE_S, BootDue()))
         self._look(now_s)
@@ -342,8 +344,11 @@ class Fleet:
             self._stop(exit_code=1, now_s=now_s)
 
     def _waiting_for(self) -> list[Seat]:
-        """Return the seats without which nobody is served."""
-        return [s for s in self._seats if s.is_vital and not (s.child and s.child.has_begun)]
+        """Return the seats without which nobody is served; in a cluster the workers may be others'."""
+        vital = [seat for seat in self._seats if seat.is_vital]
+        if self._abroad is not None:
+            vital = [seat for seat in vital if seat.role != "worker"]
+        return [seat for seat in vital if not (seat.child and seat.child.ready)]
 
     @property
     def _waits_for_others(self) -> bool:

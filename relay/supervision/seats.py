@@ -47,7 +47,8 @@ class Incarnation(msgspec.Struct, eq=False, kw_only=True):
     @property
     def is_standby(self) -> bool:
         """Whether it has the log of its range, and could become its owner."""
-        return self.standing is not None and not self.ready and not self.dismissed
+        may_be_told = self.connected and not self.dismissed
+        return self.standing is not None and not self.ready and may_be_told
 
     @property
     def has_begun(self) -> bool:
