@@ -15,6 +15,8 @@ RelayError
  +- MailboxFull     nobody's: a mailbox is at its limit (its sender is refused)
  +- JidError        the client's: not an address
  +- FrameError      the client's: answered with an `error` frame, the connection stays open
+ +- WireLost, ApiError and others  the engine's of a cluster: in relay.cluster.natswire and
+                    relay.cluster.jetstream
  +- ClientError     what relay.client tells the programs that use it; its kinds are in
                     relay.client.errors
 

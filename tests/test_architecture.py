@@ -46,6 +46,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "relay.auth": GROUND | {"relay.settings", "relay.protocol", "relay.disk"},
 }
 ARROWS["relay.process"] = ARROWS["relay.bus"] | {"relay.bus", "relay.disk"}
+ARROWS["relay.cluster"] = ARROWS["relay.process"] | {"relay.process"}
 ARROWS["relay.inquiries"] = ARROWS["relay.process"] | {"relay.process"}
 ARROWS["relay.extensions"] = ARROWS["relay.process"] | {"relay.process"}
 ARROWS["relay.webhooks"] = ARROWS["relay.extensions"] | {"relay.extensions", "relay.auth"}
@@ -84,6 +85,9 @@ PURE = (
     "relay.bus.gathering",
     "relay.bus.link",
     "relay.bus.topology",
+    "relay.cluster.letters",
+    "relay.cluster.natsframes",
+    "relay.cluster.natspulse",
     "relay.client.acks",
     "relay.client.errors",
     "relay.client.events",
