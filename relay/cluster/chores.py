@@ -51,6 +51,8 @@ from relay.settings.sizes import MIB
 # Between two looks at who leads what; an election takes seconds.
 LOOK_S: Final = 2.0
 ANSWER_S: Final = 2.0
+# For what is asked again at once: the engines begin, and may not answer what came too early.
+FOUND_S: Final = 0.5
 # Making a stream is a decision of a majority, and its first election another one.
 MADE_S: Final = 5.0
 # Whoever is asked leads within a second, or the facts are known to be others by then.
@@ -182,7 +184,7 @@ class Chores:
             if makes:
                 _make(wire, config)
             else:
-                stream_info(wire, config.name, ANSWER_S)
+                stream_info(wire, config.name, FOUND_S)
         log.get_logger().info("logs.ready", ranges=self._cluster.ranges, made_here=makes)
         self._tell(msgspec.structs.replace(self._found, has_logs=True))
 

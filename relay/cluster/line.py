@@ -13,13 +13,15 @@ from relay.settings.clustering import ClusterSettings
 # For TCP, TLS and a login; whoever connects does nothing else meanwhile.
 CONNECT_S: Final = 1.0
 AGAIN_S: Final = 0.2
+# A host's own engine begins together with the host; no other one is tried until then.
+OWN_ALONE_S: Final = 5.0
 
 
 class Line:
     """At most one connection, with the same subscriptions each time.
 
-    The servers are tried in turn, this host's own first, then one at each try. Times are of
-    `time.monotonic`.
+    The servers are tried in turn, this host's own first, one at each try; but at the beginning that
+    one alone for a while. Times are of `time.monotonic`.
     """
 
     def __init__(
@@ -32,14 +34,17 @@ class Line:
         self._subjects = subjects
         self._tries = 0  # in vain, since it was connected last
         self._next_try_s = 0.0
+        self._own_alone_s: float | None = None  # until then, once it has begun to try
         self.wire: Wire | None = None
-        self.since_s = 0.0  # when it was made
 
     def keep(self, now_s: float) -> bool:
         """Connect where that is due; tell whether there is a new connection."""
         if self.wire is not None or now_s < self._next_try_s:
             return False
-        server = self._servers[self._tries % len(self._servers)]
+        if self._own_alone_s is None:
+            self._own_alone_s = now_s + OWN_ALONE_S
+        turn = self._tries if now_s >= self._own_alone_s else 0
+        server = self._servers[turn % len(self._servers)]
         try:
             self.wire = Wire([server], self._login, name=self._name, connect_s=CONNECT_S)
             for subject in self._subjects:
@@ -47,8 +52,7 @@ class Line:
         except WireLost as error:
             self._lose(error, now_s)
             return False
-        self._tries = 0
-        self.since_s = now_s
+        self._tries, self._own_alone_s = 0, now_s
         log.get_logger().info("engine.connected", host=server.host, port=server.port)
         return True
 
@@ -91,7 +95,7 @@ class Line:
 
     def _lose(self, error: WireLost, now_s: float) -> None:
         self.close()
-        if self._tries % len(self._servers) == 0:  # once a round
-            log.get_logger().warning("engine.unreachable", reason=str(error))
+        if self._tries == 0:
+            log.get_logger().info("engine.unreachable", reason=str(error))
         self._tries += 1
         self._next_try_s = now_s + AGAIN_S

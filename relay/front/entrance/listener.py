@@ -90,10 +90,11 @@ class Listener:
         if isolated and not was_isolated:
             is_at_it = bool(self._cut_off)
             self._cut_off = self._clients_since(0)
-            self._hub.log.warning("front.isolated", connections=len(self._cut_off))
+            if self._server is not None:  # else it has just been started
+                self._hub.log.warning("front.isolated", connections=len(self._cut_off))
             if not is_at_it:
                 self._send_away()
-        elif was_isolated and not isolated:
+        elif was_isolated and not isolated and self._server is not None:
             self._hub.log.info("front.rejoined")
 
     def _send_away(self) -> None:
