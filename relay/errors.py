@@ -9,6 +9,9 @@ RelayError
  +- NotFolded       the machine's: the pages of a store take no more, its journal has it all
  +- StoreDamaged    the machine's: a store's file is not as it was left
  |   +- StoreForeign   the operator's: it is whole, but of another format
+ +- LogDamaged      the machine's: a record of a range's log is not as it was written
+ +- Fenced          nobody's: another process owns the range now (the worker starts as a standby)
+ +- LogLostData     the engine's: its log lacks what a majority had acked (the range stops)
  +- BackupFailed    the machine's: there is no copy of the stores
  +- NotAsked        the operator's: no relay runs there, it does not answer, or it says no
  |   +- NotAnswered    the machine's: nobody knows what became of it; the same may be asked again
@@ -75,6 +78,36 @@ class StoreDamaged(RelayError):
 
 class StoreForeign(StoreDamaged):
     """A file of a store has a format that this version does not read; nothing is wrong with it."""
+
+
+class LogDamaged(RelayError):
+    """A record of a log cannot be what was written there."""
+
+
+class Fenced(RelayError):
+    """Another process owns the range since `epoch`: this one may write no more, and says nothing.
+
+    What it has sent and was not told of as committed may be in the log, or not.
+    """
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(f"another process owns the range since epoch {epoch}")
+        self.epoch = epoch
+
+
+class LogLostData(RelayError):
+    """The log ends at `found`, or has others' records there, and had acked `acked` before.
+
+    Nobody may write on, or what was acked is lost for good: an operator must look.
+    """
+
+    def __init__(self, acked: int, found: int) -> None:
+        super().__init__(
+            f"the log has lost records: it had acked {acked} as stored by a majority,"
+            f" and what it has now, up to {found}, is not what was written"
+        )
+        self.acked = acked
+        self.found = found
 
 
 class BackupFailed(RelayError):

@@ -1,0 +1,50 @@
+"""How much of a range's log may be purged: what every copy has, and what is old enough."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+# A host that was away for no longer than that catches up by the log alone.
+KEPT_S: Final = 600.0
+# A standby that starts reads so many records again that it has applied: it must know the epoch
+# (workers.log.reader). At least MOST_IN_FLIGHT.
+KEPT_RECORDS: Final = 64
+_SAMPLE_S: Final = 10.0
+
+
+class Trimming:
+    """What is known of the age of one log's records; a purge up to 0 is none."""
+
+    def __init__(self) -> None:
+        """Know nothing yet, so that for KEPT_S nothing is purged."""
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def note(self, last: int, now_s: float) -> None:
+        """Take it that the log has its records up to `last` by now."""
+        if not self._samples or now_s - self._samples[-1][0] >= _SAMPLE_S:
+            self._samples.append((now_s, last))
+
+    def up_to(self, applied: Iterable[int | None], now_s: float, *, copied: int | None) -> int:
+        """Return up to which record the log may be purged, 0 for none.
+
+        `applied` says of each standby that the range is to have up to where it is, None where that
+        is not known: it is away, or has none yet. `copied` is the number of the oldest copy of the
+        store that somebody reads just now to begin with, None where nobody does.
+        """
+        while len(self._samples) > 1 and now_s - self._samples[1][0] >= KEPT_S:
+            self._samples.popleft()
+        if not self._samples or now_s - self._samples[0][0] < KEPT_S:
+            return 0
+        least = self._samples[0][1]
+        known = list(applied)
+        if not known:
+            return 0  # besides its owner nobody has what is in the log
+        for number in known:
+            if number is None:
+                return 0
+            least = min(least, number)
+        if copied is not None:
+            least = min(least, copied)
+        return max(0, least - KEPT_RECORDS)
