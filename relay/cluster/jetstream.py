@@ -18,7 +18,7 @@ from typing import Final, NamedTuple, NoReturn, TypeVar
 
 import msgspec
 
-from relay.cluster.natsframes import Headers, Message
+from relay.cluster.natsframes import UNREADABLE, Headers, Message
 from relay.cluster.natswire import Wire
 from relay.errors import RelayError
 
@@ -29,7 +29,9 @@ _SEQUENCE: Final = "Nats-Sequence"
 _LAST_SEQUENCE: Final = "Nats-Last-Sequence"
 # No message of ours has an id by which the server would find a second one: the least it takes.
 _DUPLICATE_WINDOW_NS: Final = 100_000_000
-_NUMBER_AT_END: Final = re.compile(r"(\d+)$")
+# Of 64 bits; to read longer ones takes long, or raises.
+_NUMBER: Final = re.compile(r"[0-9]{1,20}")
+_NUMBER_AT_END: Final = re.compile(r" ([0-9]{1,20})$")
 
 _NOBODY_LISTENS: Final = 503
 _NOT_FOUND: Final = 404
@@ -124,7 +126,6 @@ class StreamConfig(msgspec.Struct, frozen=True, kw_only=True):
     discard: str = "new"
     max_age: int = 0
     max_msgs: int = -1
-    max_consumers: int = -1
     duplicate_window: int = _DUPLICATE_WINDOW_NS
     allow_direct: bool = True
     deny_delete: bool = False
@@ -330,7 +331,7 @@ def stored(message: Message) -> Stored:
         ApiError: it is none: somebody else published it.
     """
     number = message.headers.get(_SEQUENCE, "")
-    if not (number.isascii() and number.isdecimal()):
+    if not _NUMBER.fullmatch(number):
         raise ApiError(0, f"a message on {message.subject} that is no record")
     return Stored(int(number), message.payload, message.headers)
 
@@ -475,7 +476,7 @@ def _read(answer: Message, kind: type[_AnswerKind]) -> _AnswerKind:
         _refuse(answer)
     try:
         read: _AnswerKind = _decoder(kind).decode(answer.payload)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise ApiError(0, f"an answer that is none: {error}") from None
     if read.error is not None:
         raise _error_of(read.error)

@@ -125,17 +125,23 @@ def _introduce(stream: SecureSocket, login: Login, name: str, until_s: float) ->
     parser = Parser()
     info = preface.info
     while info is None:
+        info = _info_in(_heard(stream, parser, until_s))
+    stream.write(connect_line(login.user, login.password, name) + PING)
+    frames: list[Frame] = []
+    while Sign.PONG not in frames:
         frames = _heard(stream, parser, until_s)
-        info = next((frame for frame in frames if isinstance(frame, Info)), None)
+        # What is said over TLS counts, not what anybody may have said before.
+        info = _info_in(frames) or info
     if not info.headers:
         raise NotConnected("it is too old: it knows no headers")
     if info.max_payload < LEAST_PAYLOAD_BYTES:
         raise NotConnected(f"it takes too little: max_payload={info.max_payload}")
-    stream.write(connect_line(login.user, login.password, name) + PING)
-    while Sign.PONG not in _heard(stream, parser, until_s):
-        pass
     parser.allow(min(info.max_payload, MAX_PAYLOAD_BYTES))
     return Dialled(stream, parser, info)
+
+
+def _info_in(frames: list[Frame]) -> Info | None:
+    return next((frame for frame in reversed(frames) if isinstance(frame, Info)), None)
 
 
 def _heard(stream: SecureSocket, parser: Parser, until_s: float) -> list[Frame]:

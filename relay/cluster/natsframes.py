@@ -115,6 +115,9 @@ class Complaint(NamedTuple):
 
 Frame: TypeAlias = Message | Info | Sign | Complaint
 
+# What reading JSON may raise: the last of it for what is nested too deeply.
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
 _SIGNS: Final = {sign.value: sign for sign in Sign}
 _info: Final = msgspec.json.Decoder(Info)
 
@@ -178,7 +181,8 @@ class Parser:
                 raise BadFrame(f"a message of {announced.size} bytes that does not end there")
             frames.append(_message(announced, data, begin, stop))
             at = stop + 2
-        self._rest = bytearray(data[at:])
+        if self._rest or at < size:
+            self._rest = bytearray(data[at:])
         self._needed = needed
         return frames
 
@@ -254,7 +258,7 @@ def _said(line: bytes) -> Frame:
     if line.startswith(b"INFO "):
         try:
             return _info.decode(line[5:])
-        except msgspec.DecodeError as error:  # a ValidationError is one
+        except UNREADABLE as error:
             raise BadFrame(f"INFO: {error}") from None
     if line.startswith(b"-ERR"):
         return Complaint(line[4:].decode("utf-8", "replace").strip().strip("'"))

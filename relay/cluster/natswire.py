@@ -28,7 +28,6 @@ from relay.cluster.natsframes import (
     Frame,
     Info,
     Message,
-    Parser,
     Sign,
 )
 from relay.cluster.natspulse import Due, Pulse

@@ -36,7 +36,7 @@ class SecureSocket:
         self._poll.register(sock, select.POLLIN)
 
     def fileno(self) -> int:
-        """The descriptor to wait on: for reading, and for writing while there is something unsent."""
+        """The descriptor to wait on: for reading, and for writing while something is unsent."""
         return self._socket.fileno()
 
     @property

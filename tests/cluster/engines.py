@@ -112,6 +112,15 @@ class Engines:
             "verify": True,
         }
         first = {"handshake_first": True} if self._tls_first else {}
+        cluster = {
+            "cluster": {
+                "name": "test",
+                "listen": f"127.0.0.1:{self._routes[index]}",
+                "routes": [f"nats://127.0.0.1:{port}" for port in self._routes],
+            }
+        }
+        if len(self.servers) == 1:
+            cluster = {}  # it would wait for another
         # A configuration may be JSON.
         return json.dumps(
             {
@@ -133,11 +142,7 @@ class Engines:
                     "max_file_store": 1 << 30,
                     "max_memory_store": 1 << 20,
                 },
-                "cluster": {
-                    "name": "test",
-                    "listen": f"127.0.0.1:{self._routes[index]}",
-                    "routes": [f"nats://127.0.0.1:{port}" for port in self._routes],
-                },
+                **cluster,
             },
             indent=1,
         )

@@ -145,29 +145,34 @@ def test_what_is_purged_is_missing_before_the_first_of_a_batch(
     assert write(wire, log, b"next", after=10) == [11]
 
 
-def test_the_tail_tells_each_record_once_it_is_stored(wire: Wire, log: StreamConfig) -> None:
-    tail = log.republish
-    assert tail is not None
-    sid = wire.subscribe(tail.dest)
+def test_the_tail_tells_each_record_once_it_is_stored(
+    wire: Wire, engines: Engines, log: StreamConfig
+) -> None:
+    assert log.republish is not None
+    reader = engines.wire(1)
+    reader.subscribe(log.republish.dest)
     written = 0
+    told: list[Stored] = []
 
-    def is_heard() -> bool:
+    def is_told() -> bool:
         nonlocal written
         write(wire, log, b"%d" % written, after=written)
         written += 1
-        return any(each.sid == sid for each in wire.receive(0.1))
+        told.extend(map(jetstream.stored, reader.receive(0.1)))
+        return bool(told)
 
-    poll_for("the subscription is known", is_heard)
-    inbox = wire.new_inbox()
-    append(wire, log.subjects[0], b"told", expected=written, reply=inbox)
-    told: list[Message] = []
-    poll_for(
-        "it is told",
-        lambda: told.extend(wire.receive(0.1)) or any(each.payload == b"told" for each in told),
-    )
+    poll_for("the subscription is known", is_told)
+    write(wire, log, *[b"%d" % number for number in range(written, written + 20)], after=written)
 
-    record = next(jetstream.stored(each) for each in told if each.payload == b"told")
-    assert record.sequence == written + 1
+    def is_whole() -> bool:
+        told.extend(map(jetstream.stored, reader.receive(0.1)))
+        return told[-1].sequence == written + 20
+
+    poll_for("the rest is told", is_whole)
+    first = told[0].sequence
+    assert numbers(told) == list(range(first, written + 21))
+    assert [record.payload for record in told] == [b"%d" % (number - 1) for number in numbers(told)]
+    reader.close()
 
 
 def test_a_log_is_created_once_and_found_from_then_on(wire: Wire, log: StreamConfig) -> None:
@@ -223,8 +228,8 @@ def test_a_stream_that_is_not_there_is_said_not_to_be(wire: Wire) -> None:
         jetstream.last_record(wire, "none", WITHIN_S)
     with pytest.raises(NoMajority):  # nobody listens there
         jetstream.get_batch(wire, "none", 1, 1, 1, WITHIN_S)
+    config = jetstream.log_config("none", 0, replicas=3, max_bytes=1)
     with pytest.raises(NoMajority):
-        config = jetstream.log_config("none", 0, replicas=3, max_bytes=1)
         write(wire, config, b"1")
 
 
@@ -246,9 +251,8 @@ def test_what_a_sleeping_leader_was_sent_is_unknown_and_stored_later(tmp_path: P
         assert wire.receive(0.8) == []
         engines.thaw(1)
 
-        answers: list[Message] = []
-        poll_for("it is acked", lambda: answers.extend(wire.receive(0.1)) or bool(answers))
-        assert appended(answers[0]) == 2
+        (answer, *_) = wire.receive(WITHIN_S)
+        assert appended(answer) == 2
         wire.close()
 
 
@@ -401,6 +405,9 @@ def answer(payload: bytes, status: int = 0) -> Message:
         (b'{"seq":"7"}', ApiError),
         (b'{"seq":-1}', ApiError),
         (b"\xff", ApiError),
+        (b'{"error":{"description":"\xff"}}', ApiError),
+        (b'{"more":' + b"[" * 100_000, ApiError),
+        (b'{"seq":' + b"9" * 10_000 + b"}", ApiError),
     ],
 )
 def test_what_is_no_number_is_no_ack(payload: bytes, kind: type[ApiError]) -> None:
@@ -408,6 +415,11 @@ def test_what_is_no_number_is_no_ack(payload: bytes, kind: type[ApiError]) -> No
         appended(answer(payload))
 
     assert type(refused.value) is kind
+
+
+@pytest.mark.parametrize("words", ["wrong last sequence", "", "9" * 5000, "a " + "9" * 5000])
+def test_a_refusal_without_a_number_has_none(words: str) -> None:
+    assert WrongLastSequence(10071, words).last is None
 
 
 def test_an_ack_is_the_number() -> None:
@@ -420,7 +432,7 @@ def test_a_status_is_no_ack(status: int, kind: type[ApiError]) -> None:
         appended(answer(b'{"seq":7}', status))
 
 
-@pytest.mark.parametrize("number", ["", "x", "-1", "1.5", "²"])
+@pytest.mark.parametrize("number", ["", "x", "-1", "1.5", "²", "9" * 5000], ids=repr)
 def test_a_message_without_a_number_is_no_record(number: str) -> None:
     block = f"NATS/1.0\r\nNats-Sequence: {number}\r\n\r\n".encode()
 
