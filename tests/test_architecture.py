@@ -50,7 +50,6 @@ ARROWS["relay.cluster"] = ARROWS["relay.process"] | {"relay.process"}
 ARROWS["relay.inquiries"] = ARROWS["relay.process"] | {"relay.process"}
 ARROWS["relay.extensions"] = ARROWS["relay.process"] | {"relay.process"}
 ARROWS["relay.webhooks"] = ARROWS["relay.extensions"] | {"relay.extensions", "relay.auth"}
-ARROWS["relay.cluster"] = ARROWS["relay.process"] | {"relay.process"}
 _SERVING = ARROWS["relay.webhooks"] - {"relay.auth"} | {"relay.webhooks", "relay.inquiries"}
 _REACHING_OUT = {"relay.errors", "relay.trust", "relay.handshake"}
 ARROWS |= {
@@ -86,6 +85,9 @@ PURE = (
     "relay.bus.gathering",
     "relay.bus.link",
     "relay.bus.topology",
+    "relay.cluster.engineconfig",
+    "relay.cluster.enginefacts",
+    "relay.cluster.enginelines",
     "relay.cluster.letters",
     "relay.cluster.natsframes",
     "relay.cluster.natspulse",

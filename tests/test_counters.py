@@ -71,17 +71,18 @@ def listed(head: str) -> list[str]:
         ("front", ("relay",), _BOUNDS),
         ("worker", ("workers",), set[str]()),
         ("admin", ("relay/admin",), set[str]()),
+        ("engine", ("relay/cluster",), set[str]()),
     ],
 )
 def test_each_counter_has_a_row_and_each_row_a_counter(
     process: str, folders: tuple[str, ...], besides: set[str]
 ) -> None:
-    article = "an" if process == "admin" else "a"
+    article = "an" if process in ("admin", "engine") else "a"
     rows = listed(f"counter of {article} {process}")
 
     counted = counters_of(*folders)
     if process == "front":
-        counted -= counters_of("relay/admin")
+        counted -= counters_of("relay/admin", "relay/cluster")
     assert set(rows) == counted | besides
     assert len(rows) == len(set(rows))
 

@@ -225,7 +225,7 @@ def test_a_command_that_is_named_is_there(name: str) -> None:
 # --- limits -----------------------------------------------------------------------------------
 
 _BOUND: Final = re.compile(
-    r"\| ((?:off|[\d,.]+)(?: (?:KiB|MiB|TiB|s|days))?)\b[^|]*, `(\w+)\.(\w+)` \|"
+    r"\| ((?:off|[\d,.]+)(?: (?:KiB|MiB|GiB|TiB|s|days))?)\b[^|]*, `(\w+)\.(\w+)` \|"
 )
 
 

@@ -142,7 +142,7 @@ def require_secrets(cluster: ClusterSettings) -> None:
             )
     try:
         public = zmq.curve_public(cluster.bus_secret.encode()).decode()
-    except zmq.ZMQError:
+    except (zmq.ZMQError, ValueError):
         raise BootError("cluster.bus_secret is no key of CURVE") from None
     if public != cluster.bus_public:
         raise BootError("cluster.bus_secret is not the secret half of cluster.bus_public")

@@ -45,7 +45,7 @@ class ClusterSettings(Table, frozen=True):
         Row(
             'What the hosts are called together. "": this relay is on one host, and the rest of'
             " this table means nothing. `relay cluster init` writes a file for several, the same"
-            " for each; docs/cluster.md says how they are set up.",
+            " for each.",
             restart=True,
         ),
     ] = ""
@@ -140,10 +140,10 @@ class ClusterSettings(Table, frozen=True):
         ),
         Row(
             'Who keeps the log of each range. "own": a nats-server on each host, which the relay'
-            " starts. A list: NATS servers of yours; they are refused unless each syncs always"
-            " (sync_interval), and there must be the users `relay` and `system` with the password"
-            " of this file, the first in an account with JetStream, the other in the system"
-            " account.",
+            " starts. A list: NATS servers of yours, with TLS by certificates that `ca` below has"
+            " signed. They are refused unless each syncs always (sync_interval). They need the"
+            " users `relay` and `system` with the password below, the first in an account with"
+            " JetStream, the other in the system account.",
             restart=True,
         ),
     ] = "own"

@@ -33,7 +33,10 @@ def cluster_lacks(settings: Settings) -> Iterator[Judgement]:
     missing = [name for name in WRITTEN_BY_INIT if not getattr(cluster, name)]
     if missing:
         keys = tuple(f"cluster.{name}" for name in missing)
-        yield keys, f"{_listed(keys)} missing: `relay cluster init` writes them"
+        yield (
+            keys,
+            f"{_listed(keys)} missing: start with the file that `relay cluster init` has written",
+        )
     workers = settings.server.workers
     if workers not in (0, cluster.ranges):
         yield (
@@ -98,7 +101,7 @@ def _own_host(cluster: ClusterSettings) -> Iterator[Judgement]:
             "cluster.host_name is missing: say which host this one is, --host-name and one of"
             f" {_names(cluster)}",
         )
-    elif cluster.host_name not in cluster.addresses:
+    elif cluster.addresses and cluster.host_name not in cluster.addresses:
         yield (
             keys,
             f"cluster.host_name (--host-name) = {quoted(cluster.host_name)} is none of"

@@ -36,6 +36,7 @@ from tests.settings.harness import load, mistakes
             "[supervisor]\ndrain_notice_s = 15.1",
             "supervisor.stop_deadline_s = 30.0 must be at least 2 times supervisor.drain_notice_s",
         ),
+        ("[cluster]\ndetect_s = 3.1", "cluster.isolate_s = 3.0 must be at least cluster.detect_s"),
         ("[webhooks]\nretry_min_s = 700", "must be at least webhooks.retry_min_s"),
         ("[supervisor]\nrestart_min_s = 11", "must be at least supervisor.restart_min_s"),
         ("[supervisor]\nhung_after_s = 2.9", "must be at least 3 times supervisor.heartbeat_s"),

@@ -99,7 +99,7 @@ def test_an_extension_without_a_table_in_the_settings_has_its_defaults() -> None
         ("presence = 1", "presence = 1 must be a table: [presence]"),
         ("[presence]\nidle_s = 301", "[presence] is not allowed: away_s must be at least idle_s"),
         ("[presense]", "unknown table [presense]; did you mean [presence]?"),
-        ("[zzz]", "supervisor, log, admin, webhooks, presence"),
+        ("[zzz]", "supervisor, log, admin, webhooks, cluster, presence"),
         # It is known only if its module is loaded.
         ("[audit]\nlines = 3", "unknown table [audit]; "),
         (AUDIT + "[audit]\nlines = 0", "audit.lines = 0 is not allowed; it must be an integer"),

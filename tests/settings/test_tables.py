@@ -53,7 +53,9 @@ def test_what_cannot_change_while_the_relay_runs_needs_a_restart() -> None:
     webhooks = {f"webhooks.{name}" for name in ("url", "secret_file", "ca_file")}
     live = {"admin.ask_within_s", "admin.backup_directory"}
 
-    assert server | of_modes | webhooks | admin - live | {
+    cluster = {f"cluster.{name}" for name in Settings().cluster.__struct_fields__}
+
+    assert server | of_modes | webhooks | cluster | admin - live | {
         "auth.deny_file",
         "auth.mode",
         "flow.link_bytes",

@@ -1,0 +1,47 @@
+"""What an engine writes becomes lines of our log, within bounds and without secrets."""
+
+import pytest
+
+from relay.cluster.enginelines import LINES_PER_S, MAX_LINES, Allowance, Said, said
+
+
+@pytest.mark.parametrize(
+    ("line", "level", "text"),
+    [
+        ("[7] [INF] Server is ready", "info", "Server is ready"),
+        ("[7] [WRN] JetStream waits", "warning", "JetStream waits"),
+        ("[7] [WRN] Plaintext passwords detected", "debug", "Plaintext passwords detected"),
+        ("[7] [INF]  ___ _ _", "debug", "___ _ _"),
+        ("[7] [INF]", "debug", ""),
+        ("[7] [ERR] 1.2.3.4:5 - rid:8 - TLS", "error", "1.2.3.4:5 - rid:8 - TLS"),
+        ("[7] [FTL] Error listening", "error", "Error listening"),
+        ("[7] [DBG] details", "debug", "details"),
+        ("panic: out of memory", "error", "panic: out of memory"),
+        ("[7] [XYZ] of a later version", "error", "[7] [XYZ] of a later version"),
+        ("", "error", ""),
+    ],
+)
+def test_a_line_keeps_its_level(line: str, level: str, text: str) -> None:
+    assert said(line, "secret") == Said(level, text)  # type: ignore[arg-type]
+
+
+def test_a_secret_is_not_told() -> None:
+    line = "[7] [ERR] tls://relay:hunter2hunter2@10.0.0.1:9014 refused"
+
+    assert said(line, "hunter2hunter2").text == "tls://relay:***@10.0.0.1:9014 refused"
+
+
+def test_only_its_own_word_makes_it_ready() -> None:
+    assert said("[7] [INF] Server is ready", "x").is_ready
+    assert not said("[7] [ERR] 1.2.3.4:5 - Server is ready", "x").is_ready
+
+
+def test_who_knocks_without_end_does_not_fill_the_log() -> None:
+    allowance = Allowance(now_s=100.0)
+
+    taken = sum(allowance.takes(now_s=100.0) for _ in range(MAX_LINES + 50))
+
+    assert (taken, allowance.take_dropped(), allowance.take_dropped()) == (MAX_LINES, 50, 0)
+    taken = sum(allowance.takes(now_s=102.0) for _ in range(100))
+    assert taken == 2 * LINES_PER_S
+    assert sum(allowance.takes(now_s=1e6) for _ in range(MAX_LINES + 1)) == MAX_LINES
