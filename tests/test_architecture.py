@@ -83,6 +83,7 @@ PURE = (
     "relay.auth.origins",
     "relay.bus.envelopes",
     "relay.bus.gathering",
+    "relay.bus.identity",
     "relay.bus.link",
     "relay.bus.topology",
     "relay.cluster.engineconfig",

@@ -3,24 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
+from relay.bus.identity import who_is
 from relay.bus.link import Incoming, Outgoing
 from workers.shard.effects import Identity
-
-
-class Who(NamedTuple):
-    """Whom an identity on the bus means: the `number`th b"front" or b"worker"."""
-
-    role: bytes
-    number: int
-    incarnation: int
-
-
-def who_is(identity: Identity) -> Who:
-    """Read an identity on the bus; ValueError if it is none."""
-    role, index, incarnation = identity.split(b"-")
-    return Who(role, int(index), int(incarnation))
 
 
 class FrontLink:
@@ -66,8 +52,11 @@ class Fronts:
     """The links with fronts, and what the shard has yet to hear of them.
 
     A front is dead if it is no longer listed, or if it is but cannot be reached any more: what
-    still arrives from it is void. A front of a higher incarnation than any listed so far is new.
-    One index may have two fronts that live.
+    still arrives from it is void. A front of a higher incarnation than any listed so far of its
+    host is new. One index may have two fronts that live.
+
+    In a cluster a front that has lost its connection comes back on another one, and so does one
+    that was dead here and lives. That link begins anew, and the one of before is lost.
     """
 
     def __init__(self, *, max_link_bytes: int) -> None:
@@ -77,8 +66,10 @@ class Fronts:
         self.roomy: set[Identity] = set()  # had no credit, and have some again
         self._max_link_bytes = max_link_bytes
         self._listed: frozenset[Identity] = frozenset()
-        self._newest = -1  # incarnation of those listed so far
+        self._newest: dict[str, int] = {}  # incarnation of those listed so far, by host
         self._unreachable: set[Identity] = set()
+        # On which connection a front is, by the identity that is listed, if not on its first.
+        self._current: dict[Identity, Identity] = {}
 
     @property
     def unconfirmed_bytes(self) -> int:
@@ -89,16 +80,22 @@ class Fronts:
         """Take it that the fronts `listed` live, and let go of those that did."""
         now = frozenset(front.encode() for front in listed)
         for front in self._listed - now:
-            self._unreachable.discard(front)
-            self._lose(front)
-        for front in now:
-            self._newest = max(self._newest, who_is(front).incarnation)
+            current = self._current.get(front, front)
+            self._unreachable.discard(current)
+            self._lose(current)
+        for who in map(who_is, now):
+            self._newest[who.host] = max(self._newest.get(who.host, -1), who.incarnation)
         self._listed = now
+        self._current = {
+            front: current for front, current in self._current.items() if not self._is_over(front)
+        }
 
     def link_of(self, front: Identity) -> FrontLink | None:
         """Return the link with `front`, which has said something; None if it is dead."""
         link = self.links.get(front)
         if link is None and not self._is_dead(front):
+            if who_is(front).connection:
+                self._change_over(front)
             link = self.links[front] = FrontLink(self._max_link_bytes)
         return link
 
@@ -126,7 +123,22 @@ class Fronts:
         if self.links.pop(front, None) is not None:
             self.lost.add(front)
 
+    def _change_over(self, front: Identity) -> None:
+        """Let go of the connection that a front had before."""
+        name = who_is(front).name.encode()
+        before = self._current.get(name, name)
+        self._current[name] = front
+        self._unreachable.discard(before)
+        self._lose(before)
+
     def _is_dead(self, front: Identity) -> bool:
-        if front in self._unreachable:
-            return True
-        return who_is(front).incarnation <= self._newest and front not in self._listed
+        who = who_is(front)
+        name = who.name.encode()
+        current = self._current.get(name, name)
+        is_past = who.connection < who_is(current).connection
+        return front in self._unreachable or is_past or self._is_over(name)
+
+    def _is_over(self, name: Identity) -> bool:
+        """Whether a front is dead for what is listed."""
+        who = who_is(name)
+        return who.incarnation <= self._newest.get(who.host, -1) and name not in self._listed

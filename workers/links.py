@@ -11,18 +11,22 @@ import zmq
 
 from relay import log
 from relay.bus import envelopes
+from relay.bus.doorkeeper import Doorkeeper
 from relay.bus.envelopes import (
+    VOID,
     FrontBatch,
     PeerBatch,
     ToWorker,
-    WorkerBatch,
 )
-from relay.bus.sockets import Watch, bind_router, connect_dealer, has_input
-from relay.bus.topology import Topology, WorkerAddress
+from relay.bus.identity import Who, name_in_directory, who_is
+from relay.bus.remote import remote_of
+from relay.bus.sockets import Watch, bind_router, has_input, tcp_endpoint
+from relay.bus.topology import Topology, life_of
 from relay.disk.files import is_private_directory
 from relay.process.place import Place
 from relay.process.traffic import Traffic
-from workers.fronts import Fronts, who_is
+from workers.dealers import Dealers
+from workers.fronts import FrontLink, Fronts
 from workers.inbox import Received
 from workers.shard.effects import Effects, Identity
 
@@ -43,40 +47,53 @@ _NOW_WITH_MORE: Final = int(zmq.DONTWAIT | zmq.SNDMORE)
 Ready = AbstractSet[zmq.Socket[bytes] | int]
 
 
-class _Peer:
-    """The DEALER to another worker's ROUTER."""
-
-    def __init__(self, address: WorkerAddress, socket: zmq.Socket[bytes]) -> None:
-        self.address = address
-        self.socket = socket
-        self.number = 0
-
-
 class Links:
     """The ROUTER that everyone sends to, and the DEALERs to the other workers.
 
-    What the shard has yet to hear of stands in `fronts`, `new_peers` and `stale`; the caller takes
-    it from there.
+    What the shard has yet to hear of stands in `fronts`, `lost_peers`, `new_peers` and `stale`; the
+    caller takes it from there.
     """
 
-    def __init__(self, place: Place, counters: Counter[str]) -> None:
-        """Bind the ROUTER at `endpoint`, a path in the run directory that no one had before."""
+    def __init__(self, place: Place, counters: Counter[str], *, epoch: int = 0) -> None:
+        """Bind the ROUTER at `endpoint`, a path in the run directory that no one had before.
+
+        In a cluster `epoch` is that of the range, and other hosts reach the ROUTER at `tcp`.
+
+        Raises:
+            BootError: there is no port for them.
+        """
         self.fronts = Fronts(max_link_bytes=place.settings.flow.link_bytes)
-        self.new_peers: set[int] = set()
         self.stale: list[tuple[Identity, Sequence[ToWorker]]] = []  # meant for another incarnation
-        self._index = place.index
-        self._incarnation = place.incarnation
+        remote = remote_of(place.settings)
+        incarnation = epoch or place.incarnation
+        self._life = life_of(place.index, incarnation, host=remote.host if remote else "")
         self._counters = counters
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self.traffic = Traffic()
-        self._path = place.run_dir / f"w{place.index}-{place.incarnation}.sock"
+        self._path = place.run_dir / name_in_directory(f"w{place.index}-", place.incarnation)
         self.endpoint = f"ipc://{self._path}"
-        self._router = bind_router(self.context, self.endpoint)
         self._watch = Watch()
+        self._doorkeeper: Doorkeeper | None = None
+        if remote is not None:
+            self._doorkeeper = Doorkeeper(self.context, remote.public)
+            self._watch.add(self._doorkeeper.socket)
+        self._router = bind_router(self.context, self.endpoint, remote=remote)
+        self.tcp = tcp_endpoint(self._router) if remote else ""
         self._watch.add(self._router)
-        self._peers: dict[int, _Peer] = {}
+        me = Who("worker", place.index, incarnation)
+        self._dealers = Dealers(self.context, self._watch, counters, me, remote)
         self._drained_bytes = 0
         self._drained_work = 0
+
+    @property
+    def new_peers(self) -> set[int]:
+        """The peers that were connected to, and are to be sent what waits for them."""
+        return self._dealers.connected
+
+    @property
+    def lost_peers(self) -> set[int]:
+        """The peers on other hosts whose connection is over."""
+        return self._dealers.lost
 
     def watch(self, descriptor: int) -> None:
         """Have `wait` end when there is something to read from `descriptor`, too."""
@@ -102,37 +119,32 @@ class Links:
 
     def close(self) -> None:
         """Close every socket; what was sent and has not left is lost."""
-        for peer in self._peers.values():
-            peer.socket.close()
+        self._dealers.close()
+        if self._doorkeeper is not None:
+            self._doorkeeper.close()
         self._router.close()
         self.context.term()
 
     @property
     def has_news(self) -> bool:
         """Whether the shard has yet to hear of something that no envelope says."""
-        return bool(self.new_peers or self.stale or self.fronts.lost or self.fronts.roomy)
+        dealers, fronts = self._dealers, self.fronts
+        return bool(dealers.connected or dealers.lost or self.stale or fronts.lost or fronts.roomy)
 
     def follow(self, topology: Topology) -> list[int]:
         """Connect to new peers and let go of dead ones and of dead fronts.
 
         Return the peers that are lost; each of them that is back is among `new_peers`.
         """
+        lost_before = self.fronts.lost.copy()
         self.fronts.follow(topology.fronts)
-        present = {address.index: address for address in topology.workers}
-        lost = [index for index, peer in self._peers.items() if present.get(index) != peer.address]
-        for index in lost:
-            socket = self._peers.pop(index).socket
-            self._watch.remove(socket)
-            socket.close()
-            self.new_peers.discard(index)
-        identity = f"worker-{self._index}-{self._incarnation}"
-        for index, address in present.items():
-            if index != self._index and index not in self._peers:
-                socket = connect_dealer(self.context, address.endpoint, identity=identity)
-                self._watch.add(socket)
-                self._peers[index] = _Peer(address, socket)
-                self.new_peers.add(index)
-        return lost
+        for front in self.fronts.lost - lost_before:
+            self._call_off(front)
+        return self._dealers.follow(topology.workers)
+
+    def reach_again(self) -> None:
+        """Try again to connect to peers on other hosts whose connection is over."""
+        self._dealers.reach_again()
 
     # ----------------------------------------------------------------------------------- in
 
@@ -146,10 +158,9 @@ class Links:
         self._drained_bytes = self._drained_work = 0
         if self._router in ready and waiting_bytes < MAX_BATCH_BYTES:
             self._drain_router(received, MAX_BATCH_BYTES - waiting_bytes)
-        for index, peer in self._peers.items():
-            while peer.socket in ready and has_input(peer.socket):
-                batch = envelopes.decode_peer_batch(peer.socket.recv(zmq.DONTWAIT))
-                received.append(Received(b"", index, (), batch.items))
+        self._dealers.drain(ready, received)
+        if self._doorkeeper is not None:
+            self._look_abroad(self._doorkeeper, ready)
         self.traffic.bytes_received += self._drained_bytes
         return received, self._drained_bytes
 
@@ -175,7 +186,7 @@ class Links:
     def _open(self, origin: Identity, payload: bytes, received: list[Received]) -> None:
         batch = envelopes.decode_worker_batch(payload)
         self._drained_work += batch.work
-        if batch.incarnation != self._incarnation:
+        if batch.incarnation != self._life:
             # Meant for a worker that is no more (I8).
             self._counters["stale_batches_refused"] += 1
             self.stale.append((origin, batch.items))
@@ -183,10 +194,10 @@ class Links:
         link = self.fronts.links.get(origin)
         if link is None:
             sender = who_is(origin)
-            if sender.role == b"worker":
-                received.append(Received(origin, sender.number, batch.items, (), 0, len(payload)))
+            if sender.role == "worker":
+                received.append(Received(origin, sender.index, batch.items, (), 0, len(payload)))
                 return
-            link = self.fronts.link_of(origin)
+            link = self._begin_link(origin, sender, batch.number, received)
             if link is None:
                 self._counters["batches_of_dead_fronts_dropped"] += 1
                 return
@@ -196,6 +207,38 @@ class Links:
         self.fronts.confirmed(origin, batch.received)
         if batch.items:
             received.append(Received(origin, None, batch.items, (), batch.number, len(payload)))
+
+    def _begin_link(
+        self, origin: Identity, sender: Who, number: int, received: list[Received]
+    ) -> FrontLink | None:
+        """Return the link with a front that it has none with yet; None: what it sends is void.
+
+        In a cluster one may send to a link that is no more here, since its host was out of sight
+        for a while, and does not know; of what is missing it would never hear.
+        """
+        link = self.fronts.link_of(origin) if number == 1 or not sender.host else None
+        if link is None:
+            self._call_off(origin)
+        elif self.fronts.lost:  # with the one that it had before, which may have come just now
+            alive = [each for each in received if each.origin not in self.fronts.lost]
+            self._counters["batches_of_dead_fronts_dropped"] += len(received) - len(alive)
+            received[:] = alive
+        return link
+
+    def _call_off(self, front: Identity) -> None:
+        """Have a front of a cluster begin its link anew, if it lives."""
+        if who_is(front).host:
+            self._route(front, envelopes.encode(FrontBatch(VOID, 0, [])))
+
+    def _look_abroad(self, doorkeeper: Doorkeeper, ready: Ready) -> None:
+        """Let other hosts in, and see how the connections to them fare."""
+        if doorkeeper.socket in ready:
+            refused = doorkeeper.refused
+            doorkeeper.answer()
+            self._watch.use(doorkeeper.socket)
+            if doorkeeper.refused != refused:
+                self._counters["strangers_refused"] += doorkeeper.refused - refused
+        self._dealers.look(ready)
 
     # ---------------------------------------------------------------------------------- out
 
@@ -208,7 +251,7 @@ class Links:
             effects.to_fronts[origin]
         self.fronts.heard.clear()
         full = self._send_to_fronts(effects)
-        self._send_to_peers(effects)
+        self._dealers.send(effects.to_peers)
         for origin, applied in effects.applied.items():
             # A peer that died meanwhile sends its entries again.
             self._route(origin, envelopes.encode(PeerBatch([applied])))
@@ -231,19 +274,6 @@ class Links:
             if link.outgoing.is_full:
                 full.append(front)
         return full
-
-    def _send_to_peers(self, effects: Effects) -> None:
-        for index, entries in effects.to_peers.items():
-            peer = self._peers.get(index)
-            if peer is None:
-                self._counters["stray_acks_dropped"] += len(entries)
-                continue
-            peer.number += 1
-            batch = WorkerBatch(
-                peer.address.incarnation, peer.number, 0, len(entries), list(entries)
-            )
-            peer.socket.send(envelopes.encode(batch), zmq.DONTWAIT)
-            self._watch.use(peer.socket)
 
     def _route(self, receiver: Identity, payload: bytes) -> bool:
         """Send through the ROUTER; False where the receiver has no connection any more."""

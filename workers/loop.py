@@ -319,6 +319,9 @@ class Worker:
         for front in fronts.roomy:
             shard.front_has_room(front)
         fronts.roomy.clear()
+        for peer in links.lost_peers:
+            shard.peer_lost(peer)
+        links.lost_peers.clear()
         for peer in links.new_peers:
             shard.peer_connected(peer)
         links.new_peers.clear()
@@ -492,6 +495,7 @@ class Worker:
         self._duties.tick(now)
         if self._schedule.sweep_is_due(now):
             self._links.keep_endpoint()
+            self._links.reach_again()
             self._reception.keep()
             self._is_asked = self._reception.has_input  # binding, too, may consume an edge
             self._tracing.tick()

@@ -15,6 +15,7 @@ import msgspec
 import zmq
 
 from relay import clock, log
+from relay.bus.identity import who_is
 from relay.bus.sockets import has_input
 from relay.bus.topology import Topology
 from relay.inquiries.contract import Answered, Asked, Inquiry, decode_answered, encode, endpoint_of
@@ -62,6 +63,7 @@ class Asker:
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._lines: dict[Process, _Line] = {}
         self._shard_map = ShardMap(settings.server.workers)
+        self._host = settings.cluster.host_name if settings.cluster.is_on else ""
         self.restarts: dict[Seat, int] = {
             **{Seat("worker", index): -1 for index in range(settings.server.workers)},
             **{Seat("front", index): -1 for index in range(settings.server.fronts)},
@@ -82,7 +84,7 @@ class Asker:
 
     def follow(self, topology: Topology) -> None:
         """Connect to who is new, and let go of who is gone."""
-        present = _processes(topology)
+        present = _processes(topology, self._host)
         for process in self._lines.keys() - present:
             self._lines.pop(process).close()
         for process in sorted(present - self._lines.keys()):
@@ -220,9 +222,14 @@ class _Line:
                 waiting.set_result(answered)
 
 
-def _processes(topology: Topology) -> set[Process]:
-    found = {Process(Seat("worker", each.index), each.incarnation) for each in topology.workers}
-    for front in topology.fronts:
-        role, index, incarnation = front.split("-")
-        found.add(Process(Seat(role, int(index)), int(incarnation)))
+def _processes(topology: Topology, host: str) -> set[Process]:
+    """Return who can be asked: the processes of this host."""
+    found = {
+        Process(Seat("worker", each.index), each.number or each.incarnation)
+        for each in topology.workers
+        if each.host == host
+    }
+    for front in map(who_is, topology.fronts):
+        if front.host == host:
+            found.add(Process(Seat("front", front.index), front.incarnation))
     return found

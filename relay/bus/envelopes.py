@@ -20,6 +20,7 @@ Seq = NewType("Seq", int)
 RequestNumber = NewType("RequestNumber", int)
 
 NO_SEQ: Final = Seq(0)  # before every entry, and in place of one
+VOID: Final = 0  # in place of a batch's number: the worker knows nothing of this link, begin anew
 
 # ----------------------------------------------------------------------------- front -> worker
 
@@ -333,7 +334,7 @@ ToPeer = Applied
 
 
 class WorkerBatch(msgspec.Struct, frozen=True, array_like=True):
-    """A batch for the worker of `incarnation`, from a front or a peer.
+    """A batch for the worker of `incarnation`, from a front or a peer (`WorkerAddress.life`).
 
     `number` counts the link's batches from 1, `received` confirms those of the other direction.
     `work` is how many decisions the items ask for: one each, an `Acked` one for each of its ids.
@@ -349,7 +350,8 @@ class WorkerBatch(msgspec.Struct, frozen=True, array_like=True):
 class FrontBatch(msgspec.Struct, frozen=True, array_like=True):
     """A batch from a worker to a front; `number` and `received` as in `WorkerBatch`.
 
-    Of the batch behind `received` it confirms the first `begun` items.
+    Of the batch behind `received` it confirms the first `begun` items. In a cluster the number may
+    be `VOID`, of a batch of nothing else.
     """
 
     number: int

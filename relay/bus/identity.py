@@ -13,10 +13,16 @@ does not route, so every connection has another one.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final
+
+import msgspec
+
+# An incarnation of a cluster is this many bits for which process of a start of its supervisor, and
+# before them which start.
+BOOT_SHIFT: Final = 24
 
 
-class Who(NamedTuple):
+class Who(msgspec.Struct, frozen=True):
     """Whom an identity means: the `index`th "front" or "worker" in one of its lives.
 
     `host` is empty without a cluster, and of a worker. `connection` counts those that were lost.
@@ -33,6 +39,14 @@ class Who(NamedTuple):
         """Its identity whatever the connection, as topologies list it."""
         on_host = f"{self.host}-" if self.host else ""
         return f"{self.role}-{on_host}{self.index}-{self.incarnation}"
+
+
+def name_in_directory(prefix: str, incarnation: int) -> str:
+    """Return what the socket of a process is called in its run directory, which is its start's own.
+
+    Paths of sockets are bounded, so it is without what is common to all.
+    """
+    return f"{prefix}{incarnation % (1 << BOOT_SHIFT)}.sock"
 
 
 def connected_as(name: str, connection: int) -> str:

@@ -48,8 +48,8 @@ class Topology(msgspec.Struct, frozen=True, dict=True):  # dict: room for the ca
 
     Only ready workers are listed: the slots of a dead one have no owner until its successor is
     ready. Fronts are listed by bus identity from their spawn on, so that a worker may drop the
-    sessions of a front as soon as it is no longer listed. In a cluster those of every host are. `epoch` grows with each change; of two
-    topologies the one with the greater epoch holds.
+    sessions of a front as soon as it is no longer listed. In a cluster those of every host are.
+    `epoch` grows with each change; of two topologies the one with the greater epoch holds.
     """
 
     epoch: int

@@ -11,6 +11,8 @@ import uvloop
 from relay.auth.banned import BanList, Banning
 from relay.auth.modes import authenticator_of
 from relay.bus.gathering import Gathering
+from relay.bus.identity import Who, who_is
+from relay.bus.remote import remote_of
 from relay.bus.topology import Topology
 from relay.errors import BootError, SettingsError
 from relay.extensions import registry
@@ -68,13 +70,14 @@ class Front:
         extensions = Extensions(self.hub)
         self.dispatch = Dispatch(self.hub, extensions)
         self.links = Links(
-            f"front-{place.index}-{place.incarnation}",
+            Who("front", place.index, place.incarnation, place.host).name,
             loop=loop,
             max_link_bytes=settings.flow.link_bytes,
             receive=self.dispatch.receive,
             announce=self.dispatch.announce,
             has_room=self.hub.has_room,
             gathering=Gathering(settings.flow.gather_s, settings.flow.ride_s),
+            remote=remote_of(settings),
         )
         self.flusher = Flusher(loop, self._count_direct_messages)
         self.hub.join(self.links, self.flusher, extensions)
@@ -203,9 +206,11 @@ class Front:
 
     def _follow(self, topology: Topology) -> None:
         self.links.follow(topology)
-        mine, seat = self.links.identity, f"front-{self._place.index}-"
+        me = who_is(self.links.identity)
         self._is_succeeded = any(
-            front != mine and front.startswith(seat) for front in topology.fronts
+            (front.host, front.index) == (me.host, me.index)
+            for front in map(who_is, topology.fronts)
+            if front != me
         )
         if topology.is_complete:
             self._topology_complete.set()

@@ -2,7 +2,8 @@
 
 A link outlives the incarnations of its worker. What must not be lost is kept until the worker
 confirms it, is gathered while the worker is away, and goes to its successor after the sessions have
-been announced to it (I9).
+been announced to it (I9). A worker of another host is away, too, while it is not reached; when it
+is again everything goes as to a successor.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import zmq
 from relay import log
 from relay.bus import envelopes
 from relay.bus.envelopes import (
+    VOID,
     Acked,
     Confirmed,
     DeliverToMany,
@@ -34,7 +36,10 @@ from relay.bus.envelopes import (
     WorkerBatch,
 )
 from relay.bus.gathering import MOST_RIDERS, Gathering, Totals
+from relay.bus.identity import connected_as
+from relay.bus.lifeline import Lifeline, Stage, reach
 from relay.bus.link import Incoming, Outgoing
+from relay.bus.remote import REACH_AGAIN_S, Remote
 from relay.bus.sockets import connect_dealer, has_input
 from relay.bus.topology import Topology, WorkerAddress
 from relay.errors import NoDescriptor
@@ -47,6 +52,9 @@ from relay.protocol.slots import SLOT_COUNT, Slot
 _MAX_READ_S = 0.001
 # Until the next try to connect to a worker, where there was no descriptor.
 CONNECT_AGAIN_S = 0.1
+# The same where a worker has taken nothing of what it was told, at most: each try announces all
+# sessions, and what has to change is what hosts know of each other.
+_TAKEN_BY_S = 8.0
 # The envelope of a group may be for thousands of sessions: so many are served between two looks at
 # the clock. One for more is that of a large group (`DeliverToSome`).
 _PIECE = 64
@@ -81,10 +89,14 @@ FromWorker = ToFront | DeliverToSome | WorkDone
 
 
 class _Worker(NamedTuple):
-    """An incarnation of a worker: where it listens, and the socket to there."""
+    """An incarnation of a worker: where it listens, and the socket to there.
+
+    That to another host has a `lifeline`.
+    """
 
     address: WorkerAddress
     socket: zmq.Socket[bytes]
+    lifeline: Lifeline | None = None
 
 
 class WorkerLink:
@@ -96,7 +108,14 @@ class WorkerLink:
     def __init__(self, links: Links, index: int, max_bytes: int) -> None:
         self._links = links
         self.index = index
+        self.target: WorkerAddress | None = None  # that it is, or is to be, connected to
         self._worker: _Worker | None = None  # while it is there
+        self._reaching: _Worker | None = None  # while it is not reached yet, on another host
+        self._again: asyncio.TimerHandle | None = None  # until the next try to reach it
+        self._again_s = REACH_AGAIN_S
+        # Of the worker that it was connected to last, how many connections have ended.
+        self._life = 0
+        self._ended = 0
         self._incoming = Incoming()
         self._unread: Iterator[FromWorker] = iter(())  # of the batch that came last
         self._reads_soon = False
@@ -162,16 +181,50 @@ class WorkerLink:
         """The number of the batch that has, or will have, what was requested last."""
         return self._outgoing.next_number - (not self._items)
 
-    def connect(self, address: WorkerAddress, announce: Callable[[WorkerLink], None]) -> None:
+    def is_older(self, address: WorkerAddress) -> bool:
+        """Whether the range has had a newer owner (C6)."""
+        return bool(address.host) and address.life < self._life
+
+    def connect(self, address: WorkerAddress) -> None:
         """Begin with a new incarnation: announce the sessions, then repeat what is unconfirmed.
+
+        With one on another host, as soon as it is reached.
 
         Raises:
             NoDescriptor: nothing has begun.
         """
         self.disconnect()
-        socket = connect_dealer(
-            self._links.context, address.endpoint, identity=self._links.identity
-        )
+        links, remote = self._links, self._links.remote
+        ended = self._ended + 1 if address.life == self._life else 0
+        identity = connected_as(links.identity, ended)
+        endpoint = address.endpoint_from(links.host)
+        if remote is None or endpoint == address.endpoint:
+            worker = _Worker(address, connect_dealer(links.context, endpoint, identity=identity))
+        else:
+            worker = _Worker(
+                address, *reach(links.context, endpoint, identity=identity, remote=remote)
+            )
+        self.target, self._life, self._ended = address, address.life, ended
+        if worker.lifeline is None:
+            self._begin(worker)
+        else:
+            self._reaching = worker
+            links.loop.add_reader(worker.lifeline.socket.fileno(), self._look)
+            self._look()
+
+    def _look(self) -> None:
+        """See how the connection to another host fares."""
+        worker = self._reaching or self._worker
+        if worker is None or worker.lifeline is None:
+            return
+        stage = worker.lifeline.look()
+        if stage is Stage.OVER:
+            self._end()
+        elif stage is Stage.UP and self._reaching is not None:
+            self._reaching = None
+            self._begin(worker)
+
+    def _begin(self, worker: _Worker) -> None:
         repeated = [
             envelope
             for envelope in (*self._outgoing.unconfirmed(), *self._kept)
@@ -187,9 +240,9 @@ class WorkerLink:
         self._stopwatch.restart()
         self.is_full = False
         self._incoming.restart()
-        self._worker = _Worker(address, socket)
-        self._links.loop.add_reader(socket.fileno(), self._readable)
-        announce(self)
+        self._worker = worker
+        self._links.loop.add_reader(worker.socket.fileno(), self._readable)
+        self._links.announce(self)
         self.flush()
         for envelope in repeated:
             self.request(envelope, durable=True)
@@ -199,6 +252,29 @@ class WorkerLink:
         if not self.is_full:
             self._links.has_room(self)
 
+    def _end(self) -> None:
+        """Begin anew with the same worker in a while: the connection is over, or void."""
+        target, was_up = self.target, self._worker is not None
+        assert target is not None, "a link that ends has begun"
+        if was_up:
+            log.get_logger().warning("link.over", worker=self.index, host=target.host)
+        if not was_up or self._incoming.received:
+            self._again_s = REACH_AGAIN_S
+        else:
+            self._again_s = min(2 * self._again_s, _TAKEN_BY_S)
+        self.disconnect()
+        self.target = target
+        self._again = self._links.loop.call_later(self._again_s, self._try_again)
+
+    def _try_again(self) -> None:
+        target, self._again = self.target, None
+        assert target is not None, "it was let go of"
+        try:
+            self.connect(target)
+        except NoDescriptor:
+            self.target = target
+            self._again = self._links.loop.call_later(REACH_AGAIN_S, self._try_again)
+
     def disconnect(self, *, linger_ms: int = 0) -> None:
         """Let go of the worker; requests are gathered for its successor.
 
@@ -206,10 +282,17 @@ class WorkerLink:
         """
         # What they answer was confirmed with them, and is not asked again.
         self._links.receive(self._unread, math.inf)
-        if self._worker is not None:
-            self._links.loop.remove_reader(self._worker.socket.fileno())
-            self._worker.socket.close(linger_ms)
-            self._worker = None
+        for worker in (self._worker, self._reaching):
+            if worker is not None:
+                self._links.loop.remove_reader(worker.socket.fileno())
+                if worker.lifeline is not None:
+                    self._links.loop.remove_reader(worker.lifeline.socket.fileno())
+                    worker.lifeline.close()
+                worker.socket.close(linger_ms)
+        self._worker = self._reaching = self.target = None
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
 
     def flush(self) -> None:
         """Send what was gathered as one batch."""
@@ -229,11 +312,9 @@ class WorkerLink:
             if not items:
                 return
             kept = tuple(items)
-        incarnation = worker.address.incarnation if worker else 0
+        life = self._life if worker else 0
         payload = envelopes.encode(
-            WorkerBatch(
-                incarnation, self._outgoing.next_number, self._incoming.report(), work, items
-            )
+            WorkerBatch(life, self._outgoing.next_number, self._incoming.report(), work, items)
         )
         self._links.traffic.bytes_sent += len(payload)
         if frame_bytes and worker is not None and not self._stopwatch.number:
@@ -242,7 +323,12 @@ class WorkerLink:
         self._outgoing.sent(len(payload) if items else 0, kept)
         self.is_full = self._outgoing.is_full
         if worker is not None:
-            worker.socket.send(payload, zmq.DONTWAIT)
+            try:
+                worker.socket.send(payload, zmq.DONTWAIT)
+            except zmq.Again:
+                if worker.lifeline is None:
+                    raise
+                return  # the connection is over, of which it is about to hear
             # FD is edge-triggered, and sending may have consumed the edge of what came meanwhile.
             if has_input(worker.socket):
                 self._read_soon()
@@ -285,6 +371,8 @@ class WorkerLink:
         if 0 < self._stopwatch.number <= batch.received:
             self._stopwatch.confirmed()
         if not self._incoming.accept(batch.number, len(payload)):
+            if batch.number == VOID:
+                self._end()
             return
         was_full = self.is_full
         confirmed = self._outgoing.confirm(batch.received, batch.begun)
@@ -335,6 +423,7 @@ class Links:
         announce: Callable[[WorkerLink], None],
         has_room: Callable[[WorkerLink], None],
         gathering: Gathering | None = None,
+        remote: Remote | None = None,
     ) -> None:
         """Connect to nothing yet.
 
@@ -350,7 +439,9 @@ class Links:
         self.direct_messages = 0  # 1-1 messages that clients have sent
         self.group_messages = 0  # the same to groups
         self.traffic = Traffic()  # whose round trips are those of batches with messages
-        self._announce = announce
+        self.announce = announce
+        self.remote = remote
+        self.host = remote.host if remote is not None else ""
         self.max_link_bytes = max_link_bytes
         self.confirm_every = max_link_bytes // 8  # bytes; then a link owes a confirmation
         self._by_index: dict[int, WorkerLink] = {}
@@ -391,7 +482,11 @@ class Links:
     def _connect(self) -> None:
         present = {address.index: address for address in self._topology.workers}
         for index, link in self._by_index.items():
-            if link.address is not None and present.get(index) != link.address:
+            address = present.get(index)
+            if address is not None and link.is_older(address):
+                address = None
+                del present[index]
+            if link.target is not None and link.target != address:
                 link.disconnect()
         for index, address in present.items():
             if index not in self._by_index:
@@ -400,8 +495,8 @@ class Links:
                     self._by_slot[slot] = link
         for index, address in present.items():
             link = self._by_index[index]
-            if link.address is None:
-                link.connect(address, self._announce)
+            if link.target is None:
+                link.connect(address)
 
     @property
     def unconfirmed_bytes(self) -> int:

@@ -22,6 +22,8 @@ from typing import Any, ClassVar, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
+from relay.bus.identity import name_in_directory
+
 Answer = TypeVar("Answer")
 
 # What one answer may hold. Whoever has more to say says how to ask for the rest.
@@ -89,7 +91,7 @@ decode_answered: Final = msgspec.msgpack.Decoder(Answered).decode
 
 def endpoint_of(run_dir: Path, incarnation: int) -> Path:
     """Return where the process of that incarnation takes inquiries; no other ever had it."""
-    return run_dir / f"q{incarnation}.sock"
+    return run_dir / name_in_directory("q", incarnation)
 
 
 def topics_of(package: str) -> list[Any]:

@@ -31,6 +31,12 @@ class Place(msgspec.Struct, frozen=True):
         """The directory that holds every worker's store."""
         return Path(self.settings.server.data)
 
+    @property
+    def host(self) -> str:
+        """The name of this host in its cluster, empty without one."""
+        cluster = self.settings.cluster
+        return cluster.host_name if cluster.is_on else ""
+
     def taken(self, settings: Settings) -> Settings:
         """Return other settings, and log as they say; `settings` of the place stays the first."""
         log.reconfigure(settings.log.format, settings.log.level)

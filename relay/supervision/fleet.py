@@ -27,6 +27,7 @@ from relay.process.control import (
 from relay.process.exitcodes import CANNOT_BOOT
 from relay.protocol.slots import ShardMap
 from relay.settings.tables import Settings
+from relay.supervision.abroad import Abroad, again_in_s, stays_away
 from relay.supervision.actions import (
     Abort,
     Action,
@@ -43,7 +44,6 @@ from relay.supervision.actions import (
     instruct,
     kill,
 )
-from relay.supervision.abroad import Abroad, again_in_s, stays_away
 from relay.supervision.condition import Condition, Phase
 from relay.supervision.deaths import Backoff, describe_exit
 from relay.supervision.events import (
@@ -71,8 +71,8 @@ from relay.supervision.events import (
     SettingsTaken,
     Spawned,
     SpawnFailed,
-    StopAsked,
     StoodBy,
+    StopAsked,
     StopDue,
     TookOver,
     WatchDue,

@@ -9,6 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from relay.bus import identity
+from relay.clock import now_ms
 from relay.disk.files import replace_file
 from relay.disk.layout import (
     Layout,
@@ -18,11 +20,12 @@ from relay.disk.layout import (
     write_layout,
 )
 from relay.errors import BootError
+from relay.settings.givenfile import Unreadable, read_file
 
-# An incarnation is a boot and which process of it; both on the wire of JSON, whose numbers are
-# exact up to 2 ** 53.
-BOOT_SHIFT: Final = 24
+# As JSON numbers incarnations are exact up to 2 ** 53.
+BOOT_SHIFT: Final = identity.BOOT_SHIFT
 _MOST_BOOTS: Final = 1 << 28
+_MOST_BYTES: Final = 64  # of the file
 _MODE: Final = 0o700
 
 
@@ -50,20 +53,26 @@ def prepare(data: Path, ranges: int) -> None:
 
 
 def count_boot(data: Path) -> int:
-    """Return how often a supervisor has begun here, this one included; never one number twice.
+    """Return which start of a supervisor of this host this is; never one number twice.
+
+    It is at least the minute that it is by the clock: so no number comes again either where the
+    data directory was lost, and the host begins with an empty one.
 
     Raises:
         BootError: nobody can tell any more.
         DiskError: it cannot be written.
     """
     path = boots_path(data)
+    advice = "remove it if the clock of this host is right"
     try:
-        before = int(path.read_text())
+        before = int(read_file(path, max_bytes=_MOST_BYTES).content)
     except FileNotFoundError:
         before = 0
-    except (OSError, ValueError) as error:
-        raise BootError(f"{path} cannot be read: {error}; move {data} away to start anew") from None
-    if not 0 <= before < _MOST_BOOTS:
-        raise BootError(f"{path} says {before}; move {data} away to start this host empty")
-    replace_file(path, f"{before + 1}\n".encode())
-    return before + 1
+    except (Unreadable, ValueError) as error:
+        raise BootError(f"{path} cannot be read: {error}; {advice}") from None
+    if not 0 <= before < _MOST_BOOTS - 1:
+        raise BootError(f"{path} says {before}, which is no number of starts; {advice}")
+    minutes = now_ms() // 60_000
+    boot = max(before + 1, minutes if minutes < _MOST_BOOTS // 2 else 0)
+    replace_file(path, b"%d\n" % boot)
+    return boot

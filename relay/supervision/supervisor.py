@@ -50,6 +50,7 @@ from relay.settings.agreement import exposure
 from relay.settings.check import check_config, report
 from relay.settings.commandline import PROGRAM, Sources, parse_arguments, serve_command
 from relay.settings.tables import Settings
+from relay.supervision import hostdata
 from relay.supervision.actions import (
     Abort,
     Action,
@@ -67,7 +68,6 @@ from relay.supervision.actions import (
     Spawn,
     StartResharding,
 )
-from relay.supervision import hostdata
 from relay.supervision.activation import take_listeners
 from relay.supervision.child import Adopted, Child, Inherited, start_child, start_resharding
 from relay.supervision.claims import Claims, DataClaim

@@ -2,7 +2,7 @@
 
 import pytest
 
-from relay.bus.identity import Who, connected_as, who_is
+from relay.bus.identity import BOOT_SHIFT, Who, connected_as, name_in_directory, who_is
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,18 @@ def test_without_a_cluster_identities_are_what_they_always_were() -> None:
     assert connected_as(Who("worker", 3, 18).name, 0) == "worker-3-18"
 
 
-@pytest.mark.parametrize("text", ["", "nobody", "front-1", "front-a-b-1-2", "front-a-1", "front-1-2-"])
+@pytest.mark.parametrize(
+    "text", ["", "nobody", "front-1", "front-a-b-1-2", "front-a-1", "front-1-2-"]
+)
 def test_what_is_no_identity_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="is no identity"):
         who_is(text)
+
+
+def test_paths_of_sockets_are_no_longer_in_a_cluster() -> None:
+    """They are bounded; relay.supervision.claims counts on 21 bytes for a name."""
+    boot = 29_700_000
+    names = [name_in_directory("w255-", (boot << BOOT_SHIFT) + n) for n in (1, (1 << 24) - 1)]
+
+    assert names == ["w255-1.sock", "w255-16777215.sock"]
+    assert name_in_directory("q", 17) == "q17.sock"

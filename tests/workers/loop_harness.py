@@ -21,6 +21,7 @@ from relay.inquiries.contract import Asked, Inquiry, encode, endpoint_of
 from relay.process.channel import SupervisorEnd, child_end, supervisor_end
 from relay.process.control import ChildReady, Stop, TopologyChanged
 from relay.process.place import Place
+from relay.settings.clustering import ClusterSettings
 from relay.settings.tables import ServerSettings, Settings, StoreSettings
 from tests import plain
 from workers import loop
@@ -45,6 +46,7 @@ class RunningWorker:
         incarnation: int = INCARNATION,
         workers: int = 1,
         registry: Registry = NO_EXTENSIONS,
+        cluster: ClusterSettings | None = None,
     ) -> None:
         self.incarnation = incarnation
         self._run_dir = run_dir
@@ -55,6 +57,7 @@ class RunningWorker:
         settings = Settings(
             server=ServerSettings(data=str(run_dir / "data"), workers=workers),
             store=StoreSettings(durability="os", map_bytes=1 << 24),
+            cluster=cluster or ClusterSettings(),
         )
         self._control = child_end(theirs.detach())
         if not (run_dir / "data").exists():

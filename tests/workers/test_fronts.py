@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from workers.fronts import FrontLink, Fronts, Who, who_is
+from workers.fronts import FrontLink, Fronts
 
 OLD, NEW, OTHER = b"front-0-4", b"front-0-9", b"front-1-5"
 MAX_LINK_BYTES = 100
@@ -26,13 +26,6 @@ def link(fronts: Fronts, front: bytes) -> FrontLink:
     found = fronts.link_of(front)
     assert found is not None
     return found
-
-
-def test_an_identity_says_who_it_is() -> None:
-    assert who_is(b"front-12-345") == Who(b"front", 12, 345)
-    assert who_is(b"worker-0-1").role == b"worker"
-    with pytest.raises(ValueError, match="unpack"):
-        who_is(b"nobody")
 
 
 def test_a_front_keeps_its_link(fronts: Fronts) -> None:
@@ -100,3 +93,73 @@ def test_a_front_is_roomy_when_it_was_full_and_is_no_more(fronts: Fronts) -> Non
     assert fronts.roomy == set(), "nothing is confirmed yet"
     fronts.confirmed(OLD, 1)
     assert fronts.roomy == {OLD}
+
+
+def test_incarnations_of_one_host_say_nothing_of_those_of_another(fronts: Fronts) -> None:
+    """Each counts its own, and one that was started often is far ahead."""
+    list_(fronts, b"front-a-0-900", b"front-b-0-5")
+    assert fronts.link_of(b"front-b-0-7") is not None, "it is new"
+    assert fronts.link_of(b"front-b-0-4") is None
+
+    list_(fronts, b"front-a-0-900")
+
+    assert fronts.link_of(b"front-b-0-5") is None
+    assert fronts.link_of(b"front-b-0-8") is not None
+
+
+FIRST, SECOND, THIRD = b"front-a-0-4", b"front-a-0-4.1", b"front-a-0-4.2"
+
+
+def test_a_front_on_another_connection_has_a_link_anew_and_the_one_before_is_lost(
+    fronts: Fronts,
+) -> None:
+    list_(fronts, FIRST)
+    first = link(fronts, FIRST)
+
+    assert link(fronts, SECOND) is not first
+    assert fronts.lost == {FIRST}
+    assert fronts.link_of(FIRST) is None, "what still comes by it is void"
+
+    link(fronts, THIRD)
+    assert fronts.lost == {FIRST, SECOND}
+    assert fronts.link_of(SECOND) is None
+
+
+def test_a_front_that_could_not_be_reached_is_so_again_on_another_connection(
+    fronts: Fronts,
+) -> None:
+    list_(fronts, FIRST)
+    link(fronts, FIRST)
+    fronts.cannot_be_reached(FIRST)
+    assert fronts.link_of(FIRST) is None
+
+    assert link(fronts, SECOND) is not None
+    assert fronts.link_of(FIRST) is None
+
+
+def test_a_front_that_is_no_longer_listed_is_lost_on_whatever_connection(fronts: Fronts) -> None:
+    list_(fronts, FIRST)
+    link(fronts, SECOND)
+
+    list_(fronts, OTHER)
+
+    assert fronts.lost == {SECOND}
+    assert fronts.link_of(SECOND) is None
+    assert fronts.link_of(THIRD) is None, "it is dead, on every connection"
+    list_(fronts, FIRST, OTHER)
+    assert fronts.link_of(THIRD) is not None, "its host was out of sight for a while"
+
+
+def test_what_is_remembered_of_fronts_goes_with_them(fronts: Fronts) -> None:
+    """I6."""
+    for number in range(5, 50):
+        name = b"front-a-0-%d" % number
+        list_(fronts, name)
+        link(fronts, name + b".1")
+        fronts.cannot_be_reached(name + b".1")
+        link(fronts, name + b".2")
+    list_(fronts, FIRST)
+
+    assert fronts.links == {}
+    assert fronts._current == {}
+    assert fronts._unreachable == set()

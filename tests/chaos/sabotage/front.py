@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 
 from relay.bus.topology import WorkerAddress
 from relay.front.front import main as serve
@@ -18,12 +17,10 @@ def no_replay(patch: Patch) -> None:
     """Let a link forget what is unconfirmed when the worker's successor is there."""
     connect = WorkerLink.connect
 
-    def connect_and_forget(
-        link: WorkerLink, address: WorkerAddress, announce: Callable[[WorkerLink], None]
-    ) -> None:
+    def connect_and_forget(link: WorkerLink, address: WorkerAddress) -> None:
         link._outgoing.restart()
         link._kept = []
-        connect(link, address, announce)
+        connect(link, address)
 
     patch(WorkerLink, "connect", connect_and_forget)
 
