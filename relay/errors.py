@@ -6,6 +6,7 @@ RelayError
  +- NoDescriptor    the machine's: no file or socket can be opened for now
  +- DiskError       the machine's: a small file could not be replaced; the old one stands
  +- StoreWriteError the machine's: the disk refused a write (the worker starts again)
+ +- NotConfirmed    nobody's: a worker has to end before a majority has its last record
  +- NotFolded       the machine's: the pages of a store take no more, its journal has it all
  +- StoreDamaged    the machine's: a store's file is not as it was left
  |   +- StoreForeign   the operator's: it is whole, but of another format
@@ -66,6 +67,10 @@ class DiskError(RelayError):
 
 class StoreWriteError(RelayError):
     """The disk failed at a write: the batch may be stored or not, and nothing of it is answered."""
+
+
+class NotConfirmed(RelayError):
+    """A record may be in its log, or not, and there is no time to find out: nothing is said."""
 
 
 class NotFolded(RelayError):

@@ -9,8 +9,17 @@ from workers.loop import Worker
 
 
 def main(place: Place) -> None:
-    """Serve one shard until told to stop."""
-    Worker(place, of_worker(place.settings)).run()
+    """Serve one shard until told to stop; in a cluster, from when it is this process's."""
+    registry = of_worker(place.settings)
+    if not place.settings.cluster.is_on:
+        Worker(place, registry).run()
+        return
+    # Here, because a relay on one host needs nothing of it.
+    from workers.standby import Standby
+
+    promotion = Standby(place, registry).run()
+    if promotion is not None:
+        Worker(place, registry, promotion=promotion).run()
 
 
 if __name__ == "__main__":

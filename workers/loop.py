@@ -16,16 +16,20 @@ from collections.abc import Sequence
 from relay import log
 from relay.bus.envelopes import Ask, Durable, SendToGroup, SendToUser, ToWorker
 from relay.clock import clock_ms, now_ms
-from relay.disk.layout import read_layout
-from relay.errors import BootError, DiskError, StoreWriteError
+from relay.errors import DiskError, NotConfirmed, StoreWriteError
 from relay.extensions.registry import Registry
 from relay.inquiries.contract import handlers_of
 from relay.inquiries.reception import Reception
 from relay.process.control import (
     ChildReady,
     GroupsChanged,
+    HandOver,
+    HostState,
+    Isolated,
     KeysChanged,
+    Outcome,
     PeerGone,
+    Promote,
     SettingsChanged,
     Stop,
     TopologyChanged,
@@ -42,16 +46,16 @@ from workers.insight import Insight
 from workers.links import Links, Ready
 from workers.measures import Measures
 from workers.mishaps import Mishaps, keep
+from workers.opening import directory_of, open_store
 from workers.operator import Operator
 from workers.orders import Orders
+from workers.patience import Patience
+from workers.rangelog import Promotion, RangeLog
 from workers.rhythm import Rhythm
 from workers.schedule import Schedule
 from workers.shard.dates import latest_day_us
 from workers.shard.effects import Effects, Identity
 from workers.shard.shard import NO_EXTENSIONS, Shard
-from workers.store.meta import Mark
-from workers.store.schema import rows_of
-from workers.store.store import LOCK_WAIT_S, Store
 from workers.tracing import Tracing
 
 SWEPT_BOXES = 200
@@ -69,20 +73,23 @@ class Worker:
     Over 15 fields, since these are the parts that a worker is made of.
     """
 
-    def __init__(self, place: Place, registry: Registry = NO_EXTENSIONS) -> None:
+    def __init__(
+        self,
+        place: Place,
+        registry: Registry = NO_EXTENSIONS,
+        *,
+        promotion: Promotion | None = None,
+    ) -> None:
         """Open the store and bind the ROUTER.
+
+        In a cluster the worker owns the range of its `promotion`, and what comes with it.
 
         Raises:
             BootError: that cannot be, or an extension cannot be used as it says.
         """
         self._place = place
         settings = place.settings
-        layout = read_layout(place.data_dir)
-        if layout.workers != settings.server.workers:
-            raise BootError(
-                f"data directory {place.data_dir} is laid out for {layout.workers} workers,"
-                f" not for {settings.server.workers}"
-            )
+        directory = directory_of(place)
         self._counters: Counter[str] = Counter()
         self._shard = Shard(
             place.index,
@@ -91,16 +98,12 @@ class Worker:
             registry=registry,
             counters=self._counters,
         )
-        directory = layout.store_directory(place.data_dir, place.index)
-        self._store = Store(
-            directory,
-            durability=settings.store.durability,
-            map_bytes=settings.store.map_bytes,
-            max_map_bytes=settings.store.max_map_bytes,
-            lock_wait_s=LOCK_WAIT_S,
-            mark=Mark(layout.generation, layout.workers, place.index),
-            owned=rows_of(registry.extensions.values()),
-        )
+        self._log: RangeLog | None = None
+        if promotion is None:
+            self._store = open_store(place, registry, settings.store.durability)
+        else:
+            self._log, self._store = promotion.log, promotion.store
+            self._store.follow(promotion.log)
         with self._store.reading() as batch:
             known_us = latest_day_us(batch.day_us(), batch.last_seq())
         self._calendar = Calendar(now_ms=now_ms(), clock_ms=clock_ms(), known_ms=known_us // 1000)
@@ -109,7 +112,7 @@ class Worker:
         self._gate = Gate(self._store, directory, settings.store, self._mishaps)
         if place.groups is not None:
             self._shard.provision(read_groups(place.groups))
-        self._links = Links(place, self._counters)
+        self._links = Links(place, self._counters, epoch=self._log.epoch if self._log else 0)
         self._links.watch(place.control.fileno())
         self._measures = Measures()
         self._tracing = Tracing(self._shard.readers)
@@ -130,17 +133,23 @@ class Worker:
         self._duties = Duties(
             "worker", place.control, self._counters, heartbeat_s=settings.supervisor.heartbeat_s
         )
+        self._patience = Patience(place.control, self._duties)
+        if promotion is not None:
+            self._patience.put(promotion.heard)
+            promotion.log.on_wait = self._patience.live_on
         self._schedule = Schedule(clock_ms())
         self._rhythm = Rhythm(settings.flow)
         self._inbox = Inbox()
         self._stopping = False
+        self._heir = ""  # the host that the range goes to when it has stopped
         self._batches = 0
         self._swept_to = b""
 
     def run(self) -> None:
         """Serve until the supervisor says stop or is gone."""
         self._check_room()
-        self._place.control.send(ChildReady(self._links.endpoint))
+        epoch = self._log.epoch if self._log else 0
+        self._place.control.send(ChildReady(self._links.endpoint, self._links.tcp, epoch))
         settle()
         log.get_logger().info("worker.started", sessions=0)
         in_order = False
@@ -152,7 +161,7 @@ class Worker:
                 else:
                     self._rhythm.pause()
                     ready = self._links.wait(self._wait_ms())
-                if control in ready:
+                if control in ready or self._patience.came:
                     self._read_control()
                 self._turn(self._drain(ready))
                 self._tick()
@@ -168,7 +177,10 @@ class Worker:
             self._turn(self._drain(self._links.wait(0)))
             while self._inbox.is_behind:
                 self._turn([])
+            self._hand_over()
             in_order = True
+        except NotConfirmed as error:
+            log.get_logger().warning("worker.stopped_unconfirmed", reason=str(error))
         except StoreWriteError as error:
             self._note_write_error(str(error))
             raise
@@ -178,25 +190,36 @@ class Worker:
             self._reception.close()
             self._links.close()
             self._rhythm.close()
-            self._close_store(seals=in_order)
+            if self._log is not None:
+                self._log.close()
+            try:
+                self._store.close(seals=in_order)
+            except (DiskError, OSError) as error:
+                # Without it the next start takes this stop for a kill.
+                log.get_logger().warning("store.not_sealed", reason=str(error))
 
-    def _close_store(self, *, seals: bool) -> None:
-        try:
-            self._store.close(seals=seals)
-        except (DiskError, OSError) as error:
-            # Without it the next start takes this stop for a kill.
-            log.get_logger().warning("store.not_sealed", reason=str(error))
+    def _hand_over(self) -> None:
+        """Say in the log, as the last word, who is to own the range, if that is somebody else."""
+        if self._log is None or not self._heir:
+            return
+        number = self._store.last_number + 1
+        self._log.hand_over(number, self._heir)
+        self._store.apply(number, b"")
+        log.get_logger().info("range.handed_over", to=self._heir, number=number)
 
     @property
     def _has_more(self) -> bool:
         """Whether a batch must follow at once, even if nothing comes."""
         has_more = self._inbox.is_behind or self._links.has_news or self._shard.is_behind
-        return has_more or self._is_asked
+        return has_more or self._is_asked or bool(self._patience.came)
 
     def _wait_ms(self) -> int:
+        due_ms = self._duties.due_ms
+        if self._log is not None:
+            due_ms = min(due_ms, self._log.due_ms)
         return self._schedule.wait_ms(
             clock_ms(),
-            duties_due_ms=self._duties.due_ms,
+            duties_due_ms=due_ms,
             refuses_sends=bool(self._gate.refusal),
         )
 
@@ -465,7 +488,7 @@ class Worker:
     # -------------------------------------------------------------------------------- control
 
     def _read_control(self) -> None:
-        for message in self._place.control.receive():
+        for message in self._patience.take():
             match message:
                 case TopologyChanged():
                     for peer in self._links.follow(message.topology):
@@ -478,6 +501,10 @@ class Worker:
                     self._shard.provision(read_groups(self._place.control.take_descriptor()))
                 case Stop() | PeerGone():
                     self._stopping = True
+                case HandOver(to):
+                    self._heir, self._stopping = to, True
+                case Promote() | Isolated() | HostState() | Outcome():
+                    pass  # the business of others
 
     def _adopt(self, settings: Settings) -> None:
         """Go by other settings from the next batch on."""
@@ -493,6 +520,8 @@ class Worker:
     def _tick(self) -> None:
         now = clock_ms()
         self._duties.tick(now)
+        if self._log is not None and now >= self._log.due_ms:
+            self._log.tick(now)
         if self._schedule.sweep_is_due(now):
             self._links.keep_endpoint()
             self._links.reach_again()

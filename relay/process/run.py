@@ -13,10 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from relay import log, signals
-from relay.errors import BootError, StoreWriteError
+from relay.errors import BootError, Fenced, LogLostData, StoreWriteError
 from relay.process import descriptors
 from relay.process.channel import child_end
-from relay.process.exitcodes import CANNOT_BOOT, WRITE_FAILED
+from relay.process.exitcodes import CANNOT_BOOT, FENCED, LOG_LOST_DATA, WRITE_FAILED
 from relay.process.place import Place, read_settings
 
 # The hot path makes many small objects and no cycles: the default of 700 would look for some at
@@ -29,8 +29,8 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 def run(role: str, main: Callable[[Place], None]) -> int:
     """Run `main` as the process of `role` ("front" or "worker") and return its exit code.
 
-    0: stopped in order. 3: cannot boot, 4: the disk refused a write, both said in one log line. A
-    bug escapes as its exception.
+    0: stopped in order. 3: cannot boot, 4: the disk refused a write, 5: another owns the range, 6:
+    its log has lost records, each said in one log line. A bug escapes as its exception.
     """
     parser = argparse.ArgumentParser(description="Started by supervisor.py, not by hand.")
     parser.add_argument("--run-dir", type=Path, required=True)
@@ -73,6 +73,12 @@ def run(role: str, main: Callable[[Place], None]) -> int:
     except StoreWriteError as error:
         log.get_logger().error("store.write_failed", reason=str(error))
         return WRITE_FAILED
+    except Fenced as error:
+        log.get_logger().warning("range.lost", reason=str(error))
+        return FENCED
+    except LogLostData as error:
+        log.get_logger().error("range.log_lost_data", reason=str(error))
+        return LOG_LOST_DATA
     finally:
         sys.stderr.flush()
     return 0

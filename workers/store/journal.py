@@ -10,6 +10,11 @@ Every change is in a file until it is in a page, and a record states values, not
 after a crash the records are read again, and it does no harm that some were folded in. There are
 two files: while a pass makes the records of one good, the next ones go to the other.
 
+Where a store follows a log that others keep, its records are the log's, by number and content, and
+each is in the log before it is here. So none is synced: what a power cut leaves is read up to the
+first that is missing, and the log has the rest. Only what a pass folds in is synced first, so that
+the pages are never ahead of the files.
+
 What waits in a mailbox is mostly gone within seconds, but not at once: a receipt stays until its
 author's client has shown that it has it (PROTOCOL R7). To write such an entry into a page and take
 it out again costs many times what it costs to state it once more. So a pass *restates* the young
@@ -23,10 +28,11 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
+from relay import log
 from relay.disk.files import free_bytes, sync
 from relay.errors import StoreDamaged
 from workers.store.journalfile import (
@@ -34,6 +40,7 @@ from workers.store.journalfile import (
     JournalFile,
     JournalReader,
     Record,
+    checksum_of,
     create_journal_file,
 )
 from workers.store.keys import SEQ_BYTES, pack_seq, unpack_seq
@@ -46,6 +53,22 @@ FILE_NAMES: Final = ("journal-0", "journal-1")
 # everything is in the pages.
 IDENTITY_NAME: Final = b"journal"
 FOLDED_NAME: Final = b"folded"
+# And of a store that follows a log: that it does, up to which record a pass was to bring the pages,
+# and the checksum of the record `FOLDED_NAME`.
+LOG_NAME: Final = b"log"
+PASS_NAME: Final = b"pass"
+TAIL_NAME: Final = b"tail"
+# All of them, and how long their values are.
+OF_JOURNAL: Final[Mapping[bytes, int]] = {
+    IDENTITY_NAME: IDENTITY_BYTES,
+    FOLDED_NAME: SEQ_BYTES,
+    LOG_NAME: 0,
+    PASS_NAME: SEQ_BYTES,
+    TAIL_NAME: SEQ_BYTES,
+}
+
+# "fsync", "os": of the operator's setting. "log": others have each record before it is here.
+Durability = Literal["fsync", "os", "log"]
 
 # A pass begins when a file has this much, or this share of the largest map, or the last pass is so
 # long ago. In memory it takes some times as much; the more there is, the more keys share a page.
@@ -81,6 +104,25 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(dict[str, dict[bytes, Value]]).decode
 
 
+class Tail(NamedTuple):
+    """The last record that a store has."""
+
+    number: int
+    checksum: int  # workers.store.journalfile.checksum_of
+
+
+class Log(Protocol):
+    """What has each record before this store does."""
+
+    refusal: str  # why what asks for room should be refused; empty while there is enough
+
+    def commit(self, number: int, payload: bytes) -> None:
+        """Append the record of that number, the next one; it is durable when this returns.
+
+        Whatever it raises, it may be appended or not: nothing may be said of it.
+        """
+
+
 def open_readers(directory: Path, identity: bytes) -> list[JournalReader]:
     """Open both files of the store in `directory`.
 
@@ -100,8 +142,12 @@ def open_readers(directory: Path, identity: bytes) -> list[JournalReader]:
     return readers
 
 
-def records_behind(folded: int, readers: Iterable[JournalReader]) -> list[Record]:
+def records_behind(
+    folded: int, readers: Iterable[JournalReader], *, follows_log: bool = False
+) -> list[Record]:
     """Return the records that are not in the pages, in order.
+
+    Where the store follows a log, those up to the first that is missing.
 
     Raises:
         StoreDamaged: one is missing.
@@ -111,6 +157,8 @@ def records_behind(folded: int, readers: Iterable[JournalReader]) -> list[Record
     )
     for expected, record in enumerate(records, start=folded + 1):
         if record.number != expected:
+            if follows_log:
+                return records[: expected - folded - 1]
             raise StoreDamaged(
                 f"the journal is damaged: record {expected} is missing before {record.number}"
             )
@@ -128,15 +176,27 @@ def replay(
     Raises:
         StoreDamaged: one says what none was written to say.
     """
-    for number, payload in records:
-        try:
-            for name, values in _decode(payload).items():
-                tree = trees[name] if name in trees else add_tree(name)
-                if not all(0 < len(key) <= MAX_KEY_BYTES for key in values):
-                    raise StoreDamaged(f"no page can have a key that `{name}` has there")
-                tree.recent.update(values)
-        except (msgspec.DecodeError, UnicodeDecodeError, StoreDamaged) as error:
-            raise StoreDamaged(f"record {number} of the journal is damaged: {error}") from None
+    for record in records:
+        for tree, values in _changes(record, trees, add_tree):
+            tree.recent.update(values)
+
+
+def _changes(
+    record: Record, trees: Mapping[str, Tree], add_tree: Callable[[str], Tree]
+) -> list[tuple[Tree, dict[bytes, Value]]]:
+    """Return what a record says; one of a log may be empty, as it says something of the log."""
+    if not record.payload:
+        return []
+    changes = []
+    try:
+        for name, values in _decode(record.payload).items():
+            tree = trees[name] if name in trees else add_tree(name)
+            if not all(0 < len(key) <= MAX_KEY_BYTES for key in values):
+                raise StoreDamaged(f"no page can have a key that `{name}` has there")
+            changes.append((tree, values))
+    except (msgspec.DecodeError, UnicodeDecodeError, StoreDamaged) as error:
+        raise StoreDamaged(f"record {record.number} of the journal is damaged: {error}") from None
+    return changes
 
 
 class Journal:
@@ -154,7 +214,7 @@ class Journal:
         trees: Mapping[str, Tree],
         add_tree: Callable[[str], Tree],
         *,
-        synced: bool,
+        durability: Durability,
         max_map_bytes: int,
     ) -> None:
         """Open the files of the store in `directory`, or make them for one that is new.
@@ -170,6 +230,9 @@ class Journal:
         self._env = env
         self._meta = meta
         self._trees = trees
+        self._add_tree = add_tree
+        self._follows_log = durability == "log"
+        self._log: Log | None = None  # once it is this store that has records for it
         self.adopt(max_map_bytes=max_map_bytes)
         # The pass: up to which record it makes good, and the keys that are still to be folded
         # in, in order, and those still to be restated, as they came.
@@ -184,32 +247,45 @@ class Journal:
         with env.begin() as txn:
             identity = txn.get(IDENTITY_NAME, db=meta)
             folded = txn.get(FOLDED_NAME, db=meta)
+            passing, tail = (txn.get(name, db=meta) for name in (PASS_NAME, TAIL_NAME))
         if identity is None:
             identity = self._create(directory)
         self._identity = identity
         self._folded = 0 if folded is None else unpack_seq(folded)
         self._files: list[JournalFile] = []
+        if self._follows_log:
+            self._renew_files()
         readers = open_readers(directory, identity)
         try:
             for reader in readers:
                 reader.read_on()
-            records = records_behind(self._folded, readers)
+            records = records_behind(self._folded, readers, follows_log=self._follows_log)
             self._last = records[-1].number if records else self._folded
-            for reader, name in zip(readers, FILE_NAMES, strict=True):
-                later = reader.find_later(self._last)
-                if later is not None:
+            # Of the last record, and of the last that a pass is to fold in.
+            self._tail = checksum_of(*records[-1]) if records else unpack_seq(tail) if tail else 0
+            self._pass_tail = 0
+            if self._follows_log:
+                uncut = [reader.forget_behind(self._last) for reader in readers]
+                if passing is not None and unpack_seq(passing) > self._last:
                     raise StoreDamaged(
-                        f"{name} is damaged at byte {reader.end}: record {later} is behind it"
+                        f"its pages have some of up to record {unpack_seq(passing)}, but its"
+                        f" journal ends with {self._last}"
                     )
-            check_seal(directory, identity=identity, last=self._last, folded=self._folded)
+            else:
+                uncut = []
+                self._check_ends(readers)
             replay(records, trees, add_tree)
             # By number: the last record of each file.
             self._lasts = [reader.records[-1].number if reader.records else 0 for reader in readers]
+            synced = durability == "fsync"
             for reader, name in zip(readers, FILE_NAMES, strict=True):
                 file = JournalFile(directory / name, reader.end, synced=synced)
                 self._files.append(file)
                 if synced and records:
                     file.sync_again(reader.written())
+            for file, is_uncut in zip(self._files, uncut, strict=False):
+                if is_uncut:
+                    file.cut()
         except BaseException:
             self.close()
             raise
@@ -231,6 +307,27 @@ class Journal:
             txn.put(IDENTITY_NAME, identity, db=self._meta)
         return identity
 
+    def _renew_files(self) -> None:
+        """Make those anew that are no journal of this store: the log has what they should."""
+        for name in FILE_NAMES:
+            path = self._directory / name
+            try:
+                JournalReader(path, self._identity).close()
+            except StoreDamaged as error:
+                log.get_logger().warning("journal.made_anew", reason=str(error))
+                create_journal_file(path, self._identity)
+                sync(self._directory)
+
+    def _check_ends(self, readers: list[JournalReader]) -> None:
+        """Make sure that nothing is behind the last record, and nothing lost since a stop."""
+        for reader, name in zip(readers, FILE_NAMES, strict=True):
+            later = reader.find_later(self._last)
+            if later is not None:
+                raise StoreDamaged(
+                    f"{name} is damaged at byte {reader.end}: record {later} is behind it"
+                )
+        check_seal(self._directory, identity=self._identity, last=self._last, folded=self._folded)
+
     def begin_behind(self, number: bytes) -> None:
         """Take it that the pages have no sequence number over that, and none up to it is young."""
         for tree in self._trees.values():
@@ -245,9 +342,13 @@ class Journal:
     def seal(self, directory: Path) -> None:
         """Note in `directory` how the files are left, once they are closed.
 
+        What the log has needs no such note.
+
         Raises:
             DiskError, OSError: it cannot be noted.
         """
+        if self._follows_log:
+            return
         seal(directory, FILE_NAMES, identity=self._identity, last=self._last)
 
     def adopt(self, *, max_map_bytes: int) -> None:
@@ -257,6 +358,11 @@ class Journal:
         self._most_restated = min(_RESTATED_BYTES, int(max_map_bytes * _RESTATED_SHARE))
         # Each key may have LMDB write a page anew before the old one is free.
         self._most_keys = self._stretch_keys = min(_STRETCH_KEYS, share // _PAGE_BYTES)
+
+    @property
+    def last(self) -> Tail:
+        """The last record, or if there is none what is known of the one before."""
+        return Tail(self._last, self._tail)
 
     @property
     def has_unfolded(self) -> bool:
@@ -270,30 +376,59 @@ class Journal:
 
     @property
     def lack_of_room(self) -> str:
-        """Why the disk takes no more; empty while it does."""
+        """Why the disk takes no more, or the log; empty while they do."""
         lack = self.refusal or self._files[self._active].refusal
-        return f"the store cannot be written: {lack}" if lack else ""
+        if lack:
+            return f"the store cannot be written: {lack}"
+        return self._log.refusal if self._log is not None else ""
 
     # ------------------------------------------------------------------------------- the batch
+
+    def follow(self, log: Log) -> None:
+        """Append each record that is made here to the log, before it counts."""
+        assert self._follows_log, "the store was not opened to follow one"
+        self._log = log
 
     def commit(self) -> None:
         """Make what is `fresh` in the trees durable, as one record.
 
         Raises:
-            StoreWriteError: it may be stored or not; `abort` it, and open the store anew.
+            StoreWriteError: it may be stored or not; `abort` it, and open the store anew. The same
+                of whatever a log raises.
         """
         changed = {name: tree.fresh for name, tree in self._trees.items() if tree.fresh}
         if not changed:
             self._files[self._active].last_sync_s = 0.0
             return
         record = _encode(changed)
-        self._files[self._active].append(self._last + 1, record)
-        self._earned_bytes += _PACE * len(record)
-        self._last += 1
-        self._lasts[self._active] = self._last
+        if self._follows_log:
+            assert self._log is not None, "a standby has no records of its own"
+            self._log.commit(self._last + 1, record)
+        self._append(record)
         for name in changed:
             tree = self._trees[name]
             self._earned_keys += _PACE * len(tree.fresh)
+            tree.keep()
+
+    def _append(self, record: bytes) -> None:
+        self._tail = self._files[self._active].append(self._last + 1, record)
+        self._earned_bytes += _PACE * len(record)
+        self._last += 1
+        self._lasts[self._active] = self._last
+
+    def apply(self, number: int, payload: bytes) -> None:
+        """Take the record of that number, the next one, from the log.
+
+        Raises:
+            StoreDamaged: it says what none was written to say. Nothing has changed.
+            StoreWriteError: it may be here or not; open the store anew.
+        """
+        assert number == self._last + 1, f"record {number} does not follow {self._last}"
+        changes = _changes(Record(number, payload), self._trees, self._add_tree)
+        self._append(payload)
+        for tree, values in changes:
+            self._earned_keys += _PACE * len(values)
+            tree.fresh.update(values)
             tree.keep()
 
     def abort(self) -> None:
@@ -341,7 +476,13 @@ class Journal:
         return self._earned_keys >= self._stretch_keys or self._earned_bytes >= _STRETCH_BYTES
 
     def _begin_pass(self, *, restates: bool) -> None:
-        self._pass_to = self._last
+        if self._follows_log:
+            # What the pages have the files must have. And records have the log's numbers here.
+            for file, last in zip(self._files, self._lasts, strict=True):
+                if last > self._folded:
+                    file.sync()
+            restates = False
+        self._pass_to, self._pass_tail = self._last, self._tail
         self._earned_keys = self._earned_bytes = self._restated_bytes = 0
         other = 1 - self._active
         if self._lasts[other] <= self._folded:
@@ -412,8 +553,12 @@ class Journal:
                     keys_left -= count
                     bytes_left -= size
                 is_last = not (self._waiting or self._young)
+                if self._follows_log:
+                    txn.put(PASS_NAME, pack_seq(self._pass_to), db=self._meta)
                 if is_last:
                     txn.put(FOLDED_NAME, pack_seq(self._pass_to), db=self._meta)
+                    if self._follows_log:
+                        txn.put(TAIL_NAME, pack_seq(self._pass_tail), db=self._meta)
         except BaseException:
             self._waiting.clear()
             self._young.clear()

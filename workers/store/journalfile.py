@@ -125,7 +125,7 @@ class JournalReader:
                 if len(data) < start + length:
                     return False
             payload = data[start : start + length]
-            if checksum != _checksum(number, payload):
+            if checksum != checksum_of(number, payload):
                 return False
             self.records.append(Record(number, payload))
             at = start + length
@@ -142,10 +142,18 @@ class JournalReader:
         while 0 <= at <= len(rest) - _RECORD.size:
             _, checksum, length, later = _RECORD.unpack_from(rest, at)
             start = at + _RECORD.size
-            if later > number and checksum == _checksum(later, rest[start : start + length]):
+            if later > number and checksum == checksum_of(later, rest[start : start + length]):
                 return int(later)
             at = rest.find(_MAGIC, at + 1)
         return None
+
+    def forget_behind(self, number: int) -> bool:
+        """Let go of the records behind `number`; tell whether the file has any, read or not."""
+        kept = [record for record in self.records if record.number <= number]
+        has_more = len(kept) < len(self.records)
+        self.end -= sum(_RECORD.size + len(each.payload) for each in self.records[len(kept) :])
+        self.records = kept
+        return has_more or self.find_later(number) is not None
 
     def written(self) -> bytes:
         """Return all records as they are in the file."""
@@ -197,14 +205,36 @@ class JournalFile:
         """
         self._put(records, FIRST_RECORD)
 
-    def append(self, number: int, payload: bytes) -> None:
-        """Write a record; when it returns the record is durable.
+    def sync(self) -> None:
+        """Have durable all that was written.
+
+        Raises:
+            StoreWriteError: it may not be.
+        """
+        try:
+            os.fdatasync(self._descriptor)
+        except OSError as error:
+            raise StoreWriteError(f"{self._path} cannot be synced: {error.strerror}") from error
+
+    def cut(self) -> None:
+        """Have nothing behind the last record that looks like another, durably.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        for at in range(self._end, self._size, STEP):
+            _write(self._descriptor, bytes(min(STEP, self._size - at)), at)
+        os.fdatasync(self._descriptor)
+
+    def append(self, number: int, payload: bytes) -> int:
+        """Write a record and return its checksum; the record is durable then, if any is synced.
 
         Raises:
             StoreWriteError: it could not be written or synced. A reader may find it or not; it
                 finds those before it.
         """
-        record = _RECORD.pack(_MAGIC, _checksum(number, payload), len(payload), number) + payload
+        checksum = checksum_of(number, payload)
+        record = _RECORD.pack(_MAGIC, checksum, len(payload), number) + payload
         end = self._end + len(record)
         if end + RESERVE > self._size and (end > self._size or not self.refusal):
             self.make_room(len(record))
@@ -215,6 +245,7 @@ class JournalFile:
         except OSError as error:
             raise StoreWriteError(f"{self._path} cannot be written: {error.strerror}") from error
         self._end = end
+        return checksum
 
     def has_room(self, payload: bytes) -> bool:
         """Tell whether the disk gives room for a record of it, and the reserve besides."""
@@ -267,7 +298,8 @@ class JournalFile:
         return True
 
 
-def _checksum(number: int, payload: bytes) -> int:
+def checksum_of(number: int, payload: bytes) -> int:
+    """Return the checksum of a record, which says its number too."""
     return crc32(payload, crc32(_SUMMED.pack(len(payload), number)))
 
 

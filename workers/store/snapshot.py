@@ -18,9 +18,19 @@ import msgspec
 from relay.bus.envelopes import NO_SEQ, Seq
 from relay.errors import StoreDamaged
 from workers.store.environment import open_environment, tree_bytes
-from workers.store.journal import FOLDED_NAME, IDENTITY_NAME, open_readers, records_behind, replay
-from workers.store.journalfile import JournalReader, Record
-from workers.store.keys import unpack_seq
+from workers.store.journal import (
+    FOLDED_NAME,
+    IDENTITY_NAME,
+    LOG_NAME,
+    PASS_NAME,
+    TAIL_NAME,
+    Tail,
+    open_readers,
+    records_behind,
+    replay,
+)
+from workers.store.journalfile import JournalReader, Record, checksum_of
+from workers.store.keys import pack_seq, unpack_seq
 from workers.store.meta import (
     APPLIED_NAME,
     CONFIRMED_NAME,
@@ -40,7 +50,7 @@ _JOURNAL_ATTEMPTS: Final = 20
 _COPY_MAP_BYTES: Final = 64 * 1024 * 1024
 
 # What LMDB says of a file that is not as it left it; its other errors are the machine's.
-_DAMAGE: Final = (
+DAMAGE: Final = (
     lmdb.BadDbiError,
     lmdb.CorruptedError,
     lmdb.IncompatibleError,
@@ -123,6 +133,8 @@ class Snapshot:
         Raises:
             StoreDamaged: one can, or an orderly stop left the files otherwise.
         """
+        if self._follows_log:
+            return  # which has what is lost here
         last = self._records[-1].number if self._records else self._folded(self._txn)
         for reader in self._readers:
             later = reader.find_later(last)
@@ -154,7 +166,7 @@ class Snapshot:
                     self._open_journal()
                 for reader in self._readers:
                     reader.read_on()
-                self._records = records_behind(folded, self._readers)
+                self._records = records_behind(folded, self._readers, follows_log=self._follows_log)
             except StoreDamaged:
                 # A record may have come to one file after that was read, and the next to the other.
                 if attempt == _JOURNAL_ATTEMPTS - 1:
@@ -187,6 +199,10 @@ class Snapshot:
             txn.abort()
             for row in new:
                 self._dbs[row.name] = self._env.open_db(row.name.encode(), create=False)
+
+    @property
+    def _follows_log(self) -> bool:
+        return self._txn.get(LOG_NAME, db=self._dbs["meta"]) is not None
 
     def _folded(self, txn: Any) -> int:
         value = txn.get(FOLDED_NAME, db=self._dbs["meta"])
@@ -265,7 +281,8 @@ class Snapshot:
     def copy(self, directory: Path) -> None:
         """Write the store, as of this snapshot's moment and with few free pages, to `directory`.
 
-        What is in the journal is folded in: the copy has none.
+        What is in the journal is folded in: the copy has none. That of a store that follows a log
+        goes on behind the same record.
 
         Raises:
             StoreDamaged: it cannot be read whole.
@@ -286,8 +303,25 @@ class Snapshot:
                     tree = Tree(dbs[name], grows=False)
                     tree.recent.update(ours.recent)
                     tree.fold(txn, tree.recent.between(b"", b""), max_bytes=sys.maxsize)
-                txn.delete(IDENTITY_NAME, db=dbs["meta"])
-                txn.delete(FOLDED_NAME, db=dbs["meta"])
+                for key in (IDENTITY_NAME, FOLDED_NAME, PASS_NAME, TAIL_NAME):
+                    txn.delete(key, db=dbs["meta"])
+                if self._follows_log:
+                    txn.put(FOLDED_NAME, pack_seq(self.last.number), db=dbs["meta"])
+                    txn.put(TAIL_NAME, pack_seq(self.last.checksum), db=dbs["meta"])
+
+    @property
+    def last(self) -> Tail:
+        """The last record that it has; its checksum is 0 where only a log's would be known."""
+        if self._records:
+            record = self._records[-1]
+            return Tail(record.number, checksum_of(*record))
+        tail = self._txn.get(TAIL_NAME, db=self._dbs["meta"])
+        return Tail(self._folded(self._txn), 0 if tail is None else unpack_seq(tail))
+
+    @property
+    def last_number(self) -> int:
+        """The number of the last record that it has; 0: there was none yet."""
+        return self.last.number
 
     @property
     def unfolded(self) -> int:
@@ -324,4 +358,4 @@ class Snapshot:
 
 
 def _as_ours(error: lmdb.Error) -> Exception:
-    return StoreDamaged(str(error)) if isinstance(error, _DAMAGE) else OSError(0, str(error))
+    return StoreDamaged(str(error)) if isinstance(error, DAMAGE) else OSError(0, str(error))

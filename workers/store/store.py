@@ -2,7 +2,8 @@
 
 Everything that a drained inbox changes is one record of the journal, fsynced by `commit` before any
 effect of it may leave the process (I1). LMDB's pages are brought up to date from there later
-(workers.store.journal). Trees, by what they hold (workers.store.schema):
+(workers.store.journal). In a cluster a majority of the hosts has the record first, and what is here
+is a copy that is always a beginning of that log. Trees, by what they hold (workers.store.schema):
 
     mail      box + seq           -> a queued entry (workers.shard.mailbox)
     boxes     box                 -> totals of an absent user's mailbox
@@ -27,7 +28,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import lmdb
 import msgspec
@@ -37,9 +38,9 @@ from relay.errors import BootError, StoreDamaged, StoreForeign
 from relay.settings.sizes import KIB
 from workers.store.batch import Batch
 from workers.store.environment import inner_bytes, open_environment, tree_bytes
-from workers.store.journal import Journal
+from workers.store.journal import IDENTITY_NAME, LOG_NAME, Durability, Journal, Log, Tail
 from workers.store.keys import pack_seq
-from workers.store.meta import MARK_NAME, Mark, decode_mark
+from workers.store.meta import MARK_NAME, SEQ_NAME, Mark, decode_mark
 from workers.store.owned import OwnedTree
 from workers.store.schema import MAX_TREES, ROWS, TreeRow, names_in, row_of
 from workers.store.seal import break_seal
@@ -91,7 +92,7 @@ class Store:
         self,
         directory: Path,
         *,
-        durability: Literal["fsync", "os"],
+        durability: Durability,
         map_bytes: int,
         max_map_bytes: int,
         lock_wait_s: float = 0,
@@ -101,7 +102,8 @@ class Store:
         """Open the store in `directory`, waiting that long for another's lock on it.
 
         With a `mark` it must be there and bear it. Without, it is created if it is missing. `owned`
-        are the trees of the extensions that are loaded (`workers.store.schema.rows_of`).
+        are the trees of the extensions that are loaded (`workers.store.schema.rows_of`). With the
+        durability "log" it takes records by `apply` alone, until it is to `follow` a log.
 
         Raises:
             BootError: another process holds it, or it cannot be read or written, or it is not
@@ -109,7 +111,8 @@ class Store:
         """
         self._directory = directory
         self._max_map_bytes = max_map_bytes
-        self._is_synced = durability == "fsync"
+        self._durability: Durability = durability
+        self._is_synced = durability != "os"
         self._lock_file = lock_store(directory, wait_s=lock_wait_s, create=mark is None)
         try:
             shutil.rmtree(directory / UNFINISHED, ignore_errors=True)
@@ -181,13 +184,14 @@ class Store:
         self._renew()
         if mark is not None:
             self._check_mark(directory, mark)
+        self._check_log(directory)
         self._journal = Journal(
             directory,
             self._env,
             self._dbs["meta"],
             self._trees,
             self._add_missing_tree,
-            synced=self._is_synced,
+            durability=self._durability,
             max_map_bytes=self._max_map_bytes,
         )
         # One for all: to make it takes as long as to store a message.
@@ -218,6 +222,24 @@ class Store:
         if found != wanted:
             raise unusable(directory, f"it is the store of {found}, not of {wanted}")
 
+    def _check_log(self, directory: Path) -> None:
+        """Make sure that a store has either the records of a log or its own, never both."""
+        meta = self._trees["meta"]
+        if self._durability == "log" and meta.get(LOG_NAME) is None:
+            if meta.get(IDENTITY_NAME) is not None or any(meta.get(SEQ_NAME) or b""):
+                raise BootError(
+                    f"{directory} is the store of a relay on one host: start it without [cluster],"
+                    " or move the data directory away to begin as a host of a cluster"
+                )
+            with self._env.begin(write=True) as txn:
+                txn.put(LOG_NAME, b"", db=self._dbs["meta"])
+            self._renew()
+        elif self._durability != "log" and meta.get(LOG_NAME) is not None:
+            raise BootError(
+                f"{directory} is the store of a range of a cluster: only the range's log says what"
+                " goes into it, so it is written on a host of the cluster alone"
+            )
+
     def close(self, *, seals: bool = False) -> None:
         """Release the environment and the lock; in mode "os" sync what the kernel still holds.
 
@@ -236,6 +258,34 @@ class Store:
                 self._journal.seal(self._directory)
         finally:
             os.close(self._lock_file)
+
+    @property
+    def last(self) -> Tail:
+        """The last record that is here, by number and checksum."""
+        return self._journal.last
+
+    @property
+    def last_number(self) -> int:
+        """The number of the last record that is here."""
+        return self._journal.last.number
+
+    def apply(self, number: int, payload: bytes) -> None:
+        """Take a record of the log, the next one; empty where it is about the log itself.
+
+        Between batches only; call `fold` now and then.
+
+        Raises:
+            StoreDamaged: it says what none was written to say. Nothing has changed.
+            StoreWriteError: it may be here or not; open the store anew.
+        """
+        self._journal.apply(number, payload)
+
+    def follow(self, log: Log) -> None:
+        """Have each commit, from here on, in the log before it is here.
+
+        A commit raises what the log does, too; then open the store anew.
+        """
+        self._journal.follow(log)
 
     def begin(self) -> Batch:
         """Start the one batch that may be open."""
@@ -279,7 +329,7 @@ class Store:
 
     @property
     def refusal(self) -> str:
-        """Why the disk or the map takes no more, as far as a write has shown; else empty."""
+        """Why the disk, the map or the log takes no more, as far as is known; else empty."""
         return self._journal.lack_of_room
 
     @property

@@ -11,15 +11,12 @@ from collections.abc import Iterator
 
 from relay.bus.envelopes import Seq
 from relay.protocol.slots import SLOT_COUNT, ShardMap, Slot
-from workers.store.journal import FOLDED_NAME, IDENTITY_NAME
+from workers.store.journal import OF_JOURNAL
 from workers.store.meta import Mark
 from workers.store.snapshot import Snapshot
 from workers.tools.looks.readable import readable
 from workers.tools.progress import Progress
 from workers.tools.report import Report
-
-# They say how far the pages are behind the journal. A copy has none, and holds as much.
-_OF_JOURNAL = (IDENTITY_NAME, FOLDED_NAME)
 
 
 class Balance:
@@ -71,7 +68,8 @@ class Inspection:
 
     def items(self, tree: str) -> Iterator[tuple[bytes, bytes]]:
         """Yield the items of a tree, and count them as looked at."""
-        uncounted = _OF_JOURNAL if tree == "meta" else ()
+        # They say how far the pages are behind the journal. A copy has none, and holds as much.
+        uncounted = OF_JOURNAL if tree == "meta" else ()
         for item in self.snapshot.items(tree):
             self._progress.advance()
             self._report.items += item[0] not in uncounted

@@ -9,9 +9,9 @@ import msgspec
 from relay.bus.envelopes import Carry, Content, Durable, GroupCopy, Receipt
 from workers.shard import dates, outbox
 from workers.shard.waiting import decode_notes
-from workers.store.journal import FOLDED_NAME, IDENTITY_NAME
+from workers.store.journal import OF_JOURNAL
 from workers.store.keys import SEQ_BYTES, split_outgoing, unpack_seq
-from workers.store.meta import DATES_NAME, DAY_NAME, WAITING_NAME
+from workers.store.meta import DATES_NAME, DAY_NAME, MARK_NAME, WAITING_NAME
 from workers.tools.looks.inspection import Inspection
 
 
@@ -50,9 +50,7 @@ def _addressed(content: Content) -> list[str]:
 def look_at_meta(store: Inspection, key: bytes, value: bytes) -> None:
     """Look at one counter."""
     name, _, peer = key.partition(b":")
-    if name in (b"mark", IDENTITY_NAME):
-        return
-    if name == FOLDED_NAME and len(value) == SEQ_BYTES:
+    if name == MARK_NAME or OF_JOURNAL.get(name) == len(value):
         return
     if name == WAITING_NAME:
         try:

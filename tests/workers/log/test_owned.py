@@ -1,0 +1,241 @@
+"""An owner's log over a connection that a test plays: commits, and what comes in their way."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+import pytest
+
+from relay.cluster.jetstream import Stored
+from relay.cluster.natswire import Login, WireLost
+from relay.errors import Fenced, NotConfirmed
+from workers.log import owned
+from workers.log.owned import OwnedLog
+from workers.log.record import Claimed, Kind, decode, decode_handed, encode, encode_claimed
+from workers.log.stream import Acked, Heard, Refused, Stream
+from workers.log.writer import Publish, Writer
+
+EPOCH = 3
+
+
+def epoch_record(before: int, host: str) -> bytes:
+    return encode(Kind.EPOCH, before, encode_claimed(Claimed(host, 1, host, "")))
+
+
+class PlayedStream(Stream):
+    """A log in memory, behind a connection that does what it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__((), Login(user="", password="", ca=""), "c", 0, name="test")
+        self.records = [b"", b"", epoch_record(0, "a")]  # that of number 1 first
+        self.goes = True  # whether engines let anybody in
+        self.up = True
+        self.silent = 0  # so many answers are lost, though the records are stored
+        self.deaf = 0  # so many publishes are lost
+        self.used: tuple[int, int] | None = (0, 8000)
+        self.breaks = 0  # so many publishes end the connection, once they are stored
+        self._answers: deque[Heard] = deque()
+
+    @property
+    def is_connected(self) -> bool:
+        return self.up
+
+    def connect(self) -> bool:
+        self.up = self.goes
+        return self.up
+
+    def lose(self) -> None:
+        self.up = False
+        self._answers.clear()
+
+    def publish(self, step: Publish) -> None:
+        if not self.up:
+            raise WireLost("gone")
+        if self.deaf:
+            self.deaf -= 1
+            return
+        if step.expected != len(self.records):
+            self._answers.append(Refused(step.number))
+            return
+        self.records.append(step.data)
+        if self.breaks:
+            self.breaks -= 1
+            raise WireLost("gone")
+        if self.silent:
+            self.silent -= 1
+            return
+        self._answers.append(Acked(step.number))
+
+    def receive(self, timeout_s: float) -> list[Heard]:
+        if not self.up:
+            raise WireLost("gone")
+        answers = list(self._answers)
+        self._answers.clear()
+        return answers
+
+    def last(self) -> Stored | None:
+        return Stored(len(self.records), self.records[-1], {})
+
+    def fill(self) -> tuple[int, int] | None:
+        return self.used
+
+    def read(self, first: int, count: int = 1) -> list[Stored] | None:
+        return [
+            Stored(number, self.records[number - 1], {})
+            for number in range(first, min(first + count, len(self.records) + 1))
+        ]
+
+
+class Clock:
+    """Passes when it is looked at."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+
+    def __call__(self) -> float:
+        self.now_s += 0.01
+        return self.now_s
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(owned, "_now_s", clock)
+    return clock
+
+
+@pytest.fixture
+def stream() -> PlayedStream:
+    return PlayedStream()
+
+
+@pytest.fixture
+def log(stream: PlayedStream, clock: Clock) -> OwnedLog:
+    log = OwnedLog(stream, Writer(EPOCH, stream.records[-1]))
+    log.on_wait = bounded(1000)
+    return log
+
+
+def bounded(most: int) -> Callable[[], None]:
+    left = iter(range(most))
+
+    def wait() -> None:
+        assert next(left, None) is not None, "it waits for ever"
+
+    return wait
+
+
+def bodies(stream: PlayedStream) -> list[bytes]:
+    """Return what was committed behind the epoch record."""
+    return [decode(data).body for data in stream.records[EPOCH:]]
+
+
+def test_a_commit_is_in_the_log_when_it_returns(log: OwnedLog, stream: PlayedStream) -> None:
+    log.commit(4, b"one")
+    log.commit(5, b"two")
+
+    assert bodies(stream) == [b"one", b"two"]
+    assert {decode(data).epoch for data in stream.records[EPOCH:]} == {EPOCH}
+
+
+@pytest.mark.parametrize("trouble", ["silent", "deaf", "breaks"])
+def test_what_is_lost_on_the_way_is_found_out_and_done(
+    log: OwnedLog, stream: PlayedStream, trouble: str
+) -> None:
+    setattr(stream, trouble, 2)
+    log.commit(4, b"one")
+    log.commit(5, b"two")
+
+    assert bodies(stream) == [b"one", b"two"]
+
+
+def test_while_engines_let_nobody_in_it_waits_and_asks_whether_it_may(
+    log: OwnedLog, stream: PlayedStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    stream.up = stream.goes = False
+    waits = 0
+
+    def wait() -> None:
+        nonlocal waits
+        waits += 1
+        stream.goes = waits >= 3
+
+    log.on_wait = wait
+    log.commit(4, b"one")
+
+    assert waits >= 3
+    assert bodies(stream) == [b"one"]
+
+
+def test_who_may_not_wait_on_gets_what_was_raised(log: OwnedLog, stream: PlayedStream) -> None:
+    stream.deaf = 1000
+
+    def give_up() -> None:
+        raise NotConfirmed("no time")
+
+    log.on_wait = give_up
+
+    with pytest.raises(NotConfirmed):
+        log.commit(4, b"one")
+
+
+def test_a_commit_behind_another_s_epoch_is_fenced(log: OwnedLog, stream: PlayedStream) -> None:
+    stream.records.append(epoch_record(EPOCH, "b"))
+
+    with pytest.raises(Fenced):
+        log.commit(4, b"one")
+    assert len(stream.records) == 4
+
+
+def test_without_work_it_notices_another_s_epoch_after_a_while(
+    log: OwnedLog, stream: PlayedStream, clock: Clock
+) -> None:
+    stream.records.append(epoch_record(EPOCH, "b"))
+    log.tick(0)  # it was just confirmed
+
+    clock.now_s += 3
+    with pytest.raises(Fenced):
+        log.tick(500)
+
+
+def test_without_work_it_is_looked_after_twice_a_second(log: OwnedLog) -> None:
+    log.tick(10_000)
+
+    assert log.due_ms == 10_500
+
+
+def test_a_lost_connection_is_made_anew_without_work(log: OwnedLog, stream: PlayedStream) -> None:
+    stream.up = False
+
+    log.tick(0)
+
+    assert stream.up
+    log.commit(4, b"one")
+    assert bodies(stream) == [b"one"]
+
+
+def test_it_says_when_the_log_is_nearly_full_and_when_it_is_no_more(
+    log: OwnedLog, stream: PlayedStream, clock: Clock
+) -> None:
+    stream.used = (7001, 8000)
+    log.tick(0)
+    assert log.refusal == "the log is full: 7001 bytes used of 8000, 1000 are kept"
+
+    clock.now_s += 6
+    stream.used = None  # nobody answers
+    log.tick(1000)
+    assert log.refusal
+    clock.now_s += 6
+    stream.used = (7000, 8000)
+    log.tick(2000)
+    assert log.refusal == ""
+
+
+def test_the_last_word_is_whose_the_range_is_to_be(log: OwnedLog, stream: PlayedStream) -> None:
+    log.commit(4, b"one")
+    log.hand_over(5, "b")
+
+    last = decode(stream.records[-1])
+    assert (last.kind, decode_handed(last.body), last.epoch) == (Kind.HANDED, "b", EPOCH)

@@ -1,0 +1,297 @@
+"""A range on two hosts, with real processes and a real log: who owns it may go at any time."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from relay.cluster.jetstream import stream_info
+from relay.disk.layout import read_layout
+from relay.errors import RelayError
+from relay.process.control import ChildReady
+from relay.process.exitcodes import FENCED
+from tests.cluster import engines as real_engines
+from tests.cluster.engines import Engines
+from tests.outside.waiting import poll_for
+from tests.workers.range_harness import PlayedFront, RangeWorker, create_log, settings_of
+from workers.store.journal import OF_JOURNAL
+from workers.store.snapshot import Snapshot
+
+pytestmark = pytest.mark.slow
+
+_clusters = itertools.count(1)
+Start = Callable[[str], RangeWorker]
+
+
+@pytest.fixture(scope="module")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
+    with pytest.MonkeyPatch.context() as patch:
+        # As the setting allows one.
+        patch.setattr(real_engines, "PASSWORD", "it-is-said-to-nobody-else")
+        with Engines(tmp_path_factory.mktemp("engines")) as engines:
+            yield engines
+
+
+@pytest.fixture
+def cluster(engines: Engines) -> str:
+    """A cluster of its own for each test."""
+    name = f"t{next(_clusters)}"
+    create_log(engines, name)
+    return name
+
+
+@pytest.fixture
+def start(engines: Engines, cluster: str, run_dir: Path) -> Iterator[Start]:
+    """Start the worker of the range on a host; a second time is its next life."""
+    started: list[RangeWorker] = []
+
+    def start(host: str) -> RangeWorker:
+        directory = run_dir / host
+        directory.mkdir(exist_ok=True)
+        settings = settings_of(engines, directory / "data", cluster=cluster, host=host)
+        started.append(RangeWorker(directory, settings, incarnation=len(started) + 1))
+        return started[-1]
+
+    yield start
+    for each in started:
+        each.close()
+
+
+@pytest.fixture
+def front() -> Iterator[PlayedFront]:
+    with PlayedFront("front-0-1000") as front:
+        yield front
+
+
+def serve(worker: RangeWorker, ready: ChildReady, front: PlayedFront) -> None:
+    """Have the front go over to an owner."""
+    worker.list_fronts(front.name)
+    front.connect(ready, worker.life(ready))
+
+
+def store_of(directory: Path) -> Path:
+    """Return where the store of a host is."""
+    return read_layout(directory / "data").store_directory(directory / "data", 0)
+
+
+def last_number(directory: Path) -> int:
+    snapshot = Snapshot(store_of(directory))
+    try:
+        return snapshot.last.number
+    finally:
+        snapshot.close()
+
+
+def trees(directory: Path) -> dict[str, dict[bytes, bytes]]:
+    """Return what the store of a host holds, but for what it says of itself."""
+    snapshot = Snapshot(store_of(directory))
+    held = {row.name: dict(snapshot.items(row.name)) for row in snapshot.rows}
+    snapshot.close()
+    for name in OF_JOURNAL:
+        held["meta"].pop(name, None)
+    return held
+
+
+def assert_nothing_is_lost(front: PlayedFront) -> None:
+    """All that was acked is in the mailbox, once and in order."""
+    ids = front.read_mailbox()
+    assert ids == sorted(set(ids), key=lambda each: int(each.removeprefix("id-")))
+    assert set(front.acked) <= set(ids)
+
+
+def test_a_standby_goes_on_where_a_killed_owner_was(
+    start: Start, front: PlayedFront, run_dir: Path
+) -> None:
+    a, b = start("a"), start("b")
+    a.stand()
+    b.stand()
+    ready = a.promote()
+    assert ready.epoch == 1
+    serve(a, ready, front)
+
+    front.send_until_acked(500)
+    front.send(20)
+    a.kill()
+    ready = b.promote()
+    serve(b, ready, front)
+    front.send_until_acked(200)
+    front.settle()
+
+    assert ready.epoch > 1
+    assert_nothing_is_lost(front)
+    again = start("a")
+    assert b.stop() == 0
+    again.stand(last_number(run_dir / "b"))
+    assert again.stop() == 0
+    assert trees(run_dir / "a") == trees(run_dir / "b")
+
+
+def test_an_owner_that_slept_through_its_end_says_nothing_any_more(
+    start: Start, front: PlayedFront
+) -> None:
+    a, b = start("a"), start("b")
+    a.stand()
+    b.stand()
+    serve(a, a.promote(), front)
+    front.send_until_acked(50)
+    a.freeze()
+    front.send(10)  # it finds them when it wakes
+
+    ready = b.promote()
+    a.thaw()
+
+    assert a.exit_code() == FENCED
+    assert front.receive(0.5) == []
+    serve(b, ready, front)
+    front.settle()
+    assert_nothing_is_lost(front)
+
+
+def test_an_owner_without_work_notices_that_it_is_none(start: Start) -> None:
+    a, b = start("a"), start("b")
+    a.stand()
+    b.stand()
+    a.promote()
+
+    b.promote()
+
+    assert a.exit_code() == FENCED
+
+
+def test_a_planned_move_is_short_and_the_heir_needs_nobody_to_tell_it(
+    start: Start, front: PlayedFront
+) -> None:
+    a, b = start("a"), start("b")
+    a.stand()
+    b.stand()
+    serve(a, a.promote(), front)
+    front.send_until_acked(100)
+    front.send(10)
+
+    a.hand_over("b")
+    begun_s = time.monotonic()
+    ready = b.hear(ChildReady)
+    took_s = time.monotonic() - begun_s
+
+    assert took_s < 1.0
+    assert a.exit_code() == 0
+    serve(b, ready, front)
+    front.settle()
+    assert_nothing_is_lost(front)
+    again = start("a")
+    again.stand(ready.epoch)
+
+
+def test_a_move_to_a_third_host_is_not_taken_up_by_a_second(start: Start) -> None:
+    a, b = start("a"), start("b")
+    a.stand()
+    b.stand()
+    a.promote()
+    a.hand_over("c")
+    assert a.exit_code() == 0
+    c = start("c")
+
+    ready = c.hear(ChildReady)
+
+    assert ready.epoch > 1
+    b.stand(ready.epoch)
+
+
+def test_while_the_leader_of_the_log_is_elected_the_owner_lives_and_acks_wait(
+    engines: Engines, cluster: str, start: Start, front: PlayedFront
+) -> None:
+    a = start("a")
+    a.stand()
+    serve(a, a.promote(), front)
+    front.send_until_acked(50)
+    leader = leader_of(engines, cluster)
+    a.listen()
+    a.heartbeats.clear()
+
+    engines.kill(leader)
+    try:
+        begun_s = time.monotonic()
+        front.send_until_acked(100, meanwhile=a.listen)
+        assert time.monotonic() - begun_s < 20
+    finally:
+        engines.start(leader)
+
+    a.listen()
+    beats = [begun_s, *a.heartbeats, time.monotonic()]
+    assert max(later - earlier for earlier, later in itertools.pairwise(beats)) < 3.0
+    front.settle()
+    assert_nothing_is_lost(front)
+    poll_for("all engines are there", lambda: is_whole(engines, cluster), deadline_s=60)
+
+
+def test_without_a_majority_nothing_is_acked_and_an_owner_can_be_stopped(
+    engines: Engines, cluster: str, start: Start, front: PlayedFront
+) -> None:
+    a, b = start("a"), start("b")
+    a.stand()
+    b.stand()
+    serve(a, a.promote(), front)
+    front.send_until_acked(50)
+    engines.kill(0)
+    engines.kill(1)
+    try:
+        front.send(5)
+        assert front.receive(2.0) == []
+        begun_s = time.monotonic()
+        assert a.stop(within_s=3.0) == 0
+        assert time.monotonic() - begun_s < 3.0
+    finally:
+        engines.start(0)
+        engines.start(1)
+
+    poll_for("all engines are there", lambda: is_whole(engines, cluster), deadline_s=60)
+    ready = b.promote()
+    serve(b, ready, front)
+    front.settle()
+    assert_nothing_is_lost(front)
+
+
+def test_a_store_that_is_damaged_is_begun_anew(
+    start: Start, front: PlayedFront, run_dir: Path
+) -> None:
+    a, b = start("a"), start("b")
+    a.stand()
+    b.stand()
+    serve(a, a.promote(), front)
+    front.send_until_acked(50)
+    b.kill()
+    store = store_of(run_dir / "b")
+    (store / "data.mdb").write_bytes(b"no store")
+
+    b = start("b")
+    b.stand(2)
+    a.kill()
+    serve(b, b.promote(), front)
+
+    front.settle()
+    assert_nothing_is_lost(front)
+    assert store.with_name("unusable-worker-0").exists()
+
+
+def leader_of(engines: Engines, cluster: str) -> int:
+
+    wire = engines.wire()
+    info = stream_info(wire, f"{cluster}-0", 5.0)
+    wire.close()
+    return engines.index_of(info.cluster.leader)
+
+
+def is_whole(engines: Engines, cluster: str) -> bool:
+
+    try:
+        wire = engines.wire()
+        try:
+            return stream_info(wire, f"{cluster}-0", 2.0).is_whole
+        finally:
+            wire.close()
+    except (RelayError, TimeoutError):
+        return False

@@ -1,0 +1,164 @@
+"""The log of a range whose owner this process is: `writer`, carried out."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from relay.clock import clock_ms
+from relay.cluster.natswire import WireLost
+from workers.log.record import Kind, encode_handed
+from workers.log.stream import Acked, Refused, Stream
+from workers.log.writer import NOTHING, Ask, Found, Publish, Step, Writer, look_at
+
+# While a commit waits, somebody is asked that often whether it may go on to.
+_LOOK_UP_S: Final = 0.1
+# How often an owner without work looks after its connection, and whether the range is still its.
+_TICK_MS: Final = 500
+_IDLE_S: Final = 2.0
+# How often it looks how full the log is. What comes meanwhile is far less than what is kept for
+# that which frees room: acks, confirmations, expiry.
+_LOOK_S: Final = 5.0
+_KEPT_SHARE: Final = 1 / 8
+# Between two rounds of engines that let nobody in.
+_CONNECT_AGAIN_S: Final = 0.1
+
+_now_s: Final = time.monotonic
+
+
+class OwnedLog:
+    """What `workers.rangelog.RangeLog` says.
+
+    One record is on its way at a time: the next one is made when that is confirmed.
+    """
+
+    def __init__(self, stream: Stream, writer: Writer) -> None:
+        """Write on with `writer`, over a `stream` that is the log's from here on."""
+        self.on_wait: Callable[[], None] = _nothing
+        self.refusal = ""
+        self._stream = stream
+        self._writer = writer
+        self._due_ms = clock_ms()
+        self._heard_s = _now_s()  # when the range was known to be ours
+        self._looks_s = _now_s()  # when to look how full the log is
+
+    @property
+    def epoch(self) -> int:
+        """The number of the record by which the range is this process's."""
+        return self._writer.epoch
+
+    @property
+    def due_ms(self) -> int:
+        """When `tick` is to be called next."""
+        return self._due_ms
+
+    def commit(self, number: int, payload: bytes) -> None:
+        """Append a record; it is synced by a majority when this returns."""
+        self._append(number, payload, Kind.DATA)
+
+    def hand_over(self, number: int, to: str) -> None:
+        """Append that the range goes to host `to`, likewise."""
+        self._append(number, encode_handed(to), Kind.HANDED)
+
+    def tick(self, clock_ms: int) -> None:
+        """Keep the connection; look whether the range is still ours, if nothing has told so."""
+        self._due_ms = clock_ms + _TICK_MS
+        self._turn(0.0)
+        if _now_s() - self._heard_s >= _IDLE_S:
+            self._heard_s = _now_s()
+            self._do(self._writer.suspect(_now_s()))
+        if _now_s() >= self._looks_s and self._stream.is_connected:
+            self._looks_s = _now_s() + _LOOK_S
+            self._look_for_room()
+
+    def _look_for_room(self) -> None:
+        try:
+            fill = self._stream.fill()
+        except WireLost:
+            self._lose()
+            return
+        if fill is None:
+            return
+        used, most = fill
+        kept = int(most * _KEPT_SHARE)
+        self.refusal = ""
+        if used > most - kept:
+            self.refusal = f"the log is full: {used} bytes used of {most}, {kept} are kept"
+
+    def close(self) -> None:
+        """Let the connection go."""
+        self._stream.lose()
+
+    def _append(self, number: int, body: bytes, kind: Kind) -> None:
+        writer = self._writer
+        assert number == writer.last_number + 1, f"{number} behind {writer.last_number}"
+        self._do(writer.append(body, _now_s(), kind))
+        while writer.committed < number:
+            if not self._turn(_LOOK_UP_S):
+                self.on_wait()
+
+    def _turn(self, most_s: float) -> bool:
+        """Take what has come, waiting for it at most so long, and do what is due."""
+        if not self._stream.is_connected:
+            if not self._stream.connect():
+                time.sleep(min(most_s, _CONNECT_AGAIN_S))
+                return False
+            self._do(self._writer.connected(_now_s()))
+        wakes_s = self._writer.wakes_s
+        if wakes_s is not None:
+            most_s = max(0.0, min(most_s, wakes_s - _now_s()))
+        try:
+            heard = self._stream.receive(most_s)
+        except WireLost:
+            self._lose()
+            return False
+        for each in heard:
+            match each:
+                case Acked(number):
+                    self._heard_s = _now_s()
+                    self._do(self._writer.acked(number, _now_s()))
+                case Refused(number):
+                    self._do(self._writer.refused(number, _now_s()))
+                case _:
+                    pass  # of the tail, which it followed as a standby
+        self._do(self._writer.woken(_now_s()))
+        return bool(heard)
+
+    def _do(self, steps: Iterable[Step]) -> None:
+        todo = deque(steps)
+        try:
+            while todo:
+                step = todo.popleft()
+                match step:
+                    case Publish():
+                        self._stream.publish(step)
+                    case Ask(number):
+                        found = self._find(number)
+                        if found is not None:
+                            todo.extend(self._writer.found(found, _now_s()))
+        except WireLost:
+            self._lose()
+
+    def _find(self, number: int) -> Found | None:
+        """Return the record `number`, 0 for the last one; None: nobody answers."""
+        if number == 0:
+            last = self._stream.last()
+            if last is None:
+                return None
+            return look_at(last.sequence, last.payload) if last.sequence else NOTHING
+        records = self._stream.read(number, 1)
+        if records is None:
+            return None
+        if not records or records[0].sequence != number:
+            return NOTHING
+        return look_at(number, records[0].payload)
+
+    def _lose(self) -> None:
+        self._stream.lose()
+        self._writer.connection_lost()
+
+
+def _nothing() -> None:
+    pass

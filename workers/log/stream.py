@@ -1,0 +1,212 @@
+"""The log of one range as this process reaches it: over a wire that may be lost, and is made anew.
+
+Beside `connect`, which tells whether there is a wire, every call may raise WireLost. Then what was
+published is unknown, nothing of it is answered any more, and the tail is followed no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from relay import log
+from relay.cluster import jetstream
+from relay.cluster.jetstream import ApiError, NoMajority, Stored, WrongLastSequence
+from relay.cluster.natsframes import Message
+from relay.cluster.natswire import Login, Server, Wire, WireLost
+from workers.log.writer import Publish
+
+# To a host that is cut off a connection is tried for so long; one that runs answers in 10 ms.
+_CONNECT_S: Final = 1.0
+# A leader answers within milliseconds, if there is one.
+_ASK_S: Final = 0.5
+_BATCH_S: Final = 1.0
+# Of one request: some 200 records at light load, one where they are large.
+BATCH_RECORDS: Final = 256
+_BATCH_BYTES: Final = 4 * 1024 * 1024
+
+
+class Acked(NamedTuple):
+    """A majority has stored what was published for `number`."""
+
+    number: int
+
+
+class Refused(NamedTuple):
+    """What was published for `number` was not stored, that time."""
+
+    number: int
+
+
+class Tailed(NamedTuple):
+    """A record that was just stored."""
+
+    number: int
+    data: bytes
+
+
+Heard = Acked | Refused | Tailed
+
+
+class Stream:
+    """The stream of a range; not connected at first."""
+
+    def __init__(
+        self, servers: Sequence[Server], login: Login, cluster: str, range_: int, *, name: str
+    ) -> None:
+        """Reach the log of `range_` over any of `servers`, as the connection `name`."""
+        self._servers = servers
+        self._login = login
+        self._name = name
+        self._next = 0  # of `servers`, to be tried
+        self._stream = f"{cluster}-{range_}"
+        self._subject = f"{cluster}.log.{range_}"
+        self._tail = f"{cluster}.tail.{range_}"
+        self._wire: Wire | None = None
+        self._sid: int | None = None  # of the tail
+        self._published: dict[str, int] = {}  # by the inbox for the answer
+        self._last_trouble = ""
+
+    # ---------------------------------------------------------------------------- the connection
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether there is a wire, as far as is known."""
+        return self._wire is not None
+
+    def connect(self) -> bool:
+        """Try the next engine, if there is no wire; tell whether there is one now."""
+        if self._wire is not None:
+            return True
+        server = self._servers[self._next % len(self._servers)]
+        try:
+            self._wire = Wire([server], self._login, name=self._name, connect_s=_CONNECT_S)
+        except WireLost as error:
+            self._next += 1
+            self._note(f"no connection: {error}")
+            return False
+        self._last_trouble = ""
+        return True
+
+    def lose(self) -> None:
+        """Let the wire go; the next one is to another engine, if there is one."""
+        if self._wire is not None:
+            self._wire.close()
+            self._next += 1
+        self._wire = self._sid = None
+        self._published.clear()
+
+    def fileno(self) -> int:
+        """Return the descriptor of the wire; wait for it only while not `has_input`."""
+        return self._there.fileno()
+
+    @property
+    def has_input(self) -> bool:
+        """Whether `receive` has something, whatever a poller says."""
+        return self._there.has_input
+
+    @property
+    def _there(self) -> Wire:
+        if self._wire is None:
+            raise WireLost("there is no connection")
+        return self._wire
+
+    # ----------------------------------------------------------------------------------- records
+
+    def follow(self) -> None:
+        """Have `receive` return what is stored from here on."""
+        self._sid = self._there.subscribe(self._tail)
+
+    def unfollow(self) -> None:
+        """End that."""
+        if self._sid is not None:
+            self._there.unsubscribe(self._sid)
+        self._sid = None
+
+    def publish(self, step: Publish) -> None:
+        """Publish a record for its number; `receive` returns what came of it, if that is heard."""
+        wire = self._there
+        inbox = wire.new_inbox()
+        self._published[inbox] = step.number
+        jetstream.append(wire, self._subject, step.data, expected=step.expected, reply=inbox)
+        wire.flush()
+
+    def receive(self, timeout_s: float) -> list[Heard]:
+        """Return what has come, in order, and wait so long if nothing has."""
+        heard: list[Heard] = []
+        for message in self._there.receive(timeout_s):
+            if message.sid == self._sid:
+                heard += self._tailed(message)
+                continue
+            number = self._published.pop(message.subject, None)
+            if number is not None:
+                heard.append(self._answer(number, message))
+        return heard
+
+    def _tailed(self, message: Message) -> list[Tailed]:
+        try:
+            record = jetstream.stored(message)
+        except ApiError as error:
+            self._note(f"the tail has what is no record: {error}")
+            return []
+        return [Tailed(record.sequence, record.payload)]
+
+    def _answer(self, number: int, message: Message) -> Acked | Refused:
+        try:
+            return Acked(jetstream.appended(message))
+        except (WrongLastSequence, NoMajority):
+            return Refused(number)  # elections do that, and who was overtaken is told otherwise
+        except ApiError as error:
+            self._note(f"a record is refused: {error}")
+            return Refused(number)
+
+    def last(self) -> Stored | None:
+        """Return the last record that the leader has; one with number 0 where there is none.
+
+        None: nobody answers for now.
+        """
+        try:
+            record = jetstream.last_record(self._there, self._stream, _ASK_S)
+        except (TimeoutError, ApiError) as error:
+            self._note(f"the last record is not to be had: {error}")
+            return None
+        return record or Stored(0, b"", {})
+
+    def read(self, first: int, count: int = BATCH_RECORDS) -> list[Stored] | None:
+        """Return records from number `first` on, if it is there, in order and without a gap.
+
+        They may come from a server that is behind: no records say nothing. None: nobody answers.
+        """
+        try:
+            return jetstream.get_batch(
+                self._there, self._stream, first, count, _BATCH_BYTES, _BATCH_S
+            )
+        except (TimeoutError, ApiError) as error:
+            self._note(f"records are not to be had: {error}")
+            return None
+
+    def fill(self) -> tuple[int, int] | None:
+        """Return how many bytes the log has, and how many it may have; None: nobody answers."""
+        try:
+            info = jetstream.stream_info(self._there, self._stream, _ASK_S)
+        except (TimeoutError, ApiError) as error:
+            self._note(f"its size is not to be had: {error}")
+            return None
+        return info.state.bytes, info.config.max_bytes
+
+    def ask(self, subject: str, payload: bytes, timeout_s: float) -> bytes:
+        """Return what the agent of another host answers.
+
+        Raises:
+            TimeoutError: nothing; or nobody listens.
+        """
+        answer = self._there.request(subject, payload, timeout_s=timeout_s)
+        if answer.status:
+            raise TimeoutError(f"nobody listens on {subject}")
+        return answer.payload
+
+    def _note(self, trouble: str) -> None:
+        """Log what is wrong, once while it stays the same."""
+        if trouble != self._last_trouble:
+            self._last_trouble = trouble
+            log.get_logger().warning("log.trouble", stream=self._stream, reason=trouble)
