@@ -10,6 +10,7 @@ from __future__ import annotations
 import select
 import time
 from collections import Counter
+from pathlib import Path
 from typing import Final, assert_never
 
 from relay import clock, log
@@ -17,7 +18,7 @@ from relay.cluster.beats import EVERY_S, BeatUnreadable, decode_beat, encode_bea
 from relay.cluster.chores import Chores, Found, plan_of
 from relay.cluster.home import Home, tell
 from relay.cluster.line import Line
-from relay.cluster.names import agent_of, beats_of
+from relay.cluster.names import agent_of, beats_of, copies_of
 from relay.cluster.natswire import Message
 from relay.cluster.ownership import Decisions, decide
 from relay.cluster.requests import (
@@ -29,8 +30,10 @@ from relay.cluster.requests import (
     encode,
     status_of,
 )
+from relay.cluster.transfers import Transfers
 from relay.cluster.trimming import Trimming
 from relay.cluster.view import View
+from relay.disk.layout import read_layout
 from relay.process.control import (
     ChildReady,
     ClusterTold,
@@ -68,8 +71,7 @@ class Agent:
         self._place = place
         self._control = place.control
         cluster = self._cluster = place.settings.cluster
-        now_s = time.monotonic()
-        self._asked_subject = agent_of(cluster.name, cluster.host_name)
+        now_s = self._began_s = time.monotonic()
         self._home = Home(cluster.host_name, incarnation=place.incarnation)
         self._plan = plan_of(cluster)  # before what operators have settled
         self._view = View(
@@ -82,9 +84,15 @@ class Agent:
         self._line = Line(
             cluster,
             name=f"{cluster.host_name} agent",
-            subjects=[beats_of(cluster.name, "*"), self._asked_subject],
+            subjects=[
+                beats_of(cluster.name, "*"),
+                agent_of(cluster.name, cluster.host_name),
+                copies_of(cluster.name, "*"),
+                copies_of(cluster.name, "*", cluster.host_name),
+            ],
         )
         self._chores = Chores(cluster)
+        self._transfers = Transfers(cluster.host_name, place.data_dir / "copies", self._store_of)
         self._found = Found()
         self._decisions: Decisions | None = None  # the last ones
         self._told: ClusterTold | None = None
@@ -111,6 +119,7 @@ class Agent:
             self._turn()
         self._draining = True
         self._beat(time.monotonic())  # what is here no more others take at once
+        self._transfers.close()
         self._chores.close()
         self._line.close()
         log.get_logger().info("agent.stopped", **self._counters)
@@ -125,10 +134,7 @@ class Agent:
         self._learn(self._chores.take())
         # Beats that have come are heard before anything is made of a silence.
         for message in self._line.receive(now_s):
-            if message.subject == self._asked_subject:
-                self._answer(message, now_s)
-            else:
-                self._hear(message, now_s)
+            self._take(message, now_s)
         if now_s >= self._think_due_s:
             self._think(now_s)
         if now_s >= self._trim_due_s:
@@ -174,6 +180,25 @@ class Agent:
                     pass  # which it has asked for itself
                 case _:
                     assert_never(message)
+
+    def _take(self, message: Message, now_s: float) -> None:
+        _, kind, *words = message.subject.split(".")
+        match kind:
+            case "beat":
+                self._hear(message, now_s)
+            case "agent":
+                self._answer(message, now_s)
+            case "snapshot":
+                answer = self._transfers.answer(message.payload, now_s, range_=int(words[0]))
+                if answer is not None and message.reply:
+                    self._line.publish(message.reply, answer, now_s=now_s)
+
+    def _store_of(self, range_: int) -> Path | None:
+        """Return where the store of a range is, None where there is none here."""
+        if not self._home.holds(range_):
+            return None
+        data = self._place.data_dir
+        return read_layout(data).store_directory(data, range_)
 
     def _hear(self, message: Message, now_s: float) -> None:
         try:
@@ -227,13 +252,16 @@ class Agent:
         if decisions.moving != was_moving:
             self._beat_due_s = 0.0
         living = view.living(me, now_s)
-        self._chores.make_logs(next(each for each in self._cluster.addresses if each in living) == me)
+        self._chores.make_logs(
+            next(each for each in self._cluster.addresses if each in living) == me
+        )
         if not self._found.has_logs:
             self._say_what_is_missing(living, now_s)
             return
         if decisions.step_down is not None:
             self._chores.move_leader(*decisions.step_down)
-        told = tell(view, decisions, me, self._told, now_s)
+        is_new = now_s < self._began_s + self._cluster.isolate_s
+        told = tell(view, decisions, me, self._told, now_s, is_new=is_new)
         if told is not None and told != self._told:
             self._told = told
             self._control.send(told)
@@ -247,6 +275,7 @@ class Agent:
     def _trim(self, now_s: float) -> None:
         """Have the logs of what is owned here end where every copy has more, and is old enough."""
         self._trim_due_s = now_s + TRIM_EVERY_S
+        self._transfers.tick(now_s)
         owned, view = self._home.owned, self._view
         self._trimmings = {range_: self._trimmings.get(range_, Trimming()) for range_ in owned}
         up_to = {}

@@ -40,7 +40,9 @@ def cluster_of(path: Path) -> ClusterSettings:
     """
     hosts = draft_settings(path, {}).settings.cluster.addresses
     if not hosts:
-        raise click.ClickException(f"{path} names no hosts: `relay cluster init` writes such a file")
+        raise click.ClickException(
+            f"{path} names no hosts: `relay cluster init` writes such a file"
+        )
     try:
         settings = draft_settings(path, {"cluster.host_name": next(iter(hosts))}).checked()
     except SettingsError as error:
@@ -106,8 +108,9 @@ def status_lines(path: Path) -> Iterator[str]:
         said = status.reason if isinstance(status, Refused) else status.said
         raise click.ClickException(said)
     living = sum(host.life == "living" for host in status.hosts.values())
+    count = len(status.hosts)
     sees = "" if status.has_majority else ", which is no majority: nothing is served"
-    yield f"cluster {cluster.name}, seen by {status.seen_by}: {living} of {len(status.hosts)} live{sees}"
+    yield f"cluster {cluster.name}, seen by {status.seen_by}: {living} of {count} live{sees}"
     if status.moving is not None:
         yield f"range {status.moving} is being moved"
     yield ""

@@ -50,6 +50,10 @@ class Home:
         before, self._standing = self._standing.keys(), standing
         return before != standing.keys()
 
+    def holds(self, range_: int) -> bool:
+        """Tell whether there is a store of a range here, with a process that has it."""
+        return range_ in self.owned or range_ in self._standing
+
     def beat(self, *, moving: int | None, plan: int, draining: bool, engine: EngineFacts) -> Beat:
         """Return the next beat."""
         self._number += 1
@@ -69,11 +73,18 @@ class Home:
 
 
 def tell(
-    view: View, decisions: Decisions, me: str, before: ClusterTold | None, now_s: float
+    view: View,
+    decisions: Decisions,
+    me: str,
+    before: ClusterTold | None,
+    now_s: float,
+    *,
+    is_new: bool = False,
 ) -> ClusterTold | None:
     """Return what the supervisor is to know now, None while that would be less than it knows.
 
-    `before` is what it was told last. Without a majority nobody can say who has gone.
+    `before` is what it was told last. Without a majority nobody can say who has gone. An agent that
+    `is_new` has not listened for long enough to say that there is none.
     """
     others = [host for host in view.plan.hosts if host != me]
     unheard = [host for host in others if view.life(host, now_s) is Life.UNHEARD]
@@ -90,7 +101,7 @@ def tell(
         seats=decisions.seats,
         promote=decisions.promote,
         hand_over=(decisions.hand_over,) if decisions.hand_over else (),
-        isolated=decisions.isolated,
+        isolated=None if is_new and decisions.isolated else decisions.isolated,
     )
 
 

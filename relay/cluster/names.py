@@ -11,3 +11,8 @@ def beats_of(cluster: str, host: str) -> str:
 def agent_of(cluster: str, host: str) -> str:
     """Return the subject on which a host's agent is asked."""
     return f"{cluster}.agent.{host}"
+
+
+def copies_of(cluster: str, range_: str, host: str = "") -> str:
+    """Return the subject on which copies of a range are asked for, of all or of one host."""
+    return f"{cluster}.snapshot.{range_}" + (f".{host}" if host else "")

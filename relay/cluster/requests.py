@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from relay.cluster.beats import Beat
 from relay.cluster.ownership import Decisions
 from relay.cluster.placement import Plan
 from relay.cluster.view import View
@@ -179,7 +180,7 @@ def status_of(
                 epoch=view.epoch(range_),
                 standing={n: b.standing[range_] for n, b in beats.items() if range_ in b.standing},
                 leader=next((n for n, b in beats.items() if range_ in b.engine.leads), ""),
-                last=max((b.engine.last.get(range_, 0) for b in beats.values()), default=0),
+                last=max((_last_of(range_, beat) for beat in beats.values()), default=0),
             )
         )
     return ClusterStatus(
@@ -190,3 +191,8 @@ def status_of(
         ranges=tuple(ranges),
         moving=next((b.moving for b in beats.values() if b.moving is not None), None),
     )
+
+
+def _last_of(range_: int, beat: Beat) -> int:
+    """Return the last record of a log by what one host knows."""
+    return max(beat.engine.last.get(range_, 0), beat.standing.get(range_, 0))

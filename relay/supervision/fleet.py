@@ -318,11 +318,10 @@ class Fleet:
         self._stop(exit_code=1, now_s=now_s)
 
     def _spawn_all(self, now_s: float) -> None:
-        seats = [seat for seat in self._seats if seat.is_vital]
-        if self._abroad is not None:
-            seats.reverse()  # the engine first, without which the others wait
-        for seat in seats:
-            self._spawn(seat, now_s)
+        # The engine first, without which the others of a cluster wait.
+        for seat in sorted(self._seats, key=lambda seat: seat.role != "engine"):
+            if seat.is_vital:
+                self._spawn(seat, now_s)
         if self._abroad is None:  # else it may be long until others are there
             self._actions.append(SetTimer(BOOT_DEADLINE_S, BootDue()))
         self._look(now_s)
@@ -344,7 +343,7 @@ class Fleet:
             self._stop(exit_code=1, now_s=now_s)
 
     def _waiting_for(self) -> list[Seat]:
-        """Return the seats without which nobody is served; in a cluster the workers may be others'."""
+        """Return the seats without which nobody is served; workers of a cluster may be others'."""
         vital = [seat for seat in self._seats if seat.is_vital]
         if self._abroad is not None:
             vital = [seat for seat in vital if seat.role != "worker"]
@@ -531,15 +530,15 @@ class Fleet:
             ),
             self._seats.numbers,
             self._topology.epoch,
-            self._abroad.told if self._abroad is not None else None,
+            self._abroad.as_it_is() if self._abroad is not None else None,
         )
 
     def _take_over(self, found: TookOver, now_s: float) -> None:
         self._served = True
         self._seats.numbers = found.numbers
         self._topology = Topology(epoch=found.epoch)
-        if self._abroad is not None:
-            self._abroad.told = found.cluster
+        if self._abroad is not None and found.cluster is not None:
+            self._actions += self._abroad.hear(found.cluster, self._seats)
         for each in found.children:
             if not self._seats.has(each.role, each.index):  # a worker of a cluster
                 self._seats.add(self._make_seat(each.role, each.index))

@@ -12,8 +12,8 @@ from relay.process.control import Heartbeat
 from relay.supervision.condition import Places
 from relay.supervision.deaths import Backoff
 
-# The last two are in a cluster alone: the log's server, and who sees the other hosts.
-Role = Literal["worker", "front", "admin", "agent", "engine"]
+# The last two are in a cluster alone: the server of logs, and who sees the other hosts.
+Role = Literal["worker", "front", "admin", "engine", "agent"]
 _ORDER: Final[tuple[Role, ...]] = get_args(Role)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec import structs
+
 from relay.bus.topology import Topology, WorkerAddress
 from relay.cluster.beats import Beat, EngineFacts, Owned
 from relay.cluster.home import BOOT_SHIFT, Home, tell
@@ -92,7 +94,7 @@ def test_of_a_silent_host_nobody_is_listed_where_there_is_a_majority() -> None:
         seen.hear(beat(home()), now_s)
         seen.hear(Beat(host="c", boot=1, number=number), now_s)
         if number < 8:
-            seen.hear(Beat(**{**fields(FROM_B), "number": number + 1}), now_s)
+            seen.hear(structs.replace(FROM_B, number=number + 1), now_s)
         told = told_by(seen, now_s)
 
     assert told is not None
@@ -108,7 +110,7 @@ def test_without_a_majority_all_stay_listed_and_nobody_is_served() -> None:
         seen.hear(beat(home()), now_s)
         if number < 12:
             seen.hear(Beat(host="c", boot=1, number=number), now_s)
-            seen.hear(Beat(**{**fields(FROM_B), "number": number + 1}), now_s)
+            seen.hear(structs.replace(FROM_B, number=number + 1), now_s)
         told = told_by(seen, now_s, told) or told
 
     assert told is not None
@@ -128,5 +130,13 @@ def test_an_owner_that_another_one_has_followed_is_not_listed() -> None:
     assert [(each.host, each.incarnation) for each in told.workers] == [("c", 50)]
 
 
-def fields(beat: Beat) -> dict[str, object]:
-    return {name: getattr(beat, name) for name in beat.__struct_fields__}
+def test_an_agent_that_has_just_started_does_not_say_that_the_host_is_cut_off() -> None:
+    seen = view()
+    for number in range(8):
+        decisions = decide(seen, "a", number / 4)
+    assert decisions.isolated
+
+    told = tell(seen, decisions, "a", None, 1.75, is_new=True)
+
+    assert told is not None
+    assert told.isolated is None

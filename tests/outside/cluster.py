@@ -181,8 +181,7 @@ class Cluster:
             file.write(f"store_bytes = {1 << 30}\n{config}\n")
         port = next(ports)
         self.hosts = {
-            name: Host(name, address, port=port, config=path)
-            for name, address in addresses.items()
+            name: Host(name, address, port=port, config=path) for name, address in addresses.items()
         }
 
     def __enter__(self) -> Self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import pytest
+from msgspec import structs
 
 from relay.bus.topology import WorkerAddress
 from relay.process.control import (
@@ -269,6 +270,38 @@ def test_fronts_hear_that_the_host_is_isolated_and_when_it_is_not(serving: HostH
     serving.agent_tells(BOTH)
     assert serving.said(serving.child("front"), Isolated) == [Isolated(True), Isolated(False)]
     assert serving.condition().phase is Phase.SERVING
+
+
+def test_an_agent_that_cannot_know_leaves_it_as_it_was(serving: HostHarness) -> None:
+    front = serving.child("front")
+    unknown = structs.replace(BOTH, isolated=None)
+
+    serving.agent_tells(unknown)
+    assert serving.said(front, Isolated) == []
+    serving.agent_tells(structs.replace(BOTH, isolated=True))
+    serving.agent_tells(unknown)
+
+    assert serving.said(front, Isolated) == [Isolated(True)]
+    assert serving.condition().phase is Phase.ISOLATED
+
+
+def test_a_first_agent_that_cannot_know_is_no_reason_to_be_ready(host: HostHarness) -> None:
+    host.agent_tells(structs.replace(BOTH, isolated=None))
+    host.owns(0, 17)
+    assert Announce() not in host.done
+
+    host.agent_tells(BOTH)
+
+    assert Announce() in host.done
+    assert host.said(host.child("front"), Isolated) == []
+
+
+def test_a_newer_supervisor_knows_what_the_agent_has_told(serving: HostHarness) -> None:
+    serving.agent_tells(structs.replace(BOTH, isolated=True))
+    serving.feed(RollAsked())
+
+    assert serving.topology(serving.child("front")).workers[1] == ABROAD
+    assert serving.said(serving.child("front"), Isolated)[-1] == Isolated(True)
 
 
 def test_a_stop_ends_the_agent_behind_the_workers_and_the_engine_last(serving: HostHarness) -> None:

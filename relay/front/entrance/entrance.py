@@ -101,9 +101,6 @@ class Entrance:
 
         One of a proxy is to be given its place once it is known whose it is.
         """
-        if self.is_isolated:
-            self.count(ISOLATED)
-            return ISOLATED
         admitted = self._admission.arrive(None if is_proxy else address, self.hub.clock_ms())
         if isinstance(admitted, Visit):
             return admitted
