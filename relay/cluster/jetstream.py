@@ -223,6 +223,22 @@ def stream_info(wire: Wire, stream: str, timeout_s: float) -> StreamInfo:
     return _ask(wire, f"STREAM.INFO.{stream}", b"", StreamInfo, timeout_s)
 
 
+def ask_info(wire: Wire, stream: str, *, reply: str) -> None:
+    """Ask for what `stream_info` returns; `info_in` reads the answer at `reply`.
+
+    For many streams at once: where nobody leads nobody answers, and the others need not wait.
+
+    Raises:
+        WireLost, ValueError: as `Wire.publish` does; it waits for nothing.
+    """
+    wire.publish(f"{_API}.STREAM.INFO.{stream}", b"", reply=reply)
+
+
+def info_in(answer: Message) -> StreamInfo:
+    """Return what an answer to `ask_info` says, or raise what it says instead."""
+    return _read(answer, StreamInfo)
+
+
 def account(wire: Wire, timeout_s: float) -> Account:
     """Return what the streams use."""
     return _ask(wire, "INFO", b"", Account, timeout_s)

@@ -55,9 +55,13 @@ class Engines:
         )
 
     def __enter__(self) -> Self:
-        for index in range(len(self.servers)):
-            self.start(index)
-        poll_for("JetStream has a leader", self._can_be_asked, deadline_s=40)
+        try:
+            for index in range(len(self.servers)):
+                self.start(index)
+            poll_for("JetStream has a leader", self._can_be_asked, deadline_s=40)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

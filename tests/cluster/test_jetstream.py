@@ -221,6 +221,23 @@ def leads(wire: Wire, config: StreamConfig, name: str) -> bool:
         return False
 
 
+def test_many_streams_can_be_asked_for_at_once(wire: Wire, log: StreamConfig) -> None:
+    write(wire, log, b"1")
+    asked = {wire.new_inbox(): stream for stream in (log.name, "none")}
+
+    for inbox, stream in asked.items():
+        jetstream.ask_info(wire, stream, reply=inbox)
+    answers: dict[str, Message] = {}
+    while len(answers) < len(asked):
+        messages = wire.receive(WITHIN_S)
+        assert messages
+        answers |= {asked[each.subject]: each for each in messages}
+
+    assert jetstream.info_in(answers[log.name]).state.last_seq == 1
+    with pytest.raises(NoStream):
+        jetstream.info_in(answers["none"])
+
+
 def test_a_stream_that_is_not_there_is_said_not_to_be(wire: Wire) -> None:
     with pytest.raises(NoStream):
         jetstream.stream_info(wire, "none", WITHIN_S)
