@@ -20,7 +20,7 @@ from relay.bus.envelopes import (
 )
 from relay.bus.identity import Who, name_in_directory, who_is
 from relay.bus.remote import remote_of
-from relay.bus.sockets import Watch, bind_router, has_input, tcp_endpoint
+from relay.bus.sockets import Watch, bind_router, has_input, make_context, tcp_endpoint
 from relay.bus.topology import Topology, life_of
 from relay.disk.files import is_private_directory
 from relay.process.place import Place
@@ -68,7 +68,7 @@ class Links:
         incarnation = epoch or place.incarnation
         self._life = life_of(place.index, incarnation, host=remote.host if remote else "")
         self._counters = counters
-        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.context = make_context(remote)
         self.traffic = Traffic()
         self._path = place.run_dir / name_in_directory(f"w{place.index}-", place.incarnation)
         self.endpoint = f"ipc://{self._path}"
@@ -221,8 +221,9 @@ class Links:
             self._call_off(origin)
         elif self.fronts.lost:  # with the one that it had before, which may have come just now
             alive = [each for each in received if each.origin not in self.fronts.lost]
-            self._counters["batches_of_dead_fronts_dropped"] += len(received) - len(alive)
-            received[:] = alive
+            if len(alive) < len(received):
+                self._counters["batches_of_dead_fronts_dropped"] += len(received) - len(alive)
+                received[:] = alive
         return link
 
     def _call_off(self, front: Identity) -> None:

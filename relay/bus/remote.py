@@ -16,9 +16,9 @@ HEARTBEAT_S: Final = 1.0
 SILENT_S: Final = 3.0
 # A packet that is lost while a connection is made is sent again after a second.
 CONNECT_S: Final = 2.0
-# Until a stranger's connection is closed that does not show a key. A worker looks at keys between
-# two batches, and may wait for its log meanwhile.
-HANDSHAKE_S: Final = 10.0
+# Until a connection is closed that has not shown a key: a stranger's, or one that a worker had no
+# time for, since it looks at keys between two batches. That one is tried again.
+HANDSHAKE_S: Final = 3.0
 # Until the next try to reach another host.
 REACH_AGAIN_S: Final = 0.5
 # What a batch has besides what is counted as under way; see `Remote.most_bytes`.

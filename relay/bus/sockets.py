@@ -20,6 +20,9 @@ from relay.errors import BootError, NoDescriptor
 # As plain numbers: to look up and combine members of enums costs as much as the question.
 _EVENTS: Final = int(zmq.EVENTS)
 _POLLIN: Final = int(zmq.POLLIN)
+# Three for each range, and as many that are being closed, while the next ones reach out. ZeroMQ
+# allows for 1,023.
+_MOST_SOCKETS: Final = 8_192
 
 
 def has_input(socket: "zmq.Socket[bytes]") -> bool:
@@ -29,6 +32,14 @@ def has_input(socket: "zmq.Socket[bytes]") -> bool:
     is edge-triggered: whoever watches it must ask before he waits for it.
     """
     return bool(int(socket.get(_EVENTS)) & _POLLIN)
+
+
+def make_context(remote: Remote | None) -> "zmq.Context[zmq.Socket[bytes]]":
+    """Return what a process has its sockets of the bus in."""
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    if remote is not None:
+        context.set(zmq.MAX_SOCKETS, _MOST_SOCKETS)
+    return context
 
 
 def bind_router(

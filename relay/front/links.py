@@ -40,7 +40,7 @@ from relay.bus.identity import connected_as
 from relay.bus.lifeline import Lifeline, Stage, reach
 from relay.bus.link import Incoming, Outgoing
 from relay.bus.remote import REACH_AGAIN_S, Remote
-from relay.bus.sockets import connect_dealer, has_input
+from relay.bus.sockets import connect_dealer, has_input, make_context
 from relay.bus.topology import Topology, WorkerAddress
 from relay.errors import NoDescriptor
 from relay.process.demand import Demand
@@ -433,7 +433,7 @@ class Links:
         """
         self.identity = identity
         self.loop = loop
-        self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self.context = make_context(remote)
         self.receive = receive
         self.has_room = has_room
         self.direct_messages = 0  # 1-1 messages that clients have sent

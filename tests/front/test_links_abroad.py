@@ -324,3 +324,23 @@ def test_a_worker_that_is_gone_is_tried_no_more() -> None:
         assert link._reaching is None
 
     run(scene)
+
+
+@pytest.mark.parametrize("host", ["a", "b"])
+def test_a_worker_that_was_out_of_sight_is_connected_to_by_another_connection(host: str) -> None:
+    """It may know the one of before, and take what comes by it for repeated."""
+
+    async def scene(links: Links, owner: Owner) -> None:
+        address = owner.next(host)
+        links.follow(of(address))
+        assert await owner.receive() == [HELLO]
+        links.follow(of())
+        links.link_of(SLOT).request(send(1), durable=True)
+
+        links.follow(of(address))
+
+        assert await owner.receive() == [HELLO]
+        assert (owner.origin, owner.number) == (f"{FRONT}.1".encode(), 1)
+        assert await owner.receive() == [send(1)]
+
+    run(scene)

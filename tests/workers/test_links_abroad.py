@@ -323,3 +323,14 @@ def test_a_peer_that_is_taken_over_is_lost_though_it_was_never_reached(bus: Bus)
     assert follow(bus, newer) == [], "the shard has not heard of it"
     bus.until(lambda: bus.links.new_peers)
     assert follow(bus) == [1]
+
+
+def test_a_peer_that_was_out_of_sight_is_connected_to_by_another_connection(bus: Bus) -> None:
+    address, router = bus.peer("inproc://peer")
+    for origin in (b"worker-0-3", b"worker-0-3.1", b"worker-0-3.2"):
+        follow(bus, address)
+        bus.until(lambda: bus.links.new_peers)
+        say(bus)
+        bus.until(lambda: router.poll(0))
+        assert router.recv_multipart()[0] == origin
+        assert follow(bus) == [1]

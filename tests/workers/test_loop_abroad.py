@@ -102,16 +102,19 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def write_through_cuts(client: Client, way: Way, random: Random) -> None:
-    """Send one after the other, with the way cut now and then, until the link is over each time."""
+    """Send one after the other, with the way cut now and then, mostly until the link is over."""
     await until(lambda: client.link.address)
-    cuts = sorted(random.sample(range(SENDS), 3))
+    cuts = sorted(random.sample(range(SENDS), 4))
     for number in range(SENDS):
         if number in cuts:
             way.cut()
         client.send(number)
         await asyncio.sleep(random.choice((0, 0, 0.002)))
         if number in cuts:
-            await until(lambda: not client.link.address)
+            if number == cuts[0] or random.random() < 0.6:
+                await until(lambda: not client.link.address)
+            else:
+                await asyncio.sleep(random.uniform(0, 0.4))  # the connection may hold
             way.heal()
             if random.random() < 0.5:
                 await until(lambda: client.link.address)
@@ -157,5 +160,5 @@ def test_i4_what_is_sent_through_cuts_is_delivered_once_and_in_order(
         worker.close()
 
     assert client.frames == [b"frame %d" % number for number in range(SENDS)]
-    assert client.announcements >= 4
+    assert client.announcements >= 2
     assert worker.crash is None
