@@ -59,8 +59,9 @@ ARROWS |= {
     "workers.store": _SERVING,
     "workers.log": GROUND | {"relay.cluster"},
     "workers.shard": _SERVING | {"workers.store"},
-    "workers.tools": _SERVING | {"workers.store", "workers.shard", "relay.operating"},
-    "workers": _SERVING | {"workers.store", "workers.shard", "workers.log"},
+    "workers.tools": _SERVING
+    | {"workers.store", "workers.shard", "relay.operating", "relay.cluster"},
+    "workers": _SERVING | {"workers.store", "workers.shard", "workers.log", "relay.cluster"},
     "supervisor": frozenset({"relay", "relay.signals", "relay.interpreter", "relay.supervision"}),
     "relay.operating": GROUND | {"relay.settings", "relay.protocol", "relay.disk"},
     "relay.client": frozenset({"relay", "relay.invocation", "relay.protocol", *_REACHING_OUT}),

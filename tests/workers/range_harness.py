@@ -28,7 +28,7 @@ from relay.bus.envelopes import (
     WorkerBatch,
 )
 from relay.bus.sockets import connect_dealer
-from relay.bus.topology import Topology
+from relay.bus.topology import Topology, life_of
 from relay.cluster.jetstream import create_stream, log_config
 from relay.process.channel import supervisor_end
 from relay.process.control import (
@@ -151,7 +151,7 @@ class RangeWorker:
 
     def life(self, ready: ChildReady) -> int:
         """Return what a batch for it names as its receiver."""
-        return ready.epoch
+        return life_of(0, ready.epoch, host=self.settings.cluster.host_name)
 
     def promote(self) -> ChildReady:
         self.say(Promote())

@@ -63,7 +63,7 @@ def start(engines: Engines, cluster: str, run_dir: Path) -> Iterator[Start]:
 
 @pytest.fixture
 def front() -> Iterator[PlayedFront]:
-    with PlayedFront("front-0-1000") as front:
+    with PlayedFront("front-a-0-1000") as front:
         yield front
 
 

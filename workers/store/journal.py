@@ -273,7 +273,8 @@ class Journal:
                     )
             else:
                 uncut = []
-                self._check_ends(readers)
+                _check_ends(readers, self._last)
+                check_seal(directory, identity=identity, last=self._last, folded=self._folded)
             replay(records, trees, add_tree)
             # By number: the last record of each file.
             self._lasts = [reader.records[-1].number if reader.records else 0 for reader in readers]
@@ -317,16 +318,6 @@ class Journal:
                 log.get_logger().warning("journal.made_anew", reason=str(error))
                 create_journal_file(path, self._identity)
                 sync(self._directory)
-
-    def _check_ends(self, readers: list[JournalReader]) -> None:
-        """Make sure that nothing is behind the last record, and nothing lost since a stop."""
-        for reader, name in zip(readers, FILE_NAMES, strict=True):
-            later = reader.find_later(self._last)
-            if later is not None:
-                raise StoreDamaged(
-                    f"{name} is damaged at byte {reader.end}: record {later} is behind it"
-                )
-        check_seal(self._directory, identity=self._identity, last=self._last, folded=self._folded)
 
     def begin_behind(self, number: bytes) -> None:
         """Take it that the pages have no sequence number over that, and none up to it is young."""
@@ -578,6 +569,16 @@ class Journal:
         if self._lasts[other] <= self._folded:
             self._files[other].give_back(0)
         self._files[self._active].make_room()
+
+
+def _check_ends(readers: list[JournalReader], last: int) -> None:
+    """Make sure that no file has a record behind one that cannot be read."""
+    for reader, name in zip(readers, FILE_NAMES, strict=True):
+        later = reader.find_later(last)
+        if later is not None:
+            raise StoreDamaged(
+                f"{name} is damaged at byte {reader.end}: record {later} is behind it"
+            )
 
 
 def _apart(recent: Layer, young_from: bytes) -> tuple[list[bytes], list[bytes]]:

@@ -7,7 +7,7 @@ meanwhile cannot be used again, so a store grows for as long as a snapshot of it
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -107,6 +107,7 @@ class Snapshot:
         self._txn: Any = None
         self._readers: list[JournalReader] = []
         self._records: list[Record] = []
+        self._follows_log = False
         self._replayed: dict[str, Tree] | None = None
         try:
             self._dbs: dict[str, Any] = {}
@@ -135,7 +136,7 @@ class Snapshot:
         """
         if self._follows_log:
             return  # which has what is lost here
-        last = self._records[-1].number if self._records else self._folded(self._txn)
+        last = self._records[-1].number if self._records else _folded(self._txn, self._dbs)
         for reader in self._readers:
             later = reader.find_later(last)
             if later is not None:
@@ -146,7 +147,7 @@ class Snapshot:
                     )
         identity = self._txn.get(IDENTITY_NAME, db=self._dbs["meta"])
         if identity is not None:
-            folded = self._folded(self._txn)
+            folded = _folded(self._txn, self._dbs)
             check_seal(self._directory, identity=identity, last=last, folded=folded)
 
     def refresh(self) -> None:
@@ -160,7 +161,8 @@ class Snapshot:
         for attempt in range(_JOURNAL_ATTEMPTS):
             self._end()
             self._txn = self._begin_with_all_trees()
-            folded = self._folded(self._txn)
+            folded = _folded(self._txn, self._dbs)
+            self._follows_log = self._txn.get(LOG_NAME, db=self._dbs["meta"]) is not None
             try:
                 if not self._readers:
                     self._open_journal()
@@ -173,7 +175,7 @@ class Snapshot:
                     raise
                 continue
             now = self._begin()
-            is_the_same = self._folded(now) == folded
+            is_the_same = _folded(now, self._dbs) == folded
             now.abort()
             if is_the_same and self._txn is not None:  # which ends where the map was resized
                 return  # so no file was begun anew that had what these pages lack
@@ -199,14 +201,6 @@ class Snapshot:
             txn.abort()
             for row in new:
                 self._dbs[row.name] = self._env.open_db(row.name.encode(), create=False)
-
-    @property
-    def _follows_log(self) -> bool:
-        return self._txn.get(LOG_NAME, db=self._dbs["meta"]) is not None
-
-    def _folded(self, txn: Any) -> int:
-        value = txn.get(FOLDED_NAME, db=self._dbs["meta"])
-        return 0 if value is None else unpack_seq(value)
 
     @property
     def _trees(self) -> dict[str, Tree]:
@@ -316,12 +310,7 @@ class Snapshot:
             record = self._records[-1]
             return Tail(record.number, checksum_of(*record))
         tail = self._txn.get(TAIL_NAME, db=self._dbs["meta"])
-        return Tail(self._folded(self._txn), 0 if tail is None else unpack_seq(tail))
-
-    @property
-    def last_number(self) -> int:
-        """The number of the last record that it has; 0: there was none yet."""
-        return self.last.number
+        return Tail(_folded(self._txn, self._dbs), 0 if tail is None else unpack_seq(tail))
 
     @property
     def unfolded(self) -> int:
@@ -355,6 +344,12 @@ class Snapshot:
         """Return one of the counters that a store keeps of itself (workers.store.meta)."""
         value = self.get("meta", name)
         return NO_SEQ if value is None else unpack_seq(value)
+
+
+def _folded(txn: Any, dbs: Mapping[str, Any]) -> int:
+    """Return up to which record everything is in the pages."""
+    value = txn.get(FOLDED_NAME, db=dbs["meta"])
+    return 0 if value is None else unpack_seq(value)
 
 
 def _as_ours(error: lmdb.Error) -> Exception:

@@ -86,7 +86,10 @@ class Writing:
 
 
 class Store:
-    """One worker's LMDB environment and the lock that keeps every other process out (I8)."""
+    """One worker's LMDB environment and the lock that keeps every other process out (I8).
+
+    Over 25 methods: batches, passes and records are one state, and each has its few questions.
+    """
 
     def __init__(
         self,

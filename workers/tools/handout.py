@@ -30,7 +30,7 @@ def hand_out(store: Path, to: Path) -> Copied:
     snapshot = Snapshot(store)
     try:
         snapshot.copy(to)
-        number = snapshot.last_number
+        number = snapshot.last.number
     finally:
         snapshot.close()
     file = to / FILE_NAME
