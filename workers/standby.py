@@ -53,6 +53,9 @@ _LOOK_S: Final = 2.0
 _CONNECT_AGAIN_S: Final = 0.2
 _AGAIN_S: Final = 0.02  # after a server that is behind
 _FETCH_AGAIN_S: Final = 1.0
+# Who tells it to own the range may not have heard of an owner that is so new: a beat takes a
+# quarter of a second.
+_NEW_OWNER_S: Final = 1.0
 # The owner has one record on its way at a time (workers.log.owned).
 _IN_FLIGHT: Final = 1
 
@@ -91,6 +94,8 @@ class Standby:
         self._wants = False  # it is to own the range as soon as it may ask for it
         self._claim: Claim | None = None
         self._claim_to = 0  # how far it must be first
+        self._owner_s = -_NEW_OWNER_S  # when it heard of the present owner
+        self._tells_s: float | None = None  # when it says again that it stands by
         self._process = f"{place.incarnation}-{os.urandom(8).hex()}"
         self._owned: OwnedLog | None = None  # once the claim is won
         self._inherited = Inherited(place.control)
@@ -254,8 +259,11 @@ class Standby:
         return not known or known in [checksum_of(record.sequence, body) for body in bodies]
 
     def _take(self, number: int, data: bytes) -> None:
+        epoch = self._reader.epoch
         self._store.apply(number, self._reader.take(number, data))
         self._learnt = number
+        if self._reader.epoch != epoch:
+            self._owner_s = _now_s()
         if self._claim is not None:
             self._carry_out(self._claim.followed(_now_s()))
 
@@ -315,6 +323,10 @@ class Standby:
             return
         if not self._wants and self._reader.handed_to != self._host:
             return
+        if self._wants and _now_s() < self._owner_s + _NEW_OWNER_S:
+            self._wants, self._tells_s = False, self._owner_s + _NEW_OWNER_S
+            log.get_logger().info("range.not_claimed", epoch=self._reader.epoch)
+            return
         self._wants = False
         place = self._place
         claimed = Claimed(
@@ -342,8 +354,9 @@ class Standby:
                     self._claim_to, self._is_behind = to, True
                 case Beaten(epoch):
                     self._claim, self._claim_to = None, 0
+                    self._owner_s = _now_s()
+                    self._tells_s = self._owner_s + _NEW_OWNER_S
                     log.get_logger().info("range.not_won", epoch=epoch)
-                    self._tell()
                 case Won(epoch, data):
                     self._claim = None
                     self._stream.unfollow()
@@ -371,10 +384,15 @@ class Standby:
     def _tick(self) -> None:
         now = clock_ms()
         self._duties.tick(now)
-        if self._store.last_number != self._told and now >= self._told_ms + TELL_MS:
+        is_further = self._store.last_number != self._told
+        if self._tells_s is not None:  # until then it is not told again to own the range
+            if _now_s() >= self._tells_s:
+                self._tell()
+        elif is_further and now >= self._told_ms + TELL_MS:
             self._tell()
 
     def _tell(self) -> None:
+        self._tells_s = None
         self._told, self._told_ms = self._store.last_number, clock_ms()
         self._place.control.send(Standing(self._told))
 
