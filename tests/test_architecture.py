@@ -46,7 +46,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "relay.auth": GROUND | {"relay.settings", "relay.protocol", "relay.disk"},
 }
 ARROWS["relay.process"] = ARROWS["relay.bus"] | {"relay.bus", "relay.disk"}
-ARROWS["relay.cluster"] = ARROWS["relay.process"] | {"relay.process"}
+ARROWS["relay.cluster"] = ARROWS["relay.process"] | {"relay.process", "relay.operating"}
 ARROWS["relay.inquiries"] = ARROWS["relay.process"] | {"relay.process"}
 ARROWS["relay.extensions"] = ARROWS["relay.process"] | {"relay.process"}
 ARROWS["relay.webhooks"] = ARROWS["relay.extensions"] | {"relay.extensions", "relay.auth"}

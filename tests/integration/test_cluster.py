@@ -14,7 +14,7 @@ from tests.outside.frames import ALICE, BOB, SENT_AT, ack_1, delivery, receipt
 pytestmark = pytest.mark.slow
 
 RANGES = 4
-# What the loss of a host may cost who is on another one (docs/cluster.md).
+# What the loss of a host may cost who is on another one: mostly the election of a log's leader.
 BACK_S = 10.0
 
 

@@ -1,6 +1,6 @@
 """Several hosts that are one relay, all on this machine: each has an address of its own.
 
-They cannot be cut off from each other here; `tests.hosts` has hosts that can be.
+They cannot be cut off from each other here.
 """
 
 from __future__ import annotations
