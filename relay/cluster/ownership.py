@@ -69,9 +69,9 @@ def _promote(view: View, me: str, living: frozenset[str], now_s: float) -> tuple
 
 
 def _hand_over(view: View, me: str, living: frozenset[str], now_s: float) -> tuple[int, str] | None:
-    moves = view.moves(living)
-    if view.hands_over is None and moves and _may_move(view, me, moves[0], living, now_s):
-        view.begin_hand_over(moves[0], now_s)
+    wanted = view.moves[:1]
+    if view.hands_over is None and wanted and _may_move(view, me, wanted[0], living, now_s):
+        view.begin_hand_over(wanted[0], now_s)
     if view.hands_over is None:
         return None
     move = view.hands_over.move

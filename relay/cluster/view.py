@@ -113,6 +113,7 @@ class View:
         self.majority = Majority(now_s)
         self.calm = Steady(now_s)  # all that moves of ranges depend on
         self.settled = Steady(now_s)  # which hosts live
+        self.moves: list[Move] = []  # that are wanted, the first one first
         self.hands_over: _HandOver | None = None  # this host, just now
         self._isolate_s = isolate_s
         self._voters = frozenset(voters)
@@ -276,7 +277,8 @@ class View:
         beats = sorted(
             (beat.host, beat.draining, beat.moving, beat.plan) for beat in self._of(living)
         )
-        facts = (living, dict(self._owners), beats, self.moves(living))
+        self.moves = self._find_moves(living)
+        facts = (living, dict(self._owners), beats, self.moves)
         self.calm.note(facts, now_s)
         self.settled.note(living, now_s)
 
@@ -302,7 +304,7 @@ class View:
         """Return the ranges that nobody serves, and for how long that has been seen."""
         return {range_: now_s - since_s for range_, since_s in self._vacant_s.items()}
 
-    def moves(self, living: frozenset[str]) -> list[Move]:
+    def _find_moves(self, living: frozenset[str]) -> list[Move]:
         """Return which ranges another host should own that is ready to, the first one first."""
         moves = []
         for range_ in range(self.plan.ranges):

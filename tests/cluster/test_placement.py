@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from relay.cluster.placement import Plan, copies
 
 NAMES = st.lists(st.from_regex(r"[a-z][a-z0-9]{0,4}", fullmatch=True), min_size=1, unique=True)
-HOSTS = NAMES.filter(lambda names: len(names) <= 9).map(tuple)
-RANGES = st.integers(1, 48)
+HOSTS = NAMES.filter(lambda names: len(names) <= 6).map(tuple)
+RANGES = st.integers(1, 24)
 
 
 def owners(
