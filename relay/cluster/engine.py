@@ -18,6 +18,7 @@ from relay.clock import clock_ms
 from relay.cluster.enginelines import Allowance, said
 from relay.cluster.engineprobe import Probe
 from relay.cluster.engineprocess import EngineProcess
+from relay.cluster.keys import require_bus_keys
 from relay.errors import BootError
 from relay.process.control import ChildReady, PeerGone, SettingsChanged, Stop
 from relay.process.duties import Duties
@@ -48,6 +49,7 @@ def main(place: Place) -> None:
     else:
         from relay.cluster.foreignengine import ForeignEngine  # few need it
 
+        require_bus_keys(place.settings.cluster)
         ForeignEngine(place).run()
 
 
@@ -71,7 +73,9 @@ class Keeper:
         )
         self._hung_after_s = place.settings.supervisor.hung_after_s
         self._probe = Probe(self._cluster)
-        self._allowance = Allowance(now_s=clock_ms() / 1000)
+        now_s = clock_ms() / 1000
+        # By whether a line is of a connection.
+        self._allowances = {False: Allowance(now_s=now_s), True: Allowance(now_s=now_s)}
         self._last_error = ""
         self._has_served = False  # the server
         self._has_told = False  # the supervisor, that it does
@@ -169,15 +173,15 @@ class Keeper:
             self._has_served = True
         if heard.level in ("warning", "error"):
             self._counters[f"lines_{heard.level}"] += 1
-        if heard.level == "error":
+        if heard.level == "error" and not heard.is_of_connection:
             self._last_error = heard.text
-        if self._allowance.takes(now_s=now_ms / 1000):
+        if self._allowances[heard.is_of_connection].takes(now_s=now_ms / 1000):
             getattr(logger, heard.level)("engine.said", text=heard.text)
         else:
             self._counters["lines_dropped"] += 1
 
     def _tell_dropped(self) -> None:
-        if dropped := self._allowance.take_dropped():
+        if dropped := sum(each.take_dropped() for each in self._allowances.values()):
             logger.warning("engine.lines_dropped", lines=dropped)
 
     def _look_for_life(self, now_ms: int) -> None:

@@ -25,10 +25,6 @@ _MEMORY_BYTES: Final = 64 * 1024 * 1024
 _MAX_CONNECTIONS: Final = 4096
 # A connection that never finishes its handshake is held so long.
 _HANDSHAKE_S: Final = 3
-# What was cut off sends no RST, and the kernel would repeat ever more rarely what it has sent: an
-# engine that is back would not be heard for half a minute.
-_ROUTE_PING_S: Final = 2
-_CLIENT_PING_S: Final = 10
 
 
 class Material(NamedTuple):
@@ -55,7 +51,6 @@ def engine_config(cluster: ClusterSettings, *, store: str, material: Material) -
         "listen": _endpoint(own, cluster.engine_port),
         "max_payload": MAX_PAYLOAD_BYTES,
         "max_connections": _MAX_CONNECTIONS,
-        "ping_interval": f"{_CLIENT_PING_S}s",
         "logtime": False,
         "tls": {**tls, "handshake_first": True},
         "accounts": {
@@ -80,7 +75,6 @@ def engine_config(cluster: ClusterSettings, *, store: str, material: Material) -
             "authorization": {"user": USER, "password": password, "timeout": _HANDSHAKE_S},
             # All know all, and nobody is to come in by hearsay.
             "no_advertise": True,
-            "ping_interval": f"{_ROUTE_PING_S}s",
             "routes": [
                 f"tls://{USER}:{password}@{_endpoint(address, cluster.route_port)}"
                 for name, address in cluster.addresses.items()

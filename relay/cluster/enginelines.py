@@ -19,9 +19,11 @@ _LEVELS: Final[dict[str, Level]] = {
 # Warnings of what is so on purpose: its configuration is in memory alone, and a password that is
 # checked by bcrypt would cost each connection a tenth of a second.
 _MEANT: Final = ("Plaintext passwords detected", 'Clients that are not using "TLS Handshake First"')
+# Of one connection: a client's or a route's, be it a stranger's.
+_CONNECTION: Final = re.compile(r"\S+:\d+ - [a-z]id:\d+")
 _READY: Final = "Server is ready"
 # Of a start it writes 30, of a stranger who knocks one: whoever knocks without end is not to fill
-# the disk.
+# the disk, and not to hide what it says of itself, which has as many of its own.
 MAX_LINES: Final = 200
 LINES_PER_S: Final = 10.0
 
@@ -36,6 +38,11 @@ class Said(NamedTuple):
     def is_ready(self) -> bool:
         """Whether it lets clients in from now on."""
         return self.text == _READY
+
+    @property
+    def is_of_connection(self) -> bool:
+        """Whether somebody who only connects can have it written."""
+        return _CONNECTION.match(self.text) is not None
 
 
 def said(line: str, secret: str) -> Said:

@@ -140,6 +140,15 @@ def require_secrets(cluster: ClusterSettings) -> None:
                 f"cluster.certificate is not for {address}, the address of {name} in cluster.hosts:"
                 " it is for those of the file that `relay cluster init` wrote"
             )
+    require_bus_keys(cluster)
+
+
+def require_bus_keys(cluster: ClusterSettings) -> None:
+    """Return if the keys of the bus go together.
+
+    Raises:
+        BootError: as `require_secrets`.
+    """
     try:
         public = zmq.curve_public(cluster.bus_secret.encode()).decode()
     except (zmq.ZMQError, ValueError):

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from relay.cluster.engineconfig import SYSTEM_USER, USER, Material, engine_config
+from relay.cluster.enginelines import MAX_LINES
 from relay.cluster.engineprocess import OLDEST, PACKAGE, TOO_NEW, find_program
 from relay.cluster.keys import Secrets, make_secrets
 from relay.disk.files import take_lock
@@ -261,13 +262,14 @@ def test_the_server_dies_with_its_keeper_and_leaves_its_store_to_the_next(start:
     engine = start().wait_ready()
     server = engine.server_pid()
 
+    os.kill(server, signal.SIGSTOP)  # so that it does not end by itself
     os.kill(engine.child.pid, signal.SIGKILL)
+    wait_for(lambda: not is_running(server), within_s=5)
     engine.exit_code()
     engine.child.disconnect()
     engine.start()
 
     engine.wait_ready()
-    assert not is_running(server)
     assert engine.stop() == 0
 
 
@@ -370,3 +372,20 @@ def test_a_server_that_stands_still_is_started_again(
 
     assert engine.exit_code() == ENGINE_DIED
     assert "engine.hung" in capfd.readouterr().err
+
+
+def test_who_knocks_without_end_fills_no_log_and_is_counted(
+    start: Start, capfd: pytest.CaptureFixture[str]
+) -> None:
+    engine = start().wait_ready()
+    for _ in range(MAX_LINES + 100):
+        read_in_the_clear("127.0.0.1", engine.cluster.route_port)
+    log: list[str] = []
+
+    def is_told() -> bool:
+        log.append(capfd.readouterr().err)
+        return "engine.lines_dropped" in "".join(log)
+
+    wait_for(is_told)
+    assert MAX_LINES / 2 <= "".join(log).count("handshake error") <= MAX_LINES
+    assert client_of(engine).answer == b"PONG"

@@ -36,6 +36,15 @@ def test_only_its_own_word_makes_it_ready() -> None:
     assert not said("[7] [ERR] 1.2.3.4:5 - Server is ready", "x").is_ready
 
 
+def test_what_a_stranger_can_have_written_is_told_from_what_it_says_of_itself() -> None:
+    stranger = said("[7] [ERR] 1.2.3.4:5 - cid:12 - TLS handshake error: EOF", "x")
+    route = said("[7] [ERR] [fd00::1]:5 - rid:12 - TLS route handshake error: EOF", "x")
+
+    assert stranger.is_of_connection
+    assert route.is_of_connection
+    assert not said("[7] [ERR] JetStream out of resources", "x").is_of_connection
+
+
 def test_who_knocks_without_end_does_not_fill_the_log() -> None:
     allowance = Allowance(now_s=100.0)
 
