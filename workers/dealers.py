@@ -67,7 +67,11 @@ class Dealers:
 
         Each of them that is back is among the `connected`, one on another host once it is reached.
         """
-        self._present = {each.index: each for each in workers if each.index != self._me.index}
+        self._present = {
+            each.index: each
+            for each in workers
+            if each.index != self._me.index and not self._is_older(each)
+        }
         for index in self._gone(self._reaching):
             self._close(self._reaching.pop(index))
         gone = self._gone(self._dealers)
@@ -75,6 +79,11 @@ class Dealers:
             self._let_go(index)
         self._connect()
         return gone
+
+    def _is_older(self, address: WorkerAddress) -> bool:
+        """Whether the range has had a newer owner (C6)."""
+        life, _ = self._ended.get(address.index, (0, 0))
+        return bool(address.host) and address.life < life
 
     def _gone(self, dealers: Mapping[int, _Dealer]) -> list[int]:
         return [i for i, each in dealers.items() if self._present.get(i) != each.address]
@@ -105,7 +114,7 @@ class Dealers:
         ended = ended + 1 if life == address.life else 0
         identity = connected_as(self._me.name, ended)
         endpoint = address.endpoint_from(self._host)
-        if self._remote is None or endpoint == address.endpoint:
+        if self._remote is None or address.host == self._host:
             dealer = _Dealer(address, connect_dealer(self._context, endpoint, identity=identity))
         else:
             dealer = _Dealer(
@@ -144,7 +153,7 @@ class Dealers:
                 self._have(index, self._reaching.pop(index))
         for index, dealer in list(self._dealers.items()):
             if self._stage(dealer, ready) is Stage.OVER:
-                log.get_logger().warning("peer.over", worker=index, host=dealer.address.host)
+                log.get_logger().info("peer.over", worker=index, host=dealer.address.host)
                 self._let_go(index)
                 self.lost.add(index)
 

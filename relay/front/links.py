@@ -198,7 +198,7 @@ class WorkerLink:
         ended = self._ended + 1 if address.life == self._life else 0
         identity = connected_as(links.identity, ended)
         endpoint = address.endpoint_from(links.host)
-        if remote is None or endpoint == address.endpoint:
+        if remote is None or address.host == links.host:
             worker = _Worker(address, connect_dealer(links.context, endpoint, identity=identity))
         else:
             worker = _Worker(
@@ -257,7 +257,7 @@ class WorkerLink:
         target, was_up = self.target, self._worker is not None
         assert target is not None, "a link that ends has begun"
         if was_up:
-            log.get_logger().warning("link.over", worker=self.index, host=target.host)
+            log.get_logger().info("link.over", worker=self.index, host=target.host)
         if not was_up or self._incoming.received:
             self._again_s = REACH_AGAIN_S
         else:

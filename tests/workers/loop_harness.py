@@ -14,7 +14,7 @@ import zmq
 from relay.bus import envelopes
 from relay.bus.envelopes import LOGIN, FrontBatch, SessionOpened, ToWorker, WorkerBatch
 from relay.bus.sockets import connect_dealer
-from relay.bus.topology import Topology
+from relay.bus.topology import Topology, WorkerAddress
 from relay.clock import clock_ms
 from relay.extensions.registry import Registry
 from relay.inquiries.contract import Asked, Inquiry, encode, endpoint_of
@@ -81,9 +81,10 @@ class RunningWorker:
         except Exception as error:
             self.crash = error
 
-    def list_fronts(self, *fronts: str) -> None:
+    def list_fronts(self, *fronts: str, workers: tuple[WorkerAddress, ...] = ()) -> None:
         self._epoch += 1
-        self.supervisor.send(TopologyChanged(Topology(epoch=self._epoch, fronts=fronts)))
+        topology = Topology(epoch=self._epoch, workers=workers, fronts=fronts)
+        self.supervisor.send(TopologyChanged(topology))
 
     def ask(self, front: zmq.Socket[bytes], number: int) -> None:
         """Send the `number`th batch of a front, a login."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import zmq
+from structlog.testing import capture_logs
 
 from relay.bus import envelopes
 from relay.bus.doorkeeper import Doorkeeper
@@ -24,6 +25,7 @@ from relay.bus.sockets import (
     tcp_endpoint,
 )
 from relay.bus.topology import Topology, WorkerAddress, life_of
+from relay.errors import NoDescriptor
 from relay.process.channel import child_end
 from relay.process.place import Place
 from relay.settings.tables import Settings
@@ -334,3 +336,35 @@ def test_a_peer_that_was_out_of_sight_is_connected_to_by_another_connection(bus:
         bus.until(lambda: router.poll(0))
         assert router.recv_multipart()[0] == origin
         assert follow(bus) == [1]
+
+
+def test_c6_a_range_s_older_owner_is_not_gone_back_to(bus: Bus) -> None:
+    older, _ = bus.peer("inproc://older", epoch=5)
+    newer, _ = bus.peer("inproc://newer", epoch=9)
+    follow(bus, older)
+    bus.until(lambda: bus.links.new_peers)
+    assert follow(bus, newer) == [1]
+    bus.until(lambda: bus.links.new_peers)
+
+    assert follow(bus, older) == [1]
+    bus.links.reach_again()
+
+    assert not bus.links.new_peers
+    assert not bus.links._dealers._reaching
+
+
+def test_c5_a_peer_for_which_there_is_no_descriptor_is_tried_again(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, _ = bus.peer("inproc://peer")
+
+    def fail(*args: object, **options: object) -> None:
+        raise NoDescriptor("there is none")
+
+    with monkeypatch.context() as patch, capture_logs() as lines:
+        patch.setattr("workers.dealers.reach", fail)
+        assert follow(bus, address) == []
+    assert [line["event"] for line in lines] == ["peer.no_descriptor"]
+
+    bus.links.reach_again()
+    bus.until(lambda: bus.links.new_peers == {1})
