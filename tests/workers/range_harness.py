@@ -30,6 +30,8 @@ from relay.bus.envelopes import (
 from relay.bus.sockets import connect_dealer
 from relay.bus.topology import Topology, life_of
 from relay.cluster.jetstream import create_stream, log_config
+from relay.cluster.natswire import Wire
+from relay.cluster.transfers import Transfers
 from relay.process.channel import supervisor_end
 from relay.process.control import (
     ChildReady,
@@ -128,7 +130,13 @@ class RangeWorker:
             else:
                 self._said.append(message)
 
-    def hear(self, kind: type[Message]) -> Message:
+    def log(self) -> str:
+        """Return what the processes of its host have logged."""
+        return self._log.read_text()
+
+    def hear(
+        self, kind: type[Message], *, meanwhile: Callable[[], object] = lambda: None
+    ) -> Message:
         """Return the next message of a kind; those before it are gone."""
         until_s = time.monotonic() + DEADLINE_S
         while time.monotonic() < until_s:
@@ -137,13 +145,14 @@ class RangeWorker:
                 message = self._said.pop(0)
                 if isinstance(message, kind):
                     return message
-                assert not isinstance(message, PeerGone), self._log.read_text()
+                assert not isinstance(message, PeerGone), self.log()
+            meanwhile()
             time.sleep(0.005)
-        raise AssertionError(f"no {kind.__name__}: {self._log.read_text()}")
+        raise AssertionError(f"no {kind.__name__}: {self.log()}")
 
-    def stand(self, number: int = 0) -> None:
+    def stand(self, number: int = 0, *, meanwhile: Callable[[], object] = lambda: None) -> None:
         """Wait until it stands by with the records up to that number."""
-        while self.hear(Standing).applied < number:
+        while self.hear(Standing, meanwhile=meanwhile).applied < number:
             pass
 
     def say(self, message: FromSupervisor) -> None:
@@ -185,6 +194,31 @@ class RangeWorker:
         if self.process.poll() is None:
             self.kill()
         self._channel.close()
+
+
+class PlayedAgent:
+    """An agent that hands out a copy of the range's store on its host."""
+
+    def __init__(self, wire: Wire, cluster: str, host: str, store: Path, copies: Path) -> None:
+        self._wire = wire
+        subject = f"{cluster}.snapshot.0"
+        self._sids = {wire.subscribe(subject), wire.subscribe(f"{subject}.{host}")}
+        self._transfers = Transfers(host, copies, lambda range_: store)
+        wire.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._transfers.close()
+
+    def answer(self) -> None:
+        for message in self._wire.receive(0.01):
+            if message.sid in self._sids:
+                answer = self._transfers.answer(message.payload, time.monotonic(), range_=0)
+                if answer is not None:
+                    self._wire.publish(message.reply, answer)
+        self._wire.flush()
 
 
 class PlayedFront:
@@ -280,14 +314,16 @@ class PlayedFront:
         """Log READER in and return the ids of all that waits, in order."""
         self._send([plain.open_session(1, READER, LOGIN, 0)])
         ids: list[str] = []
+        pages = 0
         until_s = time.monotonic() + DEADLINE_S
         while time.monotonic() < until_s:
             for item in self.receive(0.1):
                 match item:
                     case Page():
                         ids += [entry.frame.decode() for entry in item.entries]
+                        pages += 1
                         if item.more:
-                            self._send([plain.ready(1, item.entries[-1].seq, 1)])
+                            self._send([plain.ready(1, item.entries[-1].seq, pages)])
                         elif item.last:
                             return ids
                     case Deliver():

@@ -9,15 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from relay.cluster.jetstream import stream_info
+from relay.cluster.jetstream import last_record, purge, stream_info
 from relay.disk.layout import read_layout
 from relay.errors import RelayError
 from relay.process.control import ChildReady
-from relay.process.exitcodes import FENCED
+from relay.process.exitcodes import FENCED, LOG_LOST_DATA
 from tests.cluster import engines as real_engines
 from tests.cluster.engines import Engines
 from tests.outside.waiting import poll_for
-from tests.workers.range_harness import PlayedFront, RangeWorker, create_log, settings_of
+from tests.workers.range_harness import (
+    PlayedAgent,
+    PlayedFront,
+    RangeWorker,
+    create_log,
+    settings_of,
+)
 from workers.store.journal import OF_JOURNAL
 from workers.store.snapshot import Snapshot
 
@@ -275,6 +281,58 @@ def test_a_store_that_is_damaged_is_begun_anew(
     front.settle()
     assert_nothing_is_lost(front)
     assert store.with_name("unusable-worker-0").exists()
+
+
+def test_a_log_that_has_another_record_than_the_store_stops_the_worker(
+    engines: Engines, cluster: str, start: Start, front: PlayedFront
+) -> None:
+    """As where somebody has emptied all engines, and a host without a store began anew."""
+    a = start("a")
+    a.stand()
+    serve(a, a.promote(), front)
+    front.send_until_acked(20)
+    assert a.stop() == 0
+    wire = engines.wire()
+    wire.request(f"$JS.API.STREAM.DELETE.{cluster}-0", timeout_s=5.0)
+    wire.close()
+    create_log(engines, cluster)
+    b = start("b")
+    b.stand()
+    with PlayedFront("front-b-0-1000") as another:
+        serve(b, b.promote(), another)
+        another.send_until_acked(200)
+
+    a = start("a")
+
+    assert a.exit_code() == LOG_LOST_DATA
+    assert "the log has lost records" in a.log()
+
+
+def test_a_store_that_is_older_than_its_log_is_replaced_by_a_copy(
+    engines: Engines, cluster: str, start: Start, front: PlayedFront, run_dir: Path
+) -> None:
+    a, b = start("a"), start("b")
+    a.stand()
+    b.stand()
+    serve(a, a.promote(), front)
+    front.send_until_acked(50)
+    b.kill()
+    front.send_until_acked(200)
+    wire = engines.wire()
+    last = last_record(wire, f"{cluster}-0", 5.0)
+    assert last is not None
+    purge(wire, f"{cluster}-0", last.sequence - 20, 5.0)
+
+    b = start("b")
+    with PlayedAgent(wire, cluster, "a", store_of(run_dir / "a"), run_dir / "copies") as agent:
+        b.stand(last.sequence, meanwhile=agent.answer)
+    wire.close()
+    assert "store.fetched" in b.log()
+    a.kill()
+    serve(b, b.promote(), front)
+
+    front.settle()
+    assert_nothing_is_lost(front)
 
 
 def leader_of(engines: Engines, cluster: str) -> int:

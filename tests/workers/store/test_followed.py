@@ -17,7 +17,7 @@ from relay.errors import BootError, NotConfirmed, StoreDamaged
 from workers.store import journal, journalfile
 from workers.store.batch import Batch
 from workers.store.journal import FILE_NAMES, OF_JOURNAL, Tail
-from workers.store.journalfile import JournalFile, checksum_of
+from workers.store.journalfile import IDENTITY_BYTES, JournalFile, JournalReader, checksum_of
 from workers.store.keys import box_of, pack_seq
 from workers.store.schema import owned_row
 from workers.store.snapshot import Snapshot
@@ -236,6 +236,28 @@ def test_a_journal_that_is_gone_is_made_anew(log: MemoryLog, tmp_path: Path, nam
     assert held(store) == log.trees(store.last_number)
     catch_up(store, log)
     assert held(store) == log.trees(2)
+    store.close()
+
+
+def test_what_is_behind_a_hole_is_cut_off(log: MemoryLog, tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    store.follow(log)
+    for seq in range(1, 7):
+        put(store, seq, b"entry %d" % seq)
+    store.close()
+    path = tmp_path / FILE_NAMES[0]
+    path.write_bytes(path.read_bytes().replace(b"entry 3", b"entry ?"))
+
+    store = open_store(tmp_path)
+
+    assert held(store) == log.trees(2)
+    head = path.read_bytes()[8 : 8 + IDENTITY_BYTES]
+    reader = JournalReader(path, head)
+    reader.read_on()
+    assert ([record.number for record in reader.records], reader.find_later(2)) == ([1, 2], None)
+    reader.close()
+    catch_up(store, log)
+    assert held(store) == log.trees(6)
     store.close()
 
 
