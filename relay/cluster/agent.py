@@ -189,7 +189,8 @@ class Agent:
             case "agent":
                 self._answer(message, now_s)
             case "snapshot":
-                answer = self._transfers.answer(message.payload, now_s, range_=int(words[0]))
+                range_ = int(words[0]) if words[0].isdecimal() else -1
+                answer = self._transfers.answer(message.payload, now_s, range_=range_)
                 if answer is not None and message.reply:
                     self._line.publish(message.reply, answer, now_s=now_s)
 

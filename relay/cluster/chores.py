@@ -19,6 +19,8 @@ from relay import log
 from relay.cluster.beats import EngineFacts
 from relay.cluster.jetstream import (
     ApiError,
+    NoMajority,
+    NoStream,
     StreamConfig,
     StreamDiffers,
     StreamInfo,
@@ -89,6 +91,7 @@ class Chores:
         self._requests: deque[tuple[DrainAsked | MoveAsked, str]] = deque()
         self._wake = threading.Event()
         self._ends = False
+        self._trouble = ""  # what the engine refuses, as it was said last
         self._failure: BaseException | None = None
         self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="chores", daemon=True)
@@ -169,9 +172,15 @@ class Chores:
                     self._trim(wire, self._trims.popleft())
         except WireLost as error:
             self._line.drop(error, time.monotonic())
-        except (TimeoutError, ApiError) as error:
+        except (TimeoutError, NoMajority, NoStream) as error:
             # No majority yet, or an election: the next round asks again.
             log.get_logger().debug("engine.busy", reason=str(error))
+        except ApiError as error:
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                log.get_logger().error("engine.refuses", reason=str(error))
+        else:
+            self._trouble = ""
 
     def _tell(self, found: Found) -> None:
         if found != self._found:

@@ -96,9 +96,9 @@ LISTENER_PATIENCE_S: Final = 1.0
 class Fleet:
     """Every front and worker of one supervisor, from the first start to the last exit.
 
-    Over 25 methods and over 15 fields, since much can happen to it. Call `handle` with each event, do what it returns,
-    and hand in at once what came of it; when nothing further has happened, call `settle` and do
-    that too. `now_s` is of a clock that only grows.
+    Over 25 methods and over 15 fields, since much can happen to it. Call `handle` with each event,
+    do what it returns, and hand in at once what came of it; when nothing further has happened, call
+    `settle` and do that too. `now_s` is of a clock that only grows.
     """
 
     def __init__(self, settings: Settings, *, random: Random, oom_kills: int, now_s: float) -> None:
