@@ -36,7 +36,9 @@ class Decisions(msgspec.Struct, frozen=True, kw_only=True):
     moving: int | None  # what the beats of this host must say of that, from now on
     seats: tuple[int, ...]  # ranges of which there is to be a copy here
     outdated: tuple[int, ...]  # ranges that are served here, and another's: look at their logs
-    isolated: bool  # without a majority for so long that nobody may be served here
+    # Without a majority for so long that nobody may be served here; or from the start on, which a
+    # process that has just started does not know better.
+    isolated: bool
     # A range whose stream is led here, and who should lead it: to be asked for each few seconds.
     step_down: tuple[int, str] | None
 

@@ -119,6 +119,7 @@ class View:
         self._voters = frozenset(voters)
         self._heard: dict[str, _Heard] = {}
         self._owners: dict[int, Owner] = {}
+        self._lasts: dict[int, int] = {}  # of each log, that anybody has ever told of
         self._looked_s = self._awake_s = now_s
         self._vacant_s: dict[int, float] = {}  # since when, as far as there was a majority
 
@@ -130,12 +131,21 @@ class View:
         All that have arrived are to be heard before anything is decided.
         """
         known = self._heard.get(beat.host)
-        if known is not None and beat.order <= known.beat.order:
+        if (
+            known is not None
+            and beat.order <= known.beat.order
+            # No beat is under way for so long: the host counts anew, with another data directory.
+            and now_s - known.at_s < PATIENCE_S
+        ):
             return False
         self._heard[beat.host] = _Heard(beat, now_s)
         for range_, owned in beat.owned.items():
             if owned.epoch > self.epoch(range_):
                 self._owners[range_] = Owner(owned.epoch, beat.host)
+        for told in (beat.standing, beat.engine.last):
+            for range_, number in told.items():
+                if number > self._lasts.get(range_, 0):
+                    self._lasts[range_] = number
         return True
 
     def beat(self, host: str) -> Beat | None:
@@ -224,15 +234,10 @@ class View:
         """Tell whether by its last beat a host owns the range, or stands by and lacks little."""
         beat = self.beat(host)
         applied = beat.standing.get(range_) if beat else None
-        if applied is not None and self._last(range_) - applied <= CAUGHT_UP_RECORDS:
+        last = max(self.epoch(range_), self._lasts.get(range_, 0))
+        if applied is not None and last - applied <= CAUGHT_UP_RECORDS:
             return True
         return self.serves(host, range_)
-
-    def _last(self, range_: int) -> int:
-        """Return the last record of a log that anybody has told of."""
-        beats = [known.beat for known in self._heard.values()]
-        told = (each for beat in beats for each in (beat.standing, beat.engine.last))
-        return max(self.epoch(range_), *(each.get(range_, 0) for each in told), 0)
 
     def candidates(self, range_: int, living: frozenset[str]) -> list[str]:
         """Return the living hosts with a standby, in the order in which they are to own the range.

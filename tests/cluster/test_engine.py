@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import time
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -23,6 +24,7 @@ from relay.cluster.engineprocess import OLDEST, PACKAGE, TOO_NEW, find_program
 from relay.cluster.keys import Secrets, make_secrets
 from relay.disk.files import take_lock
 from relay.errors import BootError
+from relay.process.control import Stop
 from relay.process.exitcodes import CANNOT_BOOT, ENGINE_DIED
 from tests.cluster.engine_harness import (
     ADDRESSES,
@@ -123,6 +125,24 @@ def test_three_are_a_cluster_that_syncs_and_outlives_one_of_them(
     three["b"].wait_ready()
     other = client_of(three["b"])
     assert wait_for(lambda: acked(other, b"three")) > 2
+
+
+def test_an_orderly_stop_of_a_leader_costs_no_election(three: dict[str, EngineOf]) -> None:
+    client = client_of(three["a"])
+    wait_for(lambda: created(client))
+    info = wait_for(lambda: client.ask("$JS.API.STREAM.INFO.relay-0", within_s=3))
+    leader = three[info["cluster"]["leader"]]
+    other = client_of(next(each for each in three.values() if each is not leader))
+    wait_for(lambda: acked(other, b"before"))
+
+    leader.child.channel.send(Stop(20.0))
+    leader.exit_code()
+
+    # An election would take over four seconds.
+    begun_s = time.monotonic()
+    while not acked(other, b"after"):
+        pass
+    assert time.monotonic() - begun_s < 3.5
 
 
 def refuses(connect: Callable[[], object]) -> bool:

@@ -145,6 +145,7 @@ def test_where_the_first_in_rank_cannot_the_next_one_tries(cluster: Cluster) -> 
     assert cluster.owner(range_) == second
 
 
+@pytest.mark.slow
 def test_who_is_away_for_long_is_no_copy_and_a_third_host_becomes_one(cluster: Cluster) -> None:
     cluster.kill("b")
     cluster.run(GONE_S + DETECT_S + 5)
@@ -419,6 +420,36 @@ def test_a_beat_that_is_late_or_comes_again_is_no_sign_of_life() -> None:
         assert not view.hear(Beat(host="b", boot=order[0], number=order[1]), 1.0)
     assert view.silent_s("b", 2.0) == 2.0
     assert view.hear(Beat(host="b", boot=3, number=1), 2.0)
+
+
+def test_a_host_that_counts_anew_is_heard_when_it_was_silent_for_long() -> None:
+    """It has another data directory."""
+    view = View(Plan(("a", "b"), 1, 1), "ab", detect_s=DETECT_S, isolate_s=ISOLATE_S, now_s=0.0)
+    view.hear(Beat(host="b", boot=7, number=5), 0.0)
+
+    assert not view.hear(Beat(host="b", boot=1, number=1), PATIENCE_S - 1)
+    assert view.hear(Beat(host="b", boot=1, number=1), PATIENCE_S)
+    assert not view.hear(Beat(host="b", boot=1, number=1), PATIENCE_S + 1)
+    assert view.hear(Beat(host="b", boot=1, number=2), PATIENCE_S + 1)
+
+
+def test_an_agent_that_starts_again_takes_nothing_and_is_soon_in_the_picture(
+    cluster: Cluster,
+) -> None:
+    node = cluster.nodes["a"]
+    node.view = View(
+        node.plan,
+        node.voters,
+        detect_s=DETECT_S,
+        isolate_s=ISOLATE_S,
+        now_s=cluster.now_s + node.clock_s,
+    )
+
+    took_s = cluster.until(lambda: node.decided is not None and not node.decided.isolated, 5)
+    cluster.run(60)
+
+    assert took_s <= DETECT_S + 2 * TICK_S
+    assert (cluster.promoted, cluster.handed) == ([], [])
 
 
 def test_a_stream_is_not_led_where_its_owner_is() -> None:

@@ -43,6 +43,7 @@ SECTOR: Final = 512  # what a disk writes whole or not at all
 CUTS: Final = 40
 COPIES: Final = 12
 ROUNDS: Final = 12
+AGAIN: Final = 3  # until the first file is written over
 SEED: Final = 20
 # The journal is folded in at 1/64 of it, so that a record of a second shows that.
 SMALL_MAP: Final = "[store]\nmap_bytes = 67108864\nmax_map_bytes = 67108864\n"
@@ -250,9 +251,9 @@ def record(relay: Relay, directory: Path, *, chars: int = 700, folds_in: bool = 
         [worker] = relay.children("worker")
         synced = descriptors_that_sync(worker.process.pid, store)
         put_load_on(relay, chars)
-        if folds_in:
+        for again in range(1, 1 + (AGAIN if folds_in else 0)):
             poll_for("the journal is folded in", lambda: is_folded_in(store))
-            put_load_on(relay, 10, first=ROUNDS)
+            put_load_on(relay, 10, first=again * ROUNDS)
     return Recording(before, synced, tracer.calls)
 
 
@@ -342,7 +343,9 @@ def test_after_a_power_cut_the_store_is_whole_and_has_what_was_acked(
     relay = start_relay(workers=1, config=SMALL_MAP)
     recording, random = record(relay, tmp_path, chars=4000, folds_in=True), Random(SEED)
     assert recording.writes_to(FILE_NAME), "no part of the journal was folded in"
-    assert all(recording.writes_to(name) for name in FILE_NAMES), "the journal did not turn over"
+    assert any(recording.writes_to(name) for name in FILE_NAMES[1:]), (
+        "the journal did not turn over"
+    )
 
     for number, moment in enumerate(recording.moments(random, CUTS)):
         kept = random.choice((0.0, 0.5, 1.0))
@@ -352,7 +355,7 @@ def test_after_a_power_cut_the_store_is_whole_and_has_what_was_acked(
         assert_whole(data, story)
         assert set(recording.acked(moment)) <= stored_in(data), story
     assert_command_finds_nothing(data)
-    assert len(recording.acked(recording.end)) == 2 * ROUNDS * 16
+    assert len(recording.acked(recording.end)) == (1 + AGAIN) * ROUNDS * 16
 
 
 def test_without_the_sync_a_power_cut_takes_what_was_acked(

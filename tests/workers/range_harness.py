@@ -9,7 +9,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Self, TypeVar
+from types import UnionType
+from typing import Any, Final, Self
 
 import msgspec
 import zmq
@@ -56,8 +57,6 @@ ROOT: Final = Path(__file__).parents[2]
 DEADLINE_S: Final = 30.0
 AUTHOR, READER = "910000000001", "910000000002"
 PUBLIC, SECRET = (key.decode() for key in zmq.curve_keypair())
-
-Message = TypeVar("Message")
 
 
 def settings_of(engines: Engines, data: Path, *, cluster: str, host: str) -> Settings:
@@ -135,8 +134,11 @@ class RangeWorker:
         return self._log.read_text()
 
     def hear(
-        self, kind: type[Message], *, meanwhile: Callable[[], object] = lambda: None
-    ) -> Message:
+        self,
+        kind: type | UnionType,
+        *,
+        meanwhile: Callable[[], object] = lambda: None,
+    ) -> Any:
         """Return the next message of a kind; those before it are gone."""
         until_s = time.monotonic() + DEADLINE_S
         while time.monotonic() < until_s:
@@ -148,7 +150,7 @@ class RangeWorker:
                 assert not isinstance(message, PeerGone), self.log()
             meanwhile()
             time.sleep(0.005)
-        raise AssertionError(f"no {kind.__name__}: {self.log()}")
+        raise AssertionError(f"no {kind}: {self.log()}")
 
     def stand(self, number: int = 0, *, meanwhile: Callable[[], object] = lambda: None) -> None:
         """Wait until it stands by with the records up to that number."""
@@ -163,8 +165,14 @@ class RangeWorker:
         return life_of(0, ready.epoch, host=self.settings.cluster.host_name)
 
     def promote(self) -> ChildReady:
+        """Have it own the range; where it says that it stands by, tell it again."""
         self.say(Promote())
-        return self.hear(ChildReady)
+        while True:
+            match self.hear(ChildReady | Standing):
+                case ChildReady() as ready:
+                    return ready
+                case _:
+                    self.say(Promote())
 
     def list_fronts(self, *fronts: str) -> None:
         self._epoch += 1

@@ -193,26 +193,27 @@ def test_a_front_that_comes_by_another_connection_begins_its_link_anew(bus: Bus)
     first.send(3, CloseSession(3))
     second.send(2, CloseSession(4))
     assert [each.items for each in bus.take()] == [[CloseSession(4)]]
-    assert bus.counters["batches_of_dead_fronts_dropped"] == 1
+    bus.until(lambda: bus.counters["batches_of_dead_fronts_dropped"] == 1)
+    assert bus.received == []
 
 
 def test_what_comes_in_one_turn_by_the_connection_before_is_void(bus: Bus) -> None:
     """Its link is lost before anything of the turn is decided, and so are its sessions."""
     list_(bus, FRONT)
-    first, second = bus.front(), bus.front(f"{FRONT}.1")
-    first.send(1, plain.open_session(1, "bob", envelopes.LOGIN, 0))
-    assert bus.take()
-    first.send(2, plain.open_session(2, "bert", envelopes.LOGIN, 0))
-    # Not drained in between: both wait in the ROUTER.
-    second.send(1, CloseSession(1))
-    poller = zmq.Poller()
-    poller.register(bus.links._router, zmq.POLLIN)
-    assert poller.poll(WITHIN_MS)
+    received: list[Received] = []
 
-    bus.until(lambda: f"{FRONT}.1".encode() in bus.links.fronts.links)
-    bus.turn()
+    def comes(identity: str, number: int, *items: ToWorker) -> None:
+        batch = WorkerBatch(LIFE, number, 0, len(items), list(items))
+        bus.links._open(identity.encode(), envelopes.encode(batch), received)
 
-    assert {each.origin for each in bus.received} <= {f"{FRONT}.1".encode()}
+    comes(FRONT, 1, plain.open_session(1, "bob", envelopes.LOGIN, 0))
+    comes("worker-1-5", 1, ENTRY)
+    assert [each.origin for each in received] == [FRONT.encode(), b"worker-1-5"]
+    comes(f"{FRONT}.1", 1, plain.open_session(1, "bob", envelopes.LIVE, 0))
+
+    assert [each.origin for each in received] == [b"worker-1-5", f"{FRONT}.1".encode()]
+    assert bus.links.fronts.lost == {FRONT.encode()}
+    assert bus.counters["batches_of_dead_fronts_dropped"] == 1
 
 
 def test_a_front_whose_host_was_out_of_sight_is_told_that_its_link_is_void(bus: Bus) -> None:

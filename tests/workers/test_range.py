@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from relay.cluster.jetstream import last_record, purge, stream_info
+from relay.cluster.natswire import Wire
 from relay.disk.layout import read_layout
 from relay.errors import RelayError
 from relay.process.control import ChildReady
@@ -40,6 +43,13 @@ def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engines]:
         patch.setattr(real_engines, "PASSWORD", "it-is-said-to-nobody-else")
         with Engines(tmp_path_factory.mktemp("engines")) as engines:
             yield engines
+
+
+@pytest.fixture
+def wire(engines: Engines) -> Iterator[Wire]:
+    wire = engines.wire()
+    yield wire
+    wire.close()
 
 
 @pytest.fixture
@@ -134,6 +144,11 @@ def test_a_standby_goes_on_where_a_killed_owner_was(
     again.stand(last_number(run_dir / "b"))
     assert again.stop() == 0
     assert trees(run_dir / "a") == trees(run_dir / "b")
+    for host in ("a", "b"):
+        checked = subprocess.run(
+            [sys.executable, "-m", "workers.store", "check", run_dir / host / "data"]
+        )
+        assert checked.returncode == 0
 
 
 def test_an_owner_that_slept_through_its_end_says_nothing_any_more(
@@ -284,7 +299,7 @@ def test_a_store_that_is_damaged_is_begun_anew(
 
 
 def test_a_log_that_has_another_record_than_the_store_stops_the_worker(
-    engines: Engines, cluster: str, start: Start, front: PlayedFront
+    engines: Engines, wire: Wire, cluster: str, start: Start, front: PlayedFront
 ) -> None:
     """As where somebody has emptied all engines, and a host without a store began anew."""
     a = start("a")
@@ -292,9 +307,7 @@ def test_a_log_that_has_another_record_than_the_store_stops_the_worker(
     serve(a, a.promote(), front)
     front.send_until_acked(20)
     assert a.stop() == 0
-    wire = engines.wire()
     wire.request(f"$JS.API.STREAM.DELETE.{cluster}-0", timeout_s=5.0)
-    wire.close()
     create_log(engines, cluster)
     b = start("b")
     b.stand()
@@ -309,7 +322,7 @@ def test_a_log_that_has_another_record_than_the_store_stops_the_worker(
 
 
 def test_a_store_that_is_older_than_its_log_is_replaced_by_a_copy(
-    engines: Engines, cluster: str, start: Start, front: PlayedFront, run_dir: Path
+    wire: Wire, cluster: str, start: Start, front: PlayedFront, run_dir: Path
 ) -> None:
     a, b = start("a"), start("b")
     a.stand()
@@ -318,7 +331,6 @@ def test_a_store_that_is_older_than_its_log_is_replaced_by_a_copy(
     front.send_until_acked(50)
     b.kill()
     front.send_until_acked(200)
-    wire = engines.wire()
     last = last_record(wire, f"{cluster}-0", 5.0)
     assert last is not None
     purge(wire, f"{cluster}-0", last.sequence - 20, 5.0)
@@ -326,7 +338,6 @@ def test_a_store_that_is_older_than_its_log_is_replaced_by_a_copy(
     b = start("b")
     with PlayedAgent(wire, cluster, "a", store_of(run_dir / "a"), run_dir / "copies") as agent:
         b.stand(last.sequence, meanwhile=agent.answer)
-    wire.close()
     assert "store.fetched" in b.log()
     a.kill()
     serve(b, b.promote(), front)
@@ -338,9 +349,10 @@ def test_a_store_that_is_older_than_its_log_is_replaced_by_a_copy(
 def leader_of(engines: Engines, cluster: str) -> int:
 
     wire = engines.wire()
-    info = stream_info(wire, f"{cluster}-0", 5.0)
-    wire.close()
-    return engines.index_of(info.cluster.leader)
+    try:
+        return engines.index_of(stream_info(wire, f"{cluster}-0", 5.0).cluster.leader)
+    finally:
+        wire.close()
 
 
 def is_whole(engines: Engines, cluster: str) -> bool:

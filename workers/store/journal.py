@@ -8,7 +8,8 @@ and costs no page at all, and neighbours share one.
 
 Every change is in a file until it is in a page, and a record states values, not differences. So
 after a crash the records are read again, and it does no harm that some were folded in. There are
-two files: while a pass makes the records of one good, the next ones go to the other.
+four files, each for the records between the beginnings of two passes: while a pass makes the
+records of the oldest good, the next ones go to another.
 
 Where a store follows a log that others keep, its records are the log's, by number and content, and
 each is in the log before it is here. So none is synced: what a power cut leaves is read up to the
@@ -17,8 +18,9 @@ the pages are never ahead of the files.
 
 What waits in a mailbox is mostly gone within seconds, but not at once: a receipt stays until its
 author's client has shown that it has it (PROTOCOL R7). To write such an entry into a page and take
-it out again costs many times what it costs to state it once more. So a pass *restates* the young
-ones: their values go into a record of the other file, and a later pass finds most of them gone.
+it out again costs many times what it costs to keep it. So a pass *spares* the young ones: their
+records stay in the two files before the one that is written, and a later pass finds most of them
+gone.
 """
 
 from __future__ import annotations
@@ -40,15 +42,17 @@ from workers.store.journalfile import (
     JournalFile,
     JournalReader,
     Record,
+    adopt_journal_file,
     checksum_of,
     create_journal_file,
 )
 from workers.store.keys import SEQ_BYTES, pack_seq, unpack_seq
 from workers.store.meta import SEQ_NAME
-from workers.store.seal import check_seal, seal
-from workers.store.tree import LAST_NUMBER, MAX_KEY_BYTES, Layer, Tree, Value
+from workers.store.seal import break_seal, check_seal, seal
+from workers.store.tree import MAX_KEY_BYTES, Layer, Tree, Value
 
-FILE_NAMES: Final = ("journal-0", "journal-1")
+FILE_NAMES: Final = ("journal-0", "journal-1", "journal-2", "journal-3")
+_EARLIER_NAMES: Final = FILE_NAMES[:2]  # those of an earlier version, before it was opened by ours
 # Keys of the tree `meta`, which only pages have: whose the files are, and up to which record
 # everything is in the pages.
 IDENTITY_NAME: Final = b"journal"
@@ -87,17 +91,20 @@ _PAGE_BYTES: Final = 4096
 _LEAST_KEYS: Final = 8
 # For each key, or byte, that is added two are folded in: a pass ends when half as much has come.
 _PACE: Final = 2
-# A key of a tree that grows is young for so long, or until the pass behind the next has begun. A
+# A key of a tree that grows is young for so long, or until the second pass from then has begun. A
 # receipt is confirmed 1.0 to some 1.7 s after it was written.
 _YOUNG_S: Final = 2.0
-# The next pass begins only when so many times what was restated has come: so that makes a third of
-# what is written, at most. A pass restates this much, or this share of the largest map.
-_RESTATED_PACE: Final = 2
-_RESTATED_BYTES: Final = 2 * 1024 * 1024
-_RESTATED_SHARE: Final = 1 / 128
-# Restating lets files grow to three times what they have otherwise, and pages lag behind by as
-# much. So it is left where the disk has less free than this: far more than the reserve of sends and
-# what the journals of all workers may take.
+# What a pass spares is in so many files besides the one that is written; one more is free then.
+_SPARED_FILES: Final = 2
+# So that these have what has come in the time for which a key is young, passes begin no sooner,
+_GAP_S: Final = _YOUNG_S / _SPARED_FILES
+# unless a file has this much, or this share of the largest map: it is read again at a start, and
+# what the pages lack must find its room there.
+_MOST_BYTES: Final = 16 * 1024 * 1024
+_MOST_SHARE: Final = 1 / 256
+# Sparing lets files take more room, and pages lag behind by as much. So it is left where the disk
+# has less free than this: far more than the reserve of sends and what the journals of all workers
+# may take.
 _PLENTY_BYTES: Final = 1024 * 1024 * 1024
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -124,7 +131,7 @@ class Log(Protocol):
 
 
 def open_readers(directory: Path, identity: bytes) -> list[JournalReader]:
-    """Open both files of the store in `directory`.
+    """Open the files of the store in `directory`: two, as long as it is of an earlier version.
 
     Raises:
         StoreDamaged: one is missing or not whole.
@@ -133,8 +140,9 @@ def open_readers(directory: Path, identity: bytes) -> list[JournalReader]:
     readers: list[JournalReader] = []
     try:
         for name in FILE_NAMES:
-            reader = JournalReader(directory / name, identity)
-            readers.append(reader)
+            if name not in _EARLIER_NAMES and any(reader.is_earlier for reader in readers):
+                break
+            readers.append(JournalReader(directory / name, identity))
     except BaseException:
         for reader in readers:
             reader.close()
@@ -199,8 +207,16 @@ def _changes(
     return changes
 
 
+class _Begun(NamedTuple):
+    """A pass that has begun: when, the last sequence number given out and the last record then."""
+
+    at_s: float
+    seq: bytes
+    tail: Tail
+
+
 class Journal:
-    """The two files of one store, and the passes over them.
+    """The files of one store, and the passes over them.
 
     Over 15 fields, because both are one state: a pass makes good what a file has, and which file
     is written, and when the next pass begins, follows from how far the last one got.
@@ -234,12 +250,12 @@ class Journal:
         self._follows_log = durability == "log"
         self._log: Log | None = None  # once it is this store that has records for it
         self.adopt(max_map_bytes=max_map_bytes)
-        # The pass: up to which record it makes good, and the keys that are still to be folded
-        # in, in order, and those still to be restated, as they came.
+        # The pass: it is one while it is to make records good, up to this; and the keys that are
+        # still to be folded in, in order.
         self._pass_to = 0
+        # Behind that only what is young is left in memory alone.
+        self._folds_to = Tail(0, 0)
         self._waiting: list[tuple[str, list[bytes]]] = []
-        self._young: list[tuple[str, list[bytes]]] = []
-        self._restated_bytes = 0  # by this pass, or the last
         # How many keys, or bytes, it may go on by.
         self._earned_keys = self._earned_bytes = 0
         self._due_s = time.monotonic() + _FOLD_AGE_S  # when it begins for age, or goes on by itself
@@ -261,9 +277,8 @@ class Journal:
                 reader.read_on()
             records = records_behind(self._folded, readers, follows_log=self._follows_log)
             self._last = records[-1].number if records else self._folded
-            # Of the last record, and of the last that a pass is to fold in.
+            # Of the last record.
             self._tail = checksum_of(*records[-1]) if records else unpack_seq(tail) if tail else 0
-            self._pass_tail = 0
             if self._follows_log:
                 uncut = [reader.forget_behind(self._last) for reader in readers]
                 if passing is not None and unpack_seq(passing) > self._last:
@@ -276,6 +291,11 @@ class Journal:
                 _check_ends(readers, self._last)
                 check_seal(directory, identity=identity, last=self._last, folded=self._folded)
             replay(records, trees, add_tree)
+            if any(reader.is_earlier for reader in readers):
+                self._adopt_files()
+                readers += [
+                    JournalReader(directory / name, identity) for name in FILE_NAMES[len(readers) :]
+                ]
             # By number: the last record of each file.
             self._lasts = [reader.records[-1].number if reader.records else 0 for reader in readers]
             synced = durability == "fsync"
@@ -296,8 +316,7 @@ class Journal:
         self._active = self._lasts.index(max(self._lasts))
         if self._lasts[self._active] <= self._folded:
             self._files[self._active].begin_anew()
-        # When passes began, and the last sequence number that was given out then.
-        self._begun: list[tuple[float, bytes]] = []
+        self._begun: list[_Begun] = []  # the last passes
 
     def _create(self, directory: Path) -> bytes:
         identity = os.urandom(IDENTITY_BYTES)
@@ -307,6 +326,18 @@ class Journal:
         with self._env.begin(write=True) as txn:
             txn.put(IDENTITY_NAME, identity, db=self._meta)
         return identity
+
+    def _adopt_files(self) -> None:
+        """Make four files of the two that a store of an earlier version has.
+
+        Killed before the end, this begins anew: those that are added are empty until then.
+        """
+        break_seal(self._directory)
+        for name in FILE_NAMES[len(_EARLIER_NAMES) :]:
+            create_journal_file(self._directory / name, self._identity)
+        sync(self._directory)
+        for name in _EARLIER_NAMES:
+            adopt_journal_file(self._directory / name)
 
     def _renew_files(self) -> None:
         """Make those anew that are no journal of this store: the log has what they should."""
@@ -323,7 +354,7 @@ class Journal:
         """Take it that the pages have no sequence number over that, and none up to it is young."""
         for tree in self._trees.values():
             tree.stored_up_to = number
-        self._begun = [(-math.inf, number)]
+        self._begun = [_Begun(-math.inf, number, self.last)]
 
     def close(self) -> None:
         """Let the files go."""
@@ -346,7 +377,7 @@ class Journal:
         """Begin passes by what a store of that size should have in its journal."""
         share = int(max_map_bytes * _FOLD_SHARE)
         self._fold_bytes = min(_FOLD_BYTES, share)
-        self._most_restated = min(_RESTATED_BYTES, int(max_map_bytes * _RESTATED_SHARE))
+        self._most_bytes = max(self._fold_bytes, min(_MOST_BYTES, int(max_map_bytes * _MOST_SHARE)))
         # Each key may have LMDB write a page anew before the old one is free.
         self._most_keys = self._stretch_keys = min(_STRETCH_KEYS, share // _PAGE_BYTES)
 
@@ -437,7 +468,6 @@ class Journal:
 
         Raises:
             lmdb.Error: the pages take no more. They are as before, and the records stay.
-            StoreWriteError: what is young cannot be restated; open the store anew.
         """
         if not (self._pass_to or self.has_unfolded):
             return False
@@ -445,88 +475,68 @@ class Journal:
         if not (is_due or at_once or time.monotonic() >= self._due_s):
             return False
         if not self._pass_to:
-            self._begin_pass(restates=is_due and free_bytes(self._directory) >= _PLENTY_BYTES)
-        if at_once:
-            self._fold_the_young_too()
+            self._begin_pass(spares=is_due and not at_once and self._has_plenty)
+        elif at_once and self._folds_to.number < self._pass_to:
+            self._begin_pass(spares=False)
         self._due_s = time.monotonic() + _STRETCH_AGE_S
-        if self._young and not self._waiting:
-            self._restate_stretch()
-        else:
-            self._fold_stretch(begin)
+        self._fold_stretch(begin)
         self._earned_keys = max(0, self._earned_keys - self._stretch_keys)
         self._earned_bytes = max(0, self._earned_bytes - _STRETCH_BYTES)
         return True
 
     @property
     def _has_enough_for_a_pass(self) -> bool:
-        enough = max(self._fold_bytes, (1 + _RESTATED_PACE) * self._restated_bytes)
-        return self._files[self._active].used_bytes >= enough
+        used = self._files[self._active].used_bytes
+        if used < self._fold_bytes:
+            return False
+        is_much = used >= self._most_bytes
+        return is_much or time.monotonic() >= self._begun[-1].at_s + _GAP_S or not self._has_plenty
+
+    @property
+    def _has_plenty(self) -> bool:
+        return free_bytes(self._directory) >= _PLENTY_BYTES
 
     @property
     def _has_earned_a_stretch(self) -> bool:
         return self._earned_keys >= self._stretch_keys or self._earned_bytes >= _STRETCH_BYTES
 
-    def _begin_pass(self, *, restates: bool) -> None:
+    def _begin_pass(self, *, spares: bool) -> None:
         if self._follows_log:
-            # What the pages have the files must have. And records have the log's numbers here.
+            # What the pages have the files must have.
             for file, last in zip(self._files, self._lasts, strict=True):
                 if last > self._folded:
                     file.sync()
-            restates = False
-        self._pass_to, self._pass_tail = self._last, self._tail
-        self._earned_keys = self._earned_bytes = self._restated_bytes = 0
-        other = 1 - self._active
-        if self._lasts[other] <= self._folded:
-            # All that it has is in the pages.
-            self._active = other
-            self._files[other].begin_anew()
-            if not restates:
-                self._files[other].give_back(self._fold_bytes + _SLACK_BYTES)
-        else:
-            restates = False
-        young_from = self._young_from() if restates else LAST_NUMBER
+        self._pass_to = self._last
+        self._earned_keys = self._earned_bytes = 0
+        free = [each for each, last in enumerate(self._lasts) if last <= self._folded]
+        if free and self._files[self._active].used_bytes:
+            self._active = free[0]
+            self._files[self._active].begin_anew()
+            kept = self._most_bytes if spares else self._fold_bytes
+            self._files[self._active].give_back(kept + _SLACK_BYTES)
+        seq = self._trees["meta"].get(SEQ_NAME) or b""
+        self._begun.append(_Begun(time.monotonic(), seq, self.last))
+        spared = self._spared() if spares and free else None
+        self._folds_to = spared.tail if spared else self.last
         self._waiting = []
         for name, tree in self._trees.items():
-            if tree.fleeting and young_from != LAST_NUMBER:
-                keys, young = _apart(tree.recent, young_from)
-                if young:
-                    self._young.append((name, young))
+            if tree.fleeting and spared:
+                keys = _old(tree.recent, spared.seq)
             else:
                 keys = tree.recent.between(b"", b"")
             if keys:
                 self._waiting.append((name, keys))
 
-    def _young_from(self) -> bytes:
-        """Note that a pass begins; return the number behind which keys are young."""
-        now_s = time.monotonic()
+    def _spared(self) -> _Begun:
+        """Return the pass behind whose beginning keys are young.
+
+        The files have what has come since: it is the last but so many of them, or a later one.
+        """
         begun = self._begun
-        while len(begun) > 1 and begun[1][0] <= now_s - _YOUNG_S:
-            del begun[0]
-        begun.append((now_s, self._trees["meta"].get(SEQ_NAME) or b""))
-        return begun[0][1]
-
-    def _restate_stretch(self) -> None:
-        name, keys = self._young[-1]
-        count, size, values = _some(self._trees[name].recent, keys[: self._stretch_keys])
-        if self._restated_bytes + size > self._most_restated:
-            self._fold_the_young_too()
-            return
-        if values:
-            file, record = self._files[self._active], _encode({name: values})
-            if not file.has_room(record):
-                self._fold_the_young_too()
-                return
-            file.append(self._last + 1, record)
-            self._last += 1
-            self._lasts[self._active] = self._last
-            self._restated_bytes += len(record)
-        del keys[:count]
-        if not keys:
-            self._young.pop()
-
-    def _fold_the_young_too(self) -> None:
-        self._waiting += [(name, sorted(keys)) for name, keys in self._young]
-        self._young.clear()
+        del begun[: -1 - _SPARED_FILES]
+        long_ago_s = begun[-1].at_s - _YOUNG_S
+        old = [each for each in begun[1:] if each.at_s <= long_ago_s]
+        return old[-1] if old else begun[0]
 
     def _fold_stretch(self, begin: Callable[[], Any]) -> None:
         done: list[tuple[Tree, list[bytes]]] = []
@@ -543,16 +553,15 @@ class Journal:
                         self._waiting.pop()
                     keys_left -= count
                     bytes_left -= size
-                is_last = not (self._waiting or self._young)
+                is_last = not self._waiting
                 if self._follows_log:
                     txn.put(PASS_NAME, pack_seq(self._pass_to), db=self._meta)
                 if is_last:
-                    txn.put(FOLDED_NAME, pack_seq(self._pass_to), db=self._meta)
+                    txn.put(FOLDED_NAME, pack_seq(self._folds_to.number), db=self._meta)
                     if self._follows_log:
-                        txn.put(TAIL_NAME, pack_seq(self._pass_tail), db=self._meta)
+                        txn.put(TAIL_NAME, pack_seq(self._folds_to.checksum), db=self._meta)
         except BaseException:
             self._waiting.clear()
-            self._young.clear()
             self._pass_to = 0
             self._stretch_keys = max(_LEAST_KEYS, self._stretch_keys // 2)
             raise
@@ -560,20 +569,20 @@ class Journal:
         for tree, keys in done:
             tree.recent.forget_run(keys)
         if is_last:
-            self._folded, self._pass_to = self._pass_to, 0
+            self._folded, self._pass_to = self._folds_to.number, 0
             self._due_s = time.monotonic() + _FOLD_AGE_S
 
     def make_room(self) -> None:
         """Give the disk back what is not needed, and ask it again for what it refused."""
-        other = 1 - self._active
-        if self._lasts[other] <= self._folded:
-            self._files[other].give_back(0)
+        for each, last in enumerate(self._lasts):
+            if each != self._active and last <= self._folded:
+                self._files[each].give_back(0)
         self._files[self._active].make_room()
 
 
 def _check_ends(readers: list[JournalReader], last: int) -> None:
     """Make sure that no file has a record behind one that cannot be read."""
-    for reader, name in zip(readers, FILE_NAMES, strict=True):
+    for reader, name in zip(readers, FILE_NAMES, strict=False):
         later = reader.find_later(last)
         if later is not None:
             raise StoreDamaged(
@@ -581,28 +590,16 @@ def _check_ends(readers: list[JournalReader], last: int) -> None:
             )
 
 
-def _apart(recent: Layer, young_from: bytes) -> tuple[list[bytes], list[bytes]]:
-    """Divide the keys of a tree that grows into those to fold in, in order, and the young ones.
+def _old(recent: Layer, young_from: bytes) -> list[bytes]:
+    """Return the keys of a tree that grows which are to be folded in, in order.
 
-    They came in the order of their numbers, nearly: one that came late may be taken for young.
+    They came in the order of their numbers, nearly: one that came late may be taken for young. Its
+    record is no older than those of the young ones before it.
     """
-    keys = list(recent)
-    count = 0
-    for key in keys:
+    keys = []
+    for key in recent:
         if key[-SEQ_BYTES:] > young_from:
             break
-        count += 1
-    return sorted(keys[:count]), keys[count:]
-
-
-def _some(recent: Layer, keys: list[bytes]) -> tuple[int, int, dict[bytes, Value]]:
-    """Return a stretch: of how many `keys`, how large, and the values of those still there."""
-    values = {key: recent[key] for key in keys if key in recent}
-    while (size := _size(values)) > _STRETCH_BYTES and len(keys) > 1:
-        keys = keys[: len(keys) // 2]
-        values = {key: values[key] for key in keys if key in values}
-    return len(keys), size, values
-
-
-def _size(values: dict[bytes, Value]) -> int:
-    return sum(map(len, values)) + sum(map(len, filter(None, values.values())))
+        keys.append(key)
+    keys.sort()
+    return keys

@@ -25,7 +25,10 @@ STEP: Final = 1024 * 1024
 RESERVE: Final = 256 * 1024
 IDENTITY_BYTES: Final = 16
 
-_FILE_MAGIC: Final = b"RELAYJNL"
+_FILE_MAGIC: Final = b"RELAYJN4"
+# Of the two files that a store of an earlier version has. Such a version would not look at the
+# others: from its point of view these are no journals.
+_EARLIER_MAGIC: Final = b"RELAYJNL"
 _HEAD_BYTES: Final = len(_FILE_MAGIC) + IDENTITY_BYTES
 # Behind a sector of its own for the head, which is never written again.
 FIRST_RECORD: Final = 512
@@ -57,6 +60,16 @@ def create_journal_file(path: Path, identity: bytes) -> None:
         os.close(descriptor)
 
 
+def adopt_journal_file(path: Path) -> None:
+    """Take over a file of an earlier version, durably; its records are as they were."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        _write(descriptor, _FILE_MAGIC, 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 class JournalReader:
     """Reads a file that its writer may be appending to."""
 
@@ -80,14 +93,19 @@ class JournalReader:
             self.close()
             raise
 
+    @property
+    def is_earlier(self) -> bool:
+        """Whether the file is of a version that had two of them."""
+        return os.pread(self._descriptor, len(_FILE_MAGIC), 0) == _EARLIER_MAGIC
+
     def _check_head(self, identity: bytes) -> None:
         size = os.fstat(self._descriptor).st_size
         if size == 0 or size % STEP:
             raise StoreDamaged(f"{self._path.name} is cut off at {size} bytes")
         head = os.pread(self._descriptor, _HEAD_BYTES, 0)
-        if not head.startswith(_FILE_MAGIC):
+        if not head.startswith((_FILE_MAGIC, _EARLIER_MAGIC)):
             raise StoreDamaged(f"{self._path.name} is no journal")
-        if head != _FILE_MAGIC + identity:
+        if head[len(_FILE_MAGIC) :] != identity:
             raise StoreDamaged(f"{self._path.name} is the journal of another store")
 
     def close(self) -> None:
@@ -246,12 +264,6 @@ class JournalFile:
             raise StoreWriteError(f"{self._path} cannot be written: {error.strerror}") from error
         self._end = end
         return checksum
-
-    def has_room(self, payload: bytes) -> bool:
-        """Tell whether the disk gives room for a record of it, and the reserve besides."""
-        if not self.refusal:
-            self.make_room(_RECORD.size + len(payload))
-        return not self.refusal
 
     def make_room(self, length: int = 0) -> None:
         """Have room for as much and the reserve; where that cannot be, `refusal` says why."""

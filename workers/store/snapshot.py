@@ -19,6 +19,7 @@ from relay.bus.envelopes import NO_SEQ, Seq
 from relay.errors import StoreDamaged
 from workers.store.environment import open_environment, tree_bytes
 from workers.store.journal import (
+    FILE_NAMES,
     FOLDED_NAME,
     IDENTITY_NAME,
     LOG_NAME,
@@ -107,7 +108,7 @@ class Snapshot:
         self._txn: Any = None
         self._readers: list[JournalReader] = []
         self._records: list[Record] = []
-        self._follows_log = False
+        self.follows_log = False  # whether it is that of a range of a cluster
         self._replayed: dict[str, Tree] | None = None
         try:
             self._dbs: dict[str, Any] = {}
@@ -123,7 +124,13 @@ class Snapshot:
             raise
 
     def _open_journal(self) -> None:
-        """Open the journal, which a store has once a worker has opened it."""
+        """Open the journal, which a store has once a worker has opened it.
+
+        That of an earlier version gets more files then: it is looked at anew.
+        """
+        for reader in self._readers:
+            reader.close()
+        self._readers = []
         identity = self._txn.get(IDENTITY_NAME, db=self._dbs["meta"])
         if identity is not None:
             self._readers = open_readers(self._directory, identity)
@@ -134,7 +141,7 @@ class Snapshot:
         Raises:
             StoreDamaged: one can, or an orderly stop left the files otherwise.
         """
-        if self._follows_log:
+        if self.follows_log:
             return  # which has what is lost here
         last = self._records[-1].number if self._records else _folded(self._txn, self._dbs)
         for reader in self._readers:
@@ -162,13 +169,13 @@ class Snapshot:
             self._end()
             self._txn = self._begin_with_all_trees()
             folded = _folded(self._txn, self._dbs)
-            self._follows_log = self._txn.get(LOG_NAME, db=self._dbs["meta"]) is not None
+            self.follows_log = self._txn.get(LOG_NAME, db=self._dbs["meta"]) is not None
             try:
-                if not self._readers:
+                if len(self._readers) < len(FILE_NAMES):
                     self._open_journal()
                 for reader in self._readers:
                     reader.read_on()
-                self._records = records_behind(folded, self._readers, follows_log=self._follows_log)
+                self._records = records_behind(folded, self._readers, follows_log=self.follows_log)
             except StoreDamaged:
                 # A record may have come to one file after that was read, and the next to the other.
                 if attempt == _JOURNAL_ATTEMPTS - 1:
@@ -299,7 +306,7 @@ class Snapshot:
                     tree.fold(txn, tree.recent.between(b"", b""), max_bytes=sys.maxsize)
                 for key in (IDENTITY_NAME, FOLDED_NAME, PASS_NAME, TAIL_NAME):
                     txn.delete(key, db=dbs["meta"])
-                if self._follows_log:
+                if self.follows_log:
                     txn.put(FOLDED_NAME, pack_seq(self.last.number), db=dbs["meta"])
                     txn.put(TAIL_NAME, pack_seq(self.last.checksum), db=dbs["meta"])
 

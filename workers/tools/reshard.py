@@ -83,6 +83,11 @@ def reshard(data: Path, settings: Settings, *, reached: Reached = lambda step: N
         _remove(leftovers(data, layout), reached)
         if layout.workers == workers:
             return
+        if any(snapshot.follows_log for snapshot in snapshots):
+            raise BootError(
+                f"data directory {data} is of a host of a cluster with {layout.workers} ranges, and"
+                f" cannot be laid out for {workers} workers: the other hosts have the same ranges"
+            )
         check_room(data, snapshots, workers)
         started_s = time.monotonic()
         if snapshots:

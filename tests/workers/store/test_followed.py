@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from relay.bus.envelopes import Seq
+from relay.disk.layout import read_layout
 from relay.errors import BootError, NotConfirmed, StoreDamaged
+from relay.settings.tables import ServerSettings, Settings
 from workers.store import journal, journalfile
 from workers.store.batch import Batch
 from workers.store.journal import FILE_NAMES, OF_JOURNAL, Tail
@@ -22,6 +24,7 @@ from workers.store.keys import box_of, pack_seq
 from workers.store.schema import owned_row
 from workers.store.snapshot import Snapshot
 from workers.store.store import Store
+from workers.tools.reshard import reshard
 
 MIB = 1024 * 1024
 BOB, CAROL = box_of("bob"), box_of("carol")
@@ -295,6 +298,18 @@ def test_a_store_of_a_cluster_is_written_by_nobody_else(tmp_path: Path) -> None:
 
     with pytest.raises(BootError, match="is the store of a range of a cluster"):
         Store(tmp_path, durability="fsync", map_bytes=16 * MIB, max_map_bytes=16 * MIB)
+
+
+def test_ranges_are_not_laid_out_anew(log: MemoryLog, tmp_path: Path) -> None:
+    settings = Settings(server=ServerSettings(data=str(tmp_path), workers=2))
+    reshard(tmp_path, settings)
+    layout = read_layout(tmp_path)
+    open_store(layout.store_directory(tmp_path, 0)).close()
+
+    reshard(tmp_path, settings)
+    with pytest.raises(BootError, match="is of a host of a cluster with 2 ranges"):
+        reshard(tmp_path, msgspec.structs.replace(settings, server=ServerSettings(workers=3)))
+    assert read_layout(tmp_path) == layout
 
 
 def test_a_copy_goes_on_behind_the_record_that_it_has(log: MemoryLog, tmp_path: Path) -> None:
