@@ -46,7 +46,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "relay.auth": GROUND | {"relay.settings", "relay.protocol", "relay.disk"},
 }
 ARROWS["relay.process"] = ARROWS["relay.bus"] | {"relay.bus", "relay.disk"}
-ARROWS["relay.cluster"] = ARROWS["relay.process"] | {"relay.process"}
+ARROWS["relay.cluster"] = ARROWS["relay.process"] | {"relay.process", "relay.operating"}
 ARROWS["relay.inquiries"] = ARROWS["relay.process"] | {"relay.process"}
 ARROWS["relay.extensions"] = ARROWS["relay.process"] | {"relay.process"}
 ARROWS["relay.webhooks"] = ARROWS["relay.extensions"] | {"relay.extensions", "relay.auth"}
@@ -90,12 +90,14 @@ PURE = (
     "relay.cluster.engineconfig",
     "relay.cluster.enginefacts",
     "relay.cluster.enginelines",
+    "relay.cluster.home",
     "relay.cluster.letters",
     "relay.cluster.natsframes",
     "relay.cluster.natspulse",
     "relay.cluster.beats",
     "relay.cluster.ownership",
     "relay.cluster.placement",
+    "relay.cluster.requests",
     "relay.cluster.trimming",
     "relay.cluster.view",
     "relay.client.acks",
@@ -148,6 +150,7 @@ PURE = (
     "relay.inquiries.tracing",
     "relay.operating.rates",
     "relay.operating.tables",
+    "relay.supervision.abroad",
     "relay.supervision.actions",
     "relay.supervision.condition",
     "relay.supervision.deaths",

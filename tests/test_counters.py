@@ -71,13 +71,13 @@ def listed(head: str) -> list[str]:
         ("front", ("relay",), _BOUNDS),
         ("worker", ("workers",), set[str]()),
         ("admin", ("relay/admin",), set[str]()),
-        ("engine", ("relay/cluster",), set[str]()),
+        ("engine or agent", ("relay/cluster",), set[str]()),
     ],
 )
 def test_each_counter_has_a_row_and_each_row_a_counter(
     process: str, folders: tuple[str, ...], besides: set[str]
 ) -> None:
-    article = "an" if process in ("admin", "engine") else "a"
+    article = "an" if process in ("admin", "engine or agent") else "a"
     rows = listed(f"counter of {article} {process}")
 
     counted = counters_of(*folders)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import click
 
+from relay.cluster import asking
 from relay.cluster import init as initiation
+from relay.cluster.requests import DrainAsked, MoveAsked
 
 
 @click.group(no_args_is_help=False)
@@ -45,3 +47,43 @@ def init(hosts: tuple[str, ...], path: Path, name: str, witness: str, ranges: in
     """
     for line in initiation.init(hosts, path=path, name=name, witness=witness, ranges=ranges):
         click.echo(line)
+
+
+_FILE = click.option(
+    "--config",
+    "path",
+    type=click.Path(path_type=Path),
+    default=Path("cluster.toml"),
+    show_default=True,
+    metavar="FILE",
+    help="The file of the cluster.",
+)
+
+
+@cluster.command("status")
+@_FILE
+def status(path: Path) -> None:
+    """Say who lives, who owns which range since when, and how far the standbys are."""
+    for line in asking.status_lines(path):
+        click.echo(line)
+
+
+@cluster.command("drain")
+@click.argument("host")
+@click.option("--undo", is_flag=True, help="Let it own its share again.")
+@_FILE
+def drain(host: str, undo: bool, path: Path) -> None:
+    """Let HOST own nothing: its ranges move to others, one after the other.
+
+    Then it may stop without a pause for anybody; the others remember it until --undo.
+    """
+    click.echo(asking.settle(path, DrainAsked(host, drained=not undo)))
+
+
+@cluster.command("move")
+@click.argument("range_", type=int, metavar="RANGE")
+@click.argument("host", metavar="HOST", required=False, default="")
+@_FILE
+def move(range_: int, host: str, path: Path) -> None:
+    """Let RANGE be owned by HOST from here on; without HOST by whom it would be anyway."""
+    click.echo(asking.settle(path, MoveAsked(range_, host)))

@@ -136,7 +136,7 @@ class ClusterTold(msgspec.Struct, frozen=True, tag="cluster", omit_defaults=True
     seats: tuple[int, ...] = ()  # the ranges of which this host has a copy, in order
     promote: tuple[int, ...] = ()  # ranges whose standby here is to own them
     hand_over: tuple[tuple[int, str], ...] = ()  # ranges whose owner here gives them to a host
-    isolated: bool = False
+    isolated: bool | None = False  # None: an agent that has just started cannot know; as it was
 
 
 class HostState(msgspec.Struct, frozen=True, tag="host-state"):

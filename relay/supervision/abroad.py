@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from msgspec import structs
+
 from relay.bus.topology import WorkerAddress
 from relay.process.control import ClusterTold, HandOver, HostState, Isolated, Promote
 from relay.process.exitcodes import FENCED, LOG_LOST_DATA
@@ -28,6 +30,7 @@ class Abroad:
         """Know nothing yet; `host` is this one's name."""
         self.host = host
         self.told: ClusterTold | None = None
+        self._isolated: bool | None = None  # None: no agent has known yet
         self._promoted: set[int] = set()  # incarnations, since they told last that they stand by
         self._state: tuple[int, HostState] | None = None  # that which agent was told last
 
@@ -39,19 +42,25 @@ class Abroad:
     @property
     def is_isolated(self) -> bool:
         """Whether nobody may be served here, as far as is known."""
-        return self.told is None or self.told.isolated
+        return self._isolated is not False
 
     def hear(self, told: ClusterTold, seats: Seats) -> list[Action]:
         """Take in what the agent tells; the rest of it follows from `look`."""
-        before, self.told = self.told, told
-        was_isolated = before is not None and before.isolated
-        if told.isolated == was_isolated:
+        self.told = told
+        was_isolated = self._isolated is True
+        if told.isolated is not None:
+            self._isolated = told.isolated
+        if (self._isolated is True) == was_isolated:
             return []
-        return instruct(seats.children("front"), Isolated(told.isolated))
+        return instruct(seats.children("front"), Isolated(not was_isolated))
+
+    def as_it_is(self) -> ClusterTold | None:
+        """Return what a successor of this fleet is to `hear` first."""
+        return self.told and structs.replace(self.told, isolated=self._isolated)
 
     def greet(self, child: Incarnation) -> list[Action]:
         """Tell one that has just been spawned what it could not hear."""
-        if child.role == "front" and self.told is not None and self.told.isolated:
+        if child.role == "front" and self._isolated is True:
             return instruct([child], Isolated(True))
         return []
 

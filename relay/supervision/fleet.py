@@ -96,9 +96,9 @@ LISTENER_PATIENCE_S: Final = 1.0
 class Fleet:
     """Every front and worker of one supervisor, from the first start to the last exit.
 
-    Over 25 methods, since much can happen to it. Call `handle` with each event, do what it returns,
-    and hand in at once what came of it; when nothing further has happened, call `settle` and do
-    that too. `now_s` is of a clock that only grows.
+    Over 25 methods and over 15 fields, since much can happen to it. Call `handle` with each event,
+    do what it returns, and hand in at once what came of it; when nothing further has happened, call
+    `settle` and do that too. `now_s` is of a clock that only grows.
     """
 
     def __init__(self, settings: Settings, *, random: Random, oom_kills: int, now_s: float) -> None:
@@ -112,7 +112,7 @@ class Fleet:
             "front": 0 if cluster.is_witness else server.fronts,
             "admin": int(not settings.admin.disabled),
             "agent": int(cluster.is_on),
-            "engine": int(cluster.is_on and cluster.has_own_engine),
+            "engine": int(cluster.is_on),
         }
         self._seats = Seats(
             [self._make_seat(role, i) for role, count in counts.items() for i in range(count)]
@@ -318,7 +318,8 @@ class Fleet:
         self._stop(exit_code=1, now_s=now_s)
 
     def _spawn_all(self, now_s: float) -> None:
-        for seat in self._seats:
+        # The engine first, without which the others of a cluster wait.
+        for seat in sorted(self._seats, key=lambda seat: seat.role != "engine"):
             if seat.is_vital:
                 self._spawn(seat, now_s)
         if self._abroad is None:  # else it may be long until others are there
@@ -342,8 +343,11 @@ class Fleet:
             self._stop(exit_code=1, now_s=now_s)
 
     def _waiting_for(self) -> list[Seat]:
-        """Return the seats without which nobody is served."""
-        return [s for s in self._seats if s.is_vital and not (s.child and s.child.has_begun)]
+        """Return the seats without which nobody is served; workers of a cluster may be others'."""
+        vital = [seat for seat in self._seats if seat.is_vital]
+        if self._abroad is not None:
+            vital = [seat for seat in vital if seat.role != "worker"]
+        return [seat for seat in vital if not (seat.child and seat.child.ready)]
 
     @property
     def _waits_for_others(self) -> bool:
@@ -526,15 +530,15 @@ class Fleet:
             ),
             self._seats.numbers,
             self._topology.epoch,
-            self._abroad.told if self._abroad is not None else None,
+            self._abroad.as_it_is() if self._abroad is not None else None,
         )
 
     def _take_over(self, found: TookOver, now_s: float) -> None:
         self._served = True
         self._seats.numbers = found.numbers
         self._topology = Topology(epoch=found.epoch)
-        if self._abroad is not None:
-            self._abroad.told = found.cluster
+        if self._abroad is not None and found.cluster is not None:
+            self._actions += self._abroad.hear(found.cluster, self._seats)
         for each in found.children:
             if not self._seats.has(each.role, each.index):  # a worker of a cluster
                 self._seats.add(self._make_seat(each.role, each.index))

@@ -12,8 +12,8 @@ from relay.process.control import Heartbeat
 from relay.supervision.condition import Places
 from relay.supervision.deaths import Backoff
 
-# The last two are in a cluster alone: the log's server, and who sees the other hosts.
-Role = Literal["worker", "front", "admin", "agent", "engine"]
+# The last two are in a cluster alone: the server of logs, and who sees the other hosts.
+Role = Literal["worker", "front", "admin", "engine", "agent"]
 _ORDER: Final[tuple[Role, ...]] = get_args(Role)
 
 
@@ -47,7 +47,8 @@ class Incarnation(msgspec.Struct, eq=False, kw_only=True):
     @property
     def is_standby(self) -> bool:
         """Whether it has the log of its range, and could become its owner."""
-        return self.standing is not None and not self.ready and not self.dismissed
+        may_be_told = self.connected and not self.dismissed
+        return self.standing is not None and not self.ready and may_be_told
 
     @property
     def has_begun(self) -> bool:

@@ -16,7 +16,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -31,7 +30,6 @@ from relay.disk.groupfile import load_groups
 from relay.disk.layout import is_settled, read_layout
 from relay.errors import BootError, RelayError, SettingsError
 from relay.extensions.registry import tables_of
-from relay.outlet import Outlet
 from relay.process import descriptors
 from relay.process.channel import supervisor_end
 from relay.process.control import (
@@ -69,6 +67,7 @@ from relay.supervision.actions import (
     StartResharding,
 )
 from relay.supervision.activation import take_listeners
+from relay.supervision.announcing import announce, log_start
 from relay.supervision.child import Adopted, Child, Inherited, start_child, start_resharding
 from relay.supervision.claims import Claims, DataClaim
 from relay.supervision.deaths import parse_oom_kills
@@ -399,7 +398,7 @@ class Supervisor:
             case FetchKeys():
                 self._keys.wanted(self._loop.time())
             case Announce():
-                _announce(self._in_force.settings)
+                announce(self._in_force.settings)
             case CloseListener(index):
                 if self._claims:
                     self._claims.close_listener(index)
@@ -533,56 +532,6 @@ class Supervisor:
 
 def _raise(context: dict[str, Any]) -> NoReturn:
     raise RuntimeError(context["message"]) from context.get("exception")
-
-
-def log_start(settings: Settings, *, cores: int, most_files: int, is_root: bool = False) -> None:
-    """Say what starts, and where it is more than the machine is made for."""
-    server = settings.server
-    logger.info(
-        "supervisor.starting",
-        version=__version__,
-        pid=os.getpid(),
-        host=server.host,
-        port=server.port,
-        fronts=server.fronts,
-        workers=server.workers,
-        data=server.data,
-        durability=settings.store.durability,
-        auth=settings.auth.mode,
-        tls=bool(settings.tls.certificate_files),
-    )
-    if is_root:
-        logger.warning(
-            "supervisor.runs_as_root",
-            hint="nothing here needs root once the port is bound; see server.user",
-        )
-    if server.workers > cores:
-        logger.info(
-            "supervisor.many_workers",
-            workers=server.workers,
-            cores=cores,
-            hint="fewer cost less processor time a message; see --workers",
-        )
-    if most_files - descriptors.reserve_of(settings) < settings.limits.connections:
-        logger.warning(
-            "supervisor.few_descriptors",
-            open_files=most_files,
-            connections=settings.limits.connections,
-            hint="a front takes fewer clients than limits.connections says; raise the limit of open"
-            " files (ulimit -n; with systemd LimitNOFILE)",
-        )
-
-
-def _announce(settings: Settings) -> None:
-    server = settings.server
-    host = f"[{server.host}]" if ":" in server.host else server.host
-    stdout = Outlet(sys.stdout.fileno())
-    scheme = "wss" if settings.tls.certificate_files else "ws"
-    stdout.write(
-        f"ready {scheme}://{host}:{server.port}/ fronts={server.fronts} workers={server.workers}"
-    )
-    stdout.flush(log.FLUSH_S)
-    give_notice(READY)
 
 
 def _outcome_of(number: int, report: Report) -> Outcome:

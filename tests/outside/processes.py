@@ -12,13 +12,15 @@ import psutil  # type: ignore[import-untyped]
 
 REPOSITORY: Final = Path(__file__).resolve().parents[2]
 
-Role = Literal["worker", "front", "admin"]
+Role = Literal["worker", "front", "admin", "agent", "engine"]
 
 # What the supervisor starts, by `python -m`; those of the chaos tests and Autobahn, from their own.
 _ROLES: Final[dict[str, Role]] = {
     "workers": "worker",
     "relay.front": "front",
     "relay.admin": "admin",
+    "relay.cluster": "agent",
+    "relay.cluster.engine": "engine",
     "tests.chaos.sabotage.worker": "worker",
     "tests.chaos.sabotage.front": "front",
     "tests.autobahn.front": "front",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 import pytest
+from msgspec import structs
 
 from relay.bus.topology import WorkerAddress
 from relay.process.control import (
@@ -37,7 +38,7 @@ from .fleet_harness import SUPERVISOR, FleetHarness
 HOSTS: Final = ("a=10.0.0.1", "b=10.0.0.2", "c=10.0.0.3")
 CLUSTER: Final = ClusterSettings(name="n", hosts=HOSTS, host_name="a", ranges=2)
 # Range 1, whose owner is on another host.
-ABROAD: Final = WorkerAddress(1, 2048, 4095, "tcp://10.0.0.2:9100", 40, "b", "tcp://10.0.0.2:9100")
+ABROAD: Final = WorkerAddress(1, 2048, 4095, "", 40, "b", "tcp://10.0.0.2:9100")
 BOTH: Final = ClusterTold(workers=(ABROAD,), fronts=("front-b-0-7",), seats=(0, 1))
 BOOT: Final = 5 << 24
 
@@ -134,7 +135,7 @@ def test_all_are_told_of_workers_and_fronts_of_all_hosts(serving: HostHarness) -
     for number in (front, worker, serving.child("agent")):
         topology = serving.topology(number)
         assert topology.workers == (
-            WorkerAddress(0, 0, 2047, f"ipc://{worker}", 17, "a", "tcp://10.0.0.1:9100"),
+            WorkerAddress(0, 0, 2047, f"ipc://{worker}", 17, "a", "tcp://10.0.0.1:9100", worker),
             ABROAD,
         )
         assert topology.fronts == (f"front-a-0-{front}", "front-b-0-7")
@@ -271,6 +272,38 @@ def test_fronts_hear_that_the_host_is_isolated_and_when_it_is_not(serving: HostH
     assert serving.condition().phase is Phase.SERVING
 
 
+def test_an_agent_that_cannot_know_leaves_it_as_it_was(serving: HostHarness) -> None:
+    front = serving.child("front")
+    unknown = structs.replace(BOTH, isolated=None)
+
+    serving.agent_tells(unknown)
+    assert serving.said(front, Isolated) == []
+    serving.agent_tells(structs.replace(BOTH, isolated=True))
+    serving.agent_tells(unknown)
+
+    assert serving.said(front, Isolated) == [Isolated(True)]
+    assert serving.condition().phase is Phase.ISOLATED
+
+
+def test_a_first_agent_that_cannot_know_is_no_reason_to_be_ready(host: HostHarness) -> None:
+    host.agent_tells(structs.replace(BOTH, isolated=None))
+    host.owns(0, 17)
+    assert Announce() not in host.done
+
+    host.agent_tells(BOTH)
+
+    assert Announce() in host.done
+    assert host.said(host.child("front"), Isolated) == []
+
+
+def test_a_newer_supervisor_knows_what_the_agent_has_told(serving: HostHarness) -> None:
+    serving.agent_tells(structs.replace(BOTH, isolated=True))
+    serving.feed(RollAsked())
+
+    assert serving.topology(serving.child("front")).workers[1] == ABROAD
+    assert serving.said(serving.child("front"), Isolated)[-1] == Isolated(True)
+
+
 def test_a_stop_ends_the_agent_behind_the_workers_and_the_engine_last(serving: HostHarness) -> None:
     serving.feed(StopAsked("SIGTERM"))
     gone = []
@@ -319,7 +352,7 @@ def test_a_witness_has_no_front_and_is_ready_when_all_ranges_have_owners() -> No
     host.start()
     assert sorted(s.role for s in host.processes.values()) == ["agent", "engine"]
 
-    other = WorkerAddress(0, 0, 2047, "tcp://10.0.0.2:9101", 3, "b", "tcp://10.0.0.2:9101")
+    other = WorkerAddress(0, 0, 2047, "", 3, "b", "tcp://10.0.0.2:9101")
     host.agent_tells(ClusterTold(workers=(other, ABROAD)))
 
     assert Announce() in host.done

@@ -218,7 +218,7 @@ class Door(asyncio.Protocol):
             self._refuse(said)
         elif request.method != "GET":
             self._refuse(NO_HANDSHAKE)
-        elif self._entrance.is_isolated:  # since it has come
+        elif self._entrance.is_isolated:
             self._refuse(ISOLATED)
         elif (said := self._entrance.refuses_page(request, self._address)) is not None:
             self._refuse(said)

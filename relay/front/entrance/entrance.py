@@ -67,8 +67,7 @@ class Entrance:
         self._turned_away = Refusals(hub, "connections.refused")
         self._strange_pages = Refusals(hub, "origins.refused")
         self._odd_proxies = Refusals(hub, "proxies.refused")
-        self.is_draining = False  # whether clients are about to be sent away
-        self.is_isolated = False  # from the majority of a cluster: nobody is to come in
+        self.unready: Readiness | None = None  # why, whatever the workers do
         self.handshakes: Handshakes | None = None  # of TLS, where the port speaks it
         self._adopt_limits()
 
@@ -101,9 +100,6 @@ class Entrance:
 
         One of a proxy is to be given its place once it is known whose it is.
         """
-        if self.is_isolated:
-            self.count(ISOLATED)
-            return ISOLATED
         admitted = self._admission.arrive(None if is_proxy else address, self.hub.clock_ms())
         if isinstance(admitted, Visit):
             return admitted
@@ -148,11 +144,14 @@ class Entrance:
 
     def readiness(self) -> Readiness:
         """Whether clients should be sent here."""
-        if self.is_draining:
-            return Readiness.DRAINING
-        if self.is_isolated:
-            return Readiness.ISOLATED
+        if self.unready is not None:
+            return self.unready
         return Readiness.READY if self.hub.links.is_whole else Readiness.WAITING
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether nobody is to come in, since this host is cut off from its cluster."""
+        return self.unready is Readiness.ISOLATED
 
     def linger(self, door: Waiting) -> None:
         """Let it stay for its answer, at most until as many others have come for theirs."""

@@ -9,6 +9,7 @@ from typing import Final
 from relay.errors import BootError, SettingsError
 from relay.front.entrance.door import Door
 from relay.front.entrance.entrance import Entrance
+from relay.front.entrance.health import Readiness
 from relay.front.hub import Endpoint, Hub
 from relay.front.output import Hold
 from relay.process import descriptors
@@ -79,21 +80,24 @@ class Listener:
 
     def give_notice(self) -> None:
         """Have health checks fail from here on: `drain` comes next."""
-        self.entrance.is_draining = True
+        self.entrance.unready = Readiness.DRAINING
 
     def isolate(self, isolated: bool) -> None:
         """Take nobody in and send everybody away, or take clients in again.
 
         What was sent and not answered can be answered by no one here; it is repeated elsewhere.
         """
-        was_isolated, self.entrance.is_isolated = self.entrance.is_isolated, isolated
+        was_isolated = self.entrance.is_isolated
+        if self.entrance.unready is not Readiness.DRAINING:
+            self.entrance.unready = Readiness.ISOLATED if isolated else None
         if isolated and not was_isolated:
             is_at_it = bool(self._cut_off)
             self._cut_off = self._clients_since(0)
-            self._hub.log.warning("front.isolated", connections=len(self._cut_off))
+            if self._server is not None:  # else it has just been started
+                self._hub.log.warning("front.isolated", connections=len(self._cut_off))
             if not is_at_it:
                 self._send_away()
-        elif was_isolated and not isolated:
+        elif was_isolated and not isolated and self._server is not None:
             self._hub.log.info("front.rejoined")
 
     def _send_away(self) -> None:

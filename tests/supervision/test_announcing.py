@@ -1,10 +1,10 @@
-"""What the supervisor says at its start; all else shows on real processes (tests/integration)."""
+"""What the supervisor says at its start; the ready line shows on real processes."""
 
 import pytest
 from structlog.testing import capture_logs
 
 from relay.settings.tables import ServerSettings, Settings
-from relay.supervision.supervisor import log_start
+from relay.supervision.announcing import log_start
 
 
 @pytest.mark.parametrize(("workers", "hinted"), [(2, False), (3, True)])

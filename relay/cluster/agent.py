@@ -1,0 +1,310 @@
+"""The agent of a host: sees the other hosts, and says what is to happen on this one.
+
+It does not decide (`relay.cluster.ownership`) and does nothing to a process: it hears its own
+supervisor and the other agents, and tells both. Where it dies, everything goes on as it was told
+last; the next one listens for a while before it tells anything.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Final, assert_never
+
+from relay import clock, log
+from relay.cluster.beats import EVERY_S, BeatUnreadable, decode_beat, encode_beat
+from relay.cluster.chores import Chores, Found, plan_of
+from relay.cluster.home import Home, tell
+from relay.cluster.line import Line
+from relay.cluster.names import agent_of, beats_of, copies_of
+from relay.cluster.natswire import Message
+from relay.cluster.ownership import Decisions, decide
+from relay.cluster.requests import (
+    Answer,
+    Refused,
+    RequestUnreadable,
+    StatusAsked,
+    decode_request,
+    encode,
+    status_of,
+)
+from relay.cluster.transfers import Transfers
+from relay.cluster.trimming import Trimming
+from relay.cluster.view import View
+from relay.disk.layout import read_layout
+from relay.process.control import (
+    ChildReady,
+    ClusterTold,
+    GroupsChanged,
+    HandOver,
+    HostState,
+    Isolated,
+    KeysChanged,
+    Outcome,
+    PeerGone,
+    Promote,
+    SettingsChanged,
+    Stop,
+    TopologyChanged,
+)
+from relay.process.duties import Duties
+from relay.process.place import Place
+from relay.process.run import settle
+
+# Between two beats, however much changes.
+BEAT_SOONEST_S: Final = 0.02
+# What a silence means is looked at so often.
+THINK_S: Final = 0.1
+# Between two trims of a log; each removes some minutes of it.
+TRIM_EVERY_S: Final = 30.0
+# While the host waits for others, it says for whom so often.
+WAITING_EVERY_S: Final = 10.0
+
+
+class Agent:
+    """One agent process. Over 15 fields: it is where everything about a host comes together."""
+
+    def __init__(self, place: Place) -> None:
+        """Connect to nothing yet."""
+        self._place = place
+        self._control = place.control
+        cluster = self._cluster = place.settings.cluster
+        now_s = self._began_s = time.monotonic()
+        self._home = Home(cluster.host_name, incarnation=place.incarnation)
+        self._plan = plan_of(cluster)  # before what operators have settled
+        self._view = View(
+            self._plan,
+            cluster.addresses,
+            detect_s=cluster.detect_s,
+            isolate_s=cluster.isolate_s,
+            now_s=now_s,
+        )
+        self._line = Line(
+            cluster,
+            name=f"{cluster.host_name} agent",
+            subjects=[
+                beats_of(cluster.name, "*"),
+                agent_of(cluster.name, cluster.host_name),
+                copies_of(cluster.name, "*"),
+                copies_of(cluster.name, "*", cluster.host_name),
+            ],
+        )
+        self._chores = Chores(cluster)
+        self._transfers = Transfers(cluster.host_name, place.data_dir / "copies", self._store_of)
+        self._found = Found()
+        self._decisions: Decisions | None = None  # the last ones
+        self._told: ClusterTold | None = None
+        self._beat_due_s = self._beat_sent_s = self._think_due_s = now_s
+        self._say_due_s = now_s + WAITING_EVERY_S
+        self._counters: Counter[str] = Counter()
+        self._duties = Duties(
+            "agent",
+            place.control,
+            self._counters,
+            heartbeat_s=place.settings.supervisor.heartbeat_s,
+        )
+        self._trimmings: dict[int, Trimming] = {}  # of the ranges that are owned here
+        self._trim_due_s = now_s
+        self._draining = self._stops = False
+
+    def run(self) -> None:
+        """Work until the supervisor says stop or is gone."""
+        self._chores.start()
+        self._control.send(ChildReady())
+        settle()
+        log.get_logger().info("agent.started")
+        while not self._stops:
+            self._turn()
+        self._draining = True
+        self._beat(time.monotonic())  # what is here no more others take at once
+        self._transfers.close()
+        self._chores.close()
+        self._line.close()
+        log.get_logger().info("agent.stopped", **self._counters)
+
+    def _turn(self) -> None:
+        """Wait until there is something to do, and do it."""
+        if self._line.keep(time.monotonic()):
+            self._beat_due_s = 0.0
+        self._wait()
+        now_s = time.monotonic()
+        self._read_control()
+        self._learn(self._chores.take())
+        # Beats that have come are heard before anything is made of a silence.
+        for message in self._line.receive(now_s):
+            self._take(message, now_s)
+        if now_s >= self._think_due_s:
+            self._think(now_s)
+        if now_s >= self._trim_due_s:
+            self._trim(now_s)
+        if now_s >= max(self._beat_due_s, self._beat_sent_s + BEAT_SOONEST_S):
+            self._beat(now_s)
+        self._duties.tick(clock.clock_ms())
+
+    def _wait(self) -> None:
+        poll = select.poll()
+        unsent = select.POLLOUT if self._control.has_unsent else 0
+        poll.register(self._control.fileno(), select.POLLIN | unsent)
+        poll.register(self._chores.descriptor, select.POLLIN)
+        due_s = min(self._think_due_s, max(self._beat_due_s, self._beat_sent_s + BEAT_SOONEST_S))
+        wire = self._line.wire
+        if wire is not None:
+            if wire.has_input:
+                return
+            poll.register(wire.fileno(), select.POLLIN | (select.POLLOUT if wire.has_unsent else 0))
+        wait_s = max(0.0, due_s - time.monotonic())
+        poll.poll(int(1000 * wait_s) + 1)
+
+    # ------------------------------------------------------------------------ what it is told
+
+    def _read_control(self) -> None:
+        self._control.flush()
+        for message in self._control.receive():
+            match message:
+                case TopologyChanged(topology):
+                    if self._home.follow(topology):
+                        self._think_due_s = self._beat_due_s = 0.0
+                case HostState(standing):
+                    if self._home.stand_by(standing):
+                        self._think_due_s = self._beat_due_s = 0.0
+                case SettingsChanged(settings):
+                    self._place.taken(settings)
+                    self._duties.adopt(heartbeat_s=settings.supervisor.heartbeat_s)
+                case Stop() | PeerGone():
+                    self._stops = True
+                case GroupsChanged() | KeysChanged() | Outcome():
+                    pass  # the business of others
+                case Promote() | HandOver() | Isolated():
+                    pass  # which it has asked for itself
+                case _:
+                    assert_never(message)
+
+    def _take(self, message: Message, now_s: float) -> None:
+        _, kind, *words = message.subject.split(".")
+        match kind:
+            case "beat":
+                self._hear(message, now_s)
+            case "agent":
+                self._answer(message, now_s)
+            case "snapshot":
+                range_ = int(words[0]) if words[0].isdecimal() else -1
+                answer = self._transfers.answer(message.payload, now_s, range_=range_)
+                if answer is not None and message.reply:
+                    self._line.publish(message.reply, answer, now_s=now_s)
+
+    def _store_of(self, range_: int) -> Path | None:
+        """Return where the store of a range is, None where there is none here."""
+        if not self._home.holds(range_):
+            return None
+        data = self._place.data_dir
+        return read_layout(data).store_directory(data, range_)
+
+    def _hear(self, message: Message, now_s: float) -> None:
+        try:
+            beat = decode_beat(message.payload)
+        except BeatUnreadable as error:
+            self._counters["beats_unreadable"] += 1
+            log.get_logger().warning("beat.unreadable", subject=message.subject, reason=str(error))
+            return
+        before = self._view.beat(beat.host)
+        if self._view.hear(beat, now_s) and (
+            before is None
+            or (before.owned, before.standing.keys(), before.fronts)
+            != (beat.owned, beat.standing.keys(), beat.fronts)
+        ):
+            self._think_due_s = 0.0
+
+    def _learn(self, found: Found) -> None:
+        if found is self._found:
+            return
+        if found.placing != self._found.placing:
+            self._view.plan = found.placing.over(self._plan)
+        self._found = found
+        self._think_due_s = 0.0
+
+    def _answer(self, message: Message, now_s: float) -> None:
+        """Answer what an operator asks, now or once the engine has it."""
+        self._counters["requests"] += 1
+        try:
+            request = decode_request(message.payload)
+        except RequestUnreadable as error:
+            answer: Answer = Refused(str(error))
+        else:
+            if not isinstance(request, StatusAsked):
+                self._chores.settle(request, message.reply)
+                return
+            if self._decisions is None:
+                answer = Refused("the agent has just started; ask again")
+            else:
+                names = self._cluster.addresses
+                answer = status_of(self._view, self._decisions, self._home.host, names, now_s)
+        if message.reply:
+            self._line.publish(message.reply, encode(answer), now_s=now_s)
+
+    # -------------------------------------------------------------------------- what it makes of it
+
+    def _think(self, now_s: float) -> None:
+        self._think_due_s = now_s + THINK_S
+        me, view = self._home.host, self._view
+        was_moving = self._decisions.moving if self._decisions else None
+        self._decisions = decisions = decide(view, me, now_s)
+        if decisions.moving != was_moving:
+            self._beat_due_s = 0.0
+        living = view.living(me, now_s)
+        self._chores.make_logs(
+            next(each for each in self._cluster.addresses if each in living) == me
+        )
+        if not self._found.has_logs:
+            self._say_what_is_missing(living, now_s)
+            return
+        if decisions.step_down is not None:
+            self._chores.move_leader(*decisions.step_down)
+        is_new = now_s < self._began_s + self._cluster.isolate_s
+        told = tell(view, decisions, me, self._told, now_s, is_new=is_new)
+        if told is not None and told != self._told:
+            self._told = told
+            self._control.send(told)
+
+    def _say_what_is_missing(self, living: frozenset[str], now_s: float) -> None:
+        if now_s >= self._say_due_s:
+            self._say_due_s = now_s + WAITING_EVERY_S
+            missing = [each for each in self._cluster.addresses if each not in living]
+            log.get_logger().info("agent.waiting", hosts_not_heard=missing)
+
+    def _trim(self, now_s: float) -> None:
+        """Have the logs of what is owned here end where every copy has more, and is old enough."""
+        self._trim_due_s = now_s + TRIM_EVERY_S
+        self._transfers.tick(now_s)
+        owned, view = self._home.owned, self._view
+        self._trimmings = {range_: self._trimmings.get(range_, Trimming()) for range_ in owned}
+        up_to = {}
+        for range_, trimming in self._trimmings.items():
+            trimming.note(self._found.engine.last.get(range_, 0), now_s)
+            others = [host for host in view.holders(range_, now_s) if host != self._home.host]
+            beats = [view.beat(host) for host in others]
+            applied = [beat.standing.get(range_) if beat else None for beat in beats]
+            if number := trimming.up_to(applied, now_s, copied=None):
+                up_to[range_] = number
+        if up_to:
+            self._chores.trim(up_to)
+
+    def _beat(self, now_s: float) -> None:
+        """Tell all others how this host is."""
+        self._beat_due_s, self._beat_sent_s = now_s + EVERY_S, now_s
+        beat = self._home.beat(
+            moving=self._decisions.moving if self._decisions else None,
+            plan=self._view.plan.mark,
+            draining=self._draining,
+            engine=self._found.engine,
+        )
+        self._view.hear(beat, now_s)
+        subject = beats_of(self._cluster.name, self._home.host)
+        if self._line.publish(subject, encode_beat(beat), now_s=now_s):
+            self._counters["beats_sent"] += 1
+
+
+def main(place: Place) -> None:
+    """Run the agent until it is told to stop."""
+    Agent(place).run()

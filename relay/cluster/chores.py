@@ -1,0 +1,295 @@
+"""What of an agent's work may take seconds: making the logs, and moving who leads them.
+
+It is done in a thread of its own with a connection of its own, so that no beat waits for an answer
+of the engine.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from relay import log
+from relay.cluster.beats import EngineFacts
+from relay.cluster.jetstream import (
+    ApiError,
+    NoMajority,
+    NoStream,
+    StreamConfig,
+    StreamDiffers,
+    StreamInfo,
+    create_stream,
+    kv_config,
+    kv_get,
+    kv_put,
+    log_config,
+    purge,
+    step_down,
+    stream_info,
+    update_stream,
+)
+from relay.cluster.line import Line
+from relay.cluster.natswire import Wire, WireLost
+from relay.cluster.placement import Plan
+from relay.cluster.requests import (
+    Answer,
+    Done,
+    DrainAsked,
+    MoveAsked,
+    Placing,
+    Refused,
+    encode,
+    settled,
+)
+from relay.settings.clustering import ClusterSettings
+from relay.settings.sizes import MIB
+
+# Between two looks at who leads what; an election takes seconds.
+LOOK_S: Final = 2.0
+ANSWER_S: Final = 2.0
+# For what is asked again at once: the engines begin, and may not answer what came too early.
+FOUND_S: Final = 0.5
+# Making a stream is a decision of a majority, and its first election another one.
+MADE_S: Final = 5.0
+# Whoever is asked leads within a second, or the facts are known to be others by then.
+MOVE_AGAIN_S: Final = 5.0
+# A log has as many copies as decide by majority when one is lost, on as many servers.
+MOST_REPLICAS: Final = 3
+# For what all hosts know alike: groups and who is thrown out.
+BUCKET_BYTES: Final = 64 * MIB
+# The key of what operators have settled of who is to own what.
+PLACING: Final = "placing"
+# Of what an engine may keep, the share that logs set aside: it needs some beside them.
+LOGS_SHARE: Final = 0.9
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What is known of the logs."""
+
+    has_logs: bool = False  # each range has one
+    engine: EngineFacts = EngineFacts()
+    placing: Placing = Placing()
+
+
+class Chores:
+    """The thread, and what it is to do; `descriptor` is readable when something was found."""
+
+    def __init__(self, cluster: ClusterSettings) -> None:
+        self._cluster = cluster
+        self._line = Line(cluster, name=f"{cluster.host_name} chores")
+        self._makes_logs = False
+        self._moves: deque[tuple[int, str]] = deque(maxlen=1)  # who is to lead which log
+        self._moved_s: dict[int, float] = {}  # when that was asked for last
+        self._found = Found()
+        self._trims: deque[Mapping[int, int]] = deque(maxlen=1)
+        self._requests: deque[tuple[DrainAsked | MoveAsked, str]] = deque()
+        self._wake = threading.Event()
+        self._ends = False
+        self._trouble = ""  # what the engine refuses, as it was said last
+        self._failure: BaseException | None = None
+        self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._thread = threading.Thread(target=self._run, name="chores", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def make_logs(self, is_ours: bool) -> None:
+        """Make what is missing of the logs, or leave that to another host."""
+        self._makes_logs = is_ours
+
+    def move_leader(self, range_: int, to: str) -> None:
+        """Have the engine of `to` lead the log of a range; it may be asked for again and again."""
+        now_s = time.monotonic()
+        if now_s - self._moved_s.get(range_, -MOVE_AGAIN_S) >= MOVE_AGAIN_S:
+            self._moved_s[range_] = now_s
+            self._moves.append((range_, to))
+            self._wake.set()
+
+    def trim(self, up_to: Mapping[int, int]) -> None:
+        """Remove the records of logs, by range, up to and with those numbers."""
+        self._trims.append(up_to)
+
+    def settle(self, request: DrainAsked | MoveAsked, reply: str) -> None:
+        """Have what an operator asks for hold for all hosts, and answer it at `reply`."""
+        self._requests.append((request, reply))
+        self._wake.set()
+
+    def take(self) -> Found:
+        """Return what is known; the descriptor is readable again when that has changed.
+
+        What has ended the thread escapes here.
+        """
+        try:
+            os.eventfd_read(self.descriptor)
+        except BlockingIOError:
+            pass
+        if self._failure is not None:
+            raise self._failure
+        return self._found
+
+    def close(self) -> None:
+        """End the thread soon; it is not waited for, as it may be waiting for the engine."""
+        self._ends = True
+        self._wake.set()
+
+    # ------------------------------------------------------------------------- in the thread
+
+    def _run(self) -> None:
+        try:
+            while not self._ends:
+                self._round()
+                self._wake.wait(LOOK_S if self._found.has_logs else LOOK_S / 4)
+                self._wake.clear()
+        except BaseException as error:
+            self._failure = error
+            os.eventfd_write(self.descriptor, 1)
+        finally:
+            self._line.close()
+
+    def _round(self) -> None:
+        self._line.keep(time.monotonic())
+        wire = self._line.wire
+        if wire is None:
+            return
+        try:
+            if not self._found.has_logs:
+                self._make_logs(wire)
+            else:
+                while self._requests:
+                    self._settle(wire, *self._requests.popleft())
+                if self._moves:
+                    self._move(wire, *self._moves.popleft())
+                self._read_placing(wire)
+                self._look(wire)
+                if self._trims:
+                    self._trim(wire, self._trims.popleft())
+        except WireLost as error:
+            self._line.drop(error, time.monotonic())
+        except (TimeoutError, NoMajority, NoStream) as error:
+            # No majority yet, or an election: the next round asks again.
+            log.get_logger().debug("engine.busy", reason=str(error))
+        except ApiError as error:
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                log.get_logger().error("engine.refuses", reason=str(error))
+        else:
+            self._trouble = ""
+
+    def _tell(self, found: Found) -> None:
+        if found != self._found:
+            self._found = found
+            os.eventfd_write(self.descriptor, 1)
+
+    def _make_logs(self, wire: Wire) -> None:
+        makes = self._makes_logs
+        for config in configs_of(self._cluster):
+            if makes:
+                _make(wire, config)
+            else:
+                stream_info(wire, config.name, FOUND_S)
+        log.get_logger().info("logs.ready", ranges=self._cluster.ranges, made_here=makes)
+        self._tell(msgspec.structs.replace(self._found, has_logs=True))
+
+    def _move(self, wire: Wire, range_: int, to: str) -> None:
+        step_down(wire, f"{self._cluster.name}-{range_}", to, ANSWER_S)
+        log.get_logger().info("log.leader_moved", range=range_, to=to)
+
+    def _settle(self, wire: Wire, request: DrainAsked | MoveAsked, reply: str) -> None:
+        try:
+            placing, revision = self._placing_in(wire)
+            after = settled(request, placing, plan_of(self._cluster))
+            if isinstance(after, Placing):
+                value = msgspec.json.encode(after)
+                name = self._cluster.name
+                kv_put(wire, name, PLACING, value, expected=revision, timeout_s=ANSWER_S)
+                log.get_logger().info("placing.settled", away=after.away, pins=after.pins)
+                answer: Answer = Done("it is settled")
+            else:
+                answer = after
+        except (TimeoutError, ApiError) as error:
+            answer = Refused(f"the engine did not take it; ask again: {error}")
+        wire.publish(reply, encode(answer))
+        wire.flush()
+
+    def _trim(self, wire: Wire, up_to: Mapping[int, int]) -> None:
+        for range_, number in up_to.items():
+            removed = purge(wire, f"{self._cluster.name}-{range_}", number, ANSWER_S)
+            log.get_logger().debug("log.trimmed", range=range_, up_to=number, records=removed)
+
+    def _read_placing(self, wire: Wire) -> None:
+        placing, _ = self._placing_in(wire)
+        self._tell(msgspec.structs.replace(self._found, placing=placing))
+
+    def _placing_in(self, wire: Wire) -> tuple[Placing, int]:
+        """Return what operators have settled, and its revision."""
+        entry = kv_get(wire, self._cluster.name, PLACING, ANSWER_S)
+        if entry is None:
+            return Placing(), 0
+        return _decode_placing(entry.value), entry.revision
+
+    def _look(self, wire: Wire) -> None:
+        """Find out which logs this host's engine leads, and of which it lacks nothing."""
+        if not self._cluster.has_own_engine:
+            return
+        # All at once: where nobody leads nobody answers, and the others need not wait for that.
+        asked = {}
+        for range_ in range(self._cluster.ranges):
+            asked[inbox := wire.new_inbox()] = range_
+            wire.publish(f"$JS.API.STREAM.INFO.{self._cluster.name}-{range_}", b"", reply=inbox)
+        infos: dict[int, StreamInfo] = {}
+        until_s = time.monotonic() + ANSWER_S
+        while len(infos) < len(asked) and (left_s := until_s - time.monotonic()) > 0:
+            for message in wire.receive(left_s):
+                if message.subject in asked and not message.status:
+                    infos[asked[message.subject]] = _decode(message.payload)
+        me = self._cluster.host_name
+        leads = tuple(sorted(r for r, info in infos.items() if info.cluster.leader == me))
+        engine = EngineFacts(
+            leads=leads,
+            current=tuple(sorted(r for r, info in infos.items() if _is_current(info, me))),
+            last={range_: info.state.last_seq for range_, info in infos.items()},
+        )
+        self._tell(msgspec.structs.replace(self._found, engine=engine))
+
+
+_decode = msgspec.json.Decoder(StreamInfo).decode
+_decode_placing = msgspec.json.Decoder(Placing).decode
+
+
+def plan_of(cluster: ClusterSettings) -> Plan:
+    """Return who is to own what, where no operator has settled anything else."""
+    return Plan(hosts=cluster.serving, ranges=cluster.ranges, standbys=cluster.standbys)
+
+
+def _is_current(info: StreamInfo, host: str) -> bool:
+    copies = info.cluster
+    return copies.leader == host or any(r.name == host and r.current for r in copies.replicas)
+
+
+def configs_of(cluster: ClusterSettings) -> list[StreamConfig]:
+    """Return what every stream of a cluster is: the logs, and what all hosts know alike."""
+    replicas = min(MOST_REPLICAS, len(cluster.addresses))
+    bucket = min(BUCKET_BYTES, cluster.store_bytes // 16)
+    # It is set aside as a whole, on each host that has a copy: up to all of them on one.
+    log_bytes = int((cluster.store_bytes - bucket) * LOGS_SHARE) // cluster.ranges
+    return [
+        kv_config(cluster.name, replicas=replicas, max_bytes=bucket),
+        *(
+            log_config(cluster.name, range_, replicas=replicas, max_bytes=log_bytes)
+            for range_ in range(cluster.ranges)
+        ),
+    ]
+
+
+def _make(wire: Wire, config: StreamConfig) -> None:
+    try:
+        create_stream(wire, config, MADE_S)
+    except StreamDiffers:  # by other settings than it was made with
+        update_stream(wire, config, MADE_S)

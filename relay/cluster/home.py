@@ -1,0 +1,129 @@
+"""What an agent says of its host to the others, and to its own supervisor of them.
+
+Pure: it is told what has changed and what was decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import relay
+from relay.bus.identity import who_is
+from relay.bus.topology import Topology, WorkerAddress
+from relay.cluster.beats import Beat, EngineFacts, Owned
+from relay.cluster.ownership import Decisions
+from relay.cluster.view import Life, View
+from relay.process.control import ClusterTold
+from relay.protocol.slots import ShardMap
+
+# The upper bits of an incarnation: which start of the supervisor it is of.
+BOOT_SHIFT: Final = 24
+
+
+class Home:
+    """This host, as its supervisor has told of it last."""
+
+    def __init__(self, host: str, *, incarnation: int) -> None:
+        """Know nothing yet; `incarnation` is the agent's."""
+        self.host = host
+        self._boot = incarnation >> BOOT_SHIFT
+        # The next agent of this boot goes on behind this one, however many beats that has sent.
+        self._number = (incarnation & ((1 << BOOT_SHIFT) - 1)) << 32
+        self.owned: Mapping[int, Owned] = {}
+        self._fronts: tuple[str, ...] = ()
+        self._standing: Mapping[int, int] = {}
+
+    def follow(self, topology: Topology) -> bool:
+        """Take a topology; tell whether something else is here."""
+        before = (self.owned, self._fronts)
+        self.owned = {
+            worker.index: Owned(worker.incarnation, worker.tcp)
+            for worker in topology.workers
+            if worker.host == self.host
+        }
+        self._fronts = tuple(each for each in topology.fronts if who_is(each).host == self.host)
+        return before != (self.owned, self._fronts)
+
+    def stand_by(self, standing: Mapping[int, int]) -> bool:
+        """Take how far which standbys are; tell whether they are others."""
+        before, self._standing = self._standing.keys(), standing
+        return before != standing.keys()
+
+    def holds(self, range_: int) -> bool:
+        """Tell whether there is a store of a range here, with a process that has it."""
+        return range_ in self.owned or range_ in self._standing
+
+    def beat(self, *, moving: int | None, plan: int, draining: bool, engine: EngineFacts) -> Beat:
+        """Return the next beat."""
+        self._number += 1
+        return Beat(
+            host=self.host,
+            boot=self._boot,
+            number=self._number,
+            owned=dict(self.owned),
+            standing=dict(self._standing),
+            fronts=self._fronts,
+            draining=draining,
+            moving=moving,
+            plan=plan,
+            version=relay.__version__,
+            engine=engine,
+        )
+
+
+def tell(
+    view: View,
+    decisions: Decisions,
+    me: str,
+    before: ClusterTold | None,
+    now_s: float,
+    *,
+    is_new: bool = False,
+) -> ClusterTold | None:
+    """Return what the supervisor is to know now, None while that would be less than it knows.
+
+    `before` is what it was told last. Without a majority nobody can say who has gone. An agent that
+    `is_new` has not listened for long enough to say that there is none.
+    """
+    others = [host for host in view.plan.hosts if host != me]
+    unheard = [host for host in others if view.life(host, now_s) is Life.UNHEARD]
+    if any(view.beat(host) is None for host in unheard):
+        return None
+    if view.majority.is_seen or before is None:
+        living = [host for host in others if view.life(host, now_s) is not Life.SILENT]
+        workers, fronts = tuple(_workers(view, living)), tuple(_fronts(view, living))
+    else:
+        workers, fronts = before.workers, before.fronts
+    return ClusterTold(
+        workers=workers,
+        fronts=fronts,
+        seats=decisions.seats,
+        promote=decisions.promote,
+        hand_over=(decisions.hand_over,) if decisions.hand_over else (),
+        isolated=None if is_new and decisions.isolated else decisions.isolated,
+    )
+
+
+def _workers(view: View, hosts: list[str]) -> Iterator[WorkerAddress]:
+    shards = ShardMap(view.plan.ranges).shards
+    for host in hosts:
+        beat = view.beat(host)
+        for range_, owned in sorted(beat.owned.items() if beat else ()):
+            if range_ < len(shards) and owned.epoch == view.epoch(range_):
+                slots = shards[range_]
+                yield WorkerAddress(
+                    index=range_,
+                    first_slot=slots[0],
+                    last_slot=slots[-1],
+                    endpoint="",
+                    incarnation=owned.epoch,
+                    host=host,
+                    tcp=owned.endpoint,
+                )
+
+
+def _fronts(view: View, hosts: list[str]) -> Iterator[str]:
+    for host in hosts:
+        beat = view.beat(host)
+        yield from beat.fronts if beat else ()

@@ -1,0 +1,145 @@
+"""Three hosts that are one relay: they serve together, and outlive the loss of one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+
+from relay.protocol.slots import ShardMap
+from tests.outside.cluster import Cluster
+from tests.outside.frames import ALICE, BOB, SENT_AT, ack_1, delivery, message_id_of, receipt
+from tests.outside.waiting import poll_for
+from tests.outside.websocket import ConnectionOver
+
+pytestmark = pytest.mark.slow
+
+RANGES = 4
+# What the loss of a host may cost who is on another one: mostly the election of a log's leader.
+BACK_S = 10.0
+
+
+@pytest.fixture
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    with Cluster(ranges=RANGES) as cluster:
+        yield cluster
+        for host in cluster:
+            request.node.add_report_section("call", f"log of {host.name}", host.log.text())
+
+
+def user_of(range_: int, but: str = "") -> str:
+    """Return a user whose mailbox is in a range."""
+    shards = ShardMap(RANGES)
+    numbers = (f"91900000{number:04}" for number in range(10_000))
+    return next(each for each in numbers if shards.owner_of(each) == range_ and each != but)
+
+
+def is_ready(url: str) -> bool:
+    """Whether a host says that clients may be sent to it."""
+    try:
+        with urlopen(f"{url.replace('ws', 'http', 1)}readyz", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except HTTPError:
+        return False
+
+
+def test_clients_on_two_hosts_chat(cluster: Cluster) -> None:
+    alice, bob = cluster["a"].login(ALICE), cluster["b"].login(BOB)
+
+    alice.send_message(BOB, "M1")
+
+    alice.expect(ack_1("M1", author=ALICE, to=BOB))
+    bob.expect(came := delivery("M1", author=ALICE))
+    bob.ack(came)
+    alice.expect(receipt("M1", 2, author=ALICE, by=BOB, t=SENT_AT))
+
+
+def test_the_loss_of_a_host_is_a_pause_and_nothing_acked_is_lost(cluster: Cluster) -> None:
+    alice = cluster["a"].login(ALICE)
+    readers = [user_of(range_) for range_ in range(RANGES)]
+    for range_, reader in enumerate(readers):
+        alice.send_message(reader, f"BEFORE{range_}")
+        alice.expect(ack_1(f"BEFORE{range_}", author=ALICE, to=reader))
+
+    cluster["c"].kill()
+
+    lost_s = time.monotonic()
+    for range_, reader in enumerate(readers):
+        alice.send_message(reader, f"AFTER{range_}")
+    alice.expect_in_any_order(
+        *(ack_1(f"AFTER{range_}", author=ALICE, to=reader) for range_, reader in enumerate(readers))
+    )
+    assert time.monotonic() - lost_s < BACK_S
+    for range_, reader in enumerate(readers):
+        waited = cluster["b"].login(reader).queued
+        expected = [delivery(f"{name}{range_}", author=ALICE) for name in ("BEFORE", "AFTER")]
+        assert waited == expected
+
+
+def test_a_killed_host_comes_back_and_is_a_standby_at_first(cluster: Cluster) -> None:
+    alice = cluster["a"].login(ALICE)
+    cluster["c"].kill()
+    for range_ in range(RANGES):
+        alice.send_message(user_of(range_), f"WITHOUT{range_}")
+    alice.recv_many(RANGES)
+
+    cluster["c"].start()
+    cluster["c"].await_ready()
+    cluster["b"].kill()
+
+    for range_ in range(RANGES):
+        alice.send_message(user_of(range_), f"AGAIN{range_}")
+    assert {frame[1]["id"] for frame in alice.recv_many(RANGES)} == {
+        f"AGAIN{range_}" for range_ in range(RANGES)
+    }
+    for range_ in range(RANGES):
+        waited = cluster["c"].login(user_of(range_)).queued
+        assert [message_id_of(frame) for frame in waited] == [f"WITHOUT{range_}", f"AGAIN{range_}"]
+
+
+def test_the_last_host_sends_its_clients_away_until_another_one_is_back(cluster: Cluster) -> None:
+    alice = cluster["a"].login(ALICE)
+    alice.send_message(BOB, "M1")
+    alice.expect(ack_1("M1", author=ALICE, to=BOB))
+
+    cluster["b"].kill()
+    cluster["c"].kill()
+    alice.send_message(BOB, "M2")
+
+    assert alice.recv()[0] == "Cmd"  # and no ack before
+    with pytest.raises(ConnectionOver, match="1012"):
+        alice.recv()
+    cluster["b"].start()
+    cluster["b"].await_ready()
+    poll_for("a to serve again", lambda: is_ready(cluster["a"].url))
+    bob = cluster["a"].login(BOB)
+    assert [message_id_of(frame) for frame in bob.queued][:1] == ["M1"]
+
+
+def test_what_was_acked_outlives_the_loss_of_all_hosts_at_once(cluster: Cluster) -> None:
+    alice = cluster["a"].login(ALICE)
+    for range_ in range(RANGES):
+        alice.send_message(user_of(range_), f"M{range_}")
+    alice.recv_many(RANGES)
+
+    for host in cluster:
+        host.kill()
+    for host in cluster:
+        host.start()
+    for host in cluster:
+        host.await_ready()
+
+    for range_ in range(RANGES):
+        waited = cluster["b"].login(user_of(range_)).queued
+        assert [message_id_of(frame) for frame in waited] == [f"M{range_}"]
+
+
+def test_all_stop_in_order(cluster: Cluster) -> None:
+    for host in cluster:
+        # Its engine says so, of one that begins later or has stopped already.
+        host.log.expect("trying to connect to route")
+        host.stop()
+        host.log.assert_clean()

@@ -1,0 +1,211 @@
+"""Several hosts that are one relay, all on this machine: each has an address of its own.
+
+They cannot be cut off from each other here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Final, Self
+
+import psutil  # type: ignore[import-untyped]
+
+from .client import SheetClient
+from .log import Log
+from .ports import free_port
+from .processes import REPOSITORY, Child, children_of, environment_below, lives
+from .waiting import DEADLINE_S, poll_for
+
+# For three engines to find each other and elect, and some streams to be made, on a busy machine.
+READY_S: Final = 60.0
+
+
+class Host:
+    """One of them, as processes."""
+
+    def __init__(self, name: str, address: str, *, port: int, config: Path) -> None:
+        self.name = name
+        self.address = address
+        self.url = f"ws://{address}:{port}/"
+        # Not below pytest's long tmp_path: the bus has sockets here, and their paths are bounded.
+        self.directory = Path(tempfile.mkdtemp(prefix=f"relay-host-{name}-"))
+        self.log = Log(self.directory / "log")
+        self._port = port
+        self._config = config
+        self._process: subprocess.Popen[bytes] | None = None
+        self._clients: list[SheetClient] = []
+        self._seen: set[Any] = set()
+        self._said = b""
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """The supervisor; it must have been started."""
+        assert self._process is not None
+        return self._process
+
+    @property
+    def lives(self) -> bool:
+        """Whether there is a supervisor."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start it on the data of before, if any; `await_ready` then waits."""
+        run = self.directory / "run"
+        run.mkdir(exist_ok=True)
+        command = [sys.executable, "supervisor.py", "--config", str(self._config)]
+        command += ["--host-name", self.name, "--host", self.address, "--port", str(self._port)]
+        command += ["--data", str(self.directory / "data"), "--fronts", "1", "--no-admin"]
+        command += ["--log-format", "json"]
+        self._said = b""
+        with self.log.path.open("ab") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=REPOSITORY,
+                env=environment_below(run),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def await_ready(self, deadline_s: float = READY_S) -> None:
+        """Wait for the ready line."""
+        stdout = self.process.stdout
+        assert stdout is not None
+        until_s = time.monotonic() + deadline_s
+        while not self._said.endswith(b"\n"):
+            readable, _, _ = select.select([stdout], [], [], max(0.0, until_s - time.monotonic()))
+            chunk = os.read(stdout.fileno(), 4096) if readable else b""
+            if not chunk:
+                how = f"exit {self.process.poll()}" if readable else "in time"
+                raise AssertionError(f"{self.name}: no ready line: {how}\n{self.log.text()}")
+            self._said += chunk
+        assert self._said.startswith(f"ready {self.url} ".encode()), self._said
+        self.children()
+
+    def children(self, role: str | None = None) -> list[Child]:
+        """Return its living processes below the supervisor, or those of one role, by index."""
+        if not self.lives:
+            return []
+        supervisor = psutil.Process(self.process.pid)
+        self._seen.update(supervisor.children(recursive=True))
+        children = children_of(supervisor)
+        return [child for child in children if role in (None, child.role)]
+
+    def connect(self) -> SheetClient:
+        """Return a new connection with its front, not yet logged in."""
+        client = SheetClient(self.url)
+        self._clients.append(client)
+        return client
+
+    def login(self, user: str) -> SheetClient:
+        """Return a new session of `user` here."""
+        client = self.connect()
+        client.login(user)
+        return client
+
+    def kill(self) -> None:
+        """SIGKILL everything that runs on it, as the loss of the host would."""
+        processes: set[Any] = set()
+        if self.lives:
+            supervisor = psutil.Process(self.process.pid)
+            supervisor.suspend()
+            processes = {supervisor, *supervisor.children(recursive=True)}
+        for process in processes | {each for each in self._seen if each.is_running()}:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        if self._process is not None:
+            self._process.wait(DEADLINE_S)
+            if self._process.stdout is not None:
+                self._process.stdout.close()
+            self._process = None
+        poll_for(f"the end of {self.name}", lambda: not any(map(lives, processes | self._seen)))
+        self._seen.clear()
+
+    def stop(self) -> None:
+        """Stop it in order: exit 0."""
+        self.drop_clients()
+        self.children()
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(4 * DEADLINE_S)
+        assert code == 0, f"{self.name}: exit {code} after SIGTERM\n{self.log.text()}"
+
+    def drop_clients(self) -> None:
+        """Cut its clients' connections, without a word."""
+        while self._clients:
+            self._clients.pop().drop()
+
+    def clean_up(self) -> None:
+        """Leave nothing of it, whatever happened."""
+        try:
+            self.kill()
+        finally:
+            self.log.keep()
+            self.drop_clients()
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+
+class Cluster:
+    """Hosts by name; as a context manager they are started, and always cleaned up."""
+
+    def __init__(self, names: Iterable[str] = "abc", *, ranges: int = 4, config: str = "") -> None:
+        """`config` are lines of [cluster]."""
+        self._directory = Path(tempfile.mkdtemp(prefix="relay-cluster-"))
+        path = self._directory / "cluster.toml"
+        addresses = {name: f"127.0.1.{number}" for number, name in enumerate(names, 1)}
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "relay", "cluster", "init", "--file", str(path)),
+                *("--ranges", str(ranges)),
+                *(f"{name}={address}" for name, address in addresses.items()),
+            ],
+            check=True,
+            cwd=REPOSITORY,
+            stdout=subprocess.DEVNULL,
+        )
+        ports = iter([free_port() for _ in range(4)])
+        first_bus_port = next(ports)
+        with path.open("a") as file:
+            file.write(f"engine_port = {next(ports)}\nroute_port = {next(ports)}\n")
+            file.write(f'bus_ports = "{first_bus_port}-{first_bus_port + 4 * ranges}"\n')
+            file.write(f"store_bytes = {1 << 30}\n{config}\n")
+        port = next(ports)
+        self.hosts = {
+            name: Host(name, address, port=port, config=path) for name, address in addresses.items()
+        }
+
+    def __enter__(self) -> Self:
+        try:
+            for host in self.hosts.values():
+                host.start()
+            for host in self.hosts.values():
+                host.await_ready()
+        except BaseException:
+            self.clean_up()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clean_up()
+
+    def __getitem__(self, name: str) -> Host:
+        return self.hosts[name]
+
+    def __iter__(self) -> Iterator[Host]:
+        return iter(self.hosts.values())
+
+    def clean_up(self) -> None:
+        """Leave nothing of any of them."""
+        for host in self.hosts.values():
+            host.clean_up()
+        shutil.rmtree(self._directory, ignore_errors=True)
