@@ -48,7 +48,8 @@ class NoCopy(RelayError):
 class Ask(Protocol):
     """Asks on a NATS subject; TimeoutError where nobody answers in time."""
 
-    def __call__(self, subject: str, payload: bytes, timeout_s: float) -> bytes: ...
+    def __call__(self, subject: str, payload: bytes, timeout_s: float) -> bytes:
+        """Return the answer."""
 
 
 class Source:
