@@ -29,9 +29,9 @@ from relay.bus.envelopes import (
     ToWorker,
 )
 from relay.bus.gathering import MOST_RIDERS, Gathering, Totals
-from relay.bus.sockets import bind_router
+from relay.bus.sockets import bind_router, connect_dealer
 from relay.bus.topology import Topology, WorkerAddress
-from relay.front.links import CONNECT_AGAIN_S, DeliverToSome, FromWorker, Links, WorkDone
+from relay.front.links import DeliverToSome, FromWorker, Links, WorkDone
 from relay.protocol.slots import SLOT_COUNT, Slot
 from tests import plain
 
@@ -39,6 +39,7 @@ SLOT = Slot(0)  # any: one worker owns them all
 WITHIN_S = 5.0
 MOST_A_TURN = 50
 MOST_S_A_TURN = 0.001
+AGAIN_S = 0.01  # between two tries to connect
 
 
 class Incarnations:
@@ -330,8 +331,23 @@ def no_descriptor_left() -> Iterator[None]:
         yield
 
 
-@pytest.mark.slow
-def test_c5_a_worker_that_comes_back_is_connected_to_once_there_is_a_descriptor() -> None:
+@pytest.fixture
+def tries(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The endpoints to which links have tried to connect; they soon try again."""
+    tried: list[str] = []
+
+    def connect(context: Any, endpoint: str, *, identity: str) -> Any:
+        tried.append(endpoint)
+        return connect_dealer(context, endpoint, identity=identity)
+
+    monkeypatch.setattr("relay.front.links.connect_dealer", connect)
+    monkeypatch.setattr("relay.front.links.CONNECT_AGAIN_S", AGAIN_S)
+    return tried
+
+
+def test_c5_a_worker_that_comes_back_is_connected_to_once_there_is_a_descriptor(
+    tries: list[str],
+) -> None:
     """Another process may have taken the machine's last one; it is no reason to die."""
 
     async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
@@ -341,7 +357,7 @@ def test_c5_a_worker_that_comes_back_is_connected_to_once_there_is_a_descriptor(
             links.follow(topology)
             link = links.link_of(SLOT)
             link.request(send(1), durable=True)
-            await asyncio.sleep(2.5 * CONNECT_AGAIN_S)
+            await until(lambda: len(tries) == 3)
             assert link.address is None
 
         assert [line["event"] for line in lines] == ["link.no_descriptor"]
@@ -351,7 +367,7 @@ def test_c5_a_worker_that_comes_back_is_connected_to_once_there_is_a_descriptor(
     run(scene)
 
 
-def test_c5_links_that_are_closed_are_not_tried_again() -> None:
+def test_c5_links_that_are_closed_are_not_tried_again(tries: list[str]) -> None:
     async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
         topology = worker.next()
         with no_descriptor_left(), capture_logs():
@@ -360,7 +376,8 @@ def test_c5_links_that_are_closed_are_not_tried_again() -> None:
 
         links.close()
 
-        await asyncio.sleep(1.5 * CONNECT_AGAIN_S)
+        await asyncio.sleep(AGAIN_S)  # a timer behind that of another try
+        assert len(tries) == 1
         assert link.address is None
 
     run(scene)

@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -280,6 +279,5 @@ PROBE: Final = "is anybody there?"
 
 
 def hears(publish: Callable[[str], None], reader: SheetClient) -> bool:
-    publish(PROBE)
-    time.sleep(0.2)
+    publish(PROBE)  # as often as is asked, until one is brought
     return bool(take(reader))
