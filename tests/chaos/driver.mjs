@@ -2,7 +2,8 @@
  * Users of the JavaScript client, many in one process of Node: they send at random, and say on
  * stdout, a line each, all that the client tells them. `tests.chaos.noderun` starts it.
  *
- * The plan comes as JSON in the first line of stdin; "calm" then ends the sending.
+ * The plan comes as JSON in the first line of stdin; "calm" then ends the sending. After that "last"
+ * has each user say one thing more to each of its chats. Each is answered once it is done.
  */
 import { createInterface } from "node:readline";
 import { RelayClient } from "../../relay/web/client/relay-client.js";
@@ -21,12 +22,11 @@ function randomOf(seed) {
 const say = (kind, user, ...more) => console.log(JSON.stringify([kind, user, ...more]));
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 let isCalm = false;
-const clients = [];
+const lasts = []; // for each user: to say the last thing
 
 function live({ url, limits, everyMs, seed }, { user, token, chats }) {
   const random = randomOf(seed + Number(user.slice(-6)));
   const client = new RelayClient(url, user, { limits, ...(token && { token }) });
-  clients.push(client);
   client.on("message", async (message) => {
     const { id, chat, sender, body, t } = message;
     say("message", user, { id, chat, sender, body, t }); // before anybody can hear of its ack
@@ -47,30 +47,35 @@ function live({ url, limits, everyMs, seed }, { user, token, chats }) {
   client.connect();
 
   const sent = new Map();
+  function send(chat) {
+    const number = sent.get(chat) ?? 0;
+    sent.set(chat, number + 1);
+    const id = chat.prefix + number.toString(16).padStart(8, "0");
+    const text = `${id} `.padEnd(20 + Math.floor(random() ** 4 * 3000), ".");
+    client.send(chat.to, text, { id });
+    // Which time it says is the client's business, and what recipients must see.
+    const [, , [element]] = JSON.parse(client.protocol.outbox.sends.get(id).frame);
+    say("send", user, { id, text, t: Number(element.messageTimestamp) });
+  }
   function speak() {
     if (isCalm) return;
     setTimeout(speak, -Math.log(1 - random()) * everyMs);
     const chat = chats[Math.floor(random() * chats.length)];
-    for (let count = random() < 0.1 ? 8 : 1; count; count -= 1) {
-      const number = sent.get(chat) ?? 0;
-      sent.set(chat, number + 1);
-      const id = chat.prefix + number.toString(16).padStart(8, "0");
-      const text = `${id} `.padEnd(20 + Math.floor(random() ** 4 * 3000), ".");
-      client.send(chat.to, text, { id });
-      // Which time it says is the client's business, and what recipients must see.
-      const [, , [element]] = JSON.parse(client.protocol.outbox.sends.get(id).frame);
-      say("send", user, { id, text, t: Number(element.messageTimestamp) });
-    }
+    for (let count = random() < 0.1 ? 8 : 1; count; count -= 1) send(chat);
   }
   setTimeout(speak, 500 + random() * everyMs);
+  lasts.push(() => chats.forEach(send));
 }
 
 const input = createInterface({ input: process.stdin });
 input.on("line", (line) => {
   if (line === "calm") isCalm = true;
+  else if (line === "last") for (const last of lasts) last();
   else {
     const plan = JSON.parse(line);
     for (const each of plan.users) live(plan, each);
+    return;
   }
+  say(line, "");
 });
 input.on("close", () => process.exit(0));

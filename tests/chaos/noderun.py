@@ -18,7 +18,7 @@ import msgspec
 
 from .fleet import Fleet, FleetError
 from .guard import Guard
-from .record import Record
+from .record import PHASES, Record
 from .run import CONFIG, GATHERING, GROUP_MEMBERS, PROGRESS_LINES, Options
 from .schedule import draw_faults
 
@@ -141,12 +141,17 @@ class NodeRun:
         await asyncio.sleep(max(0.0, self._options.seconds - self._now_s()))
         self._fleet.thaw()
         await self._fleet.ready()
-        process.stdin.write(b"calm\n")
-        until_s = self._now_s() + CALM_S
-        await asyncio.sleep(1.0)  # what was just being sent
-        while self._record.unfinished and self._now_s() < until_s:
-            await asyncio.sleep(0.2)
-        await asyncio.sleep(1.0)  # for what should not come any more
+        # The last thing in each chat is said when all else is there: what should not come any more
+        # would come before it.
+        for phase in PHASES:
+            process.stdin.write(f"{phase}\n".encode())
+            until_s = self._now_s() + CALM_S
+            while not self._is_done(phase) and self._now_s() < until_s:
+                await asyncio.sleep(0.05)
+
+    def _is_done(self, phase: str) -> bool:
+        """Tell whether the driver has done that, and nothing is under way any more."""
+        return bool(self._record.told[phase]) and not self._record.unfinished
 
     def _plan(self) -> bytes:
         options = self._options

@@ -17,7 +17,7 @@ from relay.loadgen.verify.faults import (
     WRONG,
 )
 
-from .record import Record
+from .record import PHASES, Record
 
 ALICE, BOB, CAROL, GROUP = "911", "912", "913", "911-1@g.us"
 
@@ -81,6 +81,15 @@ def test_what_is_as_it_must_be_has_no_fault(users: Users) -> None:
 
     assert users.found == set()
     assert users.record.unfinished == 0
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_what_the_driver_says_of_itself_is_no_evidence(users: Users, phase: str) -> None:
+    whole(users)
+    users.record.take(json.dumps([phase, ""]).encode(), 0)
+
+    assert users.record.told[phase] == 1
+    assert users.found == set()
 
 
 def test_what_never_comes_is_lost(users: Users) -> None:
