@@ -20,7 +20,7 @@ class Steps:
         self._total = total
         self.done = 0  # steps that are over
         self._began_s = time.monotonic()
-        self._ends_s = self._began_s + within_s
+        self._within_s = within_s
 
     @property
     def elapsed_s(self) -> float:
@@ -30,7 +30,19 @@ class Steps:
     @property
     def left_s(self) -> float:
         """Seconds until no step may be under way any longer."""
-        return self._ends_s - time.monotonic()
+        return self._began_s + self._within_s - time.monotonic()
+
+    def has_time(self, needed_s: float, of: str) -> bool:
+        """Tell whether there is so much time; where not, say how many `of` were done."""
+        if self.left_s >= needed_s:
+            return True
+        self._console.print(
+            f"the {self._within_s:g} s are over: {self.done} of {self._total} {of}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+        return False
 
     def begin(self, what: str) -> None:
         """A step begins."""

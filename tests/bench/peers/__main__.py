@@ -5,23 +5,20 @@ from __future__ import annotations
 import os
 import resource
 import tempfile
-import time
 from pathlib import Path
 from typing import Final
 
 import click
-import msgspec
 
-from relay.loadgen.run.machine import this_machine
 from relay.loadgen.run.servers import pinned
-from tests.bench.options import (
-    EXIT_FAULTS,
-    EXIT_INTERRUPTED,
-    WIDE,
-    Duration,
-    end_by_signals,
+from tests.bench.command import (
+    Measurement,
     json_option,
-    say_where_data_go,
+    rate_option,
+    rounds_option,
+    seconds_option,
+    tool,
+    within_option,
 )
 from tests.bench.peers.clients import Refused
 from tests.bench.peers.drive import DriveFailed, Load, drive
@@ -44,7 +41,7 @@ LOAD_CPU: Final = 1
 _START_S: Final = 4.0  # to start and stop a server, and to log in for each load
 _BUILD: Final = ROOT / "build" / "peers"
 
-_EPILOG: Final = f"""\b
+_EXAMPLES: Final = f"""\b
 Servers: {", ".join(NAMES)}
 
 \b
@@ -52,13 +49,6 @@ Examples:
   make peers
   make peers ARGS="--servers relay,mosquitto --rounds 5"
   python -m tests.bench.peers --seconds 5 --json peers.json
-
-\b
-Exit codes:
-  0    measured; what could not be had is named with the reason
-  1    a message did not become complete, or came twice
-  2    bad usage
-  130  interrupted by Ctrl-C; what was measured until then is shown
 """
 
 
@@ -69,7 +59,11 @@ def _servers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[Pe
         raise click.BadParameter(str(error)) from error
 
 
-@click.command(epilog=_EPILOG, context_settings=WIDE)
+@tool(
+    _EXAMPLES,
+    done="measured; what could not be had is named with the reason",
+    faults="a message did not become complete, or came twice",
+)
 @click.option(
     "--servers",
     callback=_servers,
@@ -78,34 +72,10 @@ def _servers(ctx: click.Context, param: click.Parameter, value: str) -> tuple[Pe
     help="Which, by name, with commas; or all.",
 )
 @click.option("--pairs", type=click.IntRange(1, 2000), default=100, show_default=True)
-@click.option(
-    "--rate",
-    type=click.FloatRange(1, 1e6),
-    default=1000.0,
-    show_default=True,
-    help="Of the open loop, messages a second in all.",
-)
-@click.option(
-    "--rounds",
-    type=click.IntRange(1, 20),
-    default=2,
-    show_default=True,
-    help="Everything is done so often, the servers in turns.",
-)
-@click.option(
-    "--seconds",
-    type=click.FloatRange(0.1, 600),
-    default=3.0,
-    show_default=True,
-    help="Measured for each load, after a second of warm-up.",
-)
-@click.option(
-    "--within",
-    type=Duration(),
-    default="5m",
-    show_default=True,
-    help="No server is started that would not be done in this time.",
-)
+@rate_option(1000.0, of="in all")
+@rounds_option(2, of="servers")
+@seconds_option(3.0)
+@within_option("5m", "No server is started that would not be done in this time.")
 @json_option()
 def peers(
     servers: tuple[Peer, ...],
@@ -126,9 +96,7 @@ def peers(
     comes by npm; the floor is floor.c here, the least that a server could do. What is not at hand
     is left out, with the reason. Servers are pinned to core 0, the load to core 1.
     """
-    end_by_signals()
-    say_where_data_go()
-    interrupted = False
+    measurement = Measurement()
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # of us and of every server
     loads = (
@@ -138,34 +106,20 @@ def peers(
     )
     runs: list[Run] = []
     skipped: dict[str, str] = {}
-    try:
-        with steps(len(servers) * rounds, within_s=within) as shown_steps:
-            for number in range(1, rounds + 1):
-                for peer in servers:
-                    if peer.name in skipped:
-                        continue
-                    if shown_steps.left_s < len(loads) * (1 + seconds) + _START_S:
-                        skipped.setdefault(peer.name, f"the time was over in round {number}")
-                        continue
-                    _measure(peer, number, loads, pairs, seconds, runs, skipped, shown_steps)
-    except KeyboardInterrupt:
-        click.echo("interrupted; of what was measured:", err=True)
-        interrupted = True
+    with measurement, steps(len(servers) * rounds, within_s=within) as shown_steps:
+        for number in range(1, rounds + 1):
+            for peer in servers:
+                if peer.name in skipped:
+                    continue
+                if shown_steps.left_s < len(loads) * (1 + seconds) + _START_S:
+                    skipped.setdefault(peer.name, f"the time was over in round {number}")
+                    continue
+                _measure(peer, number, loads, pairs, seconds, runs, skipped, shown_steps)
     reasons = list(skipped.items())
     click.echo(shown(runs, reasons))
-    for fault in (found := faults(runs)):
-        click.echo(f"FAULT {fault}")
     if json_file is not None:
-        written = {
-            "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "machine": this_machine(),
-            **as_json(runs, reasons),
-        }
-        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(written), indent=1))
-    if interrupted:
-        raise SystemExit(EXIT_INTERRUPTED)
-    if found:
-        raise SystemExit(EXIT_FAULTS)
+        measurement.write(json_file, as_json(runs, reasons))
+    measurement.end(faults(runs))
 
 
 def _measure(

@@ -8,21 +8,18 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import click
-import msgspec
 
 from relay.errors import RelayError
-from relay.loadgen.run.machine import this_machine
-from tests.bench.generator import RunFailed
-from tests.bench.options import (
-    EXIT_FAULTS,
-    EXIT_INTERRUPTED,
+from tests.bench.command import (
     EXIT_USAGE,
-    WIDE,
-    Duration,
-    end_by_signals,
+    Measurement,
     json_option,
-    say_where_data_go,
+    seconds_option,
+    tool,
+    utc,
+    within_option,
 )
+from tests.bench.generator import RunFailed
 from tests.bench.price.plan import NAMES, Row, Turn, chosen, pairs_of_turns
 from tests.bench.price.report import Findings, conclusion, shown
 from tests.bench.price.runs import Stage
@@ -33,7 +30,7 @@ from tests.bench.records import Outcome, Unreadable
 # What a pair takes beside the measured time: two relays and two generators started and ended.
 _PAIR_S: Final = 8.0
 
-_EPILOG: Final = f"""\b
+_EXAMPLES: Final = f"""\b
 Rows: {", ".join(NAMES)}
       usual (all but 8+8-rate-2000), all
 
@@ -43,13 +40,6 @@ Examples:
   make price A=v1 B=v2 ARGS="--rows window-8,rate-300 --pairs 9"
   make price A=main ARGS="--together"    on a machine with other work
   python -m tests.bench.price HEAD HEAD  must say: no difference
-
-\b
-Exit codes:
-  0    compared, whatever came of it
-  1    a relay lost, doubled or misordered messages, or a run could not be done
-  2    bad usage, no such commit, or what it needs cannot be installed
-  130  interrupted by Ctrl-C; what was measured until then is shown
 """
 
 
@@ -60,7 +50,12 @@ def _rows(ctx: click.Context, param: click.Parameter, value: str) -> tuple[Row, 
         raise click.BadParameter(str(error)) from error
 
 
-@click.command(epilog=_EPILOG, context_settings=WIDE)
+@tool(
+    _EXAMPLES,
+    done="compared, whatever came of it",
+    faults="a relay lost, doubled or misordered messages, or a run could not be done",
+    usage="bad usage, no such commit, or what it needs cannot be installed",
+)
 @click.argument("a")
 @click.argument("b", default=".")
 @click.option(
@@ -78,19 +73,10 @@ def _rows(ctx: click.Context, param: click.Parameter, value: str) -> tuple[Row, 
     help="Runs of each side. Fewer than 3 tell nothing; 5 find changes of a tenth on a quiet"
     " machine.",
 )
-@click.option(
-    "--seconds",
-    type=click.FloatRange(0.1, 600),
-    default=2.5,
-    show_default=True,
-    help="Measured in each run, after a second of warm-up.",
-)
-@click.option(
-    "--within",
-    type=Duration(),
-    default="9m30s",
-    show_default=True,
-    help="No pair begins that would not end in this time; the last rows then have one pair less.",
+@seconds_option(2.5)
+@within_option(
+    "9m30s",
+    "No pair begins that would not end in this time; the last rows then have one pair less.",
 )
 @click.option(
     "--generator",
@@ -130,55 +116,41 @@ def price(
     It wants the machine for itself: what else runs makes the pairs differ, and then less is found;
     --together minds that less. Data are in the temporary folder: TMPDIR should be on a disk.
     """
-    end_by_signals()
-    say_where_data_go()
-    interrupted = False
-    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    measurement = Measurement()
     findings = Findings(rows, costs_only=together)
     told: dict[str, object] = {
-        "started": started,
+        "started": utc(),
         "asked": [a, b],
         "seconds": seconds,
         "together": together,
     }
-    with tempfile.TemporaryDirectory(prefix="relay-price-") as name:
-        scratch = Path(name)
-        try:
-            with trees((a, b), scratch) as two:
-                loader = loaded_by(two, generator or "")
-                click.echo(
-                    f"A {two[0].commit} ({a}), B {two[1].commit} ({b}), loaded by {loader.name};"
-                    f" {len(rows)} rows, {pairs} pairs, {seconds:g} s each",
-                    err=True,
-                )
-                told |= {"a": two[0].commit, "b": two[1].commit, "generator": loader.name}
-                stage = Stage(loader, scratch, seconds=seconds)
-                if not stage.has_cores:
-                    click.echo("one core: relay and load share it", err=True)
-                _measure(findings, stage, two, _Task(rows, pairs, seconds, within, together))
-        except CannotCompare as error:
-            click.echo(f"price: {error}", err=True)
-            raise SystemExit(EXIT_USAGE) from error
-        except KeyboardInterrupt:
-            click.echo("interrupted; of what was measured:", err=True)
-            interrupted = True
+    try:
+        with (
+            measurement,
+            tempfile.TemporaryDirectory(prefix="relay-price-") as name,
+            trees((a, b), Path(name)) as two,
+        ):
+            loader = loaded_by(two, generator or "")
+            click.echo(
+                f"A {two[0].commit} ({a}), B {two[1].commit} ({b}), loaded by {loader.name};"
+                f" {len(rows)} rows, {pairs} pairs, {seconds:g} s each",
+                err=True,
+            )
+            told |= {"a": two[0].commit, "b": two[1].commit, "generator": loader.name}
+            stage = Stage(loader, Path(name), seconds=seconds)
+            if not stage.has_cores:
+                click.echo("one core: relay and load share it", err=True)
+            _measure(findings, stage, two, _Task(rows, pairs, seconds, within, together))
+    except CannotCompare as error:
+        click.echo(f"price: {error}", err=True)
+        raise SystemExit(EXIT_USAGE) from error
     lines = findings.lines()
     click.echo(shown(lines))
     click.echo(conclusion(lines))
-    for wrong in findings.wrongs:
-        click.echo(f"FAULT {wrong}")
     if json_file is not None:
-        written = {
-            **told,
-            "machine": this_machine(),
-            "lines": [line.as_json() for line in lines],
-            "faults": findings.wrongs,
-        }
-        json_file.write_bytes(msgspec.json.format(msgspec.json.encode(written), indent=1))
-    if interrupted:
-        raise SystemExit(EXIT_INTERRUPTED)
-    if findings.wrongs:
-        raise SystemExit(EXIT_FAULTS)
+        found = {"lines": [line.as_json() for line in lines], "faults": findings.wrongs}
+        measurement.write(json_file, told | found)
+    measurement.end(findings.wrongs)
 
 
 class _Task(NamedTuple):
@@ -201,9 +173,7 @@ def _measure(findings: Findings, stage: Stage, two: tuple[Tree, Tree], task: _Ta
             if row.name in failed:
                 shown_steps.end()  # it would fail again, and take its time
                 continue
-            if shown_steps.left_s < longest.get(row.name, _PAIR_S + 2 * task.seconds):
-                done = f"{shown_steps.done} of {total} pairs"
-                click.echo(f"the {task.within_s:g} s are over: {done}", err=True)
+            if not shown_steps.has_time(longest.get(row.name, _PAIR_S + 2 * task.seconds), "pairs"):
                 return
             shown_steps.begin(f"{row.name}, pair {turns[0].round + 1} of {task.pairs}")
             began_s = time.monotonic()

@@ -5,23 +5,20 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Final
 
 import click
-import msgspec
 
-from relay.loadgen.run.machine import this_machine
-from tests.bench.generator import RunFailed, generate
-from tests.bench.options import (
-    EXIT_FAULTS,
-    EXIT_INTERRUPTED,
-    WIDE,
-    Duration,
-    end_by_signals,
-    say_where_data_go,
+from tests.bench.command import (
+    Measurement,
+    rate_option,
+    rounds_option,
+    seconds_option,
+    tool,
+    within_option,
 )
+from tests.bench.generator import RunFailed, generate
 from tests.bench.progress import steps
 from tests.bench.records import Outcome, Unreadable, read_outcome
 from tests.bench.scale.curve import Run, as_json, curve, plot, shown
@@ -31,7 +28,7 @@ ROOT: Final = Path(__file__).resolve().parents[3]
 _SPARE_S: Final = 60.0  # of one run, for logins, the cool-down and the verdict
 _RUN_S: Final = 8.0  # what a run is expected to take beside the measured time
 
-_EPILOG: Final = """\b
+_EXAMPLES: Final = """\b
 On a machine without network:
   make wheelhouse            where there is one; FOR=3.12 for another Python than this one's
   make scale                 there, with the tree and its build/wheelhouse
@@ -41,13 +38,6 @@ Examples:
   make scale
   python -m tests.bench.scale --sizes 1,2 --rounds 5
   python -m tests.bench.scale --out build/curve
-
-\b
-Exit codes:
-  0    measured; sizes that do not fit are named
-  1    a relay lost, doubled or misordered messages, or a run could not be done
-  2    bad usage
-  130  interrupted by Ctrl-C; what was measured until then is shown
 """
 
 
@@ -61,7 +51,11 @@ def _sizes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int,
     return wanted
 
 
-@click.command(epilog=_EPILOG, context_settings=WIDE)
+@tool(
+    _EXAMPLES,
+    done="measured; sizes that do not fit are named",
+    faults="a relay lost, doubled or misordered messages, or a run could not be done",
+)
 @click.option(
     "--sizes",
     "wanted",
@@ -70,34 +64,10 @@ def _sizes(ctx: click.Context, param: click.Parameter, value: str) -> tuple[int,
     show_default=True,
     help="How many workers, and as many fronts.",
 )
-@click.option(
-    "--rounds",
-    type=click.IntRange(1, 20),
-    default=3,
-    show_default=True,
-    help="Everything is done so often, the sizes in turns.",
-)
-@click.option(
-    "--seconds",
-    type=click.FloatRange(0.1, 600),
-    default=5.0,
-    show_default=True,
-    help="Measured in each run, after a second of warm-up.",
-)
-@click.option(
-    "--rate",
-    type=click.FloatRange(1, 1e6),
-    default=3000.0,
-    show_default=True,
-    help="Of the open loop, messages a second for each worker.",
-)
-@click.option(
-    "--within",
-    type=Duration(),
-    default="7m30s",
-    show_default=True,
-    help="No run begins that would not end in this time.",
-)
+@rounds_option(3, of="sizes")
+@seconds_option(5.0)
+@rate_option(3000.0, of="for each worker")
+@within_option("7m30s", "No run begins that would not end in this time.")
 @click.option(
     "--out",
     type=click.Path(path_type=Path, file_okay=False),
@@ -122,9 +92,7 @@ def scale(
     Two loads that grow with the size: 8 messages under way for each of 100 pairs a worker, which
     tells throughput; and an open loop, which tells latency with time to spare.
     """
-    end_by_signals()
-    say_where_data_go()
-    interrupted = False
+    measurement = Measurement()
     loads = (
         Load("Window 8: as much as it carries", window=8),
         Load(f"Open loop: {rate:,.0f} messages a second for each worker", rate=rate),
@@ -135,47 +103,30 @@ def scale(
     planned = [
         (size, load) for _ in range(rounds) for size in sizes(cpus, wanted) for load in loads
     ]
-    try:
-        with steps(len(planned), within_s=within) as shown_steps:
-            for size, load in planned:
-                if shown_steps.left_s < seconds + _RUN_S:
-                    done = f"{shown_steps.done} of {len(planned)} runs"
-                    click.echo(f"the {within:g} s are over: {done}", err=True)
-                    break
-                what = "window 8" if load.window else f"{load.rate * size.workers:,.0f}/s"
-                shown_steps.begin(f"{size.workers} + {size.workers}, {what}")
-                try:
-                    outcome = _run(size, load, seconds)
-                except (RunFailed, Unreadable) as error:
-                    faults.append(f"{size.workers} + {size.workers}, {load.name}: {error}")
-                else:
-                    runs.append(Run(size, load, outcome))
-                    if outcome.wrongs:
-                        faults.append(f"{size.workers} + {size.workers}: {outcome.wrongs}")
-                shown_steps.end()
-    except KeyboardInterrupt:
-        click.echo("interrupted; of what was measured:", err=True)
-        interrupted = True
+    with measurement, steps(len(planned), within_s=within) as shown_steps:
+        for size, load in planned:
+            if not shown_steps.has_time(seconds + _RUN_S, "runs"):
+                break
+            what = "window 8" if load.window else f"{load.rate * size.workers:,.0f}/s"
+            shown_steps.begin(f"{size.workers} + {size.workers}, {what}")
+            try:
+                outcome = _run(size, load, seconds)
+            except (RunFailed, Unreadable) as error:
+                faults.append(f"{size.workers} + {size.workers}, {load.name}: {error}")
+            else:
+                runs.append(Run(size, load, outcome))
+                if outcome.wrongs:
+                    faults.append(f"{size.workers} + {size.workers}: {outcome.wrongs}")
+            shown_steps.end()
     curves = [(load, curve(runs, load)) for load in loads]
     click.echo(shown(curves, too_large(cpus, wanted)))
-    for fault in faults:
-        click.echo(f"FAULT {fault}")
     out.mkdir(parents=True, exist_ok=True)
-    written = {
-        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "machine": this_machine(),
-        "cpus": cpus,
-        "points": as_json(curves),
-        "faults": faults,
-    }
-    (out / "curve.json").write_bytes(msgspec.json.format(msgspec.json.encode(written), indent=1))
+    found = {"cpus": cpus, "points": as_json(curves), "faults": faults}
+    measurement.write(out / "curve.json", found)
     if points := curves[0][1]:
         (out / "curve.svg").write_bytes(plot(points))
     click.echo(f"written: {out}/curve.json{f', {out}/curve.svg' if points else ''}")
-    if interrupted:
-        raise SystemExit(EXIT_INTERRUPTED)
-    if faults:
-        raise SystemExit(EXIT_FAULTS)
+    measurement.end(faults)
 
 
 def _run(size: Size, load: Load, seconds: float) -> Outcome:
