@@ -59,6 +59,10 @@ class Place(Protocol):
     def run(self, script: str) -> Any:
         """Run a script; return the value of its last expression."""
 
+    @property
+    def pid(self) -> int:
+        """Of the process below which all of it runs."""
+
 
 class Program:
     """A program that chats by the client, wherever it runs."""

@@ -19,6 +19,7 @@ from tests.outside import chromium, firefox, node
 from tests.outside.client import SheetClient
 from tests.outside.frames import ALICE, BOB, GROUP, Frame, message_id_of
 from tests.outside.network import Network
+from tests.outside.processes import standing_still
 from tests.outside.waiting import poll_for
 
 from .conftest import RelayStarter
@@ -551,12 +552,8 @@ def test_who_stood_still_loses_nothing(
     bob.wait_for("some messages", "got.length >= 5")
 
     place = alice.place
-    if isinstance(place, node.Node):
-        with place.frozen():
-            time.sleep(LID_S)
-    elif how == "lid":
-        assert isinstance(place, chromium.Page)
-        with place.lid_closed():
+    if how in ("lid", "node"):
+        with standing_still(place.pid):
             time.sleep(LID_S)
     else:
         assert isinstance(place, chromium.Page)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 
@@ -19,12 +17,8 @@ from relay.client import (
     Connected,
     Delayed,
     Disconnected,
-    Event,
     Failed,
-    Level,
     Limits,
-    Message,
-    Receipt,
     RelayClient,
     SendRefused,
     Sent,
@@ -34,9 +28,10 @@ from tests.outside.frames import ALICE, BOB, GROUP
 from tests.outside.network import Network
 from tests.outside.processes import REPOSITORY
 from tests.outside.relay import Relay
-from tests.outside.waiting import DEADLINE_S, poll_for
+from tests.outside.waiting import DEADLINE_S
 
 from .conftest import RelayStarter
+from .talker import COUNT, Person, numbered
 from .test_tokens import config as token_config
 from .test_tokens import token_of
 
@@ -51,36 +46,7 @@ receipt_ping_s = 0.2
 """
 # So that a client soon knows that its connection is gone.
 SOON: Final = Limits(keepalive_s=1, answer_s=1, reconnect_max_s=2, confirm_s=1.5)
-COUNT: Final = 50
 LONG_S: Final = 60.0
-
-
-class Person:
-    """One who chats: what came, what happened, and what became of each message."""
-
-    def __init__(self, client: RelayClient) -> None:
-        self.client = client
-        self.got: list[str] = []
-        self.events: list[Event] = []
-        self.ended = ""
-
-    async def listen(self) -> None:
-        try:
-            async for event in self.client.events():
-                self.events.append(event)
-                if isinstance(event, Message):
-                    self.got.append(event.text)
-                    self.client.mark_read(event)
-        except Exception as error:
-            self.ended = type(error).__name__
-
-    async def chatter(self, to: str, name: str, gap_s: float) -> None:
-        for number in range(1, COUNT + 1):
-            self.client.send(to, f"{name}{number}")
-            await asyncio.sleep(gap_s)
-
-    def of(self, kind: type) -> list[Any]:
-        return [event for event in self.events if isinstance(event, kind)]
 
 
 async def until(what: str, condition: Callable[[], bool]) -> None:
@@ -93,11 +59,10 @@ async def until(what: str, condition: Callable[[], bool]) -> None:
 async def expect_all(author: Person, reader: Person, name: str) -> None:
     """All came once and in order, and the ticks are right."""
     await until(f"all of {name}", lambda: len(reader.got) >= COUNT)
-    await until("the ticks", lambda: len(author.of(Receipt)) >= COUNT)
-    assert reader.got == [f"{name}{number}" for number in range(1, COUNT + 1)]
+    await until("the ticks", lambda: len(author.read) >= COUNT)
+    assert reader.got == numbered(name)
     assert len(author.of(Sent)) == COUNT
-    read = {event.id for event in author.of(Receipt) if event.level == Level.READ}
-    assert len(read) == COUNT
+    assert len(author.read) == COUNT
     assert author.client.waiting == []
     assert author.of(Failed) == []
 
@@ -220,6 +185,33 @@ def test_a_token_is_renewed_before_its_end_and_the_session_goes_on(
     assert alice.of(Disconnected) == []
 
 
+def test_tokens_that_end_cost_no_message(start_relay: RelayStarter, tmp_path: Path) -> None:
+    relay = start_relay(config=token_config(tmp_path) + QUICK)
+    # The second time she is given the first again: that session ends with its token.
+    first = token_of(ALICE, left_s=4)
+    tokens = [first, first, token_of(ALICE, left_s=9), token_of(ALICE, left_s=600)]
+    asked: list[bool] = []
+
+    def token(request: TokenRequest) -> str:
+        asked.append(request.renew)
+        return tokens[min(len(asked), len(tokens)) - 1]
+
+    async def scene(alice: Person, bob: Person) -> None:
+        await until("both are in", lambda: alice.client.online and bob.client.online)
+        await asyncio.gather(alice.chatter(BOB, "a", 0.2), bob.chatter(ALICE, "b", 0.2))
+        await expect_all(alice, bob, "a")
+        await expect_all(bob, alice, "b")
+        assert alice.ended == ""
+
+    alice, _ = play(
+        RelayClient(relay.url, ALICE, token=token, limits=SOON),
+        RelayClient(relay.url, BOB, token=token_of(BOB, left_s=600), limits=SOON),
+        scene,
+    )
+    assert asked == [False, True, True, True]
+    assert [event.code for event in alice.of(Disconnected)] == [4401]
+
+
 def test_a_token_that_nobody_renews_ends_the_client(
     start_relay: RelayStarter, tmp_path: Path
 ) -> None:
@@ -298,43 +290,6 @@ with SyncClient(sys.argv[1], sys.argv[2]) as client:
     assert [f[2][0]["message"]["conversation"] for f in frames] == ["one", "two", "three"]
     ages = [time.time() - int(frame[2][0]["messageTimestamp"]) for frame in frames]
     assert [round(age / 86400) for age in ages[:2]] == [3, 3]
-
-
-def test_a_program_that_stood_still_loses_nothing_and_repeats_nothing(
-    start_relay: RelayStarter,
-) -> None:
-    """As a machine whose lid was closed, for longer than the relay waits."""
-    relay = start_relay(config=QUICK)
-    alice = relay.login(ALICE)
-    bob = subprocess.Popen(
-        [sys.executable, "-m", "relay", "listen", "--jid", BOB, "--json", "--count", "6"],
-        cwd=REPOSITORY,
-        env={**os.environ, "RELAY_URL": relay.url},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        assert bob.stdout is not None
-        alice.send_message(BOB, "M1")
-        assert json.loads(bob.stdout.readline())["id"] == "M1"
-        bob.send_signal(signal.SIGSTOP)
-        for number in range(2, 6):
-            alice.send_message(BOB, f"M{number}")
-        time.sleep(6)  # three times as long as the relay waits for a pong
-        # Alice has answered no ping either.
-        relay.login(ALICE).send_message(BOB, "M6")
-        bob.send_signal(signal.SIGCONT)
-
-        out, _ = bob.communicate(timeout=40)
-
-        ids = [json.loads(line)["id"] for line in out.splitlines()]
-        assert ids == [f"M{number}" for number in range(2, 7)]
-        assert bob.returncode == 0
-        poll_for("all is acked", lambda: not relay_has(relay, BOB))
-    finally:
-        bob.kill()
-        bob.communicate()
 
 
 def test_what_is_sent_while_the_relay_cannot_take_it_arrives_once(

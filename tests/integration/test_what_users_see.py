@@ -45,8 +45,8 @@ SHOWN_BY: Final = {
         "the network is gone": (PYTHON, ALL_KINDS),
         "the network takes all and says nothing": (PYTHON, ALL_KINDS),
         "the process or the machine stands still": (
-            PYTHON,
-            "test_a_program_that_stood_still_loses_nothing_and_repeats_nothing",
+            "test_closed_lid.py",
+            "test_whatever_ran_on_a_machine_whose_lid_was_closed_loses_nothing_and_repeats_nothing",
         ),
         "the same user logs in elsewhere": (PYTHON, REPLACED),
         "the clock is wrong": (PYTHON, "test_a_clock_that_is_wrong_changes_no_order"),

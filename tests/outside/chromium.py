@@ -8,12 +8,10 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
-
-import psutil  # type: ignore[import-untyped]
 
 from .waiting import poll_for
 from .websocket import WebSocket
@@ -119,18 +117,10 @@ class Page:
         self._ask("Page.bringToFront")
         self._ask("Emulation.setFocusEmulationEnabled", enabled=True)
 
-    @contextmanager
-    def lid_closed(self) -> Iterator[None]:
-        """Have the whole browser stand still, as a machine does whose lid is closed."""
-        parent = psutil.Process(self._browser.pid)
-        processes = [parent, *parent.children(recursive=True)]
-        try:
-            for process in processes:
-                process.suspend()
-            yield
-        finally:
-            for process in processes:
-                process.resume()
+    @property
+    def pid(self) -> int:
+        """The whole browser's; all its other processes are below that one."""
+        return self._browser.pid
 
     def close(self) -> None:
         """Close the tab."""
@@ -150,11 +140,14 @@ class Page:
 
 
 @contextmanager
-def open_page(program: str, *flags: str) -> Iterator[Page]:
-    """Start Chromium with one tab, and with `flags` more; both end with the context."""
+def open_page(program: str, *flags: str, under: Sequence[str] = ()) -> Iterator[Page]:
+    """Start Chromium with one tab, and with `flags` more; both end with the context.
+
+    `under` is a command that becomes the one behind it, such as `nice -n 19`.
+    """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as directory:
         process = subprocess.Popen(
-            [program, *_FLAGS, *flags, f"--user-data-dir={directory}", "about:blank"],
+            [*under, program, *_FLAGS, *flags, f"--user-data-dir={directory}", "about:blank"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )

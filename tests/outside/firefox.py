@@ -29,15 +29,16 @@ def executable() -> str | None:
 class Page:
     """One tab, with nothing in it but the scripts that it is given."""
 
-    def __init__(self, bidi: WebSocket, numbers: Iterator[int]) -> None:
+    def __init__(self, bidi: WebSocket, numbers: Iterator[int], pid: int) -> None:
         self._bidi = bidi
         self._numbers = numbers
+        self.pid: Final = pid  # the whole browser's; all its other processes are below that one
         created = self._ask("browsingContext.create", type="tab")
         self._target = {"context": created["context"]}
 
     def another(self) -> Page:
         """Return a new tab beside this one, in the same browser."""
-        return Page(self._bidi, self._numbers)
+        return Page(self._bidi, self._numbers, self.pid)
 
     def go(self, url: str) -> None:
         """Show what is at `url`; its scripts are then of there."""
@@ -98,7 +99,7 @@ def open_page(program: str) -> Iterator[Page]:
             with WebSocket(f"{where[1]}/session") as bidi:
                 numbers = itertools.count(1)
                 ask(bidi, next(numbers), "session.new", {"capabilities": {}})
-                yield Page(bidi, numbers)
+                yield Page(bidi, numbers, process.pid)
         finally:
             process.terminate()
             process.wait()

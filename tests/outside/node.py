@@ -67,18 +67,9 @@ class Node:
         assert "error" not in answer, answer["error"]
         return answer["value"]
 
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """Have it stand still, as on a machine whose lid is closed."""
-        process = psutil.Process(self._process.pid)
-        every = [process, *process.children(recursive=True)]
-        try:
-            for each in every:
-                each.suspend()
-            yield
-        finally:
-            for each in every:
-                each.resume()
+    @property
+    def pid(self) -> int:
+        return self._process.pid
 
 
 @contextmanager
