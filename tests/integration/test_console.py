@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import http.client
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,8 +13,7 @@ import pytest
 from tests.outside import chromium
 from tests.outside.chromium import Page
 from tests.outside.frames import ALICE, BOB
-from tests.outside.operator import Operator
-from tests.outside.processes import REPOSITORY
+from tests.outside.operator import Operator, console_of
 from tests.outside.relay import Relay
 from tests.outside.waiting import poll_for
 
@@ -28,24 +24,6 @@ pytestmark = pytest.mark.ordeal
 TOKEN = "c" * 40
 PROGRAM = chromium.executable()
 in_a_browser = pytest.mark.skipif(PROGRAM is None, reason="Chromium is not installed")
-
-
-@contextmanager
-def console_of(relay: Relay) -> Iterator[str]:
-    """Run `relay console`; yield the address that it prints."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "relay", "console", "--data", str(relay.directory / "data")],
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().split()[1]
-    finally:
-        process.terminate()
-        process.communicate()
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +39,8 @@ def seen() -> Iterator[Relay]:
 
 @pytest.fixture(scope="module")
 def address(seen: Relay) -> Iterator[str]:
-    with console_of(seen) as found:
-        yield found
+    with console_of(seen) as console:
+        yield console.address
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,15 @@
 import http.client
 import json
 import socket
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .processes import REPOSITORY
 from .relay import Relay
 from .waiting import poll_for
 
@@ -65,6 +70,31 @@ class Operator:
         lines = self.ask("/metrics").body.decode().splitlines()
         pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
         return {name: float(value) for name, _, value in pairs}
+
+
+class Console(NamedTuple):
+    """A `relay console`, and the address that it has printed."""
+
+    pid: int
+    address: str
+
+
+@contextmanager
+def console_of(relay: Relay) -> Iterator[Console]:
+    """Run `relay console` until the context ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "relay", "console", "--data", str(relay.directory / "data")],
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        yield Console(process.pid, process.stdout.readline().split()[1])
+    finally:
+        process.terminate()
+        process.communicate()
 
 
 def _listens(path: Path) -> bool:
