@@ -115,16 +115,19 @@ wheelhouse: $(READY)  ## bring together what `make scale` needs on a machine wit
 	@echo "$(WHEELHOUSE):" $$(ls $(WHEELHOUSE) | wc -l) "wheels for Python $(FOR)," \
 		$$(du -sh $(WHEELHOUSE) | cut -f1)
 
-web: build/web/.ready  ## check the JavaScript client and the chat page, write types, show sizes
+MOST_PACKED := 10000
+web: build/web/.ready  ## check the JavaScript client and the chat page, write types, bound sizes
 	@build/web/node_modules/.bin/tsc -p tests/web --outDir relay/web/client
 	@build/web/node_modules/.bin/tsc -p tests/web/tsconfig.chat.json
 	@build/web/node_modules/.bin/eslint --no-config-lookup -c tests/web/eslint.config.mjs \
 		relay/web tests/vectors tests/web tests/chaos
-	@echo "bytes that a page loads, minified and gzipped:" $$(build/web/node_modules/.bin/esbuild \
-		relay/web/client/relay-client.js --minify --format=esm --target=es2022 | gzip -9c | wc -c)
 	@echo "bytes of the chat page beside it, gzipped:" $$(cat relay/web/chat/index.html \
 		relay/web/chat/chat.css relay/web/chat/chat.js | gzip -9c | wc -c)
-	@cd relay/web/client && npm pack --dry-run --offline 2>&1 | grep -E 'package size|total files'
+	@bytes=$$(cd relay/web/client && npm pack --dry-run --json --offline --foreground-scripts=false \
+		| node -p 'JSON.parse(fs.readFileSync(0))[0].size') && \
+		echo "bytes of the npm package, of at most $(MOST_PACKED): $$bytes" && \
+		test $$bytes -le $(MOST_PACKED)
+	@echo "bytes that a page loads of it, gzipped:" $$(gzip -9c relay/web/client/dist/relay-client.js | wc -c)
 
 build/web/.ready: tests/web/package.json
 	@mkdir -p build/web

@@ -160,7 +160,7 @@ FAULTS: Final = {
     "chance * Math.min(": "1 * Math.min(",
     "if (isAgain) return [];": "",
     "if (full) this.leftBehind = true;": "",
-    "this.holds.set(": "void (",
+    "this.#holds.set(": "void (",
     'notice?.kind === "replaced"': "false",
     "this.outbox.startAgain();": "",
     "    this.acks.startAgain();": "",

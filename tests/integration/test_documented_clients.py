@@ -7,6 +7,7 @@ import asyncio
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -515,13 +516,13 @@ def test_the_documented_page_chats(start_relay: RelayStarter) -> None:
 @pytest.mark.skipif(node.executable() is None, reason="needs node")
 def test_the_documented_program_for_node_answers(shared_relay: Relay, tmp_path: Path) -> None:
     text = in_docs("js", shared_relay)
-    # As `npm install` lays it out; the WebSocket is Node's own, since ws may not be there.
+    # As `npm install` lays it out, but for the minifier; that package has tests of its own. The
+    # WebSocket is Node's own, since ws may not be there.
     modules = tmp_path / "node_modules"
-    for name, entry in (("relay-client", javascript.MODULE.parent), ("ws", None)):
-        (modules / name).mkdir(parents=True)
-        if entry is not None:
-            for part in ("package.json", "relay-client.js"):
-                (modules / name / part).write_bytes((entry / part).read_bytes())
+    (modules / "relay-client" / "dist").mkdir(parents=True)
+    (modules / "ws").mkdir()
+    shutil.copy(javascript.MODULE, modules / "relay-client" / "dist")
+    shutil.copy(javascript.MODULE.with_name("package.json"), modules / "relay-client")
     (modules / "ws" / "index.mjs").write_text("export default WebSocket;")
     (modules / "ws" / "package.json").write_text('{"exports": "./index.mjs"}')
     (tmp_path / "bot.mjs").write_text(text)

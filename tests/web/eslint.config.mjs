@@ -17,4 +17,4 @@ const rules = Object.fromEntries(faults.map((name) => [name, "error"]));
 rules["no-cond-assign"] = ["error", "except-parens"];
 rules["no-unused-vars"] = ["error", { ignoreRestSiblings: true }];
 
-export default [{ files: ["**/*.js", "**/*.mjs"], rules }];
+export default [{ ignores: ["**/dist/"] }, { files: ["**/*.js", "**/*.mjs"], rules }];

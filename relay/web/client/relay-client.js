@@ -28,14 +28,18 @@
  * @typedef {{type: "end", error: Error | null}} Ended the client has stopped for good
  * @typedef {{type: "trouble", error: unknown}} Trouble a handler or the storage failed
  * @typedef {ProtocolEvent | Ended | Trouble} ClientEvent
- * @typedef {{code: number | null, reason: string}} Ending how a connection ended; `code` is null
- *   where the relay closed with none
- * @typedef {{wall: number, up: number, chance: number}} Moment seconds since 1970, seconds of any
- *   clock that is never set, and a number in [0, 1)
  * @typedef {{id: string, chat: string, message: Body}} Waiting a message without ack 1
- * @typedef {{over: boolean, gathered: boolean}} Term a time in which one tab has the connection
  * @typedef {{renew: boolean}} TokenRequest `renew`: the last token has expired, or soon will
  * @typedef {string | ((request: TokenRequest) => string | Promise<string>)} Token
+ *
+ * @typedef {object} Options
+ * @property {Token} [token] what the relay wants to see, or what fetches it
+ * @property {AckMode} [ack] "manual": nothing is acked before `markDelivered` or `markRead`
+ * @property {boolean} [outbox] keep messages in IndexedDB until their ack 1
+ * @property {boolean} [tabs] share one connection with the site's other tabs; as a rule yes, where
+ *   the browser can
+ * @property {Partial<Limits>} [limits]
+ * @property {new (url: string) => any} [WebSocket] where there is none, as in Node 20
  */
 
 /** Bounds of one client, and its pace. Times are in seconds. */
@@ -214,24 +218,41 @@ function makeMessage(parts) {
 
 // -- state: one machine for each ----------------------------------------------------------------
 
+// What is marked as internal is no business of programs, and is left out of the types.
+
 /**
- * The newest `limit` entries that were put in.
+ * @typedef {{code: number | null, reason: string}} Ending how a connection ended; `code` is null
+ *   where the relay closed with none
+ * @typedef {{wall: number, up: number, chance: number}} Moment seconds since 1970, seconds of any
+ *   clock that is never set, and a number in [0, 1)
+ * @typedef {{over: boolean, gathered: boolean}} Term a time in which one tab has the connection
+ * @typedef {{chat: string, sender: string, id: string}} MessageKey
+ * @typedef {{message: MessageKey, level: number, t: number, isLate: boolean}} DueAck `isLate`: the
+ *   message does not come again, so that the ack may not be lost with the connection
+ * @typedef {{code: number, reason: string, retryAfter?: number} | null} Refusal
+ * @typedef {{chat: string, message: Body, frame: string, seq: number, tries: number}} Send
+ */
+
+/**
+ * The newest `limit` entries that were put in. @internal
  * @template V
  */
 class Memory {
   /** @type {Map<string, V>} */
   entries = new Map();
 
+  #limit;
+
   /** @param {number} limit */
   constructor(limit) {
-    this.limit = limit;
+    this.#limit = limit;
   }
 
   /** @param {string} key @param {V} value */
   put(key, value) {
     this.entries.delete(key);
     this.entries.set(key, value);
-    if (this.entries.size > this.limit)
+    if (this.entries.size > this.#limit)
       this.entries.delete(/** @type {string} */ (this.entries.keys().next().value));
   }
 
@@ -241,11 +262,8 @@ class Memory {
   }
 }
 
-/** @typedef {{chat: string, sender: string, id: string}} MessageKey */
-/** @typedef {{message: MessageKey, level: number, t: number, isLate: boolean}} DueAck `isLate`: the
- * message does not come again, so that the ack may not be lost with the connection */
-
-/** What the page has taken, and the acks that are due. Level 1: shown, and not acked yet. */
+/** What the page has taken, and the acks that are due. Level 1: shown, and not acked yet.
+ * @internal */
 class Acks {
   /** @param {number} remembered */
   constructor(remembered) {
@@ -298,52 +316,54 @@ class Acks {
   }
 }
 
-/** Messages that the page has not taken yet. Those beyond the bounds are left at the relay. */
+/** Messages that the page has not taken yet. Those beyond the bounds are left at the relay.
+ * @internal */
 class Inbox {
   leftBehind = false;
-  bytes = 0;
+  #bytes = 0;
   /** @type {Map<string, {message: Message, size: number}>} */
   held = new Map();
 
+  #limits;
+
   /** @param {Limits} limits */
   constructor(limits) {
-    this.limits = limits;
+    this.#limits = limits;
   }
 
   /** @param {Message} message @param {number} size */
   hold(message, size) {
-    const { heldMessages, heldBytes } = this.limits;
+    const { heldMessages, heldBytes } = this.#limits;
     const full =
-      this.held.size >= heldMessages || (this.held.size && this.bytes + size > heldBytes);
+      this.held.size >= heldMessages || (this.held.size && this.#bytes + size > heldBytes);
     // Behind the first that is left everything is, or the order would change.
     if (full) this.leftBehind = true;
     if (this.leftBehind) return false;
     this.held.set(keyOf(message), { message, size });
-    this.bytes += size;
+    this.#bytes += size;
     return true;
   }
 
   /** @param {MessageKey} message */
   take(message) {
-    this.bytes -= this.held.get(keyOf(message))?.size ?? 0;
+    this.#bytes -= this.held.get(keyOf(message))?.size ?? 0;
     this.held.delete(keyOf(message));
   }
 }
 
-/** @typedef {{chat: string, message: Body, frame: string, seq: number, tries: number}} Send */
-
-/** Sends without an answer, in the order of their calls. Each connection is told them anew. */
+/** Sends without an answer, in the order of their calls. Each connection is told them anew.
+ * @internal */
 class Outbox {
-  seq = 0;
+  #seq = 0;
   /** @type {Map<string, Send>} */
   sends = new Map();
   /** Those of chats that wait are not among them. @type {Set<string>} */
-  unwritten = new Set();
+  #unwritten = new Set();
   /** Chats whose sends wait, so that they keep their order: which, and until when.
    * @type {Map<string, {until: number, ids: string[]}>} */
-  holds = new Map();
+  #holds = new Map();
   /** When to look at them; never later than the first may be told more. */
-  dueAt = Infinity;
+  #dueAt = Infinity;
 
   /** Whether exactly this send is under way. @param {string} id @param {string} chat
    * @param {Body} message */
@@ -356,37 +376,42 @@ class Outbox {
 
   /** @param {string} id @param {string} chat @param {Body} message @param {string} frame */
   add(id, chat, message, frame) {
-    this.sends.set(id, { chat, message, frame, seq: this.seq++, tries: 0 });
-    const hold = this.holds.get(chat);
+    this.sends.set(id, { chat, message, frame, seq: this.#seq++, tries: 0 });
+    const hold = this.#holds.get(chat);
     if (hold) hold.ids.push(id);
-    else this.unwritten.add(id);
+    else this.#unwritten.add(id);
   }
 
   startAgain() {
-    this.unwritten = new Set(this.sends.keys());
-    this.holds.clear();
-    this.dueAt = Infinity;
+    this.#unwritten = new Set(this.sends.keys());
+    this.#holds.clear();
+    this.#dueAt = Infinity;
   }
 
   /** @param {number} up @returns {string | undefined} */
   next(up) {
-    if (this.dueAt <= up) {
-      this.dueAt = Infinity;
-      for (const [chat, { until, ids }] of this.holds)
+    if (this.#dueAt <= up) {
+      this.#dueAt = Infinity;
+      for (const [chat, { until, ids }] of this.#holds)
         if (until <= up) {
-          this.holds.delete(chat);
-          for (const id of ids) this.unwritten.add(id);
-        } else this.dueAt = Math.min(this.dueAt, until);
+          this.#holds.delete(chat);
+          for (const id of ids) this.#unwritten.add(id);
+        } else this.#dueAt = Math.min(this.#dueAt, until);
     }
-    return this.unwritten.values().next().value;
+    return this.#unwritten.values().next().value;
+  }
+
+  /** @param {string} id */
+  written(id) {
+    this.#unwritten.delete(id);
   }
 
   /** @param {string} id */
   remove(id) {
     const send = this.sends.get(id);
     this.sends.delete(id);
-    this.unwritten.delete(id);
-    const hold = this.holds.get(send?.chat ?? "");
+    this.#unwritten.delete(id);
+    const hold = this.#holds.get(send?.chat ?? "");
     if (hold) hold.ids = hold.ids.filter((each) => each !== id);
     return send;
   }
@@ -394,17 +419,18 @@ class Outbox {
   /** Send it again at `until`, before all that its chat has not been told yet.
    * @param {string} id @param {number} until */
   delay(id, until) {
-    const { sends, unwritten } = this;
+    const { sends } = this;
+    const unwritten = this.#unwritten;
     const send = /** @type {Send} */ (sends.get(id));
     send.tries += 1;
-    let hold = this.holds.get(send.chat);
+    let hold = this.#holds.get(send.chat);
     if (!hold) {
       const ids = [...unwritten].filter((each) => sends.get(each)?.chat === send.chat);
       for (const each of ids) unwritten.delete(each);
-      this.holds.set(send.chat, (hold = { until, ids }));
+      this.#holds.set(send.chat, (hold = { until, ids }));
     }
     hold.until = Math.max(until, hold.until);
-    this.dueAt = Math.min(this.dueAt, until);
+    this.#dueAt = Math.min(this.#dueAt, until);
     // Found by halves: where a flood is refused there are thousands, and each comes by here.
     let [low, high] = [0, hold.ids.length];
     while (low < high) {
@@ -417,7 +443,7 @@ class Outbox {
 
   /** When the next held chat may be told more; Infinity where none waits. @param {number} up */
   dueIn(up) {
-    return this.dueAt - up;
+    return this.#dueAt - up;
   }
 
   largest() {
@@ -428,7 +454,7 @@ class Outbox {
   }
 }
 
-/** Which phase the connection is in, and what follows when it is lost. */
+/** Which phase the connection is in, and what follows when it is lost. @internal */
 class Login {
   /** @type {"offline" | "logging in" | "online" | "ending"} */
   phase = "offline";
@@ -437,20 +463,22 @@ class Login {
   failure = null;
   retryIn = 0;
   asked = 0; // the part of `retryIn` that the relay asked for
-  attempt = 0;
+  #attempt = 0;
   openedAt = 0;
   token = "";
   canRenew = false; // another token may be had
   wantsToken = false;
-  hasRenewed = false; // since the last login that succeeded
-  /** @type {{code: number, reason: string, retryAfter?: number} | null} */
-  refusal = null;
+  #hasRenewed = false; // since the last login that succeeded
+  /** @type {Refusal} */
+  #refusal = null;
   /** @type {{kind?: string, retryAfter?: number} | null} */
   notice = null;
 
+  #limits;
+
   /** @param {Limits} limits */
   constructor(limits) {
-    this.limits = limits;
+    this.#limits = limits;
   }
 
   request() {
@@ -462,35 +490,36 @@ class Login {
   replied(reply) {
     if (this.phase !== "logging in") return false;
     if (reply.status !== "success") {
-      this.refusal = { ...reply, code: seconds(reply.code), reason: String(reply.reason ?? "") };
+      this.#refusal = { ...reply, code: seconds(reply.code), reason: String(reply.reason ?? "") };
       this.phase = "ending";
       return false;
     }
     this.phase = "online";
-    this.hasRenewed = this.wantsToken = false;
+    this.#hasRenewed = this.wantsToken = false;
     return true;
   }
 
   /** @param {Ending} ending @param {Moment} now @returns {Disconnected | null} */
   lost({ code, reason }, now) {
-    if (this.phase === "online" && now.up - this.openedAt >= STABLE_S) this.attempt = 0;
-    const { refusal, notice } = this;
+    if (this.phase === "online" && now.up - this.openedAt >= STABLE_S) this.#attempt = 0;
+    const refusal = this.#refusal;
+    const { notice } = this;
     this.phase = "offline";
     this.requestDue = false;
-    this.refusal = this.notice = null;
+    this.#refusal = this.notice = null;
     this.failure ??= this.final(code, reason, refusal, notice);
     if (this.failure) return null;
     const asked = Math.max(positive(refusal?.retryAfter), positive(notice?.retryAfter));
     this.asked = Math.min(asked, MAX_RETRY_AFTER_S);
-    this.retryIn = this.asked + backoff(this.attempt, this.limits, now.chance);
-    this.attempt += 1;
+    this.retryIn = this.asked + backoff(this.#attempt, this.#limits, now.chance);
+    this.#attempt += 1;
     if (refusal) reason = `login refused: ${refusal.reason} (${refusal.code})`;
     return { type: "disconnected", code, reason, retryIn: this.retryIn };
   }
 
   /**
    * @param {number | null} code @param {string} reason
-   * @param {Login["refusal"]} refusal @param {Login["notice"]} notice
+   * @param {Refusal} refusal @param {Login["notice"]} notice
    */
   final(code, reason, refusal, notice) {
     if (code === 4409 || notice?.kind === "replaced")
@@ -499,8 +528,8 @@ class Login {
       return new RelayError("ClientFault", `closed with ${code}: ${reason}`, code);
     if (refusal ? PASSING_LOGINS.includes(refusal.code) : code !== 4401) return null;
     const why = refusal?.code ?? 4401;
-    if (this.canRenew && !this.hasRenewed && (why === 401 || why === 4401)) {
-      this.wantsToken = this.hasRenewed = true;
+    if (this.canRenew && !this.#hasRenewed && (why === 401 || why === 4401)) {
+      this.wantsToken = this.#hasRenewed = true;
       return null;
     }
     return new RelayError("LoginRefused", `login refused: ${refusal?.reason ?? reason}`, why);
@@ -519,6 +548,7 @@ function backoff(attempt, { reconnectMinS, reconnectMaxS }, chance) {
  * The caller reports `connectionOpened`, `receive` for every frame and `connectionLost`; it writes
  * `nextFrame` while there is one, and says `frameSent` after each. A message stays `nextMessage`
  * until it is acknowledged. Once `failure` is set nothing more is to be done.
+ * @internal
  */
 export class ClientProtocol {
   /** Frames, and messages in them, that made no sense. */
@@ -591,7 +621,7 @@ export class ClientProtocol {
       }
       const id = this.outbox.next(now.up);
       if (id !== undefined) {
-        this.#written = () => this.outbox.unwritten.delete(id);
+        this.#written = () => this.outbox.written(id);
         return /** @type {Send} */ (this.outbox.sends.get(id)).frame;
       }
       if (this.inbox.leftBehind && !this.inbox.held.size) this.loginAgain();
@@ -803,7 +833,7 @@ export class Sending {
   /** @type {Error | null} */
   #error = null;
 
-  /** @param {string} id */
+  /** @internal @param {string} id */
   constructor(id) {
     this.id = id;
   }
@@ -836,7 +866,7 @@ export class Sending {
     return /** @type {NonNullable<typeof at>} */ (at).promise;
   }
 
-  /** @param {number} level @param {unknown} event @param {Error | null} [error] */
+  /** @internal @param {number} level @param {unknown} event @param {Error | null} [error] */
   settle(level, event, error = null) {
     if (level >= this.#level) [this.#level, this.#event] = [level, event];
     this.#error ??= error;
@@ -848,17 +878,20 @@ export class Sending {
 
 /** What outlives the page: messages without ack 1, and which have been taken. */
 class Store {
+  #name;
+  #remembered;
+  /** @type {Promise<IDBDatabase> | null} */
+  #database = null;
+
   /** @param {string} name @param {number} remembered */
   constructor(name, remembered) {
-    this.name = name;
-    this.remembered = Math.min(remembered, 5000);
-    /** @type {Promise<IDBDatabase> | null} */
-    this.database = null;
+    this.#name = name;
+    this.#remembered = Math.min(remembered, 5000);
   }
 
   #open() {
-    return (this.database ??= new Promise((resolve, reject) => {
-      const opening = indexedDB.open(this.name, 1);
+    return (this.#database ??= new Promise((resolve, reject) => {
+      const opening = indexedDB.open(this.#name, 1);
       opening.onupgradeneeded = () => {
         opening.result.createObjectStore("sends", { autoIncrement: true }).createIndex("id", "id");
         opening.result.createObjectStore("taken", { autoIncrement: true });
@@ -868,9 +901,9 @@ class Store {
         // It is being deleted, or the browser has closed it: what comes next opens another.
         result.onversionchange = result.onclose = () => {
           result.close();
-          this.database = null;
+          this.#database = null;
         };
-        this.database = Promise.resolve(result); // it may come late
+        this.#database = Promise.resolve(result); // it may come late
         resolve(result);
       };
       opening.onerror = () => reject(opening.error);
@@ -916,7 +949,7 @@ class Store {
   /** @returns {Promise<{message: MessageKey, level: number}[]>} */
   async taken() {
     const keys = await this.#do("taken", (store) => store.getAllKeys());
-    const last = keys[keys.length - this.remembered - 1];
+    const last = keys[keys.length - this.#remembered - 1];
     if (last !== undefined)
       await this.#do("taken", (store) => store.delete(IDBKeyRange.upperBound(last)));
     return this.#do("taken", (store) => store.getAll());
@@ -930,7 +963,7 @@ class Store {
   /** @returns {Promise<void>} */
   delete() {
     return new Promise((resolve, reject) => {
-      const deleting = indexedDB.deleteDatabase(this.name);
+      const deleting = indexedDB.deleteDatabase(this.#name);
       // Where it is blocked it goes once that other page has gone.
       deleting.onsuccess = deleting.onblocked = () => resolve();
       deleting.onerror = () => reject(deleting.error);
@@ -985,18 +1018,13 @@ export class RelayClient {
   #timers = new Map();
   /** @type {(() => void)[]} */
   #undo = [];
+  /** @internal @type {ClientProtocol} */
+  protocol;
 
   /**
    * @param {string | URL} url as "ws://127.0.0.1:9011/"
    * @param {string} user the user to be, in any spelling
-   * @param {object} [options]
-   * @param {Token} [options.token] what the relay wants to see, or what fetches it
-   * @param {AckMode} [options.ack] "manual": nothing is acked before `markDelivered` or `markRead`
-   * @param {boolean} [options.outbox] keep messages in IndexedDB until their ack 1
-   * @param {boolean} [options.tabs] share one connection with the site's other tabs; as a rule
-   *   yes, where the browser can
-   * @param {Partial<Limits>} [options.limits]
-   * @param {new (url: string) => any} [options.WebSocket] where there is none, as in Node 20
+   * @param {Options} [options]
    */
   constructor(url, user, options = {}) {
     this.url = new URL(url).href;
