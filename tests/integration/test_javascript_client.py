@@ -332,15 +332,13 @@ def test_what_was_typed_before_the_page_was_gone_is_sent_by_the_next_one(
     start_relay: RelayStarter, pages: Pages
 ) -> None:
     relay = start_relay(config=QUICK)
-    bob = relay.login(BOB)
     with Network(relay.port) as network:
         network.cut()
         url = f"ws://127.0.0.1:{network.port}/"
         alice = pages.open()
         alice.start(url, ALICE, outbox=True)
         alice.say(BOB, *numbered("a", 5))
-        alice.wait_for("it waits", "client.waiting.length === 5")
-        time.sleep(0.5)  # for the disk of the browser
+        wait_until_kept(alice, 5)
         page = alice.place
         assert isinstance(page, chromium.Page)
         alice = pages.load(page)
@@ -349,14 +347,13 @@ def test_what_was_typed_before_the_page_was_gone_is_sent_by_the_next_one(
         # What is typed at once must not pass what was left.
         alice.run(f"start('{url}', '{ALICE}', {{outbox: true}}); say('{BOB}', 'a6'); undefined")
 
-        texts = [bob.recv()[2][0]["message"]["conversation"] for _ in range(6)]
-        assert texts == numbered("a", 6)
         alice.wait_for("all is stored", "client.waiting.length === 0")
         alice.wait_for("all is stored", "events.filter((e) => e.type === 'sent').length === 6")
     again = pages.load(page)
     again.start(relay.url, ALICE, outbox=True)
-    again.wait_online()
-    bob.expect_nothing()
+    again.say(BOB, "a7")
+    again.wait_for("the last is stored", "count('sent') === 1")
+    assert texts_of(relay.login(BOB).queued) == numbered("a", 7)
 
 
 @needs_chromium
@@ -697,7 +694,6 @@ def test_what_two_tabs_have_typed_is_sent_once_by_a_later_one(
     start_relay: RelayStarter, pages: Pages
 ) -> None:
     relay = start_relay(config=QUICK)
-    bob = relay.login(BOB)
     with Network(relay.port) as network:
         network.cut()
         url = f"ws://127.0.0.1:{network.port}/"
@@ -706,7 +702,7 @@ def test_what_two_tabs_have_typed_is_sent_once_by_a_later_one(
             tab.start(url, ALICE, outbox=True)
         for number in range(6):
             tabs[number % 2].say(BOB, f"a{number}")
-            time.sleep(0.2)  # for the disk of the browser
+            wait_until_kept(tabs[number % 2], number + 1)
         last = pages.open()
         for tab in tabs:
             assert isinstance(tab.place, chromium.Page)
@@ -715,9 +711,34 @@ def test_what_two_tabs_have_typed_is_sent_once_by_a_later_one(
 
         last.start(url, ALICE, outbox=True)
 
-        texts = [frame[2][0]["message"]["conversation"] for frame in bob.recv_many(6)]
-        assert texts == [f"a{number}" for number in range(6)]
-        bob.expect_nothing()
+        last.wait_for("all is stored", "events.filter((e) => e.type === 'sent').length === 6")
+        assert texts_of(relay.login(BOB).queued) == [f"a{number}" for number in range(6)]
+
+
+# How many messages the browser keeps for this user, looked up again and again.
+KEPT: Final = """
+globalThis.kept ??= (function look() {
+  indexedDB.open(`relay ${client.url} ${client.user}`, 1).onsuccess = ({ target: { result } }) => {
+    result.transaction("sends").objectStore("sends").count().onsuccess = ({ target }) => {
+      kept = target.result;
+      result.close();
+      setTimeout(look, 20);
+    };
+  };
+  return 0;
+})();
+undefined
+"""
+
+
+def wait_until_kept(page: Program, count: int) -> None:
+    """Wait until so many messages without ack 1 are on the browser's disk."""
+    page.run(KEPT)
+    page.wait_for("they are kept", f"kept === {count}")
+
+
+def texts_of(frames: list[Frame]) -> list[str]:
+    return [frame[2][0]["message"]["conversation"] for frame in frames]
 
 
 def ids_of(frames: list[Frame]) -> list[str]:
