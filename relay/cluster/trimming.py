@@ -29,9 +29,11 @@ class Trimming:
     def up_to(self, applied: Iterable[int | None], now_s: float, *, copied: int | None) -> int:
         """Return up to which record the log may be purged, 0 for none.
 
-        `applied` says of each standby that the range is to have up to where it is, None where that
-        is not known: it is away, or has none yet. `copied` is the number of the oldest copy of the
-        store that somebody reads just now to begin with, None where nobody does.
+        `applied` says of each copy that the range is to have up to where it is, None where that is
+        not known: it is away, or has none yet. The owner is one of them: a record that others have
+        applied may be one that it was never told of. Where its number is not told, it is taken to
+        have what is KEPT_S old. `copied` is the number of the oldest copy of the store that
+        somebody reads just now to begin with, None where nobody does.
         """
         while len(self._samples) > 1 and now_s - self._samples[1][0] >= KEPT_S:
             self._samples.popleft()

@@ -62,6 +62,10 @@ class Majority:
         """Return for how long it has been so."""
         return now_s - self._turned_s
 
+    def is_held(self, for_s: float, now_s: float) -> bool:
+        """Tell whether one has been seen for so long."""
+        return self.is_seen and self.held_s(now_s) >= for_s
+
 
 class Steady:
     """For how long something has been as it is."""
@@ -121,7 +125,7 @@ class View:
         self._owners: dict[int, Owner] = {}
         self._lasts: dict[int, int] = {}  # of each log, that anybody has ever told of
         self._looked_s = self._awake_s = now_s
-        self._vacant_s: dict[int, float] = {}  # since when, as far as there was a majority
+        self._vacant_s: dict[int, float] = {}  # since when, while there was a majority
 
     # ------------------------------------------------------------------------------- what is heard
 
@@ -199,11 +203,8 @@ class View:
         count as lost while we hear of the others as little.
         """
         close = {host for host in self._heard if self.silent_s(host, now_s) < self.detect_s / 2}
-        return (
-            self.majority.is_seen
-            and self.majority.held_s(now_s) >= self.detect_s
-            and self._is_majority(close & self.living(me, now_s) | {me})
-        )
+        hears_well = self._is_majority(close & self.living(me, now_s) | {me})
+        return hears_well and self.majority.is_held(self.detect_s, now_s)
 
     def _is_majority(self, hosts: Iterable[str]) -> bool:
         return 2 * len(self._voters.intersection(hosts)) > len(self._voters)
@@ -216,7 +217,7 @@ class View:
         One that has been silent for GONE_S is none of them, where there are others.
         """
         ranked = self.plan.ranked(range_)
-        if self.majority.is_seen and self.majority.held_s(now_s) >= GONE_S:
+        if self.majority.is_held(GONE_S, now_s):
             ranked = tuple(host for host in ranked if self.silent_s(host, now_s) < GONE_S)
         return ranked[: 1 + self.plan.standbys]
 
@@ -271,7 +272,9 @@ class View:
             self.detect_s if self.majority.is_seen else self._isolate_s
         ):
             self.majority.is_isolated = not self.majority.is_seen
-        vacant = self._vacant(living, now_s) if self.majority.is_seen else ()
+        # By then each host was heard, or is silent: none may own what we know nothing of.
+        is_known = self.majority.is_held(self.detect_s, now_s)
+        vacant = self._vacant(living) if is_known else ()
         self._vacant_s = {range_: self._vacant_s.get(range_, now_s) for range_ in vacant}
         under_way = self.hands_over
         if under_way and (
@@ -283,25 +286,18 @@ class View:
             (beat.host, beat.draining, beat.moving, beat.plan) for beat in self._of(living)
         )
         self.moves = self._find_moves(living)
-        facts = (living, dict(self._owners), beats, self.moves)
+        facts = (living, self._awake_s, dict(self._owners), beats, self.moves)
         self.calm.note(facts, now_s)
         self.settled.note(living, now_s)
 
     def _of(self, hosts: Iterable[str]) -> list[Beat]:
         return [beat for host in hosts if (beat := self.beat(host))]
 
-    def _vacant(self, living: frozenset[str], now_s: float) -> list[int]:
-        hosts = self._voters.union(self.plan.hosts, self._heard) - living
-        unheard = {host for host in hosts if self.life(host, now_s) is Life.UNHEARD}
-        if any(self.beat(host) is None for host in unheard):
-            return []  # who knows what they own
+    def _vacant(self, living: frozenset[str]) -> list[int]:
         vacant = []
         for range_ in range(self.plan.ranges):
             owner = self.owner(range_)
-            may_serve = owner is not None and (
-                owner.host in unheard or (owner.host in living and self.serves(owner.host, range_))
-            )
-            if not may_serve:
+            if owner is None or owner.host not in living or not self.serves(owner.host, range_):
                 vacant.append(range_)
         return vacant
 

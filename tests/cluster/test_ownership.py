@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 from relay.cluster.beats import Beat, EngineFacts, Owned
 from relay.cluster.ownership import AGREED, SETTLED_S, decide
 from relay.cluster.placement import Plan
-from relay.cluster.view import CAUGHT_UP_RECORDS, GONE_S, PATIENCE_S, View
+from relay.cluster.view import CAUGHT_UP_RECORDS, GONE_S, PATIENCE_S, Life, View
 from tests.cluster.simulated import (
     CLAIM_S,
     DETECT_S,
@@ -318,16 +318,16 @@ def test_nothing_moves_while_a_range_is_vacant(cluster: Cluster) -> None:
 # ----------------------------------------------------------------------------- one view by itself
 
 
-def view_of(*beats: Beat, plan: Plan | None = None, now_s: float = 0.0) -> View:
+def view_of(*beats: Beat, plan: Plan | None = None, for_s: float = 30.0) -> View:
     """Return a view of hosts a, b, c that has heard these beats for long."""
     plan = plan or Plan(("a", "b", "c"), 1, 1)
-    view = View(plan, plan.hosts, detect_s=DETECT_S, isolate_s=ISOLATE_S, now_s=now_s)
-    for number in range(1, 121):
+    view = View(plan, plan.hosts, detect_s=DETECT_S, isolate_s=ISOLATE_S, now_s=0.0)
+    for number in range(1, int(for_s / TICK_S) + 1):
         for beat in beats:
             told = {name: getattr(beat, name) for name in beat.__struct_fields__}
             told |= {"number": number, "plan": plan.mark}
-            view.hear(Beat(**told), now_s + number * TICK_S)
-        view.look("a", now_s + number * TICK_S)
+            view.hear(Beat(**told), number * TICK_S)
+        view.look("a", number * TICK_S)
     return view
 
 
@@ -342,9 +342,13 @@ def test_a_standby_that_lacks_much_is_taken_only_where_there_is_no_other() -> No
     b = Beat(host="b", boot=1, number=1, standing={0: near})
     c = Beat(host="c", boot=1, number=1)
 
-    assert decide(view_of(a, b, c, plan=plan), "a", NOW_S).promote == ()
-    assert decide(view_of(a, b, c, plan=plan), "b", NOW_S).promote == (0,)
-    assert decide(view_of(a, c, plan=plan), "a", NOW_S).promote == (0,)
+    def taken_by(me: str, *beats: Beat) -> bool:
+        view = view_of(*beats, plan=plan, for_s=PATIENCE_S / 2)
+        return decide(view, me, PATIENCE_S / 2).promote == (0,)
+
+    assert not taken_by("a", a, b, c)
+    assert taken_by("b", a, b, c)
+    assert taken_by("a", a, c)
 
 
 def test_a_range_is_not_given_to_who_lacks_much_of_its_log() -> None:
@@ -420,6 +424,68 @@ def test_a_beat_that_is_late_or_comes_again_is_no_sign_of_life() -> None:
         assert not view.hear(Beat(host="b", boot=order[0], number=order[1]), 1.0)
     assert view.silent_s("b", 2.0) == 2.0
     assert view.hear(Beat(host="b", boot=3, number=1), 2.0)
+
+
+def later(beat: Beat, number: int) -> Beat:
+    told = {name: getattr(beat, name) for name in beat.__struct_fields__}
+    return Beat(**(told | {"number": number}))
+
+
+def pair_and_me() -> tuple[View, Beat, Beat]:
+    """Return what a has heard of b and c for long, which own a range each, and their beats."""
+    plan = Plan(("a", "b", "c"), 2, 2)
+    a = Beat(host="a", boot=1, number=1, standing={0: 5, 1: 5})
+    b = Beat(host="b", boot=1, number=1, owned={0: Owned(5, "")}, plan=plan.mark)
+    c = Beat(host="c", boot=1, number=1, owned={1: Owned(5, "")}, plan=plan.mark)
+    return view_of(a, b, c, plan=plan), b, c
+
+
+def test_who_goes_deaf_takes_nothing_though_one_host_was_heard_a_little_longer() -> None:
+    view, _, c = pair_and_me()
+    view.hear(later(c, 500), NOW_S)
+
+    now_s = NOW_S
+    while now_s < NOW_S + 20:
+        assert decide(view, "a", now_s).promote == ()
+        now_s += TICK_S
+
+
+def test_a_host_that_is_silent_is_replaced_while_the_other_is_heard() -> None:
+    view, _, c = pair_and_me()
+    now_s = NOW_S - TICK_S
+    for number in range(500, 510):
+        is_lost = now_s - (NOW_S - TICK_S) >= DETECT_S
+        assert decide(view, "a", now_s).promote == ((0,) if is_lost else ())
+        now_s += TICK_S
+        view.hear(later(c, number), now_s)
+
+
+def test_who_wakes_up_and_hears_one_host_before_the_other_takes_nothing() -> None:
+    view, b, c = pair_and_me()
+    assert not decide(view, "a", NOW_S).isolated
+    now_s = NOW_S + 1000
+    assert not decide(view, "a", now_s).isolated
+    assert view.life("b", now_s) is Life.UNHEARD
+    for number in range(500, 520):
+        if number > 502:
+            view.hear(later(b, number), now_s)
+        view.hear(later(c, number), now_s)
+        assert decide(view, "a", now_s).promote == ()
+        now_s += TICK_S
+
+
+def test_who_has_just_started_and_hears_one_host_before_the_other_takes_nothing() -> None:
+    _, b, c = pair_and_me()
+    plan = Plan(("a", "b", "c"), 2, 2)
+    view = View(plan, plan.hosts, detect_s=DETECT_S, isolate_s=ISOLATE_S, now_s=0.0)
+    a = Beat(host="a", boot=2, number=1, standing={0: 5, 1: 5})
+    for number in range(1, 40):
+        now_s = number * TICK_S
+        view.hear(later(a, number), now_s)
+        view.hear(later(c, number), now_s)
+        if now_s >= DETECT_S:
+            view.hear(later(b, number), now_s)
+        assert decide(view, "a", now_s).promote == ()
 
 
 def test_a_host_that_counts_anew_is_heard_when_it_was_silent_for_long() -> None:

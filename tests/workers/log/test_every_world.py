@@ -91,9 +91,9 @@ SOUND = {
     "two takeovers": Bounds(claims=2, messages=ONE_MESSAGE, steps=11),
     "a log that is trimmed": Bounds(records=4, trims=1, messages=ONE_MESSAGE),
 }
-# The same, with more of everything: minutes each.
+# The same, with more of everything: a minute or two each.
 DEEP = {
-    "two takeovers": Bounds(claims=2, steps=13),
+    "two takeovers": Bounds(claims=2, steps=12),
     "two in flight": Bounds(records=5, in_flight=2),
     "a log that is trimmed": Bounds(records=4, trims=1),
 }

@@ -395,7 +395,7 @@ class Model:
                 continue
             trim = trimming.Trimming()
             trim.note(len(world.log), 0.0)
-            applied = [other.number for other in world.hosts if other is not host]
+            applied = [other.number for other in world.hosts]
             up_to = trim.up_to(self.sabotage.trims_up_to([*applied]), 0.0, copied=None)
             if up_to >= world.first:
                 next_ = world._replace(first=up_to + 1, trims=world.trims + 1)
