@@ -35,8 +35,9 @@ from relay.process.place import Place
 from workers.inherited import Inherited
 from workers.log.claim import Beaten, CatchUp, Claim, ClaimStep, Won
 from workers.log.owned import OwnedLog
+from workers.log.parts import Joiner
 from workers.log.reader import LogReader
-from workers.log.record import Claimed, Kind, decode
+from workers.log.record import Claimed
 from workers.log.stream import Acked, Refused, Stream, Tailed
 from workers.log.writer import LOST_AFTER_S, Ask, Publish, Writer
 from workers.opening import directory_of, mark_of, open_store
@@ -86,7 +87,7 @@ class Standby:
             name=f"worker-{self._host}-{place.index}-{place.incarnation}",
         )
         self._store = _open(place, registry)
-        self._reader = LogReader(self._store.last_number)
+        self._reader, self._joiner = LogReader(self._store.last_number), Joiner()
         self._learnt = self._reader.first - 1  # up to which record it knows again what it knew
         self._is_behind = True  # as far as it knows
         self._looks_s = _now_s() + _LOOK_S  # when it asks whether it is
@@ -246,21 +247,17 @@ class Standby:
         if self._has_learnt:
             self._take(number, record.payload)
             return
-        self._reader.learn(number, record.payload)
+        payload = self._joiner.take(self._reader.learn(number, record.payload))
         self._learnt = number
-        if self._has_learnt and not self._is_the_last(record):
-            raise LogLostData(number, number)
-
-    def _is_the_last(self, record: Stored) -> bool:
-        """Whether the store's last record is that one of the log."""
-        said = decode(record.payload)
-        bodies = [b"", said.body] if said.kind is Kind.DATA else [b""]
         known = self._store.last.checksum
-        return not known or known in [checksum_of(record.sequence, body) for body in bodies]
+        # It is empty here if it is a part of a larger one, or void.
+        ours = [checksum_of(number, each) for each in (payload, b"")]
+        if self._has_learnt and known and known not in ours:
+            raise LogLostData(number, number)
 
     def _take(self, number: int, data: bytes) -> None:
         epoch = self._reader.epoch
-        self._store.apply(number, self._reader.take(number, data))
+        self._store.apply(number, self._joiner.take(self._reader.take(number, data)))
         self._learnt = number
         if self._reader.epoch != epoch:
             self._owner_s = _now_s()
@@ -306,7 +303,7 @@ class Standby:
         finally:
             self._stream.lose()
             self._store = _open(self._place, self._registry)
-            self._reader = LogReader(self._store.last_number)
+            self._reader, self._joiner = LogReader(self._store.last_number), Joiner()
             self._learnt = self._reader.first - 1
 
     def _live_on(self) -> None:

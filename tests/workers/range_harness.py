@@ -236,6 +236,7 @@ class PlayedFront:
         self.name = name
         self.unacked: dict[int, str] = {}  # request -> id
         self.acked: list[str] = []
+        self.frame_bytes = 0  # at least
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket: zmq.Socket[bytes] | None = None
         self._life = self._number = self._received = self._sent = 0
@@ -264,7 +265,7 @@ class PlayedFront:
         message_id = self.unacked[request]
         return SendToUser(
             *(RequestNumber(request), AUTHOR, READER, message_id),
-            *(int(time.time()), bytes(8), message_id.encode()),
+            *(int(time.time()), bytes(8), message_id.encode().ljust(self.frame_bytes)),
         )
 
     def _send(self, items: list[ToWorker]) -> None:
@@ -328,14 +329,14 @@ class PlayedFront:
             for item in self.receive(0.1):
                 match item:
                     case Page():
-                        ids += [entry.frame.decode() for entry in item.entries]
+                        ids += [entry.frame.decode().strip() for entry in item.entries]
                         pages += 1
                         if item.more:
                             self._send([plain.ready(1, item.entries[-1].seq, pages)])
                         elif item.last:
                             return ids
                     case Deliver():
-                        ids.append(item.frame.decode())
+                        ids.append(item.frame.decode().strip())
                     case _:
                         pass
         raise AssertionError(f"the mailbox did not end behind {len(ids)}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from relay.cluster.jetstream import last_record, purge, stream_info
+from relay.cluster.jetstream import get_batch, last_record, purge, stream_info
 from relay.cluster.natswire import Wire
 from relay.disk.layout import read_layout
 from relay.errors import RelayError
@@ -27,6 +27,7 @@ from tests.workers.range_harness import (
     create_log,
     settings_of,
 )
+from workers.log.record import decode
 from workers.store.journal import OF_JOURNAL
 from workers.store.snapshot import Snapshot
 
@@ -149,6 +150,28 @@ def test_a_standby_goes_on_where_a_killed_owner_was(
             [sys.executable, "-m", "workers.store", "check", run_dir / host / "data"]
         )
         assert checked.returncode == 0
+
+
+def test_a_batch_that_is_too_large_for_a_message_is_taken_over_whole(
+    wire: Wire, cluster: str, start: Start, front: PlayedFront, run_dir: Path
+) -> None:
+    a, b = start("a"), start("b")
+    a.stand()
+    b.stand()
+    serve(a, a.promote(), front)
+    front.frame_bytes = 64_000
+    front.send(100)
+    front.settle()
+    last = last_record(wire, f"{cluster}-0", 5.0)
+    assert last is not None
+    b.stand(last.sequence)
+    records = get_batch(wire, f"{cluster}-0", 1, 100, 64 << 20, 5.0)
+    assert any(decode(each.payload).body.startswith(b"\xc1\x01") for each in records)
+
+    a.kill()
+    serve(b, b.promote(), front)
+
+    assert_nothing_is_lost(front)
 
 
 def test_an_owner_that_slept_through_its_end_says_nothing_any_more(

@@ -9,6 +9,7 @@ from typing import Final
 
 from relay.clock import clock_ms
 from relay.cluster.natswire import WireLost
+from workers.log.parts import split
 from workers.log.record import Kind, encode_handed
 from workers.log.stream import Acked, Refused, Stream
 from workers.log.writer import NOTHING, Ask, Found, Publish, Step, Writer, look_at
@@ -54,9 +55,12 @@ class OwnedLog:
         """When `tick` is to be called next."""
         return self._due_ms
 
-    def commit(self, number: int, payload: bytes) -> None:
-        """Append a record; it is synced by a majority when this returns."""
-        self._append(number, payload, Kind.DATA)
+    def commit(self, number: int, payload: bytes) -> int:
+        """Append a record; a majority has synced it when this returns. Return its last number."""
+        for body in split(payload, self._stream.most_bytes):
+            self._append(number, body, Kind.DATA)
+            number += 1
+        return number - 1
 
     def hand_over(self, number: int, to: str) -> None:
         """Append that the range goes to host `to`, likewise."""
@@ -84,7 +88,7 @@ class OwnedLog:
         used, most = fill
         kept = int(most * _KEPT_SHARE)
         self.refusal = ""
-        if used > most - kept:
+        if 0 < most < used + kept:
             self.refusal = f"the log is full: {used} bytes used of {most}, {kept} are kept"
 
     def close(self) -> None:

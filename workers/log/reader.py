@@ -45,13 +45,15 @@ class LogReader:
         """How many records a writer whom another claim puts aside may have on their way."""
         return max(self._windows, default=1)
 
-    def learn(self, number: int, data: bytes) -> None:
+    def learn(self, number: int, data: bytes) -> bytes:
         """Take a record again that is applied already; in order, from `first` on.
+
+        Return what `take` did, if the epoch that it was in is known.
 
         Raises:
             LogDamaged: it is no record.
         """
-        self._take(number, data)
+        return self._take(number, data)
 
     def take(self, number: int, data: bytes) -> bytes:
         """Take the next record; return what to apply, which is empty where it changes nothing.

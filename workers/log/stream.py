@@ -26,6 +26,12 @@ BATCH_RECORDS: Final = 256
 _BATCH_BYTES: Final = 4 * 1024 * 1024
 
 
+# A larger record goes in parts. What engines allow is 8 MiB, or an operator's own choice.
+_MOST_BYTES: Final = 4 * 1024 * 1024
+_LEAST_BYTES: Final = 16 * 1024  # until it is known: any engine takes that
+_BESIDES_BYTES: Final = 4 * 1024  # headers, and what a record is besides its body
+
+
 class Acked(NamedTuple):
     """A majority has stored what was published for `number`."""
 
@@ -66,6 +72,7 @@ class Stream:
         self._sid: int | None = None  # of the tail
         self._published: dict[str, int] = {}  # by the inbox for the answer
         self._last_trouble = ""
+        self.most_bytes = _LEAST_BYTES  # of the body of a record
 
     # ---------------------------------------------------------------------------- the connection
 
@@ -86,6 +93,7 @@ class Stream:
             self._note(f"no connection: {error}")
             return False
         self._last_trouble = ""
+        self.most_bytes = min(_MOST_BYTES, self._wire.max_payload - _BESIDES_BYTES)
         return True
 
     def lose(self) -> None:

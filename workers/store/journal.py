@@ -123,9 +123,10 @@ class Log(Protocol):
 
     refusal: str  # why what asks for room should be refused; empty while there is enough
 
-    def commit(self, number: int, payload: bytes) -> None:
+    def commit(self, number: int, payload: bytes) -> int:
         """Append the record of that number, the next one; it is durable when this returns.
 
+        Return the number that it got: where it is higher, those between are empty records here.
         Whatever it raises, it may be appended or not: nothing may be said of it.
         """
 
@@ -425,7 +426,9 @@ class Journal:
         record = _encode(changed)
         if self._follows_log:
             assert self._log is not None, "a standby has no records of its own"
-            self._log.commit(self._last + 1, record)
+            number = self._log.commit(self._last + 1, record)
+            while self._last + 1 < number:
+                self._append(b"")
         self._append(record)
         for name in changed:
             tree = self._trees[name]

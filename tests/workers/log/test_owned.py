@@ -12,6 +12,7 @@ from relay.cluster.natswire import Login, WireLost
 from relay.errors import Fenced, NotConfirmed
 from workers.log import owned
 from workers.log.owned import OwnedLog
+from workers.log.parts import Joiner
 from workers.log.record import Claimed, Kind, decode, decode_handed, encode, encode_claimed
 from workers.log.stream import Acked, Heard, Refused, Stream
 from workers.log.writer import Publish, Writer
@@ -139,6 +140,20 @@ def test_a_commit_is_in_the_log_when_it_returns(log: OwnedLog, stream: PlayedStr
     assert {decode(data).epoch for data in stream.records[EPOCH:]} == {EPOCH}
 
 
+def test_a_large_record_goes_in_parts_and_has_the_number_of_the_last(
+    log: OwnedLog, stream: PlayedStream
+) -> None:
+    stream.most_bytes = 10
+
+    assert log.commit(4, b"0123456789") == 4
+    assert log.commit(5, b"0123456789abcdefghi") == 7
+    assert log.commit(8, b"end") == 8
+
+    joiner = Joiner()
+    whole = [joiner.take(body) for body in bodies(stream)]
+    assert whole == [b"0123456789", b"", b"", b"0123456789abcdefghi", b"end"]
+
+
 @pytest.mark.parametrize("trouble", ["silent", "deaf", "breaks"])
 def test_what_is_lost_on_the_way_is_found_out_and_done(
     log: OwnedLog, stream: PlayedStream, trouble: str
@@ -230,6 +245,10 @@ def test_it_says_when_the_log_is_nearly_full_and_when_it_is_no_more(
     clock.now_s += 6
     stream.used = (7000, 8000)
     log.tick(2000)
+    assert log.refusal == ""
+    clock.now_s += 6
+    stream.used = (7000, -1)  # it may have any size
+    log.tick(3000)
     assert log.refusal == ""
 
 

@@ -37,13 +37,16 @@ class MemoryLog:
     """The log of a range, as everybody has it."""
 
     refusal = ""
+    parts = 0  # that a record has besides its last
 
     def __init__(self) -> None:
         self.records: list[bytes] = []  # that of number 1 first
 
-    def commit(self, number: int, payload: bytes) -> None:
+    def commit(self, number: int, payload: bytes) -> int:
         assert number == len(self.records) + 1
+        self.records += [b""] * self.parts
         self.records.append(payload)
+        return len(self.records)
 
     def trees(self, number: int) -> Trees:
         """Return what a store holds that has the records up to that number."""
@@ -118,9 +121,20 @@ def test_each_commit_is_a_record_of_the_log_by_number_and_content(
     assert log.trees(2) == held(store)
 
 
+def test_a_record_in_parts_is_where_the_last_one_is(
+    store: Store, log: MemoryLog, tmp_path: Path
+) -> None:
+    put(store, 1)
+    log.parts = 2
+    put(store, 2)
+
+    assert store.last == Tail(4, checksum_of(4, log.records[3]))
+    assert held(store) == log.trees(4) != log.trees(3) == log.trees(1)
+
+
 def test_what_the_log_does_not_take_is_nowhere(tmp_path: Path, log: MemoryLog) -> None:
     class Full(MemoryLog):
-        def commit(self, number: int, payload: bytes) -> None:
+        def commit(self, number: int, payload: bytes) -> int:
             raise NotConfirmed("no majority")
 
     store = open_store(tmp_path)
@@ -454,6 +468,10 @@ class FollowedMachine(RuleBasedStateMachine):
         self.commit(change)
         if not again:
             self.mail.discard((box, seq))
+
+    @rule(parts=st.integers(min_value=0, max_value=2))
+    def change_sizes(self, parts: int) -> None:
+        self.log.parts = parts
 
     @rule()
     def say_something_of_the_log(self) -> None:
