@@ -171,6 +171,7 @@ PURE = (
     "workers.fronts",
     "workers.inbox",
     "workers.log.claim",
+    "workers.log.parts",
     "workers.log.reader",
     "workers.log.record",
     "workers.log.writer",

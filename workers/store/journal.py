@@ -13,7 +13,7 @@ records of the oldest good, the next ones go to another.
 
 Where a store follows a log that others keep, its records are the log's, by number and content, and
 each is in the log before it is here. So none is synced: what a power cut leaves is read up to the
-first that is missing, and the log has the rest. Only what a pass folds in is synced first, so that
+first that is missing, and the log has the rest. Only before a stretch of a pass all are, so that
 the pages are never ahead of the files.
 
 What waits in a mailbox is mostly gone within seconds, but not at once: a receipt stays until its
@@ -57,8 +57,8 @@ _EARLIER_NAMES: Final = FILE_NAMES[:2]  # those of an earlier version, before it
 # everything is in the pages.
 IDENTITY_NAME: Final = b"journal"
 FOLDED_NAME: Final = b"folded"
-# And of a store that follows a log: that it does, up to which record a pass was to bring the pages,
-# and the checksum of the record `FOLDED_NAME`.
+# And of a store that follows a log: that it does, up to which record pages may have something, and
+# the checksum of the record `FOLDED_NAME`.
 LOG_NAME: Final = b"log"
 PASS_NAME: Final = b"pass"
 TAIL_NAME: Final = b"tail"
@@ -269,6 +269,7 @@ class Journal:
             identity = self._create(directory)
         self._identity = identity
         self._folded = 0 if folded is None else unpack_seq(folded)
+        self._synced_to = self._folded  # where not each record is, by itself
         self._files: list[JournalFile] = []
         if self._follows_log:
             self._renew_files()
@@ -504,11 +505,6 @@ class Journal:
         return self._earned_keys >= self._stretch_keys or self._earned_bytes >= _STRETCH_BYTES
 
     def _begin_pass(self, *, spares: bool) -> None:
-        if self._follows_log:
-            # What the pages have the files must have.
-            for file, last in zip(self._files, self._lasts, strict=True):
-                if last > self._folded:
-                    file.sync()
         self._pass_to = self._last
         self._earned_keys = self._earned_bytes = 0
         free = [each for each, last in enumerate(self._lasts) if last <= self._folded]
@@ -542,6 +538,8 @@ class Journal:
         return old[-1] if old else begun[0]
 
     def _fold_stretch(self, begin: Callable[[], Any]) -> None:
+        if self._follows_log:
+            self._sync()
         done: list[tuple[Tree, list[bytes]]] = []
         keys_left, bytes_left = self._stretch_keys, _STRETCH_BYTES
         try:
@@ -558,7 +556,7 @@ class Journal:
                     bytes_left -= size
                 is_last = not self._waiting
                 if self._follows_log:
-                    txn.put(PASS_NAME, pack_seq(self._pass_to), db=self._meta)
+                    txn.put(PASS_NAME, pack_seq(self._last), db=self._meta)
                 if is_last:
                     txn.put(FOLDED_NAME, pack_seq(self._folds_to.number), db=self._meta)
                     if self._follows_log:
@@ -574,6 +572,13 @@ class Journal:
         if is_last:
             self._folded, self._pass_to = self._folds_to.number, 0
             self._due_s = time.monotonic() + _FOLD_AGE_S
+
+    def _sync(self) -> None:
+        """Have durable what is going to be in pages: of a key the last value, whenever it came."""
+        for file, last in zip(self._files, self._lasts, strict=True):
+            if last > self._synced_to:
+                file.sync()
+        self._synced_to = self._last
 
     def make_room(self) -> None:
         """Give the disk back what is not needed, and ask it again for what it refused."""
