@@ -55,6 +55,8 @@ LOOK_S: Final = 2.0
 ANSWER_S: Final = 2.0
 # For what is asked again at once: the engines begin, and may not answer what came too early.
 FOUND_S: Final = 0.5
+# What is refused as often as that in a row is refused for good.
+REFUSED_ROUNDS: Final = 10
 # Making a stream is a decision of a majority, and its first election another one.
 MADE_S: Final = 5.0
 # Whoever is asked leads within a second, or the facts are known to be others by then.
@@ -91,7 +93,8 @@ class Chores:
         self._requests: deque[tuple[DrainAsked | MoveAsked, str]] = deque()
         self._wake = threading.Event()
         self._ends = False
-        self._trouble = ""  # what the engine refuses, as it was said last
+        self._trouble = ""  # what the engine refuses
+        self._rounds = 0  # for so many it has
         self._failure: BaseException | None = None
         self.descriptor = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._thread = threading.Thread(target=self._run, name="chores", daemon=True)
@@ -176,11 +179,16 @@ class Chores:
             # No majority yet, or an election: the next round asks again.
             log.get_logger().debug("engine.busy", reason=str(error))
         except ApiError as error:
-            if str(error) != self._trouble:
-                self._trouble = str(error)
-                log.get_logger().error("engine.refuses", reason=str(error))
+            self._note(str(error))
         else:
-            self._trouble = ""
+            self._note("")
+
+    def _note(self, trouble: str) -> None:
+        """Say what the engine refuses, where that is not over at once, as before all are there."""
+        self._rounds = self._rounds + 1 if trouble == self._trouble else 0
+        self._trouble = trouble
+        if trouble and self._rounds == REFUSED_ROUNDS:
+            log.get_logger().error("engine.refuses", reason=trouble)
 
     def _tell(self, found: Found) -> None:
         if found != self._found:

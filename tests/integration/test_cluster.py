@@ -137,6 +137,27 @@ def test_what_was_acked_outlives_the_loss_of_all_hosts_at_once(cluster: Cluster)
         assert [message_id_of(frame) for frame in waited] == [f"M{range_}"]
 
 
+def owners(status: str) -> list[str]:
+    """Return the owner of each range, as `relay cluster status` has them."""
+    lines = status.partition("range  owner")[2].splitlines()[1:]
+    return [line.split()[1] for line in lines]
+
+
+def test_a_drained_host_owns_nothing_and_serves_its_clients(cluster: Cluster) -> None:
+    alice = cluster["a"].login(ALICE)
+    assert sorted({*owners(cluster.command("status")), "b", "c"}) == ["a", "b", "c"]
+
+    cluster.command("drain", "a")
+
+    poll_for(
+        "others to own all", lambda: "a" not in owners(cluster.command("status")), deadline_s=60
+    )
+    for range_ in range(RANGES):
+        alice.send_message(user_of(range_), f"M{range_}")
+    assert [frame[1]["ack"] for frame in alice.recv_many(RANGES)] == [1] * RANGES
+    assert "drained" in cluster.command("status")
+
+
 def test_all_stop_in_order(cluster: Cluster) -> None:
     for host in cluster:
         # Its engine says so, of one that begins later or has stopped already.

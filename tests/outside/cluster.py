@@ -161,7 +161,7 @@ class Cluster:
     def __init__(self, names: Iterable[str] = "abc", *, ranges: int = 4, config: str = "") -> None:
         """`config` are lines of [cluster]."""
         self._directory = Path(tempfile.mkdtemp(prefix="relay-cluster-"))
-        path = self._directory / "cluster.toml"
+        path = self._path = self._directory / "cluster.toml"
         addresses = {name: f"127.0.1.{number}" for number, name in enumerate(names, 1)}
         subprocess.run(
             [
@@ -203,6 +203,18 @@ class Cluster:
 
     def __iter__(self) -> Iterator[Host]:
         return iter(self.hosts.values())
+
+    def command(self, *words: str) -> str:
+        """Run `relay cluster` with its file; return what it says."""
+        done = subprocess.run(
+            [sys.executable, "-m", "relay", "cluster", *words, "--config", str(self._path)],
+            cwd=REPOSITORY,
+            capture_output=True,
+            text=True,
+            timeout=4 * DEADLINE_S,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def clean_up(self) -> None:
         """Leave nothing of any of them."""
