@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from relay.auth.banned import Ban, BanList, encode_bans
-from relay.auth.secretfile import MAX_BYTES
-from relay.disk.files import replace_file
-from relay.errors import DiskError
+from relay.auth.banned import Ban, BanBook, bans_file
 
 
 class Bans:
     """Those of one data directory, read anew each time: nothing here is older than the file."""
 
     def __init__(self, data: Path) -> None:
-        self._data = data
+        self._file = bans_file(data)
 
     def all(self) -> list[Ban]:
         """Return them in the order in which they came.
@@ -22,7 +19,7 @@ class Bans:
         Raises:
             SettingsError: the file is unusable; nobody is banned or let in until it is mended.
         """
-        return BanList(self._data).read()
+        return self._file.read().bans
 
     def add(self, ban: Ban) -> Ban:
         """Ban a user, durably; return the ban that counts, which is the first.
@@ -52,8 +49,4 @@ class Bans:
         return True
 
     def _write(self, bans: list[Ban]) -> None:
-        content = encode_bans(bans)
-        path = BanList(self._data).path
-        if len(content) > MAX_BYTES:
-            raise DiskError(f"{path} would have over {MAX_BYTES} bytes; lift bans first")
-        replace_file(path, content)
+        self._file.write(BanBook(bans), to_make_room="lift bans first")

@@ -1,13 +1,12 @@
-"""The list of those who are let in no more, whatever they show: users, and single tokens."""
+"""The operator's own list of those who are let in no more: users, and single tokens."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Coroutine
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from relay import log
-from relay.auth.contract import Authenticator, Credentials, Denied, Granted, Peer, Verdict
+from relay.auth.contract import Denied, Granted
 from relay.auth.secretfile import SecretFile
 from relay.errors import JidError, SettingsError
 from relay.protocol.jid import parse_user
@@ -19,14 +18,14 @@ NOBODY: Final = "where nobody is to be denied, a line `# nobody` says so"
 _COMMENT: Final = re.compile(r"(?:^|\s)#")
 
 
-class DenyList(NamedTuple):
+class Denials(NamedTuple):
     """Local parts of users, and the `jti` of tokens."""
 
     users: frozenset[str]
     token_ids: frozenset[str]
 
 
-def read_deny_list(file: SecretFile) -> DenyList:
+def read_deny_list(file: SecretFile) -> Denials:
     """Return what a file says: a line each, `user JID` or `token JTI`.
 
     `#` begins a comment, at the beginning or behind a blank: it may be part of a token's name.
@@ -63,66 +62,38 @@ def read_deny_list(file: SecretFile) -> DenyList:
                 )
     if wrong:
         raise SettingsError(*wrong)
-    return DenyList(frozenset(users), frozenset(token_ids))
+    return Denials(frozenset(users), frozenset(token_ids))
 
 
-class Denying:
-    """A mode, and the list that is held against whatever it grants.
+class DenyFile:
+    """What such a file says.
 
     Raises:
-        SettingsError: from the start, where the list is unusable.
+        SettingsError: from the start, where it is unusable.
     """
 
-    def __init__(self, mode: Authenticator, file: SecretFile) -> None:
-        self._mode = mode
+    def __init__(self, file: SecretFile) -> None:
         self._file = file
         self._list = read_deny_list(file)
 
-    def check(
-        self, credentials: Credentials, peer: Peer, *, now_s: float
-    ) -> Verdict | Coroutine[Any, Any, Verdict]:
-        """See `Authenticator.check`; of one who shows nothing good nobody learns what is listed."""
-        verdict = self._mode.check(credentials, peer, now_s=now_s)
-        if isinstance(verdict, Granted | Denied):
-            return self._judged(credentials.user, verdict)
-        return self._judged_later(credentials.user, verdict)
-
-    async def _judged_later(self, user: str, verdict: Coroutine[Any, Any, Verdict]) -> Verdict:
-        return self._judged(user, await verdict)
-
-    def _judged(self, user: str, verdict: Verdict) -> Verdict:
-        if isinstance(verdict, Granted):
-            if user in self._list.users:
-                return Denied(403, "this user may not log in")
-            if verdict.token_id in self._list.token_ids:
-                return Denied(401, "token: it was revoked")
-        return verdict
-
-    def holds(self, user: str, granted: Granted) -> bool:
-        """See `Authenticator.holds`."""
+    def denial(self, user: str, granted: Granted) -> Denied | None:
+        """See `DenyList.denial` of `relay.auth.listed`."""
         denied = self._list
-        if user in denied.users or granted.token_id in denied.token_ids:
-            return False
-        return self._mode.holds(user, granted)
+        if user in denied.users:
+            return Denied(403, "this user may not log in")
+        if granted.token_id in denied.token_ids:
+            return Denied(401, "token: it was revoked")
+        return None
 
     def refresh(self) -> bool:
-        """See `Authenticator.refresh`."""
-        changed = self._mode.refresh()
-        if self._file.has_changed():
-            try:
-                self._list = found = read_deny_list(self._file)
-            except SettingsError as error:
-                log.get_logger().error("auth.deny_list_unusable", reason=str(error))
-                return changed
-            users, tokens = len(found.users), len(found.token_ids)
-            log.get_logger().info("auth.deny_list_read", users=users, tokens=tokens)
-            return True
-        return changed
-
-    def take_keys(self, content: bytes) -> None:
-        """See `Authenticator.take_keys`."""
-        self._mode.take_keys(content)
-
-    async def close(self) -> None:
-        """See `Authenticator.close`."""
-        await self._mode.close()
+        """Read the file again if it has changed; tell whether it was."""
+        if not self._file.has_changed():
+            return False
+        try:
+            self._list = found = read_deny_list(self._file)
+        except SettingsError as error:
+            log.get_logger().error("auth.deny_list_unusable", reason=str(error))
+            return False
+        users, tokens = len(found.users), len(found.token_ids)
+        log.get_logger().info("auth.deny_list_read", users=users, tokens=tokens)
+        return True

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import assert_never
 
 from relay.auth.contract import Authenticator
-from relay.auth.denied import NOBODY, Denying, read_deny_list
+from relay.auth.denied import NOBODY, DenyFile, read_deny_list
+from relay.auth.listed import Listed
 from relay.auth.secretfile import SecretFile
 from relay.errors import SettingsError
 from relay.settings.tables import Settings
@@ -36,7 +37,7 @@ def authenticator_of(
         mode = _mode_of(settings, ask_for_keys)
     except SettingsError as error:
         raise SettingsError(*error.problems, *_problems_of(file)) from None
-    return Denying(mode, file) if file else mode
+    return Listed(mode, DenyFile(file)) if file else mode
 
 
 def _problems_of(deny_file: SecretFile | None) -> tuple[str, ...]:

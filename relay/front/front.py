@@ -8,7 +8,8 @@ from typing import Final, assert_never
 
 import uvloop
 
-from relay.auth.banned import BanList, Banning
+from relay.auth.banned import BanList
+from relay.auth.listed import Listed
 from relay.auth.modes import authenticator_of
 from relay.bus.gathering import Gathering
 from relay.bus.identity import Who, who_is
@@ -64,7 +65,7 @@ class Front:
         except SettingsError as error:  # it was usable when the relay started
             raise BootError(str(error)) from error
         loaded = registry.load(tuple(settings.server.extensions))
-        self.hub = Hub(settings, loaded, loop, Banning(mode, bans), bans)
+        self.hub = Hub(settings, loaded, loop, Listed(mode, bans), bans)
         if place.keys is not None:
             self.hub.checks.take_keys(read_keys(place.keys))
         extensions = Extensions(self.hub)

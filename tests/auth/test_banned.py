@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from relay.auth.banned import Ban, BanList, Banning, encode_bans
+from relay.auth.banned import Ban, BanBook, BanList, bans_file
 from relay.auth.contract import Credentials, Denied, Granted, Peer, Verdict
-from relay.disk.files import replace_file
+from relay.auth.listed import Listed
 from relay.disk.layout import bans_path
 from relay.errors import SettingsError
 
@@ -40,19 +40,19 @@ class Mode:
     async def close(self) -> None: ...
 
 
-def check(banning: Banning, user: str) -> object:
+def check(banning: Listed, user: str) -> object:
     verdict = banning.check(Credentials(user, None), Peer(), now_s=0.0)
     return verdict if isinstance(verdict, Granted | Denied) else asyncio.run(verdict)
 
 
 def ban(data: Path, *bans: Ban) -> None:
-    replace_file(bans_path(data), encode_bans(bans))
+    bans_file(data).write(BanBook([*bans]), to_make_room="")
 
 
 @pytest.mark.parametrize("mode", [None, Mode(Granted()), Mode(Granted(), later=True)])
 def test_one_who_is_banned_is_refused_in_every_mode(tmp_path: Path, mode: Mode | None) -> None:
     ban(tmp_path, BAN)
-    banning = Banning(mode, BanList(tmp_path))
+    banning = Listed(mode, BanList(tmp_path))
 
     assert check(banning, "mallory") == Denied(403, "this user may not log in")
     assert check(banning, "alice") == Granted()
@@ -62,14 +62,14 @@ def test_one_who_is_banned_is_refused_in_every_mode(tmp_path: Path, mode: Mode |
 
 def test_one_who_shows_nothing_good_does_not_learn_who_is_banned(tmp_path: Path) -> None:
     ban(tmp_path, BAN)
-    banning = Banning(Mode(Denied(401, "no")), BanList(tmp_path))
+    banning = Listed(Mode(Denied(401, "no")), BanList(tmp_path))
 
     assert check(banning, "mallory") == Denied(401, "no")
 
 
 def test_the_list_is_read_again_when_it_has_changed(tmp_path: Path) -> None:
     bans = BanList(tmp_path)
-    banning = Banning(None, bans)
+    banning = Listed(None, bans)
     assert not banning.refresh()
 
     ban(tmp_path, BAN)
@@ -95,7 +95,7 @@ def test_a_list_that_is_damaged_keeps_who_is_banned_and_stops_a_start(tmp_path: 
 
 def test_nobody_is_the_operator_whoever_is_banned(tmp_path: Path) -> None:
     ban(tmp_path, BAN)
-    banning = Banning(Mode(Granted()), BanList(tmp_path, "operator"))
+    banning = Listed(Mode(Granted()), BanList(tmp_path, "operator"))
 
     assert check(banning, "operator") == Denied(403, "this user may not log in")
     assert check(banning, "mallory") == Denied(403, "this user may not log in")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from relay.auth.denied import MOST_WRONG, DenyList, read_deny_list
+from relay.auth.denied import MOST_WRONG, Denials, read_deny_list
 from relay.auth.modes import authenticator_of
 from relay.auth.secretfile import SecretFile
 from relay.errors import SettingsError
@@ -24,7 +24,7 @@ def deny_file(directory: Path, content: bytes) -> SecretFile:
 def test_it_has_users_and_tokens_a_line_each(tmp_path: Path) -> None:
     text = b"# gone\nuser +917069852821@s.whatsapp.net  # in June\n\n  token 3f2a\nuser bob\n"
 
-    assert read_deny_list(deny_file(tmp_path, text)) == DenyList(
+    assert read_deny_list(deny_file(tmp_path, text)) == Denials(
         frozenset({"917069852821", "bob"}), frozenset({"3f2a"})
     )
 
@@ -76,7 +76,7 @@ def test_a_token_is_denied_by_its_whole_name(tmp_path: Path, line: bytes, expect
     """Half of a name would deny another token, and not this one."""
     found = read_deny_list(deny_file(tmp_path, b"#\n" + line + b"\n"))
 
-    assert found == DenyList(frozenset(), frozenset({expected}))
+    assert found == Denials(frozenset(), frozenset({expected}))
 
 
 def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
