@@ -50,7 +50,7 @@ class Admin:
         self._loop = loop
         self._asker = Asker(place.settings, place.run_dir, loop)
         self._doors = Doors(place.settings.admin, place.run_dir, loop, self._load)
-        self._disk = DiskWatch(self._asker, loop)
+        self._disk = DiskWatch(self._asker)
         self.view = View(place, self._asker, self._doors.expiries, self._disk)
         self.view.courier = _courier_of(place, self._asker, self.view.counters)
         self._duties = Duties(

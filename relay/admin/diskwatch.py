@@ -9,14 +9,14 @@ from relay import clock
 from relay.admin.asker import Asker, Seat
 from relay.admin.growth import Growth, Look, Outlook
 from relay.inquiries.figures import AskFigures, Figures
+from relay.process.eventloop import begin_task
 
 
 class DiskWatch:
     """The one of an admin."""
 
-    def __init__(self, asker: Asker, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, asker: Asker) -> None:
         self._asker = asker
-        self._loop = loop
         self._growth = Growth()
         self._looking: asyncio.Task[None] | None = None
 
@@ -26,7 +26,7 @@ class DiskWatch:
         Called at each sign of life.
         """
         if self._looking is None and self._growth.is_due(_now_s()):
-            self._looking = self._loop.create_task(self._look())
+            self._looking = begin_task(self._look())
 
     def close(self) -> None:
         """Look no more."""

@@ -27,6 +27,7 @@ from relay.admin.api import make_api
 from relay.admin.doors import Serve
 from relay.admin.entry import Entry
 from relay.admin.view import View
+from relay.process.eventloop import begin_task
 
 # Operators, scrapers, and consoles that are open, at each door. One more takes the place of the one
 # that has waited longest to say what it wants.
@@ -164,7 +165,7 @@ class HttpServer:
         connection = _Connection(self._config, self._state, self._loop, self._counters)
         connection.left = lambda: self._forget(connection)
         self._look_later(connection)
-        connection.opening = self._loop.create_task(self._open(connection, accepted))
+        connection.opening = begin_task(self._open(connection, accepted))
 
     async def _open(self, connection: _Connection, accepted: socket.socket) -> None:
         options: dict[str, Any] = {}

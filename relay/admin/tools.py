@@ -18,10 +18,12 @@ import msgspec
 
 from relay import log
 from relay.admin.operations import Operation, Operations
+from relay.process.eventloop import begin_task
 
 _ENDS_WITHIN_S: Final = 2.0
 _MAX_LINE_BYTES: Final = 1024 * 1024
 _SHOWN_FINDINGS: Final = 5
+_SHOWN_CHARS: Final = 1000  # of a line
 _PROGRESS: Final = re.compile(r"(.{1,200}): (\d{1,3}) %")
 
 
@@ -92,7 +94,7 @@ class Tools:
             assert self._operation is not None, "a task has one"
             raise ToolRuns(f"{self._operation.what} runs: it is operation {self._operation.id}")
         operation = self._operation = self._operations.begin(what)
-        self._task = asyncio.create_task(self._do(operation, work))
+        self._task = begin_task(self._do(operation, work))
         return operation
 
     async def _do(self, operation: Operation, work: Callable[[Say], Awaitable[Done]]) -> None:
@@ -100,9 +102,6 @@ class Tools:
             done = await work(lambda detail: self._operations.tell(operation, detail))
         except (ToolFailed, OSError) as error:
             self._operations.tell(operation, str(error), "failed")
-        except Exception:
-            log.get_logger().exception("tool.failed", what=operation.what)
-            self._operations.tell(operation, "the admin failed at this; its log says why", "failed")
         else:
             state = self._operations.tell
             state(operation, done.detail, "done" if done.is_clean else "failed", done.counts)
@@ -136,7 +135,7 @@ class Tools:
             self._process = None
         try:
             ended = msgspec.json.decode(said, type=_Ended)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
             raise ToolFailed(_one_line(words) or f"it ended with exit code {code}") from None
         if ended.error:
             raise ToolFailed(_one_line(ended.error))
@@ -158,13 +157,19 @@ class Tools:
 async def _followed(stream: asyncio.StreamReader, say: Say) -> str:
     """Say what a tool says of how far it is; return the last of all else."""
     words: deque[str] = deque(maxlen=20)
-    while line := await stream.readline():
+    while True:
+        try:
+            line = await stream.readline()
+        except ValueError:  # the stream has thrown it away
+            words.append(f"a line of over {_MAX_LINE_BYTES:,} bytes")
+            continue
+        if not line:
+            return "\n".join(words)
         text = line.decode(errors="replace").strip()
         if _PROGRESS.fullmatch(text):
             say(text)
         else:
-            words.append(text)
-    return "\n".join(words)
+            words.append(text[:_SHOWN_CHARS])
 
 
 def _done(ended: _Ended) -> Done:

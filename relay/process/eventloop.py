@@ -1,4 +1,4 @@
-"""How a child that lives in an event loop ends where one of the loop's callbacks fails."""
+"""How a child that lives in an event loop ends where a callback or a task of the loop fails."""
 
 from __future__ import annotations
 
@@ -7,6 +7,21 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 Work = Callable[[asyncio.AbstractEventLoop], Coroutine[Any, Any, None]]
+
+
+def begin_task(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Begin a task of the running loop that nobody waits for: what it raises is of the process.
+
+    Otherwise the loop would hear of that only once the task is let go of.
+    """
+    task = asyncio.get_running_loop().create_task(work)
+    task.add_done_callback(_escape)
+    return task
+
+
+def _escape(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        raise error  # in a callback of the loop, which `run_to_its_end` looks after
 
 
 def run_to_its_end(run: Callable[[Coroutine[Any, Any, None]], None], work: Work) -> None:

@@ -15,6 +15,7 @@ from relay.admin.asker import Process, Seat, Silence
 from relay.admin.courier.courier import HttpCourier
 from relay.admin.courier.letters import MAX_HELD, Answer
 from relay.inquiries.webhooks import AskEvents, EventsKept, Kept, OrderEvents, Taken
+from relay.process.eventloop import run_to_its_end
 from relay.settings.webhooks import WebhookSettings
 from relay.webhooks.events import Event, Place, UserOnline, encode, id_of
 from tests.outside.receiver import SECRET
@@ -281,3 +282,23 @@ def test_what_fails_for_too_long_is_told_to_be_dead_with_the_reason(
         assert len(endpoint.got) > 1
 
     run(scene, give_up_days=0.2 / 86_400)
+
+
+@pytest.mark.parametrize("where", ["_hear", "_bury"])
+def test_a_fault_of_its_own_ends_the_process(
+    where: str, settings: WebhookSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the loop, or in a post: who is told nothing of it would never know."""
+
+    async def work(loop: asyncio.AbstractEventLoop) -> None:
+        worker = FakeWorker()
+        worker.note(1)
+        async with at_work(settings, tmp_path, worker, Endpoint(), monkeypatch) as courier:
+            monkeypatch.setattr(courier, where, fail)
+            await asyncio.sleep(DEADLINE_S)
+
+    def fail(*_: object) -> bool:
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        run_to_its_end(asyncio.run, work)

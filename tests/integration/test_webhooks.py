@@ -570,3 +570,41 @@ def test_what_cannot_be_asked_is_said_and_hurts_nothing(
     receiver.wait_for(1)
 
     settled(relay)
+
+
+_ONCE = """
+import sys
+from pathlib import Path
+if "relay.admin" in sys.orig_argv:
+    from relay.admin.courier.courier import HttpCourier
+    hear, once = HttpCourier._hear, Path({once!r})
+    def fail(self, *heard):
+        if heard[2].events and once.exists():
+            once.unlink()
+            raise ZeroDivisionError("a bug")
+        return hear(self, *heard)
+    HttpCourier._hear = fail
+"""
+
+
+def test_a_fault_of_the_couriers_own_ends_the_admin_and_the_next_one_posts(
+    start_relay: RelayStarter, receiver: Receiver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    once, more = tmp_path / "once", tmp_path / "more"
+    once.touch()
+    more.mkdir()
+    (more / "sitecustomize.py").write_text(_ONCE.format(once=str(once)))
+    monkeypatch.setenv("PYTHONPATH", f"{more}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    quick = "[supervisor]\nrestart_min_s = 0.05\n"
+    relay = start_relay(admin=True, config=config(receiver, tmp_path) + quick)
+    relay.log.expect("ZeroDivisionError")
+
+    send(relay, "M1")
+
+    receiver.wait_for(1, "message.queued")
+    assert ids(receiver) == ["M1"]
+    (exited,) = relay.log.events("admin.exited")
+    assert exited["exit_code"] == 1
+    assert "ZeroDivisionError: a bug" in relay.log.text()
+    assert not once.exists()
+    settled(relay)

@@ -24,14 +24,13 @@ from relay.admin.courier.post import Post
 from relay.admin.courier.standing import Standing
 from relay.errors import DiskError
 from relay.inquiries.webhooks import MAX_EVENTS, AskEvents, EventsKept, Kept, Ordered, OrderEvents
+from relay.process.eventloop import begin_task
 from relay.settings.webhooks import WebhookSettings
 from relay.webhooks.bodies import Noted, body_of_test
 from relay.webhooks.events import Place, decode_event
 
 # Between two looks at the workers; at once where one has more than it told.
 LOOK_S: Final = 0.25
-# After a fault of its own.
-AGAIN_S: Final = 5.0
 # Posted events whose worker may not have carried that out yet: a second or two of them.
 MAX_REMEMBERED: Final = 20_000
 # What waits to be told to one worker; beyond that nothing more is posted until it has heard.
@@ -101,7 +100,7 @@ class HttpCourier:
 
     def start(self) -> None:
         """Post from here on."""
-        self._task = asyncio.ensure_future(self._run())
+        self._task = begin_task(self._run())
 
     async def close(self) -> None:
         """Post nothing any more; what is under way is given up, and comes again."""
@@ -148,14 +147,8 @@ class HttpCourier:
 
     async def _run(self) -> None:
         while True:
-            try:
-                has_more = await self._look()
-                self._send_due()
-            except Exception:
-                # Whatever it is: messages, and operators, need no courier.
-                log.get_logger().exception("webhooks.failed")
-                await asyncio.sleep(AGAIN_S)
-                continue
+            has_more = await self._look()
+            self._send_due()
             self._news.clear()
             try:
                 async with asyncio.timeout(0 if has_more else LOOK_S):
@@ -237,7 +230,7 @@ class HttpCourier:
         if self._is_closing or any(len(untold) >= MAX_UNTOLD for untold in self._untold.values()):
             return
         for letter in self._due():
-            task = asyncio.ensure_future(self._deliver(letter))
+            task = begin_task(self._deliver(letter))
             self._sending.add(task)
             task.add_done_callback(self._sending.discard)
 
