@@ -73,6 +73,9 @@ PROGRAMS: Final = {
     "ban": Program("Act", "throw a user out", "relay.operating.leaving:ban"),
     "unban": Program("Act", "let a user in again", "relay.operating.leaving:unban"),
     "bans": Program("Act", "show who was thrown out", "relay.operating.leaving:bans"),
+    "tokens": Program(
+        "Act", "revoke tokens, one or all of a user", "relay.operating.tokens:tokens"
+    ),
     "announce": Program(
         "Act", "send a message as the operator", "relay.operating.sending:announce"
     ),

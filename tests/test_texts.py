@@ -196,7 +196,12 @@ def test_a_setting_that_is_named_is_one(name: str) -> None:
     events |= {f"auth.{what}" for what in ("keys_read", "keys_unusable")}
     events |= {f"auth.keys_{what}" for what in ("fetched", "not_fetched", "not_kept")}
     events |= {f"auth.service_{what}" for what in ("failing", "answers_again")}
-    events |= {"auth.bans_unusable", "supervisor.draining", "supervisor.drained"}
+    events |= {
+        "auth.bans_unusable",
+        "auth.revocations_unusable",
+        "supervisor.draining",
+        "supervisor.drained",
+    }
     events |= {f"auth.deny_list_{what}" for what in ("read", "unusable")}
     events |= {f"admin.{what}" for what in ("started", "exited", "counters", "stopped")}
     events |= {f"admin.{what}" for what in ("port_served", "port_not_served", "failed", "acted")}
@@ -205,7 +210,7 @@ def test_a_setting_that_is_named_is_one(name: str) -> None:
     events |= {"log.lines_lost", "tls.certificate_warning", "supervisor.runs_as_root"}
     events |= {f"webhooks.{what}" for what in ("not_taken", "answered_again", "gone", "given_up")}
     events |= {f"webhooks.{what}" for what in ("secrets_taken", "secrets_refused")}
-    events |= {"webhooks.failed", "webhooks.unreadable", "webhooks.events_unstored"}
+    events |= {"webhooks.unreadable", "webhooks.events_unstored"}
     events |= {"cluster.joining", "log.leader_moved"}
     events |= {"mailbox.full"}  # an event of webhooks
 

@@ -11,8 +11,8 @@ from relay.settings.tables import MailboxSettings
 from relay.words import age, size
 
 
-class Thrown(Protocol):
-    """A ban, as far as it is told."""
+class Denial(Protocol):
+    """A ban, or a revocation of tokens, as far as it is told."""
 
     @property
     def since_ms(self) -> int:
@@ -33,9 +33,10 @@ PATIENCE_MS = 10_000
 
 def reasons(
     box: MailboxSeen,
-    ban: Thrown | None,
+    ban: Denial | None,
     limits: MailboxSettings,
     *,
+    revocation: Denial | None = None,
     since_ms: int,
     now_ms: int,
 ) -> list[str]:
@@ -44,6 +45,8 @@ def reasons(
     He is connected since `since_ms`; 0: he is not, or nobody knows.
     """
     said = [] if ban is None else [_of_ban(ban, now_ms)]
+    if revocation is not None and not box.state:
+        said.append(_of_revocation(revocation, now_ms))
     is_full = (box.messages or 0) >= limits.max_entries or (box.size or 0) >= limits.max_bytes
     if is_full:
         said.append(
@@ -57,10 +60,20 @@ def reasons(
     return said
 
 
-def _of_ban(ban: Thrown, now_ms: int) -> str:
-    why = f", {ban.reason}" if ban.reason else ""
-    ago = age(max(0, now_ms - ban.since_ms) / 1000)
-    return f"thrown out {ago} ago by {ban.by}{why}: logins are refused until `relay unban`"
+def _of_ban(ban: Denial, now_ms: int) -> str:
+    return f"thrown out {_whence(ban, now_ms)}: logins are refused until `relay unban`"
+
+
+def _of_revocation(revocation: Denial, now_ms: int) -> str:
+    return (
+        f"its tokens were revoked {_whence(revocation, now_ms)}: it needs one that was issued"
+        " since, or `relay tokens restore --user`"
+    )
+
+
+def _whence(denial: Denial, now_ms: int) -> str:
+    why = f", {denial.reason}" if denial.reason else ""
+    return f"{age(max(0, now_ms - denial.since_ms) / 1000)} ago by {denial.by}{why}"
 
 
 def _of_connection(box: MailboxSeen, *, is_banned: bool, since_ms: int, now_ms: int) -> str:

@@ -35,11 +35,13 @@ class Peer(msgspec.Struct, frozen=True):
 class Granted(msgspec.Struct, frozen=True):
     """It is that user until `until_s`, in s since 1970; 0: for as long as it likes.
 
-    `token_id` is what a token calls itself (`jti`), empty where it does not.
+    `token_id` is what a token calls itself (`jti`), empty where it does not; `issued_s` is when it
+    was issued (`iat`), in s since 1970, 0 where it does not say.
     """
 
     until_s: int = 0
     token_id: str = ""
+    issued_s: float = 0.0
 
 
 class Denied(msgspec.Struct, frozen=True):

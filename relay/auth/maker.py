@@ -75,7 +75,7 @@ def _seconds(ctx: click.Context, param: click.Parameter, value: str) -> int:
 @click.option("--kid", metavar="NAME", help="What the key is called in a JWKS.")
 @click.option("--issuer", metavar="TEXT", help="Its iss, for auth_token.issuer.")
 @click.option("--audience", metavar="TEXT", help="Its aud, for auth_token.audience.")
-@click.option("--id", "token_id", metavar="TEXT", help="Its jti, for auth.deny_file.")
+@click.option("--id", "token_id", metavar="TEXT", help="Its jti, by which it can be revoked.")
 @click.option(
     "--output",
     metavar="FILE",

@@ -139,7 +139,7 @@ class TokenAuthenticator:
         if not isinstance(token_id, str):  # not every library looks
             return Denied(401, "token: jti is no text")
         until_s = math.ceil(min(_LAST_S, claims["exp"]) + self._settings.leeway_s)
-        return Granted(until_s, token_id)
+        return Granted(until_s, token_id, max(0.0, claims.get("iat", 0.0)))
 
     def _claims(self, token: str, keys: Sequence[Any]) -> dict[str, Any] | Denied:
         """Return what a token says that one of the keys has signed."""

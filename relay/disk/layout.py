@@ -3,6 +3,7 @@
     data/lock             held by the supervisor
     data/meta.json        the layout: its format, generation and number of workers
     data/banned.json      users whom operators have thrown out, if any (relay.auth.banned)
+    data/revoked.json     tokens that operators have revoked, if any (relay.auth.revoked)
     data/groups-made.json groups that operators have made through the admin, if any
     data/webhooks.json    that an endpoint for events wants none, while it has said so
     data/boots            how often a supervisor has begun here, of a host of a cluster
@@ -62,6 +63,11 @@ def meta_path(data: Path) -> Path:
 def bans_path(data: Path) -> Path:
     """Return where the users are who were thrown out; the file is missing until one was."""
     return data / "banned.json"
+
+
+def revocations_path(data: Path) -> Path:
+    """Return where the tokens are that were revoked; the file is missing until one was."""
+    return data / "revoked.json"
 
 
 def groups_path(data: Path) -> Path:

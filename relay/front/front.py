@@ -9,8 +9,9 @@ from typing import Final, assert_never
 import uvloop
 
 from relay.auth.banned import BanList
-from relay.auth.listed import Listed
+from relay.auth.listed import DenyList, Listed
 from relay.auth.modes import authenticator_of
+from relay.auth.revoked import RevokedList
 from relay.bus.gathering import Gathering
 from relay.bus.identity import Who, who_is
 from relay.bus.remote import remote_of
@@ -61,11 +62,14 @@ class Front:
         settings = place.settings
         try:
             bans = BanList(place.data_dir, settings.admin.jid)
+            lists: list[DenyList] = [bans]
+            if settings.auth.mode == "token":
+                lists.append(RevokedList(place.data_dir))
             mode = authenticator_of(settings, ask_for_keys=lambda: place.control.send(KeysWanted()))
         except SettingsError as error:  # it was usable when the relay started
             raise BootError(str(error)) from error
         loaded = registry.load(tuple(settings.server.extensions))
-        self.hub = Hub(settings, loaded, loop, Listed(mode, bans), bans)
+        self.hub = Hub(settings, loaded, loop, Listed(mode, *lists), bans)
         if place.keys is not None:
             self.hub.checks.take_keys(read_keys(place.keys))
         extensions = Extensions(self.hub)

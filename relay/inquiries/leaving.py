@@ -24,12 +24,12 @@ class Kick(Inquiry[Kicked], frozen=True):
     after: int = 0
 
 
-class BansRead(msgspec.Struct, frozen=True):
-    """The front reads the list; it closes sessions in a moment, in which nobody else waits."""
+class ListsRead(msgspec.Struct, frozen=True):
+    """The front reads them; it closes sessions in a moment, in which nobody else waits."""
 
 
-class ReadBans(Inquiry[BansRead], frozen=True):
-    """Look at the list of bans at once, not at the next sign of life."""
+class ReadLists(Inquiry[ListsRead], frozen=True):
+    """Look at the lists of whom operators let in no more at once, not at the next sign of life."""
 
-    name = "bans.read"
-    answer = BansRead
+    name = "bans.read"  # from when that was the only one
+    answer = ListsRead

@@ -8,6 +8,7 @@ import pytest
 
 from relay.admin.reasons import PATIENCE_MS, reasons
 from relay.auth.banned import Ban
+from relay.auth.revoked import UserRevoked
 from relay.inquiries.people import AuthorWaiting, MailboxSeen
 from relay.settings.tables import MailboxSettings
 
@@ -17,9 +18,15 @@ LIMITS = MailboxSettings(max_entries=400, max_bytes=1 << 20, author_share=0.25)
 WAITS: dict[str, Any] = {"messages": 3, "size": 300, "oldest_message_ms": NOW_MS - HOUR_MS}
 
 
-def said(ban: Ban | None = None, *, since_ms: int = 0, **box: Any) -> list[str]:
+def said(
+    ban: Ban | None = None,
+    *,
+    revocation: UserRevoked | None = None,
+    since_ms: int = 0,
+    **box: Any,
+) -> list[str]:
     whole = MailboxSeen(**{"messages": 0, "size": 0, "receipts": 0, **box})
-    return reasons(whole, ban, LIMITS, since_ms=since_ms, now_ms=NOW_MS)
+    return reasons(whole, ban, LIMITS, revocation=revocation, since_ms=since_ms, now_ms=NOW_MS)
 
 
 def test_one_who_is_thrown_out_is_told_first_with_who_did_it_and_why() -> None:
@@ -29,6 +36,18 @@ def test_one_who_is_thrown_out_is_told_first_with_who_did_it_and_why() -> None:
     assert first.startswith("thrown out 2h 0m ago by socket, spam: logins are refused")
     assert second.startswith("not connected")
     assert said(ban)[1] == "not connected, and no message waits"
+
+
+def test_one_whose_tokens_were_revoked_is_told_so_unless_a_newer_one_has_let_him_in() -> None:
+    revocation = UserRevoked(
+        user="x", before_s=1, since_ms=NOW_MS - HOUR_MS, by="socket", reason="stolen"
+    )
+
+    first, second = said(revocation=revocation, **WAITS)
+
+    assert first.startswith("its tokens were revoked 1h 0m ago by socket, stolen: ")
+    assert second.startswith("not connected")
+    assert not [each for each in said(revocation=revocation, state="LIVE") if "revoked" in each]
 
 
 def test_one_who_is_away_is_told_for_how_long_at_least() -> None:

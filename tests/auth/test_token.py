@@ -316,6 +316,18 @@ def replace(path: Path, content: bytes) -> None:
     path.with_name("new").rename(path)
 
 
+@pytest.mark.parametrize(
+    ("iat", "issued_s"), [(..., 0), (NOW - 9, NOW - 9), (NOW - 8.5, NOW - 8.5), (-5, 0)]
+)
+def test_what_is_granted_tells_when_the_token_was_issued(
+    mode: TokenAuthenticator, iat: Any, issued_s: float
+) -> None:
+    verdict = verdict_on(mode, signed(iat=iat))
+
+    assert isinstance(verdict, Granted)
+    assert verdict.issued_s == issued_s
+
+
 # ------------------------------------------------------------------------------- the deny list
 
 

@@ -18,6 +18,7 @@ from tests.outside.relay import Relay
 from tests.outside.waiting import poll_for
 
 from .conftest import RelayStarter
+from .test_tokens import config as of_tokens
 
 pytestmark = pytest.mark.ordeal
 
@@ -148,6 +149,33 @@ def test_an_action_is_asked_about_first(page: Page) -> None:
     assert page.run("document.getElementById('confirm').open") is False
     asked = page.run("performance.getEntriesByType('resource').map((each) => each.name)")
     assert not [each for each in asked if "kick" in each]
+
+
+@in_a_browser
+def test_tokens_of_a_user_are_revoked_where_there_are_some(
+    page: Page, start_relay: RelayStarter, tmp_path: Path
+) -> None:
+    show(page, "away")
+    assert "Revoke its tokens" not in page.run(text_of("user"))
+
+    relay = start_relay(admin=True, config=of_tokens(tmp_path))
+    operator = Operator(relay)
+    operator.ask("/api/v1/status")
+    with console_of(relay) as console:
+        page.open(console.address)
+        poll_for("that it is live", lambda: page.run(text_of("state")) == "live", deadline_s=30)
+        show(page, ALICE)
+        click(page, "Revoke its tokens")
+        assert f"{ALICE}@" in page.run(text_of("question"))
+        click(page, "Yes")
+        poll_for("that it is done", lambda: "Revoke its tokens: done" in page.run(text_of("user")))
+        assert "its tokens were revoked" in page.run(text_of("user"))
+        (revoked,) = operator.ask("/api/v1/tokens/revoked").json["revocations"]
+        assert revoked["jid"] == f"{ALICE}@s.whatsapp.com"
+        click(page, "Restore its tokens")
+        click(page, "Yes")
+        poll_for("that it is undone", lambda: "its tokens were" not in page.run(text_of("user")))
+        assert operator.ask("/api/v1/tokens/revoked").json["revocations"] == []
 
 
 @in_a_browser

@@ -26,12 +26,16 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from tests.outside.frames import ALICE, BOB, CAROL, GROUP
+from tests.outside.client import SheetClient
+from tests.outside.frames import ALICE, AUTH_SUCCESS, BOB, CAROL, GROUP, queued_in
 from tests.outside.operator import Answer, Operator
 from tests.outside.ports import free_port
 from tests.outside.receiver import SECRET, Receiver
 from tests.outside.relay import Relay
 from tests.outside.waiting import poll_for
+
+from .test_tokens import auth, token_of
+from .test_tokens import config as of_tokens
 
 pytestmark = [pytest.mark.ordeal, pytest.mark.timeout(180)]
 
@@ -64,6 +68,8 @@ KNOWN: Final = {
     "POST /api/v1/check": Known(body={}),
     "PUT /api/v1/users/{jid}/ban": Known({"jid": CAROL}, body={"reason": "spam"}),
     "DELETE /api/v1/users/{jid}/ban": Known({"jid": CAROL}),
+    "POST /api/v1/tokens/revoke": Known(body={"user": CAROL}),
+    "POST /api/v1/tokens/restore": Known(body={"user": CAROL}),
     "GET /api/v1/message": Known(query={"id": "M0"}),
     "POST /api/v1/messages": Known(
         body={"to": BOB + "@c.us", "message": {"conversation": "x"}, "id": "K1"}
@@ -80,6 +86,7 @@ ASKS_NOBODY: Final = {
     "GET /api/v1/groups-file",
     "GET /api/v1/backups",
     "GET /api/v1/bans",
+    "GET /api/v1/tokens/revoked",
     "GET /api/v1/operations/{operation}",
 }
 # Those that ask the ones alone; of the others each asks both.
@@ -111,6 +118,14 @@ COMPLETE: Final[Mapping[str, tuple[str, Callable[[Answer], bool]]]] = {
     ),
     "PUT /api/v1/users/{jid}/ban": ("/api/v1/bans", lambda a: CAROL in a.body.decode()),
     "DELETE /api/v1/users/{jid}/ban": ("/api/v1/bans", lambda a: CAROL not in a.body.decode()),
+    "POST /api/v1/tokens/revoke": (
+        "/api/v1/tokens/revoked?limit=1000",
+        lambda a: CAROL in a.body.decode(),
+    ),
+    "POST /api/v1/tokens/restore": (
+        "/api/v1/tokens/revoked?limit=1000",
+        lambda a: CAROL not in a.body.decode(),
+    ),
     "POST /api/v1/messages": (
         f"/api/v1/users/{BOB}/queue",
         lambda a: [each["id"] for each in a.json["entries"]] == ["K1"],
@@ -128,12 +143,25 @@ class Served(NamedTuple):
         return Operator(self.relay)
 
 
+class RelayOfTokens(Relay):
+    """One whose users log in with tokens."""
+
+    def login(self, user: str, *, answer_pings: bool = True) -> SheetClient:
+        client = self.connect(answer_pings=answer_pings)
+        client.user = user
+        client.send(auth(user, token_of(user)))
+        client.expect(AUTH_SUCCESS)
+        client.queued = queued_in(client.recv())
+        return client
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A relay with all that can be asked for: users, groups, what waits, and webhooks."""
     place, port = tmp_path_factory.mktemp("served"), free_port()
     tokens = _private(place / "tokens", f"{ALL} read act texts\n{READS} read\n")
     secret = _private(place / "secret", SECRET)
+    (place / "logins").mkdir()
     with Receiver(place / "receiver") as receiver:
         config = f"""
 [admin]
@@ -149,9 +177,10 @@ restart_max_s = 0.05
 url = "{receiver.url}"
 secret_file = "{secret}"
 events = ["message.queued", "user.online", "user.offline", "group.changed"]
+{of_tokens(place / "logins")}
 """
         groups = {GROUP: [ALICE, BOB, CAROL]}
-        with Relay(admin=True, fronts=2, config=config, groups=groups) as relay:
+        with RelayOfTokens(admin=True, fronts=2, config=config, groups=groups) as relay:
             author = relay.login(ALICE)
             for n in range(5):
                 author.send_message(BOB, f"M{n}")

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Final
 
 from relay.disk.files import replace_file, sync
 from relay.disk.layout import (
@@ -22,6 +23,7 @@ from relay.disk.layout import (
     generation_directory,
     groups_path,
     meta_path,
+    revocations_path,
     write_layout,
 )
 from relay.errors import BackupFailed, StoreDamaged
@@ -66,14 +68,18 @@ def back_up(snapshots: dict[int, Snapshot], layout: Layout, to: Path) -> int:
     return written
 
 
+# What operators have made: groups, and whom they keep out, who else would come back.
+_FILES_OF_OPERATORS: Final = (bans_path, revocations_path, groups_path)
+
+
 def copy_files(data: Path, to: Path) -> None:
-    """Copy what operators have made: groups, and bans, without which some would come back.
+    """Copy what operators have made.
 
     Raises:
         DiskError: it cannot be written.
         OSError: it cannot be read.
     """
-    for path_in in (bans_path, groups_path):
+    for path_in in _FILES_OF_OPERATORS:
         if path_in(data).exists():
             replace_file(path_in(to), path_in(data).read_bytes())
 
@@ -87,6 +93,6 @@ def finish(layout: Layout, to: Path) -> None:
 def discard(layout: Layout, to: Path) -> None:
     """Remove a copy that was not finished, so that another can be made there."""
     meta_path(to).unlink(missing_ok=True)
-    bans_path(to).unlink(missing_ok=True)
-    groups_path(to).unlink(missing_ok=True)
+    for path_in in _FILES_OF_OPERATORS:
+        path_in(to).unlink(missing_ok=True)
     shutil.rmtree(generation_directory(to, layout.generation), ignore_errors=True)

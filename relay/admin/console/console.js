@@ -310,7 +310,7 @@ async function showUser(jid) {
         ["Of its own, for others", `some ${whole(said.limits.sent_waiting_messages)} of`
           + ` ${whole(said.limits.quota_messages)} messages`],
       ]),
-      actions(said.jid),
+      actions(said.jid, said.has_tokens),
       make("h3", {}, "What waits, by author"),
       table("By author", ["author", "messages", "size"],
         said.authors.map((a) => [a.author, a.messages, size(a.size)])),
@@ -323,28 +323,35 @@ async function showUser(jid) {
 }
 
 const ACTIONS = [
-  ["/api/v1/users/{jid}/kick", "post", "kick", "Close its sessions",
+  ["/api/v1/users/{jid}/kick", "post", "Close its sessions",
     "Close all sessions of %? It may connect again."],
-  ["/api/v1/users/{jid}/ban", "put", "ban", "Throw out",
+  ["/api/v1/users/{jid}/ban", "put", "Throw out",
     "Throw % out for good? Its sessions are closed, and it may not connect again."],
-  ["/api/v1/users/{jid}/ban", "delete", "ban", "Let in again", "Let % in again?"],
+  ["/api/v1/users/{jid}/ban", "delete", "Let in again", "Let % in again?"],
+  ["/api/v1/tokens/revoke", "post", "Revoke its tokens",
+    "Revoke all tokens of % that were issued until now? Its sessions are closed, and it may"
+    + " connect again with a new one."],
+  ["/api/v1/tokens/restore", "post", "Restore its tokens",
+    "Have the tokens of % that were revoked count again?"],
 ];
 
-function actions(jid) {
+function actions(jid, hasTokens) {
   const line = make("div", { class: "line" });
   if ("/api/v1/users/{jid}/trace" in paths) {
     line.append(make("button", { type: "button", click: () => trace(jid) }, "Trace for 60 s"));
   }
   line.append(make("button", { type: "button", click: () => showUser(jid) }, "Look again"));
-  for (const [path, method, last, name, question] of ACTIONS) {
-    if (!paths[path]?.[method]) continue;
+  for (const [path, method, name, question] of ACTIONS) {
+    if (!paths[path]?.[method] || (path.includes("/tokens/") && !hasTokens)) continue;
     line.append(make("button", {
       type: "button", class: "danger",
       click: async () => {
         if (!(await isConfirmed(question.replace("%", jid)))) return;
+        const body = path.includes("{jid}") ? {} : { user: jid };
         const takesBody = Boolean(paths[path][method].requestBody);
         try {
-          await ask(`api/v1/users/${enc(jid)}/${last}`, method.toUpperCase(), takesBody ? {} : undefined);
+          await ask(path.slice(1).replace("{jid}", enc(jid)), method.toUpperCase(),
+            takesBody ? body : undefined);
           await showUser(jid);
           $("user").prepend(make("p", { class: "good", role: "status" }, `${name}: done`));
         } catch (error) {

@@ -16,7 +16,7 @@ from relay.admin.routes import act, acted, also, local_of, look, remove, replace
 from relay.admin.view import View
 from relay.auth.banned import Ban
 from relay.errors import DiskError, SettingsError
-from relay.inquiries.leaving import Kick, ReadBans
+from relay.inquiries.leaving import Kick, ReadLists
 from relay.protocol.jid import user_com
 
 Jid = Annotated[str, Parameter(max_length=200, description="a user, in any accepted spelling")]
@@ -145,7 +145,7 @@ def _bans(view: View) -> Bans:
 
 async def _told(view: View) -> list[Silence]:
     """Have every front look at the list now; return who did not say that it does."""
-    _, not_asked = await view.asker.ask_all("front", ReadBans())
+    _, not_asked = await view.asker.ask_all("front", ReadLists())
     return not_asked
 
 

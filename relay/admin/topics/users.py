@@ -14,8 +14,10 @@ from relay.admin.access import Permission
 from relay.admin.asker import Seat, Silence
 from relay.admin.bans import Bans
 from relay.admin.reasons import reasons
+from relay.admin.revocations import Revocations
 from relay.admin.routes import has, known, look
 from relay.admin.view import View
+from relay.auth.revoked import UserRevoked
 from relay.errors import JidError, SettingsError
 from relay.inquiries.people import (
     AskMailbox,
@@ -79,6 +81,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     authors: list[AuthorWaiting]  # of the first `looked_at` entries
     looked_at: int
     limits: Limits
+    has_tokens: bool  # to revoke: auth.mode is "token"
     not_asked: list[Silence]
 
 
@@ -179,6 +182,7 @@ async def user(view: View, jid: Jid) -> User:
             quota_messages=quota.waiting_messages,
             quota_bytes=quota.waiting_bytes,
         ),
+        has_tokens=view.settings.auth.mode == "token",
         not_asked=not_asked,
     )
 
@@ -202,15 +206,31 @@ async def queue(
 
 
 def _says(view: View, local: str, box: MailboxSeen, sessions: list[Connected]) -> list[str]:
-    ban, trouble = None, []
+    ban, revocation, trouble = None, None, []
+    now_ms = clock.now_ms()
     try:
         bans = Bans(view.place.data_dir).all()
         ban = next((each for each in bans if each.user == local), None)
     except SettingsError as error:
-        trouble = [f"whether it was thrown out cannot be told: {error}"]
+        trouble.append(f"whether it was thrown out cannot be told: {error}")
+    try:
+        revocation = _revocation(view, local, now_ms)
+    except SettingsError as error:
+        trouble.append(f"whether its tokens were revoked cannot be told: {error}")
     since_ms = max((each.since_ms for each in sessions), default=0)
-    limits, now_ms = view.settings.mailbox, clock.now_ms()
-    return trouble + reasons(box, ban, limits, since_ms=since_ms, now_ms=now_ms)
+    return trouble + reasons(
+        box, ban, view.settings.mailbox, revocation=revocation, since_ms=since_ms, now_ms=now_ms
+    )
+
+
+def _revocation(view: View, local: str, now_ms: int) -> UserRevoked | None:
+    if view.settings.auth.mode != "token":
+        return None
+    leeway_s = view.settings.auth_token.leeway_s
+    for each in Revocations(view.place.data_dir, leeway_s=leeway_s).all(now_ms / 1000):
+        if isinstance(each, UserRevoked) and each.user == local:
+            return each
+    return None
 
 
 def _local(jid: str) -> str:

@@ -6,7 +6,7 @@ from itertools import islice
 
 from relay.front.insight import Insight
 from relay.inquiries.contract import Handlers
-from relay.inquiries.leaving import BansRead, Kick, Kicked, ReadBans
+from relay.inquiries.leaving import Kick, Kicked, ListsRead, ReadLists
 from relay.inquiries.people import MAX_SEEN
 from relay.protocol import closecodes, frames
 
@@ -28,8 +28,8 @@ def handlers(insight: Insight) -> Handlers:
         hub.counters["sessions_kicked"] += closed
         return Kicked(closed, looked_at[-1] if more else 0)
 
-    def read_bans(_: ReadBans) -> BansRead:
+    def read_lists(_: ReadLists) -> ListsRead:
         hub.checks.refresh(at_once=True)
-        return BansRead()
+        return ListsRead()
 
-    return {Kick: kick, ReadBans: read_bans}
+    return {Kick: kick, ReadLists: read_lists}
