@@ -83,7 +83,7 @@ class Line:
             answer = connection.getresponse()
             return answer.status, answer.getheaders(), answer.read()
         except (OSError, http.client.HTTPException) as error:
-            raise NotAsked(f"the relay on {self._data} does not answer: {error}") from None
+            raise NotAsked(f"the relay on {self._data} does not answer: {_words(error)}") from None
         finally:
             connection.close()
 
@@ -109,15 +109,15 @@ class Line:
             headers["Content-Type"] = "application/json"
         connection = _Connection(self._path)
         try:
+            self._connect(connection)
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
             content = answer.read()
-        except FileNotFoundError:
-            raise NotAsked(
-                f"the relay on {self._data} answers no operators: it has gone, or has --no-admin"
-            ) from None
         except (OSError, http.client.HTTPException) as error:
-            raise NotAnswered(f"the relay on {self._data} does not answer: {error}") from None
+            what = "ask again" if method == "GET" else "it may have done it: look, or ask again"
+            raise NotAnswered(
+                f"the relay on {self._data} did not answer: {_words(error)}; {what}"
+            ) from None
         finally:
             connection.close()
         try:
@@ -128,3 +128,28 @@ class Line:
             kind = NotAnswered if answer.status in _UNKNOWN else NotAsked
             raise kind(str(said.get("detail") or said), answer.status)
         return said
+
+    def _connect(self, connection: _Connection) -> None:
+        try:
+            connection.connect()
+        except FileNotFoundError:
+            raise NotAsked(
+                f"the relay on {self._data} answers no operators: it is starting, has gone, or has"
+                " --no-admin"
+            ) from None
+        except PermissionError:
+            raise NotAsked(
+                f"the relay on {self._data} is another user's: ask as that user, or as root"
+            ) from None
+        except OSError as error:
+            raise NotAnswered(
+                f"the relay on {self._data} answers nobody now: {_words(error)}; its admin may be"
+                " starting again: ask again"
+            ) from None
+
+
+def _words(error: Exception) -> str:
+    """Return what an error is, for people."""
+    if isinstance(error, http.client.IncompleteRead):
+        return "its answer was cut short"
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
