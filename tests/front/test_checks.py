@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from relay.auth.contract import Credentials, Granted, Peer
-from relay.front.checks import Checks
+from relay.front.checks import AT_ONCE, Checks
 
 DEADLINE_S = 10
 
@@ -185,5 +185,34 @@ def test_who_has_gone_is_checked_no_more() -> None:
         assert given_up == ["alice"]
         await checks.end()
         assert given_up == ["alice", "bob"]
+
+    asyncio.run(scene())
+
+
+def test_of_many_sessions_some_are_looked_at_in_each_turn_and_who_has_gone_is_left_alone() -> None:
+    async def scene() -> None:
+        disk, sent_away = HangingDisk(), list[str]()
+        disk.may_answer.set()
+        count = 3 * AT_ONCE
+        clients = {n: client("alice", sent_away) for n in range(count)}
+        loop = asyncio.get_running_loop()
+        checks = Checks(disk, clients, loop)
+        most, turns = 0, 0
+
+        def look() -> None:
+            nonlocal most, turns
+            most, turns = max(most, len(sent_away) - turns), len(sent_away)
+            clients.pop(0, None)
+            if len(sent_away) < count - 1:
+                loop.call_soon(look)
+
+        checks.refresh()
+        loop.call_soon(look)
+        await until(lambda: len(sent_away) >= count - 1)
+        await asyncio.sleep(0.01)
+
+        assert most == AT_ONCE
+        assert len(sent_away) == count - 1
+        await checks.end()
 
     asyncio.run(scene())
