@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Container, Coroutine, Mapping
+from collections.abc import Callable, Container, Coroutine, Mapping
 from typing import Any, Final, Protocol
 
 from relay import clock, log
@@ -107,13 +107,16 @@ class Checks:
             self._due_ms = clock_ms + self._rest_ms
             self.refresh()
 
-    def refresh(self, *, at_once: bool = False) -> None:
+    def refresh(self, *, at_once: bool = False, then: Callable[[], None] | None = None) -> None:
         """Read keys and lists again that have changed; end sessions of who is let in no more.
 
-        Beside the loop; `at_once`: somebody knows of a change (see `Lookout.look`).
+        Beside the loop; `at_once`: somebody knows of a change, and hears by `then` that it counts
+        (see `Lookout.look`).
         """
         if self._lookout is not None:
-            self._lookout.look(at_once=at_once)
+            self._lookout.look(at_once=at_once, then=then)
+        elif then is not None:
+            then()
 
     def _have_changed(self) -> None:
         self._look_through([*self._clients])

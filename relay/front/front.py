@@ -93,6 +93,7 @@ class Front:
             handlers_of("relay.front.inquiries", insight),
             run_dir=place.run_dir,
             incarnation=place.incarnation,
+            said_late=lambda: loop.call_soon(self._hear),
         )
         self._duties = Duties(
             "front",

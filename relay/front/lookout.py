@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Thread
+from typing import Final
 
 from relay import log
+
+# On a disk that hangs; whoever asks gives up long before.
+MOST_WAITING: Final = 100
 
 
 class Lookout:
@@ -34,17 +39,24 @@ class Lookout:
         self._fault = fault
         self.is_looking = False
         self._look_again = False  # what has changed meanwhile may have been looked at before
+        # Who waits for the end of this look, and of the next; those too many would wait in vain.
+        self._waiting: deque[Callable[[], None]] = deque(maxlen=MOST_WAITING)
+        self._waiting_for_next: deque[Callable[[], None]] = deque(maxlen=MOST_WAITING)
 
-    def look(self, *, at_once: bool = False) -> None:
+    def look(self, *, at_once: bool = False, then: Callable[[], None] | None = None) -> None:
         """Look, unless that is under way.
 
         Who knows of a change, and asks `at_once`, is heard also where the thread may have looked
-        before that change.
+        before that change. `then` is called once what he knows of was looked at.
         """
         if self.is_looking:
             self._look_again |= at_once
+            if then is not None:
+                self._waiting_for_next.append(then)
             return
         self.is_looking = True
+        if then is not None:
+            self._waiting.append(then)
         # A daemon: an executor's would keep the process from ending.
         Thread(target=self._run, daemon=True).start()
 
@@ -59,8 +71,11 @@ class Lookout:
 
     def _has_looked(self, has_changed: bool) -> None:
         self.is_looking = False
-        if self._look_again:
-            self._look_again = False
-            self.look()
         if has_changed:
             self._changed()
+        while self._waiting:
+            self._waiting.popleft()()
+        if self._look_again:
+            self._look_again = False
+            self._waiting, self._waiting_for_next = self._waiting_for_next, self._waiting
+            self.look()

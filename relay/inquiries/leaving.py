@@ -25,7 +25,7 @@ class Kick(Inquiry[Kicked], frozen=True):
 
 
 class ListsRead(msgspec.Struct, frozen=True):
-    """The front reads them; it closes sessions in a moment, in which nobody else waits."""
+    """The front has; it closes sessions from now on, in moments in which nobody else waits."""
 
 
 class ReadLists(Inquiry[ListsRead], frozen=True):

@@ -6,6 +6,7 @@ so, and nothing else: both sides keep few envelopes, and drop the rest.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -46,8 +47,14 @@ class Reception:
         *,
         run_dir: Path,
         incarnation: int,
+        said_late: Callable[[], object] = lambda: None,
     ) -> None:
-        """Answer inquiries of the kinds in `handlers`, once it is to `listen`."""
+        """Answer inquiries of the kinds in `handlers`, once it is to `listen`.
+
+        `said_late` is called behind an answer that has come later: to send it may have consumed the
+        edge of an inquiry.
+        """
+        self._said_late = said_late
         self._by_name: dict[str, tuple[Handler, msgspec.msgpack.Decoder[Any]]] = {
             kind.name: (handler, msgspec.msgpack.Decoder(kind))
             for kind, handler in handlers.items()
@@ -112,6 +119,7 @@ class Reception:
     def _say(self, asker: bytes, asked: Asked, answer: object) -> None:
         if self.listens:
             self._send(asker, asked, Answered(asked.number, msgspec.Raw(encode(answer))))
+            self._said_late()
 
     def _send(self, asker: bytes, asked: Asked, answered: Answered) -> None:
         try:

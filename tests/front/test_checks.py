@@ -216,3 +216,23 @@ def test_of_many_sessions_some_are_looked_at_in_each_turn_and_who_has_gone_is_le
         await checks.end()
 
     asyncio.run(scene())
+
+
+def test_who_knows_of_a_change_hears_when_a_look_that_began_behind_it_has_ended() -> None:
+    async def scene() -> None:
+        disk, heard = HangingDisk(), list[str]()
+        checks = Checks(disk, {}, asyncio.get_running_loop())
+
+        checks.refresh()
+        await until(lambda: disk.looks == 1)
+        checks.refresh(at_once=True, then=lambda: heard.append(f"of look {disk.looks}"))
+        assert heard == []
+        disk.may_answer.set()
+        await until(lambda: heard)
+        checks.refresh(at_once=True, then=lambda: heard.append(f"of look {disk.looks}"))
+        await until(lambda: len(heard) == 2)
+
+        assert heard == ["of look 2", "of look 3"]
+        await checks.end()
+
+    asyncio.run(scene())

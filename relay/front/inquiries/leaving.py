@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from relay.front.insight import Insight
-from relay.inquiries.contract import Handlers
+from relay.inquiries.contract import Handlers, Later
 from relay.inquiries.leaving import Kick, Kicked, ListsRead, ReadLists
 from relay.inquiries.people import MAX_SEEN
 from relay.protocol import closecodes, frames
@@ -28,8 +28,9 @@ def handlers(insight: Insight) -> Handlers:
         hub.counters["sessions_kicked"] += closed
         return Kicked(closed, looked_at[-1] if more else 0)
 
-    def read_lists(_: ReadLists) -> ListsRead:
-        hub.checks.refresh(at_once=True)
-        return ListsRead()
+    def read_lists(_: ReadLists) -> Later:
+        later = Later()
+        hub.checks.refresh(at_once=True, then=lambda: later.say(ListsRead()))
+        return later
 
     return {Kick: kick, ReadLists: read_lists}
