@@ -114,7 +114,8 @@ COMPLETE: Final[Mapping[str, tuple[str, Callable[[Answer], bool]]]] = {
     "POST /api/v1/purge": (f"/api/v1/users/{BOB}", lambda a: a.json["waiting_messages"] == 0),
     "POST /api/v1/backups": (
         "/api/v1/backups",
-        lambda a: [each["name"] for each in a.json["backups"]] == ["monday"],
+        # Beside those whose names were made up.
+        lambda a: "monday" in [each["name"] for each in a.json["backups"]],
     ),
     "PUT /api/v1/users/{jid}/ban": ("/api/v1/bans", lambda a: CAROL in a.body.decode()),
     "DELETE /api/v1/users/{jid}/ban": ("/api/v1/bans", lambda a: CAROL not in a.body.decode()),
