@@ -294,7 +294,7 @@ class Journal:
                 check_seal(directory, identity=identity, last=self._last, folded=self._folded)
             replay(records, trees, add_tree)
             if any(reader.is_earlier for reader in readers):
-                self._adopt_files()
+                _adopt_files(directory, identity)
                 readers += [
                     JournalReader(directory / name, identity) for name in FILE_NAMES[len(readers) :]
                 ]
@@ -328,18 +328,6 @@ class Journal:
         with self._env.begin(write=True) as txn:
             txn.put(IDENTITY_NAME, identity, db=self._meta)
         return identity
-
-    def _adopt_files(self) -> None:
-        """Make four files of the two that a store of an earlier version has.
-
-        Killed before the end, this begins anew: those that are added are empty until then.
-        """
-        break_seal(self._directory)
-        for name in FILE_NAMES[len(_EARLIER_NAMES) :]:
-            create_journal_file(self._directory / name, self._identity)
-        sync(self._directory)
-        for name in _EARLIER_NAMES:
-            adopt_journal_file(self._directory / name)
 
     def _renew_files(self) -> None:
         """Make those anew that are no journal of this store: the log has what they should."""
@@ -586,6 +574,19 @@ class Journal:
             if each != self._active and last <= self._folded:
                 self._files[each].give_back(0)
         self._files[self._active].make_room()
+
+
+def _adopt_files(directory: Path, identity: bytes) -> None:
+    """Make four files of the two that a store of an earlier version has.
+
+    Killed before the end, this begins anew: those that are added are empty until then.
+    """
+    break_seal(directory)
+    for name in FILE_NAMES[len(_EARLIER_NAMES) :]:
+        create_journal_file(directory / name, identity)
+    sync(directory)
+    for name in _EARLIER_NAMES:
+        adopt_journal_file(directory / name)
 
 
 def _check_ends(readers: list[JournalReader], last: int) -> None:
