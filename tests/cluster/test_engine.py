@@ -38,7 +38,7 @@ from tests.cluster.engine_harness import (
 )
 from tests.documents import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ordeal]
 
 Start = Callable[..., EngineOf]
 SECRETS = make_secrets("trial", ADDRESSES.values())

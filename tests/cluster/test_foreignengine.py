@@ -19,7 +19,7 @@ from relay.process.exitcodes import CANNOT_BOOT
 from relay.settings.clustering import ClusterSettings
 from tests.cluster.engine_harness import ADDRESSES, EngineOf, cluster_settings, wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ordeal]
 
 SECRETS = make_secrets("trial", ADDRESSES.values())
 MADE = SECRETS._asdict()

@@ -637,5 +637,5 @@ class Trouble(RuleBasedStateMachine):
         assert cluster.most_moving <= 1
 
 
-TestTrouble = pytest.mark.slow(Trouble.TestCase)
+TestTrouble = pytest.mark.ordeal(pytest.mark.slow(Trouble.TestCase))
 TestTrouble.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)

@@ -15,7 +15,7 @@ from tests.outside.frames import ALICE, BOB, SENT_AT, ack_1, delivery, message_i
 from tests.outside.waiting import poll_for
 from tests.outside.websocket import ConnectionOver
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ordeal]
 
 RANGES = 4
 # What the loss of a host may cost who is on another one: mostly the election of a log's leader.

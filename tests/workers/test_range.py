@@ -31,7 +31,7 @@ from workers.log.record import decode
 from workers.store.journal import OF_JOURNAL
 from workers.store.snapshot import Snapshot
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ordeal]
 
 _clusters = itertools.count(1)
 Start = Callable[[str], RangeWorker]
