@@ -8,6 +8,7 @@ import signal
 import sys
 from pathlib import Path
 
+from tests.hosts.hosts import why_none
 from tests.outside import node
 
 from .noderun import NodeRun, Verdict
@@ -15,6 +16,7 @@ from .run import GATHERING, Options, Outcome, Run, banner, to_stdout
 from .sabotage import NAMES
 
 DEFAULTS = Options()
+RANGES = 4  # two processes each
 EPILOG = """\
 exit codes: 0 every promise was kept   1 one was broken, or the run failed   2 bad usage
 
@@ -36,7 +38,15 @@ def parse(argv: list[str]) -> Options:
     add = parser.add_argument
     add("--seconds", type=_positive, default=DEFAULTS.seconds, help="length of the storm")
     add("--seed", type=int, default=DEFAULTS.seed, help="of everything random")
-    add("--workers", type=_count, default=DEFAULTS.workers)
+    add(
+        "--hosts",
+        type=int,
+        default=DEFAULTS.hosts,
+        help="so many hosts are one relay, each in a network namespace and on a disk of its own:"
+        " they are killed, cut off, frozen, lose their power or their engine, 25 s apart, while"
+        " the kills strike processes; takes root",
+    )
+    add("--workers", type=_count, help="2; with --hosts the ranges, 4")
     add("--fronts", type=_count, default=DEFAULTS.fronts)
     add("--users", type=_count, default=DEFAULTS.users)
     add("--groups", type=int, default=DEFAULTS.groups, help="groups of up to 8 users")
@@ -85,6 +95,18 @@ def parse(argv: list[str]) -> Options:
             parser.error("--client node has no --tls")
         if node.executable() is None:
             parser.error("--client node needs node")
+    if given.hosts:
+        if not 3 <= given.hosts <= 5:
+            parser.error("--hosts is from 3 to 5")
+        for name in ("tls", "reshard"):
+            if getattr(given, name):
+                parser.error(f"--hosts has no --{name}")
+        if given.client == "node":
+            parser.error("--client node has no --hosts")
+        if why := why_none():
+            parser.error(f"--hosts: there can be none here: {why}")
+    if given.workers is None:
+        given.workers = RANGES if given.hosts else DEFAULTS.workers
     return Options(**vars(given))
 
 

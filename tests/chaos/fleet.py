@@ -15,7 +15,7 @@ import socket
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -32,6 +32,7 @@ from tests.outside.processes import (
 
 from .checker import Violation
 from .guard import Guard
+from .ledger import Message
 from .sabotage import VARIABLE
 from .schedule import Fault, Target
 
@@ -60,12 +61,14 @@ class Fleet:
         reshards: bool,
         config: str,
         groups: Mapping[str, Iterable[str]],
+        faults: Sequence[Fault] = (),
         random: Random,
         sabotage: str | None,
         keep: Path | None,
         now_s: Callable[[], float],
         guard: Guard | None = None,
     ) -> None:
+        self._faults = faults
         self._workers = workers  # of the supervisor that runs
         self._most_workers = workers + 1
         self._reshards = reshards
@@ -78,7 +81,7 @@ class Fleet:
         self.directory = keep or Path(tempfile.mkdtemp(prefix="chaos-"))
         self.directory.mkdir(parents=True, exist_ok=True)
         (self.directory / "run").mkdir(exist_ok=True)
-        guard = guard or Guard()
+        guard = self._guard = guard or Guard()
         (self.directory / "relay.toml").write_text(config + guard.config(self.directory))
         self._guarded_by = guard.arguments(self.directory)
         (self.directory / "groups.json").write_text(
@@ -95,6 +98,10 @@ class Fleet:
         self._killed: set[int] = set()
         self._seen: set[Any] = set()
         self._frozen: set[Any] = set()
+
+    def urls(self, user: int) -> list[str]:
+        """Return where the user of that number connects."""
+        return [self._guard.url(self.port)]
 
     # --- start and stop ---
 
@@ -245,7 +252,13 @@ class Fleet:
 
     # --- faults ---
 
-    async def suffer(self, fault: Fault) -> None:
+    async def storm(self) -> None:
+        """Carry out the faults, each at its time."""
+        for fault in self._faults:
+            await asyncio.sleep(max(0.0, fault.at_s - self._now_s()))
+            await self._suffer(fault)
+
+    async def _suffer(self, fault: Fault) -> None:
         """Carry out `fault` as soon as its victim is there; give up after some seconds."""
         deadline = self._now_s() + VICTIM_S
         while not self._strike(fault):
@@ -302,7 +315,7 @@ class Fleet:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.resume()
 
-    def thaw(self) -> None:
+    async def calm(self) -> None:
         """Let everything go on that is frozen."""
         for process in list(self._frozen):
             self._thaw(process)
@@ -310,26 +323,51 @@ class Fleet:
     def _note(self, text: str) -> None:
         self.story.append((self._now_s(), text))
 
-    # --- the log ---
+    # --- what there is to see ---
+
+    async def books(self) -> list[Violation]:
+        """Return nothing: what this relay has written is judged by what it serves."""
+        return []
+
+    def report(self, messages: Collection[Message], steady: Collection[str]) -> list[str]:
+        """Return nothing beside what every run tells."""
+        return []
 
     def complaints(self) -> list[Violation]:
         """Return what the log tells of crashes, hangs and errors that no fault explains."""
-        found = []
-        for line in self.log_path.read_text(errors="replace").splitlines():
-            try:
-                event = json.loads(line)
-            except ValueError:
-                found.append(Violation("log", (), line))  # a stack dump
-                continue
-            if event.get("event") == _GIVEN_UP and self._killed:
-                continue  # whose successors were killed too often has no other choice
-            if event.get("level") not in ("info", "warning", "debug") or "exception" in event:
-                found.append(Violation("log", (), line))
-            elif str(event.get("event")).endswith(".exited"):
-                ended_well = event.get("exit_code") == 0
-                if not ended_well and event.get("pid") not in self._killed:
-                    found.append(Violation("died", (), line))
-        return found
+        return complaints_in(self.log_path, killed=self._killed)
+
+
+def complaints_in(
+    path: Path,
+    *,
+    killed: Collection[int],
+    explained: Collection[int] = (),
+    others: Collection[str] = (),
+) -> list[Violation]:
+    """Return what a log tells of crashes, hangs and errors that no fault explains.
+
+    `killed` are pids, `explained` exit codes that a fault may lead to, `others` the events that
+    hand on what is not the relay's own to say.
+    """
+    found = []
+    for line in path.read_text(errors="replace").splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:
+            found.append(Violation("log", (), line))  # a stack dump
+            continue
+        if event.get("event") in others:
+            continue
+        if event.get("event") == _GIVEN_UP and killed:
+            continue  # whose successors were killed too often has no other choice
+        if event.get("level") not in ("info", "warning", "debug") or "exception" in event:
+            found.append(Violation("log", (), line))
+        elif str(event.get("event")).endswith(".exited"):
+            ended_well = event.get("exit_code") == 0 or event.get("exit_code") in explained
+            if not ended_well and event.get("pid") not in killed:
+                found.append(Violation("died", (), line))
+    return found
 
 
 def _free_port(random: Random) -> int:

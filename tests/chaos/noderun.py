@@ -53,7 +53,7 @@ class NodeRun:
             for n in range(options.groups)
         }
         self._chats = {name: self._chats_of(name, names, random) for name in names}
-        self._faults = draw_faults(
+        faults = draw_faults(
             random,
             seconds=options.seconds,
             kills_per_minute=options.kills_per_minute,
@@ -68,6 +68,7 @@ class NodeRun:
             reshards=options.reshard,
             config=CONFIG + GATHERING[options.gather],
             groups=self._groups,
+            faults=faults,
             random=random,
             sabotage=options.sabotage,
             keep=options.keep,
@@ -135,11 +136,9 @@ class NodeRun:
     async def _storm_and_calm(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None
         process.stdin.write(self._plan() + b"\n")
-        for fault in self._faults:
-            await asyncio.sleep(max(0.0, fault.at_s - self._now_s()))
-            await self._fleet.suffer(fault)
+        await self._fleet.storm()
         await asyncio.sleep(max(0.0, self._options.seconds - self._now_s()))
-        self._fleet.thaw()
+        await self._fleet.calm()
         await self._fleet.ready()
         # The last thing in each chat is said when all else is there: what should not come any more
         # would come before it.

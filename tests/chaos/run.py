@@ -17,24 +17,27 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from random import Random
+from string import ascii_lowercase
 from typing import Any, Final, Literal
 
 import msgspec
-from websockets.uri import parse_uri
 
 from . import checker
 from .checker import Totals, Violation
+from .doors import Doors
 from .fleet import Fleet, FleetError
+from .ground import Ground
 from .guard import Guard
 from .ledger import DELIVERED, Key, Ledger
 from .schedule import draw_faults
-from .user import HABITS, User
+from .user import HABITS, HABITS_OF_MANY_HOSTS, User
 
 CALM_S = 30.0
 ACK_AGAIN_S = 3.0
 DRAIN_S = 60.0
 DRAIN_PAUSE_S = 0.3  # a confirmation waits for others, some 100 ms
 GROUP_MEMBERS = 8
+MOVES_PER_MINUTE = 1.0  # of ranges, where there are several hosts
 PROGRESS_LINES = 60  # a long run tells less often
 SHOWN = 3  # violations of each kind, with their stories
 
@@ -73,6 +76,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     groups: int = 8
     kills_per_minute: float = 20.0
     rate: float = 100.0
+    hosts: int = 0
     reshard: bool = False
     tls: bool = False
     tokens: bool = False
@@ -111,33 +115,16 @@ class Run:
             )
             for number in range(options.groups)
         }
-        self._faults = draw_faults(
-            random,
-            seconds=options.seconds,
-            kills_per_minute=options.kills_per_minute,
-            workers=options.workers,
-            fronts=options.fronts,
-        )
         self._ledger = Ledger(groups)
         guard = Guard(tls=options.tls, tokens=options.tokens)
-        self._fleet = Fleet(
-            workers=options.workers,
-            fronts=options.fronts,
-            reshards=options.reshard,
-            config=CONFIG + GATHERING[options.gather],
-            groups=groups,
-            random=random,
-            sabotage=options.sabotage,
-            keep=options.keep,
-            now_s=self._now_s,
-            guard=guard,
-        )
-        habits = [HABITS[number % len(HABITS)] for number in range(len(names))]
+        self._fleet = _ground(options, groups, random=random, now_s=self._now_s, guard=guard)
+        all_habits = HABITS_OF_MANY_HOSTS if options.hosts else HABITS
+        habits = [all_habits[number % len(all_habits)] for number in range(len(names))]
         slow_readers = {name for name, of in zip(names, habits, strict=True) if of.freezes}
         self._users = [
             User(
                 name,
-                parse_uri(guard.url(self._fleet.port)),
+                Doors(self._fleet.urls(number)),
                 self._ledger,
                 guard=guard,
                 habits=of,
@@ -147,7 +134,7 @@ class Run:
                 random=Random(f"{options.seed} {name}"),
                 now_s=self._now_s,
             )
-            for name, of in zip(names, habits, strict=True)
+            for number, (name, of) in enumerate(zip(names, habits, strict=True))
         ]
         self._by_name = {user.name: user for user in self._users}
         self._violations: list[Violation] = []
@@ -162,6 +149,7 @@ class Run:
             self._began_s = time.monotonic()
             await self._live_through(self._storm_and_calm())
             await self._drain()
+            self._violations += await self._fleet.books()
             self._violations += await self._fleet.stop()
         except FleetError as error:
             self._violations.append(Violation("fleet", (), str(error)))
@@ -201,12 +189,10 @@ class Run:
 
     async def _storm_and_calm(self) -> None:
         self._phase = "storm"
-        for fault in self._faults:
-            await asyncio.sleep(max(0.0, fault.at_s - self._now_s()))
-            await self._fleet.suffer(fault)
+        await self._fleet.storm()
         await asyncio.sleep(max(0.0, self._options.seconds - self._now_s()))
         self._phase = "calm"
-        self._fleet.thaw()
+        await self._fleet.calm()
         for user in self._users:
             user.calm_down()
         await self._fleet.ready()
@@ -289,6 +275,7 @@ class Run:
             f"  forged {kinds.pop('forged', 0)}",
             f"receipts  received {totals.receipts:,}  missing {kinds.pop('receipt missing', 0)}",
             "otherwise " + (_list(dict(kinds)) or "nothing to complain of"),
+            *self._fleet.report(self._ledger.messages.values(), self._steady()),
         ]
         shown: Counter[str] = Counter()
         for violation in self._violations:
@@ -300,6 +287,10 @@ class Run:
                 lines += self._story(key)
         lines += [f"\nand {n - SHOWN} more: {kind}" for kind, n in shown.items() if n > SHOWN]
         return lines
+
+    def _steady(self) -> frozenset[str]:
+        """Return the users who are always there, so that what they miss is the relay's."""
+        return frozenset(user.name for user in self._users if user.is_steady)
 
     def _waits(self) -> str:
         """How long ack 1 takes on a connection that stays, of those who read promptly."""
@@ -333,6 +324,61 @@ class Run:
         return [f"  {key}", *(f"    {at:9.3f}  {text}" for at, text in sorted(events))]
 
 
+def _ground(
+    options: Options,
+    groups: dict[str, frozenset[str]],
+    *,
+    random: Random,
+    now_s: Callable[[], float],
+    guard: Guard,
+) -> Ground:
+    """Return the relay that is asked for, with the faults that it will suffer."""
+    if options.hosts:
+        from .cluster.hostfleet import HostFleet  # whose relay has more to import
+        from .cluster.schedule import draw_host_faults
+
+        names = ascii_lowercase[: options.hosts]
+        return HostFleet(
+            names=names,
+            ranges=options.workers,
+            fronts=options.fronts,
+            config=CONFIG + GATHERING[options.gather],
+            groups=groups,
+            faults=draw_host_faults(
+                random,
+                seconds=options.seconds,
+                hosts=names,
+                ranges=options.workers,
+                kills_per_minute=options.kills_per_minute,
+                moves_per_minute=MOVES_PER_MINUTE,
+            ),
+            random=random,
+            sabotage=options.sabotage,
+            keep=options.keep,
+            now_s=now_s,
+            guard=guard,
+        )
+    return Fleet(
+        workers=options.workers,
+        fronts=options.fronts,
+        reshards=options.reshard,
+        config=CONFIG + GATHERING[options.gather],
+        groups=groups,
+        faults=draw_faults(
+            random,
+            seconds=options.seconds,
+            kills_per_minute=options.kills_per_minute,
+            workers=options.workers,
+            fronts=options.fronts,
+        ),
+        random=random,
+        sabotage=options.sabotage,
+        keep=options.keep,
+        now_s=now_s,
+        guard=guard,
+    )
+
+
 def _chats(
     name: str, names: list[str], groups: dict[str, frozenset[str]], random: Random
 ) -> list[str]:
@@ -351,7 +397,7 @@ def banner(options: Options) -> str:
         name.replace("_", "-"): value for name, value in msgspec.structs.asdict(options).items()
     }
     flags = ("reshard", "tls", "tokens")
-    others = ("keep", "sabotage", *flags)
+    others = ("keep", "sabotage", *flags, *([] if options.hosts else ["hosts"]))
     parts = ["chaos", *(f"--{n} {v}" for n, v in fields.items() if n not in others)]
     parts += [f"--{name}" for name in flags if fields[name]]
     if options.sabotage:

@@ -32,6 +32,7 @@ from tests.outside.frames import (
 )
 
 from .checker import OVERLOAD_CODES
+from .doors import Doors
 from .guard import HOST, Guard
 from .ledger import DELIVERED, READ, STORED, Connection, Key, Ledger, Via, Wrong
 
@@ -39,6 +40,11 @@ LOGIN_S = 8.0  # longer than any pause of a process
 CLOSE_S = 4.0
 MAX_UNACKED = 40
 SMALL_BUFFER_BYTES = 4096
+# Where there are several doors: how long one may be silent until another is tried. A host that is
+# cut off says nothing, as long as TCP waits for it.
+CONNECT_S = 1.0
+LOGIN_ELSEWHERE_S = 4.0
+SILENT_S = 1.5
 KEEPALIVE = b"?,,"
 FRAME_AFTER_S = 1.1  # R7, and a little
 
@@ -56,14 +62,17 @@ class Habits(msgspec.Struct, frozen=True):
     forgets: float = 0.05  # chance to leave a delivery un-acked until it comes again
 
 
+_FOR_EVER_S = 1e9
 # Some are always there, some come and go, some are mostly away, some read slowly.
 HABITS = (
-    Habits(online_s=(1e9, 1e9), offline_s=(0.05, 0.3)),
+    Habits(online_s=(_FOR_EVER_S, _FOR_EVER_S), offline_s=(0.05, 0.3)),
     Habits(online_s=(0.5, 6.0), offline_s=(0.05, 1.0)),
     Habits(online_s=(1.0, 4.0), offline_s=(3.0, 15.0)),
     Habits(online_s=(4.0, 20.0), offline_s=(0.1, 2.0), freezes=0.3),
     Habits(online_s=(2.0, 10.0), offline_s=(0.05, 2.0), forgets=0.5),
 )
+# On several hosts half are always there: what they miss is measured.
+HABITS_OF_MANY_HOSTS = (HABITS[0], HABITS[1], HABITS[0], HABITS[2], HABITS[0], *HABITS[3:])
 # How a user leaves: cut, orderly, or by a new login while the old connection stays (R27).
 _LEAVES = ("cut", "close", "takeover")
 _LEAVE_WEIGHTS = (55, 30, 15)
@@ -84,6 +93,7 @@ class Session:
 
     def __init__(self, user: User, uri: WebSocketURI) -> None:
         self._user = user
+        self.door = uri
         self._ledger = user.ledger
         self.book: Connection = user.ledger.connected(user.name)
         self.is_logged_in = False
@@ -94,12 +104,13 @@ class Session:
         self.pinged = asyncio.Event()
         self.ended = asyncio.Event()
         self.retry_after_s = 0.0
+        self.heard_s = user.now_s()  # when anything came last
         self._resends = True
         self.socket = AsyncWebSocket(
             uri,
             on_open=self.log_in,
             on_frame=self._on_frame,
-            on_ping=self.pinged.set,
+            on_ping=self._on_ping,
             on_end=self._on_end,
         )
 
@@ -129,6 +140,10 @@ class Session:
         self._ledger.acked(self.book, key, level, self._user.now_s())
         self.socket.send(_ack_frame(key, self._user.name, level))
 
+    def _on_ping(self) -> None:
+        self.heard_s = self._user.now_s()
+        self.pinged.set()
+
     def _on_end(self, code: int) -> None:
         self.is_logged_in = False
         self._user.closes[code] = self._user.closes.get(code, 0) + 1
@@ -138,6 +153,7 @@ class Session:
         self.pinged.set()
 
     def _on_frame(self, payload: bytes) -> None:
+        self.heard_s = self._user.now_s()
         if payload.startswith(b"!"):
             self.kept_alive.set()
             return
@@ -221,7 +237,7 @@ class User:
     def __init__(
         self,
         name: str,
-        uri: WebSocketURI,
+        doors: Doors,
         ledger: Ledger,
         *,
         guard: Guard,
@@ -239,7 +255,7 @@ class User:
         self.closes: dict[int, int] = {}  # connections ended, by close code
         self.login_failures = 0
         self.unacked: dict[Key, tuple[bytes, str]] = {}  # in the order of the sends
-        self._uri = uri
+        self._doors = doors
         self._habits = habits
         self._chats = chats
         self._slow_readers = slow_readers
@@ -255,6 +271,11 @@ class User:
     def reads_promptly(self) -> bool:
         """Whether the user never stops reading, so that its waits are the relay's."""
         return not self._habits.freezes
+
+    @property
+    def is_steady(self) -> bool:
+        """Whether the user goes only when the relay does."""
+        return self._habits.online_s[0] >= _FOR_EVER_S
 
     @property
     def is_online(self) -> bool:
@@ -326,11 +347,15 @@ class User:
 
     async def _log_in(self) -> Session | None:
         small = SMALL_BUFFER_BYTES if self._habits.freezes else None
+        door = self._doors.choose(self.now_s())
+        several = self._doors.are_several
         try:
-            connected = await open_socket(self._uri, receive_buffer_bytes=small)
+            async with asyncio.timeout(CONNECT_S if several else None):
+                connected = await open_socket(door, receive_buffer_bytes=small)
         except OSError:
+            self._doors.failed(door, self.now_s())
             return None
-        session = Session(self, self._uri)
+        session = Session(self, door)
         loop = asyncio.get_running_loop()
         try:
             await loop.create_connection(
@@ -347,10 +372,12 @@ class User:
         self._sessions.add(session)
         asyncio.create_task(self._forget(session))  # noqa: RUF006  (ends with the session)
         try:
-            await asyncio.wait_for(session.answered.wait(), LOGIN_S)
+            patience_s = LOGIN_ELSEWHERE_S if several else LOGIN_S
+            await asyncio.wait_for(session.answered.wait(), patience_s)
         except TimeoutError:
             pass
         if not session.is_usable:
+            self._doors.failed(door, self.now_s())
             session.socket.abort()
             if session.retry_after_s:
                 await asyncio.sleep(session.retry_after_s)
@@ -380,6 +407,7 @@ class User:
                 self._send_some(session)
             if now >= thaw_at:
                 thaw_at = float("inf")
+                session.heard_s = self.now_s()
                 session.socket.resume()
             if now >= look_at:
                 look_at = now + _LOOK_S
@@ -389,6 +417,8 @@ class User:
                         thaw_at = now + random.uniform(*habits.freeze_s)
                     elif session.is_usable and random.random() < _REPEATED_AUTH:
                         session.log_in()
+                if thaw_at == float("inf") and self._doors.are_several:
+                    self._look_after(session)
             due = min(leave_at, send_at, look_at, thaw_at)
             try:
                 async with asyncio.timeout(due - loop.time()):
@@ -397,6 +427,15 @@ class User:
                 pass
         [how] = random.choices(_LEAVES, _LEAVE_WEIGHTS)
         return how
+
+    def _look_after(self, session: Session) -> None:
+        """Have the relay say something, and go elsewhere if it does not."""
+        silent_s = self.now_s() - session.heard_s
+        if silent_s >= SILENT_S + _LOOK_S:
+            self._doors.failed(session.door, self.now_s())
+            session.socket.abort()
+        elif silent_s >= _LOOK_S and session.is_usable:
+            session.socket.send(KEEPALIVE)
 
     async def _leave(self, session: Session, how: str) -> None:
         session.socket.resume()

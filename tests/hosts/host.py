@@ -43,7 +43,7 @@ class Host:
         """Start a program on it, which logs to a file elsewhere, as its disk may go."""
         with log.open("ab") as stderr:
             process = subprocess.Popen(
-                [*self._network.within(self.name), *command],
+                [*self.within(), *command],
                 cwd=cwd or self.directory,
                 env=dict(environment) if environment is not None else None,
                 stdin=subprocess.DEVNULL,
@@ -54,6 +54,10 @@ class Host:
         self._started.append(process)
         return process
 
+    def within(self) -> list[str]:
+        """Return what a command begins with that is to run on it."""
+        return self._network.within(self.name)
+
     def pids(self) -> list[int]:
         """Return the processes that run on it."""
         return self._network.pids(self.name)
@@ -62,6 +66,10 @@ class Host:
         """Return the processes whose command line has all those words one after the other."""
         wanted = "\0".join(words).encode()
         return [pid for pid in self.pids() if wanted in _command_line(pid)]
+
+    def running(self, program: str) -> list[int]:
+        """Return the processes whose program has that file name."""
+        return [pid for pid in self.pids() if _program(pid) == program]
 
     def cut(self) -> None:
         """Cut it off from all others, without a word to anybody."""
@@ -124,6 +132,13 @@ def _state(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
         return "X"
+
+
+def _program(pid: int) -> str:
+    try:
+        return os.path.basename(os.readlink(f"/proc/{pid}/exe"))  # may be gone
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def _command_line(pid: int) -> bytes:
