@@ -19,7 +19,7 @@ from relay.clock import clock_ms
 from relay.cluster.access import login_of, servers_of
 from relay.cluster.jetstream import Stored
 from relay.cluster.natswire import WireLost
-from relay.errors import BootError, LogLostData
+from relay.errors import BootError, DiskError, LogLostData
 from relay.extensions.registry import Registry
 from relay.process.control import (
     GroupsChanged,
@@ -141,7 +141,11 @@ class Standby:
 
     def _close(self) -> None:
         self._stream.lose()
-        self._store.close()
+        try:
+            self._store.close()
+        except (DiskError, OSError) as error:
+            # The log has what is not here: the next start takes this stop for a kill.
+            log.get_logger().warning("store.not_sealed", reason=str(error))
 
     # ----------------------------------------------------------------------------------- the log
 
