@@ -114,7 +114,9 @@ class Host:
         """Signal all until it has reached each of them."""
         ends_s = time.monotonic() + GONE_S
         while pids := [pid for pid in self.pids() if not until(pid)]:
-            for pid in pids:
+            # The youngest first: where a parent dies before its children that stand still, the
+            # kernel lets those go on for a moment.
+            for pid in sorted(pids, reverse=True):
                 _send(pid, number)
             if time.monotonic() > ends_s:
                 raise AssertionError(f"host {self.name}: {pids} outlive {number.name}")

@@ -15,6 +15,7 @@ COMMAND_S: Final = 20.0
 # Names say whose they are, so that what a killed test left behind is told from what is in use.
 # A network interface may have 15 characters.
 _NAME: Final = re.compile(r"rl(\d{1,7})(?:br|[a-z])\b")
+_NAMESPACES: Final = "/run/netns"
 _NETWORKS: Final = range(1, 250)
 
 
@@ -129,7 +130,8 @@ class Network:
 
     def within(self, name: str) -> list[str]:
         """Return what a command begins with that is to run on that host."""
-        return ["ip", "netns", "exec", self.namespace(name)]
+        # `ip netns exec` would give it mounts of its own too, which keep the disks of other hosts.
+        return ["nsenter", f"--net={_NAMESPACES}/{self.namespace(name)}"]
 
     def pids(self, name: str) -> list[int]:
         """Return the processes that run on a host."""

@@ -126,6 +126,7 @@ def test_all_that_runs_on_a_host_is_killed_and_nothing_elsewhere(
 def test_what_a_host_has_synced_outlives_a_loss_of_power_and_the_rest_does_not(
     pair: tuple[Host, Host], tmp_path: Path
 ) -> None:
+    start(pair[1], ECHO, tmp_path)  # and who runs elsewhere is no hindrance
     start(pair[0], WRITER, tmp_path)
 
     pair[0].lose_power()
