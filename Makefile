@@ -9,7 +9,7 @@ SECONDS ?= 120
 BARE   := .venv-bare
 WHEELHOUSE := build/wheelhouse
 
-.PHONY: help run test ordeals quick chaos trials bench bench-full bench-parts bench-history
+.PHONY: help run test ordeals quick chaos chaos-hosts trials bench bench-full bench-parts bench-history
 .PHONY: price peers scale wheelhouse autobahn fuzz web engines
 .PHONY: lint types imports coverage lowest check setup clean
 
@@ -30,6 +30,9 @@ quick: $(READY)  ## run the tests that start no process and take no second (abou
 
 chaos: $(READY)  ## kill a loaded relay at random for 20 minutes and check from outside
 	$(BIN)/python -m tests.chaos --seconds 1200 --kills-per-minute 8
+
+chaos-hosts: $(READY)  ## kill, cut off, freeze and darken three hosts for 30 minutes; takes root
+	$(BIN)/python -m tests.chaos --hosts 3 --seconds 1800 --users 24 --rate 40 --kills-per-minute 4
 
 # One after the other, about a minute each; a name for each of tests/trials/__main__.py.
 TRIALS := slow-reader flood group stopped-worker full-mailbox recovery strangers numbers before-login \

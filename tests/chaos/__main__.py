@@ -13,7 +13,7 @@ from tests.outside import node
 
 from .noderun import NodeRun, Verdict
 from .run import GATHERING, Options, Outcome, Run, banner, to_stdout
-from .sabotage import NAMES
+from .sabotage import NAMES, NAMES_OF_MANY_HOSTS
 
 DEFAULTS = Options()
 RANGES = 4  # two processes each
@@ -80,9 +80,11 @@ def parse(argv: list[str]) -> Options:
     )
     add(
         "--sabotage",
-        choices=list(NAMES),
+        choices=[*NAMES, *(name for name in NAMES_OF_MANY_HOSTS if name not in NAMES)],
         help="start a relay that breaks a promise, to see that this is found: "
-        + "; ".join(f"{name}: {what}" for name, what in NAMES.items()),
+        + "; ".join(f"{name}: {what}" for name, what in NAMES.items())
+        + ". With --hosts: "
+        + "; ".join(f"{name}: {what}" for name, what in NAMES_OF_MANY_HOSTS.items()),
     )
     add("--keep", type=Path, help="use this new directory for data and log, and leave it there")
     given = parser.parse_args(argv)
@@ -105,6 +107,9 @@ def parse(argv: list[str]) -> Options:
             parser.error("--client node has no --hosts")
         if why := why_none():
             parser.error(f"--hosts: there can be none here: {why}")
+    names = NAMES_OF_MANY_HOSTS if given.hosts else NAMES
+    if given.sabotage not in (None, *names):
+        parser.error(f"--sabotage {given.sabotage}: here it is one of {', '.join(names)}")
     if given.workers is None:
         given.workers = RANGES if given.hosts else DEFAULTS.workers
     return Options(**vars(given))

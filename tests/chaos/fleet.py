@@ -342,13 +342,11 @@ def complaints_in(
     path: Path,
     *,
     killed: Collection[int],
-    explained: Collection[int] = (),
-    others: Collection[str] = (),
+    is_explained: Callable[[Mapping[str, Any]], bool] = lambda event: False,
 ) -> list[Violation]:
     """Return what a log tells of crashes, hangs and errors that no fault explains.
 
-    `killed` are pids, `explained` exit codes that a fault may lead to, `others` the events that
-    hand on what is not the relay's own to say.
+    `killed` are pids; `is_explained` says what else a fault may lead to.
     """
     found = []
     for line in path.read_text(errors="replace").splitlines():
@@ -357,14 +355,14 @@ def complaints_in(
         except ValueError:
             found.append(Violation("log", (), line))  # a stack dump
             continue
-        if event.get("event") in others:
+        if is_explained(event):
             continue
         if event.get("event") == _GIVEN_UP and killed:
             continue  # whose successors were killed too often has no other choice
         if event.get("level") not in ("info", "warning", "debug") or "exception" in event:
             found.append(Violation("log", (), line))
         elif str(event.get("event")).endswith(".exited"):
-            ended_well = event.get("exit_code") == 0 or event.get("exit_code") in explained
+            ended_well = event.get("exit_code") == 0
             if not ended_well and event.get("pid") not in killed:
                 found.append(Violation("died", (), line))
     return found

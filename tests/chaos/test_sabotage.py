@@ -51,7 +51,7 @@ from workers.tools.reshard import reshard
 from . import run as chaos_run
 from .fleet import Fleet
 from .run import Options, Run
-from .sabotage import NAMES, VARIABLE, Patch, front, worker
+from .sabotage import NAMES, NAMES_OF_MANY_HOSTS, VARIABLE, Patch, agent, front, owner, worker
 
 DEADLINE_MS = 10_000
 FRONT = b"front-0-2"
@@ -280,7 +280,10 @@ def test_a_sabotaged_relay_that_is_not_told_how_does_not_start(name: str) -> Non
 
 
 def test_every_sabotage_is_somebodys() -> None:
-    assert sorted([*worker.SABOTAGES, *front.SABOTAGES]) == sorted(NAMES)
+    of_workers = {*worker.SABOTAGES, *owner.SABOTAGES}
+
+    assert {*worker.SABOTAGES, *front.SABOTAGES} == set(NAMES)
+    assert {*of_workers, *agent.SABOTAGES} >= set(NAMES_OF_MANY_HOSTS)
 
 
 def test_the_relay_that_people_run_cannot_be_sabotaged() -> None:

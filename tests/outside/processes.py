@@ -23,6 +23,7 @@ _ROLES: Final[dict[str, Role]] = {
     "relay.cluster.engine": "engine",
     "tests.chaos.sabotage.worker": "worker",
     "tests.chaos.sabotage.front": "front",
+    "tests.chaos.sabotage.agent": "agent",
     "tests.autobahn.front": "front",
 }
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, TypeVar
 
-from relay.process.exitcodes import FENCED
+from relay.process.exitcodes import ENGINE_DIED, FENCED
 from tests.chaos.checker import Violation
 from tests.chaos.fleet import FleetError, complaints_in
 from tests.chaos.guard import Guard
@@ -46,8 +46,6 @@ PORT: Final = 9011
 CLUSTER: Final = f"""\
 store_bytes = {384 << 20}
 """
-# A server calls it an error that another one is not there.
-_ENGINE_SAID: Final = "engine.said"
 # All on two cores: what comes late there is late everywhere.
 _THREADS: Final = 16
 
@@ -112,6 +110,7 @@ class HostFleet:
         self._killed: set[int] = set()
         self._threads = ThreadPoolExecutor(_THREADS, "hosts")
         self._returns: set[asyncio.Task[None]] = set()  # of hosts that are away
+        self._errors: list[BaseException] = []
         self._stack = ExitStack()
         found = self._stack.enter_context(hosts_of(names, disks=True))
         # Short: ipc sockets lie below it.
@@ -218,7 +217,9 @@ class HostFleet:
         if self._kept:
             for site in self._sites.values():
                 site.host.kill()
-                shutil.copytree(site.host.directory, self.directory / f"disk-{site.host.name}")
+                with contextlib.suppress(shutil.Error, OSError):  # of one without power
+                    kept = self.directory / f"disk-{site.host.name}"
+                    shutil.copytree(site.host.directory, kept)
         self._stack.close()
         self._threads.shutdown(wait=False)
         if not self._kept:
@@ -275,14 +276,18 @@ class HostFleet:
         """Carry out the faults, each at its time."""
         for fault in self._faults:
             await asyncio.sleep(max(0.0, fault.at_s - self._now_s()))
-            await self._suffer(fault)
+            if fault.deed in ("kill", "move"):  # one waits for its victim, the other for an answer
+                self._background(self._suffer(fault))
+            else:
+                await self._suffer(fault)
 
     async def _suffer(self, fault: HostFault) -> None:
         site = self._sites[fault.host]
         if fault.deed == "move":
-            self._background(self._move(fault))
+            await self._move(fault)
             return
         at_s = self._now_s()
+        found = True
         match fault.deed:
             case "kill host":
                 site.may_end = True
@@ -297,23 +302,21 @@ class HostFleet:
                 site.is_on.clear()
                 await self._do(site.host.lose_power)
             case "kill engine":
-                if not await self._kill_one(lambda: site.host.running("nats-server"), 0):
-                    return self._note(f"{fault}: nobody there")
+                found = await self._kill_one(lambda: site.host.running("nats-server"), 0)
             case "kill supervisor":
-                if site.supervisor is None or site.supervisor.returncode is not None:
-                    return self._note(f"{fault}: nobody there")
                 site.may_end = True
-                self._killed.add(site.supervisor.pid)
-                site.supervisor.kill()
+                found = await self._kill_one(lambda: _supervisor_of(site), 0)
             case "kill":
                 modules = _MODULES[fault.target]
-                if not await self._kill_one(lambda: _those_of(site.host, modules), fault.index):
-                    return self._note(f"{fault}: nobody there")
+                found = await self._kill_one(lambda: _those_of(site.host, modules), fault.index)
+        if not found:
+            self._note(f"{fault}: nobody there")
+            return
         self.struck.append((at_s, fault))
         self.done[f"{fault.deed} {fault.target}".strip()] += 1
         self._note(str(fault))
         if fault.away_s:
-            self._background(self._return(fault))
+            self._background(self._return(fault, at_s))
 
     async def _kill_one(self, find: Callable[[], list[int]], index: int) -> bool:
         """Kill one of those that are found, as soon as there is one; False: there is none."""
@@ -328,8 +331,8 @@ class HostFleet:
                 return False
             await asyncio.sleep(0.05)
 
-    async def _return(self, fault: HostFault) -> None:
-        await asyncio.sleep(max(0.0, fault.at_s + fault.away_s - self._now_s()))
+    async def _return(self, fault: HostFault, at_s: float) -> None:
+        await asyncio.sleep(max(0.0, at_s + fault.away_s - self._now_s()))
         site = self._sites[fault.host]
         match fault.deed:
             case "cut":
@@ -365,12 +368,19 @@ class HostFleet:
     def _background(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)
         self._returns.add(task)
-        task.add_done_callback(self._returns.discard)
+        task.add_done_callback(self._has_returned)
+
+    def _has_returned(self, task: asyncio.Task[None]) -> None:
+        self._returns.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            self._errors.append(error)
 
     async def calm(self) -> None:
         """Wait until every host is back."""
         if self._returns:
             await asyncio.wait(set(self._returns))
+        for error in self._errors:
+            raise error
 
     def orphans(self) -> list[Any]:
         """Nothing: who outlives its supervisor is found when all have stopped."""
@@ -402,8 +412,7 @@ class HostFleet:
             for each in complaints_in(
                 site.log_path,
                 killed=self._killed,
-                explained=frozenset({FENCED}),
-                others=frozenset({_ENGINE_SAID}),
+                is_explained=_is_explained,
             )
         ]
 
@@ -426,8 +435,13 @@ def _line_of(
     )
 
 
+def _supervisor_of(site: _Site) -> list[int]:
+    supervisor = site.supervisor
+    return [supervisor.pid] if supervisor is not None and supervisor.returncode is None else []
+
+
 def _those_of(host: Host, modules: Iterable[str]) -> list[int]:
-    return [pid for module in modules for pid in host.find("-m", module, "--index")]
+    return [pid for module in modules for pid in host.find("-m", module, "")]
 
 
 def _kill(pid: int) -> bool:
@@ -436,6 +450,19 @@ def _kill(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return True
+
+
+def _is_explained(event: Mapping[str, Any]) -> bool:
+    match event.get("event"):
+        case "engine.said":  # a server calls it an error that another one is not there
+            return True
+        case "engine.died":
+            return bool(event["code"] == -signal.SIGKILL)
+        case "engine.exited":
+            return event.get("exit_code") == ENGINE_DIED  # which has said why
+        case "worker.exited":
+            return event.get("exit_code") == FENCED
+    return False
 
 
 def _describe(pid: int) -> str:

@@ -1,4 +1,4 @@
-"""`supervisor.py`, but for the programs that it starts: sabotaged workers and fronts."""
+"""`supervisor.py`, but for the programs that it starts: sabotaged workers, fronts and agents."""
 
 from __future__ import annotations
 
@@ -13,4 +13,5 @@ if __name__ == "__main__":
     chosen()
     MODULES["worker"] = "tests.chaos.sabotage.worker"
     MODULES["front"] = "tests.chaos.sabotage.front"
+    MODULES["agent"] = "tests.chaos.sabotage.agent"
     sys.exit(main(sys.argv[1:]))

@@ -19,7 +19,7 @@ from workers.shard.turn import Turn
 from workers.store.batch import Batch
 from workers.store.keys import message_key
 
-from . import Patch, serve_sabotaged
+from . import Patch, owner, serve_sabotaged
 
 # What a disk with moving heads takes for a commit. On a fast one few kills would strike between the
 # effects and their commit.
@@ -91,7 +91,8 @@ SABOTAGES = {"early-ack": early_ack, "no-dedupe": no_dedupe, "no-outbox": no_out
 
 def main(place: Place) -> None:
     """Serve as a worker does, but for the sabotage."""
-    serve_sabotaged(place, serve, SABOTAGES)
+    several = owner.SABOTAGES if place.settings.cluster.is_on else {}
+    serve_sabotaged(place, serve, {**SABOTAGES, **several})
 
 
 if __name__ == "__main__":
