@@ -89,7 +89,11 @@ class Host:
             _send(pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        """Kill every process on it; what the kernel was to write to the disk it still writes."""
+        """Kill every process on it; what the kernel was to write to the disk it still writes.
+
+        All stand still first, so that none sees another one die.
+        """
+        self.freeze()
         self._signal_all(signal.SIGKILL, until=lambda pid: _state(pid) in "ZX")
         for process in self._started:
             process.wait(GONE_S)
