@@ -19,6 +19,7 @@ from typing import Final
 
 import msgspec
 
+from relay.cluster.beats import Beat
 from relay.cluster.view import PATIENCE_S, Move, View
 
 # A host that comes back is no help for some 17 s, if it led streams. No range moves home before.
@@ -123,7 +124,11 @@ def _outdated(view: View, me: str) -> tuple[int, ...]:
 
 
 def _step_down(view: View, me: str, living: frozenset[str], now_s: float) -> tuple[int, str] | None:
-    """Return a stream that is led on its owner's host, whose loss would cost its range both."""
+    """Return a stream that another host should rather lead.
+
+    First one that is led on its owner's host, whose loss would cost its range both. Else one of a
+    host that leads more than others: its loss stops the acks of all those for an election.
+    """
     own = view.beat(me)
     if own is None or view.calm.for_s(now_s) < AGREED * view.detect_s:
         return None
@@ -133,6 +138,19 @@ def _step_down(view: View, me: str, living: frozenset[str], now_s: float) -> tup
     for range_ in own.engine.leads:
         ready = [beat for beat in others if range_ in beat.engine.current]
         if ready and view.serves(me, range_):
-            least = min(ready, key=lambda beat: len(beat.engine.leads))
-            return range_, least.host
+            return range_, min(ready, key=_count_of_led).host
+    for range_ in own.engine.leads:
+        ready = [
+            beat
+            for beat in others
+            if range_ in beat.engine.current and not view.serves(beat.host, range_)
+        ]
+        if ready:
+            least = min(ready, key=_count_of_led)
+            if _count_of_led(least) + 1 < _count_of_led(own):
+                return range_, least.host
     return None
+
+
+def _count_of_led(beat: Beat) -> int:
+    return len(beat.engine.leads)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 
+import msgspec
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -530,6 +531,28 @@ def test_a_stream_is_not_led_where_its_owner_is() -> None:
     assert decide(view_of(a, b), "a", NOW_S).step_down == (0, "b")
     away = Beat(host="a", boot=1, number=1, engine=led)
     assert decide(view_of(away, b, c), "a", NOW_S).step_down is None
+
+
+def test_who_leads_more_logs_than_others_gives_some_to_who_leads_least() -> None:
+    """Its loss would stop the acks of all those for an election."""
+    plan = Plan(("a", "b", "c"), 4, 1)
+    all_of_them = (0, 1, 2, 3)
+    a = Beat(host="a", boot=1, number=1, engine=EngineFacts(leads=(0, 1, 2)))
+    b = Beat(host="b", boot=1, number=1, engine=EngineFacts(leads=(3,), current=all_of_them))
+    c = Beat(host="c", boot=1, number=1, engine=EngineFacts(current=all_of_them))
+
+    def moved(a: Beat, b: Beat, c: Beat) -> tuple[int, str] | None:
+        return decide(view_of(a, b, c, plan=plan), "a", NOW_S).step_down
+
+    def owns(beat: Beat, *ranges: int) -> Beat:
+        owned = dict.fromkeys(ranges, OWNED[0])
+        return msgspec.structs.replace(beat, owned=owned)
+
+    assert moved(a, owns(b, 0, 1, 2, 3), c) == (0, "c")
+    assert moved(a, owns(b, 3), owns(c, 0, 1, 2)) == (0, "b"), "not on the owner's host"
+    assert moved(a, owns(b, 1, 2, 3), owns(c, 0)) == (0, "b"), "first what comes first"
+    a = msgspec.structs.replace(a, engine=EngineFacts(leads=(0, 1)))
+    assert moved(a, owns(b, 3), owns(c, 0, 1, 2)) is None, "one more is no more than fair"
 
 
 def test_what_a_log_may_lose_follows_from_the_standbys_that_are_to_be() -> None:
