@@ -41,6 +41,7 @@ READY_S: Final = 90.0
 STOP_S: Final = 60.0
 VICTIM_S: Final = 5.0
 COMMAND_S: Final = 30.0
+MOVED_WITHIN_S: Final = 5.0  # the command takes one of them
 PORT: Final = 9011
 # A host has a disk of 1 GiB; what an engine may keep is set aside as a whole.
 CLUSTER: Final = f"""\
@@ -111,6 +112,7 @@ class HostFleet:
         self._threads = ThreadPoolExecutor(_THREADS, "hosts")
         self._returns: set[asyncio.Task[None]] = set()  # of hosts that are away
         self._errors: list[BaseException] = []
+        self._refusals: list[tuple[float, str]] = []  # when an operator was refused, and why
         self._stack = ExitStack()
         found = self._stack.enter_context(hosts_of(names, disks=True))
         # Short: ipc sockets lie below it.
@@ -360,10 +362,14 @@ class HostFleet:
         except BaseException:
             process.kill()
             raise
-        how = "moved" if process.returncode == 0 else "refused"
-        self.done[f"move {how}"] += 1
-        self.struck.append((at_s, fault))
-        self._note(f"{fault}: {said.decode().strip()}")
+        said_so = f"{fault}: {said.decode().strip()}"
+        if process.returncode:
+            self.done["move refused"] += 1
+            self._refusals.append((at_s, said_so))
+        else:
+            self.done["move"] += 1
+            self.struck.append((at_s, fault))
+        self._note(said_so)
 
     def _background(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)
@@ -402,7 +408,7 @@ class HostFleet:
         for at_s, fault in self.struck:
             if fault.takes or fault.deed == "move":
                 lines.append(_line_of(at_s, fault, messages, steady))
-        return lines
+        return lines + [f"{at_s:5.0f} s  {said}" for at_s, said in self._refusals]
 
     def complaints(self) -> list[Violation]:
         """Return what the logs tell of crashes, hangs and errors that no fault explains."""
@@ -425,7 +431,8 @@ def _line_of(
     line = f"{at_s:5.0f} s  {fault!s:28}"
     if not known:
         return f"{line} nobody sent anything"
-    longest = sorted(longest_waits_s(messages, steady, at_s, at_s + WITHIN_S).values())
+    until_s = at_s + (WITHIN_S if fault.takes else MOVED_WITHIN_S)
+    longest = sorted(longest_waits_s(messages, steady, at_s, until_s).values())
     half = known[len(known) // 2]
     never = len(waits) - len(known)
     return (
