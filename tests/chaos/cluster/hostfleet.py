@@ -22,6 +22,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final, TypeVar
 
+from relay.errors import RelayError
 from relay.process.exitcodes import ENGINE_DIED, FENCED
 from tests.chaos.checker import Violation
 from tests.chaos.fleet import FleetError, complaints_in
@@ -32,7 +33,7 @@ from tests.hosts.host import Host
 from tests.hosts.hosts import hosts as hosts_of
 from tests.outside.processes import REPOSITORY, environment_below, groups_document
 
-from .logs import read_logs
+from .logs import Logs
 from .schedule import HostFault, Target
 from .waits import WITHIN_S, longest_waits_s, next_acks_s
 
@@ -41,6 +42,8 @@ READY_S: Final = 90.0
 STOP_S: Final = 60.0
 VICTIM_S: Final = 5.0
 COMMAND_S: Final = 30.0
+READ_EVERY_S: Final = 60.0
+BOOKS_S: Final = 30.0
 MOVED_WITHIN_S: Final = 5.0  # the command takes one of them
 PORT: Final = 9011
 # A host has a disk of 1 GiB; what an engine may keep is set aside as a whole.
@@ -100,7 +103,6 @@ class HostFleet:
         self.done: Counter[str] = Counter()  # faults, by deed and target
         self.story: list[tuple[float, str]] = []
         self.struck: list[tuple[float, HostFault]] = []  # when each was carried out
-        self.records = ""
         self._faults = faults
         self._ranges = ranges
         self._fronts = fronts
@@ -122,6 +124,9 @@ class HostFleet:
         self._sites = {name: _Site(host, self.directory) for name, host in found.items()}
         self._write_config(config + guard.config(self.directory))
         self._guarded_by = guard.arguments(self.directory) or ("--insecure-open",)
+        self._logs = Logs(self.config_path)
+        self._reading = asyncio.Lock()
+        self._reader: asyncio.Task[None] | None = None
         (self.directory / "groups.json").write_text(
             groups_document({jid: sorted(members) for jid, members in groups.items()})
         )
@@ -213,7 +218,7 @@ class HostFleet:
 
     def close(self) -> None:
         """Kill everything, and remove it all unless it is to be kept."""
-        for task in (*self._returns, *(site.keeper for site in self._sites.values())):
+        for task in (*self._returns, self._reader, *(site.keeper for site in self._sites.values())):
             if task is not None:
                 task.cancel()
         if self._kept:
@@ -276,6 +281,8 @@ class HostFleet:
 
     async def storm(self) -> None:
         """Carry out the faults, each at its time."""
+        self._reader = asyncio.create_task(self._read_on())
+        self._reader.add_done_callback(self._has_returned)
         for fault in self._faults:
             await asyncio.sleep(max(0.0, fault.at_s - self._now_s()))
             if fault.deed in ("kill", "move"):  # one waits for its victim, the other for an answer
@@ -383,6 +390,9 @@ class HostFleet:
 
     async def calm(self) -> None:
         """Wait until every host is back."""
+        if self._reader is not None:
+            async with self._reading:
+                self._reader.cancel()
         if self._returns:
             await asyncio.wait(set(self._returns))
         for error in self._errors:
@@ -399,12 +409,28 @@ class HostFleet:
 
     async def books(self) -> list[Violation]:
         """Return what is wrong with the logs of the ranges, when nothing is written any more."""
-        wrong, self.records = await self._do(read_logs, self.config_path)
-        return wrong
+        ends_s = self._now_s() + BOOKS_S
+        while True:
+            try:
+                async with self._reading:
+                    await self._do(self._logs.read)
+                return self._logs.wrong
+            except (RelayError, TimeoutError) as error:
+                if self._now_s() > ends_s:
+                    return [*self._logs.wrong, Violation("log", (), f"it cannot be read: {error}")]
+            await asyncio.sleep(1.0)
+
+    async def _read_on(self) -> None:
+        """Read the logs now and then, as what is old is trimmed."""
+        while True:
+            await asyncio.sleep(READ_EVERY_S)
+            with contextlib.suppress(RelayError, TimeoutError):  # an engine is away
+                async with self._reading:
+                    await self._do(self._logs.read)
 
     def report(self, messages: Collection[Message], steady: Collection[str]) -> list[str]:
         """Return how long acks were missed after each fault, and what the engines had."""
-        lines = [f"records   {self.records or 'not read'}"]
+        lines = [f"records   {self._logs}"]
         for at_s, fault in self.struck:
             if fault.takes or fault.deed == "move":
                 lines.append(_line_of(at_s, fault, messages, steady))

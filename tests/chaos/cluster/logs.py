@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -21,43 +22,48 @@ BATCH_RECORDS: Final = 500
 BATCH_BYTES: Final = 4 << 20
 
 
-def read_logs(config: Path) -> tuple[list[Violation], str]:
-    """Read every log from its first record to its last; return what is wrong, and how much it was.
+class Logs:
+    """All logs of a cluster, each read once from its first record to its last."""
 
-    Raises:
-        RelayError, TimeoutError: the engines do not answer.
-    """
-    cluster = cluster_of(config)
-    wrong: list[Violation] = []
-    records = owners = 0
-    wire = Wire(servers_of(cluster), login_of(cluster), name="chaos", connect_s=CONNECT_S)
-    try:
-        for range_ in range(cluster.ranges):
-            books = Epochs()
-            wrong += _read(wire, f"{cluster.name}-{range_}", books)
-            records += books.records
-            owners += books.owners
-    finally:
-        wire.close()
-    return wrong, f"{records:,} in {cluster.ranges} logs, {owners} owners"
+    def __init__(self, config: Path) -> None:
+        """Read nothing yet; `config` is the file of the cluster."""
+        self._cluster = cluster_of(config)
+        self._books = [Epochs() for _ in range(self._cluster.ranges)]
+        self.wrong: list[Violation] = []  # of all that was read
+
+    def __str__(self) -> str:
+        records = sum(each.records for each in self._books)
+        owners = sum(each.owners for each in self._books)
+        return f"{records:,} in {len(self._books)} logs, {owners} owners"
+
+    def read(self) -> None:
+        """Read what is new in each.
+
+        Raises:
+            RelayError, TimeoutError: an engine does not answer; the next call goes on from there.
+        """
+        cluster = self._cluster
+        wire = Wire(servers_of(cluster), login_of(cluster), name="chaos", connect_s=CONNECT_S)
+        try:
+            for range_, books in enumerate(self._books):
+                self.wrong += _read(wire, f"{cluster.name}-{range_}", books)
+        finally:
+            wire.close()
 
 
-def _read(wire: Wire, stream: str, books: Epochs) -> list[Violation]:
+def _read(wire: Wire, stream: str, books: Epochs) -> Iterator[Violation]:
     last = stream_info(wire, stream, ANSWER_S).state.last_seq
-    wrong = []
     while books.follows <= last:
         batch = get_batch(wire, stream, books.follows, BATCH_RECORDS, BATCH_BYTES, ANSWER_S)
         if not batch:
-            wrong.append(Violation("log", (), f"{stream}: {books.follows} of {last} is missing"))
-            break
+            # A server that is behind has none.
+            raise TimeoutError(f"{stream}: {books.follows} of {last} is not to be had")
         for stored in batch:
             try:
                 record = decode(stored.payload)
             except LogDamaged as error:
-                wrong.append(Violation("log", (), f"{stream} {stored.sequence}: {error}"))
-                return wrong
-            wrong += [
-                Violation("stale write" if "stale" in what else "log", (), f"{stream}: {what}")
-                for what in books.read(stored.sequence, record)
-            ]
-    return wrong
+                yield Violation("log", (), f"{stream} {stored.sequence}: {error}")
+                return
+            for what in books.read(stored.sequence, record):
+                kind = "stale write" if "stale" in what else "log"
+                yield Violation(kind, (), f"{stream}: {what}")
