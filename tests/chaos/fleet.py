@@ -32,7 +32,7 @@ from tests.outside.processes import (
 
 from .checker import Violation
 from .guard import Guard
-from .ledger import Message
+from .ledger import Ledger
 from .sabotage import VARIABLE
 from .schedule import Fault, Target
 
@@ -329,7 +329,7 @@ class Fleet:
         """Return nothing: what this relay has written is judged by what it serves."""
         return []
 
-    def report(self, messages: Collection[Message], steady: Collection[str]) -> list[str]:
+    def report(self, ledger: Ledger, steady: Collection[str]) -> list[str]:
         """Return nothing beside what every run tells."""
         return []
 

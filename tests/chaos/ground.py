@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import Any, Protocol
 
 from .checker import Violation
-from .ledger import Message
+from .ledger import Ledger
 
 
 class Ground(Protocol):
@@ -54,7 +54,7 @@ class Ground(Protocol):
     def complaints(self) -> list[Violation]:
         """Return what the log tells of crashes, hangs and errors that no fault explains."""
 
-    def report(self, messages: Collection[Message], steady: Collection[str]) -> list[str]:
+    def report(self, ledger: Ledger, steady: Collection[str]) -> list[str]:
         """Return what this relay has to tell beside what every run tells.
 
         `steady` are the users who were always there.

@@ -275,7 +275,7 @@ class Run:
             f"  forged {kinds.pop('forged', 0)}",
             f"receipts  received {totals.receipts:,}  missing {kinds.pop('receipt missing', 0)}",
             "otherwise " + (_list(dict(kinds)) or "nothing to complain of"),
-            *self._fleet.report(self._ledger.messages.values(), self._steady()),
+            *self._fleet.report(self._ledger, self._steady()),
         ]
         shown: Counter[str] = Counter()
         for violation in self._violations:

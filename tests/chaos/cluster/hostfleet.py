@@ -27,7 +27,7 @@ from relay.process.exitcodes import ENGINE_DIED, FENCED
 from tests.chaos.checker import Violation
 from tests.chaos.fleet import FleetError, complaints_in
 from tests.chaos.guard import Guard
-from tests.chaos.ledger import Message
+from tests.chaos.ledger import Ledger
 from tests.chaos.sabotage import VARIABLE
 from tests.hosts.host import Host
 from tests.hosts.hosts import hosts as hosts_of
@@ -428,12 +428,12 @@ class HostFleet:
                 async with self._reading:
                     await self._do(self._logs.read)
 
-    def report(self, messages: Collection[Message], steady: Collection[str]) -> list[str]:
+    def report(self, ledger: Ledger, steady: Collection[str]) -> list[str]:
         """Return how long acks were missed after each fault, and what the engines had."""
         lines = [f"records   {self._logs}"]
         for at_s, fault in self.struck:
             if fault.takes or fault.deed == "move":
-                lines.append(_line_of(at_s, fault, messages, steady))
+                lines.append(_line_of(at_s, fault, ledger, steady))
         return lines + [f"{at_s:5.0f} s  {said}" for at_s, said in self._refusals]
 
     def complaints(self) -> list[Violation]:
@@ -449,16 +449,14 @@ class HostFleet:
         ]
 
 
-def _line_of(
-    at_s: float, fault: HostFault, messages: Collection[Message], steady: Collection[str]
-) -> str:
-    waits = next_acks_s(messages, steady, at_s)
+def _line_of(at_s: float, fault: HostFault, ledger: Ledger, steady: Collection[str]) -> str:
+    waits = next_acks_s(ledger, steady, at_s)
     known = sorted(wait for wait in waits.values() if wait is not None)
     line = f"{at_s:5.0f} s  {fault!s:28}"
     if not known:
         return f"{line} nobody sent anything"
     until_s = at_s + (WITHIN_S if fault.takes else MOVED_WITHIN_S)
-    longest = sorted(longest_waits_s(messages, steady, at_s, until_s).values())
+    longest = sorted(longest_waits_s(ledger.messages.values(), steady, at_s, until_s).values())
     half = known[len(known) // 2]
     never = len(waits) - len(known)
     return (
