@@ -60,10 +60,11 @@ class _Log:
         self.had: list[int] = []
         self.store: Store | None = None
 
-    def commit(self, number: int, payload: bytes) -> None:
+    def commit(self, number: int, payload: bytes) -> int:
         """Note up to which record the store was when it was asked for `number`."""
         assert self.store is not None
         self.had.append(self.store.last_number)
+        return number
 
 
 @pytest.mark.parametrize(("sabotage", "had"), [(nothing, 0), (owner.fold_unconfirmed, 1)])

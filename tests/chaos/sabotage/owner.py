@@ -53,9 +53,10 @@ class _Later:
     def __init__(self) -> None:
         self.said: list[tuple[int, bytes]] = []
 
-    def commit(self, number: int, payload: bytes) -> None:
+    def commit(self, number: int, payload: bytes) -> int:
         """Remember it."""
         self.said.append((number, payload))
+        return number
 
 
 def fold_unconfirmed(patch: Patch) -> None:
