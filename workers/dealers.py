@@ -32,6 +32,9 @@ class _Dealer:
         self.number = 0
 
 
+Connections = Mapping[int, _Dealer]
+
+
 class Dealers:
     """All of a worker.
 
@@ -172,11 +175,21 @@ class Dealers:
                 batch = envelopes.decode_peer_batch(dealer.socket.recv(zmq.DONTWAIT))
                 received.append(Received(b"", index, (), batch.items))
 
-    def send(self, to_peers: Mapping[int, Sequence[ToWorker]]) -> None:
-        """Send each peer what is for it; who is away gets it later if it is in the outbox."""
+    def present(self) -> Connections:
+        """Return the connections that there are now."""
+        return self._dealers.copy()
+
+    def send(
+        self, to_peers: Mapping[int, Sequence[ToWorker]], only: Connections | None = None
+    ) -> None:
+        """Send each peer what is for it; who is away gets it later if it is in the outbox.
+
+        What was decided earlier goes by the connections `only` of then: on a later one a peer is to
+        hear all that it lacks, in order, and who is told of that connection sends it so.
+        """
         for index, entries in to_peers.items():
             dealer = self._dealers.get(index)
-            if dealer is None:
+            if dealer is None or (only is not None and only.get(index) is not dealer):
                 self._counters["stray_acks_dropped"] += len(entries)
                 continue
             dealer.number += 1

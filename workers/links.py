@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
-from typing import Final
+from typing import Final, NamedTuple
 
 import zmq
 
@@ -25,7 +25,7 @@ from relay.bus.topology import Topology, life_of
 from relay.disk.files import is_private_directory
 from relay.process.place import Place
 from relay.process.traffic import Traffic
-from workers.dealers import Dealers
+from workers.dealers import Connections, Dealers
 from workers.fronts import FrontLink, Fronts
 from workers.inbox import Received
 from workers.shard.effects import Effects, Identity
@@ -45,6 +45,14 @@ _NOW_WITH_MORE: Final = int(zmq.DONTWAIT | zmq.SNDMORE)
 
 # Sockets and descriptors that have input.
 Ready = AbstractSet[zmq.Socket[bytes] | int]
+
+
+class Written(NamedTuple):
+    """What a batch has to say, for who was there as it was decided, by the links of then."""
+
+    effects: Effects
+    to_fronts: list[tuple[Identity, FrontLink, bytes]]
+    peers: Connections
 
 
 class Links:
@@ -257,6 +265,43 @@ class Links:
             # A peer that died meanwhile sends its entries again.
             self._route(origin, envelopes.encode(PeerBatch([applied])))
         return full
+
+    def write(self, effects: Effects) -> tuple[Written, list[Identity]]:
+        """Do all of `send` but for the sending; return what to `say`, and the fronts that are full.
+
+        All that is written has to be said, in order, before anything is sent. It confirms what is
+        decided by now, and nothing that is decided until it is said.
+        """
+        for origin in self.fronts.heard:
+            effects.to_fronts[origin]
+        self.fronts.heard.clear()
+        written: list[tuple[Identity, FrontLink, bytes]] = []
+        full: list[Identity] = []
+        for front, items in effects.to_fronts.items():
+            link = self.fronts.links.get(front)
+            if link is None:
+                continue  # it died in this very turn
+            payload = envelopes.encode(
+                FrontBatch(link.outgoing.next_number, link.decided, items, link.begun)
+            )
+            link.outgoing.sent(len(payload))
+            written.append((front, link, payload))
+            if link.outgoing.is_full:
+                full.append(front)
+        return Written(effects, written, self._dealers.present()), full
+
+    def say(self, written: Written) -> None:
+        """Send what was written, once it is confirmed, to those who are still there."""
+        for front, link, payload in written.to_fronts:
+            if self.fronts.links.get(front) is not link:
+                continue  # it died meanwhile, or began its link anew
+            if self._route(front, payload):
+                self.traffic.bytes_sent += len(payload)
+            else:
+                self.fronts.cannot_be_reached(front)
+        self._dealers.send(written.effects.to_peers, written.peers)
+        for origin, applied in written.effects.applied.items():
+            self._route(origin, envelopes.encode(PeerBatch([applied])))
 
     def _send_to_fronts(self, effects: Effects) -> list[Identity]:
         full: list[Identity] = []

@@ -57,6 +57,7 @@ from workers.shard.dates import latest_day_us
 from workers.shard.effects import Effects, Identity
 from workers.shard.shard import NO_EXTENSIONS, Shard
 from workers.tracing import Tracing
+from workers.unconfirmed import Unconfirmed
 
 SWEPT_BOXES = 200
 # Of each second, for what an operator has ordered: the traffic waits for as long.
@@ -70,7 +71,8 @@ MAX_DECIDING_S = 0.02
 class Worker:
     """One worker process.
 
-    Over 15 fields, since these are the parts that a worker is made of.
+    Over 15 fields and over 25 methods, since these are the parts that a worker is made of, and what
+    it does with each.
     """
 
     def __init__(
@@ -138,7 +140,14 @@ class Worker:
             self._patience.put(promotion.heard)
             promotion.log.on_wait = self._patience.live_on
         self._schedule = Schedule(clock_ms())
-        self._rhythm = Rhythm(settings.flow)
+        # What nobody may hear before a majority has its record.
+        self._unconfirmed: Unconfirmed | None = None
+        if self._log is not None:
+            self._unconfirmed = Unconfirmed(self._log, self._store, self._links, self._hear)
+            self._links.watch(self._unconfirmed.descriptor)
+        self._rhythm = Rhythm(
+            settings.flow, None if self._unconfirmed is None else self._unconfirmed.rest
+        )
         self._inbox = Inbox()
         self._stopping = False
         self._heir = ""  # the host that the range goes to when it has stopped
@@ -163,9 +172,12 @@ class Worker:
                     ready = self._links.wait(self._wait_ms())
                 if control in ready or self._patience.came:
                     self._read_control()
+                if self._unconfirmed is not None and self._unconfirmed.descriptor in ready:
+                    self._unconfirmed.look()
                 self._turn(self._drain(ready))
                 self._tick()
                 if self._is_asked or self._reception.descriptor in ready:
+                    self._finish()  # what is answered tells of all that is decided
                     self._reception.answer_one()  # the next one behind the next batch
                     if self._operator.has_sent:
                         sent = self._operator.take()
@@ -177,6 +189,7 @@ class Worker:
             self._turn(self._drain(self._links.wait(0)))
             while self._inbox.is_behind:
                 self._turn([])
+            self._finish()
             self._hand_over()
             in_order = True
         except NotConfirmed as error:
@@ -215,8 +228,8 @@ class Worker:
 
     def _wait_ms(self) -> int:
         due_ms = self._duties.due_ms
-        if self._log is not None:
-            due_ms = min(due_ms, self._log.due_ms)
+        if self._unconfirmed is not None:
+            due_ms = min(due_ms, self._unconfirmed.due_ms)
         return self._schedule.wait_ms(
             clock_ms(),
             duties_due_ms=due_ms,
@@ -253,6 +266,9 @@ class Worker:
             decided_s = clock_s()
         committed_s = clock_s()
         self._send(effects)
+        if self._unconfirmed is not None:
+            self._unconfirmed.make_way()
+            committed_s = clock_s()  # or at least the log takes the next one
         self._batches += 1
         if received and measures.is_due(begun_s):
             measures.add(
@@ -420,7 +436,7 @@ class Worker:
             )
             effects = self._shard.end()
         self._send(effects)
-        self._store.fold()
+        self._fold()
         self._carry_out_orders(day_ms)
 
     def _carry_out_orders(self, day_ms: int) -> None:
@@ -432,8 +448,9 @@ class Worker:
                 self._shard.purge(purging, day_ms=day_ms)
                 effects = self._shard.end()
             self._send(effects)
-            self._store.fold()
+            self._fold()
             if purging.is_done or clock_ms() >= until_ms:
+                self._finish()
                 self._orders.note(purging)
             if clock_ms() >= until_ms:
                 return
@@ -451,14 +468,36 @@ class Worker:
         return day_ms
 
     def _send(self, effects: Effects) -> None:
-        """Send what a batch has to say, which is committed, or of which nothing is to be stored."""
+        """Send what a batch has to say, which is committed, or of which nothing is to be stored.
+
+        In a cluster it leaves when all that is committed is confirmed.
+        """
+        if self._unconfirmed is not None:
+            full = self._unconfirmed.put(effects)
+        else:
+            if self._tracing.users or self._operator.waits:
+                self._hear(effects)
+            full = self._links.send(effects)
+        for front in full:
+            self._shard.front_full(front)
+
+    def _hear(self, effects: Effects) -> None:
+        """Take notice of what is said, for those who hear it in this process."""
         if self._tracing.users:
             self._tracing.said(effects)
         if self._operator.waits:
             self._operator.hear(effects)
             self._is_asked = self._reception.has_input  # to answer, too, may consume an edge
-        for front in self._links.send(effects):
-            self._shard.front_full(front)
+
+    def _finish(self) -> None:
+        """Wait until all that was decided is confirmed, and said."""
+        if self._unconfirmed is not None:
+            self._unconfirmed.finish()
+
+    def _fold(self) -> None:
+        if self._unconfirmed is not None:
+            self._unconfirmed.make_way()
+        self._store.fold()
 
     # --------------------------------------------------------------------------------- mishaps
 
@@ -520,8 +559,8 @@ class Worker:
     def _tick(self) -> None:
         now = clock_ms()
         self._duties.tick(now)
-        if self._log is not None and now >= self._log.due_ms:
-            self._log.tick(now)
+        if self._unconfirmed is not None and now >= self._unconfirmed.due_ms:
+            self._unconfirmed.tick(now)
         if self._schedule.sweep_is_due(now):
             self._links.keep_endpoint()
             self._links.reach_again()
@@ -533,5 +572,7 @@ class Worker:
             self._check_room()
 
     def _check_room(self) -> None:
+        if self._gate.refusal:
+            self._finish()  # to make room is to fold
         self._schedule.looked_for_room(clock_ms())
         self._gate.check(now_ms=now_ms())

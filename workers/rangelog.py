@@ -14,9 +14,16 @@ class RangeLog(Log, Protocol):
     """The log of a range, of which this process became the owner by the record `epoch`.
 
     `on_wait` is called now and then while something waits for a majority; what it raises ends that.
+    Fenced and LogLostData may come from whatever sends or hears: the range is not ours any more, or
+    the log has less than was confirmed.
     """
 
     on_wait: Callable[[], None]
+    descriptor: int  # has input where there is something to `look` at
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another record may be appended now."""
 
     @property
     def epoch(self) -> int:
@@ -26,18 +33,19 @@ class RangeLog(Log, Protocol):
     def due_ms(self) -> int:
         """When `tick` is to be called next, of `relay.clock.clock_ms`."""
 
-    def tick(self, clock_ms: int) -> None:
-        """Keep the connection, and look whether the range is still ours.
+    def look(self, most_s: float = 0.0) -> None:
+        """Take what has come, waiting at most so long for it; `confirmed` may be more then."""
 
-        Raises:
-            Fenced: it is not.
-            LogLostData: the log has less than was confirmed.
-        """
+    def wait(self) -> None:
+        """Wait a little for what may come; nothing else can go on."""
+
+    def tick(self, clock_ms: int) -> None:
+        """Keep the connection, and look whether the range is still ours."""
 
     def hand_over(self, number: int, to: str) -> None:
-        """Append as the record of that number that the range goes to host `to`, as `commit` does.
+        """Append as the record of that number that the range goes to host `to`; wait for that.
 
-        Nothing may be committed behind it.
+        All before it must be confirmed, and nothing may be appended behind it.
         """
 
     def close(self) -> None:

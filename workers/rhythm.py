@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from relay.bus.gathering import Gathering, Totals
@@ -18,9 +18,11 @@ _clock_s: Final = time.perf_counter
 class Rhythm:
     """What `relay.bus.gathering` decides, carried out; its batches are those of the worker."""
 
-    def __init__(self, flow: FlowSettings) -> None:
+    def __init__(self, flow: FlowSettings, rest: Callable[[float], object] | None = None) -> None:
+        """Go by `flow`; `rest` lets so many seconds pass, another than doing nothing."""
         self._gathering = Gathering(flow.gather_s, flow.ride_s)
         self._demand = Demand()
+        self._rest = rest or time.sleep
         self._has_paused = False
         self._rides = False  # something waits for company
         self._together = 0  # so many sent what was received last and cannot wait
@@ -40,7 +42,7 @@ class Rhythm:
         rest_s = self._gathering.due_s(now_s) - now_s
         self._has_paused = rest_s > 0
         if self._has_paused:
-            time.sleep(rest_s)
+            self._rest(rest_s)
 
     def haste(self, received: Sequence[Received], work: int) -> Haste:
         """Return how soon to decide on what was received, which asks for so much work."""

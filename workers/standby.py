@@ -57,8 +57,6 @@ _FETCH_AGAIN_S: Final = 1.0
 # Who tells it to own the range may not have heard of an owner that is so new: a beat takes a
 # quarter of a second.
 _NEW_OWNER_S: Final = 1.0
-# The owner has one record on its way at a time (workers.log.owned).
-_IN_FLIGHT: Final = 1
 
 _now_s: Final = time.monotonic
 
@@ -79,6 +77,7 @@ class Standby:
         self._registry = registry
         cluster = place.settings.cluster
         self._host = cluster.host_name
+        self._in_flight = cluster.in_flight  # records, once it is the owner
         self._stream = Stream(
             servers_of(cluster),
             login_of(cluster),
@@ -337,7 +336,7 @@ class Standby:
             "",  # where it listens it tells its supervisor
         )
         log.get_logger().info("range.claimed", number=self._store.last_number)
-        self._claim = Claim(self._reader, claimed, in_flight=_IN_FLIGHT)
+        self._claim = Claim(self._reader, claimed, in_flight=self._in_flight)
         self._carry_out(self._claim.begin(_now_s()))
 
     def _carry_out(self, steps: Iterable[ClaimStep]) -> None:
@@ -361,7 +360,7 @@ class Standby:
                 case Won(epoch, data):
                     self._claim = None
                     self._stream.unfollow()
-                    writer = Writer(epoch, data, in_flight=_IN_FLIGHT)
+                    writer = Writer(epoch, data, in_flight=self._in_flight)
                     self._owned = OwnedLog(self._stream, writer)
 
     # ------------------------------------------------------------------------------- the supervisor

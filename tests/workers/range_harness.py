@@ -59,7 +59,9 @@ AUTHOR, READER = "910000000001", "910000000002"
 PUBLIC, SECRET = (key.decode() for key in zmq.curve_keypair())
 
 
-def settings_of(engines: Engines, data: Path, *, cluster: str, host: str) -> Settings:
+def settings_of(
+    engines: Engines, data: Path, *, cluster: str, host: str, in_flight: int = 1
+) -> Settings:
     """Return the settings of one host of a cluster with one range."""
     login = engines.login
     return Settings(
@@ -69,6 +71,7 @@ def settings_of(engines: Engines, data: Path, *, cluster: str, host: str) -> Set
             name=cluster,
             hosts=("a=127.0.0.1", "b=127.0.0.2", "c=127.0.0.3"),
             host_name=host,
+            in_flight=in_flight,
             ranges=1,
             engine=tuple(f"tls://{each.host}:{each.port}" for each in engines.servers),
             bus_ports="21900-21999",

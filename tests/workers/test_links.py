@@ -291,6 +291,68 @@ def test_a_peer_that_is_renewed_is_lost_and_new(bus: Bus) -> None:
     assert not first_router.poll(0)
 
 
+def test_what_was_written_for_a_peer_s_old_connection_does_not_go_by_its_new_one(bus: Bus) -> None:
+    """What is missing before it would be taken for applied."""
+    first, _ = bus.peer(2)
+    bus.links.follow(Topology(epoch=1, workers=(first,)))
+    said = Effects()
+    said.to_peers[1].append(ENTRY)
+    written, _ = bus.links.write(said)
+    second, second_router = bus.peer(5)
+    bus.links.follow(Topology(epoch=2, workers=(second,)))
+
+    bus.links.say(written)
+    later = Effects()
+    later.to_peers[1] += [plain.durable(1, ENTRY.content), ENTRY]
+    bus.links.say(bus.links.write(later)[0])
+
+    _, payload = second_router.recv_multipart()
+    batch = envelopes.decode_worker_batch(payload)
+    assert (batch.number, batch.items) == (1, [plain.durable(1, ENTRY.content), ENTRY])
+
+
+def test_what_is_written_confirms_what_is_decided_by_then(bus: Bus) -> None:
+    front = bus.connect(FRONT)
+    send(front, 1, plain.confirmed(1, 5))
+    send(front, 2, plain.confirmed(1, 6))
+    received: list[Received] = []
+    while len(received) < 2:
+        received += bus.take()
+    bus.links.fronts.decided(FRONT, 1, 1, True)
+    first, _ = bus.links.write(Effects())
+    bus.links.fronts.decided(FRONT, 2, 1, True)
+    second, _ = bus.links.write(Effects())
+
+    bus.links.say(first)
+    bus.links.say(second)
+
+    batches = [envelopes.decode_front_batch(front.recv()) for _ in range(2)]
+    assert [(each.number, each.received) for each in batches] == [(1, 1), (2, 2)]
+
+
+def test_a_front_is_full_by_what_is_written_for_it(bus: Bus) -> None:
+    front = bus.connect(FRONT)
+    send(front, 1, plain.confirmed(1, 5))
+    bus.take()
+    said = Effects()
+    said.to_fronts[FRONT].append(plain.deliver(1, 7, "", bytes(LINK_BYTES)))
+
+    assert bus.links.write(said)[1] == [FRONT]
+
+
+def test_what_was_written_for_a_front_that_died_meanwhile_is_for_nobody(bus: Bus) -> None:
+    front = bus.connect(FRONT)
+    send(front, 1, plain.confirmed(1, 5))
+    bus.take()
+    written, _ = bus.links.write(effects())
+    bus.links.follow(Topology(epoch=1, fronts=(FRONT.decode(),)))
+    bus.links.follow(Topology(epoch=2))
+
+    bus.links.say(written)
+
+    assert not front.poll(100)
+
+
 def test_what_a_peer_has_applied_comes_by_its_own_socket(bus: Bus) -> None:
     address, router = bus.peer(2)
     bus.links.follow(Topology(epoch=1, workers=(address,)))

@@ -62,14 +62,25 @@ def cluster(engines: Engines) -> str:
 
 
 @pytest.fixture
-def start(engines: Engines, cluster: str, run_dir: Path) -> Iterator[Start]:
+def in_flight() -> int:
+    """How many records of the owner may be on their way, where a test says nothing else."""
+    return 1
+
+
+SOME_IN_FLIGHT = pytest.mark.parametrize("in_flight", [1, 4])
+
+
+@pytest.fixture
+def start(engines: Engines, cluster: str, run_dir: Path, in_flight: int) -> Iterator[Start]:
     """Start the worker of the range on a host; a second time is its next life."""
     started: list[RangeWorker] = []
 
     def start(host: str) -> RangeWorker:
         directory = run_dir / host
         directory.mkdir(exist_ok=True)
-        settings = settings_of(engines, directory / "data", cluster=cluster, host=host)
+        settings = settings_of(
+            engines, directory / "data", cluster=cluster, host=host, in_flight=in_flight
+        )
         started.append(RangeWorker(directory, settings, incarnation=len(started) + 1))
         return started[-1]
 
@@ -120,6 +131,7 @@ def assert_nothing_is_lost(front: PlayedFront) -> None:
     assert set(front.acked) <= set(ids)
 
 
+@SOME_IN_FLIGHT
 def test_a_standby_goes_on_where_a_killed_owner_was(
     start: Start, front: PlayedFront, run_dir: Path
 ) -> None:
@@ -174,6 +186,51 @@ def test_a_batch_that_is_too_large_for_a_message_is_taken_over_whole(
     assert_nothing_is_lost(front)
 
 
+@pytest.mark.parametrize("in_flight", [4])
+@pytest.mark.parametrize("wakes", [False, True], ids=["killed", "frozen"])
+def test_records_on_their_way_when_the_owner_goes_are_there_once_or_never(
+    engines: Engines, cluster: str, start: Start, front: PlayedFront, run_dir: Path, wakes: bool
+) -> None:
+    a, b = start("a"), start("b")
+    a.stand()
+    b.stand()
+    serve(a, a.promote(), front)
+    front.send_until_acked(100)
+    front.settle()
+    for engine in (0, 1):  # what remains stores nothing, and refuses nothing
+        engines.freeze(engine)
+    try:
+        for _ in range(12):  # batches: some in records on their way, and some behind them
+            front.send(3)
+            assert front.receive(0.05) == []
+        if wakes:
+            a.freeze()
+        else:
+            a.kill()
+    finally:
+        for engine in (0, 1):
+            engines.thaw(engine)
+
+    ready = b.promote()
+    if wakes:
+        a.thaw()
+        assert a.exit_code() == FENCED
+        while front.receive(0.5):
+            pass  # what was confirmed before its end it may say
+    serve(b, ready, front)
+    front.send_until_acked(50)
+    front.settle()
+
+    assert_nothing_is_lost(front)
+    assert b.stop() == 0
+    again = start("a")
+    again.stand(last_number(run_dir / "b"))
+    assert again.stop() == 0
+    assert trees(run_dir / "a") == trees(run_dir / "b")
+    poll_for("all engines are there", lambda: is_whole(engines, cluster), deadline_s=60)
+
+
+@SOME_IN_FLIGHT
 def test_an_owner_that_slept_through_its_end_says_nothing_any_more(
     start: Start, front: PlayedFront
 ) -> None:
@@ -206,6 +263,7 @@ def test_an_owner_without_work_notices_that_it_is_none(start: Start) -> None:
     assert a.exit_code() == FENCED
 
 
+@SOME_IN_FLIGHT
 def test_a_planned_move_is_short_and_the_heir_needs_nobody_to_tell_it(
     start: Start, front: PlayedFront
 ) -> None:
@@ -245,6 +303,7 @@ def test_a_move_to_a_third_host_is_not_taken_up_by_a_second(start: Start) -> Non
     b.stand(ready.epoch)
 
 
+@SOME_IN_FLIGHT
 def test_while_the_leader_of_the_log_is_elected_the_owner_lives_and_acks_wait(
     engines: Engines, cluster: str, start: Start, front: PlayedFront
 ) -> None:
@@ -272,6 +331,7 @@ def test_while_the_leader_of_the_log_is_elected_the_owner_lives_and_acks_wait(
     poll_for("all engines are there", lambda: is_whole(engines, cluster), deadline_s=60)
 
 
+@SOME_IN_FLIGHT
 def test_without_a_majority_nothing_is_acked_and_an_owner_can_be_stopped(
     engines: Engines, cluster: str, start: Start, front: PlayedFront
 ) -> None:

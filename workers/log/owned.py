@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -23,6 +24,8 @@ _IDLE_S: Final = 2.0
 # that which frees room: acks, confirmations, expiry.
 _LOOK_S: Final = 5.0
 _KEPT_SHARE: Final = 1 / 8
+# What the socket has not taken is tried again so soon, while the worker does other things.
+_UNSENT_MS: Final = 1
 # Between two rounds of engines that let nobody in.
 _CONNECT_AGAIN_S: Final = 0.1
 
@@ -30,10 +33,7 @@ _now_s: Final = time.monotonic
 
 
 class OwnedLog:
-    """What `workers.rangelog.RangeLog` says.
-
-    One record is on its way at a time: the next one is made when that is confirmed.
-    """
+    """What `workers.rangelog.RangeLog` says, over connections that come and go."""
 
     def __init__(self, stream: Stream, writer: Writer) -> None:
         """Write on with `writer`, over a `stream` that is the log's from here on."""
@@ -44,6 +44,11 @@ class OwnedLog:
         self._due_ms = clock_ms()
         self._heard_s = _now_s()  # when the range was known to be ours
         self._looks_s = _now_s()  # when to look how full the log is
+        # Whoever waits for a connection waits for this: it is the same for all of them, and lets go
+        # of each that is closed.
+        self._ear = select.epoll()
+        self.descriptor = self._ear.fileno()
+        self._listen()
 
     @property
     def epoch(self) -> int:
@@ -53,23 +58,59 @@ class OwnedLog:
     @property
     def due_ms(self) -> int:
         """When `tick` is to be called next."""
-        return self._due_ms
+        due_ms, wakes_s, stream = self._due_ms, self._writer.wakes_s, self._stream
+        if wakes_s is not None:
+            due_ms = min(due_ms, 1 + int(1000 * wakes_s))
+        if stream.is_connected:
+            if stream.has_input:  # which no descriptor shows
+                due_ms = 0
+            elif stream.has_unsent:
+                due_ms = min(due_ms, clock_ms() + _UNSENT_MS)
+        return due_ms
 
-    def commit(self, number: int, payload: bytes) -> int:
-        """Append a record; a majority has synced it when this returns. Return its last number."""
+    @property
+    def confirmed(self) -> int:
+        """Up to which number the records are synced by a majority, and ours."""
+        return self._writer.committed
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another record may be appended now."""
+        return self._writer.has_room
+
+    def append(self, number: int, payload: bytes) -> int:
+        """Have a record on its way, for which there must be room; return its last number.
+
+        Of one in parts all are on their way then: it waits until there is room for each.
+        """
         for body in split(payload, self._stream.most_bytes):
+            while not self.has_room:
+                self.wait()
             self._append(number, body, Kind.DATA)
             number += 1
         return number - 1
 
     def hand_over(self, number: int, to: str) -> None:
-        """Append that the range goes to host `to`, likewise."""
+        """Append that the range goes to host `to`; a majority has synced it when this returns."""
         self._append(number, encode_handed(to), Kind.HANDED)
+        while self.confirmed < number:
+            self.wait()
+
+    def look(self, most_s: float = 0.0) -> None:
+        """Take what has come, waiting for it at most so long."""
+        self._turn(most_s)
+
+    def wait(self) -> None:
+        """Wait a little for what may come, and ask whether to go on where nothing has."""
+        if not self._turn(_LOOK_UP_S):
+            self.on_wait()
 
     def tick(self, clock_ms: int) -> None:
         """Keep the connection; look whether the range is still ours, if nothing has told so."""
         self._due_ms = clock_ms + _TICK_MS
         self._turn(0.0)
+        if self._waits and not self._stream.is_connected:
+            self._due_ms = clock_ms + int(1000 * _CONNECT_AGAIN_S)
         if _now_s() - self._heard_s >= _IDLE_S:
             self._heard_s = _now_s()
             self._do(self._writer.suspect(_now_s()))
@@ -94,14 +135,20 @@ class OwnedLog:
     def close(self) -> None:
         """Let the connection go."""
         self._stream.lose()
+        self._ear.close()
 
     def _append(self, number: int, body: bytes, kind: Kind) -> None:
         writer = self._writer
         assert number == writer.last_number + 1, f"{number} behind {writer.last_number}"
         self._do(writer.append(body, _now_s(), kind))
-        while writer.committed < number:
-            if not self._turn(_LOOK_UP_S):
-                self.on_wait()
+
+    @property
+    def _waits(self) -> bool:
+        return self._writer.committed < self._writer.last_number
+
+    def _listen(self) -> None:
+        if self._stream.is_connected:
+            self._ear.register(self._stream.fileno(), select.EPOLLIN)
 
     def _turn(self, most_s: float) -> bool:
         """Take what has come, waiting for it at most so long, and do what is due."""
@@ -109,6 +156,7 @@ class OwnedLog:
             if not self._stream.connect():
                 time.sleep(min(most_s, _CONNECT_AGAIN_S))
                 return False
+            self._listen()
             self._do(self._writer.connected(_now_s()))
         wakes_s = self._writer.wakes_s
         if wakes_s is not None:

@@ -114,6 +114,11 @@ class Stream:
         return self._there.has_input
 
     @property
+    def has_unsent(self) -> bool:
+        """Whether some of what was published waits for the next call of `receive`."""
+        return self._there.has_unsent
+
+    @property
     def _there(self) -> Wire:
         if self._wire is None:
             raise WireLost("there is no connection")

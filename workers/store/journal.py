@@ -14,7 +14,8 @@ records of the oldest good, the next ones go to another.
 Where a store follows a log that others keep, its records are the log's, by number and content, and
 each is in the log before it is here. So none is synced: what a power cut leaves is read up to the
 first that is missing, and the log has the rest. Only before a stretch of a pass all are, so that
-the pages are never ahead of the files.
+the pages are never ahead of the files. What is on its way to the log is in memory alone, beside
+what is confirmed; so nothing is folded while anything is.
 
 What waits in a mailbox is mostly gone within seconds, but not at once: a receipt stays until its
 author's client has shown that it has it (PROTOCOL R7). To write such an entry into a page and take
@@ -28,6 +29,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Protocol
@@ -123,11 +125,15 @@ class Log(Protocol):
 
     refusal: str  # why what asks for room should be refused; empty while there is enough
 
-    def commit(self, number: int, payload: bytes) -> int:
-        """Append the record of that number, the next one; it is durable when this returns.
+    @property
+    def confirmed(self) -> int:
+        """Up to which number the records are durable."""
+
+    def append(self, number: int, payload: bytes) -> int:
+        """Have the record of that number, the next one, on its way; there must be room for it.
 
         Return the number that it got: where it is higher, those between are empty records here.
-        Whatever it raises, it may be appended or not: nothing may be said of it.
+        Nothing may be said of it until it is `confirmed`; whatever is raised, it may be yet.
         """
 
 
@@ -219,8 +225,9 @@ class _Begun(NamedTuple):
 class Journal:
     """The files of one store, and the passes over them.
 
-    Over 15 fields, because both are one state: a pass makes good what a file has, and which file
-    is written, and when the next pass begins, follows from how far the last one got.
+    Over 15 fields and over 25 methods, because both are one state: a pass makes good what a file
+    has, and which file is written, and when the next pass begins, follows from how far the last one
+    got.
     """
 
     def __init__(
@@ -250,6 +257,7 @@ class Journal:
         self._add_tree = add_tree
         self._follows_log = durability == "log"
         self._log: Log | None = None  # once it is this store that has records for it
+        self._unconfirmed: deque[bytes] = deque()  # the records behind the last that it may lack
         self.adopt(max_map_bytes=max_map_bytes)
         # The pass: it is one while it is to make records good, up to this; and the keys that are
         # still to be folded in, in order.
@@ -397,12 +405,14 @@ class Journal:
     # ------------------------------------------------------------------------------- the batch
 
     def follow(self, log: Log) -> None:
-        """Append each record that is made here to the log, before it counts."""
+        """Append each record that is made here to the log; when that confirms it, it is here."""
         assert self._follows_log, "the store was not opened to follow one"
         self._log = log
 
     def commit(self) -> None:
         """Make what is `fresh` in the trees durable, as one record.
+
+        Where this store follows a log it is on its way there; call `confirm` until it is durable.
 
         Raises:
             StoreWriteError: it may be stored or not; `abort` it, and open the store anew. The same
@@ -415,14 +425,32 @@ class Journal:
         record = _encode(changed)
         if self._follows_log:
             assert self._log is not None, "a standby has no records of its own"
-            number = self._log.commit(self._last + 1, record)
-            while self._last + 1 < number:
-                self._append(b"")
-        self._append(record)
+            number = self._log.append(self.given + 1, record)
+            while self.given + 1 < number:
+                self._unconfirmed.append(b"")
+            self._unconfirmed.append(record)
+        else:
+            self._append(record)
         for name in changed:
             tree = self._trees[name]
             self._earned_keys += _PACE * len(tree.fresh)
             tree.keep()
+
+    @property
+    def given(self) -> int:
+        """The number of the last record, be it confirmed or on its way."""
+        return self._last + len(self._unconfirmed)
+
+    def confirm(self) -> None:
+        """Have the records here that the log has confirmed.
+
+        Raises:
+            StoreWriteError: one may be here or not; open the store anew.
+        """
+        confirmed = 0 if self._log is None else self._log.confirmed
+        while self._unconfirmed and self._last < confirmed:
+            self._append(self._unconfirmed[0])
+            self._unconfirmed.popleft()
 
     def _append(self, record: bytes) -> None:
         self._tail = self._files[self._active].append(self._last + 1, record)
@@ -455,13 +483,13 @@ class Journal:
     def fold(self, begin: Callable[[], Any], *, at_once: bool = False) -> bool:
         """Bring the pages up to date by a stretch, if it is time for one; tell whether it was.
 
-        With `at_once` it is, whatever there is, and nothing is too young. `begin` gives a
-        transaction that writes them.
+        With `at_once` it is, whatever there is, and nothing is too young. While a record is not
+        confirmed it never is. `begin` gives a transaction that writes them.
 
         Raises:
             lmdb.Error: the pages take no more. They are as before, and the records stay.
         """
-        if not (self._pass_to or self.has_unfolded):
+        if self._unconfirmed or not (self._pass_to or self.has_unfolded):
             return False
         is_due = self._has_earned_a_stretch if self._pass_to else self._has_enough_for_a_pass
         if not (is_due or at_once or time.monotonic() >= self._due_s):
@@ -475,6 +503,14 @@ class Journal:
         self._earned_keys = max(0, self._earned_keys - self._stretch_keys)
         self._earned_bytes = max(0, self._earned_bytes - _STRETCH_BYTES)
         return True
+
+    @property
+    def is_time_to_fold(self) -> bool:
+        """Whether `fold` would, were everything confirmed."""
+        if not (self._pass_to or self.has_unfolded):
+            return False
+        is_due = self._has_earned_a_stretch if self._pass_to else self._has_enough_for_a_pass
+        return is_due or time.monotonic() >= self._due_s
 
     @property
     def _has_enough_for_a_pass(self) -> bool:

@@ -286,9 +286,24 @@ class Store:
     def follow(self, log: Log) -> None:
         """Have each commit, from here on, in the log before it is here.
 
-        A commit raises what the log does, too; then open the store anew.
+        A commit only sends it there. The next batches see it at once, but nothing may be said of it
+        until `confirm` has brought `last_number` as far as `given` was behind it. A commit raises
+        what the log does, too; then open the store anew.
         """
         self._journal.follow(log)
+
+    @property
+    def given(self) -> int:
+        """The number of the last record that was committed, be it confirmed or not."""
+        return self._journal.given
+
+    def confirm(self) -> None:
+        """Take it that the log may have confirmed more; between batches only.
+
+        Raises:
+            StoreWriteError: the disk refuses it; open the store anew.
+        """
+        self._journal.confirm()
 
     def begin(self) -> Batch:
         """Start the one batch that may be open."""
@@ -340,11 +355,16 @@ class Store:
         """How long the last sync of a batch took; 0: there was none."""
         return self._journal.last_sync_s
 
+    @property
+    def is_time_to_fold(self) -> bool:
+        """Whether `fold` has something to do once everything is confirmed."""
+        return not self._journal.refusal and self._journal.is_time_to_fold
+
     def fold(self, *, at_once: bool = False) -> bool:
         """Bring the pages up to date by as much as it is time for; between batches only.
 
-        Tell whether it was time for any. Where they take no more, `refusal` says so, and only
-        `at_once` tries again.
+        Tell whether it was time for any, which it is not while something is not confirmed. Where
+        they take no more, `refusal` says so, and only `at_once` tries again.
         """
         if self._journal.refusal and not at_once:
             return False

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import select
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from relay.clock import clock_ms
 from relay.cluster.jetstream import Stored
 from relay.cluster.natswire import Login, WireLost
 from relay.errors import Fenced, NotConfirmed
@@ -15,7 +18,7 @@ from workers.log.owned import OwnedLog
 from workers.log.parts import Joiner
 from workers.log.record import Claimed, Kind, decode, decode_handed, encode, encode_claimed
 from workers.log.stream import Acked, Heard, Refused, Stream
-from workers.log.writer import Publish, Writer
+from workers.log.writer import PATIENCE_S, Publish, Writer
 
 EPOCH = 3
 
@@ -36,6 +39,8 @@ class PlayedStream(Stream):
         self.deaf = 0  # so many publishes are lost
         self.used: tuple[int, int] | None = (0, 8000)
         self.breaks = 0  # so many publishes end the connection, once they are stored
+        self.unsent = False
+        self.end = os.eventfd(0)
         self._answers: deque[Heard] = deque()
 
     @property
@@ -44,9 +49,24 @@ class PlayedStream(Stream):
 
     def connect(self) -> bool:
         self.up = self.goes
+        if self.up:
+            self.end = os.eventfd(0)
         return self.up
 
+    def fileno(self) -> int:
+        return self.end
+
+    @property
+    def has_input(self) -> bool:
+        return False
+
+    @property
+    def has_unsent(self) -> bool:
+        return self.unsent
+
     def lose(self) -> None:
+        if self.up:
+            os.close(self.end)
         self.up = False
         self._answers.clear()
 
@@ -107,15 +127,26 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def stream() -> PlayedStream:
-    return PlayedStream()
+def stream() -> Iterator[PlayedStream]:
+    stream = PlayedStream()
+    yield stream
+    stream.lose()
 
 
 @pytest.fixture
-def log(stream: PlayedStream, clock: Clock) -> OwnedLog:
+def log(stream: PlayedStream, clock: Clock) -> Iterator[OwnedLog]:
     log = OwnedLog(stream, Writer(EPOCH, stream.records[-1]))
     log.on_wait = bounded(1000)
-    return log
+    yield log
+    log.close()
+
+
+def commit(log: OwnedLog, number: int, body: bytes) -> int:
+    """Append a record, and wait until it is confirmed; return its last number."""
+    last = log.append(number, body)
+    while log.confirmed < last:
+        log.wait()
+    return last
 
 
 def bounded(most: int) -> Callable[[], None]:
@@ -133,8 +164,8 @@ def bodies(stream: PlayedStream) -> list[bytes]:
 
 
 def test_a_commit_is_in_the_log_when_it_returns(log: OwnedLog, stream: PlayedStream) -> None:
-    log.commit(4, b"one")
-    log.commit(5, b"two")
+    commit(log, 4, b"one")
+    commit(log, 5, b"two")
 
     assert bodies(stream) == [b"one", b"two"]
     assert {decode(data).epoch for data in stream.records[EPOCH:]} == {EPOCH}
@@ -145,9 +176,9 @@ def test_a_large_record_goes_in_parts_and_has_the_number_of_the_last(
 ) -> None:
     stream.most_bytes = 10
 
-    assert log.commit(4, b"0123456789") == 4
-    assert log.commit(5, b"0123456789abcdefghi") == 7
-    assert log.commit(8, b"end") == 8
+    assert commit(log, 4, b"0123456789") == 4
+    assert commit(log, 5, b"0123456789abcdefghi") == 7
+    assert commit(log, 8, b"end") == 8
 
     joiner = Joiner()
     whole = [joiner.take(body) for body in bodies(stream)]
@@ -159,8 +190,8 @@ def test_what_is_lost_on_the_way_is_found_out_and_done(
     log: OwnedLog, stream: PlayedStream, trouble: str
 ) -> None:
     setattr(stream, trouble, 2)
-    log.commit(4, b"one")
-    log.commit(5, b"two")
+    commit(log, 4, b"one")
+    commit(log, 5, b"two")
 
     assert bodies(stream) == [b"one", b"two"]
 
@@ -169,7 +200,8 @@ def test_while_engines_let_nobody_in_it_waits_and_asks_whether_it_may(
     log: OwnedLog, stream: PlayedStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
-    stream.up = stream.goes = False
+    stream.lose()
+    stream.goes = False
     waits = 0
 
     def wait() -> None:
@@ -178,7 +210,7 @@ def test_while_engines_let_nobody_in_it_waits_and_asks_whether_it_may(
         stream.goes = waits >= 3
 
     log.on_wait = wait
-    log.commit(4, b"one")
+    commit(log, 4, b"one")
 
     assert waits >= 3
     assert bodies(stream) == [b"one"]
@@ -193,14 +225,14 @@ def test_who_may_not_wait_on_gets_what_was_raised(log: OwnedLog, stream: PlayedS
     log.on_wait = give_up
 
     with pytest.raises(NotConfirmed):
-        log.commit(4, b"one")
+        commit(log, 4, b"one")
 
 
 def test_a_commit_behind_another_s_epoch_is_fenced(log: OwnedLog, stream: PlayedStream) -> None:
     stream.records.append(epoch_record(EPOCH, "b"))
 
     with pytest.raises(Fenced):
-        log.commit(4, b"one")
+        commit(log, 4, b"one")
     assert len(stream.records) == 4
 
 
@@ -222,12 +254,14 @@ def test_without_work_it_is_looked_after_twice_a_second(log: OwnedLog) -> None:
 
 
 def test_a_lost_connection_is_made_anew_without_work(log: OwnedLog, stream: PlayedStream) -> None:
-    stream.up = False
+    stream.lose()
 
     log.tick(0)
 
     assert stream.up
-    log.commit(4, b"one")
+    os.eventfd_write(stream.end, 1)
+    assert select.select([log.descriptor], [], [], 0)[0], "whoever waits hears the new one"
+    commit(log, 4, b"one")
     assert bodies(stream) == [b"one"]
 
 
@@ -253,8 +287,49 @@ def test_it_says_when_the_log_is_nearly_full_and_when_it_is_no_more(
 
 
 def test_the_last_word_is_whose_the_range_is_to_be(log: OwnedLog, stream: PlayedStream) -> None:
-    log.commit(4, b"one")
+    commit(log, 4, b"one")
     log.hand_over(5, "b")
 
     last = decode(stream.records[-1])
     assert (last.kind, decode_handed(last.body), last.epoch) == (Kind.HANDED, "b", EPOCH)
+
+
+def test_several_records_are_on_their_way_and_are_confirmed_in_order(
+    stream: PlayedStream, clock: Clock
+) -> None:
+    log = OwnedLog(stream, Writer(EPOCH, stream.records[-1], in_flight=3))
+    for number, body in enumerate((b"one", b"two", b"three"), start=4):
+        assert log.has_room
+        log.append(number, body)
+    assert not log.has_room
+    assert log.confirmed == EPOCH
+
+    log.look()
+
+    assert (log.confirmed, log.has_room) == (6, True)
+    assert bodies(stream) == [b"one", b"two", b"three"]
+    log.close()
+
+
+def test_what_is_on_its_way_is_looked_after_as_long_as_it_is(
+    log: OwnedLog, stream: PlayedStream, clock: Clock
+) -> None:
+    stream.silent = 1
+    log.tick(200_000)
+    log.append(4, b"one")
+    patience_ends_ms = 1000 * (clock.now_s + PATIENCE_S)
+    assert abs(log.due_ms - patience_ends_ms) < 50
+
+    stream.lose()
+    stream.goes = False
+    log.tick(200)
+    assert log.due_ms == 300, "it is not long until it tries to connect again"
+
+
+def test_what_the_socket_has_not_taken_is_tried_again_soon(
+    log: OwnedLog, stream: PlayedStream
+) -> None:
+    log.tick(clock_ms())
+    stream.unsent = True
+
+    assert log.due_ms <= clock_ms() + 2

@@ -42,12 +42,22 @@ class MemoryLog:
     def __init__(self) -> None:
         self.records: list[bytes] = []  # that of number 1 first
         self._trees: list[Trees] = [{}]  # behind each, as far as somebody has asked
+        self.told: int | None = None  # how many of them its writer knows of; None: all
 
-    def commit(self, number: int, payload: bytes) -> int:
+    @property
+    def confirmed(self) -> int:
+        return len(self.records) if self.told is None else self.told
+
+    def append(self, number: int, payload: bytes) -> int:
         assert number == len(self.records) + 1
         self.records += [b""] * self.parts
         self.records.append(payload)
         return len(self.records)
+
+    def lose(self, behind: int) -> None:
+        """Never have stored what is behind that number."""
+        del self.records[behind:]
+        del self._trees[behind + 1 :]
 
     def trees(self, number: int) -> Trees:
         """Return what a store holds that has the records up to that number."""
@@ -89,6 +99,7 @@ def put(store: Store, seq: int, entry: bytes = b"entry") -> None:
     with store.writing() as batch:
         batch.put_mail(BOB, Seq(seq), entry)
         batch.put_last_seq(Seq(seq))
+    store.confirm()
 
 
 def fold_in(store: Store) -> None:
@@ -134,7 +145,7 @@ def test_a_record_in_parts_is_where_the_last_one_is(
 
 def test_what_the_log_does_not_take_is_nowhere(tmp_path: Path, log: MemoryLog) -> None:
     class Full(MemoryLog):
-        def commit(self, number: int, payload: bytes) -> int:
+        def append(self, number: int, payload: bytes) -> int:
             raise NotConfirmed("no majority")
 
     store = open_store(tmp_path)
@@ -160,6 +171,7 @@ def test_a_standby_that_applied_all_has_what_the_owner_has(
         with store.writing() as batch:
             batch.pop_mail(BOB, Seq(seq // 2))
             batch.add_message(b"m%d" % seq, b"record")
+        store.confirm()
     fold_in(store)
     standby = open_store(tmp_path / "standby")
 
@@ -446,6 +458,7 @@ class FollowedMachine(RuleBasedStateMachine):
         self.disk = Disk(self.patch)
         self.directory = Path(tempfile.mkdtemp())
         self.log = MemoryLog()
+        self.log.told = 0
         self.stores = {name: open_store(self.directory / name) for name in ("owner", "standby")}
         self.owner.follow(self.log)
         self.seq = 0
@@ -493,14 +506,28 @@ class FollowedMachine(RuleBasedStateMachine):
     def change_sizes(self, parts: int) -> None:
         self.log.parts = parts
 
+    @rule(most=st.integers(min_value=1, max_value=4))
+    def confirm(self, most: int) -> None:
+        assert self.log.told is not None
+        self.log.told = min(len(self.log.records), self.log.told + most)
+        self.owner.confirm()
+        assert self.owner.last_number == self.log.told
+
+    def confirm_all(self) -> None:
+        self.confirm(len(self.log.records))
+
     @rule()
     def say_something_of_the_log(self) -> None:
+        self.confirm_all()
         self.log.records.append(b"")
+        self.log.told = len(self.log.records)
         self.owner.apply(len(self.log.records), b"")
 
     @rule(which=st.sampled_from(["owner", "standby"]), at_once=st.booleans())
     def fold(self, which: str, at_once: bool) -> None:
-        self.stores[which].fold(at_once=at_once)
+        store = self.stores[which]
+        has_folded = store.fold(at_once=at_once)
+        assert not (has_folded and store.given > store.last_number)
 
     @rule(most=st.integers(min_value=1, max_value=20))
     def follow(self, most: int) -> None:
@@ -508,14 +535,21 @@ class FollowedMachine(RuleBasedStateMachine):
 
     @rule()
     def change_places(self) -> None:
+        self.confirm_all()
         catch_up(self.stores["standby"], self.log)
         self.stores = dict(zip(("standby", "owner"), self.stores.values(), strict=True))
         self.owner.follow(self.log)
 
-    @rule(which=st.sampled_from(["owner", "standby"]))
-    def kill(self, which: str) -> None:
-        """End a process: the kernel has all that it wrote."""
+    @rule(which=st.sampled_from(["owner", "standby"]), unconfirmed=st.integers(0, 3))
+    def kill(self, which: str, unconfirmed: int) -> None:
+        """End a process: the kernel has all that it wrote.
+
+        Of what an owner had on its way some got into the log.
+        """
         before = self.stores[which].last_number
+        if which == "owner":
+            least = max(self.log.confirmed, self.stores["standby"].last_number)
+            self.log.lose(least + unconfirmed)
         self.reopen(which, self.stores[which].close)
         assert self.stores[which].last_number >= before
 
@@ -535,15 +569,19 @@ class FollowedMachine(RuleBasedStateMachine):
         self.every_store_is_a_beginning_of_the_log()
         if which == "owner":
             catch_up(store, self.log)
+            self.log.told = len(self.log.records)
             store.follow(self.log)
+            held_mail = self.log.trees(self.log.told).get("mail", {})
+            self.mail = {each for each in self.mail if each[0] + pack_seq(each[1]) in held_mail}
 
     @invariant()
     def every_store_is_a_beginning_of_the_log(self) -> None:
         for store in getattr(self, "stores", {}).values():
-            assert held(store) == self.log.trees(store.last_number)
+            assert held(store) == self.log.trees(store.given)
 
     def teardown(self) -> None:
         if hasattr(self, "stores"):
+            self.confirm_all()
             for store in self.stores.values():
                 catch_up(store, self.log)
                 fold_in(store)
