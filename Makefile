@@ -10,7 +10,7 @@ BARE   := .venv-bare
 WHEELHOUSE := build/wheelhouse
 
 .PHONY: help run test ordeals quick chaos chaos-hosts trials bench bench-full bench-parts bench-history
-.PHONY: price peers scale wheelhouse autobahn fuzz web engines
+.PHONY: price peers scale hosts wheelhouse autobahn fuzz web engines
 .PHONY: lint types imports coverage lowest check setup clean
 
 help:  ## show the targets
@@ -105,6 +105,9 @@ $(BARE)/.ready: $(wildcard $(WHEELHOUSE)/*.whl)
 	@$(BARE)/bin/python $(wildcard $(WHEELHOUSE)/pip-*.whl)/pip install --quiet --no-index \
 		--no-deps --disable-pip-version-check $(WHEELHOUSE)/*.whl
 	@touch $@
+
+hosts: $(READY)  ## three hosts beside one: the price, the loss of a host, a move (6 minutes, 2 cores)
+	$(BIN)/python -m tests.bench.hosts $(ARGS)
 
 # FOR=3.12: wheels for that Python. They are for this machine's system and processor.
 FOR ?= $(shell $(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')

@@ -161,7 +161,7 @@ class Cluster:
     def __init__(self, names: Iterable[str] = "abc", *, ranges: int = 4, config: str = "") -> None:
         """`config` are lines of [cluster]."""
         self._directory = Path(tempfile.mkdtemp(prefix="relay-cluster-"))
-        path = self._path = self._directory / "cluster.toml"
+        self.path = path = self._directory / "cluster.toml"
         addresses = {name: f"127.0.1.{number}" for number, name in enumerate(names, 1)}
         subprocess.run(
             [
@@ -207,7 +207,7 @@ class Cluster:
     def command(self, *words: str) -> str:
         """Run `relay cluster` with its file; return what it says."""
         done = subprocess.run(
-            [sys.executable, "-m", "relay", "cluster", *words, "--config", str(self._path)],
+            [sys.executable, "-m", "relay", "cluster", *words, "--config", str(self.path)],
             cwd=REPOSITORY,
             capture_output=True,
             text=True,

@@ -21,7 +21,7 @@ from tests.bench.command import (
     within_option,
 )
 from tests.bench.peers.clients import Refused
-from tests.bench.peers.drive import DriveFailed, Load, drive
+from tests.bench.peers.drive import Address, DriveFailed, Load, drive
 from tests.bench.peers.install import Absent
 from tests.bench.peers.report import Run, as_json, faults, shown
 from tests.bench.peers.servers import (
@@ -148,7 +148,7 @@ def _measure(
                 for load in loads:
                     result = drive(
                         peer.make,
-                        port,
+                        [Address("127.0.0.1", port)],
                         server.cpu_s,
                         pairs=pairs,
                         load=load,

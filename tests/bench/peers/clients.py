@@ -95,12 +95,7 @@ class RelayClient(Client):
 
     def _take(self, payload: bytes) -> None:
         if payload.startswith(b'["action"'):
-            number = self._number(payload)
-            self.steps.append((Step.GOT, number))
-            self.wire.put(
-                b'["Msg",{"id":"3EB0%012X","ack":2,"cmd":"ack","to":"%b@c.us","t":"1566971275",'
-                b'"from":"%b@c.us"}]' % (number, self._name, self._other)
-            )
+            self._got(self._number(payload))
         elif payload.startswith(b'["Msg"'):
             level = self._LEVEL.search(payload)
             is_ack = level is not None and level[1] == b"1"
@@ -109,6 +104,13 @@ class RelayClient(Client):
             self.is_in = True
         elif payload.startswith(b'["error"') or b'"status":"failure"' in payload:
             raise Refused(payload[:200].decode(errors="replace"))
+
+    def _got(self, number: int) -> None:
+        self.steps.append((Step.GOT, number))
+        self.wire.put(
+            b'["Msg",{"id":"3EB0%012X","ack":2,"cmd":"ack","to":"%b@c.us","t":"1566971275",'
+            b'"from":"%b@c.us"}]' % (number, self._name, self._other)
+        )
 
     def _number(self, payload: bytes) -> int:
         found = self._ID.search(payload)

@@ -20,8 +20,14 @@ from tests.bench.peers.clients import Client, Step
 _LOGIN_WITHIN_S: Final = 20.0
 _REST_WITHIN_S: Final = 5.0  # for what is under way at the end
 _READ_BYTES: Final = 1 << 18
-_HOST: Final = "127.0.0.1"
 _ALL: Final = sum(1 << step for step in Step)
+
+
+class Address(NamedTuple):
+    """Where a server accepts connections."""
+
+    host: str
+    port: int
 
 
 class Load(NamedTuple):
@@ -76,7 +82,12 @@ class Drive:
     _numbers = itertools.count(1)  # of messages: none twice, whatever an earlier load left behind
 
     def __init__(
-        self, make: Callable[[str, str], Client], port: int, *, pairs: int, load: Load
+        self,
+        make: Callable[[str, str], Client],
+        servers: Sequence[Address],
+        *,
+        pairs: int,
+        load: Load,
     ) -> None:
         self._load = load
         self._pairs = pairs
@@ -91,7 +102,7 @@ class Drive:
         self._repeated = 0
         self._acks_s: list[float] = []
         self._told_s: list[float] = []
-        self._make, self._port = make, port
+        self._make, self._servers = make, servers
 
     def close(self) -> None:
         """Close every socket."""
@@ -107,7 +118,8 @@ class Drive:
         """
         for n in range(2 * self._pairs):
             client = self._make(f"u{n}", f"u{n ^ 1}")
-            connection = socket.create_connection((_HOST, self._port), timeout=_LOGIN_WITHIN_S)
+            server = self._servers[n % len(self._servers)]
+            connection = socket.create_connection(server, timeout=_LOGIN_WITHIN_S)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection.setblocking(False)
             self._clients.append(client)
@@ -248,7 +260,7 @@ class Drive:
 
 def drive(
     make: Callable[[str, str], Client],
-    port: int,
+    servers: Sequence[Address],
     cpu_s: Callable[[], float],
     *,
     pairs: int,
@@ -258,6 +270,7 @@ def drive(
 ) -> Result:
     """Log pairs in, put a load on the server, and return what it cost.
 
+    Where one server is several hosts, users are on them in turn: of a pair each on another one.
     `cpu_s` tells the CPU seconds that the server has used so far.
 
     Raises:
@@ -265,7 +278,7 @@ def drive(
         WireBroken, Refused: it said something that the client did not expect.
         OSError: no connection could be made.
     """
-    driven = Drive(make, port, pairs=pairs, load=load)
+    driven = Drive(make, servers, pairs=pairs, load=load)
     gc.collect()
     gc.disable()  # a pass over 200 clients would be a wait of every message under way
     try:

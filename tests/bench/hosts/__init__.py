@@ -1,0 +1,1 @@
+"""Several hosts beside one: what a message costs, and what a host that goes costs its users."""
