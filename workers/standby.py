@@ -51,6 +51,9 @@ from workers.transfer import NoCopy, Source
 TELL_MS: Final = 250
 # A tail tells nothing of what was lost on its way, unless more comes: then it is asked.
 _LOOK_S: Final = 2.0
+# What is stored so soon behind a record is taken together with what follows: to wake up costs as
+# much as a record. Who takes over or is handed the range has that much more to take first.
+GATHER_S: Final = 0.05
 _CONNECT_AGAIN_S: Final = 0.2
 _AGAIN_S: Final = 0.02  # after a server that is behind
 _FETCH_AGAIN_S: Final = 1.0
@@ -90,6 +93,7 @@ class Standby:
         self._learnt = self._reader.first - 1  # up to which record it knows again what it knew
         self._is_behind = True  # as far as it knows
         self._looks_s = _now_s() + _LOOK_S  # when it asks whether it is
+        self._rests_s = 0.0  # until when it lets records of the tail gather
         self._short_since_s: float | None = None  # the log ends before the store
         self._wants = False  # it is to own the range as soon as it may ask for it
         self._claim: Claim | None = None
@@ -162,6 +166,7 @@ class Standby:
         if self._is_behind:
             self._catch_up()
         else:
+            self._rest()
             self._wait(self._patience_s())
         self._hear()
         if self._claim is not None:
@@ -169,11 +174,17 @@ class Standby:
         elif self._owned is None:
             self._claim_if_due()
 
-    def _wait(self, most_s: float) -> None:
+    def _rest(self) -> None:
+        """Let more of the tail come, unless the supervisor has something to say."""
+        left_s = self._rests_s - _now_s()
+        if left_s > 0 and self._claim is None and not self._wants:
+            self._wait(left_s, for_wire=False)
+
+    def _wait(self, most_s: float, *, for_wire: bool = True) -> None:
         """Wait for the supervisor and for the wire, if there is one."""
         poll = select.poll()
         poll.register(self._place.control.fileno(), select.POLLIN)
-        if self._stream.is_connected:
+        if for_wire and self._stream.is_connected:
             if self._stream.has_input:
                 return
             poll.register(self._stream.fileno(), select.POLLIN)
@@ -202,6 +213,7 @@ class Standby:
                     self._looks_s = _now_s() + _LOOK_S
                     if number == self._reader.number + 1 and self._has_learnt:
                         self._take(number, data)
+                        self._rests_s = _now_s() + GATHER_S
                     elif number > self._reader.number:
                         self._is_behind = True
                 case Acked(number):

@@ -28,6 +28,7 @@ from tests.workers.range_harness import (
     settings_of,
 )
 from workers.log.record import decode
+from workers.standby import GATHER_S
 from workers.store.journal import OF_JOURNAL
 from workers.store.snapshot import Snapshot
 
@@ -112,6 +113,12 @@ def last_number(directory: Path) -> int:
         return snapshot.last.number
     finally:
         snapshot.close()
+
+
+def sleeps_of(worker: RangeWorker) -> int:
+    """Return how often a worker's loop has had nothing to do."""
+    status = Path(f"/proc/{worker.process.pid}/status").read_text()
+    return int(status.rpartition("\nvoluntary_ctxt_switches:")[2].split()[0])
 
 
 def trees(directory: Path) -> dict[str, dict[bytes, bytes]]:
@@ -286,6 +293,28 @@ def test_a_planned_move_is_short_and_the_heir_needs_nobody_to_tell_it(
     assert_nothing_is_lost(front)
     again = start("a")
     again.stand(ready.epoch)
+
+
+def test_a_standby_lets_records_gather_and_lacks_none(
+    start: Start, front: PlayedFront, run_dir: Path
+) -> None:
+    a, b = start("a"), start("b")
+    a.stand()
+    b.stand()
+    serve(a, a.promote(), front)
+    front.send_until_acked(5)
+    b.stand(last_number(run_dir / "a"))
+    began_s, slept, first = time.monotonic(), sleeps_of(b), last_number(run_dir / "a")
+
+    for _ in range(150):  # a record each
+        front.send()
+        front.settle()
+
+    took_s, slept = time.monotonic() - began_s, sleeps_of(b) - slept
+    b.stand(last := last_number(run_dir / "a"))
+    assert last - first >= 150
+    # Each turn sleeps once or twice: while it rests, and where nothing has come by then.
+    assert slept <= 2 * took_s / GATHER_S + 10, f"{last - first} records in {took_s:.1f} s"
 
 
 def test_a_move_to_a_third_host_is_not_taken_up_by_a_second(start: Start) -> None:
