@@ -47,8 +47,8 @@ from workers.store.renewal import is_lost, make_empty, set_aside
 from workers.store.store import Store
 from workers.transfer import NoCopy, Source
 
-# How often it tells how far it is, at most.
-TELL_MS: Final = 250
+# How often it tells how far it is, at most: three processes wake up for it.
+TELL_MS: Final = 1000
 # A tail tells nothing of what was lost on its way, unless more comes: then it is asked.
 _LOOK_S: Final = 2.0
 # What is stored so soon behind a record is taken together with what follows: to wake up costs as
