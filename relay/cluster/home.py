@@ -15,7 +15,7 @@ from relay.cluster.beats import Beat, EngineFacts, Owned
 from relay.cluster.ownership import Decisions
 from relay.cluster.view import Life, View
 from relay.process.control import ClusterTold
-from relay.protocol.slots import ShardMap
+from relay.protocol.slots import shard_ranges
 
 # The upper bits of an incarnation: which start of the supervisor it is of.
 BOOT_SHIFT: Final = 24
@@ -106,7 +106,7 @@ def tell(
 
 
 def _workers(view: View, hosts: list[str]) -> Iterator[WorkerAddress]:
-    shards = ShardMap(view.plan.ranges).shards
+    shards = shard_ranges(view.plan.ranges)
     for host in hosts:
         beat = view.beat(host)
         for range_, owned in sorted(beat.owned.items() if beat else ()):
