@@ -58,12 +58,14 @@ class _Log:
 
     def __init__(self) -> None:
         self.had: list[int] = []
+        self.confirmed = 0
         self.store: Store | None = None
 
-    def commit(self, number: int, payload: bytes) -> int:
-        """Note up to which record the store was when it was asked for `number`."""
+    def append(self, number: int, payload: bytes) -> int:
+        """Note up to which record the store was when `number` was on its way; it is there then."""
         assert self.store is not None
         self.had.append(self.store.last_number)
+        self.confirmed = number
         return number
 
 
@@ -78,6 +80,7 @@ def test_a_record_is_in_the_store_before_the_log_has_it(
 
     with store.writing() as batch:
         batch.put_day_us(1)
+    store.confirm()
 
     assert log.had == [had]
     assert store.last_number == 1

@@ -49,11 +49,12 @@ class _Later:
     """A log that says it has what it only remembers."""
 
     refusal = ""
+    confirmed = 0
 
     def __init__(self) -> None:
         self.said: list[tuple[int, bytes]] = []
 
-    def commit(self, number: int, payload: bytes) -> int:
+    def append(self, number: int, payload: bytes) -> int:
         """Remember it."""
         self.said.append((number, payload))
         return number
@@ -68,10 +69,12 @@ def fold_unconfirmed(patch: Patch) -> None:
         journal._log = later
         commit(journal)
         journal._log = log
+        while journal._unconfirmed:
+            journal._append(journal._unconfirmed.popleft())
         for number, payload in later.said:
             assert log is not None, "a standby has no records of its own"
             time.sleep(COMMIT_S)
-            log.commit(number, payload)
+            log.append(number, payload)
 
     patch(Journal, "commit", keep_and_commit)
 
