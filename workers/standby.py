@@ -360,7 +360,9 @@ class Standby:
                     self._stream.publish(step)
                 case Ask():
                     last = self._stream.last()
-                    if last is not None:
+                    if last is None:
+                        claim.unanswered(_now_s())
+                    else:
                         todo.extend(claim.found(last.sequence, _now_s()))
                 case CatchUp(to):
                     self._claim_to, self._is_behind = to, True

@@ -18,7 +18,14 @@ from typing import NamedTuple
 from relay.errors import LogLostData
 from workers.log.reader import LogReader
 from workers.log.record import Claimed, Kind, encode, encode_claimed
-from workers.log.writer import LOST_AFTER_S, PATIENCE_S, PAUSE_S, Ask, Publish
+from workers.log.writer import (
+    ASK_AGAIN_S,
+    LOST_AFTER_S,
+    PATIENCE_S,
+    PAUSE_S,
+    Ask,
+    Publish,
+)
 
 
 class CatchUp(NamedTuple):
@@ -106,6 +113,11 @@ class Claim:
         self._short_since_s = self._published = None
         self._want = max(self._want, number)
         return self._go_on(now_s)
+
+    def unanswered(self, now_s: float) -> None:
+        """Take it that nobody answers the last `Ask`."""
+        if self._asked and not self._has_ended:
+            self._wakes_s = now_s + ASK_AGAIN_S
 
     def followed(self, now_s: float) -> list[ClaimStep]:
         """Take it that the reader may have taken more, and all of that is applied."""

@@ -188,7 +188,9 @@ class OwnedLog:
                         self._stream.publish(step)
                     case Ask(number):
                         found = self._find(number)
-                        if found is not None:
+                        if found is None:
+                            self._writer.unanswered(_now_s())
+                        else:
                             todo.extend(self._writer.found(found, _now_s()))
         except WireLost:
             self._lose()

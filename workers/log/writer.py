@@ -26,6 +26,9 @@ from workers.log.record import MOST_IN_FLIGHT, Kind, checksum_of, decode, encode
 # the leader was: a new one is there after 4 to 9 s.
 PATIENCE_S: Final = 1.0
 PAUSE_S: Final = 0.2
+# Where nobody leads a stream nobody is there to be asked, which is said at once. Who is told to
+# lead it does so within some 50 ms.
+ASK_AGAIN_S: Final = 0.1
 # A stream's former leader may answer for some seconds after it has lost its majority, with less
 # than what was acked since. No longer than so: it follows again 17 s after it is healed.
 LOST_AFTER_S: Final = 30.0
@@ -186,6 +189,11 @@ class Writer:
             return self._pause(now_s)  # the leader lacks it: it is no leader any more
         self._take(record)
         return self._look_on(now_s)
+
+    def unanswered(self, now_s: float) -> None:
+        """Take it that nobody answers the last `Ask`, which matters where a record waits for it."""
+        if self._asked is not None and self._window:
+            self._wakes_s = now_s + ASK_AGAIN_S
 
     def woken(self, now_s: float) -> list[Step]:
         """Do what is due, if anything is."""

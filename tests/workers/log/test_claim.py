@@ -8,7 +8,14 @@ from relay.errors import LogLostData
 from workers.log.claim import Beaten, CatchUp, Claim, ClaimStep, Won
 from workers.log.reader import LogReader
 from workers.log.record import Claimed, Kind, decode, encode, encode_claimed
-from workers.log.writer import LOST_AFTER_S, PATIENCE_S, PAUSE_S, Ask, Publish
+from workers.log.writer import (
+    ASK_AGAIN_S,
+    LOST_AFTER_S,
+    PATIENCE_S,
+    PAUSE_S,
+    Ask,
+    Publish,
+)
 
 ANNA = Claimed("a", 1, "anna", "tcp://10.0.0.1:9100")
 BERT = Claimed("b", 1, "bert", "tcp://10.0.0.2:9100")
@@ -95,6 +102,15 @@ def test_what_is_refused_though_nothing_has_come_is_tried_again_after_a_pause() 
         assert range_.claim.woken(now_s - 0.01) == []
         assert range_.claim.woken(now_s) == [Ask()]
         assert range_.claim.found(1, now_s) == [publish]
+
+
+def test_where_nobody_leads_the_log_a_claim_asks_again_at_once() -> None:
+    range_ = Range(epoch(ANNA, 0), applied=1)
+    assert range_.claim.begin(0.0) == [Ask()]
+
+    range_.claim.unanswered(0.0)
+
+    assert range_.claim.woken(ASK_AGAIN_S) == [Ask()]
 
 
 def test_what_is_not_answered_is_sent_again_as_it_was_and_stored_once() -> None:

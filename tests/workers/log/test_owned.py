@@ -37,6 +37,7 @@ class PlayedStream(Stream):
         self.up = True
         self.silent = 0  # so many answers are lost, though the records are stored
         self.deaf = 0  # so many publishes are lost
+        self.leaderless = 0  # so many questions nobody answers, and publishes are refused till then
         self.used: tuple[int, int] | None = (0, 8000)
         self.breaks = 0  # so many publishes end the connection, once they are stored
         self.unsent = False
@@ -76,7 +77,7 @@ class PlayedStream(Stream):
         if self.deaf:
             self.deaf -= 1
             return
-        if step.expected != len(self.records):
+        if step.expected != len(self.records) or self.leaderless:
             self._answers.append(Refused(step.number))
             return
         self.records.append(step.data)
@@ -96,6 +97,9 @@ class PlayedStream(Stream):
         return answers
 
     def last(self) -> Stored | None:
+        if self.leaderless:
+            self.leaderless -= 1
+            return None
         return Stored(len(self.records), self.records[-1], {})
 
     def fill(self) -> tuple[int, int] | None:
@@ -333,3 +337,15 @@ def test_what_the_socket_has_not_taken_is_tried_again_soon(
     stream.unsent = True
 
     assert log.due_ms <= clock_ms() + 2
+
+
+def test_a_commit_amid_a_change_of_the_logs_leader_waits_for_that_alone(
+    log: OwnedLog, stream: PlayedStream, clock: Clock
+) -> None:
+    stream.leaderless = 1
+    begun_s = clock.now_s
+
+    log.commit(4, b"one")
+
+    assert bodies(stream) == [b"one"]
+    assert clock.now_s - begun_s < 0.5

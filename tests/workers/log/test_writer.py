@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from relay.errors import Fenced, LogLostData
 from workers.log.record import Claimed, Kind, decode, encode, encode_claimed
 from workers.log.writer import (
+    ASK_AGAIN_S,
     LOST_AFTER_S,
     NOTHING,
     PATIENCE_S,
@@ -76,6 +77,25 @@ def test_what_is_not_answered_in_time_is_looked_for(writer: Writer) -> None:
     assert writer.woken(5.0 + PATIENCE_S - 0.01) == []
 
     assert writer.woken(5.0 + PATIENCE_S) == [Ask()]
+
+
+def test_where_nobody_leads_the_log_a_writer_asks_again_at_once(writer: Writer) -> None:
+    writer.append(b"one", 5.0)
+    assert writer.refused(11, 5.0) == [Ask()]
+
+    writer.unanswered(5.0)
+
+    assert writer.woken(5.0 + ASK_AGAIN_S) == [Ask()]
+    writer.found(found(10, EPOCH_DATA), 5.1)
+    assert writer.woken(5.1 + PAUSE_S) == [Publish(10, data(b"one"))]
+
+
+def test_a_writer_of_which_nothing_waits_asks_no_sooner(writer: Writer) -> None:
+    assert writer.suspect(5.0) == [Ask()]
+
+    writer.unanswered(5.0)
+
+    assert writer.woken(5.0 + PATIENCE_S - 0.01) == []
 
 
 def test_what_the_log_has_is_committed_and_what_it_lacks_is_sent_again() -> None:
