@@ -32,6 +32,7 @@ from relay.process.control import (
 )
 from relay.process.duties import Duties
 from relay.process.place import Place
+from relay.process.run import settle
 from workers.inherited import Inherited
 from workers.log.claim import Beaten, CatchUp, Claim, ClaimStep, Won
 from workers.log.owned import OwnedLog
@@ -123,6 +124,7 @@ class Standby:
         """
         log.get_logger().info("standby.started", number=self._store.last_number)
         self._tell()
+        settle()  # not only when it is to own the range, and clients wait
         try:
             while self._owned is None and not self._is_stopping:
                 self._read_control()

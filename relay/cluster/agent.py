@@ -107,6 +107,7 @@ class Agent:
         )
         self._trimmings: dict[int, Trimming] = {}  # of the ranges that are owned here
         self._trim_due_s = now_s
+        self._said_lost: set[int] = set()
         self._draining = self._stops = False
 
     def run(self) -> None:
@@ -166,8 +167,8 @@ class Agent:
                 case TopologyChanged(topology):
                     if self._home.follow(topology):
                         self._think_due_s = self._beat_due_s = 0.0
-                case HostState(standing):
-                    if self._home.stand_by(standing):
+                case HostState(standing, lost):
+                    if self._home.stand_by(standing, lost):
                         self._think_due_s = self._beat_due_s = 0.0
                 case SettingsChanged(settings):
                     self._place.taken(settings)
@@ -211,8 +212,8 @@ class Agent:
         before = self._view.beat(beat.host)
         if self._view.hear(beat, now_s) and (
             before is None
-            or (before.owned, before.standing.keys(), before.fronts)
-            != (beat.owned, beat.standing.keys(), beat.fronts)
+            or (before.owned, before.standing.keys(), before.fronts, before.lost)
+            != (beat.owned, beat.standing.keys(), beat.fronts, beat.lost)
         ):
             self._think_due_s = 0.0
 
@@ -248,6 +249,9 @@ class Agent:
     def _think(self, now_s: float) -> None:
         self._think_due_s = now_s + THINK_S
         me, view = self._home.host, self._view
+        for range_ in view.lost.keys() - self._said_lost:
+            self._said_lost.add(range_)
+            log.get_logger().error("range.lost_data", range=range_, found_by=view.lost[range_])
         was_moving = self._decisions.moving if self._decisions else None
         self._decisions = decisions = decide(view, me, now_s)
         if decisions.moving != was_moving:
@@ -298,6 +302,7 @@ class Agent:
             plan=self._view.plan.mark,
             draining=self._draining,
             engine=self._found.engine,
+            lost=self._view.lost,
         )
         self._view.hear(beat, now_s)
         subject = beats_of(self._cluster.name, self._home.host)

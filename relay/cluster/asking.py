@@ -129,6 +129,9 @@ def status_lines(path: Path) -> Iterator[str]:
             for name, host in status.hosts.items()
         ],
     )
+    for number, each in enumerate(status.ranges):
+        if each.lost:
+            yield f"range {number}: its log lost what {each.lost} has, so nobody takes it over"
     yield ""
     yield table(
         ("range", "owner", "epoch", "log", "leader", "standbys"),

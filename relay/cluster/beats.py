@@ -47,6 +47,8 @@ class Beat(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     number: int
     owned: dict[int, Owned] = {}  # ranges, with a process that serves them
     standing: dict[int, int] = {}  # ranges with a standby, and up to which record it has applied
+    # Ranges whose log has less than was acked, as it knows, and the host that found it.
+    lost: dict[int, str] = {}
     fronts: tuple[str, ...] = ()  # that serve, by identity
     draining: bool = False  # it stops soon: others are to own what it owns
     moving: int | None = None  # the range that it hands over just now

@@ -19,6 +19,7 @@ from relay.protocol.slots import shard_ranges
 
 # The upper bits of an incarnation: which start of the supervisor it is of.
 BOOT_SHIFT: Final = 24
+NONE_LOST: Final[Mapping[int, str]] = {}
 
 
 class Home:
@@ -33,6 +34,7 @@ class Home:
         self.owned: Mapping[int, Owned] = {}
         self._fronts: tuple[str, ...] = ()
         self._standing: Mapping[int, int] = {}
+        self._lost: tuple[int, ...] = ()
 
     def follow(self, topology: Topology) -> bool:
         """Take a topology; tell whether something else is here."""
@@ -45,17 +47,26 @@ class Home:
         self._fronts = tuple(each for each in topology.fronts if who_is(each).host == self.host)
         return before != (self.owned, self._fronts)
 
-    def stand_by(self, standing: Mapping[int, int]) -> bool:
-        """Take how far which standbys are; tell whether they are others."""
-        before, self._standing = self._standing.keys(), standing
-        return before != standing.keys()
+    def stand_by(self, standing: Mapping[int, int], lost: tuple[int, ...] = ()) -> bool:
+        """Take how far which standbys are, and which logs lost data; tell if they are others."""
+        before = self._standing.keys(), self._lost
+        self._standing, self._lost = standing, lost
+        return before != (standing.keys(), lost)
 
     def holds(self, range_: int) -> bool:
         """Tell whether there is a store of a range here, with a process that has it."""
         return range_ in self.owned or range_ in self._standing
 
-    def beat(self, *, moving: int | None, plan: int, draining: bool, engine: EngineFacts) -> Beat:
-        """Return the next beat."""
+    def beat(
+        self,
+        *,
+        moving: int | None,
+        plan: int,
+        draining: bool,
+        engine: EngineFacts,
+        lost: Mapping[int, str] = NONE_LOST,
+    ) -> Beat:
+        """Return the next beat; `lost` is what is known of that, which is passed on."""
         self._number += 1
         return Beat(
             host=self.host,
@@ -63,6 +74,7 @@ class Home:
             number=self._number,
             owned=dict(self.owned),
             standing=dict(self._standing),
+            lost={**dict.fromkeys(self._lost, self.host), **lost},
             fronts=self._fronts,
             draining=draining,
             moving=moving,

@@ -8,6 +8,8 @@ would cost pauses, so here is what makes it rare:
   that has slept itself, or has just started, gives all others that long first.
 - A range is *vacant* when its newest owner is silent, or no longer says that it serves it. Of the
   hosts with a standby the first in rank takes it; the next one tries only after a long while.
+- A range whose log has less than was acked is nobody's, once a host has found that: a standby that
+  lacks the rest would serve on without it, and nobody would know.
 - Nothing is decided without a majority of the voters that was there for `detect_s`.
 - A range is *handed over* when another host should rather own it: one in the whole cluster at a
   time, when nothing is vacant, nothing has changed for a while, and no host has come or gone.
@@ -64,6 +66,8 @@ def decide(view: View, me: str, now_s: float) -> Decisions:
 def _promote(view: View, me: str, living: frozenset[str], now_s: float) -> tuple[int, ...]:
     promote = []
     for range_, for_s in sorted(view.vacant_s(now_s).items()):
+        if range_ in view.lost:
+            continue
         candidates = view.candidates(range_, living)
         turn = int(for_s / PATIENCE_S)
         if candidates and candidates[turn % len(candidates)] == me:

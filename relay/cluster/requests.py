@@ -56,6 +56,7 @@ class RangeStatus(msgspec.Struct, frozen=True):
     standing: Mapping[str, int] = {}  # up to which record each standby is
     leader: str = ""  # whose engine leads its log
     last: int = 0  # the last record of the log that was heard of
+    lost: str = ""  # the host that found the log to have less than was acked: nobody serves it
 
 
 class ClusterStatus(msgspec.Struct, frozen=True, tag="cluster"):
@@ -181,6 +182,7 @@ def status_of(
                 standing={n: b.standing[range_] for n, b in beats.items() if range_ in b.standing},
                 leader=next((n for n, b in beats.items() if range_ in b.engine.leads), ""),
                 last=max((_last_of(range_, beat) for beat in beats.values()), default=0),
+                lost=view.lost.get(range_, ""),
             )
         )
     return ClusterStatus(

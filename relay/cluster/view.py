@@ -99,7 +99,7 @@ class _HandOver(NamedTuple):
 class View:
     """What one host has heard, and since when things are as they are.
 
-    `plan` may be replaced at any time.
+    `plan` may be replaced at any time. Over 15 fields: who listens knows all of it together.
     """
 
     def __init__(
@@ -123,6 +123,9 @@ class View:
         self._voters = frozenset(voters)
         self._heard: dict[str, _Heard] = {}
         self._owners: dict[int, Owner] = {}
+        # Ranges whose log has less than was acked, and the host that found it. All pass it on, as
+        # long as any of them runs: who found it may begin anew, and finds it after a while only.
+        self.lost: dict[int, str] = {}
         self._lasts: dict[int, int] = {}  # of each log, that anybody has ever told of
         self._looked_s = self._awake_s = now_s
         self._vacant_s: dict[int, float] = {}  # since when, while there was a majority
@@ -146,6 +149,8 @@ class View:
         for range_, owned in beat.owned.items():
             if owned.epoch > self.epoch(range_):
                 self._owners[range_] = Owner(owned.epoch, beat.host)
+        for range_, host in beat.lost.items():
+            self.lost.setdefault(range_, host)
         for told in (beat.standing, beat.engine.last):
             for range_, number in told.items():
                 if number > self._lasts.get(range_, 0):

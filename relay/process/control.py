@@ -18,6 +18,7 @@ In a cluster besides, where a worker begins as a standby and may become the owne
 
     worker -> supervisor  Standing          as a standby, whenever it has applied more; Heartbeat
                                             comes from the first one on
+    worker -> supervisor  LogLost           once, before it exits: nobody may own the range
     supervisor -> worker  Promote           to a standby; ChildReady answers it once it owns the
                                             range, Standing where it does not. An owner overlooks it
     supervisor -> worker  HandOver          once to an owner, in place of Stop
@@ -109,6 +110,13 @@ class Standing(msgspec.Struct, frozen=True, tag="standing"):
     applied: int
 
 
+class LogLost(msgspec.Struct, frozen=True, tag="log-lost"):
+    """The log of the range has less than was acked, so nobody may own the range; the worker ends.
+
+    Told before its channel closes: whoever hears that the range has no owner knows why.
+    """
+
+
 class Promote(msgspec.Struct, frozen=True, tag="promote"):
     """Become the owner of the range, unless its log has a newer one."""
 
@@ -139,7 +147,7 @@ class ClusterTold(msgspec.Struct, frozen=True, tag="cluster", omit_defaults=True
     isolated: bool | None = False  # None: an agent that has just started cannot know; as it was
 
 
-class HostState(msgspec.Struct, frozen=True, tag="host-state"):
+class HostState(msgspec.Struct, frozen=True, tag="host-state", omit_defaults=True):
     """The standbys of this host, by range: up to which number each has the log.
 
     Owners are not in it: the topology has them. A range of `ClusterTold.seats` that is in neither
@@ -147,6 +155,7 @@ class HostState(msgspec.Struct, frozen=True, tag="host-state"):
     """
 
     standing: dict[int, int]
+    lost: tuple[int, ...] = ()  # ranges whose log has less than was acked, as was found here
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
@@ -159,7 +168,7 @@ class PeerGone(msgspec.Struct, frozen=True):
     """The other end is closed: nothing can come any more. Never sent, only received."""
 
 
-FromChild = ChildReady | Heartbeat | KeysWanted | Wish | Standing | ClusterTold
+FromChild = ChildReady | Heartbeat | KeysWanted | Wish | Standing | LogLost | ClusterTold
 FromSupervisor = (
     TopologyChanged
     | SettingsChanged

@@ -16,6 +16,7 @@ from relay import log, signals
 from relay.errors import BootError, Fenced, LogLostData, StoreWriteError
 from relay.process import descriptors
 from relay.process.channel import child_end
+from relay.process.control import LogLost
 from relay.process.exitcodes import CANNOT_BOOT, FENCED, LOG_LOST_DATA, WRITE_FAILED
 from relay.process.place import Place, read_settings
 
@@ -77,6 +78,7 @@ def run(role: str, main: Callable[[Place], None]) -> int:
         log.get_logger().warning("range.lost", reason=str(error))
         return FENCED
     except LogLostData as error:
+        place.control.send(LogLost())
         log.get_logger().error("range.log_lost_data", reason=str(error))
         return LOG_LOST_DATA
     finally:

@@ -32,6 +32,8 @@ class Abroad:
         self.told: ClusterTold | None = None
         self._isolated: bool | None = None  # None: no agent has known yet
         self._promoted: set[int] = set()  # incarnations, since they told last that they stand by
+        # Whose log has less than was acked: none sits there until the relay is started anew.
+        self.lost: set[int] = set()
         self._state: tuple[int, HostState] | None = None  # that which agent was told last
 
     @property
@@ -69,6 +71,11 @@ class Abroad:
         child.standing = applied
         self._promoted.discard(child.number)
 
+    def found_loss(self, child: Incarnation, seats: Seats) -> list[Action]:
+        """Have the agent know it before it hears that the range has no owner."""
+        self.lost.add(child.index)
+        return self._tell_state(seats)
+
     def look(self, seats: Seats, *, hand_over_s: float) -> list[Action]:
         """Return what the workers and the agent are to be told now, after anything has happened.
 
@@ -93,7 +100,8 @@ class Abroad:
 
     def _tell_state(self, seats: Seats) -> list[Action]:
         workers = seats.children("worker")
-        state = HostState({w.index: w.standing or 0 for w in workers if w.is_standby})
+        standing = {w.index: w.standing or 0 for w in workers if w.is_standby}
+        state = HostState(standing, tuple(sorted(self.lost)))
         agents = [each for each in seats.children("agent") if each.connected]
         if not agents or self._state == (agents[0].number, state):
             return []

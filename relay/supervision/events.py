@@ -52,6 +52,7 @@ class TookOver(msgspec.Struct, frozen=True, tag=True):
     numbers: int
     epoch: int
     cluster: ClusterTold | None = None  # what the agent has told last
+    lost: tuple[int, ...] = ()  # ranges whose log has less than was acked
 
 
 # --- the processes ---
@@ -85,6 +86,12 @@ class StoodBy(msgspec.Struct, frozen=True, tag=True):
 
     incarnation: int
     applied: int
+
+
+class FoundLoss(msgspec.Struct, frozen=True, tag=True):
+    """A worker of a cluster has found that its log has less than was acked, and is about to end."""
+
+    incarnation: int
 
 
 class Beat(msgspec.Struct, frozen=True, tag=True):
@@ -224,6 +231,7 @@ OfChild = (
     | SpawnFailed
     | Served
     | StoodBy
+    | FoundLoss
     | ClusterSeen
     | Beat
     | ChannelClosed

@@ -56,6 +56,7 @@ from relay.supervision.events import (
     DrainAsked,
     Event,
     Exited,
+    FoundLoss,
     GroupsTaken,
     KeysAsked,
     KeysTaken,
@@ -272,6 +273,9 @@ class Fleet:
                 child.heard_s = now_s
                 if self._abroad is not None:
                     self._abroad.stands_by(child, applied)
+            case FoundLoss():
+                if self._abroad is not None:
+                    self._actions += self._abroad.found_loss(child, self._seats)
             case ClusterSeen(_, told):
                 child.heard_s = now_s
                 if self._abroad is not None:
@@ -375,7 +379,7 @@ class Fleet:
 
     def _reseat(self, abroad: Abroad, now_s: float) -> None:
         """Have a worker for each range of which there is to be a copy here, and no others."""
-        for index in sorted(abroad.ranges):
+        for index in sorted(abroad.ranges - abroad.lost):
             if not self._seats.has("worker", index):
                 self._seats.add(seat := self._make_seat("worker", index))
                 self._spawn(seat, now_s)
@@ -531,6 +535,7 @@ class Fleet:
             self._seats.numbers,
             self._topology.epoch,
             self._abroad.as_it_is() if self._abroad is not None else None,
+            tuple(sorted(self._abroad.lost)) if self._abroad is not None else (),
         )
 
     def _take_over(self, found: TookOver, now_s: float) -> None:
@@ -539,6 +544,7 @@ class Fleet:
         self._topology = Topology(epoch=found.epoch)
         if self._abroad is not None and found.cluster is not None:
             self._actions += self._abroad.hear(found.cluster, self._seats)
+            self._abroad.lost.update(found.lost)
         for each in found.children:
             if not self._seats.has(each.role, each.index):  # a worker of a cluster
                 self._seats.add(self._make_seat(each.role, each.index))

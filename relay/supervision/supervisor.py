@@ -39,6 +39,7 @@ from relay.process.control import (
     Heartbeat,
     KeysChanged,
     KeysWanted,
+    LogLost,
     Outcome,
     PeerGone,
     Standing,
@@ -80,6 +81,7 @@ from relay.supervision.events import (
     DrainAsked,
     Event,
     Exited,
+    FoundLoss,
     GroupsTaken,
     KeysAsked,
     KeysTaken,
@@ -543,7 +545,7 @@ def _outcome_of(number: int, report: Report) -> Outcome:
 
 def event_of(
     child: Child,
-    message: ChildReady | Heartbeat | KeysWanted | PeerGone | Standing | ClusterTold,
+    message: ChildReady | Heartbeat | KeysWanted | PeerGone | Standing | LogLost | ClusterTold,
 ) -> Event:
     """Return what a message of `child` means to the fleet."""
     match message:
@@ -551,6 +553,8 @@ def event_of(
             return Served(child.incarnation, endpoint, tcp, epoch)
         case Standing(applied):
             return StoodBy(child.incarnation, applied)
+        case LogLost():
+            return FoundLoss(child.incarnation)
         case ClusterTold():
             return ClusterSeen(child.incarnation, message)
         case Heartbeat():

@@ -46,6 +46,7 @@ class Node:
         self.standing: dict[int, int] = {}
         self.starting: dict[int, float] = {}  # seats, and when their standby is there
         self.claiming: dict[int, float] = {}
+        self.lost: dict[int, str] = {}  # ranges whose log has less than was acked
         self.stuck: set[int] = set()  # ranges that it cannot claim
         self.inbox: list[tuple[float, bytes]] = []
         self.decided: Decisions | None = None
@@ -74,6 +75,7 @@ class Node:
             number=self.number,
             owned={range_: Owned(self.epochs[range_], "tcp://") for range_ in self.ranges},
             standing=dict(self.standing),
+            lost=self.lost | self.view.lost,
             draining=self.draining,
             moving=self.decided.moving if self.decided else None,
             plan=self.view.plan.mark,

@@ -91,6 +91,25 @@ def test_two_hosts_and_a_witness_bear_the_loss_of_one() -> None:
     assert set(cluster.owned.values()) == {"a"}
 
 
+# ----------------------------------------------------------------------------------- data is lost
+
+
+def test_a_range_whose_log_has_less_than_was_acked_is_nobodys(cluster: Cluster) -> None:
+    range_ = next(each for each, host in cluster.home.items() if host == "b")
+    node = cluster.nodes["b"]
+    node.lost = {range_: "b"}
+    node.ranges.discard(range_)
+
+    cluster.run(3 * PATIENCE_S)
+    assert cluster.promoted == []
+    node.lost = {}
+    cluster.kill("b")
+    cluster.start("b")
+    cluster.run(3 * PATIENCE_S)
+
+    assert range_ not in {event.range_ for event in cluster.promoted}, "none forgets it"
+
+
 # ----------------------------------------------------------------------------------- a host is lost
 
 

@@ -26,6 +26,7 @@ from relay.supervision.events import (
     ChannelClosed,
     Claimed,
     ClusterSeen,
+    FoundLoss,
     RollAsked,
     Served,
     StoodBy,
@@ -235,6 +236,18 @@ def test_one_whose_log_lost_what_it_had_confirmed_is_not_started_again(
 
     assert [serving.processes[n].index for n in serving.children("worker")] == [1]
     assert serving.level("worker.exited") == "error"
+
+
+def test_the_agent_hears_of_a_loss_before_it_hears_that_the_range_has_no_owner(
+    serving: HostHarness,
+) -> None:
+    agent, owner = serving.child("agent"), serving.child("worker", 0)
+
+    serving.feed(FoundLoss(owner))
+
+    assert serving.said(agent, HostState)[-1] == HostState({1: 9}, (0,))
+    serving.die(owner, returncode=LOG_LOST_DATA)
+    assert serving.said(agent, HostState)[-1] == HostState({1: 9}, (0,))
 
 
 def test_the_agent_is_told_who_stands_by_and_how_far(serving: HostHarness) -> None:
