@@ -7,6 +7,7 @@ What need not be decided at once waits here for company, too.
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Sequence
 from enum import IntEnum
@@ -90,11 +91,17 @@ class Inbox:
 
     def __init__(self) -> None:
         self.size = 0
+        self.most_items = sys.maxsize  # of a piece, where it is to be less than PIECE
         self.is_behind = False
         self._lines: dict[tuple[Identity, int | None], _Line] = {}
 
     def __bool__(self) -> bool:
         return bool(self._lines)
+
+    @property
+    def piece(self) -> int:
+        """How many items of one sender are decided before anything else is looked at."""
+        return min(PIECE, self.most_items)
 
     def add(self, received: Sequence[Received]) -> None:
         """Have all of it wait, in this order, behind what waits of the same senders."""
@@ -112,7 +119,8 @@ class Inbox:
             del self._lines[sender]
             self._lines[sender] = line
         received, begun = line.received[0], line.begun
-        line.begun = begun + PIECE
+        piece = self.piece
+        line.begun = begun + piece
         ends = line.begun >= len(received.items)
         if ends:
             self.size -= received.size
@@ -124,7 +132,7 @@ class Inbox:
             return received
         origin, peer, items, applied, number, size, _ = received
         return Received(
-            origin, peer, items[begun : begun + PIECE], applied if ends else (), number, size, ends
+            origin, peer, items[begun : begun + piece], applied if ends else (), number, size, ends
         )
 
     def forget(self, sender: Identity) -> int:

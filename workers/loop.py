@@ -41,7 +41,7 @@ from relay.protocol.slots import ShardMap
 from relay.settings.tables import Settings
 from workers.calendar import Calendar
 from workers.gate import Gate
-from workers.inbox import PIECE, Haste, Inbox, Received
+from workers.inbox import Haste, Inbox, Received
 from workers.insight import Insight
 from workers.links import Links, Ready
 from workers.measures import Measures
@@ -66,6 +66,9 @@ ORDERS_MS = 50
 # by number, because an envelope is work for 3 us or for 5 ms. Enough for what a link's fair traffic
 # brings at a time, so that only floods are cut.
 MAX_DECIDING_S = 0.02
+# Of what a record may have in a range's log: with so much no more is decided, and as much may a
+# piece add to it. The rest is for what is not counted, such as the entries of mailboxes.
+LOG_SHARE = 1 / 4
 
 
 class Worker:
@@ -149,6 +152,7 @@ class Worker:
             settings.flow, None if self._unconfirmed is None else self._unconfirmed.rest
         )
         self._inbox = Inbox()
+        _bound(self._shard, self._inbox, self._log, settings)
         self._stopping = False
         self._heir = ""  # the host that the range goes to when it has stopped
         self._batches = 0
@@ -309,13 +313,13 @@ class Worker:
             inbox.add(received)
             while inbox:
                 self._decide_on_piece(inbox.take(), math.inf)
-                if time.perf_counter() >= ends_s:
+                if time.perf_counter() >= ends_s or self._shard.is_large:
                     break
         else:
             # As it came: nobody waits yet, and pieces cost each message half a microsecond.
             for index, each in enumerate(received, start=1):
                 left = self._decide_on_piece(each, ends_s)
-                if left is not None or time.perf_counter() >= ends_s:
+                if left is not None or time.perf_counter() >= ends_s or self._shard.is_large:
                     inbox.add([left] if left is not None else [])
                     inbox.add(received[index:])
                     break
@@ -326,16 +330,16 @@ class Worker:
     def _decide_on_piece(self, piece: Received, ends_s: float) -> Received | None:
         """Decide on it until `time.perf_counter()` is past `ends_s`; return what is left."""
         origin, peer, items = piece.origin, piece.peer, piece.items
-        count, total = 0, len(items)
+        count, total, step = 0, len(items), self._inbox.piece
         while count < total:
-            some = items[count : count + PIECE]
+            some = items[count : count + step]
             if peer is None and not self._mishaps.has_suspects:
                 self._decide_on_all(origin, some)
             else:
                 for item in some:
                     self._decide_on(origin, peer, item)
-            count += PIECE
-            if count < total and time.perf_counter() >= ends_s:
+            count += step
+            if count < total and (time.perf_counter() >= ends_s or self._shard.is_large):
                 if peer is None:
                     self._links.fronts.decided(origin, piece.number, count, False)
                 return piece.behind(count)
@@ -548,6 +552,7 @@ class Worker:
     def _adopt(self, settings: Settings) -> None:
         """Go by other settings from the next batch on."""
         self._shard.adopt(settings)
+        _bound(self._shard, self._inbox, self._log, settings)
         self._store.adopt(max_map_bytes=settings.store.max_map_bytes)
         self._gate.adopt(settings.store)
         self._check_room()
@@ -576,3 +581,11 @@ class Worker:
             self._finish()  # to make room is to fold
         self._schedule.looked_for_room(clock_ms())
         self._gate.check(now_ms=now_ms())
+
+
+def _bound(shard: Shard, inbox: Inbox, log_: RangeLog | None, settings: Settings) -> None:
+    """Have no batch become a record that is too large for the range's log, if there is one."""
+    if log_ is not None:
+        shard.most_bulk_bytes = int(log_.most_bytes * LOG_SHARE)
+        one = settings.limits.message_bytes * settings.cluster.ranges  # to a group, at worst
+        inbox.most_items = max(1, shard.most_bulk_bytes // one)

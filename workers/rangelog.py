@@ -30,6 +30,10 @@ class RangeLog(Log, Protocol):
         """The number of the record by which the range is this process's: its incarnation."""
 
     @property
+    def most_bytes(self) -> int:
+        """How large a record may be that is to be committed."""
+
+    @property
     def due_ms(self) -> int:
         """When `tick` is to be called next, of `relay.clock.clock_ms`."""
 

@@ -6,6 +6,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from relay.settings.hosts import cluster_lacks
+from relay.settings.sizes import MIB
 from relay.settings.tables import Settings
 from relay.settings.words import quoted
 
@@ -68,6 +69,10 @@ _AT_LEAST: Final = (
     ),
 )
 
+# Of a message to a group with members in each range of a cluster. What a log takes as one record is
+# 64 MiB (workers.log.parts), and a batch has more.
+MOST_COPIES_BYTES: Final = 32 * MIB
+
 # The settings that `exposure` looks at.
 EXPOSING: Final = frozenset(["server.host", "server.insecure_open", "auth.mode"])
 _SHARED: Final = "HS256"  # the algorithm whose keys are secrets
@@ -91,6 +96,8 @@ def disagreements(
                 f"{name_of(key)} = {value} must be at least {times}{name_of(other)}, here {least}:"
                 f" {why}",
             )
+    if settings.cluster.is_on and not {"limits.message_bytes", "cluster.ranges"} & set(but):
+        yield from _large_records(settings, name_of)
     for key in ("admission.exempt", "server.trusted_proxies"):
         for network in () if key in but else _get(settings, key):
             try:
@@ -99,6 +106,18 @@ def disagreements(
                 yield key, f"{name_of(key)}: {error}"
     if not {"admin.host", "admin.tls_certificate", "admin.tls_key", "admin.chat_url"} & set(but):
         yield from _admin(settings, name_of)
+
+
+def _large_records(settings: Settings, name_of: Callable[[str], str]) -> Iterator[tuple[str, str]]:
+    most = MOST_COPIES_BYTES // settings.cluster.ranges
+    if settings.limits.message_bytes > most:
+        key = "limits.message_bytes"
+        yield (
+            key,
+            f"{name_of(key)} = {settings.limits.message_bytes} must be at most {most} with"
+            f" {name_of('cluster.ranges')} = {settings.cluster.ranges}: a message to a group is in"
+            " one record of a log as often",
+        )
 
 
 def _admin(settings: Settings, name_of: Callable[[str], str]) -> Iterator[tuple[str, str]]:

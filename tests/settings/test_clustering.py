@@ -9,7 +9,7 @@ import pytest
 from msgspec import Meta
 
 from relay.errors import SettingsError
-from relay.settings.agreement import lacks
+from relay.settings.agreement import disagreements, lacks
 from relay.settings.clustering import ClusterSettings
 from relay.settings.load import draft_settings, load_settings, resolve
 from relay.settings.reload import apply_live
@@ -99,6 +99,18 @@ def test_what_makes_no_cluster_is_told(others: dict[str, Any], said: str) -> Non
     [line] = said_of(cluster(**others))
 
     assert said in line
+
+
+def test_a_message_to_a_group_in_all_ranges_fits_a_record_of_a_log() -> None:
+    settings = cluster(ranges=256, bus_ports="9100-9999")
+    large = msgspec.structs.replace(
+        settings, limits=msgspec.structs.replace(settings.limits, message_bytes=131_073)
+    )
+
+    assert said_of(settings) == []
+    [line] = list(disagreements(large, str))
+
+    assert "must be at most 131072 with cluster.ranges = 256" in line[1]
 
 
 def test_the_key_of_the_authority_may_be_kept_elsewhere() -> None:

@@ -74,6 +74,23 @@ def test_a_batch_that_takes_too_long_is_decided_in_parts_and_confirmed_item_by_i
     assert worker.worker._counters["batches_cut"] == len(told) - 1
 
 
+def test_a_batch_that_would_be_too_large_for_a_log_is_decided_in_parts(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "MAX_DECIDING_S", 10.0)
+    monkeypatch.setattr(Shard, "is_large", True)
+    worker = RunningWorker(run_dir, monkeypatch)
+    worker.worker._inbox.most_items = 2
+    front = worker.connect("front-0-4")
+    worker.list_fronts("front-0-4")
+    worker.send(front, 1, *sends("alice", 7))
+
+    told = list(answers(worker, front))
+
+    assert [requests(batch.items) for batch in told] == [[1, 2], [3, 4], [5, 6], [7]]
+    worker.close()
+
+
 def test_a_front_is_answered_while_anothers_large_batch_is_decided(
     worker: RunningWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from relay.clock import clock_ms
 from relay.cluster.natswire import WireLost
-from workers.log.parts import split
+from workers.log.parts import HEAD_BYTES, MOST_PARTS, split
 from workers.log.record import Kind, encode_handed
 from workers.log.stream import Acked, Refused, Stream
 from workers.log.writer import NOTHING, Ask, Found, Publish, Step, Writer, look_at
@@ -54,6 +54,11 @@ class OwnedLog:
     def epoch(self) -> int:
         """The number of the record by which the range is this process's."""
         return self._writer.epoch
+
+    @property
+    def most_bytes(self) -> int:
+        """How large a record may be that is to be committed."""
+        return MOST_PARTS * (self._stream.most_bytes - HEAD_BYTES)
 
     @property
     def due_ms(self) -> int:

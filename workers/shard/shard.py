@@ -9,6 +9,7 @@ This module only says who decides on what; each part stands in the module of its
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
@@ -78,6 +79,7 @@ class Shard:
         """Own the slots of worker `index`; what is counted goes into `counters`, the caller's."""
         self.counters: Counter[str] = Counter() if counters is None else counters
         self.turn = turn = Turn(settings, self.counters)
+        self.most_bulk_bytes = sys.maxsize  # with so much a batch `is_large`
         self.readers = readers = Readers()
         appliers: dict[type, Callable[[Any], None]] = {}
         self.peers = peers = Peers(turn, index, workers, appliers)
@@ -183,6 +185,11 @@ class Shard:
     def is_behind(self) -> bool:
         """Whether another batch must follow even if nothing comes, to go on with something."""
         return self._mailboxes.is_behind or self._pages.is_behind
+
+    @property
+    def is_large(self) -> bool:
+        """Whether so much is to be stored already that the rest is for another batch."""
+        return self.turn.batch.bulk_bytes >= self.most_bulk_bytes
 
     def purge(self, purging: Purging, *, day_ms: int) -> None:
         """Go on by a stretch with what an operator has ordered, until that is done."""

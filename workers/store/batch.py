@@ -43,12 +43,16 @@ class Batch:
         self._outbox = trees["outbox"]
         self._meta = trees["meta"]
         self._new_messages: list[bytes] = []
+        # Of what was put that may be many times what came in: a group message is once in each
+        # peer's outbox.
+        self.bulk_bytes = 0
         # What is asked and noted of each message, and each ack, without a call of this object's.
         self.get_message = self._messages.get  # what is known of a message towards one recipient
         self.update_message = self._messages.put  # replaces that
 
     def begin(self) -> None:
         """Start anew, once the last one was committed or aborted."""
+        self.bulk_bytes = 0
         self._new_messages = []
 
     def commit(self) -> None:
@@ -133,6 +137,7 @@ class Batch:
     def put_body(self, seq: Seq, frame: bytes, holders: int) -> None:
         """Store a group message that `holders` mailboxes refer to."""
         key = pack_seq(seq)
+        self.bulk_bytes += len(frame)
         self._bodies.put(key, frame)
         self._holders.put(key, pack_count(holders))
 
@@ -210,6 +215,7 @@ class Batch:
 
     def put_outgoing(self, peer: bytes, seq: Seq, content: bytes) -> None:
         """Keep `content` for a peer until it has stored it."""
+        self.bulk_bytes += len(content)
         self._outbox.put(peer + pack_seq(seq), content)
 
     def scan_outgoing(self, peer: bytes, *, after: Seq) -> Iterator[tuple[Seq, bytes]]:

@@ -345,7 +345,7 @@ def test_a_commit_amid_a_change_of_the_logs_leader_waits_for_that_alone(
     stream.leaderless = 1
     begun_s = clock.now_s
 
-    log.commit(4, b"one")
+    commit(log, 4, b"one")
 
     assert bodies(stream) == [b"one"]
     assert clock.now_s - begun_s < 0.5

@@ -425,6 +425,17 @@ def test_a_scan_of_messages_keeps_to_its_prefix(batch: Batch) -> None:
 # ----------------------------------------------------------------------------------- outbox
 
 
+def test_a_batch_knows_how_much_it_has_of_what_is_stored_many_times(batch: Batch) -> None:
+    batch.put_outgoing(pack_peer(1), Seq(1), b"12345")
+    batch.put_body(Seq(2), b"123", 4)
+    assert batch.bulk_bytes == 8
+
+    batch.abort()
+    batch.begin()
+
+    assert batch.bulk_bytes == 0
+
+
 def test_what_waits_for_one_peer_is_not_seen_by_another(batch: Batch) -> None:
     for peer in (0, 1, 255, 256):
         for seq in (1, 2):
