@@ -108,6 +108,7 @@ class Agent:
         self._trimmings: dict[int, Trimming] = {}  # of the ranges that are owned here
         self._trim_due_s = now_s
         self._said_lost: set[int] = set()
+        self._said_other: set[str] = set()
         self._draining = self._stops = False
 
     def run(self) -> None:
@@ -209,6 +210,18 @@ class Agent:
             self._counters["beats_unreadable"] += 1
             log.get_logger().warning("beat.unreadable", subject=message.subject, reason=str(error))
             return
+        if not self._view.is_of_us(beat):
+            self._counters["beats_of_others"] += 1
+            if beat.host not in self._said_other:
+                self._said_other.add(beat.host)
+                log.get_logger().error(
+                    "host.has_another_file",
+                    host=beat.host,
+                    its_ranges=beat.ranges,
+                    ranges=self._view.plan.ranges,
+                )
+            return
+        self._said_other.discard(beat.host)
         before = self._view.beat(beat.host)
         if self._view.hear(beat, now_s) and (
             before is None
@@ -257,8 +270,10 @@ class Agent:
         if decisions.moving != was_moving:
             self._beat_due_s = 0.0
         living = view.living(me, now_s)
+        # With a majority: one with another file than all others would make what is none of theirs.
         self._chores.make_logs(
-            next(each for each in self._cluster.addresses if each in living) == me
+            view.majority.is_seen
+            and next(each for each in self._cluster.addresses if each in living) == me
         )
         if not self._found.has_logs:
             self._say_what_is_missing(living, now_s)
@@ -300,6 +315,7 @@ class Agent:
         beat = self._home.beat(
             moving=self._decisions.moving if self._decisions else None,
             plan=self._view.plan.mark,
+            ranges=self._view.plan.ranges,
             draining=self._draining,
             engine=self._found.engine,
             lost=self._view.lost,

@@ -52,6 +52,7 @@ class Beat(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     fronts: tuple[str, ...] = ()  # that serve, by identity
     draining: bool = False  # it stops soon: others are to own what it owns
     moving: int | None = None  # the range that it hands over just now
+    ranges: int = 0  # how many the cluster has, as its file says; 0: an earlier version
     plan: int = 0  # which placement it goes by (`placement.Plan.mark`)
     version: str = ""
     engine: EngineFacts = EngineFacts()

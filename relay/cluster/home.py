@@ -62,6 +62,7 @@ class Home:
         *,
         moving: int | None,
         plan: int,
+        ranges: int,
         draining: bool,
         engine: EngineFacts,
         lost: Mapping[int, str] = NONE_LOST,
@@ -79,6 +80,7 @@ class Home:
             draining=draining,
             moving=moving,
             plan=plan,
+            ranges=ranges,
             version=relay.__version__,
             engine=engine,
         )

@@ -133,10 +133,12 @@ class View:
     # ------------------------------------------------------------------------------- what is heard
 
     def hear(self, beat: Beat, now_s: float) -> bool:
-        """Take in a beat of any host, this one too; False: it is older than what is known.
+        """Take in a beat of any host, this one too; False: it is older, or of another cluster.
 
         All that have arrived are to be heard before anything is decided.
         """
+        if not self.is_of_us(beat):
+            return False
         known = self._heard.get(beat.host)
         if (
             known is not None
@@ -156,6 +158,10 @@ class View:
                 if number > self._lasts.get(range_, 0):
                     self._lasts[range_] = number
         return True
+
+    def is_of_us(self, beat: Beat) -> bool:
+        """Tell whether a host divides users as we do: else no worker of either is the other's."""
+        return beat.ranges in (0, self.plan.ranges)
 
     def beat(self, host: str) -> Beat | None:
         """Return the last beat of a host, however long ago it was."""

@@ -79,6 +79,7 @@ class Node:
             draining=self.draining,
             moving=self.decided.moving if self.decided else None,
             plan=self.view.plan.mark,
+            ranges=self.view.plan.ranges,
             engine=self.engine,
         )
 

@@ -30,7 +30,9 @@ def home(incarnation: int = (3 << BOOT_SHIFT) + 2) -> Home:
 
 
 def beat(home: Home, *, draining: bool = False) -> Beat:
-    return home.beat(moving=None, plan=PLAN.mark, draining=draining, engine=EngineFacts())
+    return home.beat(
+        moving=None, plan=PLAN.mark, ranges=PLAN.ranges, draining=draining, engine=EngineFacts()
+    )
 
 
 def view(now_s: float = 0.0) -> View:

@@ -91,6 +91,23 @@ def test_two_hosts_and_a_witness_bear_the_loss_of_one() -> None:
     assert set(cluster.owned.values()) == {"a"}
 
 
+# ------------------------------------------------------------------------ another cluster's file
+
+
+def test_a_host_with_another_number_of_ranges_owns_nothing_and_serves_nobody() -> None:
+    cluster = Cluster()
+    cluster.nodes["c"].plan = Plan(cluster.plan.hosts, 4, 1)
+
+    cluster.start()
+    cluster.run(60)
+
+    assert set(cluster.owned.values()) == {"a", "b"}
+    decided = cluster.nodes["c"].decided
+    assert decided is not None
+    assert decided.isolated
+    assert "c" not in {event.host for event in cluster.promoted}
+
+
 # ----------------------------------------------------------------------------------- data is lost
 
 
