@@ -15,7 +15,7 @@ from relay.cluster.jetstream import get_batch, last_record, purge, stream_info
 from relay.cluster.natswire import Wire
 from relay.disk.layout import read_layout
 from relay.errors import RelayError
-from relay.process.control import ChildReady
+from relay.process.control import ChildReady, LogLost
 from relay.process.exitcodes import FENCED, LOG_LOST_DATA
 from tests.cluster import engines as real_engines
 from tests.cluster.engines import Engines
@@ -429,6 +429,7 @@ def test_a_log_that_has_another_record_than_the_store_stops_the_worker(
 
     a = start("a")
 
+    a.hear(LogLost)  # before its channel closes
     assert a.exit_code() == LOG_LOST_DATA
     assert "the log has lost records" in a.log()
 
