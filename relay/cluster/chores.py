@@ -161,6 +161,7 @@ class Chores:
         wire = self._line.wire
         if wire is None:
             return
+        trouble = ""
         try:
             if not self._found.has_logs:
                 self._make_logs(wire)
@@ -169,7 +170,7 @@ class Chores:
                     self._settle(wire, *self._requests.popleft())
                 if self._moves:
                     self._move(wire, *self._moves.popleft())
-                self._read_placing(wire)
+                trouble = self._read_placing(wire)
                 self._look(wire)
                 if self._trims:
                     self._trim(wire, self._trims.popleft())
@@ -181,7 +182,7 @@ class Chores:
         except ApiError as error:
             self._note(str(error))
         else:
-            self._note("")
+            self._note(trouble)
 
     def _note(self, trouble: str) -> None:
         """Say what the engine refuses, where that is not over at once, as before all are there."""
@@ -221,6 +222,8 @@ class Chores:
                 answer: Answer = Done("it is settled")
             else:
                 answer = after
+        except msgspec.DecodeError as error:
+            answer = Refused(f"what was settled before cannot be read: {error}")
         except (TimeoutError, ApiError) as error:
             answer = Refused(f"the engine did not take it; ask again: {error}")
         wire.publish(reply, encode(answer))
@@ -231,9 +234,17 @@ class Chores:
             removed = purge(wire, f"{self._cluster.name}-{range_}", number, ANSWER_S)
             log.get_logger().debug("log.trimmed", range=range_, up_to=number, records=removed)
 
-    def _read_placing(self, wire: Wire) -> None:
-        placing, _ = self._placing_in(wire)
+    def _read_placing(self, wire: Wire) -> str:
+        """Learn what operators have settled; return why that cannot be, empty if it can.
+
+        It may be of a later version. All agents read it, and none may end for it.
+        """
+        try:
+            placing, _ = self._placing_in(wire)
+        except msgspec.DecodeError as error:
+            return f"what was settled cannot be read, what was before holds: {error}"
         self._tell(msgspec.structs.replace(self._found, placing=placing))
+        return ""
 
     def _placing_in(self, wire: Wire) -> tuple[Placing, int]:
         """Return what operators have settled, and its revision."""
