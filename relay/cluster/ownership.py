@@ -134,7 +134,10 @@ def _step_down(view: View, me: str, living: frozenset[str], now_s: float) -> tup
     host that leads more than others: its loss stops the acks of all those for an election.
     """
     own = view.beat(me)
-    if own is None or view.calm.for_s(now_s) < AGREED * view.detect_s:
+    # Not at the same time as a range is handed over, which needs its log.
+    if own is None or view.hands_over is not None:
+        return None
+    if view.calm.for_s(now_s) < AGREED * view.detect_s:
         return None
     if not _is_quiet(view, me, living, now_s):
         return None

@@ -20,7 +20,7 @@ from hypothesis.stateful import (
 from relay.cluster.beats import Beat, EngineFacts, Owned
 from relay.cluster.ownership import AGREED, SETTLED_S, decide
 from relay.cluster.placement import Plan
-from relay.cluster.view import CAUGHT_UP_RECORDS, GONE_S, PATIENCE_S, Life, View
+from relay.cluster.view import CAUGHT_UP_RECORDS, GONE_S, PATIENCE_S, Life, Move, View
 from tests.cluster.simulated import (
     CLAIM_S,
     DETECT_S,
@@ -589,6 +589,16 @@ def test_who_leads_more_logs_than_others_gives_some_to_who_leads_least() -> None
     assert moved(a, owns(b, 1, 2, 3), owns(c, 0)) == (0, "b"), "first what comes first"
     a = msgspec.structs.replace(a, engine=EngineFacts(leads=(0, 1)))
     assert moved(a, owns(b, 3), owns(c, 0, 1, 2)) is None, "one more is no more than fair"
+
+
+def test_no_stream_gets_another_leader_while_a_range_is_handed_over() -> None:
+    led = EngineFacts(leads=(0,), current=(0,))
+    a = Beat(host="a", boot=1, number=1, owned=OWNED, engine=led)
+    b = Beat(host="b", boot=1, number=1, standing={0: 5}, engine=EngineFacts(current=(0,)))
+    view = view_of(a, b)
+    view.begin_hand_over(Move(False, 0, "b"), NOW_S)
+
+    assert decide(view, "a", NOW_S).step_down is None
 
 
 def test_what_a_log_may_lose_follows_from_the_standbys_that_are_to_be() -> None:
