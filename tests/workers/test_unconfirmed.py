@@ -57,6 +57,8 @@ NOTHING_ON_THE_DISK = "the disk is full"
 class PlayedLog:
     """A log that confirms when it is told to, or when nothing else can go on."""
 
+    most_bytes = 1 << 26
+
     epoch = 1
     due_ms = 1 << 62
 
