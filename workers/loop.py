@@ -24,6 +24,7 @@ from relay.process.control import (
     ChildReady,
     GroupsChanged,
     HandOver,
+    Heartbeat,
     HostState,
     Isolated,
     KeysChanged,
@@ -136,7 +137,11 @@ class Worker:
         self._links.watch(self._reception.descriptor)
         self._is_asked = False  # an inquiry waits
         self._duties = Duties(
-            "worker", place.control, self._counters, heartbeat_s=settings.supervisor.heartbeat_s
+            "worker",
+            place.control,
+            self._counters,
+            heartbeat_s=settings.supervisor.heartbeat_s,
+            heartbeat=Heartbeat if promotion is None else self._heartbeat,
         )
         self._patience = Patience(place.control, self._duties)
         if promotion is not None:
@@ -560,6 +565,9 @@ class Worker:
         self._rhythm.adopt(settings.flow)
 
     # ----------------------------------------------------------------------------------- time
+
+    def _heartbeat(self) -> Heartbeat:
+        return Heartbeat(synced=self._store.synced_number)
 
     def _tick(self) -> None:
         now = clock_ms()

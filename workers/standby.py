@@ -23,6 +23,7 @@ from relay.errors import BootError, DiskError, LogLostData
 from relay.extensions.registry import Registry
 from relay.process.control import (
     GroupsChanged,
+    Heartbeat,
     PeerGone,
     Promote,
     SettingsChanged,
@@ -113,6 +114,7 @@ class Standby:
             place.control,
             self._counters,
             heartbeat_s=place.settings.supervisor.heartbeat_s,
+            heartbeat=lambda: Heartbeat(synced=self._store.synced_number),
         )
 
     def run(self) -> Promotion | None:

@@ -168,8 +168,8 @@ class Agent:
                 case TopologyChanged(topology):
                     if self._home.follow(topology):
                         self._think_due_s = self._beat_due_s = 0.0
-                case HostState(standing, lost):
-                    if self._home.stand_by(standing, lost):
+                case HostState(standing, lost, synced):
+                    if self._home.stand_by(standing, lost, synced):
                         self._think_due_s = self._beat_due_s = 0.0
                 case SettingsChanged(settings):
                     self._place.taken(settings)
@@ -301,10 +301,9 @@ class Agent:
         up_to = {}
         for range_, trimming in self._trimmings.items():
             trimming.note(self._found.engine.last.get(range_, 0), now_s)
-            others = [host for host in view.holders(range_, now_s) if host != self._home.host]
-            beats = [view.beat(host) for host in others]
-            applied = [beat.standing.get(range_) if beat else None for beat in beats]
-            if number := trimming.up_to(applied, now_s, copied=None):
+            synced = view.synced(range_, self._home.host, now_s)
+            copied = view.copied(range_, self._home.host, now_s)
+            if number := trimming.up_to(synced, now_s, copied=copied):
                 up_to[range_] = number
         if up_to:
             self._chores.trim(up_to)
@@ -319,6 +318,7 @@ class Agent:
             draining=self._draining,
             engine=self._found.engine,
             lost=self._view.lost,
+            copied=self._transfers.copied(),
         )
         self._view.hear(beat, now_s)
         subject = beats_of(self._cluster.name, self._home.host)

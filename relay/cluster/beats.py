@@ -49,6 +49,8 @@ class Beat(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     standing: dict[int, int] = {}  # ranges with a standby, and up to which record it has applied
     # Ranges whose log has less than was acked, as it knows, and the host that found it.
     lost: dict[int, str] = {}
+    synced: dict[int, int] = {}  # of both: up to which record a power cut would leave everything
+    copied: dict[int, int] = {}  # ranges of which others read a copy here: what is in it at least
     fronts: tuple[str, ...] = ()  # that serve, by identity
     draining: bool = False  # it stops soon: others are to own what it owns
     moving: int | None = None  # the range that it hands over just now

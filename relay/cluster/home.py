@@ -20,6 +20,7 @@ from relay.protocol.slots import shard_ranges
 # The upper bits of an incarnation: which start of the supervisor it is of.
 BOOT_SHIFT: Final = 24
 NONE_LOST: Final[Mapping[int, str]] = {}
+_NO_COPIES: Final[Mapping[int, int]] = {}
 
 
 class Home:
@@ -35,6 +36,7 @@ class Home:
         self._fronts: tuple[str, ...] = ()
         self._standing: Mapping[int, int] = {}
         self._lost: tuple[int, ...] = ()
+        self._synced: Mapping[int, int] = {}
 
     def follow(self, topology: Topology) -> bool:
         """Take a topology; tell whether something else is here."""
@@ -47,10 +49,18 @@ class Home:
         self._fronts = tuple(each for each in topology.fronts if who_is(each).host == self.host)
         return before != (self.owned, self._fronts)
 
-    def stand_by(self, standing: Mapping[int, int], lost: tuple[int, ...] = ()) -> bool:
-        """Take how far which standbys are, and which logs lost data; tell if they are others."""
+    def stand_by(
+        self,
+        standing: Mapping[int, int],
+        lost: tuple[int, ...] = (),
+        synced: Mapping[int, int] = _NO_COPIES,
+    ) -> bool:
+        """Take how far which standbys are, what is synced, and which logs lost data.
+
+        Tell whether they are others.
+        """
         before = self._standing.keys(), self._lost
-        self._standing, self._lost = standing, lost
+        self._standing, self._lost, self._synced = standing, lost, synced
         return before != (standing.keys(), lost)
 
     def holds(self, range_: int) -> bool:
@@ -66,6 +76,7 @@ class Home:
         draining: bool,
         engine: EngineFacts,
         lost: Mapping[int, str] = NONE_LOST,
+        copied: Mapping[int, int] = _NO_COPIES,
     ) -> Beat:
         """Return the next beat; `lost` is what is known of that, which is passed on."""
         self._number += 1
@@ -76,6 +87,8 @@ class Home:
             owned=dict(self.owned),
             standing=dict(self._standing),
             lost={**dict.fromkeys(self._lost, self.host), **lost},
+            synced=dict(self._synced),
+            copied=dict(copied),
             fronts=self._fronts,
             draining=draining,
             moving=moving,

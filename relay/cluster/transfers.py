@@ -121,6 +121,7 @@ class _Copy:
         self.directory = directory
         self.asked_s = now_s
         self.copied: Copied | None = None  # once it is made
+        self.is_read = False  # somebody has all of it, and nobody has asked since
 
 
 class Transfers:
@@ -149,10 +150,17 @@ class Transfers:
         for range_ in list(self._copies):
             self._forget(range_)
 
+    def copied(self) -> dict[int, int]:
+        """Return the ranges of which there are copies, and what is in each at least; 0: unknown."""
+        return {
+            range_: copy.copied.number if copy.copied else 0
+            for range_, copy in self._copies.items()
+        }
+
     def tick(self, now_s: float) -> None:
         """Remove the copies that nobody reads any more."""
         for range_, copy in list(self._copies.items()):
-            if now_s - copy.asked_s > KEPT_S and copy.process.poll() is not None:
+            if now_s - copy.asked_s > KEPT_S:
                 self._forget(range_)
 
     def answer(self, data: bytes, now_s: float, *, range_: int = -1) -> bytes | None:
@@ -176,7 +184,7 @@ class Transfers:
             case Enough():
                 copy = self._copies.get(request.range)
                 if copy is not None and copy.copied and copy.copied.number == request.number:
-                    copy.asked_s = now_s - KEPT_S / 2  # others may read it yet, for a while
+                    copy.is_read = True  # others may read it yet, for a while
                 return encode(Making())
             case _:
                 assert_never(request)
@@ -187,7 +195,7 @@ class Transfers:
             store = self._store_of(range_)
             if store is None:
                 return Refused(f"host {self._host} has no store of range {range_}")
-            if len(self._copies) >= MOST_COPIES:
+            if not self._has_room():
                 return Refused(f"host {self._host} makes {MOST_COPIES} copies already")
             to = self._directory / f"range-{range_}"
             try:
@@ -197,7 +205,7 @@ class Transfers:
             except OSError as error:
                 return Refused(f"host {self._host} cannot make a copy: {error.strerror}")
             copy = self._copies[range_] = _Copy(process, to, now_s)
-        copy.asked_s = now_s
+        copy.asked_s, copy.is_read = now_s, False
         if copy.copied is None:
             if copy.process.poll() is None:
                 return Making()
@@ -208,11 +216,20 @@ class Transfers:
             copy.copied = msgspec.json.decode(said, type=Copied)
         return Ready(copy.copied)
 
+    def _has_room(self) -> bool:
+        """Tell whether another copy may be made, for which one that was read has to go."""
+        if len(self._copies) >= MOST_COPIES:
+            read = next((range_ for range_, copy in self._copies.items() if copy.is_read), None)
+            if read is None:
+                return False
+            self._forget(read)
+        return True
+
     def _piece(self, request: Piece, now_s: float) -> Answer:
         copy = self._copies.get(request.range)
         if copy is None or copy.copied is None or copy.copied.number != request.number:
             return Refused(f"there is no such copy of range {request.range} any more")
-        copy.asked_s = now_s
+        copy.asked_s, copy.is_read = now_s, False
         if not 0 <= request.offset < copy.copied.size:
             return Refused(f"the copy has {copy.copied.size} bytes, and none at {request.offset}")
         try:

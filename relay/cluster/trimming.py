@@ -11,6 +11,8 @@ KEPT_S: Final = 600.0
 # A standby that starts reads so many records again that it has applied: it must know the epoch
 # (workers.log.reader). At least MOST_IN_FLIGHT.
 KEPT_RECORDS: Final = 64
+# Hosts that have a range's records before its log may lose them.
+FEWEST_COPIES: Final = 2
 _SAMPLE_S: Final = 10.0
 
 
@@ -26,22 +28,21 @@ class Trimming:
         if not self._samples or now_s - self._samples[-1][0] >= _SAMPLE_S:
             self._samples.append((now_s, last))
 
-    def up_to(self, applied: Iterable[int | None], now_s: float, *, copied: int | None) -> int:
+    def up_to(self, synced: Iterable[int | None], now_s: float, *, copied: int | None) -> int:
         """Return up to which record the log may be purged, 0 for none.
 
-        `applied` says of each copy that the range is to have up to where it is, None where that is
-        not known: it is away, or has none yet. The owner is one of them: a record that others have
-        applied may be one that it was never told of. Where its number is not told, it is taken to
-        have what is KEPT_S old. `copied` is the number of the oldest copy of the store that
-        somebody reads just now to begin with, None where nobody does.
+        `synced` says of each host that is to have the range, its owner too, up to which record a
+        power cut would leave its store; None where that is not known, as it has none yet. `copied`
+        is the number of the oldest copy of the store that somebody reads just now to begin with,
+        None where nobody does.
         """
         while len(self._samples) > 1 and now_s - self._samples[1][0] >= KEPT_S:
             self._samples.popleft()
         if not self._samples or now_s - self._samples[0][0] < KEPT_S:
             return 0
         least = self._samples[0][1]
-        known = list(applied)
-        if not known:
+        known = list(synced)
+        if len(known) < FEWEST_COPIES:
             return 0  # besides its owner nobody has what is in the log
         for number in known:
             if number is None:

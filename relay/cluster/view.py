@@ -232,15 +232,19 @@ class View:
             ranked = tuple(host for host in ranked if self.silent_s(host, now_s) < GONE_S)
         return ranked[: 1 + self.plan.standbys]
 
-    def applied(self, range_: int, me: str, now_s: float) -> list[int | None]:
-        """Return how far the standbys are that a range of this host is to have; None: unknown."""
-        living = self.living(me, now_s)
-        beats = (
-            self.beat(host) if host in living else None
-            for host in self.holders(range_, now_s)
-            if host != me
-        )
-        return [beat.standing.get(range_) if beat else None for beat in beats]
+    def synced(self, range_: int, me: str, now_s: float) -> list[int | None]:
+        """Return what a power cut would leave to this host and all that are to have a copy.
+
+        None: unknown. Of one that is silent it is what it has told last: it had that already.
+        """
+        hosts = {me, *self.holders(range_, now_s)}
+        beats = (self.beat(host) for host in sorted(hosts))
+        return [beat.synced.get(range_) if beat else None for beat in beats]
+
+    def copied(self, range_: int, me: str, now_s: float) -> int | None:
+        """Return the number of the oldest copy of a range that is read of a living host, if any."""
+        beats = self._of(self.living(me, now_s))
+        return min((b.copied[range_] for b in beats if range_ in b.copied), default=None)
 
     def has_copy(self, host: str, range_: int) -> bool:
         """Tell whether by its last beat a host owns the range, or stands by and lacks little."""

@@ -50,11 +50,16 @@ class ChildReady(msgspec.Struct, frozen=True, tag="ready", omit_defaults=True):
 
 
 class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat", omit_defaults=True):
-    """The child's loop turns. The figures are a front's; the last two since its start."""
+    """The child's loop turns. The figures are a front's; the second and third since its start.
+
+    The last one is of a worker in a cluster: up to which record of its range's log a power cut
+    would leave everything in its store.
+    """
 
     sessions: int = 0  # that are logged in now
     logins: int = 0
     messages: int = 0  # that its clients have sent to users and groups
+    synced: int = 0
 
 
 class TopologyChanged(msgspec.Struct, frozen=True, tag="topology"):
@@ -151,11 +156,12 @@ class HostState(msgspec.Struct, frozen=True, tag="host-state", omit_defaults=Tru
     """The standbys of this host, by range: up to which number each has the log.
 
     Owners are not in it: the topology has them. A range of `ClusterTold.seats` that is in neither
-    has no process that could serve just now.
+    has no process that could serve just now. `synced` is of both: what a power cut would leave.
     """
 
     standing: dict[int, int]
     lost: tuple[int, ...] = ()  # ranges whose log has less than was acked, as was found here
+    synced: dict[int, int] = {}
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):

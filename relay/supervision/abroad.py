@@ -100,8 +100,11 @@ class Abroad:
 
     def _tell_state(self, seats: Seats) -> list[Action]:
         workers = seats.children("worker")
-        standing = {w.index: w.standing or 0 for w in workers if w.is_standby}
-        state = HostState(standing, tuple(sorted(self.lost)))
+        state = HostState(
+            {w.index: w.standing or 0 for w in workers if w.is_standby},
+            tuple(sorted(self.lost)),
+            {w.index: w.told.synced for w in workers if w.told.synced},
+        )
         agents = [each for each in seats.children("agent") if each.connected]
         if not agents or self._state == (agents[0].number, state):
             return []

@@ -45,7 +45,7 @@ def told_by(view: View, now_s: float, before: ClusterTold | None = None) -> Clus
 
 def test_a_beat_has_what_is_here_and_nothing_of_others() -> None:
     here = home()
-    here.stand_by({1: 12})
+    here.stand_by({1: 12}, synced={0: 16, 1: 10})
 
     said = beat(here)
 
@@ -53,6 +53,7 @@ def test_a_beat_has_what_is_here_and_nothing_of_others() -> None:
     assert said.boot == 3
     assert said.owned == {0: Owned(17, HERE.tcp)}
     assert said.standing == {1: 12}
+    assert said.synced == {0: 16, 1: 10}
     assert said.fronts == ("front-a-0-3",)
 
 

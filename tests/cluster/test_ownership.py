@@ -603,16 +603,24 @@ def test_no_stream_gets_another_leader_while_a_range_is_handed_over() -> None:
 
 def test_what_a_log_may_lose_follows_from_the_standbys_that_are_to_be() -> None:
     plan = Plan(("a", "b", "c"), 1, 2)
-    a = Beat(host="a", boot=1, number=1, owned=OWNED)
-    b = Beat(host="b", boot=1, number=1, standing={0: 70})
-    c = Beat(host="c", boot=1, number=1, standing={0: 80})
+    a = Beat(host="a", boot=1, number=1, owned=OWNED, synced={0: 60})
+    b = Beat(host="b", boot=1, number=1, standing={0: 99}, synced={0: 70})
+    c = Beat(host="c", boot=1, number=1, standing={0: 99}, synced={0: 80}, copied={0: 40})
+    fresh = Beat(host="c", boot=1, number=1, standing={0: 99})
 
-    assert view_of(a, b, c, plan=plan).applied(0, "a", NOW_S) == [70, 80]
-    assert view_of(a, b, plan=plan).applied(0, "a", NOW_S) == [70, None]
-    assert view_of(a, b, Beat(host="c", boot=1, number=1), plan=plan).applied(0, "a", NOW_S) == [
-        70,
-        None,
-    ]
+    assert view_of(a, b, c, plan=plan).synced(0, "a", NOW_S) == [60, 70, 80]
+    assert view_of(a, b, plan=plan).synced(0, "a", NOW_S) == [60, 70, None]
+    assert view_of(a, b, fresh, plan=plan).synced(0, "a", NOW_S) == [60, 70, None]
+    assert view_of(a, b, c, plan=plan).copied(0, "a", NOW_S) == 40
+    assert view_of(a, b, fresh, plan=plan).copied(0, "a", NOW_S) is None
+
+
+def test_an_owner_that_is_to_give_its_range_away_counts_until_then() -> None:
+    plan = Plan(("a", "b", "c"), 1, 1, away=frozenset("a"))
+    a = Beat(host="a", boot=1, number=1, owned=OWNED, synced={0: 5})
+    b = Beat(host="b", boot=1, number=1, standing={0: 99}, synced={0: 70})
+
+    assert view_of(a, b, plan=plan).synced(0, "a", NOW_S) == [5, 70, None]
 
 
 # ---------------------------------------------------------------------------------- anything at all

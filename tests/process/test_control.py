@@ -51,6 +51,7 @@ FROM_CHILD: list[tuple[FromChild, str]] = [
     ),
     (Heartbeat(), '{"type":"heartbeat"}'),
     (Heartbeat(7, 9, 12), '{"type":"heartbeat","sessions":7,"logins":9,"messages":12}'),
+    (Heartbeat(synced=4), '{"type":"heartbeat","synced":4}'),
     (KeysWanted(), '{"type":"keys-wanted"}'),
     (Wish(1, "reload"), '{"type":"wish","number":1,"what":"reload","role":"front","index":0}'),
 ]
@@ -82,6 +83,10 @@ FROM_SUPERVISOR: list[tuple[FromSupervisor, str]] = [
     (HandOver("b"), '{"type":"hand-over","to":"b"}'),
     (Isolated(True), '{"type":"isolated","isolated":true}'),
     (HostState({3: 12}), '{"type":"host-state","standing":{"3":12}}'),
+    (
+        HostState({3: 12}, synced={3: 10}),
+        '{"type":"host-state","standing":{"3":12},"synced":{"3":10}}',
+    ),
 ]
 
 

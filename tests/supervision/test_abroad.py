@@ -12,6 +12,7 @@ from relay.process.control import (
     ClusterTold,
     FromSupervisor,
     HandOver,
+    Heartbeat,
     HostState,
     Isolated,
     Promote,
@@ -23,6 +24,7 @@ from relay.supervision.abroad import FENCED_AGAIN_S
 from relay.supervision.actions import Action, Announce, Spawn
 from relay.supervision.condition import Phase
 from relay.supervision.events import (
+    Beat,
     ChannelClosed,
     Claimed,
     ClusterSeen,
@@ -258,6 +260,18 @@ def test_the_agent_is_told_who_stands_by_and_how_far(serving: HostHarness) -> No
     assert serving.said(agent, HostState)[-1] == HostState({1: 12})
     serving.close_channel(serving.child("worker", 1))
     assert serving.said(agent, HostState)[-1] == HostState({})
+
+
+def test_the_agent_is_told_what_a_power_cut_would_leave_to_owners_and_standbys(
+    serving: HostHarness,
+) -> None:
+    owner, standby = serving.children("worker")
+
+    serving.feed(Beat(owner, Heartbeat(synced=15)), Beat(standby, Heartbeat(synced=7)))
+
+    assert serving.said(serving.child("agent"), HostState)[-1] == HostState({1: 9}, synced={0: 15, 1: 7})
+    serving.die(standby)
+    assert serving.said(serving.child("agent"), HostState)[-1] == HostState({}, synced={0: 15})
 
 
 def test_the_next_agent_is_told_too(serving: HostHarness) -> None:

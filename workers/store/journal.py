@@ -277,7 +277,9 @@ class Journal:
             identity = self._create(directory)
         self._identity = identity
         self._folded = 0 if folded is None else unpack_seq(folded)
-        self._synced_to = self._folded  # where not each record is, by itself
+        # Where not each record is, by itself. What a process that was killed has written may be in the
+        # kernel's memory alone.
+        self._synced_to = self._folded
         self._files: list[JournalFile] = []
         if self._follows_log:
             self._renew_files()
@@ -383,6 +385,11 @@ class Journal:
     def last(self) -> Tail:
         """The last record, or if there is none what is known of the one before."""
         return Tail(self._last, self._tail)
+
+    @property
+    def synced_number(self) -> int:
+        """Up to which record a power cut would leave all; 0 where the store follows no log."""
+        return self._synced_to if self._follows_log else 0
 
     @property
     def has_unfolded(self) -> bool:

@@ -272,6 +272,11 @@ class Store:
         """The number of the last record that is here."""
         return self._journal.last.number
 
+    @property
+    def synced_number(self) -> int:
+        """Up to which record of the log it follows a power cut would leave all here."""
+        return self._journal.synced_number
+
     def apply(self, number: int, payload: bytes) -> None:
         """Take a record of the log, the next one; empty where it is about the log itself.
 

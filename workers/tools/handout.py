@@ -8,16 +8,22 @@ that it prints.
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from pathlib import Path
+from typing import Final
 
 import msgspec
 
 from relay.cluster.transfers import Copied
-from relay.disk.files import sync
+from relay.disk.files import free_bytes, sync
 from relay.errors import StoreDamaged
+from relay.settings.sizes import MIB
 from workers.store.snapshot import Snapshot
 from workers.store.storefile import FILE_NAME
+
+# What a copy leaves of the disk: nobody's help may be what fills it.
+SPARED_BYTES: Final = 256 * MIB
 
 
 def hand_out(store: Path, to: Path) -> Copied:
@@ -29,6 +35,11 @@ def hand_out(store: Path, to: Path) -> Copied:
     """
     snapshot = Snapshot(store)
     try:
+        needed = snapshot.used_bytes() + SPARED_BYTES
+        if (free := free_bytes(to)) < needed:
+            raise OSError(
+                errno.ENOSPC, f"the disk has {free} bytes free, and a copy needs {needed}"
+            )
         snapshot.copy(to)
         number = snapshot.last.number
     finally:

@@ -143,6 +143,24 @@ def test_a_record_in_parts_is_where_the_last_one_is(
     assert held(store) == log.trees(4) != log.trees(3) == log.trees(1)
 
 
+def test_synced_is_what_a_pass_has_synced_and_of_what_a_killed_process_left_only_the_pages(
+    tmp_path: Path, store: Store, log: MemoryLog
+) -> None:
+    put(store, 1)
+    assert (store.last_number, store.synced_number) == (1, 0)
+    fold_in(store)
+    put(store, 2)
+    assert (store.last_number, store.synced_number) == (2, 1)
+
+    shutil.copytree(tmp_path / "owner", tmp_path / "killed")
+    killed = open_store(tmp_path / "killed")
+
+    assert (killed.last_number, killed.synced_number) == (2, 1)
+    fold_in(killed)
+    assert killed.synced_number == 2
+    killed.close()
+
+
 def test_what_the_log_does_not_take_is_nowhere(tmp_path: Path, log: MemoryLog) -> None:
     class Full(MemoryLog):
         def append(self, number: int, payload: bytes) -> int:
