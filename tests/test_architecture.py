@@ -90,6 +90,7 @@ PURE = (
     "relay.cluster.engineconfig",
     "relay.cluster.enginefacts",
     "relay.cluster.enginelines",
+    "relay.cluster.health",
     "relay.cluster.home",
     "relay.cluster.letters",
     "relay.cluster.natsframes",

@@ -141,7 +141,7 @@ class Worker:
             place.control,
             self._counters,
             heartbeat_s=settings.supervisor.heartbeat_s,
-            heartbeat=Heartbeat if promotion is None else self._heartbeat,
+            heartbeat=lambda: Heartbeat(synced=self._store.synced_number),
         )
         self._patience = Patience(place.control, self._duties)
         if promotion is not None:
@@ -565,9 +565,6 @@ class Worker:
         self._rhythm.adopt(settings.flow)
 
     # ----------------------------------------------------------------------------------- time
-
-    def _heartbeat(self) -> Heartbeat:
-        return Heartbeat(synced=self._store.synced_number)
 
     def _tick(self) -> None:
         now = clock_ms()

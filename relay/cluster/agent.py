@@ -252,8 +252,10 @@ class Agent:
             if self._decisions is None:
                 answer = Refused("the agent has just started; ask again")
             else:
-                names = self._cluster.addresses
-                answer = status_of(self._view, self._decisions, self._home.host, names, now_s)
+                answer = status_of(
+                    *(self._view, self._decisions, self._home.host, self._cluster.addresses, now_s),
+                    has_engines=self._cluster.has_own_engine,
+                )
         if message.reply:
             self._line.publish(message.reply, encode(answer), now_s=now_s)
 

@@ -1,149 +1,154 @@
-"""What an operator's command asks the agents of a cluster, from any of its hosts."""
+"""What `relay cluster` says to an operator, and waits for: how it is, drains and moves."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
+from datetime import datetime
 from typing import Final
 
 import click
 
-from relay.cluster.access import login_of, servers_of
-from relay.cluster.names import agent_of
-from relay.cluster.natswire import Wire, WireLost
-from relay.cluster.requests import (
-    Answer,
-    ClusterStatus,
-    Refused,
-    Request,
-    RequestUnreadable,
-    StatusAsked,
-    decode_answer,
-    encode,
-)
-from relay.errors import SettingsError
+from relay.cluster.caller import Caller
+from relay.cluster.health import Overview, lag_of
+from relay.cluster.jetstream import ApiError, get_batch
+from relay.cluster.natswire import WireLost
+from relay.cluster.requests import ClusterStatus, DrainAsked, HostStatus, MoveAsked
 from relay.operating.tables import table
-from relay.settings.clustering import ClusterSettings
-from relay.settings.load import draft_settings
 
-CONNECT_S: Final = 2.0
-# An agent answers at once, or when a majority has what it was asked for.
-ANSWER_S: Final = 6.0
-NO_RESPONDERS: Final = 503
+_READ_S: Final = 2.0
+# As the server writes the time of a record: RFC 3339, of nine digits behind the point.
+_TIME: Final = "Nats-Time-Stamp"
 
 
-def cluster_of(path: Path) -> ClusterSettings:
-    """Return the cluster of a settings file, seen from the first of its hosts.
-
-    Raises:
-        click.ClickException: it cannot be read, or there is none in it.
-    """
-    hosts = draft_settings(path, {}).settings.cluster.addresses
-    if not hosts:
-        raise click.ClickException(
-            f"{path} names no hosts: `relay cluster init` writes such a file"
-        )
-    try:
-        settings = draft_settings(path, {"cluster.host_name": next(iter(hosts))}).checked()
-    except SettingsError as error:
-        raise click.ClickException("; ".join(error.problems)) from None
-    return settings.cluster
-
-
-def ask_one(cluster: ClusterSettings, request: Request) -> Answer:
-    """Return the answer of the first host whose agent gives one.
-
-    Raises:
-        click.ClickException: none does.
-    """
-    try:
-        wire = Wire(servers_of(cluster), login_of(cluster), name="operator", connect_s=CONNECT_S)
-    except WireLost as error:
-        raise click.ClickException(f"no host can be reached: {error}") from None
-    silent = []
-    try:
-        for host in cluster.addresses:
-            try:
-                said = wire.request(
-                    agent_of(cluster.name, host), encode(request), timeout_s=ANSWER_S
-                )
-            except TimeoutError:
-                silent.append(host)
-                continue
-            if said.status == NO_RESPONDERS:
-                silent.append(host)
-                continue
-            return decode_answer(said.payload)
-    except (WireLost, RequestUnreadable) as error:
-        raise click.ClickException(str(error)) from None
-    finally:
-        wire.close()
-    raise click.ClickException(f"no agent answers, of none of {', '.join(silent)}")
-
-
-def settle(path: Path, request: Request) -> str:
-    """Ask for something to hold from here on; return what was said.
-
-    Raises:
-        click.ClickException: it was refused, or nobody answers.
-    """
-    answer = ask_one(cluster_of(path), request)
-    match answer:
-        case Refused(reason):
-            raise click.ClickException(reason)
-        case ClusterStatus():
-            raise click.ClickException("an agent answered something else: is it of this version?")
-    return answer.said
-
-
-def status_lines(path: Path) -> Iterator[str]:
-    """Yield how the cluster is, as the first agent that answers sees it.
-
-    Raises:
-        click.ClickException: nobody answers.
-    """
-    cluster = cluster_of(path)
-    status = ask_one(cluster, StatusAsked())
-    if not isinstance(status, ClusterStatus):
-        said = status.reason if isinstance(status, Refused) else status.said
-        raise click.ClickException(said)
+def words_of(seen: Overview, addresses: dict[str, str]) -> str:
+    """Return how a cluster is, for people."""
+    status = seen.status
     living = sum(host.life == "living" for host in status.hosts.values())
-    count = len(status.hosts)
-    sees = "" if status.has_majority else ", which is no majority: nothing is served"
-    yield f"cluster {cluster.name}, seen by {status.seen_by}: {living} of {count} live{sees}"
+    lines = [
+        f"cluster {seen.cluster}, seen by {status.seen_by}: {living} of {len(status.hosts)} live"
+    ]
     if status.moving is not None:
-        yield f"range {status.moving} is being moved"
-    yield ""
-    yield table(
-        ("host", "address", "life", "version", "fronts", "owns", "state"),
-        [
-            (
-                name,
-                cluster.addresses.get(name, ""),
-                host.life,
-                host.version,
-                str(host.fronts),
-                str(sum(each.owner == name for each in status.ranges)),
-                "drained" if host.drained else "stops" if host.stops else "",
-            )
-            for name, host in status.hosts.items()
-        ],
+        lines.append(f"range {status.moving} is being moved")
+    lines.append("")
+    lines.append(
+        table(
+            ("host", "address", "life", "version", "fronts", "owns", "leads", "state"),
+            [
+                (
+                    name,
+                    addresses.get(name, ""),
+                    host.life,
+                    host.version,
+                    str(host.fronts),
+                    str(owned_by(status, name)),
+                    str(sum(each.leader == name for each in status.ranges)),
+                    _state_of(host),
+                )
+                for name, host in status.hosts.items()
+            ],
+        )
     )
-    for number, each in enumerate(status.ranges):
-        if each.lost:
-            yield f"range {number}: its log lost what {each.lost} has, so nobody takes it over"
-    yield ""
-    yield table(
-        ("range", "owner", "epoch", "log", "leader", "standbys"),
-        [
-            (
-                str(number),
-                each.owner or "nobody",
-                str(each.epoch),
-                str(each.last),
-                each.leader,
-                ", ".join(f"{host} {applied}" for host, applied in each.standing.items()),
-            )
-            for number, each in enumerate(status.ranges)
-        ],
+    lines.append("")
+    lines.append(
+        table(
+            ("range", "owner", "epoch", "log", "leader", "standbys"),
+            [
+                (
+                    str(number),
+                    each.owner or "nobody",
+                    str(each.epoch),
+                    str(each.last),
+                    each.leader,
+                    ", ".join(
+                        f"{host} -{lag}" if (lag := lag_of(each, host)) else host
+                        for host in each.standing
+                    ),
+                )
+                for number, each in enumerate(status.ranges)
+            ],
+        )
     )
+    return "\n".join(lines)
+
+
+def _state_of(host: HostStatus) -> str:
+    return "drained" if host.drained else "stops" if host.stops else ""
+
+
+def owned_by(status: ClusterStatus, host: str) -> int:
+    """Return how many ranges a host owns."""
+    return sum(each.owner == host for each in status.ranges)
+
+
+def drain(caller: Caller, host: str, *, within_s: float) -> Iterator[str]:
+    """Have a host own nothing, and wait until it does; yield how far that is.
+
+    Raises:
+        click.ClickException: it was refused, or takes longer than `within_s`, and goes on.
+    """
+    caller.settle(DrainAsked(host))
+    yield f"{host} is to own nothing from here on; that is remembered until --undo"
+    left = -1
+    for status in caller.watch(within_s=within_s):
+        if not status.hosts[host].drained:
+            continue  # it has not heard of it yet
+        owned = owned_by(status, host)
+        if owned == 0:
+            yield f"{host} owns nothing, and sends its clients away; it may stop"
+            return
+        if owned != left:
+            left = owned
+            yield f"{host} owns {owned} ranges yet"
+    raise click.ClickException(
+        f"{host} owns ranges after {within_s:g} s yet; they go on moving: `relay cluster status`"
+    )
+
+
+def move(caller: Caller, range_: int, to: str, *, within_s: float) -> Iterator[str]:
+    """Have a range be owned by a host, and wait until it is; yield how that went.
+
+    Raises:
+        click.ClickException: it was refused, or takes longer than `within_s`, and goes on.
+    """
+    before = None
+    for status in caller.watch(within_s=_READ_S):
+        if range_ < len(status.ranges):
+            before = status.ranges[range_]
+        break
+    caller.settle(MoveAsked(range_, to))
+    if before is not None and before.owner == to:
+        yield f"range {range_} is owned by {to} already, and stays there"
+        return
+    yield f"range {range_} is to be owned by {to}; it goes there once it has all of its log"
+    for status in caller.watch(within_s=within_s):
+        now = status.ranges[range_]
+        if now.owner == to:
+            stood = _pause_s(caller, range_, now.epoch)
+            how_long = "" if stood is None else f"; its log took no record for {stood:.2f} s"
+            yield f"range {range_} is owned by {to}, since record {now.epoch}{how_long}"
+            return
+    raise click.ClickException(
+        f"range {range_} is not there after {within_s:g} s; it goes on: `relay cluster status`"
+    )
+
+
+def _pause_s(caller: Caller, range_: int, epoch: int) -> float | None:
+    """Return the time between an owner's first record and the last one before; None: unknown."""
+    stream = f"{caller.cluster.name}-{range_}"
+    try:
+        records = get_batch(caller.wire(), stream, epoch - 1, 2, 1 << 20, _READ_S)
+    except (WireLost, ApiError, TimeoutError, click.ClickException):
+        return None
+    if [each.sequence for each in records] != [epoch - 1, epoch]:
+        return None
+    try:
+        last, first = (_seconds(each.headers.get(_TIME, "")) for each in records)
+    except ValueError:
+        return None
+    return first - last
+
+
+def _seconds(stamp: str) -> float:
+    """Return a time of a record, in seconds since 1970."""
+    whole, _, part = stamp.removesuffix("Z").partition(".")
+    return datetime.fromisoformat(f"{whole}+00:00").timestamp() + float(f"0.{part or 0}")

@@ -31,6 +31,7 @@ class EngineFacts(msgspec.Struct, frozen=True, omit_defaults=True):
 
     leads: tuple[int, ...] = ()  # ranges whose stream it leads
     current: tuple[int, ...] = ()  # ranges of whose stream it has a replica that lacks nothing
+    behind: dict[int, int] = {}  # how many records a replica of it lacks, where it lacks any
     last: dict[int, int] = {}  # the last record of each stream of which it has a replica
 
 

@@ -273,6 +273,7 @@ class Chores:
         engine = EngineFacts(
             leads=leads,
             current=tuple(sorted(r for r, info in infos.items() if _is_current(info, me))),
+            behind={r: lag for r, info in infos.items() if (lag := _lag(info, me))},
             last={range_: info.state.last_seq for range_, info in infos.items()},
         )
         self._tell(msgspec.structs.replace(self._found, engine=engine))
@@ -290,6 +291,11 @@ def plan_of(cluster: ClusterSettings) -> Plan:
 def _is_current(info: StreamInfo, host: str) -> bool:
     copies = info.cluster
     return copies.leader == host or any(r.name == host and r.current for r in copies.replicas)
+
+
+def _lag(info: StreamInfo, host: str) -> int:
+    """Return how much a replica lacks; 0 where it has all, or there is none on the host."""
+    return next((each.lag for each in info.cluster.replicas if each.name == host), 0)
 
 
 def configs_of(cluster: ClusterSettings) -> list[StreamConfig]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+import msgspec
 
-from relay.cluster import asking
+from relay.cluster import asking, removal
 from relay.cluster import init as initiation
+from relay.cluster.caller import Caller, cluster_of
+from relay.cluster.health import overview
 from relay.cluster.requests import DrainAsked, MoveAsked
+from relay.operating.commands import PARTLY
 
 
 @click.group(no_args_is_help=False)
@@ -60,30 +64,124 @@ _FILE = click.option(
 )
 
 
+_AS = click.option(
+    "--host-name",
+    "host_name",
+    default="",
+    metavar="NAME",
+    help="Which host this is: it is asked first.  [default: the first of the file]",
+)
+_WITHIN = click.option(
+    "--within-s",
+    type=click.FloatRange(1.0, 86_400.0),
+    default=600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for it; it goes on by itself then.",
+)
+_TO = click.option(
+    "--to",
+    type=click.Path(path_type=Path),
+    default=Path("cluster.new.toml"),
+    show_default=True,
+    metavar="FILE",
+    help="What to write.",
+)
+
+
 @cluster.command("status")
 @_FILE
-def status(path: Path) -> None:
-    """Say who lives, who owns which range since when, and how far the standbys are."""
-    for line in asking.status_lines(path):
-        click.echo(line)
+@_AS
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def status(path: Path, host_name: str, as_json: bool) -> int:
+    """Show who lives, who owns which range since when, and how far its standbys are.
+
+    \b
+    epoch     the record of its log by which the owner has the range
+    log       the last record of its log
+    leader    whose engine leads the log; another's than the owner's, so that no loss takes both
+    standbys  who could take over, and how many records each lacks
+
+    What is amiss is said in words below. Exit codes: 0 all is well, 1 nobody can be asked, 2 bad
+    usage, 3 something is amiss.
+    """
+    cluster_settings = cluster_of(path, host_name)
+    with Caller(cluster_settings) as caller:
+        said = caller.statuses()
+    if not said:
+        raise click.ClickException("engines answer, but no agent does: are the relays running?")
+    addresses = dict(cluster_settings.addresses)
+    seen = overview(cluster_settings.name, addresses, said, standbys=cluster_settings.standbys)
+    if as_json:
+        click.echo(msgspec.json.encode(seen).decode())
+    else:
+        click.echo(asking.words_of(seen, addresses))
+        for line in seen.amiss:
+            click.echo(f"amiss: {line}", err=True)
+    return PARTLY if seen.amiss else 0
 
 
 @cluster.command("drain")
 @click.argument("host")
 @click.option("--undo", is_flag=True, help="Let it own its share again.")
 @_FILE
-def drain(host: str, undo: bool, path: Path) -> None:
-    """Let HOST own nothing: its ranges move to others, one after the other.
+@_AS
+@_WITHIN
+def drain(host: str, undo: bool, path: Path, host_name: str, within_s: float) -> None:
+    """Have HOST own nothing and serve nobody, and wait until that is so.
 
-    Then it may stop without a pause for anybody; the others remember it until --undo.
+    Its ranges move to others, one after the other, each with a pause of a moment; then its clients
+    are sent away, and find another host. Now it may stop without anybody's notice. All hosts
+    remember it until --undo, over restarts.
     """
-    click.echo(asking.settle(path, DrainAsked(host, drained=not undo)))
+    with Caller(cluster_of(path, host_name)) as caller:
+        if undo:
+            caller.settle(DrainAsked(host, drained=False))
+            click.echo(f"{host} serves again, and takes its share, a range at a time")
+            return
+        for line in asking.drain(caller, host, within_s=within_s):
+            click.echo(line)
 
 
 @cluster.command("move")
 @click.argument("range_", type=int, metavar="RANGE")
 @click.argument("host", metavar="HOST", required=False, default="")
 @_FILE
-def move(range_: int, host: str, path: Path) -> None:
-    """Let RANGE be owned by HOST from here on; without HOST by whom it would be anyway."""
-    click.echo(asking.settle(path, MoveAsked(range_, host)))
+@_AS
+@_WITHIN
+def move(range_: int, host: str, path: Path, host_name: str, within_s: float) -> None:
+    """Have RANGE be owned by HOST from here on, and wait until it is.
+
+    Without HOST, by whom it would be anyway; that is not waited for.
+    """
+    with Caller(cluster_of(path, host_name)) as caller:
+        if not host:
+            caller.settle(MoveAsked(range_, ""))
+            click.echo(f"range {range_} goes back to whom it would be of, when all is quiet")
+            return
+        for line in asking.move(caller, range_, host, within_s=within_s):
+            click.echo(line)
+
+
+@cluster.command("add")
+@click.argument("host", metavar="NAME=HOST")
+@_FILE
+@_TO
+def add(host: str, path: Path, to: Path) -> None:
+    """Write a file that has a host more, and say what is to be done with it."""
+    for line in removal.add(path, cluster_of(path), host, to):
+        click.echo(line)
+
+
+@cluster.command("remove")
+@click.argument("host")
+@_FILE
+@_TO
+def remove(host: str, path: Path, to: Path) -> None:
+    """Remove HOST, which is stopped or lost for good; ask twice.
+
+    The engines make the copies that it had anew on other hosts, and a file is written without it.
+    Of three hosts none can be removed before another one was added.
+    """
+    for line in removal.remove(path, cluster_of(path), host, to):
+        click.echo(line)

@@ -114,6 +114,7 @@ def tell(
     `is_new` has not listened for long enough to say that there is none.
     """
     others = [host for host in view.plan.hosts if host != me]
+    own = view.beat(me)
     unheard = [host for host in others if view.life(host, now_s) is Life.UNHEARD]
     if any(view.beat(host) is None for host in unheard):
         return None
@@ -122,13 +123,16 @@ def tell(
         workers, fronts = tuple(_workers(view, living)), tuple(_fronts(view, living))
     else:
         workers, fronts = before.workers, before.fronts
+    # Its clients are best served where their mailboxes are, and it may stop any time.
+    is_drained = me in view.plan.away and not (own and own.owned)
+    isolated = decisions.isolated or is_drained
     return ClusterTold(
         workers=workers,
         fronts=fronts,
         seats=decisions.seats,
         promote=decisions.promote,
         hand_over=(decisions.hand_over,) if decisions.hand_over else (),
-        isolated=None if is_new and decisions.isolated else decisions.isolated,
+        isolated=None if is_new and decisions.isolated else isolated,
     )
 
 

@@ -45,7 +45,7 @@ def init(
         asked["ranges"] = ranges
     cluster = _checked(asked).cluster
     made = make_secrets(cluster.name, cluster.addresses.values())
-    _write_new(path, _HEADER + "".join(_lines({**asked, **made._asdict()})))
+    write_new(path, _HEADER + "".join(_lines({**asked, **made._asdict()})))
     names = [*cluster.addresses]
     yield f"{path} is written, for {_listed(names)}; whoever reads it can be one of them"
     yield f"1. copy it to each: scp -p {path} {cluster.addresses[names[-1]]}:"
@@ -93,7 +93,12 @@ def _lines(values: dict[str, Any]) -> Iterator[str]:
             yield f"{name} = {msgspec.json.encode(value).decode()}\n"
 
 
-def _write_new(path: Path, text: str) -> None:
+def write_new(path: Path, text: str) -> None:
+    """Write a file of a cluster, which nobody else may read.
+
+    Raises:
+        click.ClickException: there is one, or none can be made.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
         descriptor = os.open(path, flags, 0o600)

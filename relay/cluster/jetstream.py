@@ -12,8 +12,10 @@ Names, codes and fields are those of the server (its jetstream_api.go, stream.go
 """
 
 import re
+import string
 from collections.abc import Mapping
 from functools import cache
+from hashlib import sha256
 from typing import Final, NamedTuple, NoReturn, TypeVar
 
 import msgspec
@@ -30,6 +32,7 @@ _LAST_SEQUENCE: Final = "Nats-Last-Sequence"
 # No message of ours has an id by which the server would find a second one: the least it takes.
 _DUPLICATE_WINDOW_NS: Final = 100_000_000
 # Of 64 bits; to read longer ones takes long, or raises.
+_DIGITS: Final = string.digits + string.ascii_uppercase + string.ascii_lowercase
 _NUMBER: Final = re.compile(r"[0-9]{1,20}")
 _NUMBER_AT_END: Final = re.compile(r" ([0-9]{1,20})$")
 
@@ -261,6 +264,24 @@ def step_down(wire: Wire, stream: str, preferred: str, timeout_s: float) -> None
     """
     body = msgspec.json.encode({"placement": {"preferred": preferred}})
     _ask(wire, f"STREAM.LEADER.STEPDOWN.{stream}", body, _Answer, timeout_s)
+
+
+def remove_server(wire: Wire, name: str, timeout_s: float) -> None:
+    """Have the engines go on without the server `name`, which must be gone for good.
+
+    They make the copies that it had anew elsewhere, of each stream that has others. Of what it
+    alone had they make *empty* ones: never call this by yourself. `wire` is of the system's user.
+    """
+    body = msgspec.json.encode({"peer": name, "peer_id": server_id(name)})
+    _ask(wire, "SERVER.REMOVE", body, _Answer, timeout_s)
+
+
+def server_id(name: str) -> str:
+    """Return what a server is called among its peers, also by those that have never met it.
+
+    As the server makes it of its name (its getHash).
+    """
+    return "".join(_DIGITS[each % len(_DIGITS)] for each in sha256(name.encode()).digest()[:8])
 
 
 # --- records ------------------------------------------------------------------------------------

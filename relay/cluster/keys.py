@@ -108,6 +108,13 @@ def sign_certificate(
     return Signed(_pem(certificate), _pem(key))
 
 
+def is_named(certificate: str, address: str) -> bool:
+    """Tell whether a certificate, in PEM, is for an address."""
+    loaded = x509.load_pem_x509_certificate(certificate.encode())
+    names = loaded.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return _alternative(address) in names
+
+
 def require_secrets(cluster: ClusterSettings) -> None:
     """Return if the secrets are whole and go together, for the address of this host.
 

@@ -46,6 +46,8 @@ class HostStatus(msgspec.Struct, frozen=True):
     fronts: int = 0
     drained: bool = False
     stops: bool = False
+    serves: bool = True  # it is to own ranges: it is no witness, and not drained
+    behind: Mapping[int, int] = {}  # how many records of which log its engine lacks
 
 
 class RangeStatus(msgspec.Struct, frozen=True):
@@ -68,6 +70,7 @@ class ClusterStatus(msgspec.Struct, frozen=True, tag="cluster"):
     hosts: Mapping[str, HostStatus]
     ranges: tuple[RangeStatus, ...]
     moving: int | None = None
+    has_engines: bool = True  # of our own, which say who leads what
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
@@ -155,12 +158,19 @@ def settled(request: DrainAsked | MoveAsked, before: Placing, plan: Plan) -> Pla
 
 
 def status_of(
-    view: View, decisions: Decisions, me: str, names: Iterable[str], now_s: float
+    view: View,
+    decisions: Decisions,
+    me: str,
+    names: Iterable[str],
+    now_s: float,
+    *,
+    has_engines: bool = True,
 ) -> ClusterStatus:
     """Return how the cluster of the hosts `names` is, as host `me` sees it."""
     names = list(names)
     beats = {name: beat for name in names if (beat := view.beat(name))}
     living = view.living(me, now_s)
+    heard = {name: beat for name, beat in beats.items() if name in living}
     hosts = {
         name: HostStatus(
             life="living" if name in living else view.life(name, now_s).name.lower(),
@@ -168,6 +178,8 @@ def status_of(
             fronts=len(beats[name].fronts) if name in beats else 0,
             drained=name in view.plan.away,
             stops=name in beats and beats[name].draining,
+            serves=name in view.plan.hosts and name not in view.plan.away,
+            behind=heard[name].engine.behind if name in heard else {},
         )
         for name in names
     }
@@ -179,8 +191,8 @@ def status_of(
             RangeStatus(
                 owner=owner.host if owner is not None and serves else "",
                 epoch=view.epoch(range_),
-                standing={n: b.standing[range_] for n, b in beats.items() if range_ in b.standing},
-                leader=next((n for n, b in beats.items() if range_ in b.engine.leads), ""),
+                standing={n: b.standing[range_] for n, b in heard.items() if range_ in b.standing},
+                leader=next((n for n, b in heard.items() if range_ in b.engine.leads), ""),
                 last=max((_last_of(range_, beat) for beat in beats.values()), default=0),
                 lost=view.lost.get(range_, ""),
             )
@@ -191,7 +203,8 @@ def status_of(
         isolated=decisions.isolated,
         hosts=hosts,
         ranges=tuple(ranges),
-        moving=next((b.moving for b in beats.values() if b.moving is not None), None),
+        has_engines=has_engines,
+        moving=next((b.moving for b in heard.values() if b.moving is not None), None),
     )
 
 

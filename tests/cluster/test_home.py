@@ -143,3 +143,29 @@ def test_an_agent_that_has_just_started_does_not_say_that_the_host_is_cut_off() 
 
     assert told is not None
     assert told.isolated is None
+
+
+def test_a_drained_host_serves_nobody_once_it_owns_nothing() -> None:
+    drained = View(
+        structs.replace(PLAN, away=frozenset("a")),
+        PLAN.hosts,
+        detect_s=1.5,
+        isolate_s=3.0,
+        now_s=0.0,
+    )
+    owns = home()
+    for now_s in (0.0, 1.0, 2.0):
+        drained.hear(beat(owns), now_s)
+        for host in "bc":
+            number = 1 + int(now_s)
+            drained.hear(Beat(host=host, boot=1, number=number), now_s)
+        said = told_by(drained, now_s)
+    assert said is not None
+    assert said.isolated is False
+
+    owns.follow(Topology(2, (THERE,), ()))
+    drained.hear(beat(owns), 2.0)
+
+    said = told_by(drained, 2.0)
+    assert said is not None
+    assert said.isolated is True

@@ -138,6 +138,8 @@ class Host:
         self.children()
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(4 * DEADLINE_S)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
         assert code == 0, f"{self.name}: exit {code} after SIGTERM\n{self.log.text()}"
 
     def drop_clients(self) -> None:
@@ -161,7 +163,8 @@ class Cluster:
     def __init__(self, names: Iterable[str] = "abc", *, ranges: int = 4, config: str = "") -> None:
         """`config` are lines of [cluster]."""
         self._directory = Path(tempfile.mkdtemp(prefix="relay-cluster-"))
-        self.path = path = self._directory / "cluster.toml"
+        path = self.path = self.config = self._directory / "cluster.toml"
+        self.new = self._directory / "cluster.new.toml"  # what `add` and `remove` write
         addresses = {name: f"127.0.1.{number}" for number, name in enumerate(names, 1)}
         subprocess.run(
             [
@@ -179,7 +182,7 @@ class Cluster:
             file.write(f"engine_port = {next(ports)}\nroute_port = {next(ports)}\n")
             file.write(f'bus_ports = "{first_bus_port}-{first_bus_port + 4 * ranges}"\n')
             file.write(f"store_bytes = {1 << 30}\n{config}\n")
-        port = next(ports)
+        port = self._port = next(ports)
         self.hosts = {
             name: Host(name, address, port=port, config=path) for name, address in addresses.items()
         }
@@ -197,6 +200,12 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         self.clean_up()
+
+    def take_new(self, name: str = "", address: str = "") -> None:
+        """Let the new file be that of all hosts, and a host be one of them, if one is named."""
+        self.new.replace(self.config)
+        if name:
+            self.hosts[name] = Host(name, address, port=self._port, config=self.config)
 
     def __getitem__(self, name: str) -> Host:
         return self.hosts[name]

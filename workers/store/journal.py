@@ -277,8 +277,8 @@ class Journal:
             identity = self._create(directory)
         self._identity = identity
         self._folded = 0 if folded is None else unpack_seq(folded)
-        # Where not each record is, by itself. What a process that was killed has written may be in the
-        # kernel's memory alone.
+        # Where not each record is, by itself. What a process that was killed has written may be in
+        # the kernel's memory alone.
         self._synced_to = self._folded
         self._files: list[JournalFile] = []
         if self._follows_log:
