@@ -54,7 +54,8 @@ _SERVING = ARROWS["relay.webhooks"] - {"relay.auth"} | {"relay.webhooks", "relay
 _REACHING_OUT = {"relay.errors", "relay.trust", "relay.handshake"}
 ARROWS |= {
     "relay.front": _SERVING | {"relay.auth"},
-    "relay.admin": ARROWS["relay.inquiries"] | {"relay.inquiries", "relay.auth", "relay.webhooks"},
+    "relay.admin": ARROWS["relay.inquiries"]
+    | {"relay.inquiries", "relay.auth", "relay.webhooks", "relay.cluster"},
     "relay.supervision": _SERVING | {"relay.auth"},
     "workers.store": _SERVING,
     "workers.log": GROUND | {"relay.cluster"},

@@ -14,7 +14,7 @@ from threading import Lock
 
 import msgspec
 
-from relay.disk.files import replace_file
+from relay.admin.keeper import Keeper, keeper_of
 from relay.disk.groupfile import MAX_FILE_BYTES, Group, encode_groups, load_groups, parse_groups
 from relay.disk.layout import groups_path
 from relay.errors import DiskError
@@ -51,8 +51,7 @@ class GroupBook:
             SettingsError: one of them is unusable.
         """
         server, limit = self._settings().server, self._settings().limits.group_members
-        path = groups_path(Path(server.data))
-        made = load_groups(path, max_members=limit) if path.exists() else {}
+        made = load_groups(self._path, max_members=limit) if self._path.exists() else {}
         given = load_groups(Path(server.groups), max_members=limit) if server.groups else {}
         return Book(given, made)
 
@@ -67,10 +66,7 @@ class GroupBook:
         limit = self._settings().limits.group_members
         groups = parse_groups(document, place="the request", max_members=limit)
         with self._lock:
-            book = self.read()
-            _must_be_ours(book, groups)
-            if any(book.made.get(local) != group for local, group in groups.items()):
-                self._write({**book.made, **groups})
+            self._keeper().change(lambda: self._with(groups))
         return list(groups)
 
     def remove(self, local: str) -> bool:
@@ -80,19 +76,41 @@ class GroupBook:
             SettingsError, GivenElsewhere, DiskError: as `put`.
         """
         with self._lock:
-            book = self.read()
-            _must_be_ours(book, [local])
-            if local not in book.made:
-                return False
-            self._write({name: group for name, group in book.made.items() if name != local})
-        return True
+            was_there = False
 
-    def _write(self, groups: Mapping[str, Group]) -> None:
+            def edit() -> bytes | None:
+                nonlocal was_there
+                book = self.read()
+                _must_be_ours(book, [local])
+                was_there = local in book.made
+                left = {name: group for name, group in book.made.items() if name != local}
+                return self._content(left) if was_there else None
+
+            self._keeper().change(edit)
+        return was_there
+
+    def _with(self, groups: Mapping[str, Group]) -> bytes | None:
+        """Return the file with those groups, None where it has them so."""
+        book = self.read()
+        _must_be_ours(book, groups)
+        if all(book.made.get(local) == group for local, group in groups.items()):
+            return None
+        return self._content({**book.made, **groups})
+
+    def _content(self, groups: Mapping[str, Group]) -> bytes:
         content = encode_groups(groups)
-        path = groups_path(Path(self._settings().server.data))
         if len(content) > MAX_FILE_BYTES:
-            raise DiskError(f"{path} would have over {MAX_FILE_BYTES} bytes; delete groups first")
-        replace_file(path, content)
+            raise DiskError(
+                f"{self._path} would have over {MAX_FILE_BYTES} bytes; delete groups first"
+            )
+        return content
+
+    def _keeper(self) -> Keeper:
+        return keeper_of(self._settings().cluster, "groups", self._path)
+
+    @property
+    def _path(self) -> Path:
+        return groups_path(Path(self._settings().server.data))
 
 
 def _must_be_ours(book: Book, names: Iterable[str]) -> None:

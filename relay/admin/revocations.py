@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from relay.admin.keeper import Keeper, OwnFile
 from relay.auth.revoked import (
     Revocation,
     RevocationBook,
@@ -14,6 +15,7 @@ from relay.auth.revoked import (
     UserRevoked,
     revocations_file,
 )
+from relay.disk.layout import revocations_path
 
 # So long one stays in the file that has expired: a clock that ran ahead for a moment is no reason
 # to let its token in again.
@@ -27,9 +29,13 @@ class Revocations:
     is made a day later.
     """
 
-    def __init__(self, data: Path, *, leeway_s: float) -> None:
-        """`leeway_s` is how long tokens are good past their `exp`."""
+    def __init__(self, data: Path, keeper: Keeper | None = None, *, leeway_s: float) -> None:
+        """Change them by `keeper`; without one they are this host's alone.
+
+        `leeway_s` is how long tokens are good past their `exp`.
+        """
         self._file = revocations_file(data)
+        self._keeper = keeper or OwnFile(revocations_path(data))
         self._leeway_s = leeway_s
 
     def all(self, now_s: float) -> list[Revocation]:
@@ -48,11 +54,18 @@ class Revocations:
             SettingsError: as `all`.
             DiskError: it cannot be written, or would be larger than fronts read.
         """
-        found = self._file.read().revocations
-        before = next((each for each in found if _is_same(each, asked)), None)
-        counts = asked if before is None else _stronger(before, asked)
-        if counts is not before:
-            self._write([*(each for each in found if each is not before), counts], now_s)
+        counts = asked
+
+        def edit() -> bytes | None:
+            nonlocal counts
+            found = self._file.read().revocations
+            before = next((each for each in found if _is_same(each, asked)), None)
+            counts = asked if before is None else _stronger(before, asked)
+            if counts is before:
+                return None
+            return self._text([*(each for each in found if each is not before), counts], now_s)
+
+        self._keeper.change(edit)
         return counts
 
     def remove(self, asked: Revocation, now_s: float) -> bool:
@@ -61,19 +74,25 @@ class Revocations:
         Raises:
             SettingsError, DiskError: as `add`.
         """
-        found = self._file.read().revocations
-        gone = [each for each in found if _is_same(each, asked)]
-        if gone:
-            self._write([each for each in found if each not in gone], now_s)
+        gone: list[Revocation] = []
+
+        def edit() -> bytes | None:
+            nonlocal gone
+            found = self._file.read().revocations
+            gone = [each for each in found if _is_same(each, asked)]
+            left = [each for each in found if each not in gone]
+            return self._text(left, now_s) if gone else None
+
+        self._keeper.change(edit)
         return any(not self._is_over(each, now_s) for each in gone)
 
     def _is_over(self, revocation: Revocation, now_s: float) -> bool:
         """Tell whether all its tokens have expired."""
         return 0 < revocation.expires_s <= now_s - self._leeway_s
 
-    def _write(self, revocations: list[Revocation], now_s: float) -> None:
+    def _text(self, revocations: list[Revocation], now_s: float) -> bytes:
         kept = [each for each in revocations if not self._is_over(each, now_s - KEPT_S)]
-        self._file.write(RevocationBook(kept), to_make_room="restore tokens first")
+        return self._file.text(RevocationBook(kept), to_make_room="restore tokens first")
 
 
 def _is_same(one: Revocation, other: Revocation) -> bool:

@@ -12,7 +12,6 @@ from typing import Generic, TypeVar
 import msgspec
 
 from relay.auth.secretfile import MAX_BYTES, SecretFile
-from relay.disk.files import replace_file
 from relay.errors import DiskError, SettingsError
 
 Content = TypeVar("Content", bound=msgspec.Struct)
@@ -45,13 +44,13 @@ class KeptFile(Generic[Content]):
         """Tell, once, whether it is another than when it was read or last looked at here."""
         return self._file.has_changed()
 
-    def write(self, content: Content, *, to_make_room: str) -> None:
-        """Have it say that, durably; `to_make_room` is what to do where there is too much.
+    def text(self, content: Content, *, to_make_room: str) -> bytes:
+        """Return it as it says that; `to_make_room` is what to do where there is too much.
 
         Raises:
-            DiskError: it cannot be written, or would be larger than fronts read; it is as it was.
+            DiskError: it would be larger than fronts read.
         """
         text = msgspec.json.format(msgspec.json.encode(content), indent=0) + b"\n"
         if len(text) > MAX_BYTES:
             raise DiskError(f"{self._path} would have over {MAX_BYTES} bytes; {to_make_room}")
-        replace_file(self._path, text)
+        return text

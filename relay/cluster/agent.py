@@ -7,6 +7,7 @@ last; the next one listens for a while before it tells anything.
 
 from __future__ import annotations
 
+import math
 import select
 import time
 from collections import Counter
@@ -18,7 +19,7 @@ from relay.cluster.beats import EVERY_S, BeatUnreadable, decode_beat, encode_bea
 from relay.cluster.chores import Chores, Found, plan_of
 from relay.cluster.home import Home, tell
 from relay.cluster.line import Line
-from relay.cluster.names import agent_of, beats_of, copies_of
+from relay.cluster.names import agent_of, beats_of, changes_of, copies_of
 from relay.cluster.natswire import Message
 from relay.cluster.ownership import Decisions, decide
 from relay.cluster.requests import (
@@ -48,6 +49,7 @@ from relay.process.control import (
     SettingsChanged,
     Stop,
     TopologyChanged,
+    Wish,
 )
 from relay.process.duties import Duties
 from relay.process.place import Place
@@ -57,6 +59,8 @@ from relay.process.run import settle
 BEAT_SOONEST_S: Final = 0.02
 # What a silence means is looked at so often.
 THINK_S: Final = 0.1
+# The supervisor may be renewing its processes, and takes no other groups meanwhile.
+GROUPS_AGAIN_S: Final = 15.0
 # Between two trims of a log; each removes some minutes of it.
 TRIM_EVERY_S: Final = 30.0
 # While the host waits for others, it says for whom so often.
@@ -89,9 +93,10 @@ class Agent:
                 agent_of(cluster.name, cluster.host_name),
                 copies_of(cluster.name, "*"),
                 copies_of(cluster.name, "*", cluster.host_name),
+                changes_of(cluster.name),
             ],
         )
-        self._chores = Chores(cluster)
+        self._chores = Chores(cluster, place.data_dir)
         self._transfers = Transfers(cluster.host_name, place.data_dir / "copies", self._store_of)
         self._found = Found()
         self._decisions: Decisions | None = None  # the last ones
@@ -109,6 +114,7 @@ class Agent:
         self._trim_due_s = now_s
         self._said_lost: set[int] = set()
         self._said_other: set[str] = set()
+        self._groups_due_s = math.inf  # when the supervisor is to read the groups again
         self._draining = self._stops = False
 
     def run(self) -> None:
@@ -132,13 +138,16 @@ class Agent:
             self._beat_due_s = 0.0
         self._wait()
         now_s = time.monotonic()
-        self._read_control()
+        self._read_control(now_s)
         self._learn(self._chores.take())
         # Beats that have come are heard before anything is made of a silence.
         for message in self._line.receive(now_s):
             self._take(message, now_s)
         if now_s >= self._think_due_s:
             self._think(now_s)
+        if now_s >= self._groups_due_s:
+            self._groups_due_s = now_s + GROUPS_AGAIN_S
+            self._control.send(Wish(1, "groups"))
         if now_s >= self._trim_due_s:
             self._trim(now_s)
         if now_s >= max(self._beat_due_s, self._beat_sent_s + BEAT_SOONEST_S):
@@ -161,7 +170,7 @@ class Agent:
 
     # ------------------------------------------------------------------------ what it is told
 
-    def _read_control(self) -> None:
+    def _read_control(self, now_s: float) -> None:
         self._control.flush()
         for message in self._control.receive():
             match message:
@@ -176,7 +185,9 @@ class Agent:
                     self._duties.adopt(heartbeat_s=settings.supervisor.heartbeat_s)
                 case Stop() | PeerGone():
                     self._stops = True
-                case GroupsChanged() | KeysChanged() | Outcome():
+                case Outcome(state=state):
+                    self._groups_due_s = math.inf if state == "done" else now_s + GROUPS_AGAIN_S
+                case GroupsChanged() | KeysChanged():
                     pass  # the business of others
                 case Promote() | HandOver() | Isolated():
                     pass  # which it has asked for itself
@@ -190,6 +201,8 @@ class Agent:
                 self._hear(message, now_s)
             case "agent":
                 self._answer(message, now_s)
+            case "kv":
+                self._chores.look_soon()
             case "snapshot":
                 range_ = int(words[0]) if words[0].isdecimal() else -1
                 answer = self._transfers.answer(message.payload, now_s, range_=range_)
@@ -235,6 +248,8 @@ class Agent:
             return
         if found.placing != self._found.placing:
             self._view.plan = found.placing.over(self._plan)
+        if found.groups != self._found.groups:
+            self._groups_due_s = 0.0
         self._found = found
         self._think_due_s = 0.0
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -47,6 +48,8 @@ from relay.cluster.requests import (
     encode,
     settled,
 )
+from relay.cluster.shared import PATHS, bring_up_to_date, read_kept
+from relay.errors import DiskError
 from relay.settings.clustering import ClusterSettings
 from relay.settings.sizes import MIB
 
@@ -77,13 +80,17 @@ class Found(msgspec.Struct, frozen=True):
     has_logs: bool = False  # each range has one
     engine: EngineFacts = EngineFacts()
     placing: Placing = Placing()
+    groups: int = 0  # which revision of them is on this host's disk
 
 
 class Chores:
     """The thread, and what it is to do; `descriptor` is readable when something was found."""
 
-    def __init__(self, cluster: ClusterSettings) -> None:
+    def __init__(self, cluster: ClusterSettings, data: Path) -> None:
+        """`data` is where the files are that all hosts have alike."""
         self._cluster = cluster
+        self._data = data
+        self._bucket_seen = 0  # up to which record of it the files are as it says
         self._line = Line(cluster, name=f"{cluster.host_name} chores")
         self._makes_logs = False
         self._moves: deque[tuple[int, str]] = deque(maxlen=1)  # who is to lead which log
@@ -171,6 +178,7 @@ class Chores:
                 if self._moves:
                     self._move(wire, *self._moves.popleft())
                 trouble = self._read_placing(wire)
+                self._read_bucket(wire)
                 self._look(wire)
                 if self._trims:
                     self._trim(wire, self._trims.popleft())
@@ -245,6 +253,33 @@ class Chores:
             return f"what was settled cannot be read, what was before holds: {error}"
         self._tell(msgspec.structs.replace(self._found, placing=placing))
         return ""
+
+    def _read_bucket(self, wire: Wire) -> None:
+        """Take what all hosts are to have alike, where it has changed."""
+        last = stream_info(wire, f"KV_{self._cluster.name}", ANSWER_S).state.last_seq
+        if last == self._bucket_seen:
+            return
+        found = self._found
+        is_whole = True
+        for key, path_in in PATHS.items():
+            kept = read_kept(wire, self._cluster.name, key, ANSWER_S)
+            if kept.content is None:
+                continue
+            try:
+                if bring_up_to_date(path_in(self._data), kept.content):
+                    log.get_logger().info("shared.taken", file=path_in(self._data).name)
+            except DiskError as error:
+                log.get_logger().error("shared.not_taken", reason=str(error))
+                is_whole = False
+                continue
+            if key == "groups":
+                found = msgspec.structs.replace(found, groups=kept.revision)
+        self._bucket_seen = last if is_whole else 0
+        self._tell(found)
+
+    def look_soon(self) -> None:
+        """Look at what all hosts have alike: somebody has changed it."""
+        self._wake.set()
 
     def _placing_in(self, wire: Wire) -> tuple[Placing, int]:
         """Return what operators have settled, and its revision."""

@@ -13,6 +13,11 @@ def agent_of(cluster: str, host: str) -> str:
     return f"{cluster}.agent.{host}"
 
 
+def changes_of(cluster: str) -> str:
+    """Return the subjects on which it is told what has changed in the bucket of all hosts."""
+    return f"{cluster}.kv.>"
+
+
 def copies_of(cluster: str, range_: str, host: str = "") -> str:
     """Return the subject on which copies of a range are asked for, of all or of one host."""
     return f"{cluster}.snapshot.{range_}" + (f".{host}" if host else "")

@@ -199,5 +199,6 @@ def _rest_of_checks_ms(settings: Settings) -> int | None:
     """Return what `Checks` rests between two looks, each of which starts a thread."""
     if settings.auth.mode != "open":
         return 0
-    # There are the bans alone, and nobody bans without an admin.
-    return None if settings.admin.disabled else BANS_EVERY_MS
+    # There are the bans alone, and nobody bans without an admin, if need be another host's.
+    is_alone = settings.admin.disabled and not settings.cluster.is_on
+    return None if is_alone else BANS_EVERY_MS

@@ -9,7 +9,8 @@ In order:
     supervisor -> worker  GroupsChanged     at each change; the memo of them comes with it
     supervisor -> front   KeysChanged       at each change; the memo of them comes with it
     front -> supervisor   KeysWanted        whenever a token is signed by a key that it lacks
-    admin -> supervisor   Wish             whenever an operator wants something done
+    admin -> supervisor   Wish             whenever an operator wants something done; of an agent
+                                            that other groups are there
     supervisor -> admin   Outcome           of each, once or with what it is about first; of a roll
                                             also to an admin that has not asked
     supervisor -> child   Stop              once; finish in order, then exit 0

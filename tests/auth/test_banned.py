@@ -46,7 +46,7 @@ def check(banning: Listed, user: str) -> object:
 
 
 def ban(data: Path, *bans: Ban) -> None:
-    bans_file(data).write(BanBook([*bans]), to_make_room="")
+    bans_path(data).write_bytes(bans_file(data).text(BanBook([*bans]), to_make_room=""))
 
 
 @pytest.mark.parametrize("mode", [None, Mode(Granted()), Mode(Granted(), later=True)])

@@ -24,7 +24,8 @@ USER = UserRevoked(user="alice", before_s=1000, since_ms=1, by="socket")
 
 
 def revoke(data: Path, *revocations: Revocation) -> None:
-    revocations_file(data).write(RevocationBook([*revocations]), to_make_room="")
+    book = RevocationBook([*revocations])
+    revocations_path(data).write_bytes(revocations_file(data).text(book, to_make_room=""))
 
 
 def test_a_token_is_denied_by_its_name_whoever_shows_it(tmp_path: Path) -> None:

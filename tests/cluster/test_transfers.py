@@ -39,7 +39,7 @@ class Desk:
 
     def __init__(self, directory: Path) -> None:
         self.now_s = 100.0
-        self.script = 'print(\'{"number":12,"size":%d}\')' % SIZE
+        self.script = f'print(\'{{"number":12,"size":{SIZE}}}\')'
         self.started: list[subprocess.Popen[str]] = []
         self.directory = directory
         self.transfers = Transfers(
@@ -47,9 +47,9 @@ class Desk:
         )
 
     def _start(self, arguments: list[str]) -> subprocess.Popen[str]:
-        assert arguments[0] == "--store" and arguments[2] == "--to"
+        assert arguments[::2] == ["--store", "--to"]
         to = Path(arguments[3])
-        assert to.is_dir() and not list(to.iterdir())
+        assert not list(to.iterdir())
         (to / "data.mdb").write_bytes(CONTENT)
         process = subprocess.Popen(
             [sys.executable, "-c", self.script],
@@ -108,7 +108,7 @@ def test_what_no_copy_has_is_refused(desk: Desk, request_: Piece) -> None:
 def test_a_range_that_is_not_here_and_what_is_no_request_are_refused(desk: Desk) -> None:
     assert isinstance(desk.ask(Wanted(9)), Refused)
     answer = desk.transfers.answer(b"\xc1", desk.now_s)
-    assert answer is not None and isinstance(decode_answer(answer), Refused)
+    assert isinstance(decode_answer(answer or b""), Refused)
 
 
 def test_what_a_copy_failed_of_is_said_and_the_next_one_may_succeed(desk: Desk) -> None:

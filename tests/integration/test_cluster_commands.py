@@ -10,6 +10,13 @@ from typing import Any
 
 import pytest
 
+from relay.admin.bans import Bans
+from relay.admin.groupbook import GroupBook
+from relay.auth.banned import Ban
+from relay.cluster.caller import cluster_of
+from relay.cluster.shared import SharedFile
+from relay.disk.layout import bans_path, groups_path
+from relay.settings.tables import ServerSettings, Settings
 from tests.outside.cluster import Cluster
 from tests.outside.frames import ALICE, BOB, ack_1, message_id_of
 from tests.outside.processes import REPOSITORY
@@ -21,6 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 RANGES = 4
 TYPED_S = 120.0
+GROUP = b'{"123-456@g.us": {"subject": "s", "participants": ["910000000001@c.us"]}}'
 
 
 @pytest.fixture
@@ -154,3 +162,29 @@ def test_a_lost_host_is_replaced_by_another_one(cluster: Cluster) -> None:
     await_well(cluster)
     bob = cluster["d"].login(BOB)
     assert message_id_of(bob.queued[0]) == "M1"
+
+
+def test_bans_and_groups_of_one_admin_hold_on_all_hosts(cluster: Cluster) -> None:
+    data = cluster["a"].directory / "data"
+    settings = cluster_of(cluster.config, "a")
+    bob = cluster["b"].login(BOB)
+    everything = Settings(server=ServerSettings(data=str(data)), cluster=settings)
+
+    GroupBook(lambda: everything).put(GROUP)
+    Bans(data, SharedFile(settings, "bans", data)).add(Ban("919999999999", 1, "test"))
+
+    for name in "bc":
+        there = cluster[name].directory / "data"
+        poll_for("groups", groups_path(there).exists)
+        poll_for("bans", bans_path(there).exists)
+        assert groups_path(there).read_bytes() == groups_path(data).read_bytes()
+    cluster["c"].kill()  # one that is away has them when it is back
+    Bans(data, SharedFile(settings, "bans", data)).add(Ban(BOB, 2, "test"))
+    assert bob.recv()[0] == "Cmd"
+    with pytest.raises(ConnectionOver, match="4401"):
+        bob.recv()
+    cluster["c"].start()
+    there = bans_path(cluster["c"].directory / "data")
+    poll_for("bans", lambda: BOB.encode() in there.read_bytes(), deadline_s=60)
+    cluster["c"].await_ready()
+    poll_for("groups", lambda: "groups.reloaded" in cluster["b"].log.text())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+import asyncio
+from collections.abc import Callable
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 from litestar import Request
@@ -12,13 +14,16 @@ from litestar.params import Parameter
 from relay import clock
 from relay.admin.asker import Seat, Silence
 from relay.admin.bans import Bans
+from relay.admin.keeper import keeper_of
 from relay.admin.routes import act, acted, also, local_of, look, remove, replace, who
 from relay.admin.view import View
 from relay.auth.banned import Ban
+from relay.disk.layout import bans_path
 from relay.errors import DiskError, SettingsError
 from relay.inquiries.leaving import Kick, ReadLists
 from relay.protocol.jid import user_com
 
+Changed = TypeVar("Changed")
 Jid = Annotated[str, Parameter(max_length=200, description="a user, in any accepted spelling")]
 _STORING: Final = also(
     {500: "the list of bans is unusable", 507: "the list cannot be written, or is full"}
@@ -97,12 +102,7 @@ async def ban(request: Request[Any, Any, Any], view: View, jid: Jid, data: Reaso
     """
     local = local_of(jid)
     asked = Ban(local, clock.now_ms(), who(request), data.reason)
-    try:
-        found = _bans(view).add(asked)
-    except DiskError as error:
-        raise HTTPException(str(error), status_code=507) from None
-    except SettingsError as error:
-        raise HTTPException(str(error), status_code=500) from None
+    found = await _changed(lambda: _bans(view).add(asked))
     acted(request, "ban", user=local, again=found is not asked)
     return _shown(found, await _told(view))
 
@@ -113,12 +113,7 @@ async def ban(request: Request[Any, Any, Any], view: View, jid: Jid, data: Reaso
 async def unban(request: Request[Any, Any, Any], view: View, jid: Jid) -> BanLifted:
     """Lift a ban; where there is none that is fine, too."""
     local = local_of(jid)
-    try:
-        was_banned = _bans(view).remove(local)
-    except DiskError as error:
-        raise HTTPException(str(error), status_code=507) from None
-    except SettingsError as error:
-        raise HTTPException(str(error), status_code=500) from None
+    was_banned = await _changed(lambda: _bans(view).remove(local))
     acted(request, "unban", user=local, was_banned=was_banned)
     return BanLifted(jid=user_com(local), was_banned=was_banned, not_asked=await _told(view))
 
@@ -140,7 +135,18 @@ async def bans(
 
 
 def _bans(view: View) -> Bans:
-    return Bans(view.place.data_dir)
+    data = view.place.data_dir
+    return Bans(data, keeper_of(view.settings.cluster, "bans", bans_path(data)))
+
+
+async def _changed(change: Callable[[], Changed]) -> Changed:
+    """Return what a change returns: in a cluster a majority of the hosts takes it."""
+    try:
+        return await asyncio.to_thread(change)
+    except DiskError as error:
+        raise HTTPException(str(error), status_code=507) from None
+    except SettingsError as error:
+        raise HTTPException(str(error), status_code=500) from None
 
 
 async def _told(view: View) -> list[Silence]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Final, assert_never
@@ -13,10 +14,12 @@ from litestar.params import Parameter
 
 from relay import clock
 from relay.admin.asker import Silence
+from relay.admin.keeper import keeper_of
 from relay.admin.revocations import Revocations
 from relay.admin.routes import act, acted, also, local_of, look, who
 from relay.admin.view import View
 from relay.auth.revoked import Revocation, TokenRevoked, UserRevoked
+from relay.disk.layout import revocations_path
 from relay.errors import DiskError, SettingsError
 from relay.inquiries.leaving import ReadLists
 from relay.protocol.jid import user_com
@@ -101,7 +104,7 @@ async def revoke(request: Request[Any, Any, Any], view: View, data: Revoke) -> R
     revocations, now_s = _revocations(view), clock.now_ms() / 1000
     asked = _asked(view, data, who(request), now_s)
     with _told_apart():
-        found = revocations.add(asked, now_s)
+        found = await asyncio.to_thread(revocations.add, asked, now_s)
     acted(request, "revoke tokens", **_named(found), again=found is not asked)
     return _shown(found, await _told(view))
 
@@ -112,7 +115,7 @@ async def restore(request: Request[Any, Any, Any], view: View, data: Restore) ->
     revocations, now_s = _revocations(view), clock.now_ms() / 1000
     asked = _asked(view, Revoke(data.id, data.user), "", now_s)
     with _told_apart():
-        was_revoked = revocations.remove(asked, now_s)
+        was_revoked = await asyncio.to_thread(revocations.remove, asked, now_s)
     acted(request, "restore tokens", **_named(asked), was_revoked=was_revoked)
     shown = _shown(asked, await _told(view))
     return Restored(id=shown.id, jid=shown.jid, was_revoked=was_revoked, not_asked=shown.not_asked)
@@ -151,7 +154,9 @@ def _revocations(view: View) -> Revocations:
             " revoke them; `relay ban` keeps a user out in every mode",
             status_code=409,
         )
-    return Revocations(view.place.data_dir, leeway_s=view.settings.auth_token.leeway_s)
+    data = view.place.data_dir
+    keeper = keeper_of(view.settings.cluster, "revocations", revocations_path(data))
+    return Revocations(data, keeper, leeway_s=view.settings.auth_token.leeway_s)
 
 
 def _asked(view: View, data: Revoke, by: str, now_s: float) -> Revocation:
