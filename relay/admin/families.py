@@ -160,7 +160,10 @@ DISTRIBUTIONS: Final[Mapping[str, tuple[str, str]]] = {
     ),
     "deciding_s": ("relay_batch_deciding_seconds", "Deciding on a batch."),
     "commit_s": ("relay_batch_commit_seconds", "Writing and syncing a batch's record."),
-    "sync_s": ("relay_batch_sync_seconds", "Making it durable alone: what the disk takes."),
+    "sync_s": (
+        "relay_batch_sync_seconds",
+        "Making it durable alone: what the disk takes, or in a cluster a majority of disks.",
+    ),
     "fold_s": ("relay_fold_seconds", "Folding a stretch of the journal into the pages."),
 }
 

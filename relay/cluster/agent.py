@@ -114,6 +114,7 @@ class Agent:
         self._trim_due_s = now_s
         self._said_lost: set[int] = set()
         self._said_other: set[str] = set()
+        self._living: frozenset[str] = frozenset()
         self._groups_due_s = math.inf  # when the supervisor is to read the groups again
         self._draining = self._stops = False
 
@@ -270,6 +271,8 @@ class Agent:
                 answer = status_of(
                     *(self._view, self._decisions, self._home.host, self._cluster.addresses, now_s),
                     has_engines=self._cluster.has_own_engine,
+                    fill=self._found.fill,
+                    counters=self._counters,
                 )
         if message.reply:
             self._line.publish(message.reply, encode(answer), now_s=now_s)
@@ -287,6 +290,8 @@ class Agent:
         if decisions.moving != was_moving:
             self._beat_due_s = 0.0
         living = view.living(me, now_s)
+        self._counters["hosts_lost"] += len(self._living - living)
+        self._living = living
         # With a majority: one with another file than all others would make what is none of theirs.
         self._chores.make_logs(
             view.majority.is_seen

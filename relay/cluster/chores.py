@@ -80,11 +80,15 @@ class Found(msgspec.Struct, frozen=True):
     has_logs: bool = False  # each range has one
     engine: EngineFacts = EngineFacts()
     placing: Placing = Placing()
+    fill: Mapping[int, float] = {}  # how full each log is
     groups: int = 0  # which revision of them is on this host's disk
 
 
 class Chores:
-    """The thread, and what it is to do; `descriptor` is readable when something was found."""
+    """The thread, and what it is to do; `descriptor` is readable when something was found.
+
+    Over 15 fields: what each kind of work waits for, or has found, has its own.
+    """
 
     def __init__(self, cluster: ClusterSettings, data: Path) -> None:
         """`data` is where the files are that all hosts have alike."""
@@ -311,7 +315,8 @@ class Chores:
             behind={r: lag for r, info in infos.items() if (lag := _lag(info, me))},
             last={range_: info.state.last_seq for range_, info in infos.items()},
         )
-        self._tell(msgspec.structs.replace(self._found, engine=engine))
+        fill = {range_: _fill(info) for range_, info in infos.items()}
+        self._tell(msgspec.structs.replace(self._found, engine=engine, fill=fill))
 
 
 _decode = msgspec.json.Decoder(StreamInfo).decode
@@ -326,6 +331,10 @@ def plan_of(cluster: ClusterSettings) -> Plan:
 def _is_current(info: StreamInfo, host: str) -> bool:
     copies = info.cluster
     return copies.leader == host or any(r.name == host and r.current for r in copies.replicas)
+
+
+def _fill(info: StreamInfo) -> float:
+    return round(info.state.bytes / info.config.max_bytes, 2) if info.config.max_bytes > 0 else 0.0
 
 
 def _lag(info: StreamInfo, host: str) -> int:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import Final
 
 import msgspec
 
 from relay.cluster.requests import ClusterStatus, RangeStatus
 from relay.cluster.view import CAUGHT_UP_RECORDS
+
+# A log that is trimmed has ten minutes of records, and those that a standby lacks.
+FULL: Final = 0.7
 
 
 class Overview(msgspec.Struct, frozen=True):
@@ -77,6 +81,8 @@ def _amiss_in(number: int, range_: RangeStatus, wanted: int, *, has_engines: boo
         yield f"range {number} is owned by nobody: its users get no ack"
     if has_engines and not range_.leader:
         yield f"the log of range {number} is led by nobody"
+    if range_.fill >= FULL:
+        yield f"the log of range {number} is {range_.fill:.0%} full: see which standby lacks it"
     if len(range_.standing) < wanted:
         yield f"range {number} has {len(range_.standing)} of {wanted} standbys"
     for host in range_.standing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -59,6 +60,7 @@ class RangeStatus(msgspec.Struct, frozen=True):
     leader: str = ""  # whose engine leads its log
     last: int = 0  # the last record of the log that was heard of
     lost: str = ""  # the host that found the log to have less than was acked: nobody serves it
+    fill: float = 0.0  # how full its log is; at 1.0 it takes no more
 
 
 class ClusterStatus(msgspec.Struct, frozen=True, tag="cluster"):
@@ -71,6 +73,7 @@ class ClusterStatus(msgspec.Struct, frozen=True, tag="cluster"):
     ranges: tuple[RangeStatus, ...]
     moving: int | None = None
     has_engines: bool = True  # of our own, which say who leads what
+    counters: Mapping[str, int] = {}  # of the agent that says so
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
@@ -87,6 +90,7 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
 
 Answer = ClusterStatus | Done | Refused
 
+_NONE: Final[Mapping[Any, Any]] = {}
 _encode = msgspec.json.Encoder().encode
 _request = msgspec.json.Decoder(Request)
 _answer = msgspec.json.Decoder(Answer)
@@ -165,6 +169,8 @@ def status_of(
     now_s: float,
     *,
     has_engines: bool = True,
+    fill: Mapping[int, float] = _NONE,
+    counters: Mapping[str, int] = _NONE,
 ) -> ClusterStatus:
     """Return how the cluster of the hosts `names` is, as host `me` sees it."""
     names = list(names)
@@ -195,6 +201,7 @@ def status_of(
                 leader=next((n for n, b in heard.items() if range_ in b.engine.leads), ""),
                 last=max((_last_of(range_, beat) for beat in beats.values()), default=0),
                 lost=view.lost.get(range_, ""),
+                fill=fill.get(range_, 0.0),
             )
         )
     return ClusterStatus(
@@ -204,6 +211,7 @@ def status_of(
         hosts=hosts,
         ranges=tuple(ranges),
         has_engines=has_engines,
+        counters=dict(counters),
         moving=next((b.moving for b in heard.values() if b.moving is not None), None),
     )
 

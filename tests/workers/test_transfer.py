@@ -22,8 +22,8 @@ RECORDS = 40
 class MemoryLog:
     refusal = ""
 
-    def commit(self, number: int, payload: bytes) -> None:
-        pass
+    def commit(self, number: int, payload: bytes) -> int:
+        return number
 
 
 def open_store(directory: Path) -> Store:

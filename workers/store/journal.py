@@ -256,6 +256,7 @@ class Journal:
         self._trees = trees
         self._add_tree = add_tree
         self._follows_log = durability == "log"
+        self._given_s = self._confirmed_in_s = 0.0  # when the log was given a record, and how long
         self._log: Log | None = None  # once it is this store that has records for it
         self._unconfirmed: deque[bytes] = deque()  # the records behind the last that it may lack
         self.adopt(max_map_bytes=max_map_bytes)
@@ -398,7 +399,9 @@ class Journal:
 
     @property
     def last_sync_s(self) -> float:
-        """How long the last sync of a record took; 0: there was none."""
+        """How long it took until the last record was durable, here or in a log; 0: none was."""
+        if self._follows_log:
+            return self._confirmed_in_s
         return self._files[self._active].last_sync_s
 
     @property
@@ -427,11 +430,12 @@ class Journal:
         """
         changed = {name: tree.fresh for name, tree in self._trees.items() if tree.fresh}
         if not changed:
-            self._files[self._active].last_sync_s = 0.0
+            self._files[self._active].last_sync_s = self._confirmed_in_s = 0.0
             return
         record = _encode(changed)
         if self._follows_log:
             assert self._log is not None, "a standby has no records of its own"
+            self._given_s = time.perf_counter()
             number = self._log.append(self.given + 1, record)
             while self.given + 1 < number:
                 self._unconfirmed.append(b"")
@@ -458,6 +462,8 @@ class Journal:
         while self._unconfirmed and self._last < confirmed:
             self._append(self._unconfirmed[0])
             self._unconfirmed.popleft()
+            if not self._unconfirmed:
+                self._confirmed_in_s = time.perf_counter() - self._given_s
 
     def _append(self, record: bytes) -> None:
         self._tail = self._files[self._active].append(self._last + 1, record)

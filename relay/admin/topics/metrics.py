@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from relay.admin.routes import look
 from relay.admin.view import View
 from relay.disk.layout import KEYS_FILE
 from relay.inquiries.figures import AskFigures
+from relay.settings.clustering import ClusterSettings
 from relay.settings.tables import Settings
 
 
@@ -40,10 +42,24 @@ async def metrics(view: View) -> Response[bytes]:
     told, _ = await view.asker.ask_all(None, AskFigures())
     own = Own(view.counters, view.expiries(), _keys_fetched_s(view.settings))
     found = list(families(told, usages(), view.asker.restarts, own))
+    if view.settings.cluster.is_on:
+        found += await _of_cluster(view.settings.cluster)
     registry = CollectorRegistry()
     registry.register(_Collected(found))
     text: bytes = exposition.generate_latest(registry)  # type: ignore[no-untyped-call]
     return Response(text, media_type=exposition.CONTENT_TYPE_LATEST)
+
+
+async def _of_cluster(cluster: ClusterSettings) -> list[Metric]:
+    # Here, because a relay on one host needs nothing of it.
+    from relay.admin.clusterfamilies import cluster_families
+    from relay.cluster.caller import Caller
+
+    def ask() -> list[Metric]:
+        with Caller(cluster) as caller:
+            return list(cluster_families(caller.own_status()))
+
+    return await asyncio.to_thread(ask)
 
 
 def _keys_fetched_s(settings: Settings) -> float | None:
