@@ -71,8 +71,10 @@ class Asker:
 
     @property
     def seats(self) -> Iterable[Seat]:
-        """All of them, whoever is there."""
-        return self.restarts
+        """All of them, whoever is there; of several hosts the workers that own a range here."""
+        if not self._host:
+            return self.restarts
+        return [seat for seat in self.restarts if seat.role != "worker" or self.who_is(seat)]
 
     def adopt(self, settings: Settings) -> None:
         """Go by other settings."""
@@ -111,6 +113,8 @@ class Asker:
     ) -> Answer | Silence:
         """Return the answer of who fills `seat`, or why there is none."""
         process = self.who_is(seat)
+        if process is None and self._host and seat.role == "worker":
+            return Silence(seat.role, seat.index, "its range is another host's: ask there")
         if process is None:
             return Silence(seat.role, seat.index, "it is not there; it is being started again")
         by_s = self.deadline_s() if deadline_s is None else deadline_s

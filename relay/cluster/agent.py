@@ -61,8 +61,8 @@ BEAT_SOONEST_S: Final = 0.02
 THINK_S: Final = 0.1
 # The supervisor may be renewing its processes, and takes no other groups meanwhile.
 GROUPS_AGAIN_S: Final = 15.0
-# Between two trims of a log; each removes some minutes of it.
-TRIM_EVERY_S: Final = 30.0
+# Between two trims of a log; each removes some seconds of it.
+TRIM_EVERY_S: Final = 10.0
 # While the host waits for others, it says for whom so often.
 WAITING_EVERY_S: Final = 10.0
 
@@ -325,7 +325,8 @@ class Agent:
             trimming.note(self._found.engine.last.get(range_, 0), now_s)
             synced = view.synced(range_, self._home.host, now_s)
             copied = view.copied(range_, self._home.host, now_s)
-            if number := trimming.up_to(synced, now_s, copied=copied):
+            fill = self._found.fill.get(range_, 0.0)
+            if number := trimming.up_to(synced, now_s, copied=copied, fill=fill):
                 up_to[range_] = number
         if up_to:
             self._chores.trim(up_to)

@@ -22,6 +22,7 @@ from relay.cluster.init import write_new
 from relay.cluster.jetstream import ApiError, NoMajority, remove_server, stream_info
 from relay.cluster.membership import Changed, with_host, without_host
 from relay.cluster.natswire import Wire, WireLost
+from relay.cluster.requests import DrainAsked, HostStatus
 from relay.settings.clustering import ClusterSettings
 from relay.settings.load import draft_settings
 
@@ -59,7 +60,7 @@ def remove(path: Path, cluster: ClusterSettings, name: str, to: Path) -> Iterato
     """
     changed = without_host(_read(path), cluster, name)
     with Caller(cluster) as caller:
-        _require_gone(caller, name)
+        gone = _require_gone(caller, name)
         _write(to, changed, next(iter(each for each in cluster.addresses if each != name)))
         try:
             if cluster.has_own_engine:
@@ -71,6 +72,8 @@ def remove(path: Path, cluster: ClusterSettings, name: str, to: Path) -> Iterato
             )
             if click.prompt("Type its name to remove it", default="", show_default=False) != name:
                 raise click.Abort
+            if gone.drained:  # or another one of that name would be, too
+                caller.settle(DrainAsked(name, drained=False))
             if cluster.has_own_engine:
                 _remove_server(cluster, name)
         except BaseException:
@@ -100,18 +103,20 @@ def _write(to: Path, changed: Changed, host: str) -> None:
         raise
 
 
-def _require_gone(caller: Caller, name: str) -> None:
+def _require_gone(caller: Caller, name: str) -> HostStatus:
+    """Return how a host is that is gone."""
     said = [status for status in caller.statuses().values() if status.has_majority]
     if not said:
         raise click.ClickException("no host sees a majority: nothing can be removed now")
     best = said[0]
-    host = best.hosts.get(name)
-    if host is not None and host.life != "silent":
+    host = best.hosts.get(name, HostStatus("silent"))  # the hosts may have the new file by now
+    if host.life != "silent":
         raise click.ClickException(
             f"host {name} lives: `relay cluster drain {name}`, and stop it then"
         )
     if owned_by(best, name):
         raise click.ClickException(f"host {name} owns ranges yet: wait until others have them")
+    return host
 
 
 def _require_copies(caller: Caller, name: str) -> None:

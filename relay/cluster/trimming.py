@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Final
 
 # A host that was away for no longer than that catches up by the log alone.
@@ -13,6 +13,8 @@ KEPT_S: Final = 600.0
 KEPT_RECORDS: Final = 64
 # Hosts that have a range's records before its log may lose them.
 FEWEST_COPIES: Final = 2
+# What is written until the next trim has to find room.
+PRESSED_FILL: Final = 0.5
 _SAMPLE_S: Final = 10.0
 
 
@@ -28,26 +30,32 @@ class Trimming:
         if not self._samples or now_s - self._samples[-1][0] >= _SAMPLE_S:
             self._samples.append((now_s, last))
 
-    def up_to(self, synced: Iterable[int | None], now_s: float, *, copied: int | None) -> int:
+    def up_to(
+        self,
+        synced: Collection[int | None],
+        now_s: float,
+        *,
+        copied: int | None,
+        fill: float = 0.0,
+    ) -> int:
         """Return up to which record the log may be purged, 0 for none.
 
         `synced` says of each host that is to have the range, its owner too, up to which record a
         power cut would leave its store; None where that is not known, as it has none yet. `copied`
         is the number of the oldest copy of the store that somebody reads just now to begin with,
-        None where nobody does.
+        None where nobody does. A log that is over PRESSED_FILL full keeps nothing for its age: who
+        is away then is better off with a copy than all with a log that takes nothing.
         """
         while len(self._samples) > 1 and now_s - self._samples[1][0] >= KEPT_S:
             self._samples.popleft()
-        if not self._samples or now_s - self._samples[0][0] < KEPT_S:
-            return 0
-        least = self._samples[0][1]
-        known = list(synced)
-        if len(known) < FEWEST_COPIES:
-            return 0  # besides its owner nobody has what is in the log
-        for number in known:
-            if number is None:
+        known = [number for number in synced if number is not None]
+        if len(known) < len(synced) or len(known) < FEWEST_COPIES:
+            return 0  # somebody has nothing yet, or besides its owner nobody is to have it
+        least = min(known)
+        if fill < PRESSED_FILL:
+            if not self._samples or now_s - self._samples[0][0] < KEPT_S:
                 return 0
-            least = min(least, number)
+            least = min(least, self._samples[0][1])
         if copied is not None:
             least = min(least, copied)
         return max(0, least - KEPT_RECORDS)

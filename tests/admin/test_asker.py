@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from relay.admin.asker import Asker, Process, Seat
+from relay.admin.asker import Asker, Process, Seat, Silence
 from relay.bus.topology import Topology, WorkerAddress
+from relay.inquiries.figures import AskFigures
 from relay.settings.tables import ServerSettings, Settings
 from tests.abroad import cluster_settings
 
@@ -55,6 +56,18 @@ def test_in_a_cluster_those_of_this_host_are_by_the_numbers_of_their_processes(
 
     assert asked(settings, topology, tmp_path) == {
         Seat("worker", 0): Process(Seat("worker", 0), 17),
-        Seat("worker", 1): None,
         Seat("front", 0): Process(Seat("front", 0), 16),
     }
+
+
+def test_of_a_range_of_another_host_it_is_said_that_it_is_there(tmp_path: Path) -> None:
+    settings = Settings(server=ServerSettings(workers=2, fronts=1), cluster=cluster_settings("a"))
+
+    async def ask() -> object:
+        asker = Asker(settings, tmp_path, asyncio.get_running_loop())
+        try:
+            return await asker.ask(Seat("worker", 1), AskFigures())
+        finally:
+            asker.close()
+
+    assert asyncio.run(ask()) == Silence("worker", 1, "its range is another host's: ask there")

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.cluster.trimming import KEPT_RECORDS, KEPT_S, Trimming
+from relay.cluster.trimming import KEPT_RECORDS, KEPT_S, PRESSED_FILL, Trimming
 
 
 def aged(last: int = 1000) -> Trimming:
@@ -62,3 +62,13 @@ def test_it_never_passes_what_is_lacked_or_young(
 
     old = [number for at_s, number in history if now_s - at_s >= KEPT_S]
     assert 0 <= up_to <= min([*synced, max(old, default=0)])
+
+
+def test_a_log_that_fills_up_keeps_nothing_for_its_age_but_all_that_somebody_lacks() -> None:
+    trimming = Trimming()
+    trimming.note(9000, 0.0)
+
+    assert trimming.up_to([9000, 8000], 1.0, copied=None, fill=PRESSED_FILL) == 8000 - KEPT_RECORDS
+    assert trimming.up_to([9000, 8000], 1.0, copied=70, fill=PRESSED_FILL) == 70 - KEPT_RECORDS
+    assert trimming.up_to([9000, None], 1.0, copied=None, fill=1.0) == 0
+    assert trimming.up_to([9000, 8000], 1.0, copied=None, fill=PRESSED_FILL - 0.01) == 0

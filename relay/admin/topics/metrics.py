@@ -41,7 +41,8 @@ async def metrics(view: View) -> Response[bytes]:
     """Return the figures of whoever has told them in time; `relay_process_up` says who has not."""
     told, _ = await view.asker.ask_all(None, AskFigures())
     own = Own(view.counters, view.expiries(), _keys_fetched_s(view.settings))
-    found = list(families(told, usages(), view.asker.restarts, own))
+    restarts = {seat: view.asker.restarts[seat] for seat in view.asker.seats}
+    found = list(families(told, usages(), restarts, own))
     if view.settings.cluster.is_on:
         found += await _of_cluster(view.settings.cluster)
     registry = CollectorRegistry()
