@@ -48,7 +48,7 @@ from relay.cluster.requests import (
     encode,
     settled,
 )
-from relay.cluster.shared import PATHS, bring_up_to_date, read_kept
+from relay.cluster.shared import PATHS, SharedDamaged, bring_up_to_date, read_kept
 from relay.errors import DiskError
 from relay.settings.clustering import ClusterSettings
 from relay.settings.sizes import MIB
@@ -266,15 +266,18 @@ class Chores:
         found = self._found
         is_whole = True
         for key, path_in in PATHS.items():
-            kept = read_kept(wire, self._cluster.name, key, ANSWER_S)
-            if kept.content is None:
-                continue
             try:
+                kept = read_kept(wire, self._cluster.name, key, ANSWER_S)
+                if kept.content is None:
+                    continue
                 if bring_up_to_date(path_in(self._data), kept.content):
                     log.get_logger().info("shared.taken", file=path_in(self._data).name)
+            except SharedDamaged as error:
+                log.get_logger().error("shared.not_taken", reason=str(error))
+                continue
             except DiskError as error:
                 log.get_logger().error("shared.not_taken", reason=str(error))
-                is_whole = False
+                is_whole = False  # it is tried again
                 continue
             if key == "groups":
                 found = msgspec.structs.replace(found, groups=kept.revision)

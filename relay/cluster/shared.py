@@ -21,7 +21,7 @@ from relay.cluster.jetstream import ApiError, NoMajority, WrongLastSequence, kv_
 from relay.cluster.natswire import MessageTooLarge, Wire, WireLost
 from relay.disk.files import replace_file
 from relay.disk.layout import bans_path, groups_path, revocations_path
-from relay.errors import DiskError
+from relay.errors import DiskError, RelayError
 from relay.settings.clustering import ClusterSettings
 
 # By their keys in the bucket, where they are in a data directory.
@@ -41,6 +41,10 @@ _AGAIN_S: Final = 0.2
 _MOST_BYTES: Final = 32 * 1024 * 1024
 
 
+class SharedDamaged(RelayError):
+    """What the bucket has of a file is none: somebody else has put it there."""
+
+
 class Kept(NamedTuple):
     """What the bucket has of a file, None: nothing yet, and the revision of that."""
 
@@ -52,7 +56,8 @@ def read_kept(wire: Wire, cluster: str, key: str, timeout_s: float) -> Kept:
     """Return what the bucket has.
 
     Raises:
-        ApiError: it is no file of ours, or as `kv_get`; TimeoutError, WireLost likewise.
+        SharedDamaged: it is no file of ours.
+        TimeoutError, WireLost, ApiError: as `kv_get`.
     """
     entry = kv_get(wire, cluster, key, timeout_s)
     if entry is None:
@@ -61,9 +66,9 @@ def read_kept(wire: Wire, cluster: str, key: str, timeout_s: float) -> Kept:
     try:
         content = unpacker.decompress(entry.value, _MOST_BYTES)
     except zlib.error as error:
-        raise ApiError(0, f"{key} in the bucket is damaged: {error}") from None
+        raise SharedDamaged(f"{key} in the bucket is damaged: {error}") from None
     if not unpacker.eof:
-        raise ApiError(0, f"{key} in the bucket is damaged: it has no end")
+        raise SharedDamaged(f"{key} in the bucket is damaged: it has no end")
     return Kept(content, entry.revision)
 
 
@@ -106,7 +111,7 @@ class SharedFile:
                 Wire(servers, login, name="admin", connect_s=_CONNECT_S)
             ) as wire:
                 self._change(wire, edit)
-        except (WireLost, ApiError, MessageTooLarge) as error:
+        except (WireLost, ApiError, MessageTooLarge, SharedDamaged) as error:
             raise DiskError(f"the cluster does not take it now: {error}") from None
 
     def _change(self, wire: Wire, edit: Callable[[], bytes | None]) -> None:
