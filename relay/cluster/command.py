@@ -79,6 +79,7 @@ _WITHIN = click.option(
     metavar="SECONDS",
     help="How long to wait for it; it goes on by itself then.",
 )
+_NO_WAIT = click.option("--no-wait", "no_wait", is_flag=True, help="Do not wait for it.")
 _TO = click.option(
     "--to",
     type=click.Path(path_type=Path),
@@ -127,7 +128,10 @@ def status(path: Path, host_name: str, as_json: bool) -> int:
 @_FILE
 @_AS
 @_WITHIN
-def drain(host: str, undo: bool, path: Path, host_name: str, within_s: float) -> None:
+@_NO_WAIT
+def drain(
+    host: str, undo: bool, path: Path, host_name: str, within_s: float, no_wait: bool
+) -> None:
     """Have HOST own nothing and serve nobody, and wait until that is so.
 
     Its ranges move to others, one after the other, each with a pause of a moment; then its clients
@@ -139,6 +143,10 @@ def drain(host: str, undo: bool, path: Path, host_name: str, within_s: float) ->
             caller.settle(DrainAsked(host, drained=False))
             click.echo(f"{host} serves again, and takes its share, a range at a time")
             return
+        if no_wait:
+            caller.settle(DrainAsked(host))
+            click.echo(f"{host} is to own nothing from here on; that is remembered until --undo")
+            return
         for line in asking.drain(caller, host, within_s=within_s):
             click.echo(line)
 
@@ -149,7 +157,10 @@ def drain(host: str, undo: bool, path: Path, host_name: str, within_s: float) ->
 @_FILE
 @_AS
 @_WITHIN
-def move(range_: int, host: str, path: Path, host_name: str, within_s: float) -> None:
+@_NO_WAIT
+def move(
+    range_: int, host: str, path: Path, host_name: str, within_s: float, no_wait: bool
+) -> None:
     """Have RANGE be owned by HOST from here on, and wait until it is.
 
     Without HOST, by whom it would be anyway; that is not waited for.
@@ -158,6 +169,10 @@ def move(range_: int, host: str, path: Path, host_name: str, within_s: float) ->
         if not host:
             caller.settle(MoveAsked(range_, ""))
             click.echo(f"range {range_} goes back to whom it would be of, when all is quiet")
+            return
+        if no_wait:
+            caller.settle(MoveAsked(range_, host))
+            click.echo(f"range {range_} is to be owned by {host} from here on")
             return
         for line in asking.move(caller, range_, host, within_s=within_s):
             click.echo(line)

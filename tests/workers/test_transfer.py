@@ -21,8 +21,10 @@ RECORDS = 40
 
 class MemoryLog:
     refusal = ""
+    confirmed = 0
 
-    def commit(self, number: int, payload: bytes) -> int:
+    def append(self, number: int, payload: bytes) -> int:
+        self.confirmed = number
         return number
 
 
@@ -62,6 +64,7 @@ def owner(tmp_path: Path) -> Iterator[Store]:
         with store.writing() as batch:
             batch.put_mail(BOB, Seq(seq), b"x" * 20_000)
             batch.put_last_seq(Seq(seq))
+        store.confirm()
         store.fold()
     yield store
     store.close()

@@ -358,7 +358,7 @@ class HostFleet:
         at_s = self._now_s()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "relay", "cluster", "move", str(fault.index), fault.host),
-            *("--config", str(self.config_path)),
+            *("--no-wait", "--config", str(self.config_path)),
             cwd=REPOSITORY,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from relay.cluster.access import login_of, servers_of
-from relay.cluster.asking import cluster_of
+from relay.cluster.caller import cluster_of
 from relay.cluster.jetstream import get_batch, stream_info
 from relay.cluster.natswire import Wire
 from relay.errors import LogDamaged
