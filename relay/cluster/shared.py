@@ -8,6 +8,8 @@ there (relay.cluster.chores), so a host that was away has it soon after.
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import random
 import time
 import zlib
@@ -75,16 +77,26 @@ def read_kept(wire: Wire, cluster: str, key: str, timeout_s: float) -> Kept:
 def bring_up_to_date(path: Path, content: bytes) -> bool:
     """Have the file be that; tell whether it was another one.
 
+    One process at a time: the agent has it from the bucket while the admin writes it.
+
     Raises:
         DiskError: it cannot be written.
     """
     try:
-        if path.read_bytes() == content:
-            return False
-    except OSError:
-        pass  # it is missing, or to be written anew
-    replace_file(path, content)
-    return True
+        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise DiskError(f"{path} cannot be written: {error.strerror}") from None
+    try:
+        fcntl.flock(directory, fcntl.LOCK_EX)
+        try:
+            if path.read_bytes() == content:
+                return False
+        except OSError:
+            pass  # it is missing, or to be written anew
+        replace_file(path, content)
+        return True
+    finally:
+        os.close(directory)
 
 
 class SharedFile:
@@ -142,6 +154,6 @@ class SharedFile:
             )
         except WrongLastSequence:
             return False
-        replace_file(self._path, content)
+        bring_up_to_date(self._path, content)
         log.get_logger().info("shared.changed", file=self._path.name, bytes=len(content))
         return True

@@ -133,3 +133,23 @@ def test_a_file_is_written_only_where_it_is_another(tmp_path: Path) -> None:
     assert path.stat().st_ino == before
     assert bring_up_to_date(path, b"two")
     assert path.read_bytes() == b"two"
+
+
+def test_two_who_write_a_file_at_once_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    failed: list[Exception] = []
+
+    def write(name: bytes) -> None:
+        try:
+            for number in range(50):
+                bring_up_to_date(path, name + bytes([number]))
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in (b"a", b"b")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert failed == []
