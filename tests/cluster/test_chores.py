@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,12 +15,13 @@ from relay.settings.clustering import ClusterSettings
 
 
 def test_what_was_settled_and_cannot_be_read_ends_no_agent(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     value = b'{"away":["b"]}'
     monkeypatch.setattr(chores, "kv_get", lambda *_: SimpleNamespace(value=value, revision=1))
     wire: Any = None
-    does = Chores(ClusterSettings(name="c", hosts=("a=127.0.0.1", "b=127.0.0.2"), host_name="a"))
+    settings = ClusterSettings(name="c", hosts=("a=127.0.0.1", "b=127.0.0.2"), host_name="a")
+    does = Chores(settings, tmp_path)
     assert does._read_placing(wire) == ""
 
     value = b'{"away":1}'

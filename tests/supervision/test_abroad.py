@@ -269,7 +269,9 @@ def test_the_agent_is_told_what_a_power_cut_would_leave_to_owners_and_standbys(
 
     serving.feed(Beat(owner, Heartbeat(synced=15)), Beat(standby, Heartbeat(synced=7)))
 
-    assert serving.said(serving.child("agent"), HostState)[-1] == HostState({1: 9}, synced={0: 15, 1: 7})
+    assert serving.said(serving.child("agent"), HostState)[-1] == HostState(
+        {1: 9}, synced={0: 15, 1: 7}
+    )
     serving.die(standby)
     assert serving.said(serving.child("agent"), HostState)[-1] == HostState({}, synced={0: 15})
 

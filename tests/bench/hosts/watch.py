@@ -9,7 +9,7 @@ from typing import Final, Self
 
 from relay.cluster import jetstream
 from relay.cluster.access import login_of, servers_of
-from relay.cluster.asking import cluster_of
+from relay.cluster.caller import cluster_of
 from relay.cluster.jetstream import StreamState
 from relay.cluster.names import agent_of
 from relay.cluster.natswire import Wire, WireLost
