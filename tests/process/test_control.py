@@ -16,6 +16,7 @@ from relay.process.control import (
     Isolated,
     KeysChanged,
     KeysWanted,
+    LogLost,
     Outcome,
     Promote,
     SettingsChanged,
@@ -53,6 +54,7 @@ FROM_CHILD: list[tuple[FromChild, str]] = [
     (Heartbeat(7, 9, 12), '{"type":"heartbeat","sessions":7,"logins":9,"messages":12}'),
     (Heartbeat(synced=4), '{"type":"heartbeat","synced":4}'),
     (KeysWanted(), '{"type":"keys-wanted"}'),
+    (LogLost(), '{"type":"log-lost"}'),
     (Wish(1, "reload"), '{"type":"wish","number":1,"what":"reload","role":"front","index":0}'),
 ]
 FROM_SUPERVISOR: list[tuple[FromSupervisor, str]] = [
