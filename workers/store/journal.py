@@ -104,6 +104,9 @@ _GAP_S: Final = _YOUNG_S / _SPARED_FILES
 # what the pages lack must find its room there.
 _MOST_BYTES: Final = 16 * 1024 * 1024
 _MOST_SHARE: Final = 1 / 256
+# Where changes are larger than so many bytes on average, as in a flood of long messages, nothing is
+# spared: what is in memory for that would be much, and receipts are little of it.
+_BULKY_BYTES: Final = 1024
 # Sparing lets files take more room, and pages lag behind by as much. So it is left where the disk
 # has less free than this: far more than the reserve of sends and what the journals of all workers
 # may take.
@@ -268,6 +271,7 @@ class Journal:
         self._waiting: list[tuple[str, list[bytes]]] = []
         # How many keys, or bytes, it may go on by.
         self._earned_keys = self._earned_bytes = 0
+        self._changes = 0  # keys that the records of the active file name
         self._due_s = time.monotonic() + _FOLD_AGE_S  # when it begins for age, or goes on by itself
         self.refusal = ""  # why the pages take no more
         with env.begin() as txn:
@@ -445,6 +449,7 @@ class Journal:
         for name in changed:
             tree = self._trees[name]
             self._earned_keys += _PACE * len(tree.fresh)
+            self._changes += len(tree.fresh)
             tree.keep()
 
     @property
@@ -483,6 +488,7 @@ class Journal:
         self._append(payload)
         for tree, values in changes:
             self._earned_keys += _PACE * len(values)
+            self._changes += len(values)
             tree.fresh.update(values)
             tree.keep()
 
@@ -508,7 +514,7 @@ class Journal:
         if not (is_due or at_once or time.monotonic() >= self._due_s):
             return False
         if not self._pass_to:
-            self._begin_pass(spares=is_due and not at_once and self._has_plenty)
+            self._begin_pass(spares=is_due and not at_once and self._may_spare)
         elif at_once and self._folds_to.number < self._pass_to:
             self._begin_pass(spares=False)
         self._due_s = time.monotonic() + _STRETCH_AGE_S
@@ -531,11 +537,12 @@ class Journal:
         if used < self._fold_bytes:
             return False
         is_much = used >= self._most_bytes
-        return is_much or time.monotonic() >= self._begun[-1].at_s + _GAP_S or not self._has_plenty
+        return is_much or time.monotonic() >= self._begun[-1].at_s + _GAP_S or not self._may_spare
 
     @property
-    def _has_plenty(self) -> bool:
-        return free_bytes(self._directory) >= _PLENTY_BYTES
+    def _may_spare(self) -> bool:
+        is_bulky = self._files[self._active].used_bytes > _BULKY_BYTES * self._changes
+        return not is_bulky and free_bytes(self._directory) >= _PLENTY_BYTES
 
     @property
     def _has_earned_a_stretch(self) -> bool:
@@ -548,6 +555,7 @@ class Journal:
         if free and self._files[self._active].used_bytes:
             self._active = free[0]
             self._files[self._active].begin_anew()
+            self._changes = 0
             kept = self._most_bytes if spares else self._fold_bytes
             self._files[self._active].give_back(kept + _SLACK_BYTES)
         seq = self._trees["meta"].get(SEQ_NAME) or b""

@@ -427,18 +427,38 @@ def test_a_pass_waits_for_what_is_young_unless_there_is_much(
     monkeypatch.setattr(journal, "_FOLD_BYTES", 10_000)
     monkeypatch.setattr(journal, "_MOST_BYTES", 40_000)
     store.adopt(max_map_bytes=64 * MIB)
-    put(store, 1, b"x" * 10_000)
+    put_some(store, 0, 100)
     assert store.fold()
-    put(store, 2, b"x" * 10_000)
+    put_some(store, 100, 100)
     assert not store.fold()
-    put(store, 3, b"x" * 30_000)
+    put_some(store, 200, 300)
     assert store.fold()  # since it is much
-    put(store, 4, b"x" * 10_000)
+    put_some(store, 500, 100)
     assert not store.fold()
 
     clock_s += 1.1
 
     assert store.fold()
+
+
+def put_some(store: Store, first: int, count: int) -> None:
+    """Put so many entries of 100 bytes."""
+    with store.writing() as batch:
+        for seq in range(first, first + count):
+            batch.put_mail(BOB, Seq(1 + seq), b"x" * 100)
+        batch.put_last_seq(Seq(first + count))
+
+
+def test_long_entries_are_not_kept_in_memory_for_being_young(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "_FOLD_BYTES", 100_000)
+    store.adopt(max_map_bytes=64 * MIB)
+    for seq in range(1, 101):
+        put(store, seq, b"x" * 10_000)
+        while store.fold():
+            pass
+        assert len(store._trees["mail"].recent) <= 2 * 10 + 2
 
 
 @pytest.mark.usefixtures("passes_at_once")
