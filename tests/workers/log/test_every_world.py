@@ -188,7 +188,9 @@ SABOTAGE = {
     "a takeover without catching up": (ONE, Sabotage(claim=HastyClaim)),
     "a log that is trimmed before a standby has it": (
         ONE._replace(trims=1),
-        Sabotage(trims_up_to=lambda applied: [max(each for each in applied if each is not None)]),
+        Sabotage(
+            trims_up_to=lambda applied: [max(filter(None, applied), default=0)] * len(applied)
+        ),
     ),
     "a claim that is over while records are on their way": (TWO, Sabotage(reader=NarrowReader)),
     "a standby that takes what is void": (TWO, Sabotage(reader=CredulousReader)),
