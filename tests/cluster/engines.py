@@ -87,7 +87,10 @@ class Engines:
         process.wait(10)
 
     def freeze(self, index: int) -> None:
-        self._processes[index].send_signal(signal.SIGSTOP)
+        """Return once none of its threads runs."""
+        process = self._processes[index]
+        process.send_signal(signal.SIGSTOP)
+        poll_for("it stands still", lambda: _is_stopped(process.pid))
 
     def thaw(self, index: int) -> None:
         self._processes[index].send_signal(signal.SIGCONT)
@@ -150,3 +153,11 @@ class Engines:
             },
             indent=1,
         )
+
+
+def _is_stopped(pid: int) -> bool:
+    try:
+        stats = [each.read_text() for each in Path(f"/proc/{pid}/task").glob("*/stat")]
+    except (FileNotFoundError, ProcessLookupError):
+        return False  # a thread has just ended
+    return bool(stats) and all(") T " in stat for stat in stats)
