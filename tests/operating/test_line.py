@@ -34,6 +34,17 @@ def listening(run: Path) -> socket.socket:
     return listener
 
 
+def read_request(connection: socket.socket) -> None:
+    """Read all of it: who closes before has the command fail as it writes."""
+    with connection.makefile("rb") as lines:
+        length = 0
+        while (line := lines.readline().strip()) != b"":
+            name, _, value = line.partition(b":")
+            if name.lower() == b"content-length":
+                length = int(value)
+        lines.read(length)
+
+
 def says(run: Path, answer: bytes, method: str) -> NotAsked:
     """Return what a command hears of an admin that says that, and is gone."""
     with listening(run) as listener:
@@ -41,7 +52,7 @@ def says(run: Path, answer: bytes, method: str) -> NotAsked:
         def serve() -> None:
             connection, _ = listener.accept()
             with connection:
-                connection.recv(65536)
+                read_request(connection)
                 connection.sendall(answer)
 
         thread = threading.Thread(target=serve)
