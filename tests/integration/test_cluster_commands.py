@@ -24,7 +24,7 @@ from tests.outside.waiting import poll_for
 from tests.outside.websocket import ConnectionOver
 
 # Hosts are started one after another, and ranges go home only when all has been quiet.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.ordeal, pytest.mark.timeout(300)]
 
 RANGES = 4
 TYPED_S = 120.0
@@ -50,6 +50,18 @@ def typed(cluster: Cluster, *arguments: str, answers: str = "") -> subprocess.Co
         timeout=TYPED_S,
         check=False,
     )
+
+
+def removed(cluster: Cluster, name: str, answers: str) -> subprocess.CompletedProcess[str]:
+    """Return what a removal says once others have all that the host had."""
+    found: list[subprocess.CompletedProcess[str]] = []
+
+    def have_copies() -> bool:
+        found.append(typed(cluster, "remove", name, "--to", str(cluster.new), answers=answers))
+        return "wait until others have caught up" not in found[-1].stderr
+
+    poll_for("whole copies at others", have_copies, deadline_s=90)
+    return found[-1]
 
 
 def seen(cluster: Cluster) -> dict[str, Any]:
@@ -148,11 +160,12 @@ def test_a_lost_host_is_replaced_by_another_one(cluster: Cluster) -> None:
     cluster["d"].await_ready()
 
     poll_for("d to have a share", lambda: "d" in owners(cluster), deadline_s=90)
-    assert typed(cluster, "remove", "c", "--to", str(cluster.new), answers="n\n").returncode == 130
-    said = typed(cluster, "remove", "c", "--to", str(cluster.new), answers="y\nd\n")
+    said = removed(cluster, "c", answers="n\n")
+    assert said.returncode == 130, said.stderr
+    said = removed(cluster, "c", answers="y\nd\n")
     assert said.returncode == 130
     assert not cluster.new.exists()
-    said = typed(cluster, "remove", "c", "--to", str(cluster.new), answers="y\nc\n")
+    said = removed(cluster, "c", answers="y\nc\n")
     assert said.returncode == 0, said.stderr
     cluster.take_new()
     for name in "abd":
