@@ -9,7 +9,7 @@ SECONDS ?= 120
 BARE   := .venv-bare
 WHEELHOUSE := build/wheelhouse
 
-.PHONY: help run test ordeals quick chaos chaos-hosts trials bench bench-full bench-parts bench-history
+.PHONY: help run test ordeals ordeals-of-hosts quick chaos chaos-hosts trials bench bench-full bench-parts bench-history
 .PHONY: price peers scale hosts wheelhouse autobahn fuzz web engines
 .PHONY: lint types imports coverage lowest check setup clean
 
@@ -22,8 +22,15 @@ run: $(READY)  ## start the relay on ws://127.0.0.1:9011/
 test: $(READY)  ## run the tests on every core, but for the ordeals (5 minutes, 2 cores)
 	$(BIN)/python -m pytest -n auto -m "not ordeal"
 
+# Ordeals that start engines or whole hosts: beside others they wait for elections that take too long.
+OF_HOSTS = tests/cluster tests/hosts tests/chaos/cluster tests/workers/test_range.py tests/workers/log \
+	tests/integration/test_cluster.py tests/integration/test_cluster_commands.py tests/bench/test_hosts.py
+
 ordeals: $(READY)  ## attack, kill and upgrade relays, fill disks, turn clocks (8 minutes, 2 cores)
-	$(BIN)/python -m pytest -n auto -m ordeal
+	$(BIN)/python -m pytest -n auto -m ordeal $(addprefix --ignore=,$(OF_HOSTS))
+
+ordeals-of-hosts: $(READY)  ## lose hosts of a cluster and their engines, one test at a time (half an hour)
+	$(BIN)/python -m pytest -m "ordeal or slow" $(OF_HOSTS)
 
 quick: $(READY)  ## run the tests that start no process and take no second (about 30 s, 2 cores)
 	$(BIN)/python -m pytest -n logical -m "not slow"
