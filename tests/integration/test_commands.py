@@ -49,6 +49,7 @@ OTHERS: Final = frozenset(
     {
         *("serve", "config", "completion", "token", "chat", "send", "listen"),
         *("cluster init", "cluster status", "cluster drain", "cluster move"),
+        *("cluster add", "cluster remove"),
         *(f"load {name}" for name in ("chat", "group", "idle", "mixed", "offline", "storm")),
         "load compare",
     }
