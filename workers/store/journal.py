@@ -271,7 +271,7 @@ class Journal:
         self._waiting: list[tuple[str, list[bytes]]] = []
         # How many keys, or bytes, it may go on by.
         self._earned_keys = self._earned_bytes = 0
-        self._changes = 0  # keys that the records of the active file name
+        self._named_keys = 0  # keys that the records of the active file name
         self._due_s = time.monotonic() + _FOLD_AGE_S  # when it begins for age, or goes on by itself
         self.refusal = ""  # why the pages take no more
         with env.begin() as txn:
@@ -449,7 +449,7 @@ class Journal:
         for name in changed:
             tree = self._trees[name]
             self._earned_keys += _PACE * len(tree.fresh)
-            self._changes += len(tree.fresh)
+            self._named_keys += len(tree.fresh)
             tree.keep()
 
     @property
@@ -488,7 +488,7 @@ class Journal:
         self._append(payload)
         for tree, values in changes:
             self._earned_keys += _PACE * len(values)
-            self._changes += len(values)
+            self._named_keys += len(values)
             tree.fresh.update(values)
             tree.keep()
 
@@ -541,7 +541,7 @@ class Journal:
 
     @property
     def _may_spare(self) -> bool:
-        is_bulky = self._files[self._active].used_bytes > _BULKY_BYTES * self._changes
+        is_bulky = self._files[self._active].used_bytes > _BULKY_BYTES * self._named_keys
         return not is_bulky and free_bytes(self._directory) >= _PLENTY_BYTES
 
     @property
@@ -555,7 +555,7 @@ class Journal:
         if free and self._files[self._active].used_bytes:
             self._active = free[0]
             self._files[self._active].begin_anew()
-            self._changes = 0
+            self._named_keys = 0
             kept = self._most_bytes if spares else self._fold_bytes
             self._files[self._active].give_back(kept + _SLACK_BYTES)
         seq = self._trees["meta"].get(SEQ_NAME) or b""
