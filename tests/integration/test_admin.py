@@ -234,7 +234,7 @@ def test_one_that_is_stopped_is_named_and_the_rest_is_answered(relay: Relay, rol
 
 def test_the_admin_may_die_and_come_back_unnoticed(relay: Relay) -> None:
     alice, bob = relay.logged_in(ALICE, BOB)
-    (admin,) = relay.children("admin")
+    admin = relay.child("admin")
     admin.process.kill()
     alice.send_message(BOB, "D1")
     alice.recv()

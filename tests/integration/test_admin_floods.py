@@ -52,7 +52,7 @@ def relay(start_relay: RelayStarter, tmp_path: Path, port: int) -> Relay:
 def test_connections_of_strangers_keep_nobody_out(relay: Relay, port: int, said: bytes) -> None:
     operator = Operator(relay)
     alice, bob = relay.logged_in(ALICE, BOB)
-    (admin,) = relay.children("admin")
+    admin = relay.child("admin")
     before = admin.process.num_fds()
     with ExitStack() as stack:
         for _ in range(MANY):

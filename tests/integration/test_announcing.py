@@ -205,7 +205,7 @@ def test_what_was_answered_survives_a_kill_of_everything(relay: Relay) -> None:
 
 def test_the_command_sends_once_though_the_admin_is_killed_meanwhile(relay: Relay) -> None:
     workers = relay.children("worker")
-    (admin,) = relay.children("admin")
+    admin = relay.child("admin")
     for worker in workers:
         worker.process.send_signal(signal.SIGSTOP)
     try:

@@ -302,7 +302,7 @@ def run_amid(
     """
     relay = served.relay
     assert served.api("status")  # it has loaded what answers
-    (admin,) = relay.children("admin")
+    admin = relay.child("admin")
     poll_for("nobody else to ask", lambda: connections_at(relay) == 0)
     if not hears:
         admin.process.suspend()
@@ -400,7 +400,7 @@ def test_a_console_goes_on_and_says_meanwhile_that_nobody_answers(served: Served
     ) as process:
         assert process.stdout is not None
         address, _, token = process.stdout.readline().split()[1].partition("#token=")
-        (admin,) = served.relay.children("admin")
+        admin = served.relay.child("admin")
         assert status_at(address, token) == 200
         admin.process.suspend()
         admin.process.kill()
@@ -446,7 +446,7 @@ def test_a_live_top_goes_on_and_says_meanwhile_that_nobody_answers(served: Serve
 
     try:
         poll_for("a look", partial(shows, b"worker 1"))
-        (admin,) = served.relay.children("admin")
+        admin = served.relay.child("admin")
         admin.process.suspend()
         poll_for("a question", lambda: connections_at(served.relay) > 0)
         admin.process.kill()
@@ -463,7 +463,7 @@ def test_a_live_top_goes_on_and_says_meanwhile_that_nobody_answers(served: Serve
 
 def test_a_stop_needs_no_admin(served: Served) -> None:
     with Relay(admin=True, workers=1) as relay:
-        (admin,) = relay.children("admin")
+        admin = relay.child("admin")
         line = Served(relay, served.place).line("stop", Row(), "0")
         with subprocess.Popen(
             line, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -163,7 +163,7 @@ def test_a_purge_amid_which_the_admin_dies_is_completed_by_another(relay: Relay)
         assert begun.json["state"] == "running"
         orders = relay.directory / "data" / "orders"
         poll_for("the order", lambda: bool(list(orders.glob("*.json"))))
-        (admin,) = relay.children("admin")
+        admin = relay.child("admin")
         admin.process.kill()
         poll_for("the end of the tool", lambda: not tools_of(relay))
         assert not list(orders.glob("*.json"))
@@ -276,7 +276,7 @@ def test_a_backup_amid_which_the_admin_dies_leaves_nothing_and_can_be_made_again
     begun = post_in_background(relay, "monday")
     stopped = caught(lambda: tools_of(relay))
     try:
-        (admin,) = relay.children("admin")
+        admin = relay.child("admin")
         admin.process.kill()
         begun.communicate(timeout=30)
     finally:

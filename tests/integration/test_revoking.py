@@ -208,7 +208,7 @@ def test_it_is_on_the_disk_before_it_is_answered_and_read_by_fronts_that_nobody_
         front.process.send_signal(signal.SIGSTOP)
     try:
         answer = post(relay, "revoke", id="t1")
-        (admin,) = relay.children("admin")
+        admin = relay.child("admin")
         admin.process.kill()
     finally:
         for front in stopped:

@@ -163,7 +163,7 @@ def test_an_admin_that_dies_takes_no_order_with_it(relay: Relay) -> None:
     stopped.process.send_signal(signal.SIGSTOP)
     try:
         Operator(relay).ask("/api/v1/processes/front/0/drain", method="POST")
-        (admin,) = relay.children("admin")
+        admin = relay.child("admin")
         admin.process.send_signal(signal.SIGKILL)
         admin.process.wait()
     finally:
@@ -179,7 +179,7 @@ def test_a_roll_goes_on_though_the_admin_dies_amid_it(relay: Relay) -> None:
     stopped.process.send_signal(signal.SIGSTOP)  # it does not end while this lasts
     try:
         assert Operator(relay).ask("/api/v1/roll", method="POST").json["state"] == "running"
-        (admin,) = relay.children("admin")
+        admin = relay.child("admin")
         admin.process.send_signal(signal.SIGKILL)
         admin.process.wait()
         again = Operator(relay).ask("/api/v1/roll", method="POST")

@@ -172,7 +172,7 @@ def test_an_admin_that_is_killed_loses_nothing_and_repeats_under_the_same_id(
     relay = start_relay(admin=True, config=config(receiver, tmp_path))
     send(relay, *(f"M{n}" for n in range(30)))
     receiver.wait_for(3)
-    (admin,) = relay.children("admin")
+    admin = relay.child("admin")
     admin.process.kill()
     receiver.answer("200")
     receiver.wait_for(30)
@@ -236,7 +236,7 @@ def test_whatever_an_endpoint_does_messages_go_on(
     assert time.monotonic() - begun_s < 10
 
     assert Operator(relay).ask("/api/v1/webhooks").took_s < 2
-    (admin,) = relay.children("admin")
+    admin = relay.child("admin")
     assert admin.process.memory_info().rss < 200 * 1024 * 1024
     receiver.answer("200")
     receiver.wait_for(2)
@@ -270,7 +270,7 @@ def test_gone_is_for_good_until_an_operator_resumes(
     receiver.wait_for(1)
     poll_for("it to be gone", lambda: "gone to" in command(relay, "status").stdout)
     receiver.answer("200")
-    (admin,) = relay.children("admin")
+    admin = relay.child("admin")
     admin.process.kill()
     poll_for(
         "another admin",

@@ -227,6 +227,12 @@ class Relay:
         self._seen.update(child.process for child in children)
         return [child for child in children if role in (None, child.role)]
 
+    def child(self, role: str) -> Child:
+        """The one process of `role`; awaited, since the ready line waits for no admin."""
+        poll_for(f"the {role}", lambda: len(self.children(role)) == 1)
+        (child,) = self.children(role)
+        return child
+
     def limit_file_size(self, limit_bytes: int | None) -> None:
         """Let no process of the relay, nor a successor, write a file beyond that; None lets them.
 
