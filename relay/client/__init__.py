@@ -26,10 +26,11 @@ from relay.client.events import (
     Sent,
     Waiting,
 )
+from relay.client.ids import new_message_id
 from relay.client.limits import Limits
 from relay.client.sending import Sending
 from relay.client.tokens import Token, TokenRequest
-from relay.client.wire import chat_name, new_message_id
+from relay.client.wire import chat_name
 from relay.errors import ClientError
 from relay.handshake import tls_context
 from relay.protocol.jid import parse_user as user_name

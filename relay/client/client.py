@@ -21,13 +21,13 @@ from relay.client.events import (
     Sent,
     Waiting,
 )
+from relay.client.ids import new_message_id
 from relay.client.limits import Limits
 from relay.client.line import Line, now
 from relay.client.memory import Memory
 from relay.client.protocol import ClientProtocol
 from relay.client.sending import Sending
 from relay.client.tokens import Token
-from relay.client.wire import new_message_id
 
 _CLOSE_TIMEOUT_S: Final = 2.0
 

@@ -8,11 +8,11 @@ from relay.client import terminal
 from relay.client.client import RelayClient
 from relay.client.errors import NoLogin
 from relay.client.events import Connected, Disconnected, Failed, Message, Sent
+from relay.client.ids import new_message_id
 from relay.client.pipedlines import PipedLines
 from relay.client.screen import printable
 from relay.client.transcript import Transcript
 from relay.client.typed import COMMANDS, Leave, NoCommand, Say, ShowHelp, meaning_of
-from relay.client.wire import new_message_id
 
 # Ticks that follow each other this closely are shown once, at the highest.
 _SETTLE_S: Final = 0.3

@@ -6,9 +6,9 @@ from typing import Any, Final
 import click
 
 from relay.client.errors import SendUnconfirmed
+from relay.client.ids import new_message_id
 from relay.client.options import Duration, access, access_options, chat_of, me_option
 from relay.client.sync import SyncClient, Until
-from relay.client.wire import new_message_id
 from relay.errors import ClientError
 
 _STDIN: Final = "-"

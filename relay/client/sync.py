@@ -14,9 +14,9 @@ from typing import Any, Final, Literal, Self, TypeVar
 from relay.client.client import AckMode, EventStream, RelayClient
 from relay.client.errors import ClientClosed, SendUnconfirmed
 from relay.client.events import Event, Message
+from relay.client.ids import new_message_id
 from relay.client.limits import Limits
 from relay.client.tokens import Token
-from relay.client.wire import new_message_id
 
 T = TypeVar("T")
 

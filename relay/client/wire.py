@@ -4,7 +4,6 @@ Only what a client of this kind asks for is read; every other key and frame is s
 """
 
 import re
-import secrets
 from collections.abc import Mapping
 from typing import Any, Final, Literal
 
@@ -243,11 +242,6 @@ def _seconds(t: int | str) -> int:
 
 
 # -- writing -------------------------------------------------------------------------------------
-
-
-def new_message_id() -> str:
-    """Return an id of the customary form, as `3EB0A1ED1B05362823BC`; 64 random bits."""
-    return "3EB0" + secrets.token_hex(8).upper()
 
 
 def auth_frame(user: str, token: str = "") -> str:

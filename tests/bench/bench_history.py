@@ -5,6 +5,7 @@
 A shard on a store, synced, in this process. Time runs so fast that the messages fill two and a half
 times the days that they are remembered; one in four is for somebody who is away, so that at the end
 a million waits. Then both stores take messages in turn, and the processor time of each is compared.
+Ids are without order, or begin with the second as those of the relay's own clients do.
 """
 
 from __future__ import annotations
@@ -104,13 +105,15 @@ def main() -> None:
     """Print the sizes on the way, the start of a worker on it, and the two costs."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--messages", type=int, default=10_000_000, help="default: 10,000,000")
+    parser.add_argument("--ids", choices=("scattered", "ordered"), default="scattered")
     given = parser.parse_args()
+    is_ordered = given.ids == "ordered"
     with tempfile.TemporaryDirectory(prefix="relay-bench-", dir=Path.cwd()) as name:
         old_directory, clock = Path(name) / "old", Clock()
-        old = Worker(old_directory, synced=True, now_ms=clock)
+        old = Worker(old_directory, synced=True, now_ms=clock, has_ordered_ids=is_ordered)
         for done, mib in age(old, clock, given.messages, old_directory):
             sys.stdout.write(f"after {done:>12,} messages  the file has {mib:8,.0f} MiB\n")
-        fresh = Worker(Path(name) / "fresh", synced=True)
+        fresh = Worker(Path(name) / "fresh", synced=True, has_ordered_ids=is_ordered)
         costs = [(cost_us(fresh), cost_us(old)) for _ in range(ROUNDS + 1)][1:]
         ratios = sorted(one / other for other, one in costs)
         in_fresh, in_old = (statistics.median(column) for column in zip(*costs, strict=True))

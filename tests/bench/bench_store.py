@@ -57,9 +57,15 @@ class Worker:
     """A shard on a store, with pairs of users who are online."""
 
     def __init__(
-        self, directory: Path, *, synced: bool, now_ms: Callable[[], int] | None = None
+        self,
+        directory: Path,
+        *,
+        synced: bool,
+        now_ms: Callable[[], int] | None = None,
+        has_ordered_ids: bool = False,
     ) -> None:
         settings = Settings()
+        self._has_ordered_ids = has_ordered_ids
         self._now_ms = now_ms or (lambda: time.time_ns() // 1_000_000)
         self.store = Store(
             directory,
@@ -100,8 +106,10 @@ class Worker:
         self.store.fold()
 
     def _send(self, number: int, author: str, recipient: str) -> SendToUser:
-        # Ids as clients make them: no order in them.
-        message_id = f"{next(self._ids) * 0x9E3779B97F4A7C15 % 2**64:020X}"
+        scattered = next(self._ids) * 0x9E3779B97F4A7C15 % 2**64
+        second = self._now_ms() // 1000 if self._has_ordered_ids else 0
+        # As clients of others make them, without any order, or as ours do.
+        message_id = f"{second:08X}{scattered:016X}"
         frame = frames.delivered_to_user(
             author=author,
             message_id=message_id,

@@ -81,7 +81,7 @@ def test_a_sending_tells_how_far_a_message_got() -> None:
             sending = client.send("+91942828-4313@c.us".replace("-", ""), "hi")
             message_id = sending.id
             stored = await sending.sent
-            assert re.fullmatch(r"3EB0[0-9A-F]{16}", message_id)
+            assert re.fullmatch(r"3EB0[0-9A-F]{20}", message_id)
             assert client.waiting == []
             assert (await sending.read) == (await sending.delivered)
             events = client.events()

@@ -132,10 +132,11 @@ const texts = (...values) => {
 /** @param {unknown} value */
 const positive = (value) => (typeof value === "number" && value > 0 ? value : 0);
 
-/** Return a message id of the customary form; 64 random bits. */
+/** Return a message id: `3EB0`, the second, 48 random bits. Those of one time sort together. */
 export function newMessageId() {
-  const bytes = crypto.getRandomValues(new Uint8Array(8));
-  return "3EB0" + [...bytes].map((b) => b.toString(16).padStart(2, "0")).join("").toUpperCase();
+  const bytes = crypto.getRandomValues(new Uint8Array(6));
+  const parts = [Math.trunc(Date.now() / 1000), ...bytes].map((n) => n.toString(16));
+  return "3EB0" + parts.map((part) => part.padStart(2, "0")).join("").toUpperCase();
 }
 
 /**
