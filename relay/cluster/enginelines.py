@@ -21,6 +21,25 @@ _LEVELS: Final[dict[str, Level]] = {
 _MEANT: Final = ("Plaintext passwords detected", 'Clients that are not using "TLS Handshake First"')
 # Of one connection: a client's or a route's, be it a stranger's.
 _CONNECTION: Final = re.compile(r"\S+:\d+ - [a-z]id:\d+")
+# What it calls errors, and every stop of another host brings about: a route that broke amid its
+# handshake or a write, the first try to make it anew, the complaint of a peer that we were silent
+# (its route.go and client.go), and a leader that went while others caught up with it, which is
+# tried again (jetstream_cluster.go). A peer with another certificate or password is none of these.
+_GONE: Final = r"(EOF|.*(connection reset|broken pipe|timeout|use of closed network connection).*)"
+_PEER_WENT: Final = re.compile(
+    r"Error trying to connect to route \(attempt \d+\): .*"
+    r"|Error applying stream entries to .*: catchup (stalled|aborted, no leader|failed, .*)"
+    rf"|\S+:\d+ - rid:\d+ - (TLS route handshake error: {_GONE}|TLS handshake timeout"
+    r"|Error flushing: .*|Route Error '(Stale Connection|Secure Connection - TLS Required)')"
+)
+# It has found out that it cannot write, and writes no more of what it says so of until it is
+# started again, wherever there is room by then: raft.go, filestore.go, stream.go, jetstream.go.
+_CANNOT_WRITE: Final = re.compile(
+    r"(RAFT \[[^]]*\]|Filestore \[[^]]*\]|JetStream \S+ '[^']*'|JetStream cluster meta group)"
+    r" [Cc]ritical write error: .*"
+    r"|JetStream out of (\S+ )?(resources|space), will be DISABLED"
+    r"|File system permission denied .*disabling JetStream"
+)
 _READY: Final = "Server is ready"
 # Of a start it writes 30, of a stranger who knocks one: whoever knocks without end is not to fill
 # the disk, and not to hide what it says of itself, which has as many of its own.
@@ -40,6 +59,11 @@ class Said(NamedTuple):
         return self.text == _READY
 
     @property
+    def is_last_write(self) -> bool:
+        """Whether it has ceased to write something, until it is started again."""
+        return self.level == "error" and _CANNOT_WRITE.fullmatch(self.text) is not None
+
+    @property
     def is_of_connection(self) -> bool:
         """Whether somebody who only connects can have it written."""
         return _CONNECTION.match(self.text) is not None
@@ -52,6 +76,8 @@ def said(line: str, secret: str) -> Said:
     if found is None or found[1] not in _LEVELS:
         return Said("error", text)
     level, told = _LEVELS[found[1]], (found[2] or "").strip()
+    if level == "error" and _PEER_WENT.fullmatch(told):
+        level = "warning"
     is_decoration = level == "info" and not told[:1].isalnum()
     return Said("debug" if is_decoration or told.startswith(_MEANT) else level, told)
 
