@@ -40,7 +40,7 @@ from workers.log.owned import OwnedLog
 from workers.log.parts import Joiner
 from workers.log.reader import LogReader
 from workers.log.record import Claimed
-from workers.log.stream import Acked, Refused, Stream, Tailed
+from workers.log.stream import Acked, Last, Refused, Stream, Tailed
 from workers.log.writer import LOST_AFTER_S, Ask, Publish, Writer
 from workers.opening import directory_of, mark_of, open_store
 from workers.rangelog import Promotion
@@ -88,6 +88,7 @@ class Standby:
             login_of(cluster),
             cluster.name,
             place.index,
+            host=self._host,
             name=f"worker-{self._host}-{place.index}-{place.incarnation}",
         )
         self._store = _open(place, registry)
@@ -223,6 +224,12 @@ class Standby:
                 case Acked(number):
                     if self._claim is not None:
                         self._carry_out(self._claim.acked(number, _now_s()))
+                case Last(None):
+                    if self._claim is not None:
+                        self._claim.unanswered(_now_s())
+                case Last(Stored(sequence)):
+                    if self._claim is not None:
+                        self._carry_out(self._claim.found(sequence, _now_s()))
                 case Refused(number):
                     if self._claim is not None:
                         self._carry_out(self._claim.refused(number, _now_s()))
@@ -357,17 +364,13 @@ class Standby:
 
     def _carry_out(self, steps: Iterable[ClaimStep]) -> None:
         todo = deque(steps)
-        while todo and (claim := self._claim) is not None:
+        while todo and self._claim is not None:
             step = todo.popleft()
             match step:
                 case Publish():
                     self._stream.publish(step)
                 case Ask():
-                    last = self._stream.last()
-                    if last is None:
-                        claim.unanswered(_now_s())
-                    else:
-                        todo.extend(claim.found(last.sequence, _now_s()))
+                    self._stream.ask_last()
                 case CatchUp(to):
                     self._claim_to, self._is_behind = to, True
                 case Beaten(epoch):

@@ -30,9 +30,13 @@ class EngineFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a host's own engine has of the logs of ranges; nothing where the engine is not ours."""
 
     leads: tuple[int, ...] = ()  # ranges whose stream it leads
-    current: tuple[int, ...] = ()  # ranges of whose stream it has a replica that lacks nothing
+    # Ranges of whose stream it has a replica that lacks nothing, and may lead.
+    current: tuple[int, ...] = ()
     behind: dict[int, int] = {}  # how many records a replica of it lacks, where it lacks any
     last: dict[int, int] = {}  # the last record of each stream of which it has a replica
+    lacks_room: bool = (
+        False  # its disk is as good as full, and it may soon be able to write nothing
+    )
 
 
 class Beat(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -53,7 +57,8 @@ class Beat(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     synced: dict[int, int] = {}  # of both: up to which record a power cut would leave everything
     copied: dict[int, int] = {}  # ranges of which others read a copy here: what is in it at least
     fronts: tuple[str, ...] = ()  # that serve, by identity
-    draining: bool = False  # it stops soon: others are to own what it owns
+    # It stops soon, or its disk is as good as full: others are to own what it owns.
+    draining: bool = False
     moving: int | None = None  # the range that it hands over just now
     ranges: int = 0  # how many the cluster has, as its file says; 0: an earlier version
     plan: int = 0  # which placement it goes by (`placement.Plan.mark`)

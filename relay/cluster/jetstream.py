@@ -13,7 +13,7 @@ Names, codes and fields are those of the server (its jetstream_api.go, stream.go
 
 import re
 import string
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from hashlib import sha256
 from typing import Final, NamedTuple, NoReturn, TypeVar
@@ -534,10 +534,29 @@ def _error_of(problem: _Problem) -> ApiError:
     return kind(problem.err_code or problem.code, problem.description)
 
 
+def ask_last(wire: Wire, stream: str, *, reply: str) -> None:
+    """Ask the leader for the last record; `last_in` reads the answer at `reply`.
+
+    Raises:
+        WireLost, ValueError: as `Wire.publish` does; it waits for nothing.
+    """
+    body = msgspec.json.encode({"last_by_subj": ">"})
+    wire.publish(f"{_API}.STREAM.MSG.GET.{stream}", body, reply=reply)
+
+
+def last_in(answer: Message) -> Stored | None:
+    """Return what an answer to `ask_last` says, as `last_record` does, or raise what it says."""
+    return _found_in(lambda: _read(answer, _Found))
+
+
 def _last(wire: Wire, stream: str, subject: str, timeout_s: float) -> Stored | None:
     body = msgspec.json.encode({"last_by_subj": subject})
+    return _found_in(lambda: _ask(wire, f"STREAM.MSG.GET.{stream}", body, _Found, timeout_s))
+
+
+def _found_in(answer: Callable[[], _Found]) -> Stored | None:
     try:
-        found = _ask(wire, f"STREAM.MSG.GET.{stream}", body, _Found, timeout_s).message
+        found = answer().message
     except ApiError as error:
         if error.code == _NO_MESSAGE:
             return None

@@ -36,7 +36,11 @@ class MoveAsked(msgspec.Struct, frozen=True, tag="move"):
     to: str
 
 
-Request = StatusAsked | DrainAsked | MoveAsked
+class RoomAsked(msgspec.Struct, frozen=True, tag="room"):
+    """Whose disk is full?"""
+
+
+Request = StatusAsked | DrainAsked | MoveAsked | RoomAsked
 
 
 class HostStatus(msgspec.Struct, frozen=True):
@@ -49,6 +53,7 @@ class HostStatus(msgspec.Struct, frozen=True):
     stops: bool = False
     serves: bool = True  # it is to own ranges: it is no witness, and not drained
     behind: Mapping[int, int] = {}  # how many records of which log its engine lacks
+    lacks_room: bool = False  # its disk is as good as full
 
 
 class RangeStatus(msgspec.Struct, frozen=True):
@@ -88,7 +93,13 @@ class Refused(msgspec.Struct, frozen=True, tag="refused"):
     reason: str
 
 
-Answer = ClusterStatus | Done | Refused
+class Room(msgspec.Struct, frozen=True, tag="room"):
+    """The hosts that live, and whose disk is as good as full."""
+
+    lack: tuple[str, ...] = ()
+
+
+Answer = ClusterStatus | Done | Refused | Room
 
 _NONE: Final[Mapping[Any, Any]] = {}
 _encode = msgspec.json.Encoder().encode
@@ -161,6 +172,13 @@ def settled(request: DrainAsked | MoveAsked, before: Placing, plan: Plan) -> Pla
             return msgspec.structs.replace(before, pins=pins)
 
 
+def room_of(view: View, me: str, now_s: float) -> Room:
+    """Return whose disk is full, as host `me` has heard."""
+    living = sorted(view.living(me, now_s))
+    beats = [beat for host in living if (beat := view.beat(host))]
+    return Room(tuple(beat.host for beat in beats if beat.engine.lacks_room))
+
+
 def status_of(
     view: View,
     decisions: Decisions,
@@ -186,6 +204,7 @@ def status_of(
             stops=name in beats and beats[name].draining,
             serves=name in view.plan.hosts and name not in view.plan.away,
             behind=heard[name].engine.behind if name in heard else {},
+            lacks_room=name in heard and heard[name].engine.lacks_room,
         )
         for name in names
     }

@@ -93,6 +93,25 @@ def test_a_record_that_follows_another_one_is_refused(wire: Wire, log: StreamCon
     assert last.headers["Nats-Expected-Last-Sequence"] == "1"
 
 
+def test_the_last_record_may_be_asked_for_and_its_answer_come_later(
+    wire: Wire, log: StreamConfig
+) -> None:
+    def ask(stream: str) -> Message:
+        inbox = wire.new_inbox()
+        jetstream.ask_last(wire, stream, reply=inbox)
+        [answer] = wire.receive(WITHIN_S)
+        assert answer.subject == inbox
+        return answer
+
+    assert jetstream.last_in(ask(log.name)) is None
+    write(wire, log, b"1", b"2")
+    last = jetstream.last_in(ask(log.name))
+    assert last is not None
+    assert (last.sequence, last.payload) == (2, b"2")
+    with pytest.raises(NoStream):
+        jetstream.last_in(ask("none"))
+
+
 def test_an_empty_log_has_no_last_record(wire: Wire, log: StreamConfig) -> None:
     assert jetstream.last_record(wire, log.name, WITHIN_S) is None
     assert jetstream.get_batch(wire, log.name, 1, 10, 1000, WITHIN_S) == []

@@ -18,10 +18,13 @@ from relay.cluster.requests import (
     Refused,
     Request,
     RequestUnreadable,
+    Room,
+    RoomAsked,
     StatusAsked,
     decode_answer,
     decode_request,
     encode,
+    room_of,
     settled,
     status_of,
 )
@@ -31,13 +34,20 @@ PLAN: Final = Plan(hosts=("a", "b", "c"), ranges=2, standbys=1)
 
 
 @pytest.mark.parametrize(
-    "request_", [StatusAsked(), DrainAsked("a"), DrainAsked("a", drained=False), MoveAsked(1, "b")]
+    "request_",
+    [
+        StatusAsked(),
+        RoomAsked(),
+        DrainAsked("a"),
+        DrainAsked("a", drained=False),
+        MoveAsked(1, "b"),
+    ],
 )
 def test_a_request_is_read_as_it_was_meant(request_: Request) -> None:
     assert decode_request(encode(request_)) == request_
 
 
-@pytest.mark.parametrize("answer", [Done("so it is"), Refused("no")])
+@pytest.mark.parametrize("answer", [Done("so it is"), Refused("no"), Room(("a", "b"))])
 def test_an_answer_is_read_as_it_was_meant(answer: Answer) -> None:
     assert decode_answer(encode(answer)) == answer
 
@@ -127,6 +137,20 @@ def test_the_status_says_who_lives_and_who_has_what() -> None:
     assert status.ranges[0].leader == "b"
     assert [each.last for each in status.ranges] == [30, 12]
     assert dict(status.ranges[1].standing) == {"a": 12}
+
+
+def test_full_disks_are_told_of_hosts_that_live() -> None:
+    full = EngineFacts(lacks_room=True)
+    view = View(PLAN, PLAN.hosts, detect_s=1.5, isolate_s=3.0, now_s=0.0)
+    view.hear(Beat(host="c", boot=1, number=1, engine=full), 0.0)
+    for number in range(1, 9):
+        view.hear(Beat(host="a", boot=1, number=number), number / 4)
+        view.hear(Beat(host="b", boot=1, number=number, engine=full), number / 4)
+        decisions = decide(view, "a", number / 4)
+
+    assert room_of(view, "a", 2.0) == Room(("b",))
+    hosts = status_of(view, decisions, "a", PLAN.hosts, 2.0).hosts
+    assert [name for name, host in hosts.items() if host.lacks_room] == ["b"]
 
 
 def test_a_range_whose_owner_is_silent_is_nobodys() -> None:

@@ -79,7 +79,7 @@ class Claim:
         # The first of ours is stored behind `_base`; that which counts has `_seal` at least.
         self._base: int | None = None
         self._seal = 0
-        self._asked = False
+        self._asked_s: float | None = None  # since when the leader is asked for its last record
         self._wakes_s: float | None = None
         self._short_since_s: float | None = None  # the log ends before what was applied
         self._has_ended = False
@@ -91,7 +91,7 @@ class Claim:
 
     def begin(self, now_s: float) -> list[ClaimStep]:
         """Begin, or begin again on another connection."""
-        self._published = self._short_since_s = None
+        self._published = self._short_since_s = self._asked_s = None
         return self._ask(now_s)
 
     def found(self, number: int, now_s: float) -> list[ClaimStep]:
@@ -102,7 +102,7 @@ class Claim:
         """
         if not self._asked or self._has_ended:
             return []
-        self._asked = False
+        self._asked_s = None
         if number < self._reader.number:
             # The leader is none any more, or the log has lost what was stored.
             if self._short_since_s is None:
@@ -115,8 +115,9 @@ class Claim:
         return self._go_on(now_s)
 
     def unanswered(self, now_s: float) -> None:
-        """Take it that nobody answers the last `Ask`."""
+        """Take it that nobody is there to answer `Ask`."""
         if self._asked and not self._has_ended:
+            self._refused = None
             self._wakes_s = now_s + ASK_AGAIN_S
 
     def followed(self, now_s: float) -> list[ClaimStep]:
@@ -140,22 +141,30 @@ class Claim:
         """Do what is due, if anything is."""
         if self._wakes_s is None or now_s < self._wakes_s:
             return []
-        if self._asked:
-            self._short_since_s = None  # only a leader that goes on answering shows a loss
+        if self._asked_s is not None:
+            self._refused = None  # whoever leads next has not refused anything
+            if now_s - self._asked_s >= PATIENCE_S:
+                self._short_since_s = None  # only a leader that goes on answering shows a loss
         self._published = self._paused = None
         return self._ask(now_s)
 
     def _ask(self, now_s: float) -> list[ClaimStep]:
         if self._has_ended:
             return []
-        self._asked = True
-        self._wakes_s = now_s + PATIENCE_S
+        if self._asked_s is None:
+            self._asked_s = now_s
+        # A leader that is elected meanwhile has not heard of what was asked before.
+        self._wakes_s = now_s + ASK_AGAIN_S
         return [Ask()]
 
     def _pause(self, now_s: float) -> list[ClaimStep]:
         self._paused = self._reader.number
         self._wakes_s = now_s + PAUSE_S
         return []
+
+    @property
+    def _asked(self) -> bool:
+        return self._asked_s is not None
 
     @property
     def _is_ours(self) -> bool:
@@ -172,7 +181,7 @@ class Claim:
         return self._end(Beaten(self._reader.epoch))
 
     def _end(self, how: Beaten | Won) -> list[ClaimStep]:
-        self._has_ended, self._asked, self._wakes_s = True, False, None
+        self._has_ended, self._asked_s, self._wakes_s = True, None, None
         return [how]
 
     def _go_on(self, now_s: float) -> list[ClaimStep]:

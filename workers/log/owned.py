@@ -5,14 +5,16 @@ from __future__ import annotations
 import select
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Final
 
+from relay import log
 from relay.clock import clock_ms
+from relay.cluster.jetstream import Stored
 from relay.cluster.natswire import WireLost
 from workers.log.parts import HEAD_BYTES, MOST_PARTS, split
 from workers.log.record import Kind, encode_handed
-from workers.log.stream import Acked, Refused, Stream
+from workers.log.stream import Acked, Fill, Last, Refused, Stream
 from workers.log.writer import NOTHING, Ask, Found, Publish, Step, Writer, look_at
 
 # While a commit waits, somebody is asked that often whether it may go on to.
@@ -44,6 +46,8 @@ class OwnedLog:
         self._due_ms = clock_ms()
         self._heard_s = _now_s()  # when the range was known to be ours
         self._looks_s = _now_s()  # when to look how full the log is
+        self._full: tuple[str, ...] = ()  # hosts with a full disk, as was heard last
+        self._refused_s: float | None = None  # since when it takes nothing
         # Whoever waits for a connection waits for this: it is the same for all of them, and lets go
         # of each that is closed.
         self._ear = select.epoll()
@@ -126,16 +130,14 @@ class OwnedLog:
     def _look_for_room(self) -> None:
         try:
             fill = self._stream.fill()
+            if fill is not None:
+                full = self._stream.hosts_without_room()
+                self._full = self._full if full is None else full
         except WireLost:
             self._lose()
             return
-        if fill is None:
-            return
-        used, most = fill
-        kept = int(most * _KEPT_SHARE)
-        self.refusal = ""
-        if 0 < most < used + kept:
-            self.refusal = f"the log is full: {used} bytes used of {most}, {kept} are kept"
+        if fill is not None:
+            self.refusal = _lack_in(fill, self._full)
 
     def close(self) -> None:
         """Let the connection go."""
@@ -175,8 +177,13 @@ class OwnedLog:
             match each:
                 case Acked(number):
                     self._heard_s = _now_s()
+                    if self._refused_s is not None:
+                        self._note_goes_on(number)
                     self._do(self._writer.acked(number, _now_s()))
+                case Last(record):
+                    self._learn(record)
                 case Refused(number):
+                    self._note_refused(number)
                     self._do(self._writer.refused(number, _now_s()))
                 case _:
                     pass  # of the tail, which it followed as a standby
@@ -191,6 +198,8 @@ class OwnedLog:
                 match step:
                     case Publish():
                         self._stream.publish(step)
+                    case Ask(0):
+                        self._stream.ask_last()
                     case Ask(number):
                         found = self._find(number)
                         if found is None:
@@ -200,13 +209,26 @@ class OwnedLog:
         except WireLost:
             self._lose()
 
+    def _note_refused(self, number: int) -> None:
+        if self._refused_s is None:
+            self._refused_s = _now_s()
+            log.get_logger().debug("log.refuses", number=number)
+
+    def _note_goes_on(self, number: int) -> None:
+        after_s = round(_now_s() - (self._refused_s or 0.0), 2)
+        self._refused_s = None
+        log.get_logger().debug("log.goes_on", number=number, after_s=after_s)
+
+    def _learn(self, last: Stored | None) -> None:
+        """Take what the leader has last, None: nobody leads."""
+        if last is None:
+            self._writer.unanswered(_now_s())
+            return
+        found = look_at(last.sequence, last.payload) if last.sequence else NOTHING
+        self._do(self._writer.found(found, _now_s()))
+
     def _find(self, number: int) -> Found | None:
-        """Return the record `number`, 0 for the last one; None: nobody answers."""
-        if number == 0:
-            last = self._stream.last()
-            if last is None:
-                return None
-            return look_at(last.sequence, last.payload) if last.sequence else NOTHING
+        """Return the record `number`; None: nobody answers."""
         records = self._stream.read(number, 1)
         if records is None:
             return None
@@ -217,6 +239,19 @@ class OwnedLog:
     def _lose(self) -> None:
         self._stream.lose()
         self._writer.connection_lost()
+
+
+def _lack_in(fill: Fill, hosts: Collection[str]) -> str:
+    """Return why a log takes no more that asks for room, where the disks of `hosts` are full."""
+    used, most, copies = fill
+    kept = int(most * _KEPT_SHARE)
+    if 0 < most < used + kept:
+        return f"the log is full: {used} bytes used of {most}, {kept} are kept"
+    full = sorted(host for host in copies if host in hosts)
+    if 2 * len(full) >= len(copies) > 0:
+        # What is left there is for what frees room. Without it no majority could write even that.
+        return f"the disks of hosts {' and '.join(full)} are full, which have copies of the log"
+    return ""
 
 
 def _nothing() -> None:

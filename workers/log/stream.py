@@ -6,20 +6,27 @@ published is unknown, nothing of it is answered any more, and the tail is follow
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from relay import log
 from relay.cluster import jetstream
 from relay.cluster.jetstream import ApiError, NoMajority, Stored, WrongLastSequence
+from relay.cluster.names import agent_of
 from relay.cluster.natsframes import Message
-from relay.cluster.natswire import Login, Server, Wire, WireLost
+from relay.cluster.natswire import Login, MessageTooLarge, Server, Wire, WireLost
+from relay.cluster.requests import RequestUnreadable, Room, RoomAsked, decode_answer, encode
+from relay.errors import StoreWriteError
 from workers.log.writer import Publish
 
 # To a host that is cut off a connection is tried for so long; one that runs answers in 10 ms.
 _CONNECT_S: Final = 1.0
 # A leader answers within milliseconds, if there is one.
 _ASK_S: Final = 0.5
+_MOST_ASKS: Final = 8
+# The agent is on this host, and another time does as well.
+_AGENT_S: Final = 0.2
 _BATCH_S: Final = 1.0
 # Of one request: some 200 records at light load, one where they are large.
 BATCH_RECORDS: Final = 256
@@ -51,16 +58,40 @@ class Tailed(NamedTuple):
     data: bytes
 
 
-Heard = Acked | Refused | Tailed
+class Last(NamedTuple):
+    """The leader's answer to `ask_last`: number 0 where there is no record.
+
+    None: nobody leads, or the answer is of no use.
+    """
+
+    record: Stored | None
+
+
+Heard = Acked | Refused | Tailed | Last
+
+
+class Fill(NamedTuple):
+    """How many bytes a log has, and how many it may have; and which engines have copies of it."""
+
+    used_bytes: int
+    most_bytes: int
+    copies: tuple[str, ...] = ()
 
 
 class Stream:
     """The stream of a range; not connected at first."""
 
     def __init__(
-        self, servers: Sequence[Server], login: Login, cluster: str, range_: int, *, name: str
+        self,
+        servers: Sequence[Server],
+        login: Login,
+        cluster: str,
+        range_: int,
+        *,
+        host: str,
+        name: str,
     ) -> None:
-        """Reach the log of `range_` over any of `servers`, as the connection `name`."""
+        """Reach the log of `range_` over any of `servers`, as the connection `name` of `host`."""
         self._servers = servers
         self._login = login
         self._name = name
@@ -68,9 +99,12 @@ class Stream:
         self._stream = f"{cluster}-{range_}"
         self._subject = f"{cluster}.log.{range_}"
         self._tail = f"{cluster}.tail.{range_}"
+        self._agent = agent_of(cluster, host)
         self._wire: Wire | None = None
         self._sid: int | None = None  # of the tail
         self._published: dict[str, int] = {}  # by the inbox for the answer
+        # Inboxes for the last record: who asks again and again hears nothing of what is older.
+        self._asks: deque[str] = deque(maxlen=_MOST_ASKS)
         self._last_trouble = ""
         self.most_bytes = _LEAST_BYTES  # of the body of a record
 
@@ -103,6 +137,7 @@ class Stream:
             self._next += 1
         self._wire = self._sid = None
         self._published.clear()
+        self._asks.clear()
 
     def fileno(self) -> int:
         """Return the descriptor of the wire; wait for it only while not `has_input`."""
@@ -137,11 +172,19 @@ class Stream:
         self._sid = None
 
     def publish(self, step: Publish) -> None:
-        """Publish a record for its number; `receive` returns what came of it, if that is heard."""
+        """Publish a record for its number; `receive` returns what came of it, if that is heard.
+
+        Raises:
+            StoreWriteError: this engine takes less at a time than the one before.
+        """
         wire = self._there
         inbox = wire.new_inbox()
         self._published[inbox] = step.number
-        jetstream.append(wire, self._subject, step.data, expected=step.expected, reply=inbox)
+        try:
+            jetstream.append(wire, self._subject, step.data, expected=step.expected, reply=inbox)
+        except MessageTooLarge as error:
+            # It was divided for an engine that took more; whoever is next divides it anew.
+            raise StoreWriteError(f"the engine {wire.server_name} takes no {error}") from None
         wire.flush()
 
     def receive(self, timeout_s: float) -> list[Heard]:
@@ -150,6 +193,10 @@ class Stream:
         for message in self._there.receive(timeout_s):
             if message.sid == self._sid:
                 heard += self._tailed(message)
+                continue
+            if message.subject in self._asks:
+                self._asks.clear()  # of those before none tells more
+                heard.append(self._last_in(message))
                 continue
             number = self._published.pop(message.subject, None)
             if number is not None:
@@ -172,6 +219,21 @@ class Stream:
         except ApiError as error:
             self._note(f"a record is refused: {error}")
             return Refused(number)
+
+    def ask_last(self) -> None:
+        """Ask the leader for its last record; `receive` returns it, if there is a leader."""
+        wire = self._there
+        inbox = wire.new_inbox()
+        self._asks.append(inbox)
+        jetstream.ask_last(wire, self._stream, reply=inbox)
+        wire.flush()
+
+    def _last_in(self, message: Message) -> Last:
+        try:
+            return Last(jetstream.last_in(message) or Stored(0, b"", {}))
+        except ApiError as error:
+            self._note(f"the last record is not to be had: {error}")
+            return Last(None)
 
     def last(self) -> Stored | None:
         """Return the last record that the leader has; one with number 0 where there is none.
@@ -198,14 +260,26 @@ class Stream:
             self._note(f"records are not to be had: {error}")
             return None
 
-    def fill(self) -> tuple[int, int] | None:
-        """Return how many bytes the log has, and how many it may have; None: nobody answers."""
+    def fill(self) -> Fill | None:
+        """Return how full the log is; None: nobody answers."""
         try:
             info = jetstream.stream_info(self._there, self._stream, _ASK_S)
         except (TimeoutError, ApiError) as error:
             self._note(f"its size is not to be had: {error}")
             return None
-        return info.state.bytes, info.config.max_bytes
+        copies = (info.cluster.leader, *(replica.name for replica in info.cluster.replicas))
+        return Fill(info.state.bytes, info.config.max_bytes, copies)
+
+    def hosts_without_room(self) -> tuple[str, ...] | None:
+        """Return the hosts whose disk is full, as the agent here has heard; None if it is silent.
+
+        Their names are those of their engines.
+        """
+        try:
+            answer = decode_answer(self.ask(self._agent, encode(RoomAsked()), _AGENT_S))
+        except (TimeoutError, RequestUnreadable):
+            return None
+        return answer.lack if isinstance(answer, Room) else ()
 
     def ask(self, subject: str, payload: bytes, timeout_s: float) -> bytes:
         """Return what the agent of another host answers.

@@ -26,8 +26,8 @@ from workers.log.record import MOST_IN_FLIGHT, Kind, checksum_of, decode, encode
 # the leader was: a new one is there after 4 to 9 s.
 PATIENCE_S: Final = 1.0
 PAUSE_S: Final = 0.2
-# Where nobody leads a stream nobody is there to be asked, which is said at once. Who is told to
-# lead it does so within some 50 ms.
+# Where nobody leads a stream nobody is there to be asked, which is said at once, or not at all
+# while those that are left have yet to notice. Who is told to lead it does so within some 50 ms.
 ASK_AGAIN_S: Final = 0.1
 # A stream's former leader may answer for some seconds after it has lost its majority, with less
 # than what was acked since. No longer than so: it follows again 17 s after it is healed.
@@ -100,10 +100,12 @@ class Writer:
         self._window: deque[_Sent] = deque()  # what is behind it, in order
         self._acked: set[int] = set()  # numbers of the window that came before their turn
         self._asked: Ask | None = None  # until it is answered
+        self._asked_s = 0.0  # since when something is asked
         self._up_to = 0  # the last record that the leader has; 0: it is not known
         self._is_connected = True
         self._wakes_s: float | None = None  # when patience or a pause ends
         self._is_paused = False  # what waits for that is to send again
+        self._is_sent_again = False  # in vain, since anything changed
         self._short_since_s: float | None = None  # the log ends before what was acked
 
     # ------------------------------------------------------------------------------- what is asked
@@ -191,8 +193,9 @@ class Writer:
         return self._look_on(now_s)
 
     def unanswered(self, now_s: float) -> None:
-        """Take it that nobody answers the last `Ask`, which matters where a record waits for it."""
+        """Take it that nobody is there to answer `Ask`, which matters where a record waits."""
         if self._asked is not None and self._window:
+            self._is_sent_again = False
             self._wakes_s = now_s + ASK_AGAIN_S
 
     def woken(self, now_s: float) -> list[Step]:
@@ -200,7 +203,9 @@ class Writer:
         if self._wakes_s is None or now_s < self._wakes_s:
             return []
         if self._asked is not None:
-            self._short_since_s = None  # only a leader that goes on answering shows a loss
+            self._is_sent_again = False
+            if now_s - self._asked_s >= PATIENCE_S:
+                self._short_since_s = None  # only a leader that goes on answering shows a loss
         sends_again = self._is_paused and self._short_since_s is None
         self._is_paused = False
         return self._send_again(now_s) if sends_again else self._ask(0, now_s)
@@ -212,8 +217,11 @@ class Writer:
         return self._is_connected and self._asked is None and not self._is_paused
 
     def _ask(self, number: int, now_s: float) -> list[Step]:
+        if self._asked is None:
+            self._asked_s = now_s
         self._asked = Ask(number)
-        self._wakes_s = now_s + PATIENCE_S
+        # A leader that is elected meanwhile has not heard of what was asked before.
+        self._wakes_s = now_s + (ASK_AGAIN_S if self._window else PATIENCE_S)
         return [self._asked]
 
     def _found_last(self, last: Found, now_s: float) -> list[Step]:
@@ -227,7 +235,12 @@ class Writer:
         if last.number == self.committed:
             if last.checksum != self._checksum:
                 raise LogLostData(self.committed, last.number)
-            return self._pause(now_s) if self._window else self._rest()
+            if not self._window:
+                return self._rest()
+            if self._is_sent_again:
+                return self._pause(now_s)
+            self._asked, self._is_sent_again = None, True
+            return self._send_again(now_s)
         self._up_to = last.number
         if last.number == self.committed + 1:
             self._take(last)
@@ -252,6 +265,7 @@ class Writer:
     def _commit_first(self) -> None:
         sent = self._window.popleft()
         self._acked.discard(sent.number)
+        self._is_sent_again = False
         self.committed = sent.number
         self._checksum = checksum_of(sent.data)
 

@@ -113,6 +113,21 @@ def test_where_nobody_leads_the_log_a_claim_asks_again_at_once() -> None:
     assert range_.claim.woken(ASK_AGAIN_S) == [Ask()]
 
 
+def test_whoever_is_elected_while_nobody_answers_is_asked_and_gets_the_epoch_record_at_once() -> (
+    None
+):
+    range_ = Range(epoch(ANNA, 0), applied=1)
+    range_.claim.begin(0.0)
+    (publish,) = range_.claim.found(1, 0.0)
+    assert range_.claim.refused(2, 0.0) == [Ask()]
+    now_s = 0.0
+    for _ in range(80):
+        now_s += ASK_AGAIN_S
+        assert range_.claim.woken(now_s) == [Ask()]
+
+    assert range_.claim.found(1, now_s) == [publish]
+
+
 def test_what_is_not_answered_is_sent_again_as_it_was_and_stored_once() -> None:
     range_ = Range(epoch(ANNA, 0), applied=1)
     range_.claim.begin(0.0)

@@ -129,7 +129,7 @@ class HastyClaim(Claim):
     """Takes over without catching up."""
 
     def found(self, number: int, now_s: float) -> list[ClaimStep]:
-        self._asked, self._wakes_s = False, None
+        self._asked_s = self._wakes_s = None
         self._published = number
         self._data = encode(Kind.EPOCH, self._over, encode_claimed(self._claimed))
         return [Publish(number, self._data)]

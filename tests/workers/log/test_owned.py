@@ -17,7 +17,7 @@ from workers.log import owned
 from workers.log.owned import OwnedLog
 from workers.log.parts import Joiner
 from workers.log.record import Claimed, Kind, decode, decode_handed, encode, encode_claimed
-from workers.log.stream import Acked, Heard, Refused, Stream
+from workers.log.stream import Acked, Fill, Heard, Last, Refused, Stream
 from workers.log.writer import PATIENCE_S, Publish, Writer
 
 EPOCH = 3
@@ -31,14 +31,15 @@ class PlayedStream(Stream):
     """A log in memory, behind a connection that does what it is told to."""
 
     def __init__(self) -> None:
-        super().__init__((), Login(user="", password="", ca=""), "c", 0, name="test")
+        super().__init__((), Login(user="", password="", ca=""), "c", 0, host="a", name="test")
         self.records = [b"", b"", epoch_record(0, "a")]  # that of number 1 first
         self.goes = True  # whether engines let anybody in
         self.up = True
         self.silent = 0  # so many answers are lost, though the records are stored
         self.deaf = 0  # so many publishes are lost
         self.leaderless = 0  # so many questions nobody answers, and publishes are refused till then
-        self.used: tuple[int, int] | None = (0, 8000)
+        self.used: Fill | None = Fill(0, 8000, ("a", "b", "c"))
+        self.full: tuple[str, ...] | None = ()  # hosts, None: the agent is silent
         self.breaks = 0  # so many publishes end the connection, once they are stored
         self.unsent = False
         self.end = os.eventfd(0)
@@ -96,14 +97,20 @@ class PlayedStream(Stream):
         self._answers.clear()
         return answers
 
-    def last(self) -> Stored | None:
+    def ask_last(self) -> None:
+        if not self.up:
+            raise WireLost("gone")
         if self.leaderless:
             self.leaderless -= 1
-            return None
-        return Stored(len(self.records), self.records[-1], {})
+            self._answers.append(Last(None))
+        else:
+            self._answers.append(Last(Stored(len(self.records), self.records[-1], {})))
 
-    def fill(self) -> tuple[int, int] | None:
+    def fill(self) -> Fill | None:
         return self.used
+
+    def hosts_without_room(self) -> tuple[str, ...] | None:
+        return self.full
 
     def read(self, first: int, count: int = 1) -> list[Stored] | None:
         return [
@@ -247,8 +254,9 @@ def test_without_work_it_notices_another_s_epoch_after_a_while(
     log.tick(0)  # it was just confirmed
 
     clock.now_s += 3
+    log.tick(500)
     with pytest.raises(Fenced):
-        log.tick(500)
+        log.look()  # at the answer
 
 
 def test_without_work_it_is_looked_after_twice_a_second(log: OwnedLog) -> None:
@@ -272,7 +280,7 @@ def test_a_lost_connection_is_made_anew_without_work(log: OwnedLog, stream: Play
 def test_it_says_when_the_log_is_nearly_full_and_when_it_is_no_more(
     log: OwnedLog, stream: PlayedStream, clock: Clock
 ) -> None:
-    stream.used = (7001, 8000)
+    stream.used = Fill(7001, 8000)
     log.tick(0)
     assert log.refusal == "the log is full: 7001 bytes used of 8000, 1000 are kept"
 
@@ -281,12 +289,38 @@ def test_it_says_when_the_log_is_nearly_full_and_when_it_is_no_more(
     log.tick(1000)
     assert log.refusal
     clock.now_s += 6
-    stream.used = (7000, 8000)
+    stream.used = Fill(7000, 8000)
     log.tick(2000)
     assert log.refusal == ""
     clock.now_s += 6
-    stream.used = (7000, -1)  # it may have any size
+    stream.used = Fill(7000, -1)  # it may have any size
     log.tick(3000)
+    assert log.refusal == ""
+
+
+def test_it_takes_nothing_that_asks_for_room_when_no_majority_of_its_copies_has_any(
+    log: OwnedLog, stream: PlayedStream, clock: Clock
+) -> None:
+    for full in (("c",), ("c", "x", "y")):
+        stream.full = full
+        clock.now_s += 6
+        log.tick(0)
+        assert log.refusal == ""
+
+    stream.full = ("b", "c")
+    clock.now_s += 6
+    log.tick(0)
+    assert log.refusal == "the disks of hosts b and c are full, which have copies of the log"
+    commit(log, 4, b"an ack is taken all the same")
+
+    stream.full = None
+    clock.now_s += 6
+    log.tick(0)
+    assert log.refusal, "nobody has said otherwise"
+
+    stream.full = ("b",)
+    clock.now_s += 6
+    log.tick(0)
     assert log.refusal == ""
 
 

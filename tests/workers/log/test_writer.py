@@ -86,8 +86,23 @@ def test_where_nobody_leads_the_log_a_writer_asks_again_at_once(writer: Writer) 
     writer.unanswered(5.0)
 
     assert writer.woken(5.0 + ASK_AGAIN_S) == [Ask()]
-    writer.found(found(10, EPOCH_DATA), 5.1)
-    assert writer.woken(5.1 + PAUSE_S) == [Publish(10, data(b"one"))]
+    assert writer.found(found(10, EPOCH_DATA), 5.1) == [Publish(10, data(b"one"))]
+
+
+def test_whoever_is_elected_while_nobody_answers_is_asked_and_gets_the_record_at_once(
+    writer: Writer,
+) -> None:
+    """However long that takes, and though the record was sent in vain before."""
+    writer.append(b"one", 0.0)
+    writer.refused(11, 0.0)
+    assert writer.found(found(10, EPOCH_DATA), 0.0) == [Publish(10, data(b"one"))]
+    now_s = PATIENCE_S
+    assert writer.woken(now_s) == [Ask()]
+    for _ in range(80):
+        now_s += ASK_AGAIN_S
+        assert writer.woken(now_s) == [Ask()]
+
+    assert writer.found(found(10, EPOCH_DATA), now_s) == [Publish(10, data(b"one"))]
 
 
 def test_a_writer_of_which_nothing_waits_asks_no_sooner(writer: Writer) -> None:
@@ -120,6 +135,8 @@ def test_what_is_refused_though_the_log_lacks_it_is_sent_again_after_a_pause(
     """A leader without a majority counts records that it has not committed."""
     writer.append(b"one", 0.0)
 
+    assert writer.refused(11, 0.0) == [Ask()]
+    assert writer.found(found(10, EPOCH_DATA), 0.0) == [Publish(10, data(b"one"))], "once"
     for round_ in range(400):
         now_s = float(round_)
         assert writer.refused(11, now_s) == [Ask()]
@@ -180,9 +197,8 @@ def test_who_finds_all_as_it_was_goes_on(writer: Writer) -> None:
 def test_what_is_appended_while_it_looks_is_sent_behind_that(writer: Writer) -> None:
     writer.suspect(0.0)
     assert writer.append(b"one", 0.1) == []
-    writer.found(found(10, EPOCH_DATA), 0.2)
 
-    assert writer.woken(0.2 + PAUSE_S) == [Publish(10, data(b"one"))]
+    assert writer.found(found(10, EPOCH_DATA), 0.2) == [Publish(10, data(b"one"))]
 
 
 def test_a_log_that_ends_before_what_it_acked_has_lost_data_if_it_stays_so(
@@ -291,8 +307,20 @@ def test_without_a_connection_nothing_is_sent_and_behind_it_the_log_is_looked_at
     writer.connection_lost()
     assert writer.append(b"two", 102.0) == []
     writer.connected(103.0)
-    writer.found(found(11, data(b"one")), 103.1)
-    assert writer.woken(103.1 + PAUSE_S) == [Publish(11, data(b"two"))]
+    assert writer.found(found(11, data(b"one")), 103.1) == [Publish(11, data(b"two"))]
+
+
+def test_engines_that_let_it_in_and_end_the_connection_get_a_record_after_a_pause(
+    writer: Writer,
+) -> None:
+    writer.append(b"one", 0.0)
+    for now_s in (1.0, 2.0, 3.0):
+        writer.connection_lost()
+        assert writer.connected(now_s) == [Ask()]
+        sent = writer.found(found(10, EPOCH_DATA), now_s)
+        assert bool(sent) == (now_s == 1.0)
+        if not sent:
+            assert writer.woken(now_s + PAUSE_S) == [Publish(10, data(b"one"))]
 
 
 def test_an_answer_to_what_was_not_asked_means_nothing(writer: Writer) -> None:

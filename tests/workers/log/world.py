@@ -36,6 +36,7 @@ def stop_clocks(monkeypatch: Any) -> None:
     for module in (writers, claims):
         monkeypatch.setattr(module, "PATIENCE_S", 0.0)
         monkeypatch.setattr(module, "PAUSE_S", 0.0)
+        monkeypatch.setattr(module, "ASK_AGAIN_S", 0.0)
     monkeypatch.setattr(readers, "MOST_IN_FLIGHT", MOST_IN_FLIGHT)
     monkeypatch.setattr(trimming, "KEPT_S", 0.0)
     monkeypatch.setattr(trimming, "KEPT_RECORDS", MOST_IN_FLIGHT)
