@@ -10,7 +10,7 @@ from relay import log
 from relay.clock import clock_ms
 from relay.cluster.access import login_of, servers_of
 from relay.cluster.engineconfig import SYSTEM_USER
-from relay.cluster.enginefacts import JSZ_SUBJECT, facts_of, unfit
+from relay.cluster.enginefacts import JSZ_SUBJECT, facts_of, least_payload_bytes, unfit
 from relay.cluster.natswire import Wire, WireLost
 from relay.errors import BootError, SettingsError
 from relay.process.control import ChildReady, PeerGone, SettingsChanged, Stop
@@ -23,6 +23,7 @@ logger = log.get_logger()
 # Servers are replaced, and settings changed; what is acked between is as safe as they are.
 _AGAIN_MS: Final = 60_000
 _WITHIN_S: Final = 2.0
+_EACH_S: Final = 1.0
 _NO_RESPONDERS: Final = 503
 
 
@@ -31,7 +32,10 @@ class ForeignEngine:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._cluster = place.settings.cluster
+        cluster = self._cluster = place.settings.cluster
+        self._least_payload = least_payload_bytes(
+            message_bytes=place.settings.limits.message_bytes, ranges=cluster.ranges
+        )
         self._duties = Duties(
             "engine",
             place.control,
@@ -46,7 +50,7 @@ class ForeignEngine:
         Raises:
             BootError: it is not fit, or cannot be asked.
         """
-        problem = ask(self._cluster)
+        problem = ask(self._cluster, least_payload=self._least_payload)
         if problem:
             raise BootError(f"cluster.engine: {problem}")
         self._place.control.send(ChildReady())
@@ -73,7 +77,7 @@ class ForeignEngine:
 
     def _look_again(self) -> None:
         """Say when it is fit no more, once; a relay that serves is not stopped for that."""
-        problem = ask(self._cluster)
+        problem = ask(self._cluster, least_payload=self._least_payload)
         if problem and self._was_fit:
             logger.error("engine.unfit", reason=problem)
         elif not problem and not self._was_fit:
@@ -81,8 +85,11 @@ class ForeignEngine:
         self._was_fit = not problem
 
 
-def ask(cluster: ClusterSettings) -> str:
-    """Ask the servers of `cluster`; say why they are not taken, "" where they are."""
+def ask(cluster: ClusterSettings, *, least_payload: int) -> str:
+    """Ask the servers of `cluster`; say why they are not taken, "" where they are.
+
+    Each must take messages of `least_payload` bytes.
+    """
     try:
         wire = Wire(
             servers_of(cluster), login_of(cluster, user=SYSTEM_USER), name="relay engine check"
@@ -103,7 +110,20 @@ def ask(cluster: ClusterSettings) -> str:
     facts = [found for each in answers if (found := facts_of(each.payload))]
     if not facts:
         return _unasked(f"nobody answers the user `{SYSTEM_USER}`")
-    return unfit(facts)
+    return unfit(facts, _payloads(cluster), least_payload)
+
+
+def _payloads(cluster: ClusterSettings) -> dict[str, int]:
+    """Return how large a message each server takes of our processes that lets us in now."""
+    found = {}
+    for server in servers_of(cluster):
+        try:
+            wire = Wire([server], login_of(cluster), name="relay engine check", connect_s=_EACH_S)
+        except WireLost:
+            continue  # others are there, or nobody would have answered
+        found[wire.server_name] = wire.max_payload
+        wire.close()
+    return found
 
 
 def _unasked(why: str) -> str:

@@ -143,7 +143,8 @@ class ClusterSettings(Table, frozen=True):
             " starts. A list: NATS servers of yours, with TLS by certificates that `ca` below has"
             " signed. They are refused unless each syncs always (sync_interval). They need the"
             " users `relay` and `system` with the password below, the first in an account with"
-            " JetStream, the other in the system account.",
+            " JetStream, the other in the system account; and a max_payload of 1 MiB or, with large"
+            " messages or many ranges, more.",
             restart=True,
         ),
     ] = "own"

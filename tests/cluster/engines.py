@@ -34,7 +34,14 @@ def binary() -> str:
 class Engines:
     """Some servers that are one cluster; as a context manager. They are told apart by number."""
 
-    def __init__(self, directory: Path, number: int = 3, *, tls_first: bool = True) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        number: int = 3,
+        *,
+        tls_first: bool = True,
+        max_payload: int = 8 << 20,
+    ) -> None:
         self._program = binary()
         self._directory = directory
         self._authority = Authority()
@@ -42,6 +49,7 @@ class Engines:
         self._files = own.write(directory, "engine")
         (directory / "ca.pem").write_bytes(self._authority.pem)
         self._tls_first = tls_first
+        self._max_payload = max_payload
         self._routes = [free_port() for _ in range(number)]
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
         self.names = [f"n{index}" for index in range(number)]
@@ -133,7 +141,7 @@ class Engines:
             {
                 "server_name": self.names[index],
                 "listen": f"127.0.0.1:{self.servers[index].port}",
-                "max_payload": 8 * 1024 * 1024,
+                "max_payload": self._max_payload,
                 "tls": {**tls, **first},
                 "accounts": {
                     "RELAY": {

@@ -17,6 +17,7 @@ from relay.cluster.foreignengine import ask
 from relay.cluster.keys import make_secrets
 from relay.process.exitcodes import CANNOT_BOOT
 from relay.settings.clustering import ClusterSettings
+from relay.settings.sizes import MIB
 from tests.cluster.engine_harness import ADDRESSES, EngineOf, cluster_settings, wait_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.ordeal]
@@ -67,7 +68,7 @@ def test_three_servers_that_sync_always_are_taken(
     with ExitStack() as stack:
         for host in ADDRESSES:
             stack.enter_context(EngineOf(cluster, host, tmp_path)).wait_ready()
-        wait_for(lambda: ask(user_of(cluster)) == "")
+        wait_for(lambda: ask(user_of(cluster), least_payload=MIB) == "")
 
         user = stack.enter_context(EngineOf(user_of(cluster), "a", tmp_path / "user"))
 
@@ -81,12 +82,25 @@ def test_one_that_acks_before_it_syncs_is_not(
 ) -> None:
     cluster = serve({'sync_interval: "always"': 'sync_interval: "2m"'})
 
-    assert "NATS server a acks what it has not synced" in ask(cluster)
+    assert "NATS server a acks what it has not synced" in ask(cluster, least_payload=MIB)
     with EngineOf(cluster, "a", tmp_path) as user:
         assert user.exit_code() == CANNOT_BOOT
     log = capfd.readouterr().err
     assert "process.cannot_boot" in log
     assert "acks what it has not synced" in log
+
+
+def test_one_that_takes_less_than_a_record_may_have_is_not(
+    serve: Callable[..., ClusterSettings], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """And the process of the relay ends with a sentence, not with records that nobody takes."""
+    cluster = serve({"max_payload: 8388608": f"max_payload: {MIB - 1}"})
+
+    assert f"takes messages of {MIB - 1} bytes at most" in ask(cluster, least_payload=MIB)
+    assert "3 are needed for a majority" in ask(cluster, least_payload=MIB - 1)
+    with EngineOf(cluster, "a", tmp_path) as user:
+        assert user.exit_code() == CANNOT_BOOT
+    assert f"set max_payload: {MIB} or more on each" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -105,14 +119,14 @@ def test_one_that_acks_before_it_syncs_is_not(
 def test_one_that_does_not_say_is_not(
     serve: Callable[..., ClusterSettings], changes: dict[str, str], said: str
 ) -> None:
-    problem = ask(serve(changes))
+    problem = ask(serve(changes), least_payload=MIB)
 
     assert "NATS cannot be asked whether it syncs always" in problem
     assert said in problem
 
 
 def test_one_that_is_not_there_is_not() -> None:
-    problem = ask(user_of(cluster_settings(**MADE)))
+    problem = ask(user_of(cluster_settings(**MADE)), least_payload=MIB)
 
     assert "NATS cannot be asked whether it syncs always" in problem
     assert SECRETS.password not in problem

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,43 @@ def test_a_batch_that_is_too_large_for_a_message_is_taken_over_whole(
     serve(b, b.promote(), front)
 
     assert_nothing_is_lost(front)
+
+
+def test_engines_that_take_less_get_records_in_more_parts(
+    run_dir: Path, front: PlayedFront, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an operator's own NATS does, whose max_payload is 1 MiB if nobody has said otherwise."""
+    monkeypatch.setattr(real_engines, "PASSWORD", "it-is-said-to-nobody-else")
+    (run_dir / "e").mkdir()
+    with ExitStack() as stack:
+        engines = stack.enter_context(Engines(run_dir / "e", max_payload=1 << 20))
+        create_log(engines, "small")
+        workers = []
+        for number, host in enumerate("ab", 1):
+            directory = run_dir / host
+            directory.mkdir()
+            settings = settings_of(engines, directory / "data", cluster="small", host=host)
+            workers.append(RangeWorker(directory, settings, incarnation=number))
+            stack.callback(workers[-1].close)
+            workers[-1].stand()
+        a, b = workers
+        serve(a, a.promote(), front)
+        front.frame_bytes = 64_000
+        front.send(100)
+        front.settle()
+        wire = engines.wire()
+        stack.callback(wire.close)
+        last = last_record(wire, "small-0", 5.0)
+        assert last is not None
+        b.stand(last.sequence)
+        records = get_batch(wire, "small-0", 1, 100, 64 << 20, 5.0)
+        assert any(decode(each.payload).body.startswith(b"\xc1\x01") for each in records)
+
+        a.kill()
+        serve(b, b.promote(), front)
+
+        assert_nothing_is_lost(front)
+        assert "connection" not in b.log()
 
 
 @pytest.mark.parametrize("in_flight", [4])
