@@ -91,6 +91,7 @@ PURE = (
     "relay.cluster.engineconfig",
     "relay.cluster.enginefacts",
     "relay.cluster.enginelines",
+    "relay.cluster.enginerenewal",
     "relay.cluster.health",
     "relay.cluster.home",
     "relay.cluster.letters",

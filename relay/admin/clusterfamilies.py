@@ -27,6 +27,9 @@ CLUSTER_GAUGES: Final = {
     "relay_cluster_isolated": Row("1 while this host serves nobody for want of a majority."),
     "relay_cluster_host_living": Row("1 while beats of a host are heard here.", ("host",)),
     "relay_cluster_host_drained": Row("1 for a host that is to own nothing.", ("host",)),
+    "relay_cluster_host_lacks_room": Row(
+        "1 for a host with less than store.min_free_bytes free on its disk.", ("host",)
+    ),
     "relay_cluster_range_owner": Row("1 for the host that serves a range.", ("range", "host")),
     "relay_cluster_range_epoch": Row("The record by which a range is its owner's.", ("range",)),
     "relay_cluster_log_leader": Row("1 for the host whose engine leads a log.", ("range", "host")),
@@ -62,6 +65,7 @@ def cluster_families(seen: ClusterStatus | None) -> Iterator[Metric]:
         for name, host in seen.hosts.items():
             add("host_living", host.life == "living", name)
             add("host_drained", host.drained, name)
+            add("host_lacks_room", host.lacks_room, name)
             for behind, lacks in host.behind.items():
                 add("replica_lag_records", lacks, behind, name)
         for number, range_ in enumerate(seen.ranges):

@@ -24,11 +24,14 @@ from relay.cluster.natswire import Message
 from relay.cluster.ownership import Decisions, decide
 from relay.cluster.requests import (
     Answer,
+    DrainAsked,
+    MoveAsked,
     Refused,
     RequestUnreadable,
-    StatusAsked,
+    RoomAsked,
     decode_request,
     encode,
+    room_of,
     status_of,
 )
 from relay.cluster.transfers import Transfers
@@ -96,7 +99,9 @@ class Agent:
                 changes_of(cluster.name),
             ],
         )
-        self._chores = Chores(cluster, place.data_dir)
+        self._chores = Chores(
+            cluster, place.data_dir, min_free_bytes=place.settings.store.min_free_bytes
+        )
         self._transfers = Transfers(cluster.host_name, place.data_dir / "copies", self._store_of)
         self._found = Found()
         self._decisions: Decisions | None = None  # the last ones
@@ -184,6 +189,7 @@ class Agent:
                 case SettingsChanged(settings):
                     self._place.taken(settings)
                     self._duties.adopt(heartbeat_s=settings.supervisor.heartbeat_s)
+                    self._chores.min_free_bytes = settings.store.min_free_bytes
                 case Stop() | PeerGone():
                     self._stops = True
                 case Outcome(state=state):
@@ -262,10 +268,12 @@ class Agent:
         except RequestUnreadable as error:
             answer: Answer = Refused(str(error))
         else:
-            if not isinstance(request, StatusAsked):
+            if isinstance(request, DrainAsked | MoveAsked):
                 self._chores.settle(request, message.reply)
                 return
-            if self._decisions is None:
+            if isinstance(request, RoomAsked):
+                answer = room_of(self._view, self._home.host, now_s)
+            elif self._decisions is None:
                 answer = Refused("the agent has just started; ask again")
             else:
                 answer = status_of(
@@ -338,7 +346,8 @@ class Agent:
             moving=self._decisions.moving if self._decisions else None,
             plan=self._view.plan.mark,
             ranges=self._view.plan.ranges,
-            draining=self._draining,
+            # Who may soon write nothing is to own nothing, where another one can.
+            draining=self._draining or self._found.engine.lacks_room,
             engine=self._found.engine,
             lost=self._view.lost,
             copied=self._transfers.copied(),

@@ -72,7 +72,11 @@ def words_of(seen: Overview, addresses: dict[str, str]) -> str:
 
 
 def _state_of(host: HostStatus) -> str:
-    return "drained" if host.drained else "stops" if host.stops else ""
+    if host.drained:
+        return "drained"
+    if host.lacks_room:
+        return "full"
+    return "stops" if host.stops else ""
 
 
 def owned_by(status: ClusterStatus, host: str) -> int:

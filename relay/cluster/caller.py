@@ -19,6 +19,7 @@ from relay.cluster.requests import (
     Refused,
     Request,
     RequestUnreadable,
+    Room,
     StatusAsked,
     decode_answer,
     encode,
@@ -118,7 +119,7 @@ class Caller:
         match said:
             case Refused(reason):
                 raise click.ClickException(reason)
-            case ClusterStatus():
+            case ClusterStatus() | Room():
                 raise click.ClickException(
                     "an agent answers something else: is it of this version?"
                 )

@@ -49,6 +49,7 @@ from relay.cluster.requests import (
     settled,
 )
 from relay.cluster.shared import PATHS, SharedDamaged, bring_up_to_date, read_kept
+from relay.disk.files import free_bytes
 from relay.errors import DiskError
 from relay.settings.clustering import ClusterSettings
 from relay.settings.sizes import MIB
@@ -70,6 +71,8 @@ MOST_REPLICAS: Final = 3
 BUCKET_BYTES: Final = 64 * MIB
 # The key of what operators have settled of who is to own what.
 PLACING: Final = "placing"
+# A disk that was full is not any more when it has so many times what is kept free.
+_ROOM_AGAIN: Final = 2
 # Of what an engine may keep, the share that logs set aside: it needs some beside them.
 LOGS_SHARE: Final = 0.9
 
@@ -90,8 +93,9 @@ class Chores:
     Over 15 fields: what each kind of work waits for, or has found, has its own.
     """
 
-    def __init__(self, cluster: ClusterSettings, data: Path) -> None:
-        """`data` is where the files are that all hosts have alike."""
+    def __init__(self, cluster: ClusterSettings, data: Path, *, min_free_bytes: int) -> None:
+        """`data` is where the files are that all hosts have alike, and where the engine is."""
+        self.min_free_bytes = min_free_bytes  # with less free the disk of `data` counts as full
         self._cluster = cluster
         self._data = data
         self._bucket_seen = 0  # up to which record of it the files are as it says
@@ -168,6 +172,7 @@ class Chores:
             self._line.close()
 
     def _round(self) -> None:
+        self._look_for_room()  # first: where there is none, it may be that no engine answers
         self._line.keep(time.monotonic())
         wire = self._line.wire
         if wire is None:
@@ -295,6 +300,35 @@ class Chores:
             return Placing(), 0
         return _decode_placing(entry.value), entry.revision
 
+    def _look_for_room(self) -> None:
+        if not self._cluster.has_own_engine:
+            return
+        try:
+            free = free_bytes(self._data)
+        except OSError:
+            return  # it is there again when it is mounted
+        lacked = self._found.engine.lacks_room
+        # Whoever moves away for want of room does not come back for a byte of it.
+        lacks = free < self.min_free_bytes * (_ROOM_AGAIN if lacked else 1)
+        if lacks == lacked:
+            return
+        if lacks:
+            log.get_logger().error("disk.full", free_bytes=free, kept_bytes=self.min_free_bytes)
+        else:
+            log.get_logger().info("disk.has_room", free_bytes=free)
+        engine = msgspec.structs.replace(self._found.engine, lacks_room=lacks)
+        self._tell(msgspec.structs.replace(self._found, engine=engine))
+
+    def _give_up_leading(self, infos: Mapping[int, StreamInfo]) -> None:
+        """Have engines on disks with room lead what ours does, before it can write no more."""
+        me, now_s = self._cluster.host_name, time.monotonic()
+        for range_, info in infos.items():
+            others = [each.name for each in info.cluster.replicas if each.current]
+            is_asked = now_s - self._moved_s.get(range_, -MOVE_AGAIN_S) < MOVE_AGAIN_S
+            if info.cluster.leader == me and others and not is_asked:
+                self.move_leader(range_, others[range_ % len(others)])
+                return  # one at a time; the next round comes at once
+
     def _look(self, wire: Wire) -> None:
         """Find out which logs this host's engine leads, and of which it lacks nothing."""
         if not self._cluster.has_own_engine:
@@ -312,11 +346,16 @@ class Chores:
                     infos[asked[message.subject]] = _decode(message.payload)
         me = self._cluster.host_name
         leads = tuple(sorted(r for r, info in infos.items() if info.cluster.leader == me))
+        lacks_room = self._found.engine.lacks_room
+        if lacks_room:
+            self._give_up_leading(infos)
+        current = [r for r, info in infos.items() if _is_current(info, me) and not lacks_room]
         engine = EngineFacts(
             leads=leads,
-            current=tuple(sorted(r for r, info in infos.items() if _is_current(info, me))),
+            current=tuple(sorted(current)),
             behind={r: lag for r, info in infos.items() if (lag := _lag(info, me))},
             last={range_: info.state.last_seq for range_, info in infos.items()},
+            lacks_room=lacks_room,
         )
         fill = {range_: _fill(info) for range_, info in infos.items()}
         self._tell(msgspec.structs.replace(self._found, engine=engine, fill=fill))

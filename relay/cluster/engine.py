@@ -18,6 +18,7 @@ from relay.clock import clock_ms
 from relay.cluster.enginelines import Allowance, said
 from relay.cluster.engineprobe import Probe
 from relay.cluster.engineprocess import EngineProcess
+from relay.cluster.enginerenewal import Renewal
 from relay.cluster.keys import require_bus_keys
 from relay.errors import BootError
 from relay.process.control import ChildReady, PeerGone, SettingsChanged, Stop
@@ -63,7 +64,6 @@ class Keeper:
             BootError: it cannot be started.
         """
         self._place = place
-        self._cluster = place.settings.cluster
         self._counters: Counter[str] = Counter()
         self._duties = Duties(
             "engine",
@@ -72,7 +72,8 @@ class Keeper:
             heartbeat_s=place.settings.supervisor.heartbeat_s,
         )
         self._hung_after_s = place.settings.supervisor.hung_after_s
-        self._probe = Probe(self._cluster)
+        self._renewal = Renewal(place.settings.store.min_free_bytes)
+        self._probe = Probe(place.settings.cluster)
         now_s = clock_ms() / 1000
         # By whether a line is of a connection.
         self._allowances = {False: Allowance(now_s=now_s), True: Allowance(now_s=now_s)}
@@ -82,7 +83,7 @@ class Keeper:
         self._has_supervisor = True
         self._kill_ms: int | None = None  # once the server was told to stop
         self._ready_ms = clock_ms() + _READY_WITHIN_MS
-        self._server = EngineProcess(self._cluster, place.data_dir)
+        self._server = EngineProcess(place.settings.cluster, place.data_dir)
         self._poll = select.poll()
         self._poll.register(self._server, select.POLLIN)
         self._poll.register(place.control, select.POLLIN)
@@ -104,6 +105,9 @@ class Keeper:
             code = self._server.wait()
             self._probe.close()
         self._duties.log_counters()
+        if self._renewal.has_begun:
+            logger.warning("engine.renewed", code=code, reason=self._renewal.reason)
+            raise SystemExit(ENGINE_DIED)
         if self._kill_ms is not None:
             logger.info("engine.stopped", code=code)
         elif self._has_served:
@@ -131,6 +135,7 @@ class Keeper:
             self._duties.tick(now_ms)
             self._tell_dropped()
             self._look_for_life(now_ms)
+            self._look_for_room(now_ms)
         if self._kill_ms is not None and now_ms >= self._kill_ms:
             logger.warning("engine.killed", server=self._server.pid, reason="it did not stop")
             self._server.kill()
@@ -147,6 +152,7 @@ class Keeper:
         for message in control.receive():
             match message:
                 case Stop(deadline_s):
+                    self._renewal.has_begun = False
                     self._stop(now_ms + int(deadline_s * _STOP_SHARE * 1000))
                 case PeerGone():
                     self._poll.unregister(control)  # it would be news for ever
@@ -156,6 +162,7 @@ class Keeper:
                     self._place.taken(settings)
                     self._duties.adopt(heartbeat_s=settings.supervisor.heartbeat_s)
                     self._hung_after_s = settings.supervisor.hung_after_s
+                    self._renewal.min_free_bytes = settings.store.min_free_bytes
                 case _:
                     pass  # what other children go by
 
@@ -168,13 +175,19 @@ class Keeper:
         """Take what the server has written, and log it."""
         if not line:
             return
-        heard = said(line, self._cluster.password)
+        heard = said(line, self._place.settings.cluster.password)
         if heard.is_ready:
             self._has_served = True
         if heard.level in ("warning", "error"):
             self._counters[f"lines_{heard.level}"] += 1
         if heard.level == "error" and not heard.is_of_connection:
             self._last_error = heard.text
+        if heard.is_last_write and self._renewal.note(heard.text, now_ms):
+            logger.error(
+                "engine.cannot_write",
+                reason=heard.text,
+                hint="others go on without its copies; it is renewed when its disk has room",
+            )
         if self._allowances[heard.is_of_connection].takes(now_s=now_ms / 1000):
             getattr(logger, heard.level)("engine.said", text=heard.text)
         else:
@@ -183,6 +196,11 @@ class Keeper:
     def _tell_dropped(self) -> None:
         if dropped := sum(each.take_dropped() for each in self._allowances.values()):
             logger.warning("engine.lines_dropped", lines=dropped)
+
+    def _look_for_room(self, now_ms: int) -> None:
+        """Have another server take the place of one that cannot write, when that is of use."""
+        if self._kill_ms is None and self._renewal.begins(self._server.free_bytes, now_ms):
+            self._stop(now_ms + int(_ORPHAN_STOP_S * 1000))
 
     def _look_for_life(self, now_ms: int) -> None:
         if not self._has_served or self._kill_ms is not None:

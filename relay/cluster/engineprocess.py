@@ -120,6 +120,7 @@ class EngineProcess:
         os.set_blocking(self.fileno(), False)
         self._lines = LineBuffer(max_line_bytes=_MAX_LINE_BYTES)
         self.pid: Final = self._process.pid
+        self._store = store
         logger.info("engine.starting", server=self.pid, program=program, path=store)
         _look_at_room(store, cluster.store_bytes)
 
@@ -145,6 +146,13 @@ class EngineProcess:
     def kill(self) -> None:
         """End it. Nothing is lost by that."""
         self._process.kill()
+
+    def free_bytes(self) -> int:
+        """Return how much the disk of its store has left; 0 where it cannot be asked."""
+        try:
+            return free_bytes(self._store)
+        except OSError:
+            return 0
 
     def wait(self) -> int:
         """Wait for its end; return its exit code, negative for a signal."""

@@ -62,6 +62,8 @@ def _amiss(
             yield f"host {name} is silent"
         elif name not in said:
             yield f"host {name} lives, but its agent does not answer"
+        if host.lacks_room and name in living:
+            yield f"the disk of {name} is full: it gives its ranges away, and needs room"
         for range_, lacks in host.behind.items():
             if name in living:
                 yield f"the engine of {name} lacks {lacks} records of the log of range {range_}"

@@ -28,7 +28,10 @@ def test_all_that_the_agent_says_is_told() -> None:
         seen_by="a",
         has_majority=True,
         isolated=False,
-        hosts={"a": HostStatus("living", behind={1: 905}), "b": HostStatus("silent", drained=True)},
+        hosts={
+            "a": HostStatus("living", behind={1: 905}, lacks_room=True),
+            "b": HostStatus("silent", drained=True),
+        },
         ranges=(
             RangeStatus(owner="a", epoch=3, standing={"b": 7}, leader="b", last=9, fill=0.25),
             RangeStatus(last=4),
@@ -46,6 +49,8 @@ def test_all_that_the_agent_says_is_told() -> None:
         ("relay_cluster_host_living", "b"): 0.0,
         ("relay_cluster_host_drained", "a"): 0.0,
         ("relay_cluster_host_drained", "b"): 1.0,
+        ("relay_cluster_host_lacks_room", "a"): 1.0,
+        ("relay_cluster_host_lacks_room", "b"): 0.0,
         ("relay_cluster_range_owner", "0", "a"): 1.0,
         ("relay_cluster_range_epoch", "0"): 3.0,
         ("relay_cluster_range_epoch", "1"): 0.0,

@@ -17,15 +17,17 @@ from .network import HostsUnavailable, attempt, run
 _SHUTDOWN: Final = 0x8004587D
 _LOSE_ALL: Final = pack("I", 2)
 _SIZE: Final = 1 << 30  # a sparse file
+_BLOCK: Final = 4096
 
 
 class Disk:
     """An ext4 on a loop device, mounted at `path`; as a context manager it is gone in the end."""
 
-    def __init__(self, directory: Path) -> None:
-        """Keep its image in `directory`, and mount it there."""
+    def __init__(self, directory: Path, *, size: int = _SIZE) -> None:
+        """Keep its image of `size` bytes in `directory`, and mount it there."""
         self.path = directory / "disk"
         self._image = directory / "image"
+        self._size = size
 
     def __enter__(self) -> Disk:
         """Make it.
@@ -37,7 +39,7 @@ class Disk:
             raise HostsUnavailable("there is no `mkfs.ext4` here")
         self.path.mkdir(parents=True)
         with self._image.open("wb") as image:
-            image.truncate(_SIZE)
+            image.truncate(self._size)
         run("mkfs.ext4", "-q", "-F", "-E", "lazy_itable_init=1,nodiscard", str(self._image))
         self.mount()
         return self
@@ -53,6 +55,28 @@ class Disk:
             HostsUnavailable: that cannot be here.
         """
         run("mount", "-o", "loop", str(self._image), str(self.path))
+
+    def fill(self, *, leave: int = 0) -> None:
+        """Have nothing free but `leave` bytes, not even for root, until `empty`.
+
+        Called again it takes what has become free since.
+        """
+        with (self.path / "filler").open("ab") as file:
+            size, step = file.tell(), _SIZE
+            while step >= _BLOCK:
+                disk = os.statvfs(self.path)
+                free = disk.f_bfree * disk.f_frsize - leave
+                if free < _BLOCK:
+                    return
+                try:
+                    os.posix_fallocate(file.fileno(), size, min(step, free))
+                    size += min(step, free)
+                except OSError:
+                    step = min(step, free) // 2  # some of it the file system needs itself
+
+    def empty(self) -> None:
+        """Give back what `fill` took."""
+        (self.path / "filler").unlink()
 
     def lose_power(self) -> None:
         """Lose what was not synced; from then on every access fails, until `mount` again."""
