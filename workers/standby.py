@@ -96,6 +96,7 @@ class Standby:
         self._learnt = self._reader.first - 1  # up to which record it knows again what it knew
         self._is_behind = True  # as far as it knows
         self._looks_s = _now_s() + _LOOK_S  # when it asks whether it is
+        self._room_s = 0.0  # when it may ask a disk again that was full
         self._rests_s = 0.0  # until when it lets records of the tail gather
         self._short_since_s: float | None = None  # the log ends before the store
         self._wants = False  # it is to own the range as soon as it may ask for it
@@ -135,7 +136,7 @@ class Standby:
                     self._turn()
                 except WireLost:
                     self._stream.lose()
-                self._store.fold()
+                self._fold()
                 self._tick()
         except BaseException:
             self._close()
@@ -146,6 +147,13 @@ class Standby:
             return None
         log.get_logger().info("range.owned", epoch=self._owned.epoch)
         return Promotion(self._owned, self._store, self._inherited.take())
+
+    def _fold(self) -> None:
+        """Bring the pages up to date; ask a disk again that has refused it."""
+        self._store.fold()
+        if self._store.refusal and _now_s() >= self._room_s:
+            self._room_s = _now_s() + _LOOK_S
+            self._store.seek_room()
 
     def _close(self) -> None:
         self._stream.lose()

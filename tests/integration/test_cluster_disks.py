@@ -207,6 +207,8 @@ def test_others_go_on_while_the_disk_of_one_is_full_and_it_catches_up_behind_it(
     author.write(2.0)
     assert len(author.errors) == refused, author.errors[-1]
     assert cluster["c"].log.events("engine.renewed")
+    reasons = [each["reason"] for each in cluster["c"].log.events("store.refuses_sends")]
+    assert all(each.startswith("the disk is full") for each in reasons), "it seeks room by itself"
     cluster["b"].kill()  # c has all of it
     author.write_until_acked()
     assert_all_is_there(cluster, author)

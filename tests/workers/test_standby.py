@@ -1,4 +1,4 @@
-"""A standby stops in order also where the host has lost its disk."""
+"""A standby and the disk of its host, which may be full for a while, or lost."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from relay.errors import DiskError
+from workers import standby as standbys
 from workers.standby import Standby
 
 
@@ -31,3 +32,27 @@ def test_a_store_that_cannot_be_closed_well_is_told_and_no_crash(error: Exceptio
     assert [(each["event"], each["log_level"]) for each in said] == [
         ("store.not_sealed", "warning")
     ]
+
+
+def test_a_disk_that_was_full_is_asked_again_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its journal would grow until it owns the range, or starts anew."""
+    now_s, asked = 100.0, 0
+
+    def seek_room() -> None:
+        nonlocal asked
+        asked += 1
+
+    monkeypatch.setattr(standbys, "_now_s", lambda: now_s)
+    standby = Standby.__new__(Standby)
+    store = SimpleNamespace(fold=lambda: False, seek_room=seek_room, refusal="")
+    standby._store, standby._room_s = store, 0.0  # type: ignore[assignment]
+
+    standby._fold()
+    assert asked == 0
+    store.refusal = "the store cannot be written: the disk is full"
+    for _ in range(10):
+        standby._fold()
+    assert asked == 1
+    now_s += standbys._LOOK_S
+    standby._fold()
+    assert asked == 2
