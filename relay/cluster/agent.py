@@ -19,7 +19,14 @@ from relay.cluster.beats import EVERY_S, BeatUnreadable, decode_beat, encode_bea
 from relay.cluster.chores import Chores, Found, plan_of
 from relay.cluster.home import Home, tell
 from relay.cluster.line import Line
-from relay.cluster.names import agent_of, beats_of, changes_of, copies_of
+from relay.cluster.names import (
+    agent_of,
+    answers_to,
+    beats_of,
+    calls_of,
+    changes_of,
+    copies_of,
+)
 from relay.cluster.natswire import Message
 from relay.cluster.ownership import Decisions, decide
 from relay.cluster.requests import (
@@ -36,7 +43,8 @@ from relay.cluster.requests import (
 )
 from relay.cluster.transfers import Transfers
 from relay.cluster.trimming import Trimming
-from relay.cluster.view import View
+from relay.cluster.view import Life, View
+from relay.cluster.vouching import Calls, VouchUnreadable, decode_vouch
 from relay.disk.layout import read_layout
 from relay.process.control import (
     ChildReady,
@@ -97,11 +105,13 @@ class Agent:
                 copies_of(cluster.name, "*"),
                 copies_of(cluster.name, "*", cluster.host_name),
                 changes_of(cluster.name),
+                answers_to(cluster.name, cluster.host_name, "*"),
             ],
         )
         self._chores = Chores(
             cluster, place.data_dir, min_free_bytes=place.settings.store.min_free_bytes
         )
+        self._calls = Calls(place.incarnation, detect_s=cluster.detect_s)
         self._transfers = Transfers(cluster.host_name, place.data_dir / "copies", self._store_of)
         self._found = Found()
         self._decisions: Decisions | None = None  # the last ones
@@ -120,6 +130,7 @@ class Agent:
         self._said_lost: set[int] = set()
         self._said_other: set[str] = set()
         self._living: frozenset[str] = frozenset()
+        self._led: frozenset[str] = frozenset()
         self._groups_due_s = math.inf  # when the supervisor is to read the groups again
         self._draining = self._stops = False
 
@@ -182,10 +193,10 @@ class Agent:
             match message:
                 case TopologyChanged(topology):
                     if self._home.follow(topology):
-                        self._think_due_s = self._beat_due_s = 0.0
+                        self._look_at_home()
                 case HostState(standing, lost, synced):
                     if self._home.stand_by(standing, lost, synced):
-                        self._think_due_s = self._beat_due_s = 0.0
+                        self._look_at_home()
                 case SettingsChanged(settings):
                     self._place.taken(settings)
                     self._duties.adopt(heartbeat_s=settings.supervisor.heartbeat_s)
@@ -201,6 +212,11 @@ class Agent:
                 case _:
                     assert_never(message)
 
+    def _look_at_home(self) -> None:
+        self._think_due_s = self._beat_due_s = 0.0
+        if self._home.has_workers:
+            self._chores.know_logs()
+
     def _take(self, message: Message, now_s: float) -> None:
         _, kind, *words = message.subject.split(".")
         match kind:
@@ -208,6 +224,8 @@ class Agent:
                 self._hear(message, now_s)
             case "agent":
                 self._answer(message, now_s)
+            case "answer":
+                self._take_answer(message, words)
             case "kv":
                 self._chores.look_soon()
             case "snapshot":
@@ -215,6 +233,33 @@ class Agent:
                 answer = self._transfers.answer(message.payload, now_s, range_=range_)
                 if answer is not None and message.reply:
                     self._line.publish(message.reply, answer, now_s=now_s)
+
+    def _take_answer(self, message: Message, words: list[str]) -> None:
+        """Take what a worker of a host has answered that does not beat."""
+        number = words[-1] if words else ""
+        call = self._calls.call(int(number)) if number.isdecimal() else None
+        if call is None or message.status:  # it is too late, or nobody is there
+            return
+        try:
+            vouch = decode_vouch(message.payload)
+        except VouchUnreadable as error:
+            self._counters["answers_unreadable"] += 1
+            log.get_logger().warning("answer.unreadable", host=call.host, reason=str(error))
+            return
+        if vouch.range_ < self._view.plan.ranges:
+            self._view.vouch(call.host, vouch, call.at_s)
+
+    def _call(self, now_s: float) -> None:
+        """Ask the workers of hosts that do not beat whether they are there."""
+        me, view = self._home.host, self._view
+        beatless_s = {host: view.beatless_s(host, now_s) for host in view.plan.hosts if host != me}
+        for number, host in self._calls.due(beatless_s, now_s):
+            if view.life(host, now_s) is Life.SILENT:
+                self._calls.rest(host, now_s)
+            subject = calls_of(self._cluster.name, host)
+            reply = answers_to(self._cluster.name, me, str(number))
+            if self._line.publish(subject, b"", now_s=now_s, reply=reply):
+                self._counters["calls"] += 1
 
     def _store_of(self, range_: int) -> Path | None:
         """Return where the store of a range is, None where there is none here."""
@@ -231,6 +276,7 @@ class Agent:
             log.get_logger().warning("beat.unreadable", subject=message.subject, reason=str(error))
             return
         if not self._view.is_of_us(beat):
+            self._view.hear(beat, now_s)
             self._counters["beats_of_others"] += 1
             if beat.host not in self._said_other:
                 self._said_other.add(beat.host)
@@ -290,20 +336,25 @@ class Agent:
     def _think(self, now_s: float) -> None:
         self._think_due_s = now_s + THINK_S
         me, view = self._home.host, self._view
+        self._call(now_s)
         for range_ in view.lost.keys() - self._said_lost:
             self._said_lost.add(range_)
             log.get_logger().error("range.lost_data", range=range_, found_by=view.lost[range_])
-        was_moving = self._decisions.moving if self._decisions else None
+        before = self._decisions
         self._decisions = decisions = decide(view, me, now_s)
-        if decisions.moving != was_moving:
+        if before is None or (decisions.moving, decisions.wants) != (before.moving, before.wants):
             self._beat_due_s = 0.0
         living = view.living(me, now_s)
         self._counters["hosts_lost"] += len(self._living - living)
         self._living = living
+        led = view.led(me, now_s)
+        if led != self._led and led != living:
+            log.get_logger().warning("host.without_agent", hosts=sorted(living - led))
+        self._led = led
         # With a majority: one with another file than all others would make what is none of theirs.
         self._chores.make_logs(
             view.majority.is_seen
-            and next(each for each in self._cluster.addresses if each in living) == me
+            and next(each for each in self._cluster.addresses if each in led) == me
         )
         if not self._found.has_logs:
             self._say_what_is_missing(living, now_s)
@@ -342,8 +393,11 @@ class Agent:
     def _beat(self, now_s: float) -> None:
         """Tell all others how this host is."""
         self._beat_due_s, self._beat_sent_s = now_s + EVERY_S, now_s
+        if not self._home.is_known:
+            return  # others would take what is here
         beat = self._home.beat(
             moving=self._decisions.moving if self._decisions else None,
+            wants=self._decisions.wants if self._decisions else None,
             plan=self._view.plan.mark,
             ranges=self._view.plan.ranges,
             # Who may soon write nothing is to own nothing, where another one can.

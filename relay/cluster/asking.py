@@ -96,7 +96,11 @@ def drain(caller: Caller, host: str, *, within_s: float) -> Iterator[str]:
     for status in caller.watch(within_s=within_s):
         if not status.hosts[host].drained:
             continue  # it has not heard of it yet
-        owned = owned_by(status, host)
+        lost = [number for number, each in enumerate(status.ranges) if each.lost]
+        stay = [number for number in lost if status.ranges[number].owner in ("", host)]
+        owned = owned_by(status, host) - sum(status.ranges[n].owner == host for n in stay)
+        if owned == 0 and stay:
+            raise click.ClickException(_words_of_lost(status, stay[0]))
         if owned == 0:
             yield f"{host} owns nothing, and sends its clients away; it may stop"
             return
@@ -105,6 +109,18 @@ def drain(caller: Caller, host: str, *, within_s: float) -> Iterator[str]:
             yield f"{host} owns {owned} ranges yet"
     raise click.ClickException(
         f"{host} owns ranges after {within_s:g} s yet; they go on moving: `relay cluster status`"
+        " says what is amiss"
+    )
+
+
+def _words_of_lost(status: ClusterStatus, number: int) -> str:
+    """Return what an operator has to know of a range that can go nowhere."""
+    range_ = status.ranges[number]
+    owner = f"{range_.owner} keeps it" if range_.owner else "nobody owns it"
+    return (
+        f"range {number} cannot move, and {owner}: its log has less than {range_.lost} has."
+        " Keep the data of all hosts; what to do is in docs/operating.md, `A log that lost data`."
+        " Other ranges may move."
     )
 
 
@@ -118,6 +134,8 @@ def move(caller: Caller, range_: int, to: str, *, within_s: float) -> Iterator[s
     for status in caller.watch(within_s=_READ_S):
         if range_ < len(status.ranges):
             before = status.ranges[range_]
+            if before.lost:
+                raise click.ClickException(_words_of_lost(status, range_))
         break
     caller.settle(MoveAsked(range_, to))
     if before is not None and before.owner == to:

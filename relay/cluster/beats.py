@@ -60,6 +60,8 @@ class Beat(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     # It stops soon, or its disk is as good as full: others are to own what it owns.
     draining: bool = False
     moving: int | None = None  # the range that it hands over just now
+    # A range that it would hand over next, behind those that cannot wait (False).
+    wants: tuple[bool, int] | None = None
     ranges: int = 0  # how many the cluster has, as its file says; 0: an earlier version
     plan: int = 0  # which placement it goes by (`placement.Plan.mark`)
     version: str = ""

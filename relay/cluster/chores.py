@@ -100,7 +100,7 @@ class Chores:
         self._data = data
         self._bucket_seen = 0  # up to which record of it the files are as it says
         self._line = Line(cluster, name=f"{cluster.host_name} chores")
-        self._makes_logs = False
+        self._makes_logs = self._knows_logs = False
         self._moves: deque[tuple[int, str]] = deque(maxlen=1)  # who is to lead which log
         self._moved_s: dict[int, float] = {}  # when that was asked for last
         self._found = Found()
@@ -121,6 +121,10 @@ class Chores:
     def make_logs(self, is_ours: bool) -> None:
         """Make what is missing of the logs, or leave that to another host."""
         self._makes_logs = is_ours
+
+    def know_logs(self) -> None:
+        """Ask no engine whether there are logs: a range that has a worker has one."""
+        self._knows_logs = True
 
     def move_leader(self, range_: int, to: str) -> None:
         """Have the engine of `to` lead the log of a range; it may be asked for again and again."""
@@ -214,12 +218,15 @@ class Chores:
             os.eventfd_write(self.descriptor, 1)
 
     def _make_logs(self, wire: Wire) -> None:
-        makes = self._makes_logs
-        for config in configs_of(self._cluster):
+        makes = self._makes_logs and not self._knows_logs
+        for config in configs_of(self._cluster) if not self._knows_logs else ():
             if makes:
                 _make(wire, config)
             else:
                 stream_info(wire, config.name, FOUND_S)
+        # Nothing is decided before it is known what operators have settled: a drained host would
+        # take clients in for a moment.
+        self._read_placing(wire)
         log.get_logger().info("logs.ready", ranges=self._cluster.ranges, made_here=makes)
         self._tell(msgspec.structs.replace(self._found, has_logs=True))
 

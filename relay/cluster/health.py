@@ -56,8 +56,10 @@ def _amiss(
         count = len(best.hosts)
         yield f"{best.seen_by} sees {len(living)} of {count} hosts, no majority: it serves nobody"
     for name, host in best.hosts.items():
-        if name in said and name not in living:
+        if name in said and name not in living and host.life != "agentless":
             yield f"host {name} answers, but {best.seen_by} does not hear it: it is cut off"
+        elif host.life == "agentless":
+            yield f"host {name} has no agent, and its workers serve on: see its log"
         elif name not in living:
             yield f"host {name} is silent"
         elif name not in said:

@@ -35,11 +35,13 @@ class Home:
         self.owned: Mapping[int, Owned] = {}
         self._fronts: tuple[str, ...] = ()
         self._standing: Mapping[int, int] = {}
+        self._has_topology = self._has_state = False
         self._lost: tuple[int, ...] = ()
         self._synced: Mapping[int, int] = {}
 
     def follow(self, topology: Topology) -> bool:
         """Take a topology; tell whether something else is here."""
+        self._has_topology = True
         before = (self.owned, self._fronts)
         self.owned = {
             worker.index: Owned(worker.incarnation, worker.tcp)
@@ -59,9 +61,20 @@ class Home:
 
         Tell whether they are others.
         """
+        self._has_state = True
         before = self._standing.keys(), self._lost
         self._standing, self._lost, self._synced = standing, lost, synced
         return before != (standing.keys(), lost)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the supervisor has told of all: else a beat would say that nothing is here."""
+        return self._has_topology and self._has_state
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether any worker has begun here."""
+        return bool(self.owned or self._standing)
 
     def holds(self, range_: int) -> bool:
         """Tell whether there is a store of a range here, with a process that has it."""
@@ -71,6 +84,7 @@ class Home:
         self,
         *,
         moving: int | None,
+        wants: tuple[bool, int] | None = None,
         plan: int,
         ranges: int,
         draining: bool,
@@ -92,6 +106,7 @@ class Home:
             fronts=self._fronts,
             draining=draining,
             moving=moving,
+            wants=wants,
             plan=plan,
             ranges=ranges,
             version=relay.__version__,
@@ -118,6 +133,9 @@ def tell(
     unheard = [host for host in others if view.life(host, now_s) is Life.UNHEARD]
     if any(view.beat(host) is None for host in unheard):
         return None
+    vouched = [host for host in others if view.life(host, now_s) is Life.LIVING]
+    if is_new and any(view.beat(host) is None for host in vouched):
+        return None  # its agent may be as new
     if view.majority.is_seen or before is None:
         living = [host for host in others if view.life(host, now_s) is not Life.SILENT]
         workers, fronts = tuple(_workers(view, living)), tuple(_fronts(view, living))

@@ -71,12 +71,12 @@ class Line:
             self._lose(error, now_s)
             return []
 
-    def publish(self, subject: str, payload: bytes, *, now_s: float) -> bool:
+    def publish(self, subject: str, payload: bytes, *, now_s: float, reply: str = "") -> bool:
         """Send a message at once; tell whether there was a connection for it."""
         if self.wire is None:
             return False
         try:
-            self.wire.publish(subject, payload)
+            self.wire.publish(subject, payload, reply=reply)
             self.wire.flush()
         except WireLost as error:
             self._lose(error, now_s)

@@ -1,4 +1,4 @@
-"""The subjects by which the agents of a cluster hear each other."""
+"""The subjects by which the agents of a cluster hear each other, and workers them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,16 @@ def beats_of(cluster: str, host: str) -> str:
 def agent_of(cluster: str, host: str) -> str:
     """Return the subject on which a host's agent is asked."""
     return f"{cluster}.agent.{host}"
+
+
+def calls_of(cluster: str, host: str) -> str:
+    """Return the subject on which it is asked whether any worker of a host is there."""
+    return f"{cluster}.call.{host}"
+
+
+def answers_to(cluster: str, host: str, number: str) -> str:
+    """Return the subject of the answers to a call of a host's agent; "*" is every call."""
+    return f"{cluster}.answer.{host}.{number}"
 
 
 def changes_of(cluster: str) -> str:

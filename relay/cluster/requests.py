@@ -10,7 +10,7 @@ import msgspec
 from relay.cluster.beats import Beat
 from relay.cluster.ownership import Decisions
 from relay.cluster.placement import Plan
-from relay.cluster.view import View
+from relay.cluster.view import Life, View
 from relay.errors import RelayError
 
 
@@ -46,7 +46,7 @@ Request = StatusAsked | DrainAsked | MoveAsked | RoomAsked
 class HostStatus(msgspec.Struct, frozen=True):
     """A host, as another one sees it."""
 
-    life: str  # "living", "unheard", "silent"
+    life: str  # "living", "agentless" (but its workers answer), "unheard", "silent"
     version: str = ""
     fronts: int = 0
     drained: bool = False
@@ -197,7 +197,7 @@ def status_of(
     heard = {name: beat for name, beat in beats.items() if name in living}
     hosts = {
         name: HostStatus(
-            life="living" if name in living else view.life(name, now_s).name.lower(),
+            life=_life_of(view, name, me, now_s),
             version=beats[name].version if name in beats else "",
             fronts=len(beats[name].fronts) if name in beats else 0,
             drained=name in view.plan.away,
@@ -233,6 +233,13 @@ def status_of(
         counters=dict(counters),
         moving=next((b.moving for b in heard.values() if b.moving is not None), None),
     )
+
+
+def _life_of(view: View, host: str, me: str, now_s: float) -> str:
+    if host in view.led(me, now_s):
+        return "living"
+    life = view.life(host, now_s)
+    return "agentless" if life is Life.LIVING else life.name.lower()
 
 
 def _last_of(range_: int, beat: Beat) -> int:

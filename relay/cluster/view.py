@@ -5,16 +5,16 @@ Pure. Times are those of a clock of this host that only grows; a beat counts whe
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
 from relay.cluster.beats import Beat
+from relay.cluster.moves import PATIENCE_S, Giving, Lives
 from relay.cluster.placement import Plan
+from relay.cluster.vouching import Vouch, Vouched
 
-# A takeover waits up to 8.4 s for a stream that has lost its leader. Who was to take a range and
-# has not in so long cannot, and the next in rank tries; so it is with who was to give one away.
-PATIENCE_S: Final = 15.0
 # A host that stays away so long is no copy any more: others take its place beside the owner.
 GONE_S: Final = 300.0
 # A standby that lacks more than that would take over half a second to catch up (3,500 a second).
@@ -24,7 +24,7 @@ CAUGHT_UP_RECORDS: Final = 2000
 class Life(Enum):
     """What is known of a host."""
 
-    LIVING = auto()  # a beat has come within `detect_s`
+    LIVING = auto()  # a beat has come within `detect_s`, or its workers have answered
     UNHEARD = auto()  # none, but we have not listened for so long ourselves
     SILENT = auto()
 
@@ -34,14 +34,6 @@ class Owner(NamedTuple):
 
     epoch: int
     host: str
-
-
-class Move(NamedTuple):
-    """A range that another host should own; what sorts first comes first."""
-
-    can_wait: bool  # it is for balance; else its owner leaves
-    range_: int
-    to: str
 
 
 class Majority:
@@ -90,16 +82,11 @@ class _Heard(NamedTuple):
     at_s: float
 
 
-class _HandOver(NamedTuple):
-    move: Move
-    epoch: int  # of who gives it away
-    since_s: float
-
-
 class View:
     """What one host has heard, and since when things are as they are.
 
-    `plan` may be replaced at any time. Over 15 fields: who listens knows all of it together.
+    `plan` may be replaced at any time. Over 15 fields and over 25 methods: who listens knows all of
+    it together.
     """
 
     def __init__(
@@ -116,12 +103,14 @@ class View:
         self.detect_s = detect_s
         self.majority = Majority(now_s)
         self.calm = Steady(now_s)  # all that moves of ranges depend on
-        self.settled = Steady(now_s)  # which hosts live
-        self.moves: list[Move] = []  # that are wanted, the first one first
-        self.hands_over: _HandOver | None = None  # this host, just now
+        self.lives = Lives()
+        self.giving = Giving()
         self._isolate_s = isolate_s
         self._voters = frozenset(voters)
         self._heard: dict[str, _Heard] = {}
+        self._strange: set[str] = set()  # hosts that divide users in another way
+        self._vouched = Vouched()
+        self._mute: frozenset[str] = frozenset()  # hosts that live without an agent
         self._owners: dict[int, Owner] = {}
         # Ranges whose log has less than was acked, and the host that found it. All pass it on, as
         # long as any of them runs: who found it may begin anew, and finds it after a while only.
@@ -138,7 +127,9 @@ class View:
         All that have arrived are to be heard before anything is decided.
         """
         if not self.is_of_us(beat):
+            self._strange.add(beat.host)
             return False
+        self._strange.discard(beat.host)
         known = self._heard.get(beat.host)
         if (
             known is not None
@@ -159,6 +150,14 @@ class View:
                     self._lasts[range_] = number
         return True
 
+    def vouch(self, host: str, vouch: Vouch, asked_s: float) -> None:
+        """Take it that a worker of another host has answered what was asked at that time."""
+        if host in self._strange:
+            return
+        self._vouched.note(host, vouch, asked_s)
+        if vouch.epoch > self.epoch(vouch.range_):
+            self._owners[vouch.range_] = Owner(vouch.epoch, host)
+
     def is_of_us(self, beat: Beat) -> bool:
         """Tell whether a host divides users as we do: else no worker of either is the other's."""
         return beat.ranges in (0, self.plan.ranges)
@@ -178,10 +177,22 @@ class View:
         return owner.epoch if owner else 0
 
     def serves(self, host: str, range_: int) -> bool:
-        """Tell whether by its last beat `host` has a process that owns the range, as the newest."""
-        beat = self.beat(host)
-        owned = beat.owned.get(range_) if beat else None
-        return owned is not None and owned.epoch == self.epoch(range_)
+        """Tell whether by its last beat `host` has a process that owns the range, as the newest.
+
+        Of a host that lives without an agent the process itself must have answered.
+        """
+        known = self._heard.get(host)
+        owned = known.beat.owned.get(range_) if known else None
+        epoch = owned.epoch if owned else 0
+        if host in self._mute:
+            beat_s = known.at_s if known else self._awake_s
+            since_s = beat_s + self.detect_s  # from then on it has as long to answer
+            answered = self._vouched.owner(host, range_)
+            if answered is not None and answered.at_s >= beat_s:
+                epoch, since_s = answered.epoch, max(since_s, answered.at_s)
+            if self._looked_s - since_s >= self.detect_s:
+                return False
+        return epoch > 0 and epoch == self.epoch(range_)
 
     def stays(self, host: str) -> bool:
         """Tell whether a host may own ranges for long."""
@@ -191,7 +202,16 @@ class View:
     # --------------------------------------------------------------------------------- who lives
 
     def silent_s(self, host: str, now_s: float) -> float:
-        """Return for how long we have listened to another host and heard nothing."""
+        """Return for how long we have listened to another host and heard nothing of it."""
+        return now_s - max(self._sign_s(host), self._awake_s)
+
+    def _sign_s(self, host: str) -> float:
+        """Return when it has shown its last sign of life, of whatever kind."""
+        known = self._heard.get(host)
+        return max(known.at_s if known else -math.inf, self._vouched.at_s(host))
+
+    def beatless_s(self, host: str, now_s: float) -> float:
+        """Return for how long we have listened and heard no beat of another host."""
         known = self._heard.get(host)
         return now_s - max(known.at_s if known else self._awake_s, self._awake_s)
 
@@ -199,13 +219,18 @@ class View:
         """Return what is known of another host."""
         if self.silent_s(host, now_s) >= self.detect_s:
             return Life.SILENT
-        known = self._heard.get(host)
-        return Life.LIVING if known and known.at_s >= self._awake_s else Life.UNHEARD
+        return Life.LIVING if self._sign_s(host) >= self._awake_s else Life.UNHEARD
 
     def living(self, me: str, now_s: float) -> frozenset[str]:
         """Return the hosts that live, this one too."""
-        heard = (host for host in self._heard if self.life(host, now_s) is Life.LIVING)
-        return frozenset((me, *heard))
+        known = self._heard.keys() | self._vouched.hosts
+        return frozenset((me, *(h for h in known if self.life(h, now_s) is Life.LIVING)))
+
+    def led(self, me: str, now_s: float) -> frozenset[str]:
+        """Return the living hosts with an agent: only they do what is decided."""
+        living = self.living(me, now_s)
+        mute = (host for host in living if self.beatless_s(host, now_s) >= self.detect_s)
+        return living - (frozenset(mute) - {me})
 
     def is_firm(self, me: str, now_s: float) -> bool:
         """Tell whether who is silent is so by a majority that we hear well.
@@ -213,8 +238,9 @@ class View:
         Who goes deaf hears one host for the last time a little before the next: that one does not
         count as lost while we hear of the others as little.
         """
-        close = {host for host in self._heard if self.silent_s(host, now_s) < self.detect_s / 2}
-        hears_well = self._is_majority(close & self.living(me, now_s) | {me})
+        living = self.living(me, now_s)
+        close = {host for host in living if self.silent_s(host, now_s) < self.detect_s / 2}
+        hears_well = self._is_majority(close | {me})
         return hears_well and self.majority.is_held(self.detect_s, now_s)
 
     def _is_majority(self, hosts: Iterable[str]) -> bool:
@@ -282,6 +308,7 @@ class View:
         if has_slept:
             self._awake_s = now_s
         living = self.living(me, now_s)
+        self._mute = living - self.led(me, now_s)
         self.majority.note(self._is_majority(living), now_s, anew=has_slept)
         if self.majority.held_s(now_s) >= (
             self.detect_s if self.majority.is_seen else self._isolate_s
@@ -291,19 +318,20 @@ class View:
         is_known = self.majority.is_held(self.detect_s, now_s)
         vacant = self._vacant(living) if is_known else ()
         self._vacant_s = {range_: self._vacant_s.get(range_, now_s) for range_ in vacant}
-        under_way = self.hands_over
-        if under_way and (
-            self.epoch(under_way.move.range_) != under_way.epoch
-            or now_s - under_way.since_s >= PATIENCE_S
-        ):
-            self.hands_over = None
+        if under_way := self.giving.under_way:
+            owner = self.owner(under_way.move.range_)
+            blamed = self.giving.look(owner.epoch, owner.host, now_s) if owner else ""
+            if blamed:
+                self.lives.blame(blamed, now_s)
+        if self.majority.is_seen:
+            lost = [host for host in self.plan.hosts if self.life(host, now_s) is Life.SILENT]
+            self.lives.note(living, set(lost) - {me}, now_s)
         beats = sorted(
-            (beat.host, beat.draining, beat.moving, beat.plan) for beat in self._of(living)
+            (beat.host, beat.draining, beat.moving, beat.wants, beat.plan)
+            for beat in self._of(living)
         )
-        self.moves = self._find_moves(living)
-        facts = (living, self._awake_s, dict(self._owners), beats, self.moves)
+        facts = (living, self._mute, self._awake_s, dict(self._owners), beats)
         self.calm.note(facts, now_s)
-        self.settled.note(living, now_s)
 
     def _of(self, hosts: Iterable[str]) -> list[Beat]:
         return [beat for host in hosts if (beat := self.beat(host))]
@@ -319,32 +347,3 @@ class View:
     def vacant_s(self, now_s: float) -> dict[int, float]:
         """Return the ranges that nobody serves, and for how long that has been seen."""
         return {range_: now_s - since_s for range_, since_s in self._vacant_s.items()}
-
-    def _find_moves(self, living: frozenset[str]) -> list[Move]:
-        """Return which ranges another host should own that is ready to, the first one first."""
-        moves = []
-        for range_ in range(self.plan.ranges):
-            owner = self.owner(range_)
-            if owner is None or owner.host not in living or not self.serves(owner.host, range_):
-                continue
-            best = self._best(range_, owner.host, living)
-            if best != owner.host:
-                moves.append(Move(self.stays(owner.host), range_, best))
-        return sorted(moves)
-
-    def _best(self, range_: int, owner: str, living: frozenset[str]) -> str:
-        """Return who should own a range, of its owner and the standbys that are ready to."""
-        ready = {
-            host
-            for host in self.candidates(range_, living)
-            if self.stays(host) and self.has_copy(host, range_)
-        }
-        if self.stays(owner):
-            ready.add(owner)
-        ranked = self.plan.ranked(range_)
-        order = (*ranked, *sorted(ready.difference(ranked)))
-        return next((host for host in order if host in ready), owner)
-
-    def begin_hand_over(self, move: Move, now_s: float) -> None:
-        """Take it that this host gives a range away, until that is done or has taken too long."""
-        self.hands_over = _HandOver(move, self.epoch(move.range_), now_s)

@@ -53,14 +53,15 @@ class ChildReady(msgspec.Struct, frozen=True, tag="ready", omit_defaults=True):
 class Heartbeat(msgspec.Struct, frozen=True, tag="heartbeat", omit_defaults=True):
     """The child's loop turns. The figures are a front's; the second and third since its start.
 
-    The last one is of a worker in a cluster: up to which record of its range's log a power cut
-    would leave everything in its store.
+    `synced` is of a worker in a cluster: up to which record of its range's log a power cut would
+    leave everything in its store.
     """
 
     sessions: int = 0  # that are logged in now
     logins: int = 0
     messages: int = 0  # that its clients have sent to users and groups
     synced: int = 0
+    lacking_s: int = 0  # for so long no worker of some range has been reached
 
 
 class TopologyChanged(msgspec.Struct, frozen=True, tag="topology"):

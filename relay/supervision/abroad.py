@@ -15,10 +15,15 @@ from msgspec import structs
 from relay.bus.topology import WorkerAddress
 from relay.process.control import ClusterTold, HandOver, HostState, Isolated, Promote
 from relay.process.exitcodes import FENCED, LOG_LOST_DATA
-from relay.supervision.actions import Action, SetTimer, instruct
+from relay.supervision.actions import Action, Log, SetTimer, instruct
 from relay.supervision.events import KillDue
 from relay.supervision.seats import Incarnation, Seats
 
+# Without a word of an agent for so long nobody here knows who owns what by now. It is longer than
+# one that hangs takes to be killed and started again.
+UNLED_S: Final = 12.0
+# Then a range that no front reaches for so long may be served elsewhere, and nobody can tell.
+LACKING_S: Final = 3
 # A worker that was fenced starts again so soon, as a standby: it has done nothing wrong.
 FENCED_AGAIN_S: Final = 0.1
 
@@ -30,7 +35,11 @@ class Abroad:
         """Know nothing yet; `host` is this one's name."""
         self.host = host
         self.told: ClusterTold | None = None
+        self._teller = 0  # the agent that has told it
+        self._led_s: float | None = None  # when one has given a sign of life that has told
         self._isolated: bool | None = None  # None: no agent has known yet
+        self._is_lost = False  # no agent is there, and some range may be served elsewhere
+        self._closed = False  # what the fronts were told
         self._promoted: set[int] = set()  # incarnations, since they told last that they stand by
         # Whose log has less than was acked: none sits there until the relay is started anew.
         self.lost: set[int] = set()
@@ -44,25 +53,27 @@ class Abroad:
     @property
     def is_isolated(self) -> bool:
         """Whether nobody may be served here, as far as is known."""
-        return self._isolated is not False
+        return self._isolated is not False or self._is_lost
 
-    def hear(self, told: ClusterTold, seats: Seats) -> list[Action]:
-        """Take in what the agent tells; the rest of it follows from `look`."""
-        self.told = told
-        was_isolated = self._isolated is True
+    def hear(self, told: ClusterTold, teller: int, now_s: float) -> None:
+        """Take in what the agent `teller` tells; what it means follows from `look`."""
+        self.told, self._teller, self._led_s = told, teller, now_s
         if told.isolated is not None:
             self._isolated = told.isolated
-        if (self._isolated is True) == was_isolated:
-            return []
-        return instruct(seats.children("front"), Isolated(not was_isolated))
+
+    def lives(self, child: Incarnation, now_s: float) -> None:
+        """Note a sign of life of a process, if it is the agent that has told what holds."""
+        if child.number == self._teller:
+            self._led_s = now_s
 
     def as_it_is(self) -> ClusterTold | None:
         """Return what a successor of this fleet is to `hear` first."""
-        return self.told and structs.replace(self.told, isolated=self._isolated)
+        isolated = True if self._closed else self._isolated
+        return self.told and structs.replace(self.told, isolated=isolated)
 
     def greet(self, child: Incarnation) -> list[Action]:
         """Tell one that has just been spawned what it could not hear."""
-        if child.role == "front" and self._isolated is True:
+        if child.role == "front" and self._closed:
             return instruct([child], Isolated(True))
         return []
 
@@ -76,27 +87,54 @@ class Abroad:
         self.lost.add(child.index)
         return self._tell_state(seats)
 
-    def look(self, seats: Seats, *, hand_over_s: float) -> list[Action]:
-        """Return what the workers and the agent are to be told now, after anything has happened.
+    def look(
+        self, seats: Seats, *, is_complete: bool, hand_over_s: float, now_s: float
+    ) -> list[Action]:
+        """Return what the processes are to be told now, after anything has happened.
 
-        Who gives its range away is killed after `hand_over_s`, as in a stop.
+        `is_complete`: each range has an owner, as far as is known. Who gives its range away is
+        killed after `hand_over_s`, as in a stop.
         """
         told = self.told
         if told is None:
             return self._tell_state(seats)
-        actions: list[Action] = []
-        for index in told.promote:
+        actions = self._look_who_leads(seats, is_complete, now_s)
+        # What an agent wanted that is no more may be long past; the next one says so again.
+        agents = seats.children("agent")
+        is_led = any(each.number == self._teller and each.connected for each in agents)
+        for index in told.promote if is_led else ():
             child = _in_seat(seats, index)
             if child and child.is_standby and child.number not in self._promoted:
                 self._promoted.add(child.number)
                 actions += instruct([child], Promote())
-        for index, to in told.hand_over:
+        for index, to in told.hand_over if is_led else ():
             child = _in_seat(seats, index)
             if child and child.ready and child.connected:
                 child.dismissed = True
                 actions += instruct([child], HandOver(to))
                 actions.append(SetTimer(hand_over_s, KillDue(child.number)))
         return actions + self._tell_state(seats)
+
+    def _look_who_leads(self, seats: Seats, is_complete: bool, now_s: float) -> list[Action]:
+        """Have the fronts send their clients away where they are better served elsewhere.
+
+        So it is when the agent says so. Where none is there, what it told last may not hold any
+        more: it does not where some range is reached by nobody.
+        """
+        silent_s = now_s - self._led_s if self._led_s is not None else 0.0
+        fronts = seats.children("front")
+        lacks = not is_complete or any(each.told.lacking_s >= LACKING_S for each in fronts)
+        was_lost = self._is_lost
+        self._is_lost = silent_s >= UNLED_S and (was_lost or lacks)
+        actions: list[Action] = []
+        if self._is_lost and not was_lost:
+            fields = {"silent_s": round(silent_s, 1)}
+            actions.append(Log("error", "supervisor.without_agent", fields))
+        closes = self._isolated is True or self._is_lost
+        if closes != self._closed:
+            self._closed = closes
+            actions += instruct(fronts, Isolated(closes))
+        return actions
 
     def _tell_state(self, seats: Seats) -> list[Action]:
         workers = seats.children("worker")

@@ -167,7 +167,7 @@ class Fleet:
             phase = Phase.ISOLATED
         else:
             phase = Phase.SERVING if self._served else Phase.STARTING
-        hung_after_s = self._settings.hung_after_s
+        settings = self._settings
         children = self._seats.children()
         return Condition(
             phase=phase,
@@ -177,7 +177,12 @@ class Fleet:
             stuck=tuple(
                 f"{child.role} {child.index}"
                 for child in children
-                if is_stuck(child, hung_after_s=hung_after_s, now_s=now_s)
+                if is_stuck(
+                    child,
+                    hung_after_s=settings.hung_after_s,
+                    heartbeat_s=settings.heartbeat_s,
+                    now_s=now_s,
+                )
             ),
         )
 
@@ -193,7 +198,12 @@ class Fleet:
         self._update_topology()
         if self._abroad is not None:
             within_s = self._settings.stop_deadline_s
-            self._actions += self._abroad.look(self._seats, hand_over_s=within_s)
+            self._actions += self._abroad.look(
+                self._seats,
+                is_complete=self._topology.is_complete,
+                hand_over_s=within_s,
+                now_s=now_s,
+            )
         if self._stopping:
             if not self._resharding:
                 self._actions += self._stopping.go_on(now_s=now_s)
@@ -279,10 +289,12 @@ class Fleet:
             case ClusterSeen(_, told):
                 child.heard_s = now_s
                 if self._abroad is not None:
-                    self._actions += self._abroad.hear(told, self._seats)
+                    self._abroad.hear(told, child.number, now_s)
             case Beat(_, told):
                 child.heard_s = now_s
                 child.told = told
+                if self._abroad is not None:
+                    self._abroad.lives(child, now_s)
             case ChannelClosed():
                 child.connected = False
             case WentDeaf():
@@ -446,13 +458,18 @@ class Fleet:
         self._actions.append(SetTimer(self._settings.heartbeat_s, WatchDue(self._watch_turn)))
         if self._stopping:
             return  # the stop has its own deadline
-        hung_after_s = self._settings.hung_after_s
+        settings = self._settings
         children = self._seats.children()
         if self._waits_for_others:
             for front in self._seats.children("front"):
                 if not front.ready:  # nor is it to be, before every range has an owner
                     front.heard_s = now_s
-        for child in self._watch.look(children, hung_after_s=hung_after_s, now_s=now_s):
+        for child in self._watch.look(
+            children,
+            hung_after_s=settings.hung_after_s,
+            heartbeat_s=settings.heartbeat_s,
+            now_s=now_s,
+        ):
             self._log(
                 "error",
                 f"{child.role}.hung",
@@ -543,7 +560,8 @@ class Fleet:
         self._seats.numbers = found.numbers
         self._topology = Topology(epoch=found.epoch)
         if self._abroad is not None and found.cluster is not None:
-            self._actions += self._abroad.hear(found.cluster, self._seats)
+            agents = [each.incarnation for each in found.children if each.role == "agent"]
+            self._abroad.hear(found.cluster, max(agents, default=0), now_s)
             self._abroad.lost.update(found.lost)
         for each in found.children:
             if not self._seats.has(each.role, each.index):  # a worker of a cluster

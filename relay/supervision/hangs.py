@@ -11,6 +11,10 @@ from relay.supervision.seats import Incarnation
 BOOT_DEADLINE_S: Final = 60.0
 
 
+# An agent does nothing that takes long, and other hosts miss its word: it has a part of the
+# patience with others, but as many heartbeats.
+AGENT_SHARE: Final = 1 / 3
+AGENT_HEARTBEATS: Final = 4
 # What was aborted and killed is gone soon, unless the kernel holds it: a disk that does not answer.
 STUCK_AFTER_S: Final = 10.0
 
@@ -22,31 +26,42 @@ class Watch:
         self._looked_s = now_s
 
     def look(
-        self, children: Iterable[Incarnation], *, hung_after_s: float, now_s: float
+        self,
+        children: Iterable[Incarnation],
+        *,
+        hung_after_s: float,
+        heartbeat_s: float,
+        now_s: float,
     ) -> list[Incarnation]:
         """Return who has begun to hang; each is returned, and marked as `hung`, once.
 
-        To be called more often than every half of `hung_after_s`.
+        To be called each `heartbeat_s`.
         """
         # After a pause of our own (SIGSTOP, a suspended machine) the children may have been
         # paused with us: their silence says nothing.
-        paused = now_s - self._looked_s > hung_after_s / 2
+        paused_s = now_s - self._looked_s
         self._looked_s = now_s
         found = []
         for child in children:
-            if paused:
+            patience_s = _patience_s(child, hung_after_s, heartbeat_s)
+            if paused_s > min(patience_s, hung_after_s) / 2:
                 child.heard_s = now_s
-            if now_s - child.heard_s > _patience_s(child, hung_after_s) and not child.hung:
+            if now_s - child.heard_s > patience_s and not child.hung:
                 child.hung = True
                 found.append(child)
         return found
 
 
-def is_stuck(child: Incarnation, *, hung_after_s: float, now_s: float) -> bool:
+def is_stuck(child: Incarnation, *, hung_after_s: float, heartbeat_s: float, now_s: float) -> bool:
     """Whether `child` hangs, and has outlived all that is done to one that does."""
-    patience_s = _patience_s(child, hung_after_s) + STUCK_AFTER_S
+    patience_s = _patience_s(child, hung_after_s, heartbeat_s) + STUCK_AFTER_S
     return child.hung and now_s - child.heard_s > patience_s
 
 
-def _patience_s(child: Incarnation, hung_after_s: float) -> float:
-    return hung_after_s if child.has_begun else BOOT_DEADLINE_S
+def _patience_s(child: Incarnation, hung_after_s: float, heartbeat_s: float) -> float:
+    if not child.has_begun:
+        return BOOT_DEADLINE_S
+    if child.role == "agent":
+        least_s = max(AGENT_SHARE * hung_after_s, AGENT_HEARTBEATS * heartbeat_s)
+        return min(hung_after_s, least_s)
+    return hung_after_s

@@ -13,6 +13,7 @@ from relay.cluster.beats import Beat, EngineFacts, Owned, decode_beat, encode_be
 from relay.cluster.ownership import Decisions, decide
 from relay.cluster.placement import Plan
 from relay.cluster.view import View
+from relay.cluster.vouching import Calls, Vouch
 
 DETECT_S = 1.5
 ISOLATE_S = 3.0
@@ -40,6 +41,7 @@ class Node:
         self.boot = 0
         self.is_up = self.is_frozen = False
         self.draining = self.is_deaf = False
+        self.has_agent = True
         self.engine = EngineFacts()
         self.ranges: set[int] = set()  # that it serves, as far as it knows
         self.epochs: dict[int, int] = {}
@@ -57,8 +59,17 @@ class Node:
         self.number = 0
         self.is_up, self.is_frozen = True, False
         self.ranges, self.epochs, self.standing = set(), {}, {}
-        self.starting, self.claiming, self.inbox = {}, {}, []
+        self.starting, self.claiming = {}, {}
+        self.agents = 0
+        self.start_agent(now_s)
+
+    def start_agent(self, now_s: float) -> None:
+        """Have an agent that knows nothing yet."""
+        self.agents += 1
+        self.has_agent = True
         self.decided = None
+        self.inbox = []
+        self.calls = Calls(self.agents, detect_s=DETECT_S)
         self.view = View(
             self.plan,
             self.voters,
@@ -78,6 +89,7 @@ class Node:
             lost=self.lost | self.view.lost,
             draining=self.draining,
             moving=self.decided.moving if self.decided else None,
+            wants=self.decided.wants if self.decided else None,
             plan=self.view.plan.mark,
             ranges=self.view.plan.ranges,
             engine=self.engine,
@@ -114,6 +126,13 @@ class Cluster:
     def kill(self, name: str) -> None:
         self.nodes[name].is_up = False
 
+    def kill_agent(self, name: str) -> None:
+        """Take its agent alone; `start_agent` brings another one."""
+        self.nodes[name].has_agent = False
+
+    def start_agent(self, name: str) -> None:
+        self.nodes[name].start_agent(self.now_s)
+
     def reaches(self, one: str, other: str) -> bool:
         return one == other or not {one, other} & self.cut
 
@@ -145,13 +164,17 @@ class Cluster:
     def tick(self) -> None:
         self.now_s += TICK_S
         nodes = [node for node in self.nodes.values() if node.is_up and not node.is_frozen]
-        for node in nodes:
+        led = [node for node in nodes if node.has_agent]
+        for node in led:
             self.listen(node)
             node.decided = decide(node.view, node.name, self.now_s + node.clock_s)
             self.carry_out(node, node.decided)
         for node in nodes:
+            self.work(node)
+        for node in led:
             self.send(node)
-        moving = [node for node in nodes if node.view.hands_over]
+            self.call(node)
+        moving = [node for node in led if node.view.giving.under_way]
         self.most_moving = max(self.most_moving, len(moving))
 
     def listen(self, node: Node) -> None:
@@ -165,9 +188,24 @@ class Cluster:
         node.view.hear(beat, self.now_s + node.clock_s)
         data = encode_beat(beat)
         for other in self.nodes.values():
-            hears = other.is_up and not other.is_deaf and other is not node
+            hears = other.is_up and other.has_agent and not other.is_deaf and other is not node
             if hears and self.reaches(node.name, other.name):
                 other.inbox.append((self.now_s + self.delay_s(), data))
+
+    def call(self, node: Node) -> None:
+        """Ask the workers of those that do not beat, which answer at once."""
+        now_s = self.now_s + node.clock_s
+        beatless_s = {
+            name: node.view.beatless_s(name, now_s) for name in self.plan.hosts if name != node.name
+        }
+        for number, host in node.calls.due(beatless_s, now_s):
+            other, call = self.nodes[host], node.calls.call(number)
+            assert call is not None
+            if other.is_up and not other.is_frozen and self.reaches(node.name, host):
+                for range_ in (*other.ranges, *other.standing):
+                    epoch = other.epochs[range_] if range_ in other.ranges else 0
+                    if not node.is_deaf:
+                        node.view.vouch(host, Vouch(range_, epoch), call.at_s)
 
     # ------------------------------------------------------------------------- what hosts carry out
 
@@ -183,14 +221,26 @@ class Cluster:
                 self.leave(node, range_)
                 if range_ in self.nodes[to].standing:
                     self.nodes[to].claiming[range_] = self.now_s + CLAIM_S
+        if self.has_majority(node.name):
+            for range_ in decided.outdated:
+                self.leave(node, range_)  # it looks at the log, and is fenced
+
+    def work(self, node: Node) -> None:
+        """Have the workers do what they do whether there is an agent or not."""
         for range_, at_s in list(node.claiming.items()):
             if self.now_s >= at_s and range_ not in node.stuck and self.has_majority(node.name):
                 del node.claiming[range_]
                 if range_ in node.standing:
                     self.own(node, range_)
-        if self.has_majority(node.name):
-            for range_ in decided.outdated:
-                self.leave(node, range_)  # it looks at the log, and is fenced
+        for range_, at_s in list(node.starting.items()):
+            if self.now_s >= at_s and self.has_majority(node.name):
+                del node.starting[range_]
+                node.standing[range_] = 0
+        for range_ in node.standing:
+            node.standing[range_] = self.owners.get(range_, (0, ""))[0]
+        if not node.has_agent and self.has_majority(node.name):
+            for range_ in [each for each in node.ranges if self.owner(each) != node.name]:
+                self.leave(node, range_)  # it looks at the log from time to time
 
     def own(self, node: Node, range_: int) -> None:
         self.epoch += 1
@@ -207,16 +257,10 @@ class Cluster:
     def change_seats(self, node: Node, seats: set[int]) -> None:
         for range_ in seats - node.ranges - node.standing.keys() - node.starting.keys():
             node.starting[range_] = self.now_s + START_S
-        for range_, at_s in list(node.starting.items()):
-            if range_ not in seats:
-                del node.starting[range_]
-            elif self.now_s >= at_s and self.has_majority(node.name):
-                del node.starting[range_]
-                node.standing[range_] = 0
+        for range_ in [each for each in node.starting if each not in seats]:
+            del node.starting[range_]
         for range_ in [each for each in node.standing if each not in seats]:
             del node.standing[range_]
-        for range_ in node.standing:
-            node.standing[range_] = self.owners.get(range_, (0, ""))[0]
 
     # --------------------------------------------------------------------------------- what is seen
 

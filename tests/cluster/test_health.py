@@ -51,6 +51,7 @@ def test_where_all_is_well_nothing_is_said() -> None:
             "the engine of b lacks 905 records of the log of range 1",
         ),
         (with_host("b", structs.replace(HOST, lacks_room=True)), "the disk of b is full"),
+        (with_host("b", structs.replace(HOST, life="agentless")), "host b has no agent"),
         (structs.replace(WELL, has_majority=False), "no majority"),
     ],
 )

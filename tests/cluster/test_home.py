@@ -12,6 +12,7 @@ from relay.cluster.home import BOOT_SHIFT, Home, tell
 from relay.cluster.ownership import decide
 from relay.cluster.placement import Plan
 from relay.cluster.view import View
+from relay.cluster.vouching import Vouch
 from relay.process.control import ClusterTold
 
 PLAN: Final = Plan(hosts=("a", "b", "c"), ranges=2, standbys=1)
@@ -63,6 +64,39 @@ def test_each_beat_is_later_than_all_before_also_of_an_earlier_agent() -> None:
 
     assert first.order < second.order < beat(after).order
     assert beat(after).order < beat(home((4 << BOOT_SHIFT) + 1)).order
+
+
+def test_a_beat_has_to_wait_until_all_is_known_that_is_here() -> None:
+    here = Home("a", incarnation=1)
+    assert not here.is_known
+
+    here.follow(MINE)
+    assert not here.is_known, "nothing is known of standbys"
+    here.stand_by({})
+    assert here.is_known
+    assert here.has_workers
+    here.follow(Topology(2, (THERE,), ()))
+    assert not here.has_workers
+
+
+def test_a_host_without_an_agent_is_listed_while_its_workers_answer() -> None:
+    seen = view()
+    for number in range(40):
+        now_s = number / 4
+        seen.hear(beat(home()), now_s)
+        seen.hear(Beat(host="c", boot=1, number=number), now_s)
+        if number < 8:
+            seen.hear(structs.replace(FROM_B, number=number + 1), now_s)
+        elif number < 24:
+            seen.vouch("b", Vouch(1, 40), now_s)
+        told = told_by(seen, now_s)
+        if number == 23:
+            assert told is not None
+            assert told.workers == (THERE,)
+            assert told.fronts == ("front-b-0-7",)
+
+    assert told is not None
+    assert (told.workers, told.fronts) == ((), ())
 
 
 def test_what_is_new_here_is_noticed_and_what_is_new_elsewhere_is_not() -> None:

@@ -18,9 +18,18 @@ from hypothesis.stateful import (
 )
 
 from relay.cluster.beats import Beat, EngineFacts, Owned
-from relay.cluster.ownership import AGREED, SETTLED_S, decide
+from relay.cluster.moves import (
+    FORGIVEN_S,
+    MOST_DOUBLINGS,
+    PATIENCE_S,
+    SETTLED_S,
+    VAIN_S,
+    Move,
+)
+from relay.cluster.ownership import AGREED, decide
 from relay.cluster.placement import Plan
-from relay.cluster.view import CAUGHT_UP_RECORDS, GONE_S, PATIENCE_S, Life, Move, View
+from relay.cluster.view import CAUGHT_UP_RECORDS, GONE_S, Life, View
+from relay.cluster.vouching import Vouch
 from tests.cluster.simulated import (
     CLAIM_S,
     DETECT_S,
@@ -127,6 +136,17 @@ def test_a_range_whose_log_has_less_than_was_acked_is_nobodys(cluster: Cluster) 
     assert range_ not in {event.range_ for event in cluster.promoted}, "none forgets it"
 
 
+def test_an_owner_keeps_a_range_whose_log_has_less_than_was_acked(cluster: Cluster) -> None:
+    range_ = next(each for each, host in cluster.home.items() if host == "b")
+    cluster.nodes["c"].lost = {range_: "c"}
+    cluster.nodes["b"].draining = True
+
+    cluster.until(lambda: cluster.nodes["b"].ranges == {range_}, 6 * (AGREED * DETECT_S + 5))
+    cluster.run(60)
+
+    assert cluster.owner(range_) == "b", "another one would lack what is not in the log"
+
+
 # ----------------------------------------------------------------------------------- a host is lost
 
 
@@ -196,6 +216,142 @@ def test_who_is_away_for_long_is_no_copy_and_a_third_host_becomes_one(cluster: C
     cluster.run(10)
     seats = Counter(r for n in cluster.nodes.values() for r in (*n.ranges, *n.standing))
     assert set(seats.values()) == {2}, "what is not needed any more is gone"
+
+
+# ----------------------------------------------------------------------------- an agent is lost
+
+
+@pytest.mark.parametrize("away_s", [1.0, 2.0, 5.0, 60.0])
+def test_an_agent_that_is_lost_alone_costs_nothing(cluster: Cluster, away_s: float) -> None:
+    cluster.kill_agent("b")
+    until_s = cluster.now_s + away_s
+    while cluster.now_s < until_s:
+        cluster.tick()
+        for name in "ac":
+            decided = cluster.nodes[name].decided
+            assert decided is not None
+            assert not decided.isolated
+            assert cluster.nodes[name].view.life("b", cluster_s(cluster, name)) is Life.LIVING
+    cluster.start_agent("b")
+    cluster.run(60)
+
+    assert (cluster.promoted, cluster.handed) == ([], [])
+
+
+def cluster_s(cluster: Cluster, name: str) -> float:
+    """Return what the clock of a host says."""
+    return cluster.now_s + cluster.nodes[name].clock_s
+
+
+def test_agents_of_all_hosts_may_be_lost_one_after_the_other(cluster: Cluster) -> None:
+    for name in "abcabc":
+        cluster.kill_agent(name)
+        cluster.run(4)
+        cluster.start_agent(name)
+        cluster.run(1)
+    cluster.run(60)
+
+    assert (cluster.promoted, cluster.handed) == ([], [])
+
+
+def test_a_host_that_is_lost_without_an_agent_is_taken_over_as_soon_as_any(
+    cluster: Cluster,
+) -> None:
+    cluster.kill_agent("b")
+    cluster.run(10)
+    cluster.kill("b")
+
+    took_s = cluster.until(cluster.serves, 5)
+
+    assert took_s <= DETECT_S + CLAIM_S + 3 * TICK_S
+
+
+def test_a_worker_that_dies_where_there_is_no_agent_is_taken_over(cluster: Cluster) -> None:
+    range_ = next(each for each, host in cluster.home.items() if host == "b")
+    cluster.kill_agent("b")
+    cluster.run(10)
+    cluster.leave(cluster.nodes["b"], range_)
+
+    took_s = cluster.until(cluster.serves, 5)
+
+    assert took_s <= DETECT_S + CLAIM_S + 3 * TICK_S
+    assert [event.range_ for event in cluster.promoted] == [range_]
+
+
+def test_a_worker_and_the_agent_may_die_together(cluster: Cluster) -> None:
+    range_ = next(each for each, host in cluster.home.items() if host == "b")
+    cluster.leave(cluster.nodes["b"], range_)
+    cluster.kill_agent("b")
+
+    took_s = cluster.until(cluster.serves, 5)
+
+    assert took_s <= 2 * DETECT_S + CLAIM_S + 3 * TICK_S
+    assert [event.range_ for event in cluster.promoted] == [range_]
+
+
+def test_of_a_lost_host_a_majority_with_one_without_an_agent_takes_what_it_can(
+    cluster: Cluster,
+) -> None:
+    cluster.kill_agent("b")
+    cluster.run(10)
+    cluster.kill("c")
+    cluster.run(10)
+
+    by_a = {r for r in range(16) if cluster.plan.ranked(r)[:2] == ("c", "a")}
+    assert {event.range_ for event in cluster.promoted} == by_a
+    cluster.start_agent("b")
+    cluster.until(cluster.serves, 10)
+    assert {event.host for event in cluster.promoted} == {"a", "b"}
+
+
+def test_nothing_moves_to_or_from_a_host_without_an_agent(cluster: Cluster) -> None:
+    cluster.kill("b")
+    cluster.until(cluster.serves, 5)
+    cluster.start("b")
+    cluster.run(5)
+    cluster.kill_agent("b")
+    cluster.run(120)
+    assert cluster.handed == []
+
+    cluster.start_agent("b")
+    cluster.until(cluster.is_home, 16 * 10)
+
+
+def test_an_agent_that_starts_while_another_is_away_takes_nothing(cluster: Cluster) -> None:
+    for name in "ab":
+        cluster.kill_agent(name)
+    cluster.run(5)
+    cluster.start_agent("a")
+    cluster.run(60)
+    cluster.start_agent("b")
+    cluster.run(60)
+
+    assert (cluster.promoted, cluster.handed) == ([], [])
+
+
+def test_what_was_answered_long_ago_is_no_sign_of_life() -> None:
+    view, _, c = pair_and_me()
+    now_s = NOW_S
+    for number in range(500, 520):
+        view.vouch("b", Vouch(0, 5), NOW_S - DETECT_S)
+        promote = decide(view, "a", now_s).promote
+        now_s += TICK_S
+        view.hear(later(c, number), now_s)
+
+    assert promote == (0,)
+
+
+def test_an_answer_of_a_standby_does_not_say_that_the_range_is_owned() -> None:
+    view, _, c = pair_and_me()
+    now_s = NOW_S
+    for number in range(500, 520):
+        view.vouch("b", Vouch(0, 0), now_s)
+        promote = decide(view, "a", now_s).promote
+        now_s += TICK_S
+        view.hear(later(c, number), now_s)
+
+    assert view.life("b", now_s) is Life.LIVING
+    assert promote == (0,)
 
 
 # ------------------------------------------------------------------------------------- no majority
@@ -289,7 +445,129 @@ def test_a_host_that_comes_and_goes_is_given_no_range_again(cluster: Cluster) ->
     assert (cluster.promoted, cluster.handed) == ([], [])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("up_s", [30, 60, 100])
+def test_a_host_that_comes_and_goes_on_and_on_is_given_ranges_a_few_times_only(
+    up_s: int,
+) -> None:
+    cluster = Cluster(ranges=6)
+    cluster.start()
+    cluster.until(cluster.is_home, 10)
+    cluster.kill("b")
+    cluster.run(5)
+    until_s = cluster.now_s + 1200
+    while cluster.now_s < until_s:
+        cluster.start("b")
+        cluster.run(up_s)
+        cluster.kill("b")
+        cluster.run(5)
+    assert len(cluster.handed) <= (MOST_DOUBLINGS + 1) * 2
+
+    cluster.start("b")
+    most_s = SETTLED_S * 2**MOST_DOUBLINGS + 6 * 5
+    cluster.until(cluster.is_home, most_s)
+
+
+def test_a_host_that_comes_and_goes_keeps_no_range_of_another_from_home(
+    cluster: Cluster,
+) -> None:
+    cluster = Cluster("abcd")
+    cluster.start()
+    cluster.until(cluster.is_home, 10)
+    cluster.kill("b")
+    cluster.until(cluster.serves, 5)
+    cluster.start("b")
+
+    def is_home() -> bool:
+        return all(cluster.owner(r) == "b" for r, host in cluster.home.items() if host == "b")
+
+    for _ in range(6):
+        cluster.kill("d")
+        cluster.run(9)
+        cluster.start("d")
+        cluster.run(9)
+
+    assert is_home()
+
+
+@pytest.mark.slow
+def test_after_a_while_a_loss_is_forgiven() -> None:
+    cluster = Cluster(ranges=6)
+    cluster.start()
+    cluster.until(cluster.is_home, 10)
+    for _ in range(3):
+        cluster.kill("b")
+        cluster.run(5)
+        cluster.start("b")
+        cluster.run(5)
+    cluster.run(SETTLED_S)
+    assert cluster.handed == []
+    cluster.run(3 * FORGIVEN_S)
+    assert cluster.is_home()
+    cluster.kill("b")
+    cluster.until(cluster.serves, 5)
+
+    cluster.start("b")
+
+    cluster.until(cluster.is_home, SETTLED_S + 6 * 5)
+
+
 # ---------------------------------------------------------------------------------------- moving
+
+
+def test_all_that_gathered_on_one_host_is_home_in_about_a_minute_with_one_short_pause_each(
+    cluster: Cluster,
+) -> None:
+    cluster.kill("a")
+    cluster.until(cluster.serves, 5)
+    cluster.start("a")
+    cluster.run(5)
+    cluster.kill("b")
+    cluster.until(cluster.serves, 5)
+    cluster.start("b")
+    assert Counter(cluster.owned.values())["c"] > 8
+    moved = sum(cluster.owner(range_) != host for range_, host in cluster.home.items())
+
+    paused: Counter[int] = Counter()
+    began_s = cluster.now_s
+    while not cluster.is_home():
+        assert cluster.now_s - began_s < SETTLED_S + 60
+        cluster.tick()
+        vacant = [range_ for range_, host in cluster.owned.items() if not host]
+        assert len(vacant) <= 1
+        paused.update(vacant)
+
+    assert len(cluster.handed) == moved, "none moved twice"
+    assert all(ticks * TICK_S <= CLAIM_S + TICK_S for ticks in paused.values())
+    assert cluster.most_moving == 1
+
+
+def test_a_move_that_comes_to_nothing_keeps_no_other_range_from_home(cluster: Cluster) -> None:
+    away = [range_ for range_, host in cluster.home.items() if host == "b"]
+    cluster.kill("b")
+    cluster.until(cluster.serves, 5)
+    cluster.start("b")
+    cluster.nodes["b"].stuck.add(away[0])
+
+    cluster.run(SETTLED_S + PATIENCE_S + 2 * SETTLED_S + VAIN_S / 2 + 5 * len(away))
+
+    assert [cluster.owner(range_) for range_ in away[1:]] == ["b"] * (len(away) - 1)
+    assert cluster.owner(away[0]) not in ("", "b")
+    tries = [event for event in cluster.handed if event.range_ == away[0]]
+    assert len(tries) <= 2
+
+
+def test_a_range_that_nobody_may_take_keeps_no_other_from_moving(cluster: Cluster) -> None:
+    range_ = next(each for each, host in cluster.home.items() if host == "b")
+    node = cluster.nodes["b"]
+    node.lost = {range_: "b"}
+    node.ranges.discard(range_)
+    node.draining = True
+    assert cluster.owner(range_) == ""
+
+    cluster.until(lambda: not node.ranges, 6 * (AGREED * DETECT_S + 5))
+
+    assert cluster.owner(range_) == ""
 
 
 def test_a_host_that_leaves_gives_its_ranges_away_one_by_one(cluster: Cluster) -> None:
@@ -390,7 +668,7 @@ def test_a_standby_that_lacks_much_is_taken_only_where_there_is_no_other() -> No
 
 def test_a_range_is_not_given_to_who_lacks_much_of_its_log() -> None:
     last = EngineFacts(last={0: 10_000})
-    a = Beat(host="a", boot=1, number=1, owned=OWNED, draining=True, engine=last)
+    a = Beat(host="a", boot=1, number=1, owned=OWNED, draining=True, engine=last, wants=(False, 0))
     b = Beat(host="b", boot=1, number=1, standing={0: 10_000 - CAUGHT_UP_RECORDS - 1})
     c = Beat(host="c", boot=1, number=1)
     assert decide(view_of(a, b, c), "a", NOW_S).hand_over is None
@@ -401,15 +679,45 @@ def test_a_range_is_not_given_to_who_lacks_much_of_its_log() -> None:
 
 
 def test_while_another_host_moves_a_range_none_is_moved_here() -> None:
-    a = Beat(host="a", boot=1, number=1, owned=OWNED, draining=True)
+    a = Beat(host="a", boot=1, number=1, owned=OWNED, draining=True, wants=(False, 0))
     b = Beat(host="b", boot=1, number=1, standing={0: 5})
     c = Beat(host="c", boot=1, number=1, moving=3)
 
     assert decide(view_of(a, b, c), "a", NOW_S).hand_over is None
+    c = Beat(host="c", boot=1, number=1)
+    assert decide(view_of(a, b, c), "a", NOW_S).hand_over == (0, "b")
+
+
+def test_whoever_would_give_away_what_comes_first_has_its_turn() -> None:
+    a = Beat(host="a", boot=1, number=1, owned=OWNED, draining=True, wants=(False, 0))
+    b = Beat(host="b", boot=1, number=1, standing={0: 5})
+
+    def begins(wants: tuple[bool, int] | None) -> bool:
+        c = Beat(host="c", boot=1, number=1, wants=wants)
+        return decide(view_of(a, b, c), "a", NOW_S).hand_over is not None
+
+    assert begins(None)
+    assert begins((True, 0)), "which can wait"
+    assert begins((False, 1))
+    plan = Plan(("a", "b", "c"), 2, 1)
+    a = msgspec.structs.replace(a, owned={1: OWNED[0]}, wants=(False, 1))
+    b = Beat(host="b", boot=1, number=1, standing={1: 5})
+    c = Beat(host="c", boot=1, number=1, owned={0: OWNED[0]}, wants=(False, 0))
+    decided = decide(view_of(a, b, c, plan=plan), "a", NOW_S)
+    assert (decided.hand_over, decided.wants) == (None, (False, 1))
+
+
+def test_nobody_gives_away_what_it_has_not_said_that_it_would() -> None:
+    a = Beat(host="a", boot=1, number=1, owned=OWNED, draining=True)
+    b = Beat(host="b", boot=1, number=1, standing={0: 5})
+
+    decided = decide(view_of(a, b), "a", NOW_S)
+
+    assert (decided.hand_over, decided.wants) == (None, (False, 0))
 
 
 def test_a_move_that_does_not_come_about_is_given_up() -> None:
-    a = Beat(host="a", boot=1, number=1, owned=OWNED, draining=True)
+    a = Beat(host="a", boot=1, number=1, owned=OWNED, draining=True, wants=(False, 0))
     b = Beat(host="b", boot=1, number=1, standing={0: 5})
     c = Beat(host="c", boot=1, number=1)
     view = view_of(a, b, c)
@@ -596,7 +904,7 @@ def test_no_stream_gets_another_leader_while_a_range_is_handed_over() -> None:
     a = Beat(host="a", boot=1, number=1, owned=OWNED, engine=led)
     b = Beat(host="b", boot=1, number=1, standing={0: 5}, engine=EngineFacts(current=(0,)))
     view = view_of(a, b)
-    view.begin_hand_over(Move(False, 0, "b"), NOW_S)
+    view.giving.begin(Move(False, 0, "b"), view.epoch(0), NOW_S)
 
     assert decide(view, "a", NOW_S).step_down is None
 
@@ -658,7 +966,8 @@ class Trouble(RuleBasedStateMachine):
             else:
                 self.lost_majority.setdefault(name, cluster.now_s)
             since_s = self.lost_majority.get(name, cluster.now_s)
-            if node.is_up and not node.is_frozen and cluster.now_s - since_s > 2 * DETECT_S + 1:
+            runs = node.is_up and not node.is_frozen and node.has_agent
+            if runs and cluster.now_s - since_s > 2 * DETECT_S + 1:
                 assert node.decided is not None
                 assert (node.decided.promote, node.decided.hand_over) == ((), None)
 
@@ -683,6 +992,15 @@ class Trouble(RuleBasedStateMachine):
     def deafen(self, index: int, is_deaf: bool) -> None:
         self.cluster.nodes[self.pick(index)].is_deaf = is_deaf
 
+    @rule(index=st.integers(0, 4), has_agent=st.booleans())
+    def lose_agent(self, index: int, has_agent: bool) -> None:
+        node = self.cluster.nodes[self.pick(index)]
+        if node.is_up and has_agent != node.has_agent:
+            if has_agent:
+                self.cluster.start_agent(node.name)
+            else:
+                self.cluster.kill_agent(node.name)
+
     @rule(index=st.integers(0, 4), draining=st.booleans())
     def drain(self, index: int, draining: bool) -> None:
         self.cluster.nodes[self.pick(index)].draining = draining
@@ -704,9 +1022,12 @@ class Trouble(RuleBasedStateMachine):
             node.is_frozen = node.is_deaf = node.draining = False
             if not node.is_up:
                 cluster.start(name)
+            elif not node.has_agent:
+                cluster.start_agent(name)
         cluster.run(10)
         cluster.most_moving = 0
-        cluster.until(cluster.is_home, PATIENCE_S + SETTLED_S + 10 * cluster.plan.ranges)
+        settled_s = SETTLED_S * 2**MOST_DOUBLINGS
+        cluster.until(cluster.is_home, PATIENCE_S + settled_s + 10 * cluster.plan.ranges)
         promoted = len(cluster.promoted)
         cluster.run(60)
         assert cluster.is_home()

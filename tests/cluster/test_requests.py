@@ -29,6 +29,7 @@ from relay.cluster.requests import (
     status_of,
 )
 from relay.cluster.view import View
+from relay.cluster.vouching import Vouch
 
 PLAN: Final = Plan(hosts=("a", "b", "c"), ranges=2, standbys=1)
 
@@ -151,6 +152,20 @@ def test_full_disks_are_told_of_hosts_that_live() -> None:
     assert room_of(view, "a", 2.0) == Room(("b",))
     hosts = status_of(view, decisions, "a", PLAN.hosts, 2.0).hosts
     assert [name for name, host in hosts.items() if host.lacks_room] == ["b"]
+
+
+def test_a_host_without_an_agent_lives_and_owns_what_its_workers_have() -> None:
+    view = View(PLAN, PLAN.hosts, detect_s=1.5, isolate_s=3.0, now_s=0.0)
+    view.hear(Beat(host="b", boot=1, number=1, owned={1: Owned(7, "tcp://10.0.0.2:9100")}), 0.0)
+    for number in range(1, 25):
+        view.vouch("b", Vouch(1, 7), number / 4)
+        decisions = decide(view, "a", number / 4)
+
+    status = status_of(view, decisions, "a", PLAN.hosts, 6.0)
+
+    assert status.has_majority
+    assert status.hosts["b"].life == "agentless"
+    assert [(each.owner, each.epoch) for each in status.ranges] == [("", 0), ("b", 7)]
 
 
 def test_a_range_whose_owner_is_silent_is_nobodys() -> None:

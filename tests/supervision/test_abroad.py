@@ -20,8 +20,8 @@ from relay.process.control import (
 )
 from relay.process.exitcodes import FENCED, LOG_LOST_DATA
 from relay.settings.tables import ClusterSettings
-from relay.supervision.abroad import FENCED_AGAIN_S
-from relay.supervision.actions import Action, Announce, Spawn
+from relay.supervision.abroad import FENCED_AGAIN_S, LACKING_S, UNLED_S
+from relay.supervision.actions import Action, Announce, Kill, Spawn
 from relay.supervision.condition import Phase
 from relay.supervision.events import (
     Beat,
@@ -282,6 +282,89 @@ def test_the_next_agent_is_told_too(serving: HostHarness) -> None:
     serving.advance(5)
 
     assert serving.said(serving.child("agent"), HostState) == [HostState({1: 9})]
+
+
+def test_nobody_is_promoted_by_the_word_of_an_agent_that_is_gone(host: HostHarness) -> None:
+    host.agent_tells(ClusterTold(seats=(0, 1), promote=(0,)))
+    worker = host.stands_by(0)
+    assert host.said(worker, Promote) == [Promote()]
+    host.owns(0, 17)
+    host.die(host.child("agent"))
+
+    host.die(worker, returncode=FENCED)
+    host.advance(FENCED_AGAIN_S)
+    successor = host.stands_by(0)
+
+    assert host.said(successor, Promote) == []
+    host.advance(1)
+    host.agent_tells(ClusterTold(seats=(0, 1), promote=(0,)))
+    assert host.said(successor, Promote) == [Promote()]
+
+
+def lose_agents(host: HostHarness, for_s: float) -> None:
+    """Have each agent die as soon as it is there."""
+    until_s = host.now_s + for_s
+    while host.now_s < until_s:
+        host.die(*host.children("agent"))
+        host.advance(0.5)
+
+
+def lacks(host: HostHarness, front: int, for_s: int) -> None:
+    host.silent.add(front)
+    host.feed(Beat(front, Heartbeat(lacking_s=for_s)))
+
+
+def test_without_an_agent_clients_stay_where_every_range_is_reached(serving: HostHarness) -> None:
+    lose_agents(serving, 5 * UNLED_S)
+
+    assert serving.said(serving.child("front"), Isolated) == []
+    assert serving.condition().phase is Phase.SERVING
+
+
+def test_without_an_agent_clients_are_sent_away_where_a_range_is_not_reached(
+    serving: HostHarness,
+) -> None:
+    front = serving.child("front")
+    lacks(serving, front, LACKING_S)
+    serving.advance(2 * UNLED_S)
+    assert serving.said(front, Isolated) == [], "the agent knows better"
+
+    lose_agents(serving, UNLED_S + 2)
+
+    assert serving.said(front, Isolated) == [Isolated(True)]
+    assert serving.condition().phase is Phase.ISOLATED
+    assert serving.level("supervisor.without_agent") == "error"
+    serving.advance(11)
+    serving.agent_tells(BOTH)
+    assert serving.said(front, Isolated) == [Isolated(True), Isolated(False)]
+    assert serving.condition().phase is Phase.SERVING
+
+
+def test_without_an_agent_clients_are_sent_away_where_a_range_is_nobodys(
+    serving: HostHarness,
+) -> None:
+    front, owner = serving.child("front"), serving.child("worker", 0)
+    lose_agents(serving, UNLED_S + 2)
+    assert serving.said(front, Isolated) == []
+
+    serving.die(owner)
+
+    assert serving.said(front, Isolated) == [Isolated(True)]
+
+
+def test_an_agent_that_hangs_is_killed_in_time_and_its_clients_stay(serving: HostHarness) -> None:
+    agent, front = serving.child("agent"), serving.child("front")
+    serving.silent.add(agent)
+    began_s = serving.now_s
+    while Kill(agent) not in serving.done:
+        assert serving.now_s - began_s < UNLED_S
+        serving.advance(0.5)
+    serving.die(agent)
+    serving.advance(1)
+    serving.served(serving.child("agent"))
+    serving.agent_tells(BOTH)
+
+    assert serving.said(front, Isolated) == []
 
 
 def test_fronts_hear_that_the_host_is_isolated_and_when_it_is_not(serving: HostHarness) -> None:

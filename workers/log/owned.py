@@ -43,6 +43,7 @@ class OwnedLog:
         self.refusal = ""
         self._stream = stream
         self._writer = writer
+        stream.epoch = writer.epoch
         self._due_ms = clock_ms()
         self._heard_s = _now_s()  # when the range was known to be ours
         self._looks_s = _now_s()  # when to look how full the log is

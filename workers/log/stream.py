@@ -13,10 +13,11 @@ from typing import Final, NamedTuple
 from relay import log
 from relay.cluster import jetstream
 from relay.cluster.jetstream import ApiError, NoMajority, Stored, WrongLastSequence
-from relay.cluster.names import agent_of
+from relay.cluster.names import agent_of, calls_of
 from relay.cluster.natsframes import Message
 from relay.cluster.natswire import Login, MessageTooLarge, Server, Wire, WireLost
 from relay.cluster.requests import RequestUnreadable, Room, RoomAsked, decode_answer, encode
+from relay.cluster.vouching import Vouch, encode_vouch
 from relay.errors import StoreWriteError
 from workers.log.writer import Publish
 
@@ -91,7 +92,10 @@ class Stream:
         host: str,
         name: str,
     ) -> None:
-        """Reach the log of `range_` over any of `servers`, as the connection `name` of `host`."""
+        """Reach the log of `range_` over any of `servers`, as the connection `name` of `host`.
+
+        Whoever asks for that host meanwhile hears that it lives.
+        """
         self._servers = servers
         self._login = login
         self._name = name
@@ -102,6 +106,10 @@ class Stream:
         self._agent = agent_of(cluster, host)
         self._wire: Wire | None = None
         self._sid: int | None = None  # of the tail
+        self._range = range_
+        self._calls = calls_of(cluster, host)
+        self._calls_sid: int | None = None
+        self.epoch = 0  # by which the range is this process's
         self._published: dict[str, int] = {}  # by the inbox for the answer
         # Inboxes for the last record: who asks again and again hears nothing of what is older.
         self._asks: deque[str] = deque(maxlen=_MOST_ASKS)
@@ -126,6 +134,7 @@ class Stream:
             self._next += 1
             self._note(f"no connection: {error}")
             return False
+        self._calls_sid = self._wire.subscribe(self._calls)
         self._last_trouble = ""
         self.most_bytes = min(_MOST_BYTES, self._wire.max_payload - _BESIDES_BYTES)
         return True
@@ -135,7 +144,7 @@ class Stream:
         if self._wire is not None:
             self._wire.close()
             self._next += 1
-        self._wire = self._sid = None
+        self._wire = self._sid = self._calls_sid = None
         self._published.clear()
         self._asks.clear()
 
@@ -198,10 +207,19 @@ class Stream:
                 self._asks.clear()  # of those before none tells more
                 heard.append(self._last_in(message))
                 continue
+            if message.sid == self._calls_sid:
+                self._vouch(message.reply)
+                continue
             number = self._published.pop(message.subject, None)
             if number is not None:
                 heard.append(self._answer(number, message))
         return heard
+
+    def _vouch(self, reply: str) -> None:
+        """Answer the agent of another host, which misses the beats of this one."""
+        if reply:
+            self._there.publish(reply, encode_vouch(Vouch(self._range, self.epoch)))
+            self._there.flush()
 
     def _tailed(self, message: Message) -> list[Tailed]:
         try:
