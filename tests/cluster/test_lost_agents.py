@@ -23,8 +23,8 @@ from tests.outside.websocket import ConnectionOver
 pytestmark = [pytest.mark.slow, pytest.mark.ordeal]
 
 RANGES = 3
-# What an ack may take on a busy machine while nothing has happened to its range.
-SOON_S = 4.0
+# What an ack may take on a busy machine: what tells is that nothing is taken over.
+SOON_S = 15.0
 
 
 @pytest.fixture
@@ -119,6 +119,8 @@ def test_an_agent_that_stands_still_is_started_again_and_costs_nothing(cluster: 
 def test_a_host_without_an_agent_sends_clients_away_only_when_ranges_have_moved(
     cluster: Cluster,
 ) -> None:
+    # What c owns a stands by for: the standbys of a host without an agent are promoted by nobody.
+    poll_for("c to own a range", lambda: "c" in dict(epochs(cluster)), deadline_s=90)
     alice = cluster["b"].login(ALICE)
     with no_agent(cluster["b"]):
         until_s = time.monotonic() + UNLED_S + 5
@@ -134,7 +136,7 @@ def test_a_host_without_an_agent_sends_clients_away_only_when_ranges_have_moved(
             alice.recv()
         elsewhere = cluster["a"].login(ALICE)
         poll_for("all ranges to be served", lambda: all(owner for owner, _ in epochs(cluster)))
-        assert send_to_all(elsewhere, "C") < 15
+        assert send_to_all(elsewhere, "C") < SOON_S
 
     poll_for("b to serve again", lambda: is_ready(cluster["b"].url), deadline_s=60)
     again = cluster["b"].login("910000000009")
