@@ -211,7 +211,7 @@ def test_a_setting_that_is_named_is_one(name: str) -> None:
     events |= {f"webhooks.{what}" for what in ("not_taken", "answered_again", "gone", "given_up")}
     events |= {f"webhooks.{what}" for what in ("secrets_taken", "secrets_refused")}
     events |= {"webhooks.unreadable", "webhooks.events_unstored"}
-    events |= {"cluster.joining", "log.leader_moved"}
+    events |= {"cluster.joining", "log.leader_moved", "supervisor.without_agent"}
     events |= {"mailbox.full"}  # an event of webhooks
 
     assert named - set(SETTINGS) - events == set()

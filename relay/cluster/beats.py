@@ -44,7 +44,7 @@ class Beat(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
     Of two beats the one with the greater (`boot`, `number`) is the later one: `boot` grows with
     each start of the host's supervisor, `number` with each beat behind it. Other versions may tell
-    more, which is passed over, or less.
+    more, which is passed over, or less. Over 15 fields, since it is all that a host has.
     """
 
     host: str

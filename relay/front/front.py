@@ -102,7 +102,6 @@ class Front:
             heartbeat_s=settings.supervisor.heartbeat_s,
             heartbeat=self._heartbeat,
         )
-        self._whole_s = loop.time()  # when every range was reached last
         self._next_duty: asyncio.TimerHandle | None = None  # once it serves
         self._topology_complete = asyncio.Event()
         self._stop = asyncio.Event()
@@ -113,10 +112,7 @@ class Front:
     def _heartbeat(self) -> Heartbeat:
         visitors, links = self.hub.visitors, self.links
         messages = links.direct_messages + links.group_messages
-        now_s = self._loop.time()
-        if links.is_whole:
-            self._whole_s = now_s
-        lacking_s = int(now_s - self._whole_s)
+        lacking_s = int(links.lacking_s())
         return Heartbeat(visitors.sessions, visitors.logins, messages, lacking_s=lacking_s)
 
     def _count_direct_messages(self) -> int:

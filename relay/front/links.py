@@ -456,6 +456,7 @@ class Links:
         # Of all batches that have left: decisions, envelopes that do not ride, and that may.
         self.work = self.asked = self.rode = 0
         self._topology = Topology(0)  # the latest
+        self._whole_s = loop.time()  # when every slot had an owner that was connected to
         self._again: asyncio.TimerHandle | None = None  # while there is no descriptor for one
 
     def follow(self, topology: Topology) -> None:
@@ -509,6 +510,13 @@ class Links:
         return self._topology.is_complete and all(
             link.address is not None for link in self._by_index.values()
         )
+
+    def lacking_s(self) -> float:
+        """Return for how long some slot has had no owner that is connected to, by what was asked."""
+        now_s = self.loop.time()
+        if self.is_whole:
+            self._whole_s = now_s
+        return now_s - self._whole_s
 
     def link_of(self, slot: Slot) -> WorkerLink:
         """Return the link with the owner of `slot`; known once a complete topology was seen."""

@@ -177,12 +177,15 @@ def test_a_worker_of_another_host_is_away_until_it_is_reached() -> None:
         await asyncio.sleep(0)
         assert link.address is None
         assert not links.is_whole
+        await asyncio.sleep(0.01)
+        assert links.lacking_s() >= 0.01
 
         assert await owner.receive() == [HELLO]
         assert await owner.receive() == [send(1)]
         assert (owner.origin, owner.life) == (FRONT.encode(), address.life)
         assert link.address == address
         assert links.is_whole
+        assert links.lacking_s() == 0
 
     run(scene)
 

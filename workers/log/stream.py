@@ -80,7 +80,10 @@ class Fill(NamedTuple):
 
 
 class Stream:
-    """The stream of a range; not connected at first."""
+    """The stream of a range; not connected at first.
+
+    Over 15 fields: what outlives a connection, and what each has.
+    """
 
     def __init__(
         self,
