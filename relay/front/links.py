@@ -512,7 +512,7 @@ class Links:
         )
 
     def lacking_s(self) -> float:
-        """Return for how long some slot has had no owner that is connected to, by what was asked."""
+        """Return for how long some slot has had no connected owner, to whoever asks often."""
         now_s = self.loop.time()
         if self.is_whole:
             self._whole_s = now_s
