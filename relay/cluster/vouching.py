@@ -121,7 +121,9 @@ class Vouched:
     def note(self, host: str, vouch: Vouch, asked_s: float) -> None:
         """Take an answer of one of its workers."""
         self._hosts[host] = max(self._hosts.get(host, asked_s), asked_s)
-        self._owners[host, vouch.range_] = Answered(vouch.epoch, asked_s)
+        known = self._owners.get((host, vouch.range_))
+        if known is None or asked_s >= known.at_s:  # of two processes the later one
+            self._owners[host, vouch.range_] = Answered(vouch.epoch, asked_s)
 
     @property
     def hosts(self) -> Set[str]:

@@ -78,3 +78,26 @@ def test_an_engine_on_a_full_disk_gives_up_leading_to_one_that_lacks_nothing(
     does._moves.clear()
     does._give_up_leading({0: others, 1: alone, 2: ours, 3: ours})
     assert list(does._moves) == [(3, "b")], "the other one is asked for already"
+
+
+def test_where_a_range_has_a_worker_no_log_is_asked_for_and_what_was_settled_is_known_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def nobody_answers(*_: Any) -> None:
+        raise TimeoutError("there is an election")
+
+    entry = SimpleNamespace(value=b'{"away":["b"]}', revision=1)
+    monkeypatch.setattr(chores, "stream_info", nobody_answers)
+    monkeypatch.setattr(chores, "kv_get", lambda *_: entry)
+    wire: Any = None
+    settings = ClusterSettings(name="c", hosts=("a=127.0.0.1", "b=127.0.0.2"), host_name="a")
+    does = Chores(settings, tmp_path)
+    with pytest.raises(TimeoutError):
+        does._make_logs(wire)
+    assert not does.take().has_logs
+
+    does.know_logs()
+    does._make_logs(wire)
+
+    assert does.take().has_logs
+    assert does.take().placing == Placing(away=("b",))

@@ -71,6 +71,8 @@ def test_an_answer_counts_from_when_it_was_asked_for_and_the_newest_counts() -> 
     assert vouched.owner("b", 3) == (17, 10.0)
     assert vouched.owner("b", 4) == (0, 9.0)
     assert vouched.owner("b", 5) is None
+    vouched.note("b", Vouch(4, 12), 8.0)
+    assert vouched.owner("b", 4) == (0, 9.0), "it was asked before"
 
 
 def test_what_is_no_answer_is_refused() -> None:
