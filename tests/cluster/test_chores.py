@@ -90,8 +90,7 @@ def test_where_a_range_has_a_worker_no_log_is_asked_for_and_what_was_settled_is_
     monkeypatch.setattr(chores, "stream_info", nobody_answers)
     monkeypatch.setattr(chores, "kv_get", lambda *_: entry)
     wire: Any = None
-    settings = ClusterSettings(name="c", hosts=("a=127.0.0.1", "b=127.0.0.2"), host_name="a")
-    does = Chores(settings, tmp_path)
+    does = chores_of(tmp_path, 100)
     with pytest.raises(TimeoutError):
         does._make_logs(wire)
     assert not does.take().has_logs
