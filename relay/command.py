@@ -30,7 +30,9 @@ PROGRAMS: Final = {
     "config": Program(
         "Serve", "show or write a settings file to start from", "relay.command:config"
     ),
-    "cluster": Program("Serve", "make several hosts one relay", "relay.cluster.command:cluster"),
+    "cluster": Program(
+        "Serve", "make several hosts one relay", "workers.tools.clustercommand:cluster"
+    ),
     "chat": Program("Try", "chat in a terminal, or from a script", "relay.client.chat:command"),
     "token": Program("Try", 'make a token for auth.mode "token"', "relay.auth.maker:command"),
     "load": Program(

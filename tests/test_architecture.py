@@ -61,7 +61,7 @@ ARROWS |= {
     "workers.log": GROUND | {"relay.cluster"},
     "workers.shard": _SERVING | {"workers.store"},
     "workers.tools": _SERVING
-    | {"workers.store", "workers.shard", "relay.operating", "relay.cluster"},
+    | {"workers.store", "workers.shard", "workers.log", "relay.operating", "relay.cluster"},
     "workers": _SERVING | {"workers.store", "workers.shard", "workers.log", "relay.cluster"},
     "supervisor": frozenset({"relay", "relay.signals", "relay.interpreter", "relay.supervision"}),
     "relay.operating": GROUND | {"relay.settings", "relay.protocol", "relay.disk"},

@@ -90,10 +90,11 @@ class Standby:
             place.index,
             host=self._host,
             name=f"worker-{self._host}-{place.index}-{place.incarnation}",
+            begins_behind=cluster.begins(place.index),
         )
+        self._begins_behind = cluster.begins(place.index)  # where a backup has what was before
         self._store = _open(place, registry)
-        self._reader, self._joiner = LogReader(self._store.last_number), Joiner()
-        self._learnt = self._reader.first - 1  # up to which record it knows again what it knew
+        self._read_anew()
         self._is_behind = True  # as far as it knows
         self._looks_s = _now_s() + _LOOK_S  # when it asks whether it is
         self._room_s = 0.0  # when it may ask a disk again that was full
@@ -154,6 +155,12 @@ class Standby:
         if self._store.refusal and _now_s() >= self._room_s:
             self._room_s = _now_s() + _LOOK_S
             self._store.seek_room()
+
+    def _read_anew(self) -> None:
+        """Read on behind what the store has."""
+        self._reader = LogReader(self._store.last_number, begins_behind=self._begins_behind)
+        self._joiner = Joiner()
+        self._learnt = self._reader.first - 1  # up to which record it knows again what it knew
 
     def _close(self) -> None:
         self._stream.lose()
@@ -250,6 +257,9 @@ class Standby:
 
     def _catch_up(self) -> None:
         """Ask for what follows, once; it is behind no more when there is nothing."""
+        if self._reader.number < self._begins_behind:
+            self._fetch(self._begins_behind + 1)
+            return
         records = self._stream.read(self._learnt + 1)
         if records is None:
             self._wait(_CONNECT_AGAIN_S)
@@ -316,7 +326,9 @@ class Standby:
     def _fetch(self, begins: int) -> None:
         """Have a copy of another host's store, since the log begins behind what is here."""
         number = self._store.last_number
-        log.get_logger().warning("store.too_old", number=number, log_begins=begins)
+        waits = number < self._begins_behind  # for who hands out a backup, or has read it
+        event = "store.waits_for_backup" if waits else "store.too_old"
+        log.get_logger().warning(event, number=number, log_begins=begins)
         self._store.close()
         self._claim, self._claim_to = None, 0
         self._stream.unfollow()  # what comes meanwhile is in the log, and would only be kept
@@ -337,8 +349,7 @@ class Standby:
         finally:
             self._stream.lose()
             self._store = _open(self._place, self._registry)
-            self._reader, self._joiner = LogReader(self._store.last_number), Joiner()
-            self._learnt = self._reader.first - 1
+            self._read_anew()
 
     def _live_on(self) -> None:
         self._duties.tick(clock_ms())

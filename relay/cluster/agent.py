@@ -263,7 +263,9 @@ class Agent:
 
     def _store_of(self, range_: int) -> Path | None:
         """Return where the store of a range is, None where there is none here."""
-        if not self._home.holds(range_):
+        if not 0 <= range_ < self._plan.ranges:
+            return None
+        if not self._home.holds(range_, at_least=self._plan.begins_behind(range_)):
             return None
         data = self._place.data_dir
         return read_layout(data).store_directory(data, range_)
@@ -285,6 +287,7 @@ class Agent:
                     host=beat.host,
                     its_ranges=beat.ranges,
                     ranges=self._view.plan.ranges,
+                    has_our_backup=beat.origin == self._view.plan.origin,
                 )
             return
         self._said_other.discard(beat.host)
@@ -400,6 +403,7 @@ class Agent:
             wants=self._decisions.wants if self._decisions else None,
             plan=self._view.plan.mark,
             ranges=self._view.plan.ranges,
+            origin=self._view.plan.origin,
             # Who may soon write nothing is to own nothing, where another one can.
             draining=self._draining or self._found.engine.lacks_room,
             engine=self._found.engine,

@@ -63,6 +63,7 @@ class Beat(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     # A range that it would hand over next, behind those that cannot wait (False).
     wants: tuple[bool, int] | None = None
     ranges: int = 0  # how many the cluster has, as its file says; 0: an earlier version
+    origin: int = 0  # of which backup its logs begin behind (`placement.Plan.origin`)
     plan: int = 0  # which placement it goes by (`placement.Plan.mark`)
     version: str = ""
     engine: EngineFacts = EngineFacts()

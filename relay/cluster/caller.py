@@ -63,7 +63,7 @@ class Caller:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._hang_up()
+        self.hang_up()
 
     def wire(self) -> Wire:
         """Return a connection with the first engine that lets us in.
@@ -114,7 +114,7 @@ class Caller:
         try:
             said = self._settle(request)
         except (WireLost, RequestUnreadable) as error:
-            self._hang_up()
+            self.hang_up()
             raise click.ClickException(str(error)) from None
         match said:
             case Refused(reason):
@@ -155,7 +155,7 @@ class Caller:
                             said[host] = answer
         except WireLost:
             if wire is self._wire:
-                self._hang_up()
+                self.hang_up()
         return said
 
     def watch(self, *, within_s: float, every_s: float = 0.5) -> Iterator[ClusterStatus]:
@@ -179,7 +179,8 @@ class Caller:
         except SettingsError as error:
             raise click.ClickException("; ".join(error.problems)) from None
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
+        """Let the connection go; the next call makes another."""
         if self._wire is not None:
             self._wire.close()
             self._wire = None

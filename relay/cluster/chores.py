@@ -223,7 +223,7 @@ class Chores:
             if makes:
                 _make(wire, config)
             else:
-                stream_info(wire, config.name, FOUND_S)
+                require_origin(stream_info(wire, config.name, FOUND_S), config)
         # Nothing is decided before it is known what operators have settled: a drained host would
         # take clients in for a moment.
         self._read_placing(wire)
@@ -374,7 +374,12 @@ _decode_placing = msgspec.json.Decoder(Placing).decode
 
 def plan_of(cluster: ClusterSettings) -> Plan:
     """Return who is to own what, where no operator has settled anything else."""
-    return Plan(hosts=cluster.serving, ranges=cluster.ranges, standbys=cluster.standbys)
+    return Plan(
+        hosts=cluster.serving,
+        ranges=cluster.ranges,
+        standbys=cluster.standbys,
+        begins=cluster.begins_behind,
+    )
 
 
 def _is_current(info: StreamInfo, host: str) -> bool:
@@ -400,7 +405,13 @@ def configs_of(cluster: ClusterSettings) -> list[StreamConfig]:
     return [
         kv_config(cluster.name, replicas=replicas, max_bytes=bucket),
         *(
-            log_config(cluster.name, range_, replicas=replicas, max_bytes=log_bytes)
+            log_config(
+                cluster.name,
+                range_,
+                replicas=replicas,
+                max_bytes=log_bytes,
+                begins_behind=cluster.begins(range_),
+            )
             for range_ in range(cluster.ranges)
         ),
     ]
@@ -410,4 +421,20 @@ def _make(wire: Wire, config: StreamConfig) -> None:
     try:
         create_stream(wire, config, MADE_S)
     except StreamDiffers:  # by other settings than it was made with
+        require_origin(stream_info(wire, config.name, MADE_S), config)
         update_stream(wire, config, MADE_S)
+
+
+def require_origin(info: StreamInfo, config: StreamConfig) -> None:
+    """Make sure that a log is the one that goes on behind this file's backup, if it has one.
+
+    Raises:
+        StreamDiffers: it is another. Stores go by where it began, so it is left alone.
+    """
+    if info.config.first_seq != config.first_seq:
+        raise StreamDiffers(
+            0,
+            f"stream {config.name} began with record {max(1, info.config.first_seq)}, and is to"
+            f" begin with {max(1, config.first_seq)} by cluster.begins_behind: its hosts have data"
+            " of another cluster, or this is not their file",
+        )

@@ -39,7 +39,20 @@ def cluster() -> None:
     metavar="N",
     help="Parts of the users, for good; as many workers as there will ever be.  [default: 16]",
 )
-def init(hosts: tuple[str, ...], path: Path, name: str, witness: str, ranges: int | None) -> None:
+@click.option(
+    "--backup",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Begin with what is in this backup: then `relay cluster restore DIR`.",
+)
+def init(
+    hosts: tuple[str, ...],
+    path: Path,
+    name: str,
+    witness: str,
+    ranges: int | None,
+    backup: Path | None,
+) -> None:
     """Write the file with which each of the hosts is started, with their secrets.
 
     \b
@@ -49,7 +62,10 @@ def init(hosts: tuple[str, ...], path: Path, name: str, witness: str, ranges: in
     HOST is an address or a name by which the other hosts reach it. Of three hosts one may be lost,
     of five two. Two cannot tell a lost one from one that is cut off: a witness votes with them.
     """
-    for line in initiation.init(hosts, path=path, name=name, witness=witness, ranges=ranges):
+    lines = initiation.init(
+        hosts, path=path, name=name, witness=witness, ranges=ranges, backup=backup
+    )
+    for line in lines:
         click.echo(line)
 
 

@@ -76,9 +76,9 @@ class Home:
         """Whether any worker has begun here."""
         return bool(self.owned or self._standing)
 
-    def holds(self, range_: int) -> bool:
-        """Tell whether there is a store of a range here, with a process that has it."""
-        return range_ in self.owned or range_ in self._standing
+    def holds(self, range_: int, *, at_least: int) -> bool:
+        """Tell whether a process here has a store of a range, with all up to that record."""
+        return range_ in self.owned or self._standing.get(range_, -1) >= at_least
 
     def beat(
         self,
@@ -87,6 +87,7 @@ class Home:
         wants: tuple[bool, int] | None = None,
         plan: int,
         ranges: int,
+        origin: int = 0,
         draining: bool,
         engine: EngineFacts,
         lost: Mapping[int, str] = NONE_LOST,
@@ -109,6 +110,7 @@ class Home:
             wants=wants,
             plan=plan,
             ranges=ranges,
+            origin=origin,
             version=relay.__version__,
             engine=engine,
         )

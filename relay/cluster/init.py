@@ -10,6 +10,7 @@ from typing import Any, Final
 import click
 import msgspec
 
+from relay.cluster.backups import BackupUnusable, read_manifest
 from relay.cluster.keys import Secrets, make_secrets
 from relay.errors import SettingsError
 from relay.settings.catalogue import OWN
@@ -30,17 +31,35 @@ _HEADER: Final = """\
 
 
 def init(
-    hosts: Sequence[str], *, path: Path, name: str, witness: str, ranges: int | None
+    hosts: Sequence[str],
+    *,
+    path: Path,
+    name: str,
+    witness: str,
+    ranges: int | None,
+    backup: Path | None = None,
 ) -> Iterator[str]:
     """Write a new file at `path` for `hosts`, each as "a=10.0.0.1"; yield what to do next.
 
+    With a `backup` they are to begin where it ends.
+
     Raises:
         SettingsError: a line a mistake in what is asked for; nothing was written.
+        BackupUnusable: the backup is none, or is of another number of ranges than `ranges`.
         click.ClickException: there is a file at `path`, or none can be made.
     """
     asked: dict[str, Any] = {"name": name, "hosts": list(hosts)}
     if witness:
         asked["witness"] = witness
+    if backup is not None:
+        numbers = read_manifest(backup).numbers
+        if ranges not in (None, len(numbers)):
+            raise BackupUnusable(
+                f"--ranges {ranges}: {backup} has {len(numbers)} ranges, and they stay so many:"
+                " leave it out"
+            )
+        ranges = len(numbers)
+        asked["begins_behind"] = list(numbers)
     if ranges is not None:
         asked["ranges"] = ranges
     cluster = _checked(asked).cluster
@@ -51,6 +70,8 @@ def init(
     yield f"1. copy it to each: scp -p {path} {cluster.addresses[names[-1]]}:"
     yield "2. on each, have the engine: python -m pip install 'relay[cluster]'"
     yield f"3. start each by its name: relay serve --config {path} --host-name {names[0]}"
+    if backup is not None:
+        yield f"4. while they wait for it: relay cluster restore {backup} --config {path}"
 
 
 def _checked(asked: dict[str, Any]) -> Settings:
@@ -80,6 +101,7 @@ _NAMES: Final = {
     "cluster.hosts": "HOSTS",
     "cluster.witness": "--witness",
     "cluster.ranges": "--ranges",
+    "cluster.begins_behind": "--backup",
 }
 _STAND_IN: Final = Secrets(*["x"] * len(Secrets._fields))
 

@@ -132,16 +132,20 @@ class StreamConfig(msgspec.Struct, frozen=True, kw_only=True):
     duplicate_window: int = _DUPLICATE_WINDOW_NS
     allow_direct: bool = True
     deny_delete: bool = False
+    first_seq: int = 0  # the number of its first record ever; 0 is as 1
 
 
-def log_config(cluster: str, range_: int, *, replicas: int, max_bytes: int) -> StreamConfig:
-    """Return what the log of a range is."""
+def log_config(
+    cluster: str, range_: int, *, replicas: int, max_bytes: int, begins_behind: int = 0
+) -> StreamConfig:
+    """Return what the log of a range is, whose first record has the number `begins_behind` + 1."""
     return StreamConfig(
         name=f"{cluster}-{range_}",
         subjects=(f"{cluster}.log.{range_}",),
         num_replicas=replicas,
         max_bytes=max_bytes,
         republish=Republish(f"{cluster}.log.{range_}", f"{cluster}.tail.{range_}"),
+        first_seq=begins_behind + 1 if begins_behind else 0,
     )
 
 

@@ -19,7 +19,8 @@ class Plan(msgspec.Struct, frozen=True):
     """What placement follows from; `hosts` in the order in which they came, without witnesses.
 
     Hosts of `away` are to have nothing: they are drained, or lost for good, and keep their place in
-    the list. `pins` are ranges that an operator has moved, and where to.
+    the list. `pins` are ranges that an operator has moved, and where to. `begins` are the records
+    behind which the logs begin, of each range, where that is a backup's end.
     """
 
     hosts: tuple[str, ...]
@@ -27,6 +28,16 @@ class Plan(msgspec.Struct, frozen=True):
     standbys: int
     away: frozenset[str] = frozenset()
     pins: Mapping[int, str] = {}
+    begins: tuple[int, ...] = ()
+
+    def begins_behind(self, range_: int) -> int:
+        """Return the record behind which the log of a range begins: no store is of use before."""
+        return self.begins[range_] if self.begins else 0
+
+    @property
+    def origin(self) -> int:
+        """A number that differs where `begins` does; 0: the logs begin empty."""
+        return crc32(msgspec.msgpack.encode(self.begins)) if self.begins else 0
 
     @property
     def mark(self) -> int:

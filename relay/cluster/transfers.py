@@ -113,6 +113,16 @@ def decode_answer(data: bytes) -> Answer:
     return answer
 
 
+def decode_request(data: bytes) -> Request:
+    """Return what another host asks.
+
+    Raises:
+        msgspec.DecodeError: it is no request.
+    """
+    request: Request = _decode_request(data)
+    return request
+
+
 class _Copy:
     """A copy of one range's store, from the start of the process that makes it on."""
 
@@ -169,7 +179,7 @@ class Transfers:
         `range_` is the one that a Seek is about.
         """
         try:
-            request = _decode_request(data)
+            request = decode_request(data)
         except msgspec.DecodeError as error:
             return encode(Refused(f"that is no request: {error}"))
         match request:

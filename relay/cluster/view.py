@@ -159,8 +159,12 @@ class View:
             self._owners[vouch.range_] = Owner(vouch.epoch, host)
 
     def is_of_us(self, beat: Beat) -> bool:
-        """Tell whether a host divides users as we do: else no worker of either is the other's."""
-        return beat.ranges in (0, self.plan.ranges)
+        """Tell whether a host divides users as we do: else no worker of either is the other's.
+
+        And whether its logs are to begin where ours are: where one would make them empty, both lose
+        what is restored.
+        """
+        return beat.ranges in (0, self.plan.ranges) and beat.origin == self.plan.origin
 
     def beat(self, host: str) -> Beat | None:
         """Return the last beat of a host, however long ago it was."""
@@ -276,6 +280,8 @@ class View:
         """Tell whether by its last beat a host owns the range, or stands by and lacks little."""
         beat = self.beat(host)
         applied = beat.standing.get(range_) if beat else None
+        if applied is not None and applied < self.plan.begins_behind(range_):
+            return False  # it waits for a copy
         last = max(self.epoch(range_), self._lasts.get(range_, 0))
         if applied is not None and last - applied <= CAUGHT_UP_RECORDS:
             return True

@@ -172,6 +172,21 @@ class ClusterSettings(Table, frozen=True):
             restart=True,
         ),
     ] = "9100-9355"
+    # As many as there may be ranges.
+    begins_behind: Annotated[
+        tuple[Annotated[int, Meta(ge=0, le=1 << 62)], ...],
+        Meta(
+            max_length=256,
+            description="a list of numbers of records, one for each range, as `relay cluster init"
+            " --backup` writes it, or an empty one",
+        ),
+        Row(
+            "Of hosts that take over from a backup: the record with which it ends, of each range."
+            " The logs begin behind them, and nobody owns a range before `relay cluster restore`"
+            " has handed out its store. It never changes.",
+            restart=True,
+        ),
+    ] = ()
     # At 5 MB/s of records in all it fills in under an hour; what standbys have is trimmed.
     store_bytes: Annotated[
         int,
@@ -266,6 +281,10 @@ class ClusterSettings(Table, frozen=True):
     def has_own_engine(self) -> bool:
         """Whether each host runs an engine of ours."""
         return self.engine == OWN_ENGINE
+
+    def begins(self, range_: int) -> int:
+        """Return the record behind which the log of a range begins; 0: it begins empty."""
+        return self.begins_behind[range_] if self.begins_behind else 0
 
     @property
     def bus_port_range(self) -> range:

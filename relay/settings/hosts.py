@@ -37,6 +37,12 @@ def cluster_lacks(settings: Settings) -> Iterator[Judgement]:
             keys,
             f"{_listed(keys)} missing: start with the file that `relay cluster init` has written",
         )
+    if len(cluster.begins_behind) not in (0, cluster.ranges):
+        yield (
+            ("cluster.begins_behind", "cluster.ranges"),
+            f"cluster.begins_behind has {len(cluster.begins_behind)} numbers, and must have one for"
+            f" each of cluster.ranges, here {cluster.ranges}, or none",
+        )
     workers = settings.server.workers
     if workers not in (0, cluster.ranges):
         yield (

@@ -203,3 +203,15 @@ def test_a_drained_host_serves_nobody_once_it_owns_nothing() -> None:
     said = told_by(drained, 2.0)
     assert said is not None
     assert said.isolated is True
+
+
+def test_a_store_that_ends_before_its_log_begins_is_handed_out_to_nobody() -> None:
+    here = home()
+    here.stand_by({1: 499})
+    assert not here.holds(1, at_least=500)
+    assert here.holds(0, at_least=500)  # owned
+
+    here.stand_by({1: 500})
+
+    assert here.holds(1, at_least=500)
+    assert not here.holds(2, at_least=0)

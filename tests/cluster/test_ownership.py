@@ -1037,3 +1037,28 @@ class Trouble(RuleBasedStateMachine):
 
 TestTrouble = pytest.mark.ordeal(pytest.mark.slow(Trouble.TestCase))
 TestTrouble.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+
+
+def test_a_standby_that_waits_for_a_backup_has_no_copy_and_who_has_one_keeps_it() -> None:
+    plan = Plan(("a", "b", "c"), 1, 1, begins=(500,))
+    a = Beat(host="a", boot=1, number=1, standing={0: 0}, origin=plan.origin)
+    b = Beat(host="b", boot=1, number=1, standing={0: 0}, origin=plan.origin)
+    c = Beat(host="c", boot=1, number=1, standing={0: 500}, origin=plan.origin)
+    view = view_of(a, b, c, plan=plan, for_s=PATIENCE_S / 2)
+
+    assert [view.has_copy(host, 0) for host in "abc"] == [False, False, True]
+    assert view.candidates(0, frozenset("abc"))[0] == "c"
+    assert 0 in decide(view, "c", PATIENCE_S / 2).seats
+
+
+def test_hosts_whose_logs_begin_elsewhere_are_none_of_ours() -> None:
+    plan = Plan(("a", "b", "c"), 1, 1, begins=(500,))
+    a = Beat(host="a", boot=1, number=1, origin=plan.origin)
+    empty = Beat(host="b", boot=1, number=1)
+    other = Beat(host="c", boot=1, number=1, origin=Plan(("a",), 1, 1, begins=(501,)).origin)
+
+    view = view_of(a, empty, other, plan=plan)
+
+    assert view.living("a", NOW_S) == {"a"}
+    assert not view.majority.is_seen
+    assert Plan(("a", "b"), 1, 1).origin == 0

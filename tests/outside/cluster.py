@@ -160,8 +160,19 @@ class Host:
 class Cluster:
     """Hosts by name; as a context manager they are started, and always cleaned up."""
 
-    def __init__(self, names: Iterable[str] = "abc", *, ranges: int = 4, config: str = "") -> None:
-        """`config` are lines of [cluster]."""
+    def __init__(
+        self,
+        names: Iterable[str] = "abc",
+        *,
+        ranges: int = 4,
+        config: str = "",
+        backup: Path | None = None,
+    ) -> None:
+        """`config` are lines of [cluster].
+
+        With a `backup`, which has so many ranges, they wait for what is in it.
+        """
+        self._waits = backup is not None
         self._directory = Path(tempfile.mkdtemp(prefix="relay-cluster-"))
         path = self.path = self.config = self._directory / "cluster.toml"
         self.new = self._directory / "cluster.new.toml"  # what `add` and `remove` write
@@ -169,7 +180,7 @@ class Cluster:
         subprocess.run(
             [
                 *(sys.executable, "-m", "relay", "cluster", "init", "--file", str(path)),
-                *("--ranges", str(ranges)),
+                *(("--backup", str(backup)) if backup else ("--ranges", str(ranges))),
                 *(f"{name}={address}" for name, address in addresses.items()),
             ],
             check=True,
@@ -191,8 +202,8 @@ class Cluster:
         try:
             for host in self.hosts.values():
                 host.start()
-            for host in self.hosts.values():
-                host.await_ready()
+            if not self._waits:
+                self.await_ready()
         except BaseException:
             self.clean_up()
             raise
@@ -200,6 +211,11 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         self.clean_up()
+
+    def await_ready(self, deadline_s: float = READY_S) -> None:
+        """Wait for the ready line of each."""
+        for host in self.hosts.values():
+            host.await_ready(deadline_s)
 
     def take_new(self, name: str = "", address: str = "") -> None:
         """Let the new file be that of all hosts, and a host be one of them, if one is named."""

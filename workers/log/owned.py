@@ -225,7 +225,7 @@ class OwnedLog:
         if last is None:
             self._writer.unanswered(_now_s())
             return
-        found = look_at(last.sequence, last.payload) if last.sequence else NOTHING
+        found = look_at(last.sequence, last.payload) if last.payload else NOTHING
         self._do(self._writer.found(found, _now_s()))
 
     def _find(self, number: int) -> Found | None:

@@ -27,13 +27,16 @@ class LogReader:
 
     It reads from `first` on: what it was told in an earlier life of the process it learns again
     from the last records that it has applied. Those must still be in the log (`trimming` keeps
-    them).
+    them), or before its beginning: behind a backup it knows nothing, and there is nothing to know.
     """
 
-    def __init__(self, applied: int) -> None:
-        """Begin for a store that has all records up to `applied`, 0 for none."""
+    def __init__(self, applied: int, *, begins_behind: int = 0) -> None:
+        """Begin for a store that has all records up to `applied`, 0 for none.
+
+        The log has had none up to `begins_behind`.
+        """
         self.number = applied
-        self.first = max(1, applied - MOST_IN_FLIGHT + 1)
+        self.first = max(begins_behind + 1, applied - MOST_IN_FLIGHT + 1)
         self.epoch = 0  # that is in force behind `number`; 0: none that we know of
         self.owner: Claimed | None = None  # of that epoch, where we have read its record
         self.handed_to = ""  # the host to which that owner has handed the range

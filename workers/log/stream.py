@@ -94,14 +94,17 @@ class Stream:
         *,
         host: str,
         name: str,
+        begins_behind: int = 0,
     ) -> None:
         """Reach the log of `range_` over any of `servers`, as the connection `name` of `host`.
 
-        Whoever asks for that host meanwhile hears that it lives.
+        Whoever asks for that host meanwhile hears that it lives. The log has never had a record up
+        to `begins_behind`.
         """
         self._servers = servers
         self._login = login
         self._name = name
+        self._begins_behind = begins_behind
         self._next = 0  # of `servers`, to be tried
         self._stream = f"{cluster}-{range_}"
         self._subject = f"{cluster}.log.{range_}"
@@ -251,13 +254,15 @@ class Stream:
 
     def _last_in(self, message: Message) -> Last:
         try:
-            return Last(jetstream.last_in(message) or Stored(0, b"", {}))
+            return Last(jetstream.last_in(message) or Stored(self._begins_behind, b"", {}))
         except ApiError as error:
             self._note(f"the last record is not to be had: {error}")
             return Last(None)
 
     def last(self) -> Stored | None:
-        """Return the last record that the leader has; one with number 0 where there is none.
+        """Return the last record that the leader has.
+
+        Where there is none, one without a payload, that has the number before the first.
 
         None: nobody answers for now.
         """
@@ -266,7 +271,7 @@ class Stream:
         except (TimeoutError, ApiError) as error:
             self._note(f"the last record is not to be had: {error}")
             return None
-        return record or Stored(0, b"", {})
+        return record or Stored(self._begins_behind, b"", {})
 
     def read(self, first: int, count: int = BATCH_RECORDS) -> list[Stored] | None:
         """Return records from number `first` on, if it is there, in order and without a gap.

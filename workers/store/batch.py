@@ -267,11 +267,14 @@ class Batch:
         """Note up to which entry a peer's outbox is stored here."""
         self._meta.put(APPLIED_NAME % peer, pack_seq(seq))
 
+    def confirmed(self, peer: int) -> Seq:
+        """Return up to which entry a peer has stored the outbox for it."""
+        return self._get_seq(CONFIRMED_NAME % peer)
+
     def put_confirmed(self, peer: int, seq: Seq) -> None:
         """Note up to which entry a peer has stored the outbox for it.
 
-        Nothing here needs it: it lets `snapshot` tell whether what left this store is in
-        the other.
+        No worker needs it: it tells whether what left this store is in the other (`moment`).
         """
         self._meta.put(CONFIRMED_NAME % peer, pack_seq(seq))
 

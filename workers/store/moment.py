@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
+from relay.bus.envelopes import Seq
 from workers.store.snapshot import Snapshot
 
 # Snapshots of all workers take less than a millisecond together, an entry on its way through two
@@ -25,6 +26,19 @@ class Gap(NamedTuple):
     receiver: int
     older: int
     why: str
+
+
+class Counted(Protocol):
+    """A store, as far as it counts what it exchanges with others (see `Snapshot`)."""
+
+    def last_seq(self) -> Seq:
+        """Return the highest sequence number that was given out."""
+
+    def applied(self, peer: int) -> Seq:
+        """Return up to which entry of a peer's outbox everything is stored here."""
+
+    def confirmed(self, peer: int) -> Seq:
+        """Return up to which entry of the outbox for a peer that peer has confirmed."""
 
 
 def pin(snapshots: Mapping[int, Snapshot], *, attempts: int = _PIN_ATTEMPTS) -> list[Gap]:
@@ -44,7 +58,7 @@ def pin(snapshots: Mapping[int, Snapshot], *, attempts: int = _PIN_ATTEMPTS) -> 
     return gaps
 
 
-def find_gaps(snapshots: Mapping[int, Snapshot]) -> Iterator[Gap]:
+def find_gaps(snapshots: Mapping[int, Counted]) -> Iterator[Gap]:
     """Yield every pair of stores that are not of one moment."""
     for sender, sent in snapshots.items():
         last = sent.last_seq()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -12,19 +11,17 @@ import click
 import msgspec
 
 from relay.disk.layout import Layout, meta_path, read_layout
-from relay.errors import StoreDamaged, StoreForeign
 from relay.invocation import invoke
 from relay.operating import keeping
 from relay.operating.commands import data_option
 from relay.operating.steering import wait_option
-from workers.store.moment import pin
-from workers.store.snapshot import Snapshot
 from workers.store.storefile import FILE_NAME
 from workers.tools.apart import MODULE_NAME, Ended, Say, ToolRefused, interrupted, run
 from workers.tools.backup import back_up, copy_files, discard, finish
-from workers.tools.check import check_store, check_stores
+from workers.tools.check import check_store
 from workers.tools.report import Report
 from workers.tools.storecommand import compact, purge
+from workers.tools.stores import check_all, directories_of, opened
 
 _EPILOG: Final = """\
 \b
@@ -136,24 +133,12 @@ def _check(directory: Path, began: Say) -> Ended:
     report = Report()
     if not meta_path(directory).exists() and (directory / FILE_NAME).exists():
         began(directory.name)
-        with _opened({0: directory}, report) as snapshots:
+        with opened({0: directory}, report) as snapshots:
             for snapshot in snapshots.values():
                 check_store(directory.name, snapshot, report)
     else:
-        _check_all(directory, _layout(directory), report, began)
+        check_all(directory, _layout(directory), report, began)
     return Ended(report)
-
-
-def _check_all(data: Path, layout: Layout, report: Report, began: Say) -> None:
-    with _opened(_directories(data, layout), report) as snapshots:
-        pin(snapshots)
-        check_stores(
-            snapshots,
-            report,
-            generation=layout.generation,
-            workers=layout.workers,
-            began=began,
-        )
 
 
 def _back_up(data: Path, to: Path, began: Say) -> Ended:
@@ -165,7 +150,7 @@ def _back_up(data: Path, to: Path, began: Say) -> Ended:
     report = Report()
     try:
         written = _copy(data, layout, to)
-        _check_all_of_copy(to, layout, report, began)
+        check_all(to, layout, report, lambda name: began(f"the copy of {name}"))
         copy_files(data, to)
         finish(layout, to)
     except KeyboardInterrupt:
@@ -179,46 +164,21 @@ def _back_up(data: Path, to: Path, began: Say) -> Ended:
 
 def _copy(data: Path, layout: Layout, to: Path) -> int:
     damage = Report()
-    with _opened(_directories(data, layout), damage) as snapshots:
+    with opened(directories_of(data, layout), damage) as snapshots:
+        if any(snapshot.follows_log for snapshot in snapshots.values()):
+            raise ToolRefused(
+                f"{data} is of a host of a cluster, which has a part of it alone: `relay cluster"
+                " backup` copies all of it"
+            )
         if damage.total:
             raise ToolRefused(f"a store of {data} cannot be copied: {damage.findings[0]}")
         return back_up(snapshots, layout, to)
-
-
-def _check_all_of_copy(to: Path, layout: Layout, report: Report, began: Say) -> None:
-    _check_all(to, layout, report, lambda name: began(f"the copy of {name}"))
 
 
 def _layout(data: Path) -> Layout:
     if not meta_path(data).exists() and not any(data.glob("gen-*")):
         raise ToolRefused(f"{data} is no data directory: there is no meta.json in it")
     return read_layout(data)
-
-
-def _directories(data: Path, layout: Layout) -> dict[int, Path]:
-    return {index: layout.store_directory(data, index) for index in range(layout.workers)}
-
-
-@contextmanager
-def _opened(directories: dict[int, Path], report: Report) -> Iterator[dict[int, Snapshot]]:
-    """Open the stores; those that are damaged or missing are findings instead."""
-    snapshots: dict[int, Snapshot] = {}
-    try:
-        for index, directory in directories.items():
-            try:
-                snapshots[index] = Snapshot(directory)
-            except StoreForeign as error:
-                report.add(directory.name, "", "", f"{FILE_NAME} is of another format: {error}")
-            except StoreDamaged as error:
-                report.add(directory.name, "", "", f"{FILE_NAME} is no whole store: {error}")
-            except FileNotFoundError:
-                report.add(directory.name, "", "", f"{FILE_NAME} is missing")
-            except OSError as error:
-                raise ToolRefused(f"{directory} cannot be read: {error.strerror}") from None
-        yield snapshots
-    finally:
-        for snapshot in snapshots.values():
-            snapshot.close()
 
 
 # --- output ---

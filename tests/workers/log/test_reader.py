@@ -98,3 +98,12 @@ def test_the_window_is_the_largest_that_may_still_be_on_its_way() -> None:
     assert reader.window == 1
     assert LogReader(0).window == 1
     assert LogReader(3).first == 1
+
+
+def test_behind_a_backup_there_is_nothing_to_be_learnt() -> None:
+    at_its_end = LogReader(500, begins_behind=500)
+    assert (at_its_end.number, at_its_end.first) == (500, 501)
+    assert at_its_end.window == 1
+
+    assert LogReader(503, begins_behind=500).first == 501
+    assert LogReader(600, begins_behind=500).first == 600 - MOST_IN_FLIGHT + 1
