@@ -43,7 +43,7 @@ def backup(tmp_path: Path) -> Path:
 
 def test_it_says_with_which_record_each_range_ends_and_where_its_store_is(backup: Path) -> None:
     manifest = read_manifest(backup)
-    read = []
+    read: list[int] = []
 
     verify(backup, manifest, on_bytes=read.append)
 

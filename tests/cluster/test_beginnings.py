@@ -112,7 +112,7 @@ def test_a_log_is_found_again_and_resized_but_never_taken_for_one_that_began_els
 ) -> None:
     jetstream.create_stream(wire, CONFIG, WITHIN_S)
     try:
-        poll_for("a leader", lambda: jetstream.stream_info(wire, CONFIG.name, 5).cluster.leader)
+        poll_for("all to have it", lambda: jetstream.stream_info(wire, CONFIG.name, 5).is_whole)
         assert write(wire, b"first", after=END) == END + 1
         info = jetstream.create_stream(wire, CONFIG, WITHIN_S)
         require_origin(info, CONFIG)

@@ -10,6 +10,7 @@ import click
 from relay.cluster.backups import BackupUnusable
 from relay.cluster.caller import cluster_of
 from relay.cluster.command import cluster
+from relay.operating.commands import PARTLY
 from relay.settings.load import draft_settings
 from workers.tools.apart import UNUSABLE, Ended, run
 from workers.tools.clusterbackup import ClusterBackup
@@ -104,7 +105,7 @@ def restore(
     What came after the backup is lost by that, and what was delivered since is delivered once more.
 
     Exit codes: 0 done, 1 not all is restored, 2 bad usage, DIR is no whole backup, or the hosts are
-    not for it, 130 interrupted.
+    not for it, 3 it is, but hosts are missing that are to stand by, 130 interrupted.
     """
     if alone is not None:
         to = alone
@@ -117,14 +118,18 @@ def restore(
     try:
         cluster_settings = cluster_of(path)
         manifest = prepared(directory, cluster_settings, path)
-        ClusterRestore(directory, manifest, cluster_settings, within_s=within_s).run()
+        unsafe = ClusterRestore(directory, manifest, cluster_settings, within_s=within_s).run()
     except BackupUnusable as error:
         sys.stderr.write(f"{context.command_path}: {error}\n")
         return UNUSABLE
-    click.echo(
-        f"{directory} is restored: {len(manifest.ranges)} ranges, each with an owner and standbys"
-    )
-    return 0
+    click.echo(f"{directory} is restored: {len(manifest.ranges)} ranges, each with an owner")
+    if unsafe:
+        click.echo(
+            f"too few stand by range {', '.join(map(str, sorted(unsafe)))}, yet: see `relay"
+            " cluster status`",
+            err=True,
+        )
+    return PARTLY if unsafe else 0
 
 
 def _first(path: Path) -> str:

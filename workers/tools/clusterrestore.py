@@ -70,6 +70,8 @@ _ANSWER_S: Final = 2.0
 _AGAIN_S: Final = 0.5
 # How the ranges are is asked, and how far it is said, so often.
 _LOOK_S: Final = 1.0
+# Where all are owned, standbys take no longer, unless a host that is to have some is not there.
+_SAFE_S: Final = 60.0
 _SAY_S: Final = 5.0
 _RECEIVE_S: Final = 0.2
 
@@ -152,8 +154,8 @@ class ClusterRestore:
         self._said = ""
         self._sids: set[int] = set()
 
-    def run(self) -> None:
-        """Return once all is restored.
+    def run(self) -> frozenset[int]:
+        """Return once all is restored; the ranges of which nobody stands by are returned.
 
         Raises:
             NotRestored: it is not, and nothing has come about for long.
@@ -163,6 +165,7 @@ class ClusterRestore:
             self._patiently(caller, self._await_logs)
             self._patiently(caller, self._give_shared)
             self._patiently(caller, self._hand_out)
+        return self._reached.owned - self._reached.safe
 
     def _patiently(self, caller: Caller, work: Callable[[Wire], bool]) -> None:
         """Do some work until it is done, over connections that come and go."""
@@ -239,7 +242,10 @@ class ClusterRestore:
                 self._learn(message)
         wire.flush()
         self._say(self._so_far())
-        return len(self._reached.safe) == self._cluster.ranges
+        if len(self._reached.owned) < self._cluster.ranges:
+            return False
+        is_waiting = time.monotonic() - self._moved_s < min(_SAFE_S, self._within_s)
+        return len(self._reached.safe) == self._cluster.ranges or not is_waiting
 
     def _answer(self, wire: Wire, message: Message) -> None:
         word = message.subject.split(".")[2]

@@ -102,7 +102,8 @@ def copy(tmp_path: Path, owner: Owner) -> Iterator[Rolled]:
 def hand_out(store: Path, to: Path) -> int:
     """Copy a store that may be open here; return its last record."""
     to.mkdir()
-    command = [sys.executable, "-m", "workers.tools.handout", "--store", store, "--to", to]
+    command = [sys.executable, "-m", "workers.tools.handout", "--store", str(store)]
+    command += ["--to", str(to)]
     made = subprocess.run(command, check=True, capture_output=True, timeout=60)
     return msgspec.json.decode(made.stdout, type=Copied).number
 
