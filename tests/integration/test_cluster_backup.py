@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -47,6 +49,28 @@ def typed(*arguments: object) -> subprocess.CompletedProcess[str]:
         timeout=TYPED_S,
         check=False,
     )
+
+
+def killed(after: str, *arguments: object) -> None:
+    """Begin `relay ...`, and kill it all once it has said something."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "relay", *map(str, arguments)],
+        cwd=REPOSITORY,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    try:
+        said = ""
+        while after not in said:
+            said = process.stderr.readline()
+            assert said, f"it ended without a word of {after!r}"
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(30)
+        process.stderr.close()
 
 
 def user_of(range_: int, nth: int = 0) -> str:
@@ -132,6 +156,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[
             load = Load(cluster)
             load.start()
             poll_for("some rounds", lambda: len(load.acked) >= 20, deadline_s=60)
+            killed("range 1:", "cluster", "backup", backup, "--config", cluster.config)
+            assert part_of(backup).exists()
             before = list(load.acked)
 
             said = typed("cluster", "backup", backup, "--config", cluster.config)
@@ -186,6 +212,7 @@ def test_a_backup_under_load_is_restored_on_five_hosts(
             )
             assert typed("cluster", "status", "--config", cluster.config).returncode == 3
 
+            killed("ranges are owned", "cluster", "restore", backup, "--config", cluster.config)
             said = typed("cluster", "restore", backup, "--config", cluster.config)
 
             assert said.returncode == 0, said.stdout + said.stderr

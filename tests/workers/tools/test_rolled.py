@@ -14,12 +14,14 @@ from relay.bus.envelopes import Seq
 from relay.cluster.jetstream import Stored
 from relay.cluster.transfers import Copied
 from relay.errors import LogLostData
+from relay.settings.tables import Settings
 from workers.log.parts import split
 from workers.log.record import Claimed, Kind, encode, encode_claimed
 from workers.store.keys import box_of
 from workers.store.moment import find_gaps
 from workers.store.snapshot import Snapshot
 from workers.store.store import Store
+from workers.tools.clusterbackup import ClusterBackup
 from workers.tools.rolled import Rolled, TooOld
 
 pytestmark = pytest.mark.slow  # copies are made by processes of their own
@@ -196,6 +198,44 @@ def test_what_one_copy_lacks_of_what_another_knows_is_seen(tmp_path: Path, owner
     follow(sender, owner)
 
     assert not list(find_gaps({0: sender, 1: receiver}))
+    sender.close()
+    receiver.close()
+    other.store.close()
+
+
+def test_a_backup_goes_on_where_its_ranges_do_not_fit_and_no_further(
+    tmp_path: Path, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Owner(tmp_path / "other")
+    hand_out(owner.directory, tmp_path / "copy-0")
+    hand_out(other.directory, tmp_path / "copy-1")
+    early = owner.log.confirmed  # where its log ended when it was asked first
+    for seq in range(21, 31):
+        owner.write(seq)
+    with other.store.writing() as batch:
+        batch.put_applied(0, Seq(25))
+    other.store.confirm()
+    logs = {0: owner.log, 1: other.log}
+    asked: list[int] = []
+
+    def last(backup: ClusterBackup, range_: int) -> int:
+        asked.append(range_)
+        return early if asked == [0] else logs[range_].confirmed
+
+    def read(backup: ClusterBackup, range_: int, first: int, to: int) -> list[Stored]:
+        return [logs[range_].record(number) for number in range(first, to + 1)]
+
+    monkeypatch.setattr(ClusterBackup, "_last", last)
+    monkeypatch.setattr(ClusterBackup, "_read", read)
+    backup = ClusterBackup(Settings(), tmp_path / "monday", lambda name: None)
+    sender, receiver = rolled(tmp_path / "copy-0"), rolled(tmp_path / "copy-1")
+    backup._rolled = {0: sender, 1: receiver}
+
+    backup._bring_to_one_moment()
+
+    assert not list(find_gaps(backup._rolled))
+    assert (sender.last_seq(), receiver.applied(0)) == (25, 25)
+    assert sender.number < owner.log.confirmed
     sender.close()
     receiver.close()
     other.store.close()
