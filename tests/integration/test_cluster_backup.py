@@ -196,10 +196,11 @@ def waiting_for(there: Host | Relay, reader: str, least: int) -> list[str]:
     return [message_id_of(frame) for page in pages for frame in page]
 
 
-def test_a_backup_under_load_is_restored_on_five_hosts(
+def test_a_backup_under_load_is_restored_on_five_hosts_and_theirs_on_two_and_a_witness(
     made: tuple[Path, list[int]], tmp_path: Path
 ) -> None:
     backup, before = made
+    tuesday = tmp_path / "tuesday"
     manifest = read_manifest(backup)
     assert set(manifest.files) == {"groups", "bans"}
     assert typed("check", backup).returncode == 0
@@ -233,8 +234,8 @@ def test_a_backup_under_load_is_restored_on_five_hosts(
             # Done twice it changes nothing.
             again = typed("cluster", "restore", backup, "--config", cluster.config)
             assert again.returncode == 0, again.stderr
-            # And what is restored is backed up, and restored, like any other.
-            second = typed("cluster", "backup", tmp_path / "tuesday", "--config", cluster.config)
+            # And what is restored is backed up like any other.
+            second = typed("cluster", "backup", tuesday, "--config", cluster.config)
             assert second.returncode == 0, second.stdout + second.stderr
             # It serves on, over the loss of a host.
             alice = cluster["a"].login("919000009998")
@@ -244,6 +245,19 @@ def test_a_backup_under_load_is_restored_on_five_hosts(
             assert {frame[1]["id"] for frame in alice.recv_many(RANGES)} == {
                 f"AFTER{range_}" for range_ in range(RANGES)
             }
+        except BaseException as error:
+            note_logs(cluster, error)
+            raise
+
+    with Cluster(ranges=RANGES, backup=tuesday, config='witness = "c"') as cluster:
+        try:
+            said = typed("cluster", "restore", tuesday, "--config", cluster.config)
+            assert said.returncode == 0, said.stdout + said.stderr
+            for name in "ab":
+                cluster[name].await_ready()
+            for range_, reader in enumerate(READERS):
+                frames = waiting_for(cluster["ab"[range_ % 2]], reader, len(before))
+                assert_all_is_there(frames, range_, before)
         except BaseException as error:
             note_logs(cluster, error)
             raise

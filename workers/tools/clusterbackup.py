@@ -75,10 +75,15 @@ class ClusterBackup:
     """One backup that is being made, from `make` on."""
 
     def __init__(self, settings: Settings, to: Path, began: Say) -> None:
-        """Copy the cluster of `settings` to `to`, which is missing.
+        """Copy the cluster of `settings` to `to`.
 
         `began` is told the name of each store before it is read.
+
+        Raises:
+            ToolRefused: there is something at `to`.
         """
+        if to.exists():
+            raise ToolRefused(f"{to} is there already")
         self._settings = settings
         self._cluster = settings.cluster
         self._to = to
@@ -96,8 +101,6 @@ class ClusterBackup:
         Raises:
             BackupFailed, ToolRefused: there is none, and nothing of it is left.
         """
-        if self._to.exists():
-            raise ToolRefused(f"{self._to} is there already")
         raise_limit()
         with ExitStack() as held:
             held.callback(self._caller.hang_up)

@@ -55,6 +55,7 @@ def backup(context: click.Context, directory: Path, path: Path, host_name: str) 
     Exit codes: 0 done, 1 there is no backup, or something is wrong with the data, 2 bad usage, or
     DIR cannot be used, 130 interrupted.
     """
+    directory = directory.absolute()
     cluster_of(path, host_name)  # which complains of what is no such file
     settings = draft_settings(path, {"cluster.host_name": host_name or _first(path)}).checked()
 
@@ -108,7 +109,7 @@ def restore(
     not for it, 3 it is, but hosts are missing that are to stand by, 130 interrupted.
     """
     if alone is not None:
-        to = alone
+        to = alone.absolute()
         return run(
             context,
             to,

@@ -268,7 +268,8 @@ class ClusterRestore:
         if reached != self._reached:
             self._reached = reached
             self._moved_s = time.monotonic()
-        self._shelf.left = set(reached.safe)
+        # Their owners hand them out, with what has come since.
+        self._shelf.left = set(reached.owned)
 
     def _so_far(self) -> str:
         count = self._cluster.ranges
