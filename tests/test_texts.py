@@ -212,6 +212,7 @@ def test_a_setting_that_is_named_is_one(name: str) -> None:
     events |= {f"webhooks.{what}" for what in ("secrets_taken", "secrets_refused")}
     events |= {"webhooks.unreadable", "webhooks.events_unstored"}
     events |= {"cluster.joining", "log.leader_moved", "supervisor.without_agent"}
+    events |= {"store.waits_for_backup"}
     events |= {"mailbox.full"}  # an event of webhooks
 
     assert named - set(SETTINGS) - events == set()

@@ -114,7 +114,8 @@ class Republish(msgspec.Struct, frozen=True):
 class StreamConfig(msgspec.Struct, frozen=True, kw_only=True):
     """What a stream is. It is on disk, and refuses what does not fit.
 
-    `max_bytes` is set aside on each of its servers from the start.
+    `max_bytes` is set aside on each of its servers from the start. Over 15 fields, as the server
+    has them.
     """
 
     name: str
