@@ -10,7 +10,7 @@ RelayError
  +- NotFolded       the machine's: the pages of a store take no more, its journal has it all
  +- StoreDamaged    the machine's: a store's file is not as it was left
  |   +- StoreForeign   the operator's: it is whole, but of another format
- +- LogDamaged      the machine's: a record of a range's log is not as it was written
+ +- LogDamaged      the machine's: a record of a range's log is none that this version knows
  +- Fenced          nobody's: another process owns the range now (the worker starts as a standby)
  +- LogLostData     the engine's: its log lacks what a majority had acked (the range stops)
  +- BackupFailed    the machine's: there is no copy of the stores
@@ -86,7 +86,7 @@ class StoreForeign(StoreDamaged):
 
 
 class LogDamaged(RelayError):
-    """A record of a log cannot be what was written there."""
+    """A record of a log cannot be what was written there, or a later version has written it."""
 
 
 class Fenced(RelayError):

@@ -19,7 +19,7 @@ from relay.clock import clock_ms
 from relay.cluster.access import login_of, servers_of
 from relay.cluster.jetstream import Stored
 from relay.cluster.natswire import WireLost
-from relay.errors import BootError, DiskError, LogLostData
+from relay.errors import BootError, DiskError, LogDamaged, LogLostData, StoreDamaged
 from relay.extensions.registry import Registry
 from relay.process.control import (
     GroupsChanged,
@@ -301,7 +301,11 @@ class Standby:
 
     def _take(self, number: int, data: bytes) -> None:
         epoch = self._reader.epoch
-        self._store.apply(number, self._joiner.take(self._reader.take(number, data)))
+        payload = self._joiner.take(self._reader.take(number, data))
+        try:
+            self._store.apply(number, payload)
+        except StoreDamaged as error:
+            raise LogDamaged(f"{error}: it is for another version, or not ours") from None
         self._learnt = number
         if self._reader.epoch != epoch:
             self._owner_s = _now_s()

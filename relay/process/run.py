@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from relay import log, signals
-from relay.errors import BootError, Fenced, LogLostData, StoreWriteError
+from relay.errors import BootError, Fenced, LogDamaged, LogLostData, StoreWriteError
 from relay.process import descriptors
 from relay.process.channel import child_end
 from relay.process.control import LogLost
@@ -30,8 +30,9 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 def run(role: str, main: Callable[[Place], None]) -> int:
     """Run `main` as the process of `role` ("front" or "worker") and return its exit code.
 
-    0: stopped in order. 3: cannot boot, 4: the disk refused a write, 5: another owns the range, 6:
-    its log has lost records, each said in one log line. A bug escapes as its exception.
+    0: stopped in order. 3: cannot boot, or cannot read the range's log. 4: the disk refused a write.
+    5: another owns the range. 6: its log has lost records. Each but 0 is said in one log line; a bug
+    escapes as its exception.
     """
     parser = argparse.ArgumentParser(description="Started by supervisor.py, not by hand.")
     parser.add_argument("--run-dir", type=Path, required=True)
@@ -70,6 +71,9 @@ def run(role: str, main: Callable[[Place], None]) -> int:
         main(place)
     except BootError as error:
         log.get_logger().error("process.cannot_boot", reason=str(error))
+        return CANNOT_BOOT
+    except LogDamaged as error:
+        log.get_logger().error("range.log_unreadable", reason=str(error))
         return CANNOT_BOOT
     except StoreWriteError as error:
         log.get_logger().error("store.write_failed", reason=str(error))

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from tests.hosts.hosts import why_none
 from tests.outside import node
+from tests.outside.processes import REPOSITORY
+from tests.outside.releases import version_of
 
 from .noderun import NodeRun, Verdict
 from .run import GATHERING, Options, Outcome, Run, banner, to_stdout
@@ -44,7 +46,7 @@ def parse(argv: list[str]) -> Options:
         default=DEFAULTS.hosts,
         help="so many hosts are one relay, each in a network namespace and on a disk of its own:"
         " they are killed, cut off, frozen, lose their power or their engine, 25 s apart, while"
-        " the kills strike processes; takes root",
+        " the kills strike processes, ranges are moved and hosts drained; takes root",
     )
     add("--workers", type=_count, help="2; with --hosts the ranges, 4")
     add("--fronts", type=_count, default=DEFAULTS.fronts)
@@ -86,12 +88,29 @@ def parse(argv: list[str]) -> Options:
         + ". With --hosts: "
         + "; ".join(f"{name}: {what}" for name, what in NAMES_OF_MANY_HOSTS.items()),
     )
+    add(
+        "--upgrade",
+        type=Path,
+        metavar="TREE",
+        help="with --hosts, instead of all faults: begin with that checkout, of another version;"
+        " give each host this one, drained, then that one again, by a mere stop",
+    )
     add("--keep", type=Path, help="use this new directory for data and log, and leave it there")
     given = parser.parse_args(argv)
     if given.keep is not None and given.keep.exists():
         parser.error(f"--keep {given.keep}: exists already")
     if min(given.groups, given.kills_per_minute) < 0:
         parser.error("--groups and --kills-per-minute are 0 or more")
+    if given.upgrade is not None:
+        if not given.hosts:
+            parser.error("--upgrade needs --hosts")
+        if given.sabotage:
+            parser.error("--upgrade has no --sabotage")
+        given.upgrade = given.upgrade.resolve()
+        if not (given.upgrade / "supervisor.py").exists():
+            parser.error(f"--upgrade {given.upgrade}: no relay is there")
+        if version_of(given.upgrade) == version_of(REPOSITORY):
+            parser.error("--upgrade needs a checkout that names itself by another version")
     if given.client == "node":
         if given.tls:
             parser.error("--client node has no --tls")

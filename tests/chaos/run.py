@@ -15,6 +15,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from random import Random
 from string import ascii_lowercase
@@ -38,6 +39,7 @@ DRAIN_S = 60.0
 DRAIN_PAUSE_S = 0.3  # a confirmation waits for others, some 100 ms
 GROUP_MEMBERS = 8
 MOVES_PER_MINUTE = 1.0  # of ranges, where there are several hosts
+DRAINS_PER_MINUTE = 0.5  # of hosts
 PROGRESS_LINES = 60  # a long run tells less often
 SHOWN = 3  # violations of each kind, with their stories
 
@@ -83,6 +85,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     client: str = "sheet"
     gather: Literal["off", "default", "most"] = "default"
     sabotage: str | None = None
+    upgrade: Path | None = None
     keep: Path | None = None
 
 
@@ -334,30 +337,7 @@ def _ground(
 ) -> Ground:
     """Return the relay that is asked for, with the faults that it will suffer."""
     if options.hosts:
-        from .cluster.hostfleet import HostFleet  # whose relay has more to import
-        from .cluster.schedule import draw_host_faults
-
-        names = ascii_lowercase[: options.hosts]
-        return HostFleet(
-            names=names,
-            ranges=options.workers,
-            fronts=options.fronts,
-            config=CONFIG + GATHERING[options.gather],
-            groups=groups,
-            faults=draw_host_faults(
-                random,
-                seconds=options.seconds,
-                hosts=names,
-                ranges=options.workers,
-                kills_per_minute=options.kills_per_minute,
-                moves_per_minute=MOVES_PER_MINUTE,
-            ),
-            random=random,
-            sabotage=options.sabotage,
-            keep=options.keep,
-            now_s=now_s,
-            guard=guard,
-        )
+        return _hosts(options, groups, random=random, now_s=now_s, guard=guard)
     return Fleet(
         workers=options.workers,
         fronts=options.fronts,
@@ -371,6 +351,46 @@ def _ground(
             workers=options.workers,
             fronts=options.fronts,
         ),
+        random=random,
+        sabotage=options.sabotage,
+        keep=options.keep,
+        now_s=now_s,
+        guard=guard,
+    )
+
+
+def _hosts(
+    options: Options,
+    groups: dict[str, frozenset[str]],
+    *,
+    random: Random,
+    now_s: Callable[[], float],
+    guard: Guard,
+) -> Ground:
+    from .cluster.hostfleet import HostFleet  # whose relay has more to import
+    from .cluster.schedule import draw_host_faults
+    from .cluster.upgrading import UpgradingFleet
+
+    names = ascii_lowercase[: options.hosts]
+    faults = draw_host_faults(
+        random,
+        seconds=options.seconds,
+        hosts=names,
+        ranges=options.workers,
+        kills_per_minute=options.kills_per_minute,
+        moves_per_minute=MOVES_PER_MINUTE,
+        drains_per_minute=DRAINS_PER_MINUTE,
+    )
+    fleet: Callable[..., HostFleet] = HostFleet
+    if options.upgrade is not None:
+        fleet, faults = partial(UpgradingFleet, older=options.upgrade), []
+    return fleet(
+        names=names,
+        ranges=options.workers,
+        fronts=options.fronts,
+        config=CONFIG + GATHERING[options.gather],
+        groups=groups,
+        faults=faults,
         random=random,
         sabotage=options.sabotage,
         keep=options.keep,
@@ -397,11 +417,13 @@ def banner(options: Options) -> str:
         name.replace("_", "-"): value for name, value in msgspec.structs.asdict(options).items()
     }
     flags = ("reshard", "tls", "tokens")
-    others = ("keep", "sabotage", *flags, *([] if options.hosts else ["hosts"]))
+    others = ("keep", "sabotage", "upgrade", *flags, *([] if options.hosts else ["hosts"]))
     parts = ["chaos", *(f"--{n} {v}" for n, v in fields.items() if n not in others)]
     parts += [f"--{name}" for name in flags if fields[name]]
     if options.sabotage:
         parts.append(f"--sabotage {options.sabotage}")
+    if options.upgrade:
+        parts.append(f"--upgrade {options.upgrade}")
     return " ".join(parts)
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from tests.outside.client import SheetClient
 from tests.outside.frames import ALICE
-from tests.outside.processes import REPOSITORY
+from tests.outside.releases import install
 from tests.outside.waiting import poll_for
 
 from .command import Command
@@ -31,15 +31,7 @@ class Site:
 
     def release(self, name: str) -> Path:
         """Install a release, which tells its name as its version."""
-        home = self.directory / name
-        for package in ("relay", "workers"):
-            shutil.copytree(REPOSITORY / package, home / package)
-        shutil.copy(REPOSITORY / "supervisor.py", home)
-        version = home / "relay" / "__init__.py"
-        text, count = re.subn('__version__ = ".*"', f'__version__ = "{name}"', version.read_text())
-        assert count == 1
-        version.write_text(text)
-        return home
+        return install(self.directory / name, name)
 
     def link(self, name: str) -> None:
         new = self.directory / "new"

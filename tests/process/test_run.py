@@ -72,6 +72,7 @@ def test_it_is_told_its_place_and_has_its_channel(tmp_path: Path) -> None:
     [
         ("BootError", CANNOT_BOOT, "process.cannot_boot"),
         ("StoreWriteError", WRITE_FAILED, "store.write_failed"),
+        ("LogDamaged", CANNOT_BOOT, "range.log_unreadable"),
     ],
 )
 def test_what_is_nobodys_bug_is_one_line_and_a_code_of_its_own(

@@ -16,11 +16,12 @@ from relay.cluster.jetstream import get_batch, last_record, purge, stream_info
 from relay.cluster.natswire import Wire
 from relay.disk.layout import read_layout
 from relay.errors import RelayError
-from relay.process.control import ChildReady, LogLost
-from relay.process.exitcodes import FENCED, LOG_LOST_DATA
+from relay.process.control import ChildReady, LogLost, Promote
+from relay.process.exitcodes import CANNOT_BOOT, FENCED, LOG_LOST_DATA
 from tests.cluster import engines as real_engines
 from tests.cluster.engines import Engines
 from tests.outside.waiting import poll_for
+from tests.workers.log.foreign import of_kind
 from tests.workers.range_harness import (
     PlayedAgent,
     PlayedFront,
@@ -470,6 +471,29 @@ def test_a_log_that_has_another_record_than_the_store_stops_the_worker(
     a.hear(LogLost)  # before its channel closes
     assert a.exit_code() == LOG_LOST_DATA
     assert "the log has lost records" in a.log()
+
+
+def test_a_standby_stops_before_a_record_of_a_later_version_and_owns_nothing(
+    wire: Wire, cluster: str, start: Start, front: PlayedFront, run_dir: Path
+) -> None:
+    a, b = start("a"), start("b")
+    a.stand()
+    b.stand()
+    ready = a.promote()
+    serve(a, ready, front)
+    front.send_until_acked(20)
+    assert a.stop() == 0
+    last = stream_info(wire, f"{cluster}-0", 5.0).state.last_seq
+    wire.request(f"{cluster}.log.0", of_kind(9, ready.epoch), timeout_s=5.0)
+
+    assert b.exit_code() == CANNOT_BOOT
+    b = start("b")
+    b.say(Promote())
+
+    assert b.exit_code() == CANNOT_BOOT  # not skipped in the next life either
+    assert last_number(run_dir / "b") == last
+    assert b.log().count("of kind 9, which this version does not know") == 2
+    assert "Traceback" not in b.log()
 
 
 def test_a_store_that_is_older_than_its_log_is_replaced_by_a_copy(

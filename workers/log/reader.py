@@ -10,12 +10,14 @@ goes on until no such record can come any more (`claim`).
 from __future__ import annotations
 
 from collections import deque
+from typing import assert_never
 
 from relay.errors import LogDamaged
 from workers.log.record import (
     MOST_IN_FLIGHT,
     Claimed,
     Kind,
+    LogRecord,
     decode,
     decode_claimed,
     decode_handed,
@@ -71,18 +73,29 @@ class LogReader:
         return payload
 
     def _take(self, number: int, data: bytes) -> bytes:
-        record = decode(data)
-        payload = b""
+        try:
+            record = decode(data)
+            payload = self._read(number, record)
+        except LogDamaged as error:
+            raise LogDamaged(f"{error} (record {number})") from None
+        self._windows.append(record.window)
+        return payload
+
+    def _read(self, number: int, record: LogRecord) -> bytes:
         if record.kind is Kind.EPOCH:
             self.owner = decode_claimed(record.body)
             self.epoch, self.handed_to = number, ""
-        elif record.epoch < self.epoch:
+            return b""
+        if record.epoch < self.epoch:
             self.voids += 1
-        else:
-            if record.kind is Kind.HANDED:
+            return b""
+        payload = b""
+        match record.kind:
+            case Kind.HANDED:
                 self.handed_to = decode_handed(record.body)
-            else:
+            case Kind.DATA:
                 payload = record.body
-            self.epoch = record.epoch
-        self._windows.append(record.window)
+            case _:
+                assert_never(record.kind)
+        self.epoch = record.epoch
         return payload

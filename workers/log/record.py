@@ -29,7 +29,10 @@ HEAD_BYTES: Final = _HEAD.size + _CHECKSUM.size
 
 
 class Kind(IntEnum):
-    """What a record is; the numbers are for good."""
+    """What a record is; the numbers are for good.
+
+    Who meets another kind stops there: what it does not know it cannot pass over.
+    """
 
     DATA = 1  # a record of the owner's journal
     EPOCH = 2  # another owner, from here on: `Claimed`
@@ -94,14 +97,20 @@ def decode(data: bytes) -> LogRecord:
     form, kind, window, epoch = _HEAD.unpack_from(data)
     (checksum,) = _CHECKSUM.unpack_from(data, _HEAD.size)
     if form != FORMAT:
-        raise LogDamaged(f"a record of the log has format {form}, and this version reads {FORMAT}")
+        raise LogDamaged(
+            f"a record of the log has format {form}, and this version reads {FORMAT}: it is for"
+            " another version"
+        )
     body = data[HEAD_BYTES:]
     if _checksum(data[: _HEAD.size], body) != checksum:
         raise LogDamaged(f"a record of the log of {len(data)} bytes has a wrong checksum")
     try:
         return LogRecord(Kind(kind), epoch, body, window, checksum)
     except ValueError:
-        raise LogDamaged(f"a record of the log is of kind {kind}, which is unknown here") from None
+        raise LogDamaged(
+            f"a record of the log is of kind {kind}, which this version does not know: it is for a"
+            " later one"
+        ) from None
 
 
 def checksum_of(data: bytes) -> int:

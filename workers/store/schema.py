@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from relay.errors import SettingsError, StoreDamaged
+from relay.errors import SettingsError, StoreDamaged, StoreForeign
 from relay.extensions.contract import Extension
 from relay.protocol.slots import Slot
 from workers.store.keys import slot_at, slot_of_message
@@ -206,13 +206,13 @@ def row_of(name: str) -> TreeRow:
     """Return the row of a tree that is found in a store; whether one of an extension grows is lost.
 
     Raises:
-        StoreDamaged: no version up to this one writes a tree of that name.
+        StoreForeign: no version up to this one writes a tree of that name; a later one may.
     """
     row = _CORE.get(name)
     if row is not None:
         return row
     if not _OWNED_NAME.fullmatch(name):
-        raise StoreDamaged(f"it has a tree {name!r}, which this version does not know")
+        raise StoreForeign(f"it has a tree {name!r}, which this version does not know")
     return owned_row(name)
 
 

@@ -34,7 +34,7 @@ from tests.hosts.hosts import hosts as hosts_of
 from tests.outside.processes import REPOSITORY, environment_below, groups_document
 
 from .logs import Logs
-from .schedule import HostFault, Target
+from .schedule import SMALL, HostFault, Target
 from .waits import WITHIN_S, longest_waits_s, next_acks_s
 
 # Three engines find each other and elect, and streams are made, on a busy machine.
@@ -64,8 +64,9 @@ _Result = TypeVar("_Result")
 class _Site:
     """One host, and whoever runs on it."""
 
-    def __init__(self, host: Host, directory: Path) -> None:
+    def __init__(self, host: Host, directory: Path, tree: Path) -> None:
         self.host = host
+        self.tree = tree  # the checkout that it is started from
         self.run = directory / host.name  # not on its disk: sockets, and what is lost with power
         self.run.mkdir()
         self.log_path = directory / f"log-{host.name}"
@@ -99,7 +100,9 @@ class HostFleet:
         keep: Path | None,
         now_s: Callable[[], float],
         guard: Guard,
+        tree: Path = REPOSITORY,
     ) -> None:
+        """Start nothing yet; each host is of the checkout `tree` at first."""
         self.done: Counter[str] = Counter()  # faults, by deed and target
         self.story: list[tuple[float, str]] = []
         self.struck: list[tuple[float, HostFault]] = []  # when each was carried out
@@ -121,7 +124,7 @@ class HostFleet:
         self.directory = keep or Path(tempfile.mkdtemp(prefix="chaos-"))
         self.directory.mkdir(parents=True, exist_ok=True)
         self.config_path = self.directory / "cluster.toml"
-        self._sites = {name: _Site(host, self.directory) for name, host in found.items()}
+        self._sites = {name: _Site(host, self.directory, tree) for name, host in found.items()}
         self._write_config(config + guard.config(self.directory))
         self._guarded_by = guard.arguments(self.directory) or ("--insecure-open",)
         self._logs = Logs(self.config_path)
@@ -251,7 +254,7 @@ class HostFleet:
             await asyncio.sleep(self._random.uniform(0.1, 0.5))
 
     async def _spawn(self, site: _Site) -> asyncio.subprocess.Process:
-        environment = environment_below(site.run)
+        environment = environment_below(site.run, tree=site.tree)
         program = ["supervisor.py"]
         if self._sabotage is not None:
             program = ["-m", "tests.chaos.sabotage.supervisor"]
@@ -265,7 +268,7 @@ class HostFleet:
                 *("--data", str(site.host.directory / "data"), "--log-format", "json"),
                 *("--groups", str(self.directory / "groups.json"), "--no-admin"),
                 *self._guarded_by,
-                cwd=REPOSITORY,
+                cwd=site.tree,
                 env=environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
@@ -281,19 +284,18 @@ class HostFleet:
 
     async def storm(self) -> None:
         """Carry out the faults, each at its time."""
-        self._reader = asyncio.create_task(self._read_on())
-        self._reader.add_done_callback(self._has_returned)
+        self.begin_to_read()
         for fault in self._faults:
             await asyncio.sleep(max(0.0, fault.at_s - self._now_s()))
-            if fault.deed in ("kill", "move"):  # one waits for its victim, the other for an answer
+            if fault.deed in SMALL:  # these wait for a victim, or for an answer
                 self._background(self._suffer(fault))
             else:
                 await self._suffer(fault)
 
     async def _suffer(self, fault: HostFault) -> None:
         site = self._sites[fault.host]
-        if fault.deed == "move":
-            await self._move(fault)
+        if fault.deed in ("move", "drain"):
+            await self._steer(fault)
             return
         at_s = self._now_s()
         found = True
@@ -353,30 +355,63 @@ class HostFleet:
         site.is_on.set()
         self._note(f"host {fault.host} is back")
 
-    async def _move(self, fault: HostFault) -> None:
-        """Have an operator move a range."""
+    async def _steer(self, fault: HostFault) -> None:
+        """Have an operator move a range, or drain a host and later let it back."""
         at_s = self._now_s()
+        range_ = [str(fault.index)] if fault.deed == "move" else []
+        words = (fault.deed, *range_, fault.host)
+        code, said = await self._type(*words, "--no-wait")
+        said_so = f"{fault}: {said}"
+        self._note(said_so)
+        if code:
+            self.done[f"{fault.deed} refused"] += 1
+            self._refusals.append((at_s, said_so))
+        else:
+            self.done[fault.deed] += 1
+            self.struck.append((at_s, fault))
+        if fault.deed == "drain":
+            # Refused or not: of one that came late nobody may have heard that it was taken.
+            await asyncio.sleep(max(0.0, at_s + fault.away_s - self._now_s()))
+            await self.let_back(fault.host)
+
+    async def let_back(self, host: str) -> None:
+        """Have an operator end the drain of a host, as often as it takes: engines may elect.
+
+        Raises:
+            FleetError: it is refused for too long.
+        """
+        ends_s = self._now_s() + READY_S
+        while True:
+            code, said = await self._type("drain", host, "--undo")
+            self._note(f"{host} is let back: {said}")
+            if not code:
+                return
+            if self._now_s() > ends_s:
+                raise FleetError(f"{host} stays drained: {said}")
+            await asyncio.sleep(1.0)
+
+    async def _type(
+        self, *words: str, tree: Path = REPOSITORY, within_s: float = COMMAND_S
+    ) -> tuple[int, str]:
+        """Have `relay cluster` of a checkout do something; return its exit code, and what it said.
+
+        Raises:
+            TimeoutError: it has not ended by then.
+        """
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "relay", "cluster", "move", str(fault.index), fault.host),
-            *("--no-wait", "--config", str(self.config_path)),
-            cwd=REPOSITORY,
+            *(sys.executable, "-m", "relay", "cluster", *words, "--config", str(self.config_path)),
+            cwd=tree,
+            env=environment_below(self.directory, tree=tree),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
         try:
-            said, _ = await asyncio.wait_for(process.communicate(), COMMAND_S)
+            said, _ = await asyncio.wait_for(process.communicate(), within_s)
         except BaseException:
             process.kill()
             raise
-        said_so = f"{fault}: {said.decode().strip()}"
-        if process.returncode:
-            self.done["move refused"] += 1
-            self._refusals.append((at_s, said_so))
-        else:
-            self.done["move"] += 1
-            self.struck.append((at_s, fault))
-        self._note(said_so)
+        return process.returncode or 0, said.decode().strip()
 
     def _background(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine)
@@ -420,6 +455,11 @@ class HostFleet:
                     return [*self._logs.wrong, Violation("log", (), f"it cannot be read: {error}")]
             await asyncio.sleep(1.0)
 
+    def begin_to_read(self) -> None:
+        """Read the logs from now on, until it is calm."""
+        self._reader = asyncio.create_task(self._read_on())
+        self._reader.add_done_callback(self._has_returned)
+
     async def _read_on(self) -> None:
         """Read the logs now and then, as what is old is trimmed."""
         while True:
@@ -432,8 +472,9 @@ class HostFleet:
         """Return how long acks were missed after each fault, and what the engines had."""
         lines = [f"records   {self._logs}"]
         for at_s, fault in self.struck:
-            if fault.takes or fault.deed == "move":
-                lines.append(_line_of(at_s, fault, ledger, steady))
+            if fault.takes or fault.deed in ("move", "drain"):
+                within_s = WITHIN_S if fault.takes else MOVED_WITHIN_S
+                lines.append(line_of(at_s, str(fault), ledger, steady, within_s=within_s))
         return lines + [f"{at_s:5.0f} s  {said}" for at_s, said in self._refusals]
 
     def complaints(self) -> list[Violation]:
@@ -449,14 +490,17 @@ class HostFleet:
         ]
 
 
-def _line_of(at_s: float, fault: HostFault, ledger: Ledger, steady: Collection[str]) -> str:
+def line_of(
+    at_s: float, what: str, ledger: Ledger, steady: Collection[str], *, within_s: float
+) -> str:
+    """Return for how long acks were missed after something, of the sends of `within_s` from it."""
     waits = next_acks_s(ledger, steady, at_s)
     known = sorted(wait for wait in waits.values() if wait is not None)
-    line = f"{at_s:5.0f} s  {fault!s:28}"
+    line = f"{at_s:5.0f} s  {what:28}"
     if not known:
         return f"{line} nobody sent anything"
-    until_s = at_s + (WITHIN_S if fault.takes else MOVED_WITHIN_S)
-    longest = sorted(longest_waits_s(ledger.messages.values(), steady, at_s, until_s).values())
+    messages = ledger.messages.values()
+    longest = sorted(longest_waits_s(messages, steady, at_s, at_s + within_s).values())
     half = known[len(known) // 2]
     never = len(waits) - len(known)
     return (

@@ -32,7 +32,10 @@ def test_nothing_acked_is_lost_repeated_or_reordered_while_hosts_are_lost() -> N
 
 @pytest.mark.parametrize(
     "options",
-    ["--hosts 2", "--hosts 3 --tls", "--hosts 3 --sabotage no-outbox", "--sabotage no-fence"],
+    [
+        *("--hosts 2", "--hosts 3 --tls", "--hosts 3 --sabotage no-outbox", "--sabotage no-fence"),
+        *("--upgrade .", "--hosts 3 --upgrade .", "--hosts 3 --upgrade no-such"),
+    ],
 )
 def test_what_several_hosts_do_not_have_is_bad_usage(options: str) -> None:
     with chaos(*options.split()) as process:

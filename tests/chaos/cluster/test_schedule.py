@@ -19,6 +19,7 @@ def draw(seed: int, seconds: float = 900.0, kills: float = 6.0) -> list[HostFaul
         ranges=4,
         kills_per_minute=kills,
         moves_per_minute=1.0,
+        drains_per_minute=0.5,
     )
 
 
@@ -62,6 +63,16 @@ def test_each_host_is_taken_and_each_kind_of_process_killed_on_it() -> None:
     assert sum(fault.deed == "move" for fault in faults) == 100
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_one_host_at_a_time_is_drained_and_let_back_before_the_end(seed: int) -> None:
+    drains = [fault for fault in draw(seed) if fault.deed == "drain"]
+
+    assert len(drains) == 8
+    for before, behind in pairwise(drains):
+        assert behind.at_s >= before.at_s + before.away_s
+    assert not any(fault.takes for fault in drains)
+
+
 def test_three_minutes_take_a_host_at_least_four_times() -> None:
     for seed in range(50):
         assert sum(fault.takes for fault in draw(seed, seconds=180)) >= 4
@@ -76,4 +87,5 @@ def test_a_fault_says_what_it_does() -> None:
     assert str(HostFault(1.0, "power cut", "b", 5.0)) == "power cut b for 5.0 s"
     assert str(HostFault(1.0, "kill engine", "c")) == "kill engine of c"
     assert str(HostFault(1.0, "kill", "c", target="worker", index=2)) == "kill worker 2 of c"
+    assert str(HostFault(1.0, "drain", "b", 12.0)) == "drain b for 12.0 s"
     assert str(HostFault(1.0, "move", "b", index=3)) == "move range 3 to b"

@@ -3,6 +3,7 @@
 import pytest
 
 from relay.errors import LogDamaged
+from tests.workers.log.foreign import of_kind
 from workers.log.reader import LogReader
 from workers.log.record import (
     MOST_IN_FLIGHT,
@@ -71,6 +72,17 @@ def test_a_record_that_is_not_the_next_one_is_refused_and_changes_nothing() -> N
         reader.take(5, encode(Kind.EPOCH, 1, b"no body"))
 
     assert (reader.number, reader.epoch) == (4, 0)
+
+
+def test_a_record_of_a_later_version_is_named_and_changes_nothing() -> None:
+    reader = LogReader(0)
+    reader.take(1, epoch(ANNA))
+
+    for epoch_ in (1, 0):  # void it could be passed over, and is not
+        with pytest.raises(LogDamaged, match=r"of kind 9.*\(record 2\)"):
+            reader.take(2, of_kind(9, epoch_))
+
+    assert (reader.number, reader.voids) == (1, 0)
 
 
 def test_who_starts_again_learns_from_the_last_records_whose_the_log_is() -> None:

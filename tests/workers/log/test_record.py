@@ -1,11 +1,13 @@
 """A record of the log: what is written comes back, and what is not as it was written is found."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.cluster.trimming import KEPT_RECORDS
 from relay.errors import LogDamaged
+from tests.workers.log.foreign import of_kind
 from workers.log.record import (
     HEAD_BYTES,
     MOST_IN_FLIGHT,
@@ -74,6 +76,20 @@ def test_what_is_no_record_is_refused_and_nothing_else(data: bytes) -> None:
 def test_what_a_later_version_writes_is_not_taken_for_ours() -> None:
     with pytest.raises(LogDamaged, match="format 2, and this version reads 1"):
         decode(b"\x02" + encode(Kind.DATA, 1, b"")[1:])
+
+
+@pytest.mark.parametrize("kind", [0, 4, 9, 255])
+def test_a_kind_that_is_not_known_is_never_passed_over(kind: int) -> None:
+    with pytest.raises(LogDamaged, match=f"of kind {kind}, which this version does not know"):
+        decode(of_kind(kind))
+
+
+def test_a_later_version_may_say_more_of_an_owner_and_of_who_is_handed_a_range() -> None:
+    claimed = {"host": "a", "boot": 7, "process": "p", "endpoint": "tcp://", "mood": "calm"}
+    handed = {"to_host": "b", "mood": "calm"}
+
+    assert decode_claimed(msgspec.msgpack.encode(claimed)) == Claimed("a", 7, "p", "tcp://")
+    assert decode_handed(msgspec.msgpack.encode(handed)) == "b"
 
 
 def test_an_epoch_record_speaks_for_the_epoch_that_it_begins() -> None:

@@ -17,6 +17,7 @@ from relay.extensions.contract import ExtensionTree as Promised
 from relay.protocol.slots import slot_of
 from workers.store.keys import owned_prefix, pack_seq, slot_at, split_owned
 from workers.store.owned import OwnedTree
+from workers.store.renewal import is_lost
 from workers.store.schema import MAX_TREES, ROWS, TreeRow, owned_row
 from workers.store.snapshot import Snapshot
 from workers.store.store import Store
@@ -275,8 +276,11 @@ def test_a_tree_that_no_version_wrote_is_refused_and_not_dropped(tmp_path: Path)
     with lmdb.open(str(tmp_path), max_dbs=MAX_TREES) as environment:
         environment.open_db(b"news")
 
-    with pytest.raises(BootError, match="it has a tree 'news', which this version does not know"):
+    with pytest.raises(
+        BootError, match="it has a tree 'news', which this version does not know"
+    ) as refused:
         open_store(tmp_path)
+    assert not is_lost(refused.value)  # no host of a cluster replaces it: a later version wrote it
     with pytest.raises(StoreDamaged, match="it has a tree 'news'"):
         Snapshot(tmp_path)
 
