@@ -30,9 +30,9 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 def run(role: str, main: Callable[[Place], None]) -> int:
     """Run `main` as the process of `role` ("front" or "worker") and return its exit code.
 
-    0: stopped in order. 3: cannot boot, or cannot read the range's log. 4: the disk refused a write.
-    5: another owns the range. 6: its log has lost records. Each but 0 is said in one log line; a bug
-    escapes as its exception.
+    0: stopped in order. 3: cannot boot, or cannot read the range's log. 4: the disk refused a
+    write. 5: another owns the range. 6: its log has lost records. All but 0 are said in one log
+    line; a bug escapes as its exception.
     """
     parser = argparse.ArgumentParser(description="Started by supervisor.py, not by hand.")
     parser.add_argument("--run-dir", type=Path, required=True)
