@@ -33,11 +33,21 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
 OF_WHOLE_RELAYS = ("integration/", "trials/", "workers/tools/")
 
 
+# An ordeal that says nothing else may take so long: processes die and come back, engines elect, and
+# all of them wait for their share of a busy machine.
+ORDEAL_S = 300
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow by where it is; elsewhere a test or its module says so itself."""
+    """Mark what is slow by where it is; elsewhere a test or its module says so itself.
+
+    Ordeals get more time.
+    """
     here = Path(__file__).parent
     for item in items:
         is_ordeal = item.get_closest_marker("ordeal") is not None
+        if is_ordeal and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(ORDEAL_S))
         if is_ordeal or item.path.relative_to(here).as_posix().startswith(OF_WHOLE_RELAYS):
             item.add_marker(pytest.mark.slow)

@@ -147,16 +147,16 @@ def test_while_a_host_is_drained_each_ack_comes_and_then_it_serves_nobody(
     cluster: Cluster,
 ) -> None:
     alice = cluster["b"].login(ALICE)
-    assert sorted({*owners(cluster.command("status")), "b", "c"}) == ["a", "b", "c"]
+    assert sorted({*owners(cluster.status()), "b", "c"}) == ["a", "b", "c"]
 
     cluster.command("drain", "a")
 
-    assert "a" not in owners(cluster.command("status"))
+    assert "a" not in owners(cluster.status())
     poll_for("a to send clients away", lambda: not is_ready(cluster["a"].url))
     for range_ in range(RANGES):
         alice.send_message(user_of(range_), f"M{range_}")
     assert [frame[1]["ack"] for frame in alice.recv_many(RANGES)] == [1] * RANGES
-    assert "drained" in cluster.command("status")
+    assert "drained" in cluster.status()
 
 
 def test_all_stop_in_order(cluster: Cluster) -> None:

@@ -148,10 +148,10 @@ def test_a_lost_host_is_replaced_by_another_one(cluster: Cluster) -> None:
     assert said.returncode == 2, "of two hosts neither could tell"
     assert not cluster.new.exists()
 
-    said = typed(cluster, "add", "d=127.0.1.4", "--to", str(cluster.new))
+    said = typed(cluster, "add", f"d={cluster.address('d')}", "--to", str(cluster.new))
     assert said.returncode == 0, said.stderr
     assert "a new one, of the same authority" in said.stdout
-    cluster.take_new("d", "127.0.1.4")
+    cluster.take_new("d")
     cluster["d"].start()
     for name in "ab":
         cluster[name].stop()

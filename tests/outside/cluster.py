@@ -1,12 +1,14 @@
 """Several hosts that are one relay, all on this machine: each has an address of its own.
 
-They cannot be cut off from each other here.
+They cannot be cut off from each other here. The addresses are those of one cluster alone: whoever
+else runs such tests at the same time could take the ports of a host while it is down.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import random
 import select
 import shutil
 import signal
@@ -14,33 +16,37 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from string import ascii_lowercase
 from typing import Any, Final, Self
 
 import psutil  # type: ignore[import-untyped]
 
+from relay.operating.commands import PARTLY
+
 from .client import SheetClient
 from .log import Log
-from .ports import free_port
 from .processes import REPOSITORY, Child, children_of, environment_below, lives
 from .waiting import DEADLINE_S, poll_for
 
 # For three engines to find each other and elect, and some streams to be made, on a busy machine.
 READY_S: Final = 60.0
+PORT: Final = 9011
+# A drain moves one range after the other.
+COMMAND_S: Final = 180.0
 
 
 class Host:
     """One of them, as processes."""
 
-    def __init__(self, name: str, address: str, *, port: int, config: Path) -> None:
+    def __init__(self, name: str, address: str, *, config: Path) -> None:
         self.name = name
         self.address = address
-        self.url = f"ws://{address}:{port}/"
+        self.url = f"ws://{address}:{PORT}/"
         # Not below pytest's long tmp_path: the bus has sockets here, and their paths are bounded.
         self.directory = Path(tempfile.mkdtemp(prefix=f"relay-host-{name}-"))
         self.log = Log(self.directory / "log")
-        self._port = port
         self._config = config
         self._process: subprocess.Popen[bytes] | None = None
         self._clients: list[SheetClient] = []
@@ -63,7 +69,7 @@ class Host:
         run = self.directory / "run"
         run.mkdir(exist_ok=True)
         command = [sys.executable, "supervisor.py", "--config", str(self._config)]
-        command += ["--host-name", self.name, "--host", self.address, "--port", str(self._port)]
+        command += ["--host-name", self.name, "--host", self.address, "--port", str(PORT)]
         command += ["--data", str(self.directory / "data"), "--fronts", "1", "--no-admin"]
         command += ["--log-format", "json"]
         self._said = b""
@@ -176,7 +182,8 @@ class Cluster:
         self._directory = Path(tempfile.mkdtemp(prefix="relay-cluster-"))
         path = self.path = self.config = self._directory / "cluster.toml"
         self.new = self._directory / "cluster.new.toml"  # what `add` and `remove` write
-        addresses = {name: f"127.0.1.{number}" for number, name in enumerate(names, 1)}
+        self._net = f"127.{random.randint(1, 254)}.{random.randint(1, 254)}"
+        addresses = {name: self.address(name) for name in names}
         subprocess.run(
             [
                 *(sys.executable, "-m", "relay", "cluster", "init", "--file", str(path)),
@@ -187,16 +194,9 @@ class Cluster:
             cwd=REPOSITORY,
             stdout=subprocess.DEVNULL,
         )
-        ports = iter([free_port() for _ in range(4)])
-        first_bus_port = next(ports)
         with path.open("a") as file:
-            file.write(f"engine_port = {next(ports)}\nroute_port = {next(ports)}\n")
-            file.write(f'bus_ports = "{first_bus_port}-{first_bus_port + 4 * ranges}"\n')
             file.write(f"store_bytes = {1 << 30}\n{config}\n")
-        port = self._port = next(ports)
-        self.hosts = {
-            name: Host(name, address, port=port, config=path) for name, address in addresses.items()
-        }
+        self.hosts = {name: Host(name, address, config=path) for name, address in addresses.items()}
 
     def __enter__(self) -> Self:
         try:
@@ -217,11 +217,15 @@ class Cluster:
         for host in self.hosts.values():
             host.await_ready(deadline_s)
 
-    def take_new(self, name: str = "", address: str = "") -> None:
+    def address(self, name: str) -> str:
+        """Return where the host of a name is, of one small letter; it may be one yet to come."""
+        return f"{self._net}.{1 + ascii_lowercase.index(name)}"
+
+    def take_new(self, name: str = "") -> None:
         """Let the new file be that of all hosts, and a host be one of them, if one is named."""
         self.new.replace(self.config)
         if name:
-            self.hosts[name] = Host(name, address, port=self._port, config=self.config)
+            self.hosts[name] = Host(name, self.address(name), config=self.config)
 
     def __getitem__(self, name: str) -> Host:
         return self.hosts[name]
@@ -229,16 +233,20 @@ class Cluster:
     def __iter__(self) -> Iterator[Host]:
         return iter(self.hosts.values())
 
-    def command(self, *words: str) -> str:
-        """Run `relay cluster` with its file; return what it says."""
+    def status(self) -> str:
+        """Return what `relay cluster status` says, be something amiss or not."""
+        return self.command("status", codes=(0, PARTLY))
+
+    def command(self, *words: str, codes: Collection[int] = (0,)) -> str:
+        """Run `relay cluster` with its file; return what it says. It must end with one of `codes`."""
         done = subprocess.run(
             [sys.executable, "-m", "relay", "cluster", *words, "--config", str(self.path)],
             cwd=REPOSITORY,
             capture_output=True,
             text=True,
-            timeout=4 * DEADLINE_S,
+            timeout=COMMAND_S,
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode in codes, done.stderr
         return done.stdout
 
     def clean_up(self) -> None:

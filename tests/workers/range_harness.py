@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 import subprocess
@@ -33,6 +34,7 @@ from relay.bus.topology import Topology, life_of
 from relay.cluster.jetstream import create_stream, log_config
 from relay.cluster.natswire import Wire
 from relay.cluster.transfers import Transfers
+from relay.errors import RelayError
 from relay.process.channel import supervisor_end
 from relay.process.control import (
     ChildReady,
@@ -51,10 +53,13 @@ from relay.settings.clustering import ClusterSettings
 from relay.settings.tables import ServerSettings, Settings, StoreSettings
 from tests import plain
 from tests.cluster.engines import Engines
+from tests.outside.waiting import poll_for
 from workers.tools.reshard import reshard
 
 ROOT: Final = Path(__file__).parents[2]
 DEADLINE_S: Final = 30.0
+# The engines set aside as much for the log of each test, of the 1 GiB that they have.
+LOG_BYTES: Final = 32 << 20
 AUTHOR, READER = "910000000001", "910000000002"
 PUBLIC, SECRET = (key.decode() for key in zmq.curve_keypair())
 
@@ -86,9 +91,18 @@ def settings_of(
 
 
 def create_log(engines: Engines, cluster: str) -> None:
-    wire = engines.wire()
-    create_stream(wire, log_config(cluster, 0, replicas=3, max_bytes=64 << 20), 10.0)
-    wire.close()
+    """Make the log of the range, as soon as the engines take it: they may elect who decides."""
+    config = log_config(cluster, 0, replicas=3, max_bytes=LOG_BYTES)
+
+    def is_made() -> bool:
+        try:
+            with contextlib.closing(engines.wire()) as wire:
+                create_stream(wire, config, 10.0)
+        except (RelayError, TimeoutError):
+            return False
+        return True
+
+    poll_for("the log to be made", is_made, deadline_s=120)
 
 
 class RangeWorker:
