@@ -238,7 +238,7 @@ class Cluster:
         return self.command("status", codes=(0, PARTLY))
 
     def command(self, *words: str, codes: Collection[int] = (0,)) -> str:
-        """Run `relay cluster` with its file; return what it says. It must end with one of `codes`."""
+        """Run `relay cluster` with its file; return what it says. It ends with one of `codes`."""
         done = subprocess.run(
             [sys.executable, "-m", "relay", "cluster", *words, "--config", str(self.path)],
             cwd=REPOSITORY,
