@@ -19,6 +19,7 @@ from relay.cluster import requests, transfers
 from relay.cluster.beats import Beat
 from relay.disk.layout import DATA_FORMAT
 from workers.log import record
+from workers.log.parts import MOST_PARTS
 
 PATH: Final = Path(__file__).with_name("dialect.txt")
 # All that crosses from one host to another, or that one has stored and another reads.
@@ -68,7 +69,8 @@ def ours() -> Dialect:
     shapes: dict[str, Shape] = {}
     for each in SAID:
         _name_of(inspect.type_info(each), shapes)
-    return Dialect(formats | kinds, shapes)
+    bounds = {"most records on their way": record.MOST_IN_FLIGHT, "most parts": MOST_PARTS}
+    return Dialect(formats | kinds | bounds, shapes)
 
 
 def _name_of(kind: Any, shapes: dict[str, Shape]) -> str:

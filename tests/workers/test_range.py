@@ -36,6 +36,9 @@ from workers.store.snapshot import Snapshot
 
 pytestmark = [pytest.mark.slow, pytest.mark.ordeal]
 
+# It gives up after half of that; on a busy machine its end takes a second or two.
+STOP_S = 8.0
+
 _clusters = itertools.count(1)
 Start = Callable[[str], RangeWorker]
 
@@ -414,8 +417,8 @@ def test_without_a_majority_nothing_is_acked_and_an_owner_can_be_stopped(
         front.send(5)
         assert front.receive(2.0) == []
         begun_s = time.monotonic()
-        assert a.stop(within_s=3.0) == 0
-        assert time.monotonic() - begun_s < 3.0
+        assert a.stop(within_s=STOP_S) == 0
+        assert time.monotonic() - begun_s < STOP_S
     finally:
         engines.start(0)
         engines.start(1)

@@ -104,6 +104,12 @@ def decode(data: bytes) -> LogRecord:
     body = data[HEAD_BYTES:]
     if _checksum(data[: _HEAD.size], body) != checksum:
         raise LogDamaged(f"a record of the log of {len(data)} bytes has a wrong checksum")
+    if not 1 <= window <= MOST_IN_FLIGHT:
+        # Whoever claims the range would not wait for all that may still come of that writer's.
+        raise LogDamaged(
+            f"a record of the log has a window of {window}, and this version knows up to"
+            f" {MOST_IN_FLIGHT}: it is for another version"
+        )
     try:
         return LogRecord(Kind(kind), epoch, body, window, checksum)
     except ValueError:

@@ -84,6 +84,12 @@ def test_a_kind_that_is_not_known_is_never_passed_over(kind: int) -> None:
         decode(of_kind(kind))
 
 
+@pytest.mark.parametrize("window", [0, MOST_IN_FLIGHT + 1, 255])
+def test_a_window_that_a_claim_would_not_wait_for_is_refused(window: int) -> None:
+    with pytest.raises(LogDamaged, match=f"a window of {window}"):
+        decode(of_kind(Kind.DATA, window=window))
+
+
 def test_a_later_version_may_say_more_of_an_owner_and_of_who_is_handed_a_range() -> None:
     claimed = {"host": "a", "boot": 7, "process": "p", "endpoint": "tcp://", "mood": "calm"}
     handed = {"to_host": "b", "mood": "calm"}
