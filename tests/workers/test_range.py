@@ -36,8 +36,8 @@ from workers.store.snapshot import Snapshot
 
 pytestmark = [pytest.mark.slow, pytest.mark.ordeal]
 
-# It gives up after half of that; on a busy machine its end takes a second or two.
-STOP_S = 8.0
+# It gives up after seven tenths of that; on a busy machine its end takes a second or two.
+STOP_S = 10.0
 
 _clusters = itertools.count(1)
 Start = Callable[[str], RangeWorker]
