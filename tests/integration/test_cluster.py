@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from urllib.error import HTTPError
@@ -157,6 +158,24 @@ def test_while_a_host_is_drained_each_ack_comes_and_then_it_serves_nobody(
         alice.send_message(user_of(range_), f"M{range_}")
     assert [frame[1]["ack"] for frame in alice.recv_many(RANGES)] == [1] * RANGES
     assert "drained" in cluster.status()
+
+
+def test_all_processes_of_a_host_are_renewed_by_a_signal_and_each_ack_comes(
+    cluster: Cluster,
+) -> None:
+    alice, host = cluster["a"].login(ALICE), cluster["b"]
+    before = {child.process.pid for child in host.children()}
+
+    host.process.send_signal(signal.SIGUSR2)
+    for range_ in range(RANGES):
+        alice.send_message(user_of(range_), f"M{range_}")
+
+    assert [frame[1]["ack"] for frame in alice.recv_many(RANGES)] == [1] * RANGES
+    poll_for("the roll", lambda: bool(host.log.events("supervisor.rolled")), deadline_s=90)
+    assert not before & {child.process.pid for child in host.children()}
+    alice.send_message(BOB, "AFTER")
+    alice.expect(ack_1("AFTER", author=ALICE, to=BOB))
+    assert host.login(BOB).queued == [delivery("AFTER", author=ALICE)]
 
 
 def test_all_stop_in_order(cluster: Cluster) -> None:
