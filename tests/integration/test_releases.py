@@ -20,6 +20,9 @@ from .command import Command
 
 pytestmark = pytest.mark.ordeal
 
+# The program is tried first, then every process starts anew: on a busy machine that takes long.
+ROLLED_S = 60.0
+
 
 class Site:
     """Releases beside each other, a link `current` to one of them, and a relay that it leads to."""
@@ -55,7 +58,7 @@ class Site:
         """Send SIGUSR2; return the next line of this event."""
         count = self.command.stderr.count(event)
         self.command.process.send_signal(signal.SIGUSR2)
-        poll_for(event, lambda: self.command.stderr.count(event) > count)
+        poll_for(event, lambda: self.command.stderr.count(event) > count, deadline_s=ROLLED_S)
         lines = [each for each in self.command.stderr.splitlines() if event in each]
         return lines[-1]
 
