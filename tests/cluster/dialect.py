@@ -1,7 +1,8 @@
 """What hosts of a cluster say to each other, and what of it may change between two versions.
 
 `python -m tests.cluster.dialect --write` notes in `dialect.txt` how this version speaks. That is
-for a release: the next version is then held against it (`test_dialect`).
+for a release: the next version is then held against it (`test_dialect`). None with several hosts is
+out yet; until then it is written anew wherever hosts come to say something else.
 """
 
 from __future__ import annotations
