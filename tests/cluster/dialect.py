@@ -92,6 +92,8 @@ def _name_of(kind: Any, shapes: dict[str, Shape]) -> str:
             return "|".join(sorted(_name_of(each, shapes) for each in kind.types))
         case inspect.ListType() | inspect.VarTupleType():
             return f"[{_name_of(kind.item_type, shapes)}]"
+        case inspect.TupleType():
+            return f"[{','.join(_name_of(each, shapes) for each in kind.item_types)}]"
         case inspect.DictType():
             key, value = (_name_of(each, shapes) for each in (kind.key_type, kind.value_type))
             return f"{{{key}:{value}}}"
