@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 
 from relay.bus.envelopes import (
     Acked,
+    AckedByMany,
     Applied,
     Confirmed,
     Durable,
@@ -41,7 +42,16 @@ def _may_ride(item: ToWorker) -> bool:
     """Whether it is about a receipt only: of that an author hears a little later."""
     if type(item) is Acked:
         return len(item.message_ids) < MOST_RIDERS
+    if type(item) is AckedByMany:
+        return len(item.ackers) < MOST_RIDERS
     return type(item) is Durable and type(item.content) is Receipt
+
+
+def _words(item: ToWorker) -> int:
+    """How much is said by it."""
+    if type(item) is AckedByMany:
+        return len(item.ackers)
+    return len(item.message_ids) if type(item) is Acked else 1
 
 
 class Received(NamedTuple):
@@ -64,7 +74,7 @@ class Received(NamedTuple):
             if not rides or not _may_ride(item):
                 return Haste.NOW
             haste = Haste.RIDES
-        if haste is Haste.RIDES and len(self.items) >= MOST_RIDERS:
+        if haste is Haste.RIDES and sum(map(_words, self.items)) >= MOST_RIDERS:
             return Haste.NOW
         return haste
 

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from relay import log
-from relay.bus.envelopes import Ask, Durable, SendToGroup, SendToUser, ToWorker
+from relay.bus.envelopes import AckedByMany, Ask, Durable, SendToGroup, SendToUser, ToWorker
 from relay.clock import clock_ms, now_ms
 from relay.errors import DiskError, NotConfirmed, StoreWriteError
 from relay.extensions.registry import Registry
@@ -390,6 +390,10 @@ class Worker:
                 raise
 
     def _decide_on(self, origin: Identity, peer: int | None, item: ToWorker) -> None:
+        if type(item) is AckedByMany:  # of which one may be at fault
+            for each in item.singly():
+                self._decide_on(origin, peer, each)
+            return
         if self._mishaps.has_suspects and self._mishaps.is_poison(item):
             self._set_aside(origin, peer, item)
             return

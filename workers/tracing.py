@@ -14,10 +14,12 @@ from msgspec.structs import replace
 from relay import clock, log
 from relay.bus.envelopes import (
     Acked,
+    AckedByMany,
     Ask,
     CloseSession,
     Confirmed,
     Deliver,
+    DeliverReceipts,
     DeliverToMany,
     Durable,
     GroupCopy,
@@ -101,6 +103,9 @@ class Tracing:
                 elif type(item) is Acked:
                     if item.acker not in users and item.author not in users:
                         continue
+                elif type(item) is AckedByMany:
+                    if item.author not in users and users.keys().isdisjoint(item.ackers):
+                        continue
                 elif isinstance(item, _OF_SESSION) and item.session not in numbers:
                     continue
                 for user in self._concerned(each.origin, item):
@@ -119,6 +124,8 @@ class Tracing:
                 yield item.acker
                 if item.author != item.acker:
                     yield item.author
+            case AckedByMany():
+                yield from self.users.keys() & {item.author, *item.ackers}
             case Durable(_, Receipt() as receipt):
                 yield receipt.author
                 if receipt.acker != receipt.author:
@@ -158,6 +165,10 @@ class Tracing:
             case Acked():
                 ids, detail = tuple(item.message_ids), f"ack {item.level}"
                 peer = item.author if item.acker == user else item.acker
+            case AckedByMany():
+                ids, detail = (item.message_id,), f"ack {item.level}"
+                many = f"{len(item.ackers)} members"
+                peer = item.author if user in item.ackers else many
             case Durable(_, content):
                 kind = type(content).__name__
                 if isinstance(content, Receipt | GroupCopy):
@@ -235,6 +246,12 @@ class Tracing:
                     _note_sent(
                         sessions[item.session], at_us, front, kind, item.frame, item.receipt_for
                     )
+            case DeliverReceipts():
+                if item.session in sessions:
+                    ids = item.receipt_for * (len(item.frames) // len(item.receipt_for))
+                    for message_id, frame in zip(ids, item.frames, strict=True):
+                        trace = sessions[item.session]
+                        _note_sent(trace, at_us, front, "receipt", frame, message_id)
             case Page():
                 if item.session in sessions:
                     detail = f"{len(item.entries)} entries to {front.decode(errors='replace')}"
@@ -264,6 +281,7 @@ _KINDS: Final = {
     "SendToUser": "message",
     "SendToGroup": "group message",
     "Acked": "ack",
+    "AckedByMany": "ack",
     "Receipt": "receipt",
     "GroupCopy": "group copy",
     "StrayAck": "stray ack",

@@ -11,6 +11,7 @@ increasing, so it also tells when an entry was stored.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, NewType, final
 
 import msgspec
@@ -142,6 +143,31 @@ class Ask(msgspec.Struct, frozen=True, array_like=True, gc=False, tag=9):
     only_reads: bool = False
 
 
+@final
+class AckedByMany(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    """`ackers` say the same of one message of `author` in a group, each at one of the times.
+
+    For the worker that owns them. Times are -1 where a client gave none.
+    """
+
+    message_id: str
+    level: int
+    author: str
+    group: str
+    ackers: list[str]
+    times_s: list[int]
+
+    def singly(self) -> Iterator[Acked]:
+        """Yield what each of them says."""
+        for acker, time_s in zip(self.ackers, self.times_s, strict=True):
+            yield self.of(acker, time_s)
+
+    def of(self, acker: str, time_s: int) -> Acked:
+        """Return what one of them says."""
+        ids = [self.message_id]
+        return Acked(acker, ids, self.level, self.author, False, self.group, True, time_s)
+
+
 # ----------------------------------------------------------------------------- worker -> front
 
 
@@ -161,7 +187,10 @@ class SessionRefused(msgspec.Struct, frozen=True, array_like=True, gc=False, tag
 
 
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """One queued frame. `receipt_for` is the message id of a receipt, empty for a message."""
+    """One queued frame. `receipt_for` is the message id of a receipt, empty for a message.
+
+    Several receipts may have one `seq`: then they are in one page.
+    """
 
     seq: Seq
     receipt_for: str
@@ -199,6 +228,19 @@ class DeliverToMany(msgspec.Struct, frozen=True, array_like=True, tag=24):
     sessions: list[int]
     seq: Seq
     frame: bytes
+
+
+@final
+class DeliverReceipts(msgspec.Struct, frozen=True, array_like=True, tag=29):
+    """Live receipts for one session; all of them are its mailbox's entry `seq`.
+
+    `receipt_for` are the ids of their messages, or the one of all.
+    """
+
+    session: int
+    seq: Seq
+    receipt_for: list[str]
+    frames: list[bytes]
 
 
 @final
@@ -314,6 +356,7 @@ ToWorker = (
     | SendToUser
     | SendToGroup
     | Acked
+    | AckedByMany
     | Confirmed
     | Ask
     | StrayAck
@@ -325,6 +368,7 @@ ToFront = (
     | Page
     | Deliver
     | DeliverToMany
+    | DeliverReceipts
     | Stored
     | Refused
     | EndSession
@@ -337,7 +381,8 @@ class WorkerBatch(msgspec.Struct, frozen=True, array_like=True):
     """A batch for the worker of `incarnation`, from a front or a peer (`WorkerAddress.life`).
 
     `number` counts the link's batches from 1, `received` confirms those of the other direction.
-    `work` is how many decisions the items ask for: one each, an `Acked` one for each of its ids.
+    `work` is how many decisions the items ask for: one each, an `Acked` one for each of its ids,
+    an `AckedByMany` one for each who acks.
     """
 
     incarnation: int

@@ -536,11 +536,21 @@ class Connection(asyncio.Protocol):
         elif self.session.out.has_news:
             self.take()
 
+    def deliver_receipts(self, seq: Seq, receipt_for: list[str], frames: list[bytes]) -> None:
+        """Deliver live receipts that are one entry, as `deliver` does."""
+        taken = self.session.deliveries.take_receipts(seq, receipt_for, frames)
+        if taken:
+            self._plan_ping(len(taken))
+            self._writing.texts(taken)
+        if self.session.out.has_news:
+            self.take()
+
     def deliver_spread(self, seq: Seq, frame: bytes) -> None:
         """Deliver a large group's frame; it may wait for its turn to be sent."""
-        self.session.deliveries.deliver(seq, "", frame)
-        self._writing.spread_texts(self.session.out.frames)
-        self.take()
+        if self.session.deliveries.takes(seq, "", frame):
+            self._writing.spread_text(frame)
+        elif self.session.out.has_news:
+            self.take()
 
     def hold(self, why: int) -> None:
         """Stop reading from the client."""

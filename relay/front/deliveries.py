@@ -119,6 +119,13 @@ class Deliveries(msgspec.Struct, eq=False, gc=False):
             return not answers.stash(Entry(seq, receipt_for, frame))
         return True
 
+    def take_receipts(self, seq: Seq, receipt_for: list[str], frames: list[bytes]) -> list[bytes]:
+        """Take live receipts that are one entry; return those that are to be written now."""
+        if self.answers is None or self.answers.by_id.keys().isdisjoint(receipt_for):
+            return frames if self.takes(seq, "", frames[0]) else []
+        ids = receipt_for if len(receipt_for) == len(frames) else receipt_for * len(frames)
+        return [each for to, each in zip(ids, frames, strict=True) if self.takes(seq, to, each)]
+
     def _stash(self, entry: Entry) -> bool:
         return self.answers is not None and self.answers.stash(entry)
 

@@ -9,6 +9,7 @@ from typing import assert_never
 from relay import clock
 from relay.bus.envelopes import (
     Deliver,
+    DeliverReceipts,
     DeliverToMany,
     EndSession,
     Page,
@@ -69,6 +70,11 @@ class Dispatch:
                         client.take()
                     except Exception:
                         client.fail()  # frames of its client may have waited for this
+            elif type(item) is DeliverReceipts:
+                self.receipts += len(item.frames)
+                client = clients.get(item.session)
+                if client is not None:
+                    client.deliver_receipts(item.seq, item.receipt_for, item.frames)
             elif type(item) is DeliverToMany:
                 self.group_messages += len(item.sessions)
                 for number in item.sessions:

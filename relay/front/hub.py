@@ -59,6 +59,9 @@ class Endpoint(Timed, Protocol):
     def deliver(self, seq: Seq, receipt_for: str, frame: bytes) -> None:
         """Deliver a live frame."""
 
+    def deliver_receipts(self, seq: Seq, receipt_for: list[str], frames: list[bytes]) -> None:
+        """Deliver live receipts that are one entry."""
+
     def deliver_spread(self, seq: Seq, frame: bytes) -> None:
         """Deliver a large group's frame."""
 

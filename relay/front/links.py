@@ -23,6 +23,7 @@ from relay.bus import envelopes
 from relay.bus.envelopes import (
     VOID,
     Acked,
+    AckedByMany,
     Confirmed,
     DeliverToMany,
     FrontBatch,
@@ -58,6 +59,9 @@ _TAKEN_BY_S = 8.0
 # The envelope of a group may be for thousands of sessions: so many are served between two looks at
 # the clock. One for more is that of a large group (`DeliverToSome`).
 _PIECE = 64
+# Acks of one message that are told as one: less than a worker decides between two looks at the
+# clock (workers.inbox).
+_MOST_TOGETHER = 64
 # What one batch may ask for, so that no worker is busy with it for long: some 10 ms of decisions,
 # or 1 MiB of messages.
 _MAX_WORK = 500
@@ -122,6 +126,9 @@ class WorkerLink:
         self._outgoing: Outgoing[ToWorker] = Outgoing(max_bytes)
         self._items: list[ToWorker] = []
         self._kept: list[ToWorker | None] = []  # the same, but None for what is not durable
+        # Of the items, what several say of one group message, while others may join them.
+        self._joint: dict[tuple[str, int, str, str], AckedByMany] = {}
+        self._last_ack: Acked | None = None  # of the items, the last of 1-1 messages
         self._work = 0
         self._riders = 0  # of the items
         self._frame_bytes = 0
@@ -157,6 +164,15 @@ class WorkerLink:
             self._work += len(envelope.message_ids)
             self._riders += 1
             rides = self._work < MOST_RIDERS
+            if envelope.chat_is_group:
+                if len(envelope.message_ids) == 1:
+                    self._join(envelope)
+            elif (last := self._last_ack) is not None and last.acker == envelope.acker:
+                self._join_own(envelope, last)
+            else:
+                self._last_ack = envelope
+        elif type(envelope) is AckedByMany:  # it comes again
+            self._work += len(envelope.ackers)
         else:
             self._work += 1
             if type(envelope) is Confirmed:
@@ -166,6 +182,40 @@ class WorkerLink:
             self.flush()
         elif not (links.leaves and self.is_dirty):
             links.plan(self, rides=rides)
+
+    def _join(self, acked: Acked) -> None:
+        """Have the last item, an ack in a group, told with those of others of the same message.
+
+        So it goes ahead of what its client has said since the first of them. Nothing of that needs
+        to be before an ack: levels only rise, and an ack is its user's, not its session's.
+        """
+        message_id = acked.message_ids[0]
+        said = message_id, acked.level, acked.author, acked.chat
+        joint = self._joint.get(said)
+        if joint is not None and len(joint.ackers) < _MOST_TOGETHER:
+            del self._items[-1], self._kept[-1]
+            self._riders -= 1
+        else:
+            joint = self._joint[said] = AckedByMany(*said, [], [])
+            self._items[-1] = self._kept[-1] = joint
+        joint.ackers.append(acked.acker)
+        joint.times_s.append(acked.time_s)
+
+    def _join_own(self, acked: Acked, last: Acked) -> None:
+        """Have the last item, an ack of a user, told with the one that he sent before.
+
+        If they are alike; he may have said something in between, as above.
+        """
+        is_like = (
+            (acked.level, acked.time_s, acked.author, acked.author_is_group, acked.chat)
+            == (last.level, last.time_s, last.author, last.author_is_group, last.chat)
+        )  # fmt: skip
+        if is_like and len(last.message_ids) < _MOST_TOGETHER and len(acked.message_ids) == 1:
+            del self._items[-1], self._kept[-1]
+            self._riders -= 1
+            last.message_ids.append(acked.message_ids[0])
+        else:
+            self._last_ack = acked
 
     def tell_when_done(self, session: int, units: int) -> None:
         """Tell the session once everything that was requested up to here is confirmed."""
@@ -235,6 +285,8 @@ class WorkerLink:
         ]
         self._refused.clear()
         self._items, self._kept = [], []
+        self._joint.clear()
+        self._last_ack = None
         self._work = self._riders = self._frame_bytes = 0
         self._outgoing.restart()
         self._stopwatch.restart()
@@ -299,6 +351,8 @@ class WorkerLink:
         self.is_dirty = False
         items, kept = self._items, tuple(self._kept)
         self._items, self._kept = [], []
+        self._joint.clear()
+        self._last_ack = None
         work, self._work = self._work, 0
         self._links.work += work
         self._links.asked += len(items) - self._riders

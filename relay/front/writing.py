@@ -63,16 +63,15 @@ class Writing(msgspec.Struct, eq=False, gc=False):
             self._is_dirty = True
             self._flusher.flush_soon(self._owner)
 
-    def spread_texts(self, texts: list[bytes]) -> None:
-        """Send these when the turn of large groups' members comes, and empty the list.
+    def spread_text(self, text: bytes) -> None:
+        """Send this when the turn of large groups' members comes.
 
-        What is written for this client alone does not wait, and takes them along.
+        What is written for this client alone does not wait, and takes it along.
         """
         if self._out is None:
             self._out = []
-        self._out += map(self._framed, texts)
-        texts.clear()
-        if self._out and not self._is_dirty:
+        self._out.append(self._framed(text))
+        if not self._is_dirty:
             self._flusher.flush_spread(self._owner)
 
     def raw(self, data: bytes) -> None:

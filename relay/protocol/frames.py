@@ -1,6 +1,6 @@
 """The frames that the relay sends, as bytes: keys in the sheet's order, strict JSON (R12, R32)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -148,6 +148,18 @@ def receipt(
     return (
         b'["Msg", {"id": %b, "ack": %d, "cmd": "ack", "to": "%b@c.us", "t": %d, "from": "%b@c.us"}]'
     ) % (_encode(message_id), level, acker.encode(), time_s, author.encode())
+
+
+def group_receipts(
+    *, message_id: str, level: int, author: str, group: str, said: Iterable[tuple[str, int]]
+) -> list[bytes]:
+    """Return what the author of a message in a group is told of many, by (acker, time)."""
+    before = (
+        b'["MsgInfo", {"from": "%b@c.us", "ack": %d, "cmd": "ack", "to": "%b@g.us", '
+        b'"participant": "'
+    ) % (author.encode(), level, group.encode())
+    behind = b'@c.us", "id": %b, "t": ' % _encode(message_id)
+    return [b"%b%b%b%d}]" % (before, acker.encode(), behind, time_s) for acker, time_s in said]
 
 
 def refusal(refusal: Refusal) -> bytes:

@@ -61,6 +61,8 @@ def _values(kind: Any) -> st.SearchStrategy[Any]:
         return st.lists(INTEGERS, max_size=5)
     if kind == list[str]:
         return st.lists(TEXT, max_size=5)
+    if kind == list[bytes]:
+        return st.lists(st.binary(max_size=50), max_size=5)
     if kind == list[Entry]:
         return st.lists(any_of(Entry), max_size=5)
     if kind == Content:

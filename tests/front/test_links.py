@@ -16,11 +16,13 @@ from typing import Any
 
 import pytest
 import zmq
+from msgspec.structs import replace
 from structlog.testing import capture_logs
 
 from relay.bus import envelopes
 from relay.bus.envelopes import (
     Acked,
+    AckedByMany,
     FrontBatch,
     RequestNumber,
     SendToGroup,
@@ -476,8 +478,8 @@ def test_what_is_gathered_waits_until_it_is_due_and_shares_a_batch() -> None:
 
         link.request(ack(2), durable=True)
         link.request(ack(3), durable=True)
-        assert await worker.receive() == [ack(2), ack(3)]
-        assert gathering.departures[1:] == [(True, 2)], "where nothing else is, acks are company"
+        assert await worker.receive() == [replace(ack(2), message_ids=["M2", "M3"])]
+        assert gathering.departures[1:] == [(True, 1)], "where nothing else is, acks are company"
 
     run(scene, gathering)
 
@@ -570,9 +572,110 @@ def test_as_many_acks_as_a_client_may_have_under_way_do_not_ride(acks: list[Acke
         for each in acks:
             links.link_of(SLOT).request(each, durable=True)
 
-        assert await worker.receive() == acks
+        (told,) = await worker.receive()
+        assert isinstance(told, Acked)
+        assert len(told.message_ids) == MOST_RIDERS
 
     run(scene, Waiting(ride_s=LONG_S))
+
+
+def group_ack(acker: str, message_id: str = "M1", level: int = 2, time_s: int = -1) -> Acked:
+    return Acked(acker, [message_id], level, "alice", False, "hike", True, time_s)
+
+
+def test_what_several_say_of_one_group_message_is_told_as_one() -> None:
+    """Also where others come between; another level or message is another matter."""
+
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
+        said = [
+            group_ack("bob", time_s=1000),
+            send(1),
+            group_ack("carol"),
+            group_ack("carol", level=3),
+            group_ack("bob", "M2"),
+            ack(1),
+            group_ack("dave"),
+        ]
+        for each in said:
+            links.link_of(SLOT).request(each, durable=True)
+
+        assert await worker.receive() == [
+            AckedByMany("M1", 2, "alice", "hike", ["bob", "carol", "dave"], [1000, -1, -1]),
+            send(1),
+            AckedByMany("M1", 3, "alice", "hike", ["carol"], [-1]),
+            AckedByMany("M2", 2, "alice", "hike", ["bob"], [-1]),
+            ack(1),
+        ]
+        assert worker.work == len(said)
+        assert (links.work, links.asked, links.rode) == (7, 1, 4)
+
+    run(scene)
+
+
+def test_acks_of_one_user_that_are_alike_are_told_as_one() -> None:
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
+        carol = Acked("carol", ["M9"], 2, "alice", False, "carol", False, 1000)
+        later = Acked("carol", ["M10"], 2, "alice", False, "carol", False, 1001)
+        for each in (ack(1), send(1), ack(2), ack(3), carol, ack(4), later):
+            links.link_of(SLOT).request(each, durable=True)
+
+        items = await worker.receive()
+        assert [each.message_ids for each in items if isinstance(each, Acked)] == [
+            ["M1", "M2", "M3"],
+            ["M9"],
+            ["M4"],
+            ["M10"],
+        ]
+        assert worker.work == 7
+        assert (links.work, links.asked, links.rode) == (7, 1, 4)
+
+    run(scene)
+
+
+def test_an_ack_joins_none_of_a_batch_that_has_left() -> None:
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
+        for acker in ("bob", "carol"):
+            links.link_of(SLOT).request(group_ack(acker), durable=True)
+            assert await worker.receive() == [AckedByMany("M1", 2, "alice", "hike", [acker], [-1])]
+
+    run(scene)
+
+
+def test_so_many_are_told_as_one_that_a_worker_looks_at_the_clock_in_time() -> None:
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
+        for number in range(150):
+            links.link_of(SLOT).request(group_ack(f"u{number}"), durable=True)
+
+        items = [each for each in await worker.receive() if isinstance(each, AckedByMany)]
+        assert [len(each.ackers) for each in items] == [64, 64, 22]
+        assert worker.work == 150
+
+    run(scene)
+
+
+def test_i9_what_several_say_goes_to_the_successor_once() -> None:
+    async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
+        links.follow(worker.next())
+        link = links.link_of(SLOT)
+        link.request(group_ack("bob"), durable=True)
+        link.request(group_ack("carol"), durable=True)
+        links.follow(worker.die())
+        link.request(group_ack("dave"), durable=True)
+        links.follow(worker.next())
+
+        said = [
+            (item.ackers, item.times_s)
+            for item in await worker.receive()
+            if isinstance(item, AckedByMany)
+        ]
+        assert [acker for ackers, _ in said for acker in ackers] == ["bob", "carol", "dave"]
+        assert worker.work == 3
+
+    run(scene, Waiting(wait_s=0.02))
 
 
 def test_i9_what_waits_when_a_worker_dies_goes_to_its_successor_once() -> None:

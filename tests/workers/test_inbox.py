@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relay.bus.envelopes import Acked, CloseSession, GroupCopy, Receipt, ToWorker
+from relay.bus.envelopes import Acked, AckedByMany, CloseSession, GroupCopy, Receipt, ToWorker
 from relay.bus.gathering import MOST_RIDERS
 from tests import plain
 from workers.inbox import PIECE, Haste, Inbox, Received
@@ -95,6 +95,8 @@ def test_what_a_dead_front_has_sent_is_forgotten_and_counted() -> None:
 
 ACK = Acked("bob", ["M1"], 2, "alice", False, "bob", False, 1000)
 LARGE_ACK = Acked("bob", ["M1"] * MOST_RIDERS, 2, "alice", False, "bob", False, 1000)
+FEW = AckedByMany("M1", 2, "alice", "hike", ["bob", "carol"], [1000, -1])
+MANY = AckedByMany("M1", 2, "alice", "hike", ["bob"] * MOST_RIDERS, [1000] * MOST_RIDERS)
 RECEIPT = plain.durable(7, Receipt("alice", "", "M1", "bob", 2, 1000))
 COPY = plain.durable(8, GroupCopy("alice", "hike", "M1", 1000, ["bob"], b"frame"))
 
@@ -107,6 +109,9 @@ COPY = plain.durable(8, GroupCopy("alice", "hike", "M1", 1000, ["bob"], b"frame"
         ([plain.confirmed(1, 5), ACK, RECEIPT], Haste.RIDES),
         ([ACK] * MOST_RIDERS, Haste.NOW),
         ([LARGE_ACK], Haste.NOW),
+        ([FEW, ACK], Haste.RIDES),
+        ([MANY], Haste.NOW),
+        ([FEW] * (MOST_RIDERS // 2), Haste.NOW),
         ([ACK, COPY], Haste.NOW),
         ([plain.confirmed(1, 5), CloseSession(1)], Haste.NOW),
     ],

@@ -12,6 +12,8 @@ import zmq
 from relay.bus import envelopes
 from relay.bus.envelopes import (
     LOGIN,
+    Acked,
+    AckedByMany,
     GroupCopy,
     Page,
     Refused,
@@ -48,6 +50,10 @@ def start(run_dir: Path, monkeypatch: pytest.MonkeyPatch) -> partial[RunningWork
 
     def buggy(self: Shard, origin: Identity, envelope: ToWorker) -> None:
         if isinstance(envelope, SendToUser) and envelope.message_id == "POISON":
+            raise Bug
+        if isinstance(envelope, AckedByMany) and "poison" in envelope.ackers:
+            raise Bug
+        if isinstance(envelope, Acked) and envelope.acker == "poison":
             raise Bug
         handle(self, origin, envelope)
 
@@ -92,6 +98,28 @@ def test_a_stanza_that_crashed_two_incarnations_is_refused_by_the_third_and_kept
     assert isinstance(refused, Refused)
     (kept,) = worker.set_aside()
     assert msgspec.msgpack.decode(kept, type=envelopes.SendToUser).message_id == "POISON"
+    worker.close()
+
+
+def test_poison_among_what_many_say_takes_nothing_with_it(start: partial[RunningWorker]) -> None:
+    """From the second try on each is a matter of its own."""
+    ackers = ["bob", "poison", "carol"]
+    said = AckedByMany("M1", 2, "alice", "hike-1", ackers, [-1] * 3)
+    for incarnation in (3, 4, 5):
+        worker = start(incarnation=incarnation)
+        worker.send(worker.connect("front-0-1"), 1, said)
+        assert isinstance(worker.wait_for_crash(), Bug)
+        worker.close()
+
+    worker = start(incarnation=6)
+    front = worker.connect("front-0-1")
+    worker.send(front, 1, said, send(1, "BEHIND"))
+    batch = worker.receive(front)
+
+    assert batch is not None
+    assert any(isinstance(item, Stored) for item in batch.items)
+    (kept,) = worker.set_aside()
+    assert msgspec.msgpack.decode(kept, type=Acked).acker == "poison"
     worker.close()
 
 

@@ -19,7 +19,7 @@ from relay.inquiries.messages import (
 )
 from workers.insight import Insight
 from workers.shard import messages
-from workers.shard.mailbox import FINDABLE_RECEIPT, RECEIPT, receipt_of
+from workers.shard.mailbox import GROUP_MESSAGE, MESSAGE, numbers_of, receipts_of
 from workers.shard.outbox import decode
 from workers.store.batch import Batch
 from workers.store.keys import box_of, id_prefix, pack_peer, split_message_key
@@ -74,19 +74,19 @@ def handlers(insight: Insight) -> Handlers:
                 if looked_at == MAX_LOOKED:
                     return ReceiptsSeen(found, reads(asked.author), more=True)
                 looked_at += 1
-                if raw[0] not in (RECEIPT, FINDABLE_RECEIPT):
+                if raw[0] in (MESSAGE, GROUP_MESSAGE):
                     continue
-                receipt = receipt_of(raw)
-                if receipt.message_id == asked.id:
-                    found.append(
-                        ReceiptSeen(
-                            author=asked.author,
-                            acker=receipt.acker,
-                            group=receipt.group,
-                            level=receipt.level,
-                            since_us=seq,
-                        )
+                found += [
+                    ReceiptSeen(
+                        author=asked.author,
+                        acker=receipt.acker,
+                        group=receipt.group,
+                        level=receipt.level,
+                        since_us=number,
                     )
+                    for number, receipt in zip(numbers_of(seq, raw), receipts_of(raw), strict=True)
+                    if receipt.message_id == asked.id
+                ]
         return ReceiptsSeen(found, reads(asked.author))
 
     return {AskMessage: message, AskReceipts: receipts}

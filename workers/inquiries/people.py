@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -26,7 +27,9 @@ from workers.shard.mailbox import (
     Mailbox,
     author_of,
     body_of,
-    receipt_of,
+    numbers_of,
+    receipts_in,
+    receipts_of,
 )
 from workers.store.batch import Batch
 from workers.store.keys import box_of
@@ -60,10 +63,13 @@ def handlers(insight: Insight) -> Handlers:
         entries: list[Queued] = []
         with store.reading() as batch:
             for seq, raw in batch.scan_mail(box_of(asked.user), after=Seq(asked.after)):
-                if len(entries) >= most or size >= MAX_LOOKED_BYTES:
-                    return Queue(entries, entries[-1].seq)
-                entries.append(_queued(batch, seq, raw, texts=asked.texts))
-                size += entries[-1].size
+                for queued in _queued(batch, seq, raw, texts=asked.texts):
+                    if queued.seq <= asked.after:
+                        continue  # of receipts that are one entry
+                    if len(entries) >= most or size >= MAX_LOOKED_BYTES:
+                        return Queue(entries, entries[-1].seq)
+                    entries.append(queued)
+                    size += queued.size
         return Queue(entries)
 
     def _mailbox(insight: Insight, batch: Batch, user: str) -> MailboxSeen:
@@ -87,7 +93,7 @@ def handlers(insight: Insight) -> Handlers:
                 sizes[author] += length
                 size += length
             else:
-                receipts += 1
+                receipts += receipts_in(raw)
         known = box.is_counted or ends
         counts = (messages.total(), sizes.total(), receipts)
         if box.is_counted:
@@ -118,23 +124,25 @@ def _frame_of(batch: Batch, raw: bytes) -> tuple[bytes, int]:
     return batch.get_body(seq), length
 
 
-def _queued(batch: Batch, seq: Seq, raw: bytes, *, texts: bool) -> Queued:
+def _queued(batch: Batch, seq: Seq, raw: bytes, *, texts: bool) -> Iterator[Queued]:
+    """Yield what is in an entry: one message, or some receipts."""
     if raw[0] not in (MESSAGE, GROUP_MESSAGE):
-        receipt = receipt_of(raw)
-        return Queued(
-            seq=seq,
-            kind="receipt",
-            id=receipt.message_id,
-            author=receipt.acker,
-            group=receipt.group,
-            queued_ms=seq // 1000,
-            size=len(raw) - 1,
-            level=receipt.level,
-        )
+        for number, receipt in zip(numbers_of(seq, raw), receipts_of(raw), strict=True):
+            yield Queued(
+                seq=number,
+                kind="receipt",
+                id=receipt.message_id,
+                author=receipt.acker,
+                group=receipt.group,
+                queued_ms=number // 1000,
+                size=(len(raw) - 1) // receipts_in(raw),
+                level=receipt.level,
+            )
+        return
     frame, length = _frame_of(batch, raw)
     is_group = raw[0] == GROUP_MESSAGE
     (element,) = _decode_frame(frame)[2]
-    return Queued(
+    yield Queued(
         seq=seq,
         kind="group_message" if is_group else "message",
         id=element.key.id,

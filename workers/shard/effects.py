@@ -17,12 +17,12 @@ class Effects:
         self.to_fronts: defaultdict[Identity, list[ToFront]] = defaultdict(list)
         self.to_peers: defaultdict[int, list[Durable | StrayAck]] = defaultdict(list)
         self.applied: dict[Identity, Applied] = {}
-        self._shared: dict[tuple[Identity, Seq], DeliverToMany] = {}
+        self._shared: dict[Identity, DeliverToMany] = {}  # the last one to each front
 
     def deliver_shared(self, front: Identity, session: int, seq: Seq, frame: bytes) -> None:
         """Send a group message live; sessions of one front share one envelope."""
-        shared = self._shared.get((front, seq))
-        if shared is None:
-            shared = self._shared[front, seq] = DeliverToMany([], seq, frame)
+        shared = self._shared.get(front)
+        if shared is None or shared.seq != seq:
+            shared = self._shared[front] = DeliverToMany([], seq, frame)
             self.to_fronts[front].append(shared)
         shared.sessions.append(session)

@@ -9,6 +9,7 @@ from relay.disk.groupfile import Group
 from relay.errors import MailboxFull
 from workers.shard import messages
 from workers.shard.halves import Halves
+from workers.shard.mailbox import refer_to_body
 from workers.shard.mailboxes import Mailboxes
 from workers.shard.pages import Pages
 from workers.shard.peers import Peers
@@ -68,6 +69,8 @@ class Copies:
         turn = self._turn
         batch = turn.batch
         seq = turn.next_seq()
+        entry = refer_to_body(seq, len(copy.frame))
+        record = messages.new_record(seq=seq, time_s=copy.time_s)
         holders = 0
         for member in copy.members:
             key = message_key(copy.message_id, copy.author, member, copy.group)
@@ -76,7 +79,9 @@ class Copies:
             reader = self._reader_of(member)
             mailbox = reader.mailbox if reader is not None else self._mailboxes.of_absent(member)
             try:
-                mailbox.add_group_message(batch, seq, copy.author, len(copy.frame), turn.room)
+                mailbox.add_group_message(
+                    batch, seq, entry, copy.author, len(copy.frame), turn.room
+                )
             except MailboxFull as error:
                 turn.counters["group_copies_skipped"] += 1
                 for overfull in self._on_overfull:
@@ -85,7 +90,7 @@ class Copies:
             if mailbox.evicted:
                 self._mailboxes.count_evicted(mailbox)
             holders += 1
-            messages.add(batch, key, seq=seq, time_s=copy.time_s)
+            batch.add_message(key, record)
             if reader is None:
                 for queued in self._on_queued:
                     queued(member, copy)

@@ -6,13 +6,16 @@ the totals are kept in the store too. Without them, as after a crash, the mailbo
 of a session that is announced when something of it changes, for a worker that comes back to ten
 thousand would need as long for that as for everything else; of all others at once.
 
-Entry formats: `m` frame; `g` seq of the body and its length; `r` a receipt; `R` a receipt that is
-found by message and acker too, because its author was absent.
+Entry formats: `m` frame; `g` seq of the body and its length; `r` a receipt; `s` several receipts,
+their number and what they say; `R` a receipt that is found by message and acker too, because its
+author was absent. Several receipts are written, sent and confirmed as one. Each has a number of its
+own, of which the last is the entry's, so that they can be taken apart.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from itertools import islice
 from struct import Struct
 from typing import Final, NamedTuple, Self
@@ -30,13 +33,51 @@ from workers.store.keys import box_of, receipt_key
 MESSAGE: Final[int] = ord("m")
 GROUP_MESSAGE: Final[int] = ord("g")
 RECEIPT: Final[int] = ord("r")
+MANY_RECEIPTS: Final[int] = ord("s")
 FINDABLE_RECEIPT: Final[int] = ord("R")
 
 _REFERENCE = Struct(">cQI")
 _TOTALS = Struct(">IQIQ")
+_MANY = Struct(">cH")
 
-_encode_receipt = msgspec.msgpack.Encoder().encode
+_encode = msgspec.msgpack.Encoder().encode
 _decode_receipt = msgspec.msgpack.Decoder(Receipt).decode
+
+
+class ManyReceipts(msgspec.Struct, frozen=True, array_like=True):
+    """What many said of one message of `author`, or one of many: of each at one of the times."""
+
+    author: str
+    group: str
+    level: int
+    message_ids: list[str]
+    ackers: list[str]
+    times_s: list[int]
+
+    def singly(self) -> list[Receipt]:
+        """Return the receipt of each."""
+        count, author, group, level = len(self.times_s), self.author, self.group, self.level
+        ids = self.message_ids if len(self.message_ids) == count else self.message_ids * count
+        ackers = self.ackers if len(self.ackers) == count else self.ackers * count
+        return [
+            Receipt(author, group, message_id, acker, level, time_s)
+            for message_id, acker, time_s in zip(ids, ackers, self.times_s, strict=True)
+        ]
+
+    def frames(self) -> list[bytes]:
+        """Return the frames that the author gets."""
+        if self.group and len(self.message_ids) == 1:
+            return frames.group_receipts(
+                message_id=self.message_ids[0],
+                level=self.level,
+                author=self.author,
+                group=self.group,
+                said=zip(self.ackers, self.times_s, strict=True),
+            )
+        return [receipt_frame(each) for each in self.singly()]
+
+
+_decode_many = msgspec.msgpack.Decoder(ManyReceipts).decode
 
 
 class Evicted(NamedTuple):
@@ -110,7 +151,7 @@ class Mailbox:
         plain = []
         for seq, entry in batch.scan_mail(self.box):
             self._count(entry, 1)
-            if entry[0] == RECEIPT:
+            if entry[0] in (RECEIPT, MANY_RECEIPTS):
                 plain.append(seq)
         self._plain = plain
 
@@ -149,9 +190,9 @@ class Mailbox:
         )
 
     def add_group_message(
-        self, batch: Batch, seq: Seq, author: str, length: int, room: Room
+        self, batch: Batch, seq: Seq, entry: bytes, author: str, length: int, room: Room
     ) -> None:
-        """Queue a reference to the group message stored as body `seq`, of `length` bytes.
+        """Queue the `entry` that refers to the group message stored as body `seq`, of `length`.
 
         Raises:
             MailboxFull: as for `add_message`. Skip this member's copy.
@@ -160,7 +201,7 @@ class Mailbox:
             self.count(batch)
         if self.messages >= room.share_entries or self.size + length > room.share_bytes:
             self._make_room(batch, author, length, room)
-        batch.put_mail(self.box, seq, _REFERENCE.pack(b"g", seq, length))
+        batch.put_mail(self.box, seq, entry)
         self.messages += 1
         self.size += length
         if self.shares is not None:
@@ -179,7 +220,7 @@ class Mailbox:
             return self._add_findable(batch, seq, receipt, room.max_receipts)
         if self.receipts >= room.max_receipts:
             return False
-        batch.put_mail(self.box, seq, b"r" + _encode_receipt(receipt))
+        batch.put_mail(self.box, seq, b"r" + _encode(receipt))
         self.receipts += 1
         if self._plain:
             self._plain.append(seq)
@@ -187,8 +228,21 @@ class Mailbox:
             self._plain = [seq]
         return True
 
+    def add_many_receipts(self, batch: Batch, seq: Seq, many: ManyReceipts) -> None:
+        """Queue receipts for an author who is there; the last of them is number `seq`.
+
+        There must be room for them, and the mailbox be counted.
+        """
+        count = len(many.times_s)
+        batch.put_mail(self.box, seq, _MANY.pack(b"s", count) + _encode(many))
+        self.receipts += count
+        if self._plain:
+            self._plain.append(seq)
+        else:
+            self._plain = [seq]
+
     def make_receipts_findable(self, batch: Batch, most: int) -> int:
-        """Prepare up to `most` of its receipts for the author's absence; return how many.
+        """Prepare some `most` of its receipts for the author's absence; return how many.
 
         `is_findable` tells whether that was all of them.
         """
@@ -196,14 +250,21 @@ class Mailbox:
         plain = self._plain
         if not plain:
             return 0
-        due = plain[:most]
-        del plain[:most]
-        for seq in due:
+        taken = done = 0
+        while done < most and taken < len(plain):
+            seq = plain[taken]
+            taken += 1
             entry = batch.pop_mail(self.box, seq)
-            if entry is not None:
-                self.receipts -= 1
-                self._add_findable(batch, seq, _decode_receipt(entry[1:]), None)
-        return len(due)
+            if entry is None:
+                done += 1
+                continue
+            receipts = receipts_of(entry)
+            self.receipts -= len(receipts)
+            for each, receipt in zip(numbers_of(seq, entry), receipts, strict=True):
+                self._add_findable(batch, each, receipt, None)
+            done += len(receipts)
+        del plain[:taken]
+        return done
 
     @property
     def is_findable(self) -> bool:
@@ -225,7 +286,7 @@ class Mailbox:
             seq = max(seq, other_seq)
         elif max_receipts is not None and self.receipts >= max_receipts:
             return False
-        batch.put_mail(self.box, seq, b"R" + _encode_receipt(receipt))
+        batch.put_mail(self.box, seq, b"R" + _encode(receipt))
         self.receipts += 1
         batch.put_receipt(key, seq)
         return True
@@ -243,8 +304,9 @@ class Mailbox:
             return 0
         count = min(bisect_right(plain, seq), most)
         for each in plain[:count]:
-            if batch.pop_mail(self.box, each) is not None:
-                self.receipts -= 1
+            entry = batch.pop_mail(self.box, each)
+            if entry is not None:
+                self.receipts -= 1 if entry[0] == RECEIPT else receipts_in(entry)
         del plain[:count]  # moves pointers only, however many a client leaves unconfirmed
         return count
 
@@ -259,6 +321,13 @@ class Mailbox:
         for seq, raw in batch.scan_mail(self.box, after=after):
             if seq > up_to:
                 break
+            if raw[0] == MANY_RECEIPTS:
+                several = _open_many(seq, raw)
+                room -= sum(len(each.frame) for each in several)
+                if entries and (room < 0 or len(entries) >= max_entries):
+                    return Stretch(entries, ends=False)
+                entries += several
+                continue
             entry = _open(batch, seq, raw)
             room -= len(entry.frame)
             if entries and (room < 0 or len(entries) >= max_entries):
@@ -275,7 +344,7 @@ class Mailbox:
         for entry_seq, raw in batch.scan_mail(self.box):
             if entry_seq > seq:
                 break
-            if raw[0] in (RECEIPT, FINDABLE_RECEIPT):
+            if raw[0] in (RECEIPT, MANY_RECEIPTS, FINDABLE_RECEIPT):
                 found.append(entry_seq)
         return found
 
@@ -427,7 +496,7 @@ class Mailbox:
             self.messages += sign
             self.size += sign * _length(raw)
         else:
-            self.receipts += sign
+            self.receipts += sign * receipts_in(raw)
 
 
 def refer_to_body(seq: Seq, length: int) -> bytes:
@@ -442,8 +511,25 @@ def body_of(raw: bytes) -> tuple[Seq, int]:
 
 
 def receipt_of(raw: bytes) -> Receipt:
-    """Return what a receipt's entry says."""
+    """Return what the entry of a single receipt says."""
     return _decode_receipt(raw[1:])
+
+
+def receipts_in(raw: bytes) -> int:
+    """Return how many receipts an entry has that is no message."""
+    return _MANY.unpack_from(raw)[1] if raw[0] == MANY_RECEIPTS else 1
+
+
+def receipts_of(raw: bytes) -> Sequence[Receipt]:
+    """Return what an entry says that is no message."""
+    if raw[0] == MANY_RECEIPTS:
+        return _decode_many(raw[_MANY.size :]).singly()
+    return (_decode_receipt(raw[1:]),)
+
+
+def numbers_of(seq: Seq, raw: bytes) -> Sequence[Seq]:
+    """Return the number of each receipt of the entry `seq`."""
+    return [Seq(each) for each in range(seq - receipts_in(raw) + 1, seq + 1)]
 
 
 def author_of(raw: bytes) -> str:
@@ -475,6 +561,11 @@ def _open(batch: Batch, seq: Seq, raw: bytes) -> Entry:
         return Entry(seq, "", batch.get_body(_REFERENCE.unpack(raw)[1]))
     receipt = _decode_receipt(raw[1:])
     return Entry(seq, receipt.message_id, receipt_frame(receipt))
+
+
+def _open_many(seq: Seq, raw: bytes) -> list[Entry]:
+    receipts = _decode_many(raw[_MANY.size :]).singly()
+    return [Entry(seq, each.message_id, receipt_frame(each)) for each in receipts]
 
 
 def receipt_frame(receipt: Receipt) -> bytes:

@@ -69,7 +69,12 @@ def find_only_author(batch: Batch, message_id: str, recipient: str) -> Known | N
     return only
 
 
-def add(batch: Batch, key: bytes, *, seq: Seq, time_s: int, digest: bytes = NO_DIGEST) -> None:
+def new_record(*, seq: Seq, time_s: int) -> bytes:
+    """Return what is known of a group message towards a member who has not acked it."""
+    return pack(seq, time_s, LEVEL_STORED, NO_DIGEST)
+
+
+def add(batch: Batch, key: bytes, *, seq: Seq, time_s: int, digest: bytes) -> None:
     """Remember the message of the key `key`, which is stored with this batch."""
     batch.add_message(key, pack(seq, time_s, LEVEL_STORED, digest))
 

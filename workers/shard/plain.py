@@ -1,4 +1,4 @@
-"""The plain case of a send to a user and of an ack, in one function each.
+"""The plain case of a send to a user, of an ack, and of many acks, in one function each.
 
 Nearly every message is new, for somebody who takes it live, far from every limit, and is acked
 once, by its recipient, while its author is there. The general ways (sends, receipts) look the same
@@ -8,17 +8,29 @@ at once, or is left to the general way: then nothing has changed, and nothing wa
 
 from __future__ import annotations
 
-from relay.bus.envelopes import Acked, Deliver, Receipt, SendToUser, Stored
+from collections.abc import Sequence
+
+from relay.bus.envelopes import (
+    Acked,
+    AckedByMany,
+    Deliver,
+    DeliverReceipts,
+    Receipt,
+    SendToUser,
+    Stored,
+)
 from relay.protocol.times import receipt_time
 from workers.shard import messages
 from workers.shard.effects import Identity
 from workers.shard.halves import Halves
-from workers.shard.mailbox import Mailbox, receipt_frame
+from workers.shard.mailbox import Mailbox, ManyReceipts, receipt_frame
 from workers.shard.pages import Pages
 from workers.shard.readers import LIVE, Reader, Readers
 from workers.shard.turn import Turn
 from workers.shard.waiting import Waiting
 from workers.store.keys import message_key
+
+_Said = tuple[str, str, int]  # who acks, which message, and when by his clock, -1 for unknown
 
 
 class Plain:
@@ -65,10 +77,13 @@ class Plain:
         """Return who takes live the receipts that an ack asks for, as far as it tells."""
         if acked.chat_is_group or acked.author_is_group:
             return None
+        return self._live(acked.author)
+
+    def _live(self, author: str) -> Reader | None:
         if not self.takes_acks or self._full_fronts:
             return None
-        author = self._reader_of(acked.author)
-        return author if author is not None and author.state is LIVE else None
+        reader = self._reader_of(author)
+        return reader if reader is not None and reader.state is LIVE else None
 
     def ack(self, acked: Acked, message_id: str, mailbox: Mailbox, author: Reader) -> bool:
         """Take what an ack says of a 1-1 message in that `mailbox`, and tell its `author`."""
@@ -96,3 +111,73 @@ class Plain:
             Deliver(author.number, seq, message_id, receipt_frame(receipt))
         )
         return True
+
+    def ack_by_many(self, acked: AckedByMany) -> list[Acked]:
+        """Take what many say of one message in a group; return what is left to the general way."""
+        author = self._live(acked.author)
+        if author is None:
+            return list(acked.singly())
+        said = [
+            (acker, acked.message_id, time_s)
+            for acker, time_s in zip(acked.ackers, acked.times_s, strict=True)
+        ]
+        left = self._ack_all(author, acked.group, acked.level, said)
+        return [acked.of(acker, time_s) for acker, _, time_s in left]
+
+    def ack_many(self, acked: Acked, author: Reader) -> list[str]:
+        """Take what an ack says of many 1-1 messages; return the ids that are left."""
+        said = [(acked.acker, message_id, acked.time_s) for message_id in acked.message_ids]
+        return [message_id for _, message_id, _ in self._ack_all(author, "", acked.level, said)]
+
+    def _ack_all(
+        self, author: Reader, group: str, level: int, said: Sequence[_Said]
+    ) -> Sequence[_Said]:
+        """Take what is said of messages of one author, and tell him all at once.
+
+        Of one message, or by one acker. Return what is left.
+        """
+        turn, authors, name = self._turn, author.mailbox, author.user
+        if not authors.is_counted:
+            return said
+        batch, now_s, reader_of = turn.batch, turn.now_s, self._reader_of
+        room = turn.room.max_receipts - authors.receipts
+        left: list[_Said] = []
+        ids: list[str] = []
+        ackers: list[str] = []
+        times_s: list[int] = []
+        for each in said:
+            acker, message_id, claimed_s = each
+            reader = reader_of(acker)
+            record = None
+            if reader is not None and reader.mailbox.is_counted and len(ids) < room:
+                key = message_key(message_id, name, acker, group)
+                record = batch.get_message(key)
+            if reader is None or record is None:
+                left.append(each)
+                continue
+            seq, message_s, known_level, digest = messages.unpack(record)
+            if level <= known_level:
+                continue
+            batch.update_message(key, messages.pack(seq, message_s, level, digest))
+            mailbox = reader.mailbox
+            size = mailbox.size
+            if mailbox.remove(batch, seq) and not group:
+                self._ends_wait(name, seq, size - mailbox.size)
+            ids.append(message_id)
+            ackers.append(acker)
+            times_s.append(
+                receipt_time(None if claimed_s < 0 else claimed_s, message_s=message_s, now_s=now_s)
+            )
+        if ids:
+            if group:
+                del ids[1:]
+            else:
+                del ackers[1:]
+            many = ManyReceipts(name, group, level, ids, ackers, times_s)
+            seq = turn.next_seqs(len(times_s))
+            authors.add_many_receipts(batch, seq, many)
+            author.sent(seq)
+            turn.to_fronts[author.front].append(
+                DeliverReceipts(author.number, seq, ids, many.frames())
+            )
+        return left

@@ -29,7 +29,7 @@ def count(purged: Purged, entry: bytes) -> None:
         purged.group_messages += 1
         purged.size += mailbox.body_of(entry)[1]
     else:
-        purged.receipts += 1
+        purged.receipts += mailbox.receipts_in(entry)
 
 
 class Purging:

@@ -160,11 +160,11 @@ class Reader:
     # ------------------------------------------------------------------- receipts on their way
 
     def add_receipt(self, seq: Seq) -> None:
-        """Note that the entry `seq`, higher than any before, is a receipt that went in a page."""
-        if self.receipts:
-            self.receipts.append(seq)
-        else:
+        """Note that the entry `seq`, no lower than any before, is receipts that went in a page."""
+        if not self.receipts:
             self.receipts = [seq]
+        elif self.receipts[-1] != seq:
+            self.receipts.append(seq)
 
     def confirm_receipts(self, seq: Seq, most: int) -> Sequence[Seq]:
         """Forget the receipts up to `seq`, the first `most` of them, and return them."""

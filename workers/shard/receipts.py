@@ -6,7 +6,9 @@ While an author is away his receipts are coalesced: one a message and acker, of 
 
 from __future__ import annotations
 
-from relay.bus.envelopes import Acked, Deliver, Receipt
+from collections.abc import Sequence
+
+from relay.bus.envelopes import Acked, AckedByMany, Deliver, Receipt
 from relay.protocol.times import receipt_time
 from workers.shard import messages
 from workers.shard.effects import Identity
@@ -54,7 +56,10 @@ class Receipts:
             self._turn.counters["acks_misrouted"] += 1
             return
         author = self._plain.author_of(acked) if reader is not None else None
-        for message_id in acked.message_ids:
+        ids: Sequence[str] = acked.message_ids
+        if author is not None and len(ids) > 1:
+            ids, author = self._plain.ack_many(acked, author), None
+        for message_id in ids:
             if (
                 author is not None
                 and reader is not None
@@ -67,6 +72,11 @@ class Receipts:
             elif acked.level > message.level:
                 mailbox = reader.mailbox if reader else self._mailboxes.of_absent(acked.acker)
                 self._raise_level(acked, message_id, message, mailbox)
+
+    def acked_by_many(self, front: Identity, acked: AckedByMany) -> None:
+        """Take what many say of one message in a group."""
+        for each in self._plain.ack_by_many(acked):
+            self.acked(front, each)
 
     def apply(self, receipt: Receipt) -> None:
         """Queue a receipt for its author, who is served here."""

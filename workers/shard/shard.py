@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from relay.bus.envelopes import (
     Acked,
+    AckedByMany,
     Applied,
     Ask,
     Carry,
@@ -112,6 +113,7 @@ class Shard:
             SendToUser: self._sends.to_user,
             SendToGroup: self._sends.to_group,
             Acked: receipts.acked,
+            AckedByMany: receipts.acked_by_many,
             Ask: halves.asked,
             StrayAck: strays.arrived,
         }

@@ -83,3 +83,8 @@ class Turn:
             seq = self._least_seq
         self.seq = seq
         return seq
+
+    def next_seqs(self, count: int) -> Seq:
+        """Give out so many numbers, one behind the other; return the last."""
+        self.seq = Seq(self.next_seq() + count - 1)
+        return self.seq

@@ -43,6 +43,7 @@ class Batch:
         self._outbox = trees["outbox"]
         self._meta = trees["meta"]
         self._new_messages: list[bytes] = []
+        self._released: dict[Seq, int] = {}  # bodies that fewer mailboxes refer to, by how many
         # Of what was put that may be many times what came in: a group message is once in each
         # peer's outbox.
         self.bulk_bytes = 0
@@ -54,6 +55,7 @@ class Batch:
         """Start anew, once the last one was committed or aborted."""
         self.bulk_bytes = 0
         self._new_messages = []
+        self._released = {}
 
     def commit(self) -> None:
         """Make everything durable, in the mode that the store was opened with.
@@ -61,6 +63,8 @@ class Batch:
         Raises:
             StoreWriteError: it may be stored or not; say nothing of it, abort it, and open anew.
         """
+        for seq, count in self._released.items():
+            self._let_go_of_body(seq, count)
         if self._new_messages:
             self._expiry.put(pack_seq(self.last_seq()), encode_keys(self._new_messages))
         self._journal.commit()
@@ -148,13 +152,16 @@ class Batch:
         return body
 
     def release_body(self, seq: Seq) -> None:
-        """Note that one mailbox less refers to a body; the last one removes it."""
+        """Note that one mailbox less refers to a body; without any it goes with the commit."""
+        self._released[seq] = self._released.get(seq, 0) + 1
+
+    def _let_go_of_body(self, seq: Seq, count: int) -> None:
         key = pack_seq(seq)
         value = self._holders.get(key)
         assert value is not None, f"body {seq} has no holders though a mailbox refers to it"
-        holders = unpack_count(value)
-        if holders > 1:
-            self._holders.put(key, pack_count(holders - 1))
+        holders = unpack_count(value) - count
+        if holders > 0:
+            self._holders.put(key, pack_count(holders))
         else:
             self._holders.pop(key)
             self._bodies.pop(key)

@@ -12,6 +12,7 @@ import msgspec
 from relay.bus.envelopes import (
     LOGIN,
     Deliver,
+    DeliverReceipts,
     Entry,
     OpenSession,
     Page,
@@ -162,6 +163,12 @@ class Client:
                     self.session.page(envelope, now_ms=self.now_ms)
                 case Deliver():
                     self.deliveries.deliver(envelope.seq, envelope.receipt_for, envelope.frame)
+                case DeliverReceipts():
+                    taken = self.deliveries.take_receipts(
+                        envelope.seq, envelope.receipt_for, envelope.frames
+                    )
+                    self.session.out.frames += taken
+                    self.session.out.receipts += len(taken)
                 case Stored():
                     self.session.stored(envelope.request, envelope.time_s)
                 case Refused():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from relay.bus.envelopes import (
+    DeliverReceipts,
+    Seq,
     SessionOpened,
 )
 from tests import plain
@@ -47,6 +49,51 @@ def test_r7_a_receipt_that_waits_for_its_ack_1_is_not_confirmed_by_later_ones(
     assert alice.session.deliveries.written == 10
     alice.hears(plain.stored(FIRST_REQUEST, SENT_AT))
     assert alice.session.deliveries.written == 12
+
+
+def of_two(seq: int, message_id: str) -> DeliverReceipts:
+    """Receipts of two members, that are one entry."""
+    frames = [receipt(seq, message_id, level).frame for level in (2, 3)]
+    return DeliverReceipts(NUMBER, Seq(seq), [message_id], frames)
+
+
+def test_r7_receipts_that_are_one_entry_are_written_and_counted_each(alice: Client) -> None:
+    alice.hears(of_two(12, "1"))
+
+    assert alice.frames() == seen(receipt(12, "1"), receipt(12, "1", 3))
+    assert (alice.port.receipts, alice.session.deliveries.written) == (2, 12)
+
+
+def test_r7_receipts_that_are_one_entry_wait_for_their_ack_1_together(alice: Client) -> None:
+    alice.says(action("1"))
+    alice.hears(of_two(12, "1"), live(receipt(13, "other")))
+    assert alice.frames() == seen(receipt(13, "other"))
+    assert alice.session.deliveries.written == 11
+
+    alice.hears(plain.stored(FIRST_REQUEST, SENT_AT))
+
+    assert alice.frames() == [ack_1("1"), *seen(receipt(12, "1"), receipt(12, "1", 3))]
+    assert (alice.port.receipts, alice.session.deliveries.written) == (3, 13)
+
+
+def test_r7_of_receipts_that_are_one_entry_each_waits_for_its_own_ack_1(alice: Client) -> None:
+    alice.says(action("1"))
+    frames = [receipt(12, message_id).frame for message_id in ("0", "1", "2")]
+    alice.hears(DeliverReceipts(NUMBER, Seq(12), ["0", "1", "2"], frames))
+
+    assert alice.frames() == seen(receipt(12, "0"), receipt(12, "2"))
+    assert alice.session.deliveries.written == 11
+    alice.hears(plain.stored(FIRST_REQUEST, SENT_AT))
+    assert alice.frames() == [ack_1("1"), *seen(receipt(12, "1"))]
+    assert (alice.port.receipts, alice.session.deliveries.written) == (3, 12)
+
+
+def test_receipts_that_are_one_entry_stay_in_the_mailbox_of_a_slow_client(alice: Client) -> None:
+    alice.slows()
+    alice.hears(of_two(12, "1"))
+
+    assert alice.frames() == []
+    assert alice.session.deliveries.written == 10
 
 
 def test_r19_a_receipt_that_is_not_stored_is_never_confirmed(alice: Client) -> None:

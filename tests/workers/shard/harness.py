@@ -24,11 +24,13 @@ from relay.bus.envelopes import (
     LOGIN,
     QUEUE,
     Acked,
+    AckedByMany,
     Applied,
     Ask,
     CloseSession,
     Confirmed,
     Deliver,
+    DeliverReceipts,
     DeliverToMany,
     Durable,
     EndSession,
@@ -54,7 +56,7 @@ from relay.protocol.slots import ShardMap, shard_ranges, slot_of
 from relay.settings.tables import Settings, StoreSettings
 from tests import plain
 from workers.shard.effects import Effects, Identity
-from workers.shard.mailbox import receipt_frame
+from workers.shard.mailbox import receipt_frame, receipts_of
 from workers.shard.readers import ReaderState
 from workers.shard.shard import NO_EXTENSIONS, Shard
 from workers.store.batch import Batch
@@ -148,6 +150,20 @@ def ack(
     """What `acker` sends for a message of `author`: `to` is the acker unless a group is given."""
     ids = [message_id] if isinstance(message_id, str) else message_id
     return Acked(acker, ids, level, author, False, group or to or acker, bool(group), t)
+
+
+def acks_of_many(
+    ackers: Sequence[str],
+    message_id: str,
+    level: int = 2,
+    *,
+    author: str = ALICE,
+    group: str = HIKE,
+    times_s: Sequence[int] = (),
+) -> AckedByMany:
+    """What several members of a group say of one message."""
+    times = list(times_s) or [-1] * len(ackers)
+    return AckedByMany(message_id, level, author, group, list(ackers), times)
 
 
 def receipt(
@@ -304,6 +320,9 @@ class ShardHarness:
                         findable[index] = seq
                     else:
                         unfindable.add(box)
+                case "s":
+                    total[2] += len(receipts_of(entry))
+                    unfindable.add(box)
                 case kind:
                     raise AssertionError(f"an entry of kind {kind}")
 
@@ -590,6 +609,8 @@ class ClusterHarness:
                 local = envelope.chat
             case Acked():
                 local = envelope.acker
+            case AckedByMany():
+                (local,) = {self.owner(acker).index: acker for acker in envelope.ackers}.values()
             case Ask():
                 local = envelope.user
             case CloseSession() | Pause() | Ready() | Confirmed():
@@ -660,7 +681,7 @@ class ClusterHarness:
                     client.cursor = item.entries[-1].seq
                 if item.last:
                     client.phase = LIVE
-            case Deliver():
+            case Deliver() | DeliverReceipts():
                 self._delivered(front, item.session, item.seq)
             case DeliverToMany():
                 for number in item.sessions:
@@ -721,6 +742,8 @@ def frames_of(items: Iterable[ToFront], session: int) -> list[bytes]:
                 frames += [entry.frame for entry in item.entries]
             case Deliver(session=number) if number == session:
                 frames.append(item.frame)
+            case DeliverReceipts(session=number) if number == session:
+                frames += item.frames
             case DeliverToMany() if session in item.sessions:
                 frames.append(item.frame)
             case _:

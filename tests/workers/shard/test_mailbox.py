@@ -9,7 +9,7 @@ from relay.bus.envelopes import Receipt, Seq
 from relay.errors import MailboxFull
 from relay.settings.tables import MailboxSettings
 from tests.workers.shard.harness import searches
-from workers.shard.mailbox import Mailbox, Stretch, receipt_frame
+from workers.shard.mailbox import Mailbox, Stretch, receipt_frame, refer_to_body
 from workers.shard.room import Room
 from workers.store.batch import Batch
 from workers.store.keys import LAST_SEQ, box_of, receipt_key
@@ -29,7 +29,8 @@ class PlainMailbox(Mailbox):
     def queue_of_group(
         self, batch: Batch, seq: int, length: int, room: Room, *, author: str = "alice"
     ) -> None:
-        self.add_group_message(batch, Seq(seq), author, length, room)
+        entry = refer_to_body(Seq(seq), length)
+        self.add_group_message(batch, Seq(seq), entry, author, length, room)
 
     def add_receipt(
         self,
@@ -127,6 +128,7 @@ def test_removing_a_group_message_lets_go_of_its_body(mailbox: PlainMailbox, bat
 
     assert batch.get_body(Seq(5)) == b"to all"
     batch.release_body(Seq(5))
+    batch.commit()
     with pytest.raises(AssertionError):
         batch.get_body(Seq(5))
 
@@ -275,6 +277,7 @@ def test_letting_go_of_a_group_message_lets_go_of_its_body(
 
     mailbox.queue(batch, 4, b"frame", FEW)
 
+    batch.commit()
     with pytest.raises(AssertionError, match="missing"):
         batch.get_body(Seq(1))
 

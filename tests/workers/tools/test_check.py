@@ -31,7 +31,7 @@ from tests.workers.tools.harness import (
     snapshots_of,
     write_owned,
 )
-from workers.shard.mailbox import refer_to_body, unpack_totals
+from workers.shard.mailbox import ManyReceipts, refer_to_body, unpack_totals
 from workers.store.keys import (
     SEQ_BYTES,
     box_of,
@@ -233,6 +233,7 @@ def readdress(txn: Any, trees: Trees) -> None:
 STRANGER = next(user for user in USERS if slot_of(user) in shard_ranges(2)[1])
 OWN = next(f"new{n}" for n in range(99) if slot_of(f"new{n}") in shard_ranges(2)[0])
 RECEIPT = Receipt(STRANGER, "", "M", "user1", 2, 7)
+MANY = ManyReceipts(OWN, "hike", 2, ["M"], ["user1"], [7])
 TOO_LATE = 1 << 62
 # Of a message that was acked long ago.
 RECORD = pack_seq(1) * 2 + b"\2" + bytes(8)
@@ -269,6 +270,11 @@ FAULTS: dict[str, tuple[Edit, str, str]] = {
         change_entry(b"R", lambda raw: b"R" + encode(RECEIPT)),
         "mail",
         f"is a receipt for {STRANGER}",
+    ),
+    "receipts that are one entry, but are fewer than it says": (
+        put("mail", box_of(OWN) + pack_seq(1), b"s\0\2" + encode(MANY)),
+        "mail",
+        "counts 2 receipts, but has 1",
     ),
     "an entry of no known kind": (change_entry(b"m", lambda raw: b"?"), "mail", "unknown kind 63"),
     "an empty entry": (change_entry(b"m", lambda raw: b""), "mail", "malformed"),

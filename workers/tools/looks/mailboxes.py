@@ -20,6 +20,7 @@ from workers.tools.looks.inspection import Inspection
 from workers.tools.looks.readable import MALFORMED
 
 _MESSAGE_KINDS: Final = (mailbox.MESSAGE, mailbox.GROUP_MESSAGE)
+_RECEIPT_KINDS: Final = (mailbox.RECEIPT, mailbox.MANY_RECEIPTS, mailbox.FINDABLE_RECEIPT)
 
 
 class _Totals:
@@ -96,14 +97,18 @@ def _look_at_entry(store: Inspection, key: bytes, box: bytes, raw: bytes, counte
         counted.size += length
         if seq > store.forgotten:
             store.queued.add(slot_at(key), key)
-    elif kind in (mailbox.RECEIPT, mailbox.FINDABLE_RECEIPT):
-        counted.receipts += 1
-        receipt = mailbox.receipt_of(raw)
-        if box_of(receipt.author) != box:
-            store.found("mail", key, f"is a receipt for {receipt.author}")
-        if kind == mailbox.RECEIPT:
-            counted.unfindable += 1
+    elif kind in _RECEIPT_KINDS:
+        count, receipts = mailbox.receipts_in(raw), mailbox.receipts_of(raw)
+        counted.receipts += count
+        if len(receipts) != count:
+            store.found("mail", key, f"counts {count} receipts, but has {len(receipts)}")
+        for receipt in receipts[:1]:
+            if box_of(receipt.author) != box:
+                store.found("mail", key, f"is a receipt for {receipt.author}")
+        if kind != mailbox.FINDABLE_RECEIPT:
+            counted.unfindable += count
             return
+        (receipt,) = receipts
         place = receipt_key(box, receipt.message_id, receipt.acker, receipt.group)
         if store.snapshot.get("receipts", place) != pack_seq(seq):
             store.found("mail", key, "is a receipt that the index of receipts does not name")
