@@ -15,7 +15,7 @@ from workers.shard.pages import Pages
 from workers.shard.peers import Peers
 from workers.shard.readers import Readers
 from workers.shard.turn import Turn
-from workers.store.keys import message_key
+from workers.store.keys import around_recipient
 
 
 class Groups:
@@ -23,12 +23,15 @@ class Groups:
 
     def __init__(self, peers: Peers) -> None:
         self._owns = peers.owns
+        self._owner_of = peers.owner_of
         self._groups: Mapping[str, Group] = {}
+        self._by_worker: dict[str, dict[int, list[str]]] = {}  # once somebody has written there
         self._member_sets: dict[str, frozenset[str]] = {}
 
     def provision(self, groups: Mapping[str, Group]) -> None:
         """Replace the provisioned groups; those of other workers are left out."""
         self._groups = {local: group for local, group in groups.items() if self._owns(local)}
+        self._by_worker = {}
         self._member_sets = {
             local: frozenset(group.participants) for local, group in self._groups.items()
         }
@@ -45,6 +48,15 @@ class Groups:
         """Return the members of a group in their order; none of one that is unknown."""
         group = self._groups.get(local)
         return () if group is None else group.participants
+
+    def by_worker(self, local: str) -> Mapping[int, Sequence[str]]:
+        """Return the members of a group in their order, by the worker that serves them."""
+        members_of = self._by_worker.get(local)
+        if members_of is None:
+            members_of = self._by_worker[local] = {}
+            for member in self.members(local):
+                members_of.setdefault(self._owner_of(member), []).append(member)
+        return members_of
 
     def has_member(self, local: str, user: str) -> bool:
         """Tell whether the group is known and `user` in it."""
@@ -68,20 +80,22 @@ class Copies:
         """Queue a group message for the members that it names, its body stored once."""
         turn = self._turn
         batch = turn.batch
-        seq = turn.next_seq()
-        entry = refer_to_body(seq, len(copy.frame))
+        seq, length = turn.next_seq(), len(copy.frame)
+        entry = refer_to_body(seq, length)
         record = messages.new_record(seq=seq, time_s=copy.time_s)
+        before, behind = around_recipient(copy.message_id, copy.author, copy.group)
+        get_message, add_message = batch.getter_of(before), batch.add_message
+        reader_of, takes_live = self._reader_of, self._takes_live
+        deliver = turn.effects.deliver_shared
         holders = 0
         for member in copy.members:
-            key = message_key(copy.message_id, copy.author, member, copy.group)
-            if batch.get_message(key) is not None:
+            key = before + member.encode() + behind
+            if get_message(key) is not None:
                 continue
-            reader = self._reader_of(member)
+            reader = reader_of(member)
             mailbox = reader.mailbox if reader is not None else self._mailboxes.of_absent(member)
             try:
-                mailbox.add_group_message(
-                    batch, seq, entry, copy.author, len(copy.frame), turn.room
-                )
+                mailbox.add_group_message(batch, seq, entry, copy.author, length, turn.room)
             except MailboxFull as error:
                 turn.counters["group_copies_skipped"] += 1
                 for overfull in self._on_overfull:
@@ -90,12 +104,12 @@ class Copies:
             if mailbox.evicted:
                 self._mailboxes.count_evicted(mailbox)
             holders += 1
-            batch.add_message(key, record)
+            add_message(key, record)
             if reader is None:
                 for queued in self._on_queued:
                     queued(member, copy)
-            elif self._takes_live(reader):
+            elif takes_live(reader):
                 reader.sent(seq)
-                turn.effects.deliver_shared(reader.front, reader.number, seq, copy.frame)
+                deliver(reader.front, reader.number, seq, copy.frame)
         if holders:
             batch.put_body(seq, copy.frame, holders)

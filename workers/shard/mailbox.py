@@ -481,10 +481,14 @@ class Mailbox:
             self.messages -= 1
             self.size -= len(raw) - 1
             return True
-        self._count(raw, -1)
         if kind == GROUP_MESSAGE:
-            batch.release_body(_REFERENCE.unpack(raw)[1])
-        elif kind == FINDABLE_RECEIPT:
+            _, body, length = _REFERENCE.unpack(raw)
+            self.messages -= 1
+            self.size -= length
+            batch.release_body(body)
+            return True
+        self._count(raw, -1)
+        if kind == FINDABLE_RECEIPT:
             receipt = _decode_receipt(raw[1:])
             batch.delete_receipt(
                 receipt_key(self.box, receipt.message_id, receipt.acker, receipt.group)

@@ -28,7 +28,7 @@ from workers.shard.pages import Pages
 from workers.shard.readers import LIVE, Reader, Readers
 from workers.shard.turn import Turn
 from workers.shard.waiting import Waiting
-from workers.store.keys import message_key
+from workers.store.keys import around_recipient, message_key
 
 _Said = tuple[str, str, int]  # who acks, which message, and when by his clock, -1 for unknown
 
@@ -142,6 +142,7 @@ class Plain:
         batch, now_s, reader_of = turn.batch, turn.now_s, self._reader_of
         room = turn.room.max_receipts - authors.receipts
         left: list[_Said] = []
+        before, behind = around_recipient(said[0][1], name, group) if group else (b"", b"")
         ids: list[str] = []
         ackers: list[str] = []
         times_s: list[int] = []
@@ -150,7 +151,10 @@ class Plain:
             reader = reader_of(acker)
             record = None
             if reader is not None and reader.mailbox.is_counted and len(ids) < room:
-                key = message_key(message_id, name, acker, group)
+                if group:
+                    key = before + acker.encode() + behind
+                else:
+                    key = message_key(message_id, name, acker, "")
                 record = batch.get_message(key)
             if reader is None or record is None:
                 left.append(each)

@@ -158,13 +158,13 @@ class Sends:
         turn, chat = self._turn, send.chat
         if turn.refusal:
             return self.refuse(front, send, 500, turn.refusal)
-        by_worker: dict[int, list[str]] = {}
-        for member in self._groups.members(chat):
-            if member != send.author:
-                by_worker.setdefault(self._peers.owner_of(member), []).append(member)
-        for worker, members in by_worker.items():
-            copy = GroupCopy(send.author, chat, send.message_id, send.time_s, members, send.frame)
-            self._peers.pass_on(worker, copy)
+        for worker, members in self._groups.by_worker(chat).items():
+            others = [member for member in members if member != send.author]
+            if others:
+                copy = GroupCopy(
+                    send.author, chat, send.message_id, send.time_s, others, send.frame
+                )
+                self._peers.pass_on(worker, copy)
         messages.add(turn.batch, key, seq=turn.next_seq(), time_s=send.time_s, digest=send.digest)
         turn.to_fronts[front].append(Stored(send.request, send.time_s))
         for stored in self._on_stored:

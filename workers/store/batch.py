@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from relay.bus.envelopes import NO_SEQ, Seq
 from workers.store.journal import Journal
@@ -172,6 +172,13 @@ class Batch:
         """Remember a new message; `expire_messages` forgets it."""
         self._messages.put(key, record)
         self._new_messages.append(key)
+
+    def getter_of(self, prefix: bytes) -> Callable[[bytes], bytes | None]:
+        """Return a `get_message` for many keys that begin with `prefix`, as yet perhaps unknown."""
+        stored = self._messages.next_stored(prefix)
+        if stored is not None and stored.startswith(prefix):
+            return self._messages.get
+        return self._messages.get_unstored
 
     def scan_messages(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield (key, record) of every message whose key begins with `prefix`."""

@@ -81,6 +81,11 @@ def message_key(message_id: str, author: str, recipient: str, group: str) -> byt
     )
 
 
+def around_recipient(message_id: str, author: str, group: str) -> tuple[bytes, bytes]:
+    """Return what is before and behind the recipient in the key of a message: for many of one."""
+    return message_prefix(message_id, author), b"\0" + group.encode()
+
+
 def id_prefix(message_id: str) -> bytes:
     """Return what all records of one message id begin with, whoever its author."""
     encoded = message_id.encode()

@@ -159,6 +159,11 @@ class Tree:
                 value = self._txn.get(key, db=self._db)
         return value
 
+    def get_unstored(self, key: bytes) -> Value:
+        """Return the same, where it is known that no page has it."""
+        value: Value = self.fresh.get(key, _ABSENT)
+        return self.recent.get(key) if value is _ABSENT else value
+
     def put(self, key: bytes, value: bytes) -> None:
         """Set the value of `key`.
 

@@ -15,6 +15,7 @@ from relay.bus.envelopes import (
     CloseSession,
     DeliverReceipts,
     Page,
+    Seq,
     ToFront,
     ToWorker,
 )
@@ -79,7 +80,7 @@ def test_the_author_hears_of_all_at_once_and_they_wait_as_one_entry(hike: Cluste
     answer = hike.feed(acks_of_many(MEMBERS, "M1"))
 
     ((seq, _),) = hike.mail(ALICE)
-    assert answer == [DeliverReceipts(A, seq, ["M1"], receipts(*MEMBERS))]
+    assert answer == [DeliverReceipts(A, Seq(seq), ["M1"], receipts(*MEMBERS))]
     assert waiting(hike) == [(member, 2) for member in MEMBERS]
     assert not any(hike.mail(member) for member in MEMBERS)
 
@@ -201,7 +202,7 @@ def test_what_one_says_of_many_messages_is_one_entry_too(hike: ClusterHarness) -
 
     ((seq, _),) = hike.mail(ALICE)
     said = [receipt(ALICE, BOB, message_id) for message_id in ids]
-    assert answer == [DeliverReceipts(A, seq, ids, said)]
+    assert answer == [DeliverReceipts(A, Seq(seq), ids, said)]
     hike.restart()
     answer = hike.feed(plain.ready(A, 0, 0))
     (page,) = [each for each in answer if isinstance(each, Page)]
