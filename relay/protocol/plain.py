@@ -56,6 +56,7 @@ class _AckBody(
     chat: _Jid
     cmd: Literal["ack", "acks"] = "ack"
     t: str | int | None = None
+    participant: _Jid | None = None  # of an ack in a group; who acks is who is logged in (R14)
 
 
 _decode_action = msgspec.json.Decoder(tuple[Literal["action"], _Relay, list[_Element]]).decode

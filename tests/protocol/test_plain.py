@@ -30,6 +30,10 @@ ACK = (
     f'["Msg", {{"id": "{ID}", "ack": 2, "cmd": "ack", "to": "{BOB}@c.us", "t": "{SENT_AT}", '
     f'"from": "{ALICE}@c.us"}}]'
 )
+GROUP_ACK = (
+    f'["MsgInfo", {{"from": "{ALICE}@c.us", "ack": 2, "cmd": "ack", "to": "{GROUP}@g.us", '
+    f'"participant": "{BOB}@sc.us", "id": "{ID}", "t": "{SENT_AT}"}}]'
+)
 DEEP = "[" * 40 + "]" * 40
 
 
@@ -46,7 +50,7 @@ def in_general(payload: bytes) -> Stanza | None:
         return None
 
 
-@pytest.mark.parametrize("text", [SEND, ACK, ACK.replace("Msg", "MsgInfo")])
+@pytest.mark.parametrize("text", [SEND, ACK, ACK.replace("Msg", "MsgInfo"), GROUP_ACK])
 def test_the_sheets_own_frames_take_one_step(text: str) -> None:
     stanza = in_one_step(text.encode())
 
@@ -79,6 +83,8 @@ def test_the_sheets_own_frames_take_one_step(text: str) -> None:
         ACK.replace(f'"t": "{SENT_AT}"', '"t": 1.5'),
         ACK.replace(f'"t": "{SENT_AT}"', '"other": 1'),
         ACK.replace("@c.us", "@g.us"),
+        GROUP_ACK.replace(f'"{BOB}@sc.us"', "7"),
+        GROUP_ACK.replace(BOB, "\\ud800"),
         "",
         "[]",
         "{}",
