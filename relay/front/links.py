@@ -131,6 +131,7 @@ class WorkerLink:
         self._last_ack: Acked | None = None  # of the items, the last of 1-1 messages
         self._work = 0
         self._riders = 0  # of the items
+        self._joined = 0  # what is told with one of them
         self._frame_bytes = 0
         self.is_dirty = False
         # Who is to hear when a batch is confirmed, and of which: in the order of the batches.
@@ -195,6 +196,7 @@ class WorkerLink:
         if joint is not None and len(joint.ackers) < _MOST_TOGETHER:
             del self._items[-1], self._kept[-1]
             self._riders -= 1
+            self._joined += 1
         else:
             joint = self._joint[said] = AckedByMany(*said, [], [])
             self._items[-1] = self._kept[-1] = joint
@@ -213,6 +215,7 @@ class WorkerLink:
         if is_like and len(last.message_ids) < _MOST_TOGETHER and len(acked.message_ids) == 1:
             del self._items[-1], self._kept[-1]
             self._riders -= 1
+            self._joined += 1
             last.message_ids.append(acked.message_ids[0])
         else:
             self._last_ack = acked
@@ -287,7 +290,7 @@ class WorkerLink:
         self._items, self._kept = [], []
         self._joint.clear()
         self._last_ack = None
-        self._work = self._riders = self._frame_bytes = 0
+        self._work = self._riders = self._joined = self._frame_bytes = 0
         self._outgoing.restart()
         self._stopwatch.restart()
         self.is_full = False
@@ -356,8 +359,8 @@ class WorkerLink:
         work, self._work = self._work, 0
         self._links.work += work
         self._links.asked += len(items) - self._riders
-        self._links.rode += self._riders
-        self._riders = 0
+        self._links.rode += self._riders + self._joined
+        self._riders = self._joined = 0
         frame_bytes, self._frame_bytes = self._frame_bytes, 0
         worker = self._worker
         if worker is None:
