@@ -588,7 +588,7 @@ def test_what_several_say_of_one_group_message_is_told_as_one() -> None:
 
     async def scene(links: Links, worker: Incarnations, heard: list[FromWorker]) -> None:
         links.follow(worker.next())
-        said = [
+        said: list[ToWorker] = [
             group_ack("bob", time_s=1000),
             send(1),
             group_ack("carol"),
