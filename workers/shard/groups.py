@@ -15,7 +15,7 @@ from workers.shard.pages import Pages
 from workers.shard.peers import Peers
 from workers.shard.readers import Readers
 from workers.shard.turn import Turn
-from workers.store.keys import around_recipient
+from workers.store.keys import around_recipient, pack_seq
 
 
 class Groups:
@@ -84,18 +84,22 @@ class Copies:
         entry = refer_to_body(seq, length)
         record = messages.new_record(seq=seq, time_s=copy.time_s)
         before, behind = around_recipient(copy.message_id, copy.author, copy.group)
-        get_message, add_message = batch.getter_of(before), batch.add_message
-        reader_of, takes_live = self._reader_of, self._takes_live
-        deliver = turn.effects.deliver_shared
-        holders = 0
+        get_message, reader_of, takes_live = (
+            batch.getter_of(before),
+            self._reader_of,
+            self._takes_live,
+        )
+        deliver, number, author = turn.effects.deliver_shared, pack_seq(seq), copy.author
+        records: dict[bytes, bytes] = {}
+        entries: dict[bytes, bytes] = {}
         for member in copy.members:
             key = before + member.encode() + behind
-            if get_message(key) is not None:
+            if get_message(key) is not None or key in records:
                 continue
-            reader = reader_of(member)
+            reader = self._reader_of(member)
             mailbox = reader.mailbox if reader is not None else self._mailboxes.of_absent(member)
             try:
-                mailbox.add_group_message(batch, seq, entry, copy.author, length, turn.room)
+                mailbox.expect_group_message(batch, author, length, turn.room)
             except MailboxFull as error:
                 turn.counters["group_copies_skipped"] += 1
                 for overfull in self._on_overfull:
@@ -103,13 +107,15 @@ class Copies:
                 continue
             if mailbox.evicted:
                 self._mailboxes.count_evicted(mailbox)
-            holders += 1
-            add_message(key, record)
+            records[key] = record
+            entries[mailbox.box + number] = entry
             if reader is None:
                 for queued in self._on_queued:
                     queued(member, copy)
             elif takes_live(reader):
                 reader.sent(seq)
                 deliver(reader.front, reader.number, seq, copy.frame)
-        if holders:
-            batch.put_body(seq, copy.frame, holders)
+        if entries:
+            batch.add_messages(records)
+            batch.put_mails(entries)
+            batch.put_body(seq, copy.frame, len(entries))

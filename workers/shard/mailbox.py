@@ -189,10 +189,10 @@ class Mailbox:
             and self.size + length <= room.share_bytes
         )
 
-    def add_group_message(
-        self, batch: Batch, seq: Seq, entry: bytes, author: str, length: int, room: Room
-    ) -> None:
-        """Queue the `entry` that refers to the group message stored as body `seq`, of `length`.
+    def expect_group_message(self, batch: Batch, author: str, length: int, room: Room) -> None:
+        """Count an entry that refers to a group message of `length` bytes.
+
+        The caller puts it, as for many mailboxes it is the same (`refer_to_body`).
 
         Raises:
             MailboxFull: as for `add_message`. Skip this member's copy.
@@ -201,7 +201,6 @@ class Mailbox:
             self.count(batch)
         if self.messages >= room.share_entries or self.size + length > room.share_bytes:
             self._make_room(batch, author, length, room)
-        batch.put_mail(self.box, seq, entry)
         self.messages += 1
         self.size += length
         if self.shares is not None:

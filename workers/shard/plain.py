@@ -143,6 +143,7 @@ class Plain:
         room = turn.room.max_receipts - authors.receipts
         left: list[_Said] = []
         before, behind = around_recipient(said[0][1], name, group) if group else (b"", b"")
+        records: dict[bytes, bytes] = {}
         ids: list[str] = []
         ackers: list[str] = []
         times_s: list[int] = []
@@ -155,14 +156,14 @@ class Plain:
                     key = before + acker.encode() + behind
                 else:
                     key = message_key(message_id, name, acker, "")
-                record = batch.get_message(key)
+                record = records.get(key) or batch.get_message(key)
             if reader is None or record is None:
                 left.append(each)
                 continue
             seq, message_s, known_level, digest = messages.unpack(record)
             if level <= known_level:
                 continue
-            batch.update_message(key, messages.pack(seq, message_s, level, digest))
+            records[key] = messages.pack(seq, message_s, level, digest)
             mailbox = reader.mailbox
             size = mailbox.size
             if mailbox.remove(batch, seq) and not group:
@@ -173,6 +174,7 @@ class Plain:
                 receipt_time(None if claimed_s < 0 else claimed_s, message_s=message_s, now_s=now_s)
             )
         if ids:
+            batch.update_messages(records)
             if group:
                 del ids[1:]
             else:

@@ -50,6 +50,9 @@ class Batch:
         # What is asked and noted of each message, and each ack, without a call of this object's.
         self.get_message = self._messages.get  # what is known of a message towards one recipient
         self.update_message = self._messages.put  # replaces that
+        # The same of many at once, and entries of many mailboxes by their keys.
+        self.update_messages = self._messages.put_all
+        self.put_mails = self._mail.put_all
 
     def begin(self) -> None:
         """Start anew, once the last one was committed or aborted."""
@@ -172,6 +175,11 @@ class Batch:
         """Remember a new message; `expire_messages` forgets it."""
         self._messages.put(key, record)
         self._new_messages.append(key)
+
+    def add_messages(self, records: Mapping[bytes, bytes]) -> None:
+        """Remember new messages, as `add_message` does."""
+        self._messages.put_all(records)
+        self._new_messages += records
 
     def getter_of(self, prefix: bytes) -> Callable[[bytes], bytes | None]:
         """Return a `get_message` for many keys that begin with `prefix`, as yet perhaps unknown."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -173,6 +173,16 @@ class Tree:
         if not 0 < len(key) <= MAX_KEY_BYTES:
             raise ValueError(f"a key of {len(key)} bytes")
         self.fresh[key] = value
+
+    def put_all(self, items: Mapping[bytes, bytes]) -> None:
+        """Set many values.
+
+        Raises:
+            ValueError: as for `put`; nothing has changed.
+        """
+        if items and not 0 < min(map(len, items)) <= max(map(len, items)) <= MAX_KEY_BYTES:
+            raise ValueError(f"keys of {sorted(set(map(len, items)))} bytes")
+        self.fresh.update(items)
 
     def pop(self, key: bytes) -> Value:
         """Remove `key` and return the value that it had, None where it had none."""

@@ -29,8 +29,8 @@ class PlainMailbox(Mailbox):
     def queue_of_group(
         self, batch: Batch, seq: int, length: int, room: Room, *, author: str = "alice"
     ) -> None:
-        entry = refer_to_body(Seq(seq), length)
-        self.add_group_message(batch, Seq(seq), entry, author, length, room)
+        self.expect_group_message(batch, author, length, room)
+        batch.put_mail(self.box, Seq(seq), refer_to_body(Seq(seq), length))
 
     def add_receipt(
         self,
