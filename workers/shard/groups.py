@@ -84,11 +84,7 @@ class Copies:
         entry = refer_to_body(seq, length)
         record = messages.new_record(seq=seq, time_s=copy.time_s)
         before, behind = around_recipient(copy.message_id, copy.author, copy.group)
-        get_message, reader_of, takes_live = (
-            batch.getter_of(before),
-            self._reader_of,
-            self._takes_live,
-        )
+        get_message, takes_live = batch.getter_of(before), self._takes_live
         deliver, number, author = turn.effects.deliver_shared, pack_seq(seq), copy.author
         records: dict[bytes, bytes] = {}
         entries: dict[bytes, bytes] = {}

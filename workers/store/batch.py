@@ -24,8 +24,8 @@ from workers.store.tree import Tree
 class Batch:
     """Changes that belong together: everything read in it sees them. Commit or abort each once.
 
-    Over 25 methods, a few for each tree: one object for each family of trees would cost
-    every message some look-ups more. None of them does more than its tree.
+    Over 15 fields and over 25 methods, a few for each tree: one object for each family of trees
+    would cost every message some look-ups more. None of them does more than its tree.
     """
 
     def __init__(
