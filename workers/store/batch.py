@@ -163,6 +163,7 @@ class Batch:
         value = self._holders.get(key)
         assert value is not None, f"body {seq} has no holders though a mailbox refers to it"
         holders = unpack_count(value) - count
+        assert holders >= 0, f"body {seq} was let go of by more than hold it"
         if holders > 0:
             self._holders.put(key, pack_count(holders))
         else:

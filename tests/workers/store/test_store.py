@@ -364,13 +364,27 @@ def test_a_body_lives_as_long_as_someone_holds_it(batch: Batch) -> None:
     batch.put_body(Seq(7), b"frame", 2)
 
     batch.release_body(Seq(7))
+    batch.commit()
+    batch.begin()
     assert batch.get_body(Seq(7)) == b"frame"
 
     batch.release_body(Seq(7))
+    batch.commit()
+    batch.begin()
     with pytest.raises(AssertionError, match="body 7 is missing"):
         batch.get_body(Seq(7))
+    batch.release_body(Seq(7))
     with pytest.raises(AssertionError, match="body 7 has no holders"):
-        batch.release_body(Seq(7))
+        batch.commit()
+
+
+def test_nobody_lets_go_of_a_body_twice(batch: Batch) -> None:
+    batch.put_body(Seq(7), b"frame", 1)
+    batch.release_body(Seq(7))
+    batch.release_body(Seq(7))
+
+    with pytest.raises(AssertionError, match="by more than hold it"):
+        batch.commit()
 
 
 # --------------------------------------------------------------------------------- messages
