@@ -21,6 +21,7 @@ from relay.extensions.registry import Registry
 from relay.inquiries.contract import handlers_of
 from relay.inquiries.reception import Reception
 from relay.process.control import (
+    AccordWanted,
     ChildReady,
     GroupsChanged,
     HandOver,
@@ -555,7 +556,7 @@ class Worker:
                     self._stopping = True
                 case HandOver(to):
                     self._heir, self._stopping = to, True
-                case Promote() | Isolated() | HostState() | Outcome():
+                case Promote() | Isolated() | HostState() | Outcome() | AccordWanted():
                     pass  # the business of others
 
     def _adopt(self, settings: Settings) -> None:

@@ -15,6 +15,7 @@ from relay.admin.doors import Doors, Serve
 from relay.admin.view import View
 from relay.errors import BootError, SettingsError
 from relay.process.control import (
+    AccordWanted,
     ChildReady,
     GroupsChanged,
     HandOver,
@@ -108,7 +109,7 @@ class Admin:
                     self.view.operations.heard(message)
                 case GroupsChanged() | KeysChanged():
                     pass  # the business of others
-                case Promote() | HandOver() | Isolated() | HostState():
+                case Promote() | HandOver() | Isolated() | HostState() | AccordWanted():
                     pass  # so is what is said in a cluster
                 case Stop() | PeerGone():
                     self._stop.set()

@@ -15,6 +15,7 @@ from threading import Lock
 import msgspec
 
 from relay.admin.keeper import Keeper, keeper_of
+from relay.disk.accord import given_groups, read_accord
 from relay.disk.groupfile import MAX_FILE_BYTES, Group, encode_groups, load_groups, parse_groups
 from relay.disk.layout import groups_path
 from relay.errors import DiskError
@@ -50,10 +51,11 @@ class GroupBook:
         Raises:
             SettingsError: one of them is unusable.
         """
-        server, limit = self._settings().server, self._settings().limits.group_members
+        settings = self._settings()
+        limit = settings.limits.group_members
         made = load_groups(self._path, max_members=limit) if self._path.exists() else {}
-        given = load_groups(Path(server.groups), max_members=limit) if server.groups else {}
-        return Book(given, made)
+        accord = read_accord(Path(settings.server.data)) if settings.cluster.is_on else None
+        return Book(given_groups(settings.server.groups, accord, max_members=limit), made)
 
     def put(self, document: bytes) -> list[str]:
         """Make or replace the groups of a document; return their local parts.

@@ -8,11 +8,14 @@ last; the next one listens for a while before it tells anything.
 from __future__ import annotations
 
 import math
+import os
 import select
 import time
 from collections import Counter
 from pathlib import Path
 from typing import Final, assert_never
+
+import msgspec
 
 from relay import clock, log
 from relay.cluster.beats import EVERY_S, BeatUnreadable, decode_beat, encode_beat
@@ -45,8 +48,11 @@ from relay.cluster.transfers import Transfers
 from relay.cluster.trimming import Trimming
 from relay.cluster.view import Life, View
 from relay.cluster.vouching import Calls, VouchUnreadable, decode_vouch
+from relay.disk.accord import Origin
 from relay.disk.layout import read_layout
 from relay.process.control import (
+    AccordSettled,
+    AccordWanted,
     ChildReady,
     ClusterTold,
     GroupsChanged,
@@ -63,6 +69,7 @@ from relay.process.control import (
     Wish,
 )
 from relay.process.duties import Duties
+from relay.process.memo import read_memo
 from relay.process.place import Place
 from relay.process.run import settle
 
@@ -72,6 +79,11 @@ BEAT_SOONEST_S: Final = 0.02
 THINK_S: Final = 0.1
 # The supervisor may be renewing its processes, and takes no other groups meanwhile.
 GROUPS_AGAIN_S: Final = 15.0
+# The numbers of what is wished of the supervisor.
+_GROUPS: Final = 1
+_ACCORD: Final = 2
+# Of a reason that all hosts are told.
+_MOST_TOLD: Final = 300
 # Between two trims of a log; each removes some seconds of it.
 TRIM_EVERY_S: Final = 10.0
 # While the host waits for others, it says for whom so often.
@@ -132,6 +144,10 @@ class Agent:
         self._living: frozenset[str] = frozenset()
         self._led: frozenset[str] = frozenset()
         self._groups_due_s = math.inf  # when the supervisor is to read the groups again
+        self._accord_due_s = math.inf  # the same of the accord
+        self._wished = Found()  # of which groups and accord that was wished last
+        self._accord = 0  # the number of the one that holds here, once it is known
+        self._accord_refused = ""  # why a newer one does not
         self._draining = self._stops = False
 
     def run(self) -> None:
@@ -156,7 +172,10 @@ class Agent:
         self._wait()
         now_s = time.monotonic()
         self._read_control(now_s)
-        self._learn(self._chores.take())
+        found = self._chores.take()
+        for settled in self._chores.settled():
+            self._control.send(settled)
+        self._learn(found)
         # Beats that have come are heard before anything is made of a silence.
         for message in self._line.receive(now_s):
             self._take(message, now_s)
@@ -164,7 +183,12 @@ class Agent:
             self._think(now_s)
         if now_s >= self._groups_due_s:
             self._groups_due_s = now_s + GROUPS_AGAIN_S
-            self._control.send(Wish(1, "groups"))
+            self._wished = msgspec.structs.replace(self._wished, groups=self._found.groups)
+            self._control.send(Wish(_GROUPS, "groups"))
+        if now_s >= self._accord_due_s:
+            self._accord_due_s = now_s + GROUPS_AGAIN_S
+            self._wished = msgspec.structs.replace(self._wished, accord=self._found.accord)
+            self._control.send(Wish(_ACCORD, "accord"))
         if now_s >= self._trim_due_s:
             self._trim(now_s)
         if now_s >= max(self._beat_due_s, self._beat_sent_s + BEAT_SOONEST_S):
@@ -203,8 +227,10 @@ class Agent:
                     self._chores.min_free_bytes = settings.store.min_free_bytes
                 case Stop() | PeerGone():
                     self._stops = True
-                case Outcome(state=state):
-                    self._groups_due_s = math.inf if state == "done" else now_s + GROUPS_AGAIN_S
+                case Outcome():
+                    self._hear_outcome(message, now_s)
+                case AccordWanted():
+                    self._share(message)
                 case GroupsChanged() | KeysChanged():
                     pass  # the business of others
                 case Promote() | HandOver() | Isolated():
@@ -216,6 +242,37 @@ class Agent:
         self._think_due_s = self._beat_due_s = 0.0
         if self._home.has_workers:
             self._chores.know_logs()
+
+    def _hear_outcome(self, outcome: Outcome, now_s: float) -> None:
+        """Take what the supervisor says of a wish; what it could not do it is asked for again.
+
+        So is what others have changed since it was asked.
+        """
+        is_done = outcome.state == "done"
+        again_s = math.inf if is_done else now_s + GROUPS_AGAIN_S
+        if outcome.number == _GROUPS:
+            is_new = self._found.groups != self._wished.groups
+            self._groups_due_s = now_s if is_new else again_s
+            return
+        is_new = self._found.accord != self._wished.accord
+        self._accord_due_s = now_s if is_new else again_s
+        self._accord_refused = "" if is_done else outcome.detail[:_MOST_TOLD]
+        if is_done:
+            self._accord = self._wished.accord.number
+        self._beat_due_s = 0.0
+
+    def _share(self, wanted: AccordWanted) -> None:
+        """Have the engines take what the files here say, where there is a majority for it."""
+        memo = self._control.take_descriptor()
+        try:
+            content = read_memo(memo)
+        finally:
+            os.close(memo)
+        if self._view.majority.is_seen:
+            self._chores.share(wanted.number, Origin(*wanted.before), content)
+            return
+        refusal = "this host sees no majority of the hosts, without which nothing can be shared"
+        self._control.send(AccordSettled(wanted.number, refusal))
 
     def _take(self, message: Message, now_s: float) -> None:
         _, kind, *words = message.subject.split(".")
@@ -306,6 +363,8 @@ class Agent:
             self._view.plan = found.placing.over(self._plan)
         if found.groups != self._found.groups:
             self._groups_due_s = 0.0
+        if found.accord != self._found.accord:
+            self._accord_due_s = 0.0
         self._found = found
         self._think_due_s = 0.0
 
@@ -330,6 +389,7 @@ class Agent:
                     has_engines=self._cluster.has_own_engine,
                     fill=self._found.fill,
                     counters=self._counters,
+                    accord=self._found.accord,
                 )
         if message.reply:
             self._line.publish(message.reply, encode(answer), now_s=now_s)
@@ -409,6 +469,8 @@ class Agent:
             engine=self._found.engine,
             lost=self._view.lost,
             copied=self._transfers.copied(),
+            accord=self._accord,
+            accord_refused=self._accord_refused,
         )
         self._view.hear(beat, now_s)
         subject = beats_of(self._cluster.name, self._home.host)

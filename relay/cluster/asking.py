@@ -27,18 +27,24 @@ def words_of(seen: Overview, addresses: dict[str, str]) -> str:
     lines = [
         f"cluster {seen.cluster}, seen by {status.seen_by}: {living} of {len(status.hosts)} live"
     ]
+    lines.append(
+        f"settings {status.accord}"
+        if status.accord.number
+        else "settings: each host goes by its own files, until one is told to reload"
+    )
     if status.moving is not None:
         lines.append(f"range {status.moving} is being moved")
     lines.append("")
     lines.append(
         table(
-            ("host", "address", "life", "version", "fronts", "owns", "leads", "state"),
+            ("host", "address", "life", "version", "settings", "fronts", "owns", "leads", "state"),
             [
                 (
                     name,
                     addresses.get(name, ""),
                     host.life,
                     host.version,
+                    str(host.accord or ""),
                     str(host.fronts),
                     str(owned_by(status, name)),
                     str(sum(each.leader == name for each in status.ranges)),

@@ -65,6 +65,8 @@ class Beat(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     ranges: int = 0  # how many the cluster has, as its file says; 0: an earlier version
     origin: int = 0  # of which backup its logs begin behind (`placement.Plan.origin`)
     plan: int = 0  # which placement it goes by (`placement.Plan.mark`)
+    accord: int = 0  # the number of the accord that holds there; 0: none, or it has just begun
+    accord_refused: str = ""  # why a newer one does not
     version: str = ""
     engine: EngineFacts = EngineFacts()
 

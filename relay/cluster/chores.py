@@ -38,6 +38,7 @@ from relay.cluster.jetstream import (
 from relay.cluster.line import Line
 from relay.cluster.natswire import Wire, WireLost
 from relay.cluster.placement import Plan
+from relay.cluster.proposals import Proposals
 from relay.cluster.requests import (
     Answer,
     Done,
@@ -49,8 +50,10 @@ from relay.cluster.requests import (
     settled,
 )
 from relay.cluster.shared import PATHS, SharedDamaged, bring_up_to_date, read_kept
+from relay.disk.accord import Origin, decode_accord
 from relay.disk.files import free_bytes
-from relay.errors import DiskError
+from relay.errors import DiskError, SettingsError
+from relay.process.control import AccordSettled
 from relay.settings.clustering import ClusterSettings
 from relay.settings.sizes import MIB
 
@@ -85,12 +88,13 @@ class Found(msgspec.Struct, frozen=True):
     placing: Placing = Placing()
     fill: Mapping[int, float] = {}  # how full each log is
     groups: int = 0  # which revision of them is on this host's disk
+    accord: Origin = Origin()  # the one that is on this host's disk
 
 
 class Chores:
     """The thread, and what it is to do; `descriptor` is readable when something was found.
 
-    Over 15 fields: what each kind of work waits for, or has found, has its own.
+    Over 15 fields and over 25 methods: what each kind of work waits for, does and finds is apart.
     """
 
     def __init__(self, cluster: ClusterSettings, data: Path, *, min_free_bytes: int) -> None:
@@ -106,6 +110,7 @@ class Chores:
         self._found = Found()
         self._trims: deque[Mapping[int, int]] = deque(maxlen=1)
         self._requests: deque[tuple[DrainAsked | MoveAsked, str]] = deque()
+        self._proposals = Proposals(cluster.name, data)
         self._wake = threading.Event()
         self._ends = False
         self._trouble = ""  # what the engine refuses
@@ -142,6 +147,15 @@ class Chores:
         """Have what an operator asks for hold for all hosts, and answer it at `reply`."""
         self._requests.append((request, reply))
         self._wake.set()
+
+    def share(self, number: int, before: Origin, content: bytes) -> None:
+        """Have an accord be that of all hosts, if `before` is so far; `settled` tells the end."""
+        self._proposals.put(number, before, content)
+        self._wake.set()
+
+    def settled(self) -> list[AccordSettled]:
+        """Return what became of those, since this was asked last."""
+        return self._proposals.settled()
 
     def take(self) -> Found:
         """Return what is known; the descriptor is readable again when that has changed.
@@ -180,12 +194,15 @@ class Chores:
         self._line.keep(time.monotonic())
         wire = self._line.wire
         if wire is None:
+            self._proposals.give_up_late("no engine can be reached")
             return
         trouble = ""
         try:
             if not self._found.has_logs:
                 self._make_logs(wire)
             else:
+                if (origin := self._proposals.share(wire)) is not None:
+                    self._tell(msgspec.structs.replace(self._found, accord=origin))
                 while self._requests:
                     self._settle(wire, *self._requests.popleft())
                 if self._moves:
@@ -196,14 +213,19 @@ class Chores:
                 if self._trims:
                     self._trim(wire, self._trims.popleft())
         except WireLost as error:
+            self._proposals.give_up_late(str(error))
             self._line.drop(error, time.monotonic())
         except (TimeoutError, NoMajority, NoStream) as error:
             # No majority yet, or an election: the next round asks again.
+            self._proposals.give_up_late(str(error))
             log.get_logger().debug("engine.busy", reason=str(error))
         except ApiError as error:
+            self._proposals.give_up_late(str(error))
             self._note(str(error))
         else:
             self._note(trouble)
+        if self._proposals.has_settled:
+            os.eventfd_write(self.descriptor, 1)
 
     def _note(self, trouble: str) -> None:
         """Say what the engine refuses, where that is not over at once, as before all are there."""
@@ -282,15 +304,17 @@ class Chores:
                 kept = read_kept(wire, self._cluster.name, key, ANSWER_S)
                 if kept.content is None:
                     continue
+                origin = decode_accord(kept.content).origin if key == "accord" else found.accord
                 if bring_up_to_date(path_in(self._data), kept.content):
                     log.get_logger().info("shared.taken", file=path_in(self._data).name)
-            except SharedDamaged as error:
+            except (SharedDamaged, SettingsError) as error:
                 log.get_logger().error("shared.not_taken", reason=str(error))
                 continue
             except DiskError as error:
                 log.get_logger().error("shared.not_taken", reason=str(error))
                 is_whole = False  # it is tried again
                 continue
+            found = msgspec.structs.replace(found, accord=origin)
             if key == "groups":
                 found = msgspec.structs.replace(found, groups=kept.revision)
         self._bucket_seen = last if is_whole else 0

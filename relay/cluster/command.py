@@ -9,6 +9,7 @@ import msgspec
 
 from relay.cluster import asking, removal
 from relay.cluster import init as initiation
+from relay.cluster.accord import accord_of, words_of_all, words_of_differences
 from relay.cluster.caller import Caller, cluster_of
 from relay.cluster.health import overview
 from relay.cluster.requests import DrainAsked, MoveAsked
@@ -136,6 +137,38 @@ def status(path: Path, host_name: str, as_json: bool) -> int:
         for line in seen.amiss:
             click.echo(f"amiss: {line}", err=True)
     return PARTLY if seen.amiss else 0
+
+
+@cluster.command("settings")
+@_FILE
+@click.option(
+    "--groups",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The groups file.  [default: server.groups of the file]",
+)
+@click.option("--all", "shows_all", is_flag=True, help="Show the settings that hold, each of them.")
+def settings(path: Path, groups: Path | None, shows_all: bool) -> int:
+    """Show which settings hold on all hosts, and where FILE says something else.
+
+    It changes nothing. `relay reload` on a host makes what its files say hold on all of them, but
+    for what is old there: what they said when they last agreed, and others have changed since.
+
+    \b
+    Exit codes: 0 the files agree, 1 nobody can be asked, 2 bad usage, 3 they differ.
+    """
+    with Caller(cluster_of(path)) as caller:
+        found = accord_of(caller)
+    if found is None:
+        click.echo("each host goes by its own files, until one is told to reload")
+        return 0
+    click.echo(f"settings {found.origin}")
+    if shows_all:
+        click.echo("\n".join(words_of_all(found)))
+    differ = list(words_of_differences(found, path, groups))
+    for line in differ:
+        click.echo(line)
+    return PARTLY if differ else 0
 
 
 @cluster.command("drain")

@@ -7,8 +7,9 @@ from typing import Final
 
 import msgspec
 
-from relay.cluster.requests import ClusterStatus, RangeStatus
+from relay.cluster.requests import ClusterStatus, HostStatus, RangeStatus
 from relay.cluster.view import CAUGHT_UP_RECORDS
+from relay.disk.accord import Origin
 
 # A log that is trimmed has ten minutes of records, and those that a standby lacks.
 FULL: Final = 0.7
@@ -66,6 +67,8 @@ def _amiss(
             yield f"host {name} lives, but its agent does not answer"
         if host.lacks_room and name in living:
             yield f"the disk of {name} is full: it gives its ranges away, and needs room"
+        if name in living:
+            yield from _amiss_of_accord(name, host, best.accord)
         for range_, lacks in host.behind.items():
             if name in living:
                 yield f"the engine of {name} lacks {lacks} records of the log of range {range_}"
@@ -76,6 +79,13 @@ def _amiss(
     wanted = min(standbys, len(may_have) - 1)
     for number, each in enumerate(best.ranges):
         yield from _amiss_in(number, each, wanted, has_engines=best.has_engines)
+
+
+def _amiss_of_accord(name: str, host: HostStatus, accord: Origin) -> Iterator[str]:
+    if host.accord_refused:
+        yield f"host {name} does not take settings {accord.number}: {host.accord_refused}"
+    elif host.accord and host.accord != accord.number:
+        yield f"host {name} goes by settings {host.accord}, and not by {accord.number}"
 
 
 def _amiss_in(number: int, range_: RangeStatus, wanted: int, *, has_engines: bool) -> Iterator[str]:

@@ -92,6 +92,8 @@ class Home:
         engine: EngineFacts,
         lost: Mapping[int, str] = NONE_LOST,
         copied: Mapping[int, int] = _NO_COPIES,
+        accord: int = 0,
+        accord_refused: str = "",
     ) -> Beat:
         """Return the next beat; `lost` is what is known of that, which is passed on."""
         self._number += 1
@@ -104,6 +106,8 @@ class Home:
             lost={**dict.fromkeys(self._lost, self.host), **lost},
             synced=dict(self._synced),
             copied=dict(copied),
+            accord=accord,
+            accord_refused=accord_refused,
             fronts=self._fronts,
             draining=draining,
             moving=moving,

@@ -11,6 +11,7 @@ from relay.cluster.beats import Beat
 from relay.cluster.ownership import Decisions
 from relay.cluster.placement import Plan
 from relay.cluster.view import Life, View
+from relay.disk.accord import Origin
 from relay.errors import RelayError
 
 
@@ -54,6 +55,8 @@ class HostStatus(msgspec.Struct, frozen=True):
     serves: bool = True  # it is to own ranges: it is no witness, and not drained
     behind: Mapping[int, int] = {}  # how many records of which log its engine lacks
     lacks_room: bool = False  # its disk is as good as full
+    accord: int = 0  # the number of the accord that holds there; 0: unknown
+    accord_refused: str = ""  # why a newer one does not
 
 
 class RangeStatus(msgspec.Struct, frozen=True):
@@ -79,6 +82,7 @@ class ClusterStatus(msgspec.Struct, frozen=True, tag="cluster"):
     moving: int | None = None
     has_engines: bool = True  # of our own, which say who leads what
     counters: Mapping[str, int] = {}  # of the agent that says so
+    accord: Origin = Origin()  # whose settings are those of all hosts, and since when
 
 
 class Done(msgspec.Struct, frozen=True, tag="done"):
@@ -101,6 +105,7 @@ class Room(msgspec.Struct, frozen=True, tag="room"):
 
 Answer = ClusterStatus | Done | Refused | Room
 
+NO_ACCORD: Final = Origin()
 _NONE: Final[Mapping[Any, Any]] = {}
 _encode = msgspec.json.Encoder().encode
 _request = msgspec.json.Decoder(Request)
@@ -189,6 +194,7 @@ def status_of(
     has_engines: bool = True,
     fill: Mapping[int, float] = _NONE,
     counters: Mapping[str, int] = _NONE,
+    accord: Origin = NO_ACCORD,
 ) -> ClusterStatus:
     """Return how the cluster of the hosts `names` is, as host `me` sees it."""
     names = list(names)
@@ -205,6 +211,8 @@ def status_of(
             serves=name in view.plan.hosts and name not in view.plan.away,
             behind=heard[name].engine.behind if name in heard else {},
             lacks_room=name in heard and heard[name].engine.lacks_room,
+            accord=heard[name].accord if name in heard else 0,
+            accord_refused=heard[name].accord_refused if name in heard else "",
         )
         for name in names
     }
@@ -231,6 +239,7 @@ def status_of(
         ranges=tuple(ranges),
         has_engines=has_engines,
         counters=dict(counters),
+        accord=accord,
         moving=next((b.moving for b in heard.values() if b.moving is not None), None),
     )
 

@@ -2,7 +2,8 @@
 
 What counts is in the cluster's bucket, whole. The admin that changes a file writes it there first,
 if nobody else did meanwhile, and then its own copy. The agents of all hosts write what they find
-there (relay.cluster.chores), so a host that was away has it soon after.
+there (relay.cluster.chores), so a host that was away has it soon after. So it is with the accord,
+which an agent writes there when its host is told to reload.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from relay import log
 from relay.cluster.access import login_of, servers_of
 from relay.cluster.jetstream import ApiError, NoMajority, WrongLastSequence, kv_get, kv_put
 from relay.cluster.natswire import MessageTooLarge, Wire, WireLost
+from relay.disk.accord import accord_path
 from relay.disk.files import replace_file
 from relay.disk.layout import bans_path, groups_path, revocations_path
 from relay.errors import DiskError, RelayError
@@ -31,6 +33,7 @@ PATHS: Final[Mapping[str, Callable[[Path], Path]]] = {
     "groups": groups_path,
     "bans": bans_path,
     "revocations": revocations_path,
+    "accord": accord_path,
 }
 
 _CONNECT_S: Final = 2.0

@@ -5,6 +5,9 @@
     data/banned.json      users whom operators have thrown out, if any (relay.auth.banned)
     data/revoked.json     tokens that operators have revoked, if any (relay.auth.revoked)
     data/groups-made.json groups that operators have made through the admin, if any
+    data/accord.json      the settings and groups of all hosts of a cluster (relay.disk.accord)
+    data/agreed.json      what the files of this host said when they last agreed with them
+    data/shared-files/    keys and secrets of all hosts, for the processes of this one
     data/webhooks.json    that an endpoint for events wants none, while it has said so
     data/boots            how often a supervisor has begun here, of a host of a cluster
     data/workers-wanted.json  how many workers an operator wants, if any (relay.settings.wanted)

@@ -28,6 +28,7 @@ from relay.front.links import Links
 from relay.inquiries.contract import handlers_of
 from relay.inquiries.reception import Reception
 from relay.process.control import (
+    AccordWanted,
     ChildReady,
     GroupsChanged,
     HandOver,
@@ -185,6 +186,8 @@ class Front:
                     self._adopt(self._place.taken(settings))
                 case GroupsChanged() | Outcome() | Promote() | HandOver() | HostState():
                     pass  # the business of others
+                case AccordWanted():
+                    pass  # the agent's
                 case Isolated(isolated):
                     self._listener.isolate(isolated)
                 case KeysChanged():

@@ -40,7 +40,10 @@ wait_option = click.option(
 @json_option
 @wait_option
 def reload(data: Path, as_json: bool, wait_s: float) -> int:
-    """Have the settings and the groups file read again, as SIGHUP does."""
+    """Have the settings and the groups file read again, as SIGHUP does.
+
+    In a cluster what they say holds on all hosts then, or on none.
+    """
     return _follow(data, as_json, wait_s, "reload")
 
 

@@ -10,7 +10,7 @@ In order:
     supervisor -> front   KeysChanged       at each change; the memo of them comes with it
     front -> supervisor   KeysWanted        whenever a token is signed by a key that it lacks
     admin -> supervisor   Wish             whenever an operator wants something done; of an agent
-                                            that other groups are there
+                                            that other groups are there, or another accord
     supervisor -> admin   Outcome           of each, once or with what it is about first; of a roll
                                             also to an admin that has not asked
     supervisor -> child   Stop              once; finish in order, then exit 0
@@ -26,6 +26,9 @@ In a cluster besides, where a worker begins as a standby and may become the owne
     agent -> supervisor   ClusterTold       whenever something in it has changed
     supervisor -> agent   HostState         at each change
     supervisor -> front   Isolated          at each change; False before the first
+    supervisor -> agent   AccordWanted      at a reload; the memo of what all hosts are to have
+                                            comes with it
+    agent -> supervisor   AccordSettled     of each, once
 
 The tags are for good: in a rolling upgrade a newer supervisor has older children.
 """
@@ -95,7 +98,7 @@ class Wish(msgspec.Struct, frozen=True, tag="wish"):
     """
 
     number: int  # of the admin's; 0 for a roll
-    what: Literal["reload", "groups", "roll", "drain", "workers"]
+    what: Literal["reload", "groups", "accord", "roll", "drain", "workers"]
     role: Literal["worker", "front"] = "front"
     index: int = 0
 
@@ -166,6 +169,23 @@ class HostState(msgspec.Struct, frozen=True, tag="host-state", omit_defaults=Tru
     synced: dict[int, int] = {}
 
 
+class AccordWanted(msgspec.Struct, frozen=True, tag="accord"):
+    """Have the accord be the one of the message's memo, if it is that of `before` now.
+
+    `before` names the one that holds here: number, host, and milliseconds since 1970.
+    """
+
+    number: int  # of the supervisor's askings
+    before: tuple[int, str, int]
+
+
+class AccordSettled(msgspec.Struct, frozen=True, tag="accord-settled", omit_defaults=True):
+    """A majority has the accord that was wanted, or why not."""
+
+    number: int
+    refusal: str = ""
+
+
 class Stop(msgspec.Struct, frozen=True, tag="stop"):
     """Finish what is in flight and exit 0 within `deadline_s`, after which SIGKILL comes."""
 
@@ -176,7 +196,9 @@ class PeerGone(msgspec.Struct, frozen=True):
     """The other end is closed: nothing can come any more. Never sent, only received."""
 
 
-FromChild = ChildReady | Heartbeat | KeysWanted | Wish | Standing | LogLost | ClusterTold
+FromChild = (
+    ChildReady | Heartbeat | KeysWanted | Wish | Standing | LogLost | ClusterTold | AccordSettled
+)
 FromSupervisor = (
     TopologyChanged
     | SettingsChanged
@@ -188,4 +210,5 @@ FromSupervisor = (
     | HandOver
     | Isolated
     | HostState
+    | AccordWanted
 )

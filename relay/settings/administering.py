@@ -88,6 +88,7 @@ class AdminSettings(Table, frozen=True):
             "Directory that backups go to which are asked for through the API (`relay backup"
             ' NAME`), each in one of its own. "": none can be, since a token is not to write'
             " anywhere. It must lie outside server.data.",
+            own=True,
         ),
     ] = ""
     chat_url: Annotated[

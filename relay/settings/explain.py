@@ -28,7 +28,7 @@ _HEADER: Final = """\
 # SIGHUP has this file and the groups read again. Each is taken whole or refused whole. What has
 # changed holds at once: for open sessions and for mailboxes that are fuller than they now may be
 # too. Only a wait that has begun keeps its length. What "needs a restart" is named in the log and
-# stays as it was.
+# stays as it was. In a cluster what holds at once is shared: docs/cluster.md says how.
 """
 _BEGIN: Final = "<!-- settings: by python -m relay.settings.explain --write -->\n"
 _END: Final = "<!-- end of settings -->\n"
@@ -79,6 +79,10 @@ def _entry(setting: Setting, *, says_restart: bool) -> str:
     comment = setting.row.comment.replace("{default}", _in_unit(setting) or str(setting.default))
     if setting.row.restart and says_restart:
         comment += " Needs a restart."
+    if setting.row.own:
+        comment += " Each host of a cluster has its own."
+    if setting.row.content:
+        comment += " All hosts of a cluster share the content, read at a start or reload."
     lines = textwrap.wrap(
         comment,
         _WIDTH,

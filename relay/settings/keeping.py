@@ -143,6 +143,7 @@ class StoreSettings(Table, frozen=True):
         Row(
             "Bytes to which a worker's store may grow, {default}, then senders are refused (500).",
             unit="bytes",
+            own=True,  # it is of a disk, as the next
         ),
     ] = TIB
     min_free_bytes: Annotated[
@@ -153,6 +154,7 @@ class StoreSettings(Table, frozen=True):
             " go on, which need a little room themselves; {default} is some seconds of the fastest"
             " traffic. What is free inside a worker's store counts, but for the last quarter.",
             unit="bytes",
+            own=True,
         ),
     ] = 64 * MIB
     compact: Annotated[

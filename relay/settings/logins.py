@@ -84,6 +84,7 @@ class TokenSettings(Table, frozen=True):
             " This and the next files are read again when they change.",
             restart=True,
             flag=Flag("network", "--token-secret", "FILE", "the secret that signs tokens (HS256)"),
+            content=True,
         ),
     ] = ""
     key_files: Annotated[
@@ -93,12 +94,17 @@ class TokenSettings(Table, frozen=True):
             "Public keys in PEM, one a file, for EdDSA, RS256 or ES256: whichever has signed a"
             " token. To change keys name both for as long as tokens of the old one are valid.",
             restart=True,
+            content=True,
         ),
     ] = ()
     jwks_file: Annotated[
         str,
         Meta(max_length=4096, description="a path"),
-        Row("A JWKS in place of key_files; a token names its key by kid.", restart=True),
+        Row(
+            "A JWKS in place of key_files; a token names its key by kid.",
+            restart=True,
+            content=True,
+        ),
     ] = ""
     jwks_url: Annotated[
         str,

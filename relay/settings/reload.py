@@ -39,9 +39,9 @@ def apply_live(
     needs_restart: list[str] = []
     mistakes: list[str] = []
     for table, rows in Catalogue(extensions).tables.items():
-        old = _values(running, table, rows)
+        old = values_in(running, table, rows)
         # An extension that `wanted` drops runs on until the restart, and as it did.
-        new = {**old, **_values(wanted, table, rows)} if _has(wanted, table) else old
+        new = {**old, **values_in(wanted, table, rows)} if _has(wanted, table) else old
         differing = [row for name, row in rows.items() if old[name] != new[name]]
         needs_restart += [row.key for row in differing if row.row.restart]
         live = [row for row in differing if not row.row.restart]
@@ -73,7 +73,7 @@ def _has(settings: Settings, table: str) -> bool:
     return table in TABLES or table in settings.extensions
 
 
-def _values(settings: Settings, table: str, rows: Mapping[str, Setting]) -> dict[str, Any]:
+def values_in(settings: Settings, table: str, rows: Mapping[str, Setting]) -> dict[str, Any]:
     """Return what `settings` has of a table, by name, in full."""
     if table in TABLES:
         return {name: getattr(getattr(settings, table), name) for name in rows}

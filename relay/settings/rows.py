@@ -44,7 +44,7 @@ class Row(msgspec.Struct, frozen=True):
     `comment` stands above the key in config/relay.toml: sentences in plain text, lines of any
     length; "{default}" in it becomes the default in its unit, such as "256 KiB". `restart` is of
     what a process looks at only when it starts: SIGHUP leaves such a setting as it is. That a
-    restart is needed is not part of the comment.
+    restart is needed, or what hosts of a cluster share of it, is not part of the comment.
     """
 
     comment: str
@@ -57,6 +57,12 @@ class Row(msgspec.Struct, frozen=True):
     default_words: str = ""
     # Whether its value is told nowhere: not in a mistake, not in the log, not by `repr`.
     secret: bool = False
+    # Of a setting that a reload takes: whether each host of a cluster has its own, because it is of
+    # its machine. The others are one for all hosts.
+    own: bool = False
+    # Of one that names files: whether what they hold is one for all hosts of a cluster. Then they
+    # are read at a start and at a reload, and each host has them by names of its own.
+    content: bool = False
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -92,6 +98,11 @@ class Setting(NamedTuple):
     def key(self) -> str:
         """Its name everywhere, such as "server.port"."""
         return f"{self.table}.{self.name}"
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all hosts of a cluster have it alike, and take it from each other."""
+        return not (self.row.restart or self.row.own)
 
 
 @cache

@@ -197,7 +197,8 @@ class TlsSettings(Table, frozen=True):
         Row(
             "Certificates in PEM, each file with its chain, such as certbot's fullchain.pem. A"
             " client gets the one for the name that it asks for, else the first. []: no TLS. These"
-            " and the next files are read again when they change."
+            " and the next files are read again when they change.",
+            own=True,
         ),
     ] = ()
     key_files: Annotated[
@@ -205,20 +206,22 @@ class TlsSettings(Table, frozen=True):
         _FILES,
         Row(
             "Their keys in PEM, in the same order. No one but the owner and group of a file may"
-            " read it."
+            " read it.",
+            own=True,
         ),
     ] = ()
     client_certificates: Annotated[
         Literal["none", "optional", "required"],
         Row(
             'Whether a client is asked for a certificate. "required": it must show one.'
-            ' "optional": one that is shown must be good. It says nothing of which user it is.'
+            ' "optional": one that is shown must be good. It says nothing of which user it is.',
+            own=True,  # it goes with the next
         ),
     ] = "none"
     client_ca_file: Annotated[
         str,
         Meta(pattern=_PATH_OR_EMPTY, description="a path to a file, or empty for none"),
-        Row("Certificates in PEM of those who sign clients' certificates."),
+        Row("Certificates in PEM of those who sign clients' certificates.", own=True),
     ] = ""
     handshakes: Annotated[
         int,
@@ -299,6 +302,7 @@ class LogSettings(Table, frozen=True):
                 "settings and log", "--log-format", "FORMAT", "text or json, one line an event"
             ),
             readme="`json` for collectors",
+            own=True,
         ),
     ] = "text"
     level: Annotated[
@@ -306,6 +310,7 @@ class LogSettings(Table, frozen=True):
         Row(
             '"debug", "info", "warning" or "error": the least that is worth a line.',
             flag=Flag("settings and log", "--log-level", "LEVEL", "debug, info, warning or error"),
+            own=True,
         ),
     ] = "info"
     visitors_s: Annotated[
@@ -315,5 +320,6 @@ class LogSettings(Table, frozen=True):
             "Seconds between two lines of a front that tell how many are there, came, went and were"
             " turned away: often enough to see a storm, and under 200 KB a day.",
             unit="s",
+            own=True,
         ),
     ] = 60.0

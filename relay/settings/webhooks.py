@@ -34,6 +34,7 @@ class WebhookSettings(Table, frozen=True):
             " Each signs, so that a new one can stand beside the old. It is read again when it"
             " changes, and others than its owner and group must not read it.",
             restart=True,
+            content=True,
         ),
     ] = ""
     ca_file: Annotated[

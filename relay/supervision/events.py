@@ -6,7 +6,7 @@ the fleet, which overlooks what is still said of it.
 
 import msgspec
 
-from relay.process.control import ClusterTold, Heartbeat
+from relay.process.control import AccordWanted, ClusterTold, Heartbeat
 from relay.settings.tables import Settings
 from relay.supervision.seats import Role
 
@@ -184,6 +184,12 @@ class GroupsTaken(msgspec.Struct, frozen=True, tag=True):
     """Other groups hold."""
 
 
+class AccordAsked(msgspec.Struct, frozen=True, tag=True):
+    """The agent is to have what the files say be the next accord; nothing is done without one."""
+
+    wanted: AccordWanted
+
+
 class KeysTaken(msgspec.Struct, frozen=True, tag=True):
     """Other keys of tokens were fetched."""
 
@@ -252,6 +258,7 @@ Event = (
     | NotRenewed
     | SettingsTaken
     | GroupsTaken
+    | AccordAsked
     | KeysTaken
     | KeysAsked
     | RestartDue

@@ -47,6 +47,7 @@ from relay.supervision.actions import (
 from relay.supervision.condition import Condition, Phase
 from relay.supervision.deaths import Backoff, describe_exit
 from relay.supervision.events import (
+    AccordAsked,
     Asker,
     Beat,
     BootDue,
@@ -254,6 +255,8 @@ class Fleet:
                 self._adopt(settings, now_s)
             case GroupsTaken():
                 self._actions += instruct(self._seats.children("worker"), GroupsChanged())
+            case AccordAsked(wanted):
+                self._actions += instruct(self._seats.children("agent")[:1], wanted)
             case KeysTaken():
                 self._actions += instruct(self._seats.children("front"), KeysChanged())
             case KeysAsked():

@@ -18,6 +18,7 @@ from typing import NoReturn
 import msgspec
 
 from relay.auth.modes import authenticator_of
+from relay.disk.accord import Origin
 from relay.disk.groupfile import unpack_groups
 from relay.disk.layout import read_layout
 from relay.errors import BootError
@@ -39,6 +40,7 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
     port: int
     groups: int
     keys: int | None = None
+    accord: Origin | None = None  # the one that holds here
     channels: dict[int, int]  # by the incarnation of a child
     stacks: dict[int, int]  # the same
     fleet: TookOver

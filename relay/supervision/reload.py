@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ import msgspec
 
 from relay import log
 from relay.auth.tls import warnings_of
+from relay.disk.accord import Accord, given_groups
 from relay.disk.files import replace_file
 from relay.disk.groupfile import Group, load_groups, pack_groups, unpack_groups
 from relay.disk.layout import groups_path
@@ -23,8 +24,11 @@ from relay.extensions.registry import tables_of
 from relay.process.control import Outcome
 from relay.process.memo import read_memo, write_memo
 from relay.protocol.jid import group_jid
+from relay.settings.catalogue import flag_of
 from relay.settings.commandline import Sources
-from relay.settings.reload import apply_live
+from relay.settings.reload import Reload, apply_live
+from relay.settings.rows import Table
+from relay.settings.sharing import with_files
 from relay.settings.tables import Settings
 from relay.settings.wanted import WorkersWanted, read_wanted, wanted_path
 
@@ -48,16 +52,18 @@ class InForce:
     def __init__(self, sources: Sources, settings: Settings) -> None:
         """Begin with `settings`, which were loaded from `sources`."""
         self._sources = sources
-        self.asked = settings  # as the sources had them
+        self.asked = settings  # as the sources had them; in a cluster what is shared as all have it
+        self.accord: Accord | None = None  # of the cluster that holds here, if any
         # A hash of each group, since the groups themselves may take more memory than all the rest.
         self._groups: dict[str, int] = {}
         self.settings = settings  # the same, with the host and port that were found for them
+        self._placed: Mapping[str, Sequence[str]] = {}  # files that are to be read elsewhere
         self.groups_memo: int | None = None  # the descriptor, once the file was read
-        self._report = Report([], [])
+        self.report = Report([], [])
 
     def take_report(self) -> Report:
         """Return what became of the files since this was asked last."""
-        report, self._report = self._report, Report([], [])
+        report, self.report = self.report, Report([], [])
         return report
 
     def load_groups(self) -> None:
@@ -66,7 +72,7 @@ class InForce:
         Raises:
             SettingsError: the file is unusable.
         """
-        groups = self._read_groups()
+        groups = self.read_groups()
         self._groups = _hashes(groups)
         self._keep(groups)
 
@@ -95,54 +101,114 @@ class InForce:
 
     def reload_settings(self) -> bool:
         """Read the settings again; tell whether others hold now."""
-        path = self._sources.config
-        if path is None:
+        if self._sources.config is None:
             logger.info("settings.not_reloaded", reason="there is no settings file, see --config")
             return False
         try:
-            asked, changed, needs_restart = apply_live(
-                self.asked,
-                self._sources.load(tables_of),
-                tables_of(self.asked.server.extensions),
-            )
-            warnings_of(asked.tls)  # it refuses those that are unusable
+            found = self.judge(self.load())
         except RelayError as error:
-            logger.error("settings.refused", path=path, reason=str(error), kept="the old settings")
-            self._report.refusals.append(f"the settings were refused: {error}")
+            self.refuse(str(error))
             return False
+        return self.adopt(found)
+
+    @property
+    def extensions(self) -> Mapping[str, type[Table]]:
+        """The tables of the extensions that run, by name."""
+        return tables_of(self.asked.server.extensions)
+
+    def load(self) -> Settings:
+        """Return what the sources say now.
+
+        Raises:
+            SettingsError: a mistake is in them.
+        """
+        return self._sources.load(tables_of)
+
+    def place_of(self, key: str) -> str:
+        """Return where the sources say a setting: an option, or the file."""
+        if key in self._sources.options:
+            return flag_of(key)
+        return str(self._sources.config or "default")
+
+    def judge(self, wanted: Settings) -> Reload:
+        """Return what would become of other settings.
+
+        Raises:
+            SettingsError: they are refused.
+        """
+        found = apply_live(self.asked, wanted, self.extensions)
+        warnings_of(found.settings.tls)  # it refuses those that are unusable
+        return found
+
+    def refuse(self, reason: str) -> None:
+        """Say that the settings that were read do not hold, and why."""
+        path = self._sources.config
+        logger.error("settings.refused", path=path, reason=reason, kept="the old settings")
+        self.report.refusals.append(f"the settings were refused: {reason}")
+
+    def begin_with(self, settings: Settings, accord: Accord) -> None:
+        """Have the settings of an accord hold from the start, before anything was found."""
+        self.asked = self.settings = settings
+        self.accord = accord
+
+    def place(self, files: Mapping[str, Sequence[str]]) -> None:
+        """Have the children read those files in place of the ones that the settings name."""
+        self._placed = files
+        self.settings = with_files(self.settings, files)
+
+    def adopt(self, found: Reload, *, place: str = "") -> bool:
+        """Have other settings hold; tell whether they differ from those of before.
+
+        `place` says where they are from, if that is not the settings file.
+        """
+        path, (asked, changed, needs_restart) = place or self._sources.config, found
         changes = [f"{key}: {_word(old)} -> {_word(new)}" for key, (old, new) in changed.items()]
         logger.info("settings.reloaded", path=path, changed=changes)
-        self._report.taken.append(f"settings: {len(changes)} changed")
+        self.report.taken.append(f"settings: {len(changes)} changed")
         if needs_restart:
-            self._report.taken.append(f"for a restart: {', '.join(needs_restart)}")
+            self.report.taken.append(f"for a restart: {', '.join(needs_restart)}")
             logger.warning(
                 "settings.not_applied", path=path, keys=needs_restart, reason="they need a restart"
             )
         if changed:
             server = self.settings.server
-            self.asked, self.settings = asked, _at(asked, server.host, server.port)
+            found_at = _at(asked, server.host, server.port)
+            self.asked, self.settings = asked, with_files(found_at, self._placed)
         return bool(changed)
 
     def reload_groups(self) -> bool:
         """Read the groups again; tell whether others hold now."""
         if self.groups_memo is None:
             return False  # the file has yet to be read for the first time
-        if not self.settings.server.groups and not self._made_path.exists():
+        if not self.names_groups:
             if self._sources.config is None:  # else the signal was for that file
                 logger.info("groups.not_reloaded", reason="there is no groups file, see --groups")
             return False
         try:
-            groups = self._read_groups()
-            before, after = self._groups, _hashes(groups)
-            changes = group_changes(before, after)
-            if before != after:
-                self._keep(groups)
+            return self.keep_groups(self.read_groups())
         except (RelayError, OSError) as error:
             logger.error("groups.refused", reason=str(error), kept="the old groups")
-            self._report.refusals.append(f"the groups were refused: {error}")
+            self.report.refusals.append(f"the groups were refused: {error}")
             return False
+
+    @property
+    def names_groups(self) -> bool:
+        """Whether there is anything that could say which groups there are."""
+        has_accord = self.accord is not None and self.accord.groups is not None
+        return bool(self.settings.server.groups or has_accord or self._made_path.exists())
+
+    def keep_groups(self, groups: Mapping[str, Group]) -> bool:
+        """Have those groups hold; tell whether they differ from those of before.
+
+        Raises:
+            OSError: there is no memory or no descriptor for them; the old ones hold.
+        """
+        before, after = self._groups, _hashes(groups)
+        changes = group_changes(before, after)
+        if before != after:
+            self._keep(groups)
         self._groups = after
-        self._report.taken.append(
+        self.report.taken.append(
             "groups: "
             + ", ".join(f"{len(names)} {kind}" for kind, names in changes._asdict().items())
         )
@@ -180,14 +246,18 @@ class InForce:
             return Outcome(number, "done", f"{workers} workers run, and stay")
         return Outcome(number, "done", f"{runs} workers run; from the next start on {workers}")
 
-    def _read_groups(self) -> dict[str, Group]:
-        path = self.settings.server.groups
+    def read_groups(self) -> dict[str, Group]:
+        """Return all groups: the operator's, and those that were made through the admin.
+
+        Raises:
+            SettingsError: a file is unusable.
+        """
         limit = self.settings.limits.group_members
-        given = load_groups(Path(path), max_members=limit) if path else {}
+        given = given_groups(self.settings.server.groups, self.accord, max_members=limit)
         made = self._made_path
         if made.exists():
             return {**load_groups(made, max_members=limit), **given}  # the operator's own counts
-        return given
+        return dict(given)
 
     @property
     def _made_path(self) -> Path:

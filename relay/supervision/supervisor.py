@@ -33,6 +33,8 @@ from relay.extensions.registry import tables_of
 from relay.process import descriptors
 from relay.process.channel import supervisor_end
 from relay.process.control import (
+    AccordSettled,
+    AccordWanted,
     ChildReady,
     ClusterTold,
     GroupsChanged,
@@ -73,6 +75,7 @@ from relay.supervision.child import Adopted, Child, Inherited, start_child, star
 from relay.supervision.claims import Claims, DataClaim
 from relay.supervision.deaths import parse_oom_kills
 from relay.supervision.events import (
+    AccordAsked,
     Asker,
     Beat,
     ChannelClosed,
@@ -111,6 +114,7 @@ from relay.supervision.keysource import KeySource
 from relay.supervision.notice import READY, STOPPING, ServiceManager, give_notice, reloading
 from relay.supervision.program import OWN
 from relay.supervision.reload import InForce, Report
+from relay.supervision.sharing import Sharing, Taken, Wanted
 from relay.supervision.terminal import Terminal, minds_hangups
 from relay.webhooks.signing import Secrets
 
@@ -125,18 +129,24 @@ REHEARSAL_S: Final = 60.0
 RENEW_AFTER_S: Final = 0.05
 # For messages that are on their way, and for a process that ends just now.
 RENEW_WITHIN_S: Final = 5.0
+# For an agent to say whether a majority has what is to be shared: it gives up sooner by itself.
+SHARED_WITHIN_S: Final = 20.0
 
 logger = log.get_logger()
 
 
 class Supervisor:
-    """Everything between the settings and the exit code; call `run` once, then `close`."""
+    """Everything between the settings and the exit code; call `run` once, then `close`.
+
+    Over 15 fields and over 25 methods: whatever happens to a relay is carried out here.
+    """
 
     def __init__(self, sources: Sources, settings: Settings, *, minds_terminal: bool) -> None:
         """Run with `settings`, which were loaded from `sources`; SIGHUP loads them again."""
         self._loop = asyncio.get_running_loop()
         self._todo: asyncio.Queue[Callable[[], None]] = asyncio.Queue()
         self._in_force = InForce(sources, settings)
+        self._sharing = Sharing(self._in_force, _read_secrets) if settings.cluster.is_on else None
         self._terminal = Terminal(minds=minds_terminal)
         self._manager = ServiceManager()
         self._keys = KeySource(settings, now_s=self._loop.time())
@@ -211,6 +221,8 @@ class Supervisor:
         self._identity = Identity(self._in_force.settings.server.user)
         authenticator_of(self._in_force.settings)  # it refuses keys that are unusable
         all_warnings_of(self._in_force.settings)
+        if self._sharing is not None:
+            self._sharing.join()
         self._in_force.load_groups()
         data = DataClaim(Path(self._in_force.settings.server.data))
         self._claims = Claims(data, now_s=self._loop.time(), given=given)
@@ -243,6 +255,9 @@ class Supervisor:
             most_files=descriptors.limit(),
         )
         if self._in_force.settings.cluster.is_on:
+            assert self._sharing
+            self._sharing.place_files()
+            self._sharing.look_at_files()
             hostdata.prepare(data, server.workers)
             numbers = hostdata.count_boot(data) << hostdata.BOOT_SHIFT
             self._happened(Claimed(laid_out=True, numbers=numbers))
@@ -257,6 +272,8 @@ class Supervisor:
         self._run_dir = Path(predecessor.claims.run_dir)
         self._in_force.found(predecessor.host, predecessor.port)
         self._in_force.take_over(predecessor.groups)
+        if self._sharing is not None:
+            self._sharing.take_over(predecessor.accord)
         self._keys.take_over(predecessor.keys)
         for each in predecessor.fleet.children:
             channel = supervisor_end(socket.socket(fileno=predecessor.channels[each.incarnation]))
@@ -321,6 +338,8 @@ class Supervisor:
                     self._disconnect(child)
                 if isinstance(message, Wish):
                     self._obey(child, message)
+                elif isinstance(message, AccordSettled):
+                    self._settle(message.number, message.refusal)
                 else:
                     self._happened(event_of(child, message))
 
@@ -328,16 +347,19 @@ class Supervisor:
         """Do what an operator wants, and say what came of it."""
         by = Asker(child.incarnation, wish.number)
         match wish.what:
-            case "reload" | "groups":
+            case "reload" | "groups" | "accord":
                 said = Outcome(wish.number, "failed", "it rolls or stops: try again after that")
                 if not self._fleet.is_rolling and not self._fleet.is_stopping:
                     self._in_force.take_report()
                     if wish.what == "reload":
-                        self._reload()
-                    elif self._in_force.reload_groups():
-                        self._happened(GroupsTaken())
+                        self._reload(by)
+                    elif wish.what == "groups":
+                        self._took(Taken(groups=self._in_force.reload_groups()))
+                    elif self._sharing is not None:
+                        self._took(self._sharing.take())
                     said = _outcome_of(wish.number, self._in_force.take_report())
-                self._carry_out([Instruct(child.incarnation, said)])
+                if not self._is_asking_for(by):  # else that is told when it is settled
+                    self._carry_out([Instruct(child.incarnation, said)])
             case "roll":
                 self._happened(RollAsked(by))
             case "drain":
@@ -355,23 +377,71 @@ class Supervisor:
             self._reload_asked = True
             self._todo.put_nowait(self._reload)
 
-    def _reload(self) -> None:
-        if self._fleet.is_rolling:
-            # Those that are still of the version before would not know what is new in them.
+    def _reload(self, by: Asker | None = None) -> None:
+        asks = self._sharing is not None and self._sharing.wanted is not None
+        if self._fleet.is_rolling or (asks and by is None):
+            # Those that are still of the version before would not know what is new in them. And a
+            # signal that comes while the other hosts are asked is one more.
             self._later(LOOK_S, self._reload)
             return
         self._reload_asked = False
         give_notice(reloading())
-        # Apart, so that neither file keeps the other from being taken. The limits come first: they
-        # hold for the groups of the same signal.
-        if self._in_force.reload_settings():
+        if self._sharing is None:
+            # Apart, so that neither file keeps the other from being taken. The limits come first:
+            # they hold for the groups of the same signal.
+            self._took(Taken(settings=self._in_force.reload_settings()))
+            self._took(Taken(groups=self._in_force.reload_groups()))
+        elif isinstance(found := self._sharing.begin(by), Wanted):
+            self._share(found)
+            return
+        else:
+            self._took(found)
+        if self._fleet.has_served:
+            give_notice(READY)
+
+    def _took(self, taken: Taken) -> None:
+        """Let the children know."""
+        if taken.settings:
             settings = self._in_force.settings
             log.reconfigure(settings.log.format, settings.log.level)
             self._happened(SettingsTaken(settings))
-        if self._in_force.reload_groups():
+        if taken.groups:
             self._happened(GroupsTaken())
+
+    # --- what is to hold on all hosts of a cluster ---
+
+    def _share(self, wanted: Wanted) -> None:
+        """Have the agent ask for a majority; `_settle` goes on."""
+        assert self._sharing
+        origin = self._sharing.origin
+        asked = AccordWanted(wanted.number, (origin.number, origin.by, origin.at_ms))
+        actions = self._fleet.handle(AccordAsked(asked), now_s=self._loop.time())
+        if not actions:
+            refusal = "there is no agent just now: try again"
+            self._todo.put_nowait(partial(self._settle, wanted.number, refusal))
+            return
+        late = f"no answer of the cluster in {SHARED_WITHIN_S:g} s; it may hold nevertheless"
+        self._later(SHARED_WITHIN_S, partial(self._settle, wanted.number, late))
+        self._carry_out(actions)
+
+    def _settle(self, number: int, refusal: str) -> None:
+        """Take what became of it, unless that was settled before."""
+        kept = self._in_force.take_report()
+        settled = self._sharing.settle(number, refusal) if self._sharing is not None else None
+        if settled is None:
+            self._in_force.report = kept
+            return
+        taken, wanted = settled
+        self._took(taken)
+        by, report = wanted.by, self._in_force.take_report()
+        if by is not None and (child := self._children.get(by.incarnation)) and child.connected:
+            self._carry_out([Instruct(by.incarnation, _outcome_of(by.number, report))])
         if self._fleet.has_served:
             give_notice(READY)
+
+    def _is_asking_for(self, by: Asker) -> bool:
+        wanted = self._sharing.wanted if self._sharing is not None else None
+        return wanted is not None and wanted.by == by
 
     # --- what the fleet wants done ---
 
@@ -457,6 +527,8 @@ class Supervisor:
             memo = self._in_force.groups_memo
         elif isinstance(action.message, KeysChanged):
             memo = self._keys.memo
+        elif isinstance(action.message, AccordWanted) and self._sharing is not None:
+            memo = self._sharing.memo
         if not child.channel.send(action.message, descriptor=memo):
             return WentDeaf(action.incarnation)
         if child.channel.has_unsent:
@@ -497,6 +569,7 @@ class Supervisor:
             port=server.port,
             groups=self._in_force.groups_memo,
             keys=self._keys.memo,
+            accord=self._sharing.origin if self._sharing is not None else None,
             channels={n: child.channel.fileno() for n, child in self._children.items()},
             stacks={n: child.stacks for n, child in self._children.items()},
             fleet=self._fleet.as_it_is(),

@@ -24,6 +24,8 @@ WHOLE = Beat(
     draining=True,
     moving=5,
     plan=2**32 - 1,
+    accord=4,
+    accord_refused="too large",
     version="1.2.3",
     engine=EngineFacts(leads=(7,), current=(0, 7), last={0: 9, 7: 1300}),
 )

@@ -10,6 +10,7 @@ from msgspec import structs
 
 from relay.cluster.health import overview
 from relay.cluster.requests import ClusterStatus, HostStatus, RangeStatus
+from relay.disk.accord import Origin
 
 HOST: Final = HostStatus("living", version="1", fronts=1)
 RANGE: Final = RangeStatus(owner="a", epoch=3, standing={"b": 9}, leader="c", last=9)
@@ -20,6 +21,9 @@ WELL: Final = ClusterStatus(
     hosts={"a": HOST, "b": HOST, "c": HOST},
     ranges=(RANGE, structs.replace(RANGE, owner="c", standing={"a": 8}, leader="b")),
 )
+
+
+ACCORD: Final = Origin(4, "a", 1_000)
 
 
 def amiss(status: ClusterStatus, said: Mapping[str, ClusterStatus] | None = None) -> list[str]:
@@ -39,6 +43,12 @@ def test_where_all_is_well_nothing_is_said() -> None:
     assert amiss(WELL) == []
 
 
+def test_a_host_whose_settings_are_not_known_yet_is_not_amiss() -> None:
+    hosts = {"a": structs.replace(HOST, accord=4), "b": HOST, "c": structs.replace(HOST, accord=4)}
+
+    assert amiss(structs.replace(WELL, accord=ACCORD, hosts=hosts)) == []
+
+
 @pytest.mark.parametrize(
     ("status", "says"),
     [
@@ -53,6 +63,17 @@ def test_where_all_is_well_nothing_is_said() -> None:
         (with_host("b", structs.replace(HOST, lacks_room=True)), "the disk of b is full"),
         (with_host("b", structs.replace(HOST, life="agentless")), "host b has no agent"),
         (structs.replace(WELL, has_majority=False), "no majority"),
+        (
+            structs.replace(with_host("b", structs.replace(HOST, accord=3)), accord=ACCORD),
+            "host b goes by settings 3, and not by 4",
+        ),
+        (
+            structs.replace(
+                with_host("b", structs.replace(HOST, accord=3, accord_refused="too large")),
+                accord=ACCORD,
+            ),
+            "host b does not take settings 4: too large",
+        ),
     ],
 )
 def test_what_is_amiss_is_said(status: ClusterStatus, says: str) -> None:

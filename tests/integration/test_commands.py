@@ -50,6 +50,7 @@ OTHERS: Final = frozenset(
         *("serve", "config", "completion", "token", "chat", "send", "listen"),
         *("cluster init", "cluster status", "cluster drain", "cluster move"),
         *("cluster add", "cluster remove", "cluster backup", "cluster restore"),
+        "cluster settings",
         *(f"load {name}" for name in ("chat", "group", "idle", "mixed", "offline", "storm")),
         "load compare",
     }

@@ -40,14 +40,19 @@ COMMAND_S: Final = 180.0
 class Host:
     """One of them, as processes."""
 
-    def __init__(self, name: str, address: str, *, config: Path) -> None:
+    def __init__(self, name: str, address: str, *, config: Path, own_files: bool = False) -> None:
+        """With `own_files` it has a copy of `config` and a groups file for itself, and an admin."""
         self.name = name
         self.address = address
         self.url = f"ws://{address}:{PORT}/"
         # Not below pytest's long tmp_path: the bus has sockets here, and their paths are bounded.
         self.directory = Path(tempfile.mkdtemp(prefix=f"relay-host-{name}-"))
         self.log = Log(self.directory / "log")
-        self._config = config
+        self.groups = self.directory / "groups.json"
+        if own_files:
+            config = Path(shutil.copy(config, self.directory))
+            self.groups.write_text("{}")
+        self.config = config
         self._process: subprocess.Popen[bytes] | None = None
         self._clients: list[SheetClient] = []
         self._seen: set[Any] = set()
@@ -68,10 +73,11 @@ class Host:
         """Start it on the data of before, if any; `await_ready` then waits."""
         run = self.directory / "run"
         run.mkdir(exist_ok=True)
-        command = [sys.executable, "supervisor.py", "--config", str(self._config)]
+        command = [sys.executable, "supervisor.py", "--config", str(self.config)]
         command += ["--host-name", self.name, "--host", self.address, "--port", str(PORT)]
-        command += ["--data", str(self.directory / "data"), "--fronts", "1", "--no-admin"]
+        command += ["--data", str(self.directory / "data"), "--fronts", "1"]
         command += ["--log-format", "json"]
+        command += ["--groups", str(self.groups)] if self.groups.exists() else ["--no-admin"]
         self._said = b""
         with self.log.path.open("ab") as log:
             self._process = subprocess.Popen(
@@ -173,8 +179,9 @@ class Cluster:
         ranges: int = 4,
         config: str = "",
         backup: Path | None = None,
+        own_files: bool = False,
     ) -> None:
-        """`config` are lines of [cluster].
+        """`config` are lines of [cluster]; with `own_files` each host has files of its own.
 
         With a `backup`, which has so many ranges, they wait for what is in it.
         """
@@ -196,7 +203,10 @@ class Cluster:
         )
         with path.open("a") as file:
             file.write(f"store_bytes = {1 << 30}\n{config}\n")
-        self.hosts = {name: Host(name, address, config=path) for name, address in addresses.items()}
+        self.hosts = {
+            name: Host(name, address, config=path, own_files=own_files)
+            for name, address in addresses.items()
+        }
 
     def __enter__(self) -> Self:
         try:

@@ -5,6 +5,8 @@ import pytest
 
 from relay.bus.topology import Topology, WorkerAddress
 from relay.process.control import (
+    AccordSettled,
+    AccordWanted,
     ChildReady,
     ClusterTold,
     FromChild,
@@ -55,6 +57,8 @@ FROM_CHILD: list[tuple[FromChild, str]] = [
     (Heartbeat(synced=4), '{"type":"heartbeat","synced":4}'),
     (KeysWanted(), '{"type":"keys-wanted"}'),
     (LogLost(), '{"type":"log-lost"}'),
+    (AccordSettled(2), '{"type":"accord-settled","number":2}'),
+    (AccordSettled(2, "no"), '{"type":"accord-settled","number":2,"refusal":"no"}'),
     (Wish(1, "reload"), '{"type":"wish","number":1,"what":"reload","role":"front","index":0}'),
 ]
 FROM_SUPERVISOR: list[tuple[FromSupervisor, str]] = [
@@ -80,6 +84,7 @@ FROM_SUPERVISOR: list[tuple[FromSupervisor, str]] = [
         Outcome(1, "done", "it is"),
         '{"type":"outcome","number":1,"state":"done","detail":"it is"}',
     ),
+    (AccordWanted(2, (3, "a", 1)), '{"type":"accord","number":2,"before":[3,"a",1]}'),
     (Stop(deadline_s=2.5), '{"type":"stop","deadline_s":2.5}'),
     (Promote(), '{"type":"promote"}'),
     (HandOver("b"), '{"type":"hand-over","to":"b"}'),
