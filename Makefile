@@ -24,8 +24,10 @@ test: $(READY)  ## run the tests on every core, but for the ordeals (5 minutes, 
 
 # Ordeals that start engines or whole hosts: beside others they wait for elections that take too long.
 OF_HOSTS = tests/cluster tests/hosts tests/chaos/cluster tests/workers/test_range.py tests/workers/log \
-	tests/integration/test_cluster.py tests/integration/test_cluster_commands.py tests/integration/test_cluster_disks.py \
-	tests/integration/test_cluster_backup.py tests/integration/test_cluster_settings.py tests/bench/test_hosts.py
+	tests/integration/test_cluster.py tests/integration/test_cluster_commands.py \
+	tests/integration/test_cluster_disks.py tests/integration/test_cluster_admin.py \
+	tests/integration/test_cluster_backup.py tests/integration/test_cluster_settings.py \
+	tests/bench/test_hosts.py
 
 ordeals: $(READY)  ## attack, kill and upgrade relays, fill disks, turn clocks (8 minutes, 2 cores)
 	$(BIN)/python -m pytest -n auto -m ordeal $(addprefix --ignore=,$(OF_HOSTS))

@@ -8,12 +8,14 @@ from collections import Counter
 from typing import assert_never
 
 from relay import clock, log
-from relay.admin.asker import Asker
+from relay.admin.answers import Answers
+from relay.admin.asker import Asker, Nobody, Others, Seat
 from relay.admin.courier.contract import Courier
 from relay.admin.diskwatch import DiskWatch
 from relay.admin.doors import Doors, Serve
 from relay.admin.view import View
 from relay.errors import BootError, SettingsError
+from relay.inquiries.contract import Answered, Forwarded
 from relay.process.control import (
     AccordWanted,
     ChildReady,
@@ -49,10 +51,15 @@ class Admin:
         """
         self._place = place
         self._loop = loop
-        self._asker = Asker(place.settings, place.run_dir, loop)
+        counters: Counter[str] = Counter()
+        self._others = self._other_hosts(counters)
+        self._asker = Asker(place.settings, place.run_dir, loop, self._others)
         self._doors = Doors(place.settings.admin, place.run_dir, loop, self._load)
         self._disk = DiskWatch(self._asker)
-        self.view = View(place, self._asker, self._doors.expiries, self._disk)
+        self.view = View(
+            place, self._asker, self._doors.expiries, self._disk, counters, self._others
+        )
+        self._answers = Answers(self.view)
         self.view.courier = _courier_of(place, self._asker, self.view.counters)
         self._duties = Duties(
             "admin",
@@ -69,6 +76,7 @@ class Admin:
         self._loop.add_reader(control, self._read_control)
         self._read_control()
         self._doors.open()
+        self._others.start()
         self._place.control.send(ChildReady())
         settle()
         self._do_duties()
@@ -84,8 +92,25 @@ class Admin:
             await self.view.courier.close()
         await self.view.tools.close()
         self._disk.close()
+        self._others.close()
         self._asker.close()
         log.get_logger().info("admin.stopped", **self.view.counters)
+
+    def _other_hosts(self, counters: Counter[str]) -> Others:
+        cluster = self._place.settings.cluster
+        if not cluster.is_on:
+            return Nobody()
+        from relay.admin.otherhosts import OtherHosts  # a relay on one host needs nothing of it
+
+        return OtherHosts(cluster, self._loop, self._serve, counters)
+
+    async def _serve(self, asked: Forwarded) -> Answered:
+        """Answer the admin of another host, which asks a process of this one or this one itself."""
+        within_s = asked.within_ms / 1000
+        if asked.role != "admin":
+            seat, by_s = Seat(asked.role, asked.index), self._loop.time() + within_s
+            return await self._asker.answered(seat, asked.name, bytes(asked.body), by_s)
+        return await self._answers.answer(asked.name, bytes(asked.body))
 
     def _load(self) -> Serve:
         from relay.admin.server import serve_with  # half a second, and 15 MiB

@@ -1,6 +1,7 @@
 """The API: every topic's endpoints as one application, with its OpenAPI document.
 
 A topic is a module of `relay.admin.topics` with `ROUTES` (relay.admin.routes); nothing lists them.
+In a cluster there are those of `relay.admin.clustertopics` besides.
 """
 
 from __future__ import annotations
@@ -29,8 +30,11 @@ def _is_nowhere(*_: object) -> None:
 
 def make_api(view: View) -> Litestar:
     """Return the application."""
+    topics = topics_of("relay.admin.topics")
+    if view.settings.cluster.is_on:
+        topics += topics_of("relay.admin.clustertopics")
     return Litestar(
-        [route for topic in topics_of("relay.admin.topics") for route in topic.ROUTES],
+        [route for topic in topics for route in topic.ROUTES],
         dependencies={"view": Provide(lambda: view, sync_to_thread=False)},
         exception_handlers={
             HTTPException: _said,

@@ -52,3 +52,14 @@ def keeper_of(
     from relay.cluster.shared import SharedFile
 
     return SharedFile(cluster, key, path.parent)
+
+
+def take_changes(cluster: ClusterSettings, data: Path) -> None:
+    """Have the lists of whom nobody lets in be here what all hosts have; it waits for the engine.
+
+    Raises:
+        DiskError: the cluster does not say now, or they cannot be written.
+    """
+    from relay.cluster.shared import take
+
+    take(cluster, ("bans", "revocations"), data)

@@ -31,11 +31,13 @@ class Operation(msgspec.Struct, frozen=True):
 
 
 class Operations:
-    """The one of an admin. `send` hands a wish to the supervisor."""
+    """The one of an admin. `send` hands a wish to the supervisor, which is that of one host."""
 
-    def __init__(self, incarnation: int, send: Callable[[Wish], object]) -> None:
+    def __init__(self, incarnation: int, send: Callable[[Wish], object], *, host: str = "") -> None:
+        """`host` is its name in a cluster."""
         self._incarnation = incarnation
         self._send = send
+        self._on_host = f" on host {host}" if host else ""
         self._number = 0
         self._known: dict[str, Operation] = {}
         self._told = asyncio.Event()
@@ -105,11 +107,12 @@ class Operations:
         before = self._known.get(name)
         if before is None and name != ROLL:
             return
-        what = "roll" if before is None else before.what
+        what = f"roll{self._on_host}" if before is None else before.what
         self._keep(Operation(name, what, outcome.state, outcome.detail))
         self._told.set()
 
     def _begin(self, what: str, wish: Wish) -> Operation:
+        what += self._on_host
         operation = Operation(self._name(wish.number), what, "running", "asked for")
         self._keep(operation)
         self._send(wish)

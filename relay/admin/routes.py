@@ -97,9 +97,7 @@ def known(answer: Any) -> Any:
         HTTPException: 503: it is a `Silence`, of the only one who could say.
     """
     if isinstance(answer, Silence):
-        raise HTTPException(
-            f"{answer.role} {answer.index} could not be asked: {answer.reason}", status_code=503
-        )
+        raise HTTPException(f"{answer} could not be asked: {answer.reason}", status_code=503)
     return answer
 
 

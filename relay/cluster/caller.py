@@ -96,15 +96,6 @@ class Caller:
                     said |= self._ask_all(own, [host])
         return said
 
-    def own_status(self) -> ClusterStatus | None:
-        """Return how this host's agent sees the cluster, by its own engine, if it does."""
-        try:
-            if self._wire is None:
-                self._wire = self._dial(servers_of(self.cluster)[:1])
-            return self._ask_all(self._wire, [self.cluster.host_name]).get(self.cluster.host_name)
-        except (WireLost, click.ClickException):
-            return None
-
     def settle(self, request: Request) -> str:
         """Have something hold for all hosts; return what the agent said that took it.
 

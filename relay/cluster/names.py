@@ -1,4 +1,4 @@
-"""The subjects by which the agents of a cluster hear each other, and workers them."""
+"""The subjects by which agents and admins of a cluster hear each other, and workers agents."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ def calls_of(cluster: str, host: str) -> str:
 def answers_to(cluster: str, host: str, number: str) -> str:
     """Return the subject of the answers to a call of a host's agent; "*" is every call."""
     return f"{cluster}.answer.{host}.{number}"
+
+
+def admin_of(cluster: str, host: str) -> str:
+    """Return the subject on which a host's admin is asked by those of other hosts."""
+    return f"{cluster}.admin.{host}"
 
 
 def changes_of(cluster: str) -> str:

@@ -14,7 +14,7 @@ import os
 import random
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -100,6 +100,23 @@ def bring_up_to_date(path: Path, content: bytes) -> bool:
         return True
     finally:
         os.close(directory)
+
+
+def take(cluster: ClusterSettings, keys: Iterable[str], data: Path) -> None:
+    """Have the files of those keys in a data directory be as the bucket has them.
+
+    Raises:
+        DiskError: the cluster does not say now, or they cannot be written.
+    """
+    try:
+        servers, login = servers_of(cluster), login_of(cluster)
+        with contextlib.closing(Wire(servers, login, name="admin", connect_s=_CONNECT_S)) as wire:
+            for key in keys:
+                kept = read_kept(wire, cluster.name, key, _ANSWER_S)
+                if kept.content is not None:
+                    bring_up_to_date(PATHS[key](data), kept.content)
+    except (WireLost, ApiError, SharedDamaged, TimeoutError) as error:
+        raise DiskError(f"the cluster does not say now: {error}") from None
 
 
 class SharedFile:

@@ -2,7 +2,8 @@
 
 A topic is a module of this package that declares its inquiries and their answers, and one in
 `relay.front.inquiries` or `workers.inquiries` that answers them: its `handlers`. Nothing lists the
-topics; they are found in those packages.
+topics; they are found in those packages. In a cluster the admins of other hosts pass inquiries on
+to their processes, and answer those of `relay.admin.inquiries` themselves.
 
     class AskWeather(Inquiry[Weather], frozen=True):
         name = "weather.now"
@@ -84,7 +85,21 @@ class Answered(msgspec.Struct, frozen=True, array_like=True):
     reason: str = ""
 
 
+class Forwarded(msgspec.Struct, frozen=True, array_like=True):
+    """An inquiry on its way to another host, whose admin asks for us, or is asked itself.
+
+    Clocks of hosts differ, so it says for how long yet somebody waits there.
+    """
+
+    role: str
+    index: int
+    within_ms: int
+    name: str
+    body: msgspec.Raw
+
+
 encode: Final = msgspec.msgpack.Encoder().encode
+decode_forwarded: Final = msgspec.msgpack.Decoder(Forwarded).decode
 decode_asked: Final = msgspec.msgpack.Decoder(Asked).decode
 decode_answered: Final = msgspec.msgpack.Decoder(Answered).decode
 

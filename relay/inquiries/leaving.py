@@ -1,4 +1,4 @@
-"""Sending users away: what the admin tells a front, whose sessions they are."""
+"""Sending users away: what the admin tells a front, whose sessions they are, and other hosts."""
 
 from __future__ import annotations
 
@@ -26,6 +26,22 @@ class Kick(Inquiry[Kicked], frozen=True):
 
 class ListsRead(msgspec.Struct, frozen=True):
     """The front has; it closes sessions from now on, in moments in which nobody else waits."""
+
+
+class ListsTaken(msgspec.Struct, frozen=True):
+    """The host has them; `not_asked` are the numbers of its fronts that did not say they look."""
+
+    not_asked: list[int] = []
+
+
+class TakeLists(Inquiry[ListsTaken], frozen=True):
+    """Take the lists of whom nobody lets in from the cluster now, and have the fronts look.
+
+    Of the admin of another host: its agent does so within seconds, too.
+    """
+
+    name = "bans.take"
+    answer = ListsTaken
 
 
 class ReadLists(Inquiry[ListsRead], frozen=True):

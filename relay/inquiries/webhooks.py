@@ -90,3 +90,16 @@ class CountEvents(Inquiry[EventsCount], frozen=True):
 
     name = "webhooks.count"
     answer = EventsCount
+
+
+class Resumed(msgspec.Struct, frozen=True):
+    """Whether that host posts events at all."""
+
+    posts: bool
+
+
+class ResumePosting(Inquiry[Resumed], frozen=True):
+    """Try again now what failed: of the admin of another host, which posts for its ranges."""
+
+    name = "webhooks.resume"
+    answer = Resumed

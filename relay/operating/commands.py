@@ -16,7 +16,7 @@ import msgspec
 
 from relay.errors import NotAsked
 from relay.operating.line import Line
-from relay.operating.tables import plain, table
+from relay.operating.tables import plain, table, who
 from relay.words import age, size
 
 PARTLY: Final = 3
@@ -43,8 +43,7 @@ def show(said: Any, as_json: bool, words: Callable[[Any], str]) -> int:
     else:
         click.echo(words(said))
         for silent in said.get("not_asked", ()):
-            who = f"{silent['role']} {silent['index']}"
-            click.echo(f"not asked: {who}: {plain(silent['reason'])}", err=True)
+            click.echo(f"not asked: {who(silent)}: {plain(silent['reason'])}", err=True)
     return PARTLY if said.get("not_asked") else 0
 
 
@@ -57,7 +56,7 @@ def ago(since_ms: int) -> str:
 @data_option
 @json_option
 def status(data: Path, as_json: bool) -> int:
-    """Show which processes run, and how each is.
+    """Show which processes run, and how each is; of several hosts, on this one.
 
     \b
     batch   decisions that a worker makes with one sync, on average
@@ -75,6 +74,17 @@ def _name_of(process: Mapping[str, Any]) -> str:
     return f"{role} {process['index']}" if role in ("front", "worker") else role
 
 
+def _state_of(process: Mapping[str, Any]) -> str:
+    if process["state"] == "T":
+        return "stopped"
+    return "standby" if process.get("standby") else str(process["version"])
+
+
+def on_host(said: Mapping[str, Any]) -> str:
+    """Return on which host of a cluster that is, behind a blank; nothing without one."""
+    return f" on host {said['host']}" if said.get("host") else ""
+
+
 def _status(said: Mapping[str, Any]) -> str:
     rows = [
         (
@@ -89,7 +99,7 @@ def _status(said: Mapping[str, Any]) -> str:
             each["mean_batch"],
             each["link_fill"],
             each["answered_in_ms"],
-            "stopped" if each["state"] == "T" else each["version"],
+            _state_of(each),
         )
         for each in said["processes"]
     ]
@@ -98,8 +108,8 @@ def _status(said: Mapping[str, Any]) -> str:
         *("sessions", "batch", "link", "lag", "version"),
     )
     line = (
-        f"relay {said['version']}, up {age(said['uptime_s'])}: {said['sessions']} sessions,"
-        f" {said['queue_entries']} entries wait"
+        f"relay {said['version']}{on_host(said)}, up {age(said['uptime_s'])}:"
+        f" {said['sessions']} sessions, {said['queue_entries']} entries wait"
     )
     if said.get("disk"):  # an admin that is to be renewed tells none
         line += f"\ndisk: {said['disk']['says']}"
@@ -124,9 +134,14 @@ def users(data: Path, as_json: bool, limit: int, cursor: str, prefix: str) -> in
     return show(said, as_json, _users)
 
 
+def _front(session: Mapping[str, Any]) -> str:
+    host = session.get("host", "")
+    return f"{session['front']} of {host}" if host else str(session["front"])
+
+
 def _users(said: Mapping[str, Any]) -> str:
     rows = [
-        (u["jid"], u["address"], ago(u["since_ms"]), u["front"], u["stage"].lower())
+        (u["jid"], u["address"], ago(u["since_ms"]), _front(u), u["stage"].lower())
         for u in said["users"]
     ]
     text = table(("user", "address", "since", "front", "stage"), rows) if rows else _NOBODY
@@ -155,11 +170,11 @@ def user(data: Path, as_json: bool, jid: str) -> int:
 
 def _user(said: Mapping[str, Any]) -> str:
     limits = said["limits"]
-    lines = [f"{said['jid']}, of worker {said['worker']}"]
+    lines = [f"{said['jid']}, of worker {said['worker']}{on_host(said)}"]
     lines += [f"- {plain(each)}" for each in said.get("says", ())]
     lines += [
         f"connected from {plain(each['address'])} for {ago(each['since_ms'])}, front"
-        f" {each['front']}, {each['stage'].lower()}, reads: {said['reads'].lower() or '-'}"
+        f" {_front(each)}, {each['stage'].lower()}, reads: {said['reads'].lower() or '-'}"
         for each in said["sessions"]
     ] or ["not connected" if not said["reads"] else "connected; its front could not be asked"]
     messages, receipts = (

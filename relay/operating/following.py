@@ -16,7 +16,7 @@ import msgspec
 from relay.errors import NotAsked
 from relay.operating.commands import PARTLY, data_option, json_option, show, token_in
 from relay.operating.line import Line
-from relay.operating.tables import plain
+from relay.operating.tables import plain, who
 from relay.words import age
 
 # Between two questions: processes go on noting for ten seconds behind the last.
@@ -77,8 +77,7 @@ def trace(
                 for text in _lines(said, last_us, as_json=as_json):
                     click.echo(text)
                 now_silent = {
-                    f"not asked: {each['role']} {each['index']}: {plain(each['reason'])}"
-                    for each in said["not_asked"]
+                    f"not asked: {who(each)}: {plain(each['reason'])}" for each in said["not_asked"]
                 }
                 for text in now_silent - silent:
                     click.echo(text, err=True)
@@ -115,8 +114,7 @@ def _lines(said: Mapping[str, Any], last_us: dict[str, int], *, as_json: bool) -
         if as_json:
             yield msgspec.json.encode({"gap": gap}).decode()
         else:
-            who = f"{gap['role']} {gap['index']}"
-            yield f"{_clock(gap['until_us'])}  {who:<10} a gap until here: {gap['reason']}"
+            yield f"{_clock(gap['until_us'])}  {who(gap):<10} a gap until here: {gap['reason']}"
     for event in said["events"]:
         if as_json:
             yield msgspec.json.encode(event).decode()
@@ -145,9 +143,8 @@ def _line(event: Mapping[str, Any], last_us: dict[str, int]) -> str:
         f"{event['size']} B" if event["size"] else "",
         "" if event["text"] is None else plain(event["text"]),
     ]
-    who = f"{event['role']} {event['index']}"
     what = f"{event['what']:<9} {' '.join(filter(None, map(str, words)))}"
-    return f"{_clock(event['at_us'])}  {since:>10}  {who:<10} {what}"
+    return f"{_clock(event['at_us'])}  {since:>10}  {who(event):<10} {what}"
 
 
 def _clock(at_us: int) -> str:

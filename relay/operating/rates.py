@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from relay.operating.tables import plain, table
+from relay.operating.tables import plain, table, who
 from relay.words import age, size
 
 # What a line at the top is the sum of, by role.
@@ -18,6 +18,8 @@ _SUMS: Final = (
     ("receipts", "front", ("receipts",)),
     ("logins", "front", ("logins",)),
 )
+# Of what is amiss in a cluster, so many lines.
+_MOST_AMISS: Final = 5
 _FIRST: Final = {"front": 0, "worker": 1}
 
 
@@ -30,7 +32,7 @@ class ProcessRates(msgspec.Struct, frozen=True, kw_only=True):
     memory_bytes: int
     uptime_s: float
     restarts: int
-    state: str  # "stopped", "silent" or empty
+    state: str  # "stopped", "silent", of a cluster "standby", or empty
     sessions: int | None = None
     per_s: float | None = None  # messages of a front, decisions of a worker
     p50_ms: float | None = None  # send to ack 1 of a front, a commit of a worker
@@ -40,7 +42,10 @@ class ProcessRates(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RelayRates(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it; latencies are within a bucket of the distribution, so about."""
+    """All of it; latencies are within a bucket of the distribution, so about.
+
+    Over 15 fields, since whoever looks at a relay looks at all of them.
+    """
 
     version: str
     uptime_s: float
@@ -56,12 +61,20 @@ class RelayRates(msgspec.Struct, frozen=True, kw_only=True):
     processes: list[ProcessRates]
     senders: list[dict[str, Any]]
     not_asked: list[dict[str, Any]]
+    host: str = ""  # of a cluster: all but senders is of it
+    cluster: dict[str, Any] | None = None  # as /api/v1/cluster has it
 
 
 def rates(
-    before: Mapping[str, Any], now: Mapping[str, Any], senders: Sequence[dict[str, Any]] = ()
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    senders: Sequence[dict[str, Any]] = (),
+    cluster: dict[str, Any] | None = None,
 ) -> RelayRates:
-    """Return what has happened between two answers of /api/v1/figures, and who sends most."""
+    """Return what has happened between two answers of /api/v1/figures, and who sends most.
+
+    `cluster` is how the hosts are, where there are several.
+    """
     over_s = max(0.001, now["at_s"] - before["at_s"])
     earlier = {each["pid"]: each for each in before["processes"]}
     processes: list[ProcessRates] = []
@@ -100,6 +113,8 @@ def rates(
         ),
         senders=list(senders),
         not_asked=list(now["not_asked"]),
+        host=now.get("host", ""),
+        cluster=cluster,
     )
 
 
@@ -116,7 +131,11 @@ def _process(was: Mapping[str, Any], now: Mapping[str, Any], over_s: float) -> P
         work, batches = _grown_sum(was, now, "batch_work")
         per_s = work / over_s
         batch = work / batches if batches else None
-    state = "stopped" if now["state"] == "T" else "silent" if is_child and not gauges else ""
+    state = "silent" if is_child and not gauges else ""
+    if now.get("standby"):
+        state = "standby"
+    if now["state"] == "T":
+        state = "stopped"
     return ProcessRates(
         name=f"{role} {now['index']}" if is_child else role,
         role=role,
@@ -179,8 +198,9 @@ def _quantile_ms(
 
 def lines(found: RelayRates, width: int) -> list[str]:
     """Return what a terminal of that many columns shows; what does not fit is left out."""
+    on_host = f" on host {found.host}" if found.host else ""
     words = [
-        f"relay {found.version}, up {age(found.uptime_s)}",
+        f"relay {found.version}{on_host}, up {age(found.uptime_s)}",
         f"{found.sessions:,} sessions",
         f"{found.queue_entries:,} entries wait, {size(found.queue_bytes)}",
     ]
@@ -196,6 +216,8 @@ def lines(found: RelayRates, width: int) -> list[str]:
         width,
         "  ",
     )
+    if found.cluster is not None:
+        told += _wrapped(_words_of(found.cluster), width, "  ")
     head = (
         *("process", "cpu", "per s", "p50 ms", "p99 ms", "sessions"),
         *("memory", "batch", "link", "up", "restarts"),
@@ -210,8 +232,22 @@ def lines(found: RelayRates, width: int) -> list[str]:
     if found.senders:
         names = [f"{plain(each['jid'])} {each['per_s']:.0f}/s" for each in found.senders]
         told += ["", *_wrapped(["most is sent by", *names], width, "  ")]
-    told += [f"not asked: {e['role']} {e['index']}: {plain(e['reason'])}" for e in found.not_asked]
+    told += [f"not asked: {who(each)}: {plain(each['reason'])}" for each in found.not_asked]
+    if found.cluster is not None:
+        told += [f"amiss: {plain(each)}" for each in found.cluster["amiss"][:_MOST_AMISS]]
+        if len(found.cluster["amiss"]) > _MOST_AMISS:
+            told.append("amiss: and more; see `relay cluster status`")
     return [line[:width] for line in told]
+
+
+def _words_of(cluster: Mapping[str, Any]) -> list[str]:
+    """Return how the hosts are, a few words each, and how far standbys are."""
+    hosts = []
+    for each in cluster["hosts"]:
+        state = each["state"] or f"owns {each['owns']}"
+        hosts.append(f"{each['name']} {state if each['life'] == 'living' else each['life']}")
+    lacks = [each["lacks"] for range_ in cluster["ranges"] for each in range_["standbys"]]
+    return ["hosts:", *hosts, f"standbys lack up to {max(lacks, default=0):,} records"]
 
 
 def _row(each: ProcessRates) -> tuple[object, ...]:

@@ -1,5 +1,7 @@
 """`relay reload`, `roll`, `drain` and `workers`: what the supervisor does for operators.
 
+Of several hosts that are one relay each has its own, and this is of one.
+
 Each waits for the end of it. Exit codes: 0 it is done, 1 it failed, 2 bad usage, 3 nobody knows yet
 what becomes of it.
 """
@@ -40,7 +42,7 @@ wait_option = click.option(
 @json_option
 @wait_option
 def reload(data: Path, as_json: bool, wait_s: float) -> int:
-    """Have the settings and the groups file read again, as SIGHUP does.
+    """Have the settings and the groups file of this host read again, as SIGHUP does.
 
     In a cluster what they say holds on all hosts then, or on none.
     """
@@ -52,7 +54,10 @@ def reload(data: Path, as_json: bool, wait_s: float) -> int:
 @json_option
 @wait_option
 def roll(data: Path, as_json: bool, wait_s: float) -> int:
-    """Renew every process with the code in place, one after another, as SIGUSR2 does."""
+    """Renew every process with the code in place, one after another, as SIGUSR2 does.
+
+    Of several hosts it is this one's.
+    """
     return _follow(data, as_json, wait_s, "roll")
 
 
@@ -65,7 +70,8 @@ def roll(data: Path, as_json: bool, wait_s: float) -> int:
 def drain(data: Path, as_json: bool, wait_s: float, role: str, index: int) -> int:
     """Renew one process: its clients are sent away a few at a time, and a successor serves.
 
-    `relay stop` stops all of them, as for a reboot.
+    `relay stop` stops all of them, as for a reboot. Of several hosts it is a process of this one;
+    `relay cluster drain` empties a host.
     """
     return _follow(data, as_json, wait_s, "processes", role, str(index), "drain")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
@@ -21,6 +22,14 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
         ]
         lines.append("  ".join(words).rstrip())
     return "\n".join(lines)
+
+
+def who(silent: Mapping[str, Any]) -> str:
+    """Return who could not be asked, as an answer has it."""
+    host = silent.get("host", "")
+    if silent["role"] == "host":
+        return f"host {host}"
+    return f"{silent['role']} {silent['index']}" + (f" of {host}" if host else "")
 
 
 def plain(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 import msgspec
 
-from relay.errors import NotAsked
+from relay.errors import NotAnswered, NotAsked
 from relay.operating.commands import PARTLY, data_option, json_option
 from relay.operating.line import Line
 from relay.operating.rates import RelayRates, lines, rates
@@ -44,14 +44,17 @@ def top(data: Path, as_json: bool, every_s: float, once: bool) -> int:
     batch     decisions that a worker makes with one sync
     link      how full a front's links are; at 1.00 it reads less from its clients
     most is sent by   who has sent most in the last five to ten seconds; about
+    hosts     of several that are one relay: how each is, and how many ranges it owns
 
+    Of several hosts all but the last two is of this one.
     Ends with q or Ctrl-C. Where the terminal is narrow, the last columns are left out.
     """
     line = Line(data)
     if once or as_json or not (sys.stdout.isatty() and sys.stdin.isatty()):
         before = line.get("figures")
         time.sleep(every_s)
-        found = rates(before, line.get("figures"), _senders(line))
+        now = line.get("figures")
+        found = rates(before, now, _senders(line), _cluster(line, now))
         if as_json:
             click.echo(msgspec.json.encode(found).decode())
         else:
@@ -64,6 +67,17 @@ def top(data: Path, as_json: bool, every_s: float, once: bool) -> int:
 def _senders(line: Line) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = line.get("senders", limit=_SENDERS)["senders"]
     return found
+
+
+def _cluster(line: Line, figures: dict[str, Any]) -> dict[str, Any] | None:
+    """Return how all hosts are, None where there is one, or nobody says."""
+    if not figures.get("host"):
+        return None
+    try:
+        found: dict[str, Any] = line.get("cluster")
+        return found
+    except NotAnswered:
+        return None
 
 
 class _Looks:
@@ -81,12 +95,13 @@ class _Looks:
         while True:
             try:
                 now, senders = self._line.get("figures"), _senders(self._line)
+                cluster = _cluster(self._line, now)
             except NotAsked as error:
                 self.trouble = str(error)
             else:
                 self.trouble = ""
                 if before is not None and now["at_s"] > before["at_s"]:
-                    self.found = rates(before, now, senders)
+                    self.found = rates(before, now, senders, cluster)
                 before = now
             seen()
             time.sleep(self._every_s)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import click
 
 from relay.errors import NotAsked
-from relay.operating.commands import ago, data_option, json_option, show
+from relay.operating.commands import ago, data_option, json_option, on_host, show
 from relay.operating.line import Line
 from relay.operating.tables import plain, table
 from relay.words import size
@@ -33,7 +33,7 @@ def status(data: Path, as_json: bool) -> int:
 def _status(said: Mapping[str, Any]) -> str:
     if said["state"] == "off":
         return "off: webhooks.url is not set"
-    lines = [f"{said['state']} to {plain(said['url'])}"]
+    lines = [f"{said['state']} to {plain(said['url'])}{on_host(said)}"]
     waits = f"waiting: {said['waiting']} events, {size(said['waiting_bytes'])}"
     if said["oldest_ms"]:
         waits += f", the oldest for {ago(said['oldest_ms'])}"

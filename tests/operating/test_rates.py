@@ -118,3 +118,45 @@ def test_who_sends_most_is_named_in_one_line_and_nobody_in_none() -> None:
 
     assert "most is sent by  busy\\x1b@s.whatsapp.com 12/s" in shown
     assert not [line for line in lines(rates(before, now), 100) if "most is sent" in line]
+
+
+CLUSTER: dict[str, Any] = {
+    "hosts": [
+        {"name": "a", "life": "living", "state": "", "owns": 3},
+        {"name": "b", "life": "living", "state": "drained", "owns": 0},
+        {"name": "c", "life": "silent", "state": "", "owns": 0},
+    ],
+    "ranges": [{"standbys": [{"host": "a", "lacks": 0}]}, {"standbys": []}],
+    "amiss": ["host c is silent", *(f"range {n} has 0 of 1 standbys" for n in range(9))],
+}
+
+
+def test_of_several_hosts_it_says_which_one_this_is_and_how_all_are() -> None:
+    owner, follower = worker(batches=1, work=1), worker(batches=0, work=0)
+    follower |= {"index": 1, "pid": 9, "gauges": {}, "standby": True}
+    before, now = answer(10, owner, follower), answer(11, owner, follower)
+    now["host"] = "a"
+
+    shown = lines(rates(before, now, (), CLUSTER), 100)
+
+    assert shown[0].startswith("relay 1 on host a, up ")
+    assert "hosts:  a owns 3  b drained  c silent  standbys lack up to 0 records" in shown
+    assert any(line.startswith("worker 1 standby") for line in shown)
+    assert "amiss: host c is silent" in shown
+    assert shown[-1] == "amiss: and more; see `relay cluster status`"
+    assert not [line for line in lines(rates(before, answer(11)), 100) if "hosts" in line]
+
+
+def test_who_was_not_asked_is_named_with_the_host() -> None:
+    now = answer(11)
+    now["not_asked"] = [
+        {"role": "front", "index": 1, "reason": "x", "host": "b"},
+        {"role": "host", "index": 0, "reason": "y", "host": "c"},
+        {"role": "worker", "index": 2, "reason": "z"},
+    ]
+
+    assert lines(rates(answer(10), now), 100)[-3:] == [
+        "not asked: front 1 of b: x",
+        "not asked: host c: y",
+        "not asked: worker 2: z",
+    ]

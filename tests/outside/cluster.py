@@ -40,7 +40,15 @@ COMMAND_S: Final = 180.0
 class Host:
     """One of them, as processes."""
 
-    def __init__(self, name: str, address: str, *, config: Path, own_files: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        address: str,
+        *,
+        config: Path,
+        admin: bool = False,
+        own_files: bool = False,
+    ) -> None:
         """With `own_files` it has a copy of `config` and a groups file for itself, and an admin."""
         self.name = name
         self.address = address
@@ -53,6 +61,7 @@ class Host:
             config = Path(shutil.copy(config, self.directory))
             self.groups.write_text("{}")
         self.config = config
+        self._has_admin = admin or own_files
         self._process: subprocess.Popen[bytes] | None = None
         self._clients: list[SheetClient] = []
         self._seen: set[Any] = set()
@@ -76,8 +85,9 @@ class Host:
         command = [sys.executable, "supervisor.py", "--config", str(self.config)]
         command += ["--host-name", self.name, "--host", self.address, "--port", str(PORT)]
         command += ["--data", str(self.directory / "data"), "--fronts", "1"]
+        command += ["--groups", str(self.groups)] if self.groups.exists() else []
+        command += [] if self._has_admin else ["--no-admin"]
         command += ["--log-format", "json"]
-        command += ["--groups", str(self.groups)] if self.groups.exists() else ["--no-admin"]
         self._said = b""
         with self.log.path.open("ab") as log:
             self._process = subprocess.Popen(
@@ -180,8 +190,11 @@ class Cluster:
         config: str = "",
         backup: Path | None = None,
         own_files: bool = False,
+        admin: bool = False,
     ) -> None:
-        """`config` are lines of [cluster]; with `own_files` each host has files of its own.
+        """`config` are lines of [cluster], and of tables behind it.
+
+        With `own_files` each host has files of its own.
 
         With a `backup`, which has so many ranges, they wait for what is in it.
         """
@@ -204,7 +217,7 @@ class Cluster:
         with path.open("a") as file:
             file.write(f"store_bytes = {1 << 30}\n{config}\n")
         self.hosts = {
-            name: Host(name, address, config=path, own_files=own_files)
+            name: Host(name, address, config=path, admin=admin, own_files=own_files)
             for name, address in addresses.items()
         }
 

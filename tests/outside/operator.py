@@ -9,10 +9,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from .processes import REPOSITORY
-from .relay import Relay
 from .waiting import poll_for
 
 
@@ -38,10 +37,18 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
+class HasDirectory(Protocol):
+    """A relay, or a host of one."""
+
+    @property
+    def directory(self) -> Path:
+        """Where its data and its run directory are."""
+
+
 class Operator:
     """Asks the admin of `relay`, which must have one."""
 
-    def __init__(self, relay: Relay) -> None:
+    def __init__(self, relay: HasDirectory) -> None:
         self._relay = relay
 
     @property
@@ -80,7 +87,7 @@ class Console(NamedTuple):
 
 
 @contextmanager
-def console_of(relay: Relay) -> Iterator[Console]:
+def console_of(relay: HasDirectory) -> Iterator[Console]:
     """Run `relay console` until the context ends."""
     process = subprocess.Popen(
         [sys.executable, "-m", "relay", "console", "--data", str(relay.directory / "data")],

@@ -29,10 +29,11 @@ _MAP_BYTES = 64 * MIB
 
 
 def owners(order: Order, layout: Layout) -> list[int]:
-    """Return the workers in whose stores something may be to do."""
+    """Return the workers in whose stores something may be to do, of those that it is for."""
+    found = list(range(layout.workers))
     if order.user:
-        return [ShardMap(layout.workers).owner_of(order.user)]
-    return list(range(layout.workers))
+        found = [ShardMap(layout.workers).owner_of(order.user)]
+    return [each for each in found if not order.workers or each in order.workers]
 
 
 def foresee(snapshot: Snapshot, order: Order, progress: Progress) -> Purged:

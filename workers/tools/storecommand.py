@@ -69,9 +69,15 @@ def compact(context: click.Context, directory: Path, dry_run: bool) -> int:
     "--older-than", "age", metavar="AGE", help="all that waits longer than AGE: 7d, 12h, 30m, 90s"
 )
 @click.option("--dry-run", is_flag=True, help="count, and change nothing")
+@click.option("--workers", "only", hidden=True)  # relay.admin.purging: those that are owned here
 @click.pass_context
 def purge(
-    context: click.Context, directory: Path, user: str | None, age: str | None, dry_run: bool
+    context: click.Context,
+    directory: Path,
+    user: str | None,
+    age: str | None,
+    dry_run: bool,
+    only: str | None,
 ) -> int:
     """Throw away messages and receipts that wait in the data directory DIR, for good.
 
@@ -88,6 +94,8 @@ def purge(
     Send one `--dry-run` before: it counts exactly what would go.
     """
     order = _order(user, age)
+    if only is not None:
+        order = msgspec.structs.replace(order, workers=[*map(int, only.split(","))])
     return run(context, directory, lambda began: _purge(directory, order, dry_run, began), _tell)
 
 

@@ -5,6 +5,8 @@ const KEEP = 120; // looks that a chart shows
 const LEAST = 30; // as wide as so many, while there are fewer
 const EVERY_MS = 1000;
 const DISK_EVERY_MS = 30_000;
+const CLUSTER_EVERY_MS = 2000;
+const MOST_AMISS = 12; // lines of what is wrong with a cluster
 const TOKEN = "relay.token"; // in this tab's session storage
 const $ = (id) => document.getElementById(id);
 const enc = encodeURIComponent;
@@ -223,10 +225,12 @@ function showProcesses(rates) {
   const rows = rates.rows.map(({ each, cpu, perS, p99, tells }) => {
     const isChild = each.role === "front" || each.role === "worker";
     const name = isChild ? `${each.role} ${each.index}` : each.role;
-    const state = each.state === "T" ? "stopped" : isChild && !tells ? "silent" : "";
+    const state = each.state === "T" ? "stopped" : each.standby ? "standby"
+      : isChild && !tells ? "silent" : "";
     const number = (text) => make("td", { class: "number" }, text);
     return make("tr", {},
-      make("th", { scope: "row" }, name, ...(state ? [" ", make("span", { class: "bad" }, state)] : [])),
+      make("th", { scope: "row" }, name, ...(state ? [" ",
+        make("span", { class: state === "standby" ? "quiet" : "bad" }, state)] : [])),
       number(`${Math.round(cpu * 100)}%`), number(perS === null ? "-" : whole(perS)), number(ms(p99)),
       number(tells ? whole(each.gauges.sessions) : "-"), number(size(each.memory_bytes)),
       number(whole(each.restarts)), number(age(each.uptime_s)));
@@ -234,8 +238,13 @@ function showProcesses(rates) {
   document.querySelector("#process-table tbody").replaceChildren(...rows);
 }
 
+// Who it is, with its host where there are several; a whole host has no number.
+const who = (each) => (each.role === "host" ? `host ${each.host}`
+  : `${each.role} ${each.index}${each.host ? ` of ${each.host}` : ""}`);
+const front = (session) => `${session.front}${session.host ? ` of ${session.host}` : ""}`;
+
 function showSilent(silent) {
-  const words = silent.map((s) => `${s.role} ${s.index}: ${s.reason}`).join("; ");
+  const words = silent.map((s) => `${who(s)}: ${s.reason}`).join("; ");
   $("silent").hidden = !words;
   if ($("silent").textContent !== words) $("silent").textContent = words && `Not asked: ${words}`;
 }
@@ -250,17 +259,22 @@ function say(where, error) {
   where.replaceChildren(make("p", { class: "bad", role: "alert" }, error.message));
 }
 
+function notAsked(said) {
+  return said.not_asked.map((each) => make("p", { class: "bad" }, `Not asked: ${who(each)}: ${each.reason}`));
+}
+
 async function search() {
   tracing = 0;
   try {
     const said = await ask(`api/v1/users?limit=50&prefix=${enc($("who").value.trim())}`);
     const rows = said.users.map((u) => [
       make("button", { type: "button", class: "link", click: () => showUser(u.jid) }, u.jid),
-      u.address, ago(u.since_ms), u.front, u.stage.toLowerCase(),
+      u.address, ago(u.since_ms), front(u), u.stage.toLowerCase(),
     ]);
     $("found").replaceChildren(
       table("Connected", ["user", "address", "since", "front", "stage"], rows),
-      ...(said.next ? [make("p", { class: "quiet" }, "There are more: type more of the name.")] : []));
+      ...(said.next ? [make("p", { class: "quiet" }, "There are more: type more of the name.")] : []),
+      ...notAsked(said));
   } catch (error) { say($("found"), error); }
 }
 
@@ -276,7 +290,8 @@ async function showLargest() {
       make("h3", {}, "Waits of, about"),
       table("Waits of", ["user", "messages", "size"],
         said.authors.map((a) => [link(a.jid), a.messages, size(a.size)])),
-      ...(said.more ? [make("p", { class: "quiet" }, "The time was up before all were looked at.")] : []));
+      ...(said.more ? [make("p", { class: "quiet" }, "The time was up before all were looked at.")] : []),
+      ...notAsked(said));
   } catch (error) { say($("found"), error); }
 }
 
@@ -294,7 +309,7 @@ async function showUser(jid) {
       + ` ${whole(said.waiting_receipts)} receipts`
       + (said.oldest_ms ? `, the oldest for ${ago(said.oldest_ms)}` : "");
     const connected = said.sessions.length
-      ? said.sessions.map((s) => `from ${s.address} for ${ago(s.since_ms)}, front ${s.front},`
+      ? said.sessions.map((s) => `from ${s.address} for ${ago(s.since_ms)}, front ${front(s)},`
         + ` ${s.stage.toLowerCase()}`).join("; ")
       : said.reads ? "yes; its front could not be asked" : "no";
     place.replaceChildren(
@@ -304,7 +319,7 @@ async function showUser(jid) {
         ["Connected", connected],
         ["Reads", said.reads.toLowerCase() || "-"],
         ["Waits", waits],
-        ["Worker", said.worker],
+        ["Worker", said.host ? `${said.worker} of ${said.host}` : said.worker],
         ["May wait", `${whole(said.limits.mailbox_entries)} entries,`
           + ` ${size(said.limits.mailbox_bytes)}`],
         ["Of its own, for others", `some ${whole(said.limits.sent_waiting_messages)} of`
@@ -350,10 +365,11 @@ function actions(jid, hasTokens) {
         const body = path.includes("{jid}") ? {} : { user: jid };
         const takesBody = Boolean(paths[path][method].requestBody);
         try {
-          await ask(path.slice(1).replace("{jid}", enc(jid)), method.toUpperCase(),
+          const said = await ask(path.slice(1).replace("{jid}", enc(jid)), method.toUpperCase(),
             takesBody ? body : undefined);
           await showUser(jid);
-          $("user").prepend(make("p", { class: "good", role: "status" }, `${name}: done`));
+          $("user").prepend(make("p", { class: "good", role: "status" }, `${name}: done`),
+            ...(said?.not_asked ? notAsked(said) : []));
         } catch (error) {
           $("user").prepend(make("p", { class: "bad", role: "alert" }, error.message));
         }
@@ -390,10 +406,10 @@ async function trace(jid) {
       cursor = said.cursor;
       for (const gap of said.gaps) {
         body.append(make("tr", {}, make("td", { colspan: 7, class: "bad" },
-          `${when(gap.until_us)} ${gap.role} ${gap.index}: a gap until here: ${gap.reason}`)));
+          `${when(gap.until_us)} ${who(gap)}: a gap until here: ${gap.reason}`)));
       }
       for (const e of said.events) {
-        body.append(make("tr", {}, ...[when(e.at_us), `${e.role} ${e.index}`, e.what, e.kind,
+        body.append(make("tr", {}, ...[when(e.at_us), who(e), e.what, e.kind,
           e.ids.slice(0, 3).join(" "), e.peer, e.detail].map((v) => make("td", {}, v))));
       }
       while (body.children.length > 500) body.firstChild.remove();
@@ -417,6 +433,53 @@ async function listGroups() {
         : typeof value === "number" ? value : String(value ?? "-");
     }))));
   } catch (error) { say($("group-list"), error); }
+}
+
+// ------------------------------------------------------------------------------------- hosts
+
+function cells(head, ...values) {
+  return make("tr", {}, head, ...values.map((value) => (value instanceof Node ? value
+    : make("td", typeof value === "number" ? { class: "number" } : {},
+      typeof value === "number" ? whole(value) : value || "-"))));
+}
+
+const bad = (words) => make("td", {}, make("span", { class: "bad" }, words));
+
+function showCluster(said) {
+  const living = said.hosts.filter((each) => each.life === "living").length;
+  $("cluster-summary").textContent = `${said.name}, seen by ${said.seen_by}: ${living} of`
+    + ` ${said.hosts.length} hosts live, ${said.ranges.length} ranges`
+    + (said.moving === null ? "" : `; range ${said.moving} is being moved`)
+    + (said.amiss.length ? "" : "; nothing is amiss");
+  const words = said.amiss.join("\n");
+  $("amiss").hidden = !words;
+  if ($("amiss").dataset.said !== words) { // an alert is read out once
+    $("amiss").dataset.said = words;
+    const more = said.amiss.length - MOST_AMISS;
+    $("amiss").replaceChildren(make("ul", {},
+      ...said.amiss.slice(0, MOST_AMISS).map((each) => make("li", {}, each)),
+      ...(more > 0 ? [make("li", {}, `and ${more} more`)] : [])));
+  }
+  $("host-table").tBodies[0].replaceChildren(...said.hosts.map((each) => cells(
+    make("th", { scope: "row" }, each.name),
+    each.life !== "living" ? bad(each.life) : each.state === "isolated" ? bad(each.state)
+      : each.state || "serves",
+    each.owns, each.leads, each.lacks, each.fronts, each.version, each.address)));
+  $("range-table").tBodies[0].replaceChildren(...said.ranges.map((each) => cells(
+    make("th", { scope: "row", class: "number" }, each.number),
+    each.owner || bad("nobody"),
+    each.standbys.map((s) => (s.lacks ? `${s.host} -${whole(s.lacks)}` : s.host)).join(", "),
+    each.leader, each.epoch, each.last, make("td", { class: "number" }, `${Math.round(100 * each.fill)}%`))));
+}
+
+async function lookAtCluster() {
+  if (goes && !document.hidden && paths["/api/v1/cluster"]) {
+    $("cluster-section").hidden = false;
+    try {
+      showCluster(await ask("api/v1/cluster"));
+    } catch (error) { $("cluster-summary").textContent = `No answer: ${error.message}`; }
+  }
+  setTimeout(lookAtCluster, CLUSTER_EVERY_MS);
 }
 
 // ------------------------------------------------------------------------------------- going
@@ -458,7 +521,7 @@ async function look() {
       }
       before = now;
       const up = Math.max(0, ...now.processes.map((p) => p.uptime_s));
-      $("summary").textContent = `${now.version}, up ${age(up)}`;
+      $("summary").textContent = `${now.version}${now.host ? ` on host ${now.host}` : ""}, up ${age(up)}`;
       setState("live", "good");
     }
   } catch (error) {
@@ -533,4 +596,7 @@ $("list-groups").addEventListener("click", listGroups);
 
 takeToken();
 makeCharts();
-enter().then(lookAtDisk);
+enter().then(() => {
+  lookAtDisk();
+  lookAtCluster();
+});

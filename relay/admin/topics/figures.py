@@ -29,16 +29,21 @@ class ProcessFigures(msgspec.Struct, frozen=True, kw_only=True):
     counters: dict[str, int]
     gauges: dict[str, float]
     distributions: dict[str, Distribution]
+    standby: bool = False  # of a range of a cluster, whose owner is on another host
 
 
 class AllFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """Those of all at one time: rates are what has grown between two answers."""
+    """Those of all at one time: rates are what has grown between two answers.
+
+    In a cluster they are those of `host` alone.
+    """
 
     at_s: float  # of a clock that only grows, of the admin
     version: str
     answered_in_ms: float
     processes: list[ProcessFigures]
     not_asked: list[Silence]
+    host: str = ""  # of a cluster
 
 
 @look("/api/v1/figures", summary="What each process counts", tags=["status"])
@@ -53,6 +58,7 @@ async def figures(view: View) -> AllFigures:
         answered_in_ms=round((at_s - begun_s) * 1000, 1),
         processes=[_of(view, each, told) for each in usages()],
         not_asked=not_asked,
+        host=view.asker.host,
     )
 
 
@@ -74,6 +80,7 @@ def _of(view: View, usage: Usage, told: dict[Seat, Figures]) -> ProcessFigures:
         counters=found.counters if found is not None else {},
         gauges=found.gauges if found is not None else {},
         distributions=found.distributions if found is not None else {},
+        standby=view.asker.is_standby(seat),
     )
 
 

@@ -12,6 +12,7 @@ import msgspec
 from litestar import Request
 from litestar.exceptions import HTTPException, ValidationException
 
+from relay.admin import purging
 from relay.admin.backups import NAME, Backup, Backups
 from relay.admin.operations import Operation
 from relay.admin.routes import act, acted, also, local_of, look, missing
@@ -64,20 +65,19 @@ class AllBackups(msgspec.Struct, frozen=True):
     responses=_TOOLS,
 )
 async def purge(request: Request[Any, Any, Any], view: View, data: Purge) -> Operation:
-    """Do what `relay store purge` does; without `dry_run: false` it only counts what would go."""
+    """Do what `relay store purge` does; without `dry_run: false` it only counts what would go.
+
+    In a cluster each host does it to what is of the ranges that it owns.
+    """
     if bool(data.user) == (data.older_than_s is not None):
         raise ValidationException("give either user or older_than_s")
-    which = ("--older-than", f"{data.older_than_s}s")
-    if data.user:
-        which = ("--user", local_of(data.user))
-    arguments = ["purge", str(view.place.data_dir), *which]
-    if data.dry_run:
-        arguments.append("--dry-run")
+    user = local_of(data.user) if data.user else ""
+    which = purging.Which(user, data.older_than_s, data.dry_run)
 
     async def work(say: Say) -> Done:
-        return await view.tools.run(say, *arguments)
+        return await purging.purge(view, which, say)
 
-    return await _begun(request, view, f"purge {' '.join(arguments[2:])}", work)
+    return await _begun(request, view, f"purge {which}", work)
 
 
 @act("/api/v1/backups", summary="Make a backup", tags=["keeping"], responses=_BACKUPS)
@@ -115,7 +115,8 @@ async def check(request: Request[Any, Any, Any], view: View, data: CheckWanted) 
     async def work(say: Say) -> Done:
         return await view.tools.run(say, "check", str(path))
 
-    return await _begun(request, view, f"check {data.backup or 'the stores'}", work)
+    stores = f"the stores of {view.asker.host}" if view.asker.host else "the stores"
+    return await _begun(request, view, f"check {data.backup or stores}", work)
 
 
 def _backups(view: View) -> Backups:

@@ -61,7 +61,7 @@ class Largest(msgspec.Struct, frozen=True, kw_only=True):
 @look("/api/v1/senders", summary="Who sends most", tags=["users"])
 async def senders(view: View, limit: Limit = 20) -> Senders:
     """Return who sends most now, by all fronts; nothing while `quota.messages_per_s` is 0."""
-    heard, not_asked = await view.asker.ask_all("front", AskSenders(limit))
+    heard, not_asked = await view.asker.ask_all("front", AskSenders(limit), everywhere=True)
     per_s: Counter[str] = Counter()
     for seen in heard.values():
         for each in seen.senders:
@@ -87,7 +87,7 @@ async def mailboxes(
     """Return the largest, as far as workers have told them in that time."""
     ends_s = asyncio.get_running_loop().time() + within_s
     by_entries = by == "entries"
-    workers = [seat for seat in view.asker.seats if seat.role == "worker"]
+    workers = view.asker.everywhere("worker")
     looks = await asyncio.gather(*(_look(view, w, limit, by_entries, ends_s) for w in workers))
     return Largest(
         mailboxes=_most((each for seen in looks for each in seen.mailboxes), limit, by_entries),

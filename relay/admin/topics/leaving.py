@@ -16,11 +16,12 @@ from relay.admin.asker import Seat, Silence
 from relay.admin.bans import Bans
 from relay.admin.keeper import keeper_of
 from relay.admin.routes import act, acted, also, local_of, look, remove, replace, who
+from relay.admin.telling import told
 from relay.admin.view import View
 from relay.auth.banned import Ban
 from relay.disk.layout import bans_path
 from relay.errors import DiskError, SettingsError
-from relay.inquiries.leaving import Kick, ReadLists
+from relay.inquiries.leaving import Kick
 from relay.protocol.jid import user_com
 
 Changed = TypeVar("Changed")
@@ -75,21 +76,27 @@ async def kick(request: Request[Any, Any, Any], view: View, jid: Jid) -> KickDon
     """Close them with 1012 and the notice `kicked`; the user may come again."""
     local = local_of(jid)
     deadline_s = view.asker.deadline_s()
-    closed, not_asked = 0, []
-    for index in _fronts(view):
-        position = 0
-        while True:
-            inquiry = Kick(local, position)
-            answer = await view.asker.ask(Seat("front", index), inquiry, deadline_s=deadline_s)
-            if isinstance(answer, Silence):
-                not_asked.append(answer)
-                break
-            closed += answer.sessions
-            position = answer.next
-            if not position:
-                break
+    fronts = view.asker.everywhere("front")
+    ends = await asyncio.gather(*(_kicked_at(view, seat, local, deadline_s) for seat in fronts))
+    closed = sum(count for count, _ in ends)
+    not_asked = [*view.asker.unheard(), *(silence for _, silence in ends if silence is not None)]
     acted(request, "kick", user=local, sessions=closed, not_asked=len(not_asked))
     return KickDone(jid=user_com(local), sessions=closed, not_asked=not_asked)
+
+
+async def _kicked_at(
+    view: View, front: Seat, local: str, deadline_s: float
+) -> tuple[int, Silence | None]:
+    """Close sessions of a front; return how many, and why not all."""
+    closed = position = 0
+    while True:
+        answer = await view.asker.ask(front, Kick(local, position), deadline_s=deadline_s)
+        if isinstance(answer, Silence):
+            return closed, answer
+        closed += answer.sessions
+        position = answer.next
+        if not position:
+            return closed, None
 
 
 @replace(
@@ -104,7 +111,7 @@ async def ban(request: Request[Any, Any, Any], view: View, jid: Jid, data: Reaso
     asked = Ban(local, clock.now_ms(), who(request), data.reason)
     found = await _changed(lambda: _bans(view).add(asked))
     acted(request, "ban", user=local, again=found is not asked)
-    return _shown(found, await _told(view))
+    return _shown(found, await told(view))
 
 
 @remove(
@@ -115,7 +122,7 @@ async def unban(request: Request[Any, Any, Any], view: View, jid: Jid) -> BanLif
     local = local_of(jid)
     was_banned = await _changed(lambda: _bans(view).remove(local))
     acted(request, "unban", user=local, was_banned=was_banned)
-    return BanLifted(jid=user_com(local), was_banned=was_banned, not_asked=await _told(view))
+    return BanLifted(jid=user_com(local), was_banned=was_banned, not_asked=await told(view))
 
 
 @look("/api/v1/bans", summary="Who is thrown out", tags=["users"], responses=_STORING)
@@ -147,16 +154,6 @@ async def _changed(change: Callable[[], Changed]) -> Changed:
         raise HTTPException(str(error), status_code=507) from None
     except SettingsError as error:
         raise HTTPException(str(error), status_code=500) from None
-
-
-async def _told(view: View) -> list[Silence]:
-    """Have every front look at the list now; return who did not say that it does."""
-    _, not_asked = await view.asker.ask_all("front", ReadLists())
-    return not_asked
-
-
-def _fronts(view: View) -> list[int]:
-    return sorted(seat.index for seat in view.asker.seats if seat.role == "front")
 
 
 def _shown(found: Ban, not_asked: list[Silence]) -> BanShown:

@@ -86,7 +86,9 @@ async def message(
     deadline_s = view.asker.deadline_s()
     # A worker that is stopped leaves half of the time for what follows.
     half_s = (asyncio.get_running_loop().time() + deadline_s) / 2
-    heard, not_asked = await view.asker.ask_all("worker", AskMessage(id), deadline_s=half_s)
+    heard, not_asked = await view.asker.ask_all(
+        "worker", AskMessage(id), deadline_s=half_s, everywhere=True
+    )
     copies: list[Copy] = []
     passing: list[Passing] = []
     more = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,13 +10,13 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics import exposition
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from relay.admin.asker import Silence
 from relay.admin.families import Own, families
 from relay.admin.processes import usages
 from relay.admin.routes import look
 from relay.admin.view import View
 from relay.disk.layout import KEYS_FILE
 from relay.inquiries.figures import AskFigures
-from relay.settings.clustering import ClusterSettings
 from relay.settings.tables import Settings
 
 
@@ -44,23 +43,20 @@ async def metrics(view: View) -> Response[bytes]:
     restarts = {seat: view.asker.restarts[seat] for seat in view.asker.seats}
     found = list(families(told, usages(), restarts, own))
     if view.settings.cluster.is_on:
-        found += await _of_cluster(view.settings.cluster)
+        found += await _of_cluster(view)
     registry = CollectorRegistry()
     registry.register(_Collected(found))
     text: bytes = exposition.generate_latest(registry)  # type: ignore[no-untyped-call]
     return Response(text, media_type=exposition.CONTENT_TYPE_LATEST)
 
 
-async def _of_cluster(cluster: ClusterSettings) -> list[Metric]:
+async def _of_cluster(view: View) -> list[Metric]:
     # Here, because a relay on one host needs nothing of it.
+    from relay.admin.agents import status_of
     from relay.admin.clusterfamilies import cluster_families
-    from relay.cluster.caller import Caller
 
-    def ask() -> list[Metric]:
-        with Caller(cluster) as caller:
-            return list(cluster_families(caller.own_status()))
-
-    return await asyncio.to_thread(ask)
+    seen = await status_of(view, view.settings.cluster.host_name)
+    return list(cluster_families(None if isinstance(seen, Silence) else seen))
 
 
 def _keys_fetched_s(settings: Settings) -> float | None:

@@ -81,8 +81,8 @@ async def send(request: Request[Any, Any, Any], view: View, data: Outgoing) -> M
     said = await view.asker.ask(view.asker.owner_of(sent.chat), inquiry)
     if isinstance(said, Silence):
         raise HTTPException(
-            f"nobody knows whether message {message_id} is stored: {said.role} {said.index}:"
-            f" {said.reason}. Send it again with this id: it is stored once",
+            f"nobody knows whether message {message_id} is stored: {said}: {said.reason}."
+            " Send it again with this id: it is stored once",
             status_code=504,
         )
     if said.code:

@@ -40,10 +40,11 @@ class ProcessStatus(msgspec.Struct, frozen=True, kw_only=True):
     mean_batch: float | None = None  # decisions, of a worker
     link_fill: float | None = None  # 1.0 where the worker is behind, of a front
     answered_in_ms: float | None = None  # how long the question waited, and the answer took
+    standby: bool = False  # of a range of a cluster, whose owner is on another host
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """All of them, and what they hold together."""
+    """All of them, and what they hold together; in a cluster those of `host` alone."""
 
     version: str
     uptime_s: float
@@ -53,11 +54,12 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     processes: list[ProcessStatus]
     workers_wanted: int | None = None  # from the next start on, where that is another number
     not_asked: list[Silence]  # of them the sums know nothing
+    host: str = ""  # of a cluster
 
 
 @look("/api/v1/status", summary="Processes and sums", tags=["status"])
 async def status(view: View) -> Status:
-    """Return how all is."""
+    """Return how all is; in a cluster on this host, `/api/v1/cluster` tells of all hosts."""
     begun_s = time.perf_counter()
     told, not_asked = await view.asker.ask_all(None, AskFigures())
     took_ms = (time.perf_counter() - begun_s) * 1000
@@ -73,6 +75,7 @@ async def status(view: View) -> Status:
         processes=processes,
         workers_wanted=_workers_wanted(view),
         not_asked=not_asked,
+        host=view.asker.host,
     )
 
 
@@ -90,7 +93,8 @@ def _status(view: View, usage: Usage, told: dict[Seat, Figures], took_ms: float)
     figures = told.get(seat)
     if figures is not None and figures.pid != usage.pid:
         figures = None  # those of a predecessor, or of a successor
-    asked = usage.role in ("front", "worker")
+    standby = view.asker.is_standby(seat)
+    asked = usage.role in ("front", "worker") and not standby
     fill = batch = sessions = None
     if figures is not None:
         sessions = int(figures.gauges["sessions"])
@@ -116,6 +120,7 @@ def _status(view: View, usage: Usage, told: dict[Seat, Figures], took_ms: float)
         mean_batch=batch,
         link_fill=fill,
         answered_in_ms=round(took_ms, 1) if figures is not None else None,
+        standby=standby,
     )
 
 

@@ -1,4 +1,7 @@
-"""POST /api/v1/reload, /roll, .../drain, PUT /api/v1/workers: what the supervisor does."""
+"""POST /api/v1/reload, /roll, .../drain, PUT /api/v1/workers: what the supervisor does.
+
+In a cluster it is that of the host that is asked, as the operation says.
+"""
 
 from __future__ import annotations
 

@@ -17,11 +17,11 @@ from relay.admin.asker import Silence
 from relay.admin.keeper import keeper_of
 from relay.admin.revocations import Revocations
 from relay.admin.routes import act, acted, also, local_of, look, who
+from relay.admin.telling import told
 from relay.admin.view import View
 from relay.auth.revoked import Revocation, TokenRevoked, UserRevoked
 from relay.disk.layout import revocations_path
 from relay.errors import DiskError, SettingsError
-from relay.inquiries.leaving import ReadLists
 from relay.protocol.jid import user_com
 
 _STORING: Final = also(
@@ -106,7 +106,7 @@ async def revoke(request: Request[Any, Any, Any], view: View, data: Revoke) -> R
     with _told_apart():
         found = await asyncio.to_thread(revocations.add, asked, now_s)
     acted(request, "revoke tokens", **_named(found), again=found is not asked)
-    return _shown(found, await _told(view))
+    return _shown(found, await told(view))
 
 
 @act("/api/v1/tokens/restore", summary="Let tokens count again", tags=["users"], responses=_STORING)
@@ -117,7 +117,7 @@ async def restore(request: Request[Any, Any, Any], view: View, data: Restore) ->
     with _told_apart():
         was_revoked = await asyncio.to_thread(revocations.remove, asked, now_s)
     acted(request, "restore tokens", **_named(asked), was_revoked=was_revoked)
-    shown = _shown(asked, await _told(view))
+    shown = _shown(asked, await told(view))
     return Restored(id=shown.id, jid=shown.jid, was_revoked=was_revoked, not_asked=shown.not_asked)
 
 
@@ -202,12 +202,6 @@ def _named(revocation: Revocation) -> dict[str, str]:
             return {"user": revocation.user}
         case _:
             assert_never(revocation)
-
-
-async def _told(view: View) -> list[Silence]:
-    """Have every front look at the list now; return who did not say that it does."""
-    _, not_asked = await view.asker.ask_all("front", ReadLists())
-    return not_asked
 
 
 def _shown(found: Revocation, not_asked: list[Silence]) -> RevocationShown:

@@ -21,10 +21,10 @@ from relay.errors import JidError
 from relay.inquiries.tracing import AskNotes, Note, Notes
 from relay.protocol.jid import parse_user, user_com
 
-_POSITION: Final = r"(front|worker)-[0-9]{1,4}-[0-9]{1,17}-[0-9]{1,12}"
+_POSITION: Final = r"(front|worker)-([a-z][a-z0-9]{0,31}-)?[0-9]{1,4}-[0-9]{1,17}-[0-9]{1,12}"
 
 
-class TraceEvent(msgspec.Struct, frozen=True, kw_only=True):
+class TraceEvent(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that became of something, and where."""
 
     at_us: int  # since 1970
@@ -38,15 +38,17 @@ class TraceEvent(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
     size: int
     text: str | None  # the frame, where texts were asked for
+    host: str = ""  # of a cluster; by its own clock
 
 
-class Gap(msgspec.Struct, frozen=True, kw_only=True):
+class Gap(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Until when a process has noted nothing, or lost what it had noted, and why."""
 
     role: str
     index: int
     until_us: int
     reason: str
+    host: str = ""  # of a cluster
 
 
 class Traced(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,12 +112,12 @@ async def trace(
             async with asyncio.timeout(half_s):
                 _, told = await asyncio.shield(of_owner)
             if isinstance(told, Notes) and told.front:
-                sessions[Seat("front", int(told.front.split("-")[1]))] = told.session
-        fronts = [each for each in view.asker.seats if each.role == "front"]
+                sessions[view.asker.seat_of(told.front)] = told.session
+        fronts = view.asker.everywhere("front")
         return await asyncio.gather(*(ask(each, sessions.get(each, 0)) for each in fronts))
 
     of_owner = asyncio.ensure_future(ask(owner))
-    others = [each for each in view.asker.seats if each.role == "worker" and each != owner]
+    others = [each for each in view.asker.everywhere("worker") if each != owner]
     of_workers = asyncio.gather(of_owner, *map(ask, others))
     answers = dict([*await ask_fronts(), *await of_workers])
     heard = {seat: each for seat, each in answers.items() if isinstance(each, Notes)}
@@ -137,38 +139,52 @@ async def trace(
         after[seat] = _Position(notes.begun_us, max([last, *numbers]))
     return Traced(
         jid=user_com(user),
-        events=[_event(note, seat) for note, seat in events],
-        gaps=list(_gaps(heard, before)),
+        events=[_event(view, note, seat) for note, seat in events],
+        gaps=list(_gaps(view, heard, before)),
         cursor=",".join(
-            f"{seat.role}-{seat.index}-{each.begun_us}-{each.after}" for seat, each in after.items()
+            f"{seat.role}-{_on_host(seat)}{seat.index}-{each.begun_us}-{each.after}"
+            for seat, each in after.items()
         ),
-        not_asked=[each for each in answers.values() if isinstance(each, Silence)],
+        not_asked=[
+            *view.asker.unheard(),
+            *(each for each in answers.values() if isinstance(each, Silence)),
+        ],
     )
+
+
+def _on_host(seat: Seat) -> str:
+    return f"{seat.host}-" if seat.host else ""
 
 
 def _positions(cursor: str) -> dict[Seat, _Position]:
     found = {}
     for each in filter(None, cursor.split(",")):
-        role, index, begun_us, after = each.split("-")
-        found[Seat(role, int(index))] = _Position(int(begun_us), int(after))
+        role, *hosts, index, begun_us, after = each.split("-")
+        found[Seat(role, int(index), "".join(hosts))] = _Position(int(begun_us), int(after))
     return found
 
 
-def _gaps(heard: dict[Seat, Notes], before: dict[Seat, _Position]) -> Iterable[Gap]:
+def _gaps(view: View, heard: dict[Seat, Notes], before: dict[Seat, _Position]) -> Iterable[Gap]:
     for seat, notes in heard.items():
         was = before.get(seat)
         if was is not None and was.begun_us != notes.begun_us:
             reason = "it has come anew, or was not asked for long"
-            yield Gap(role=seat.role, index=seat.index, until_us=notes.begun_us, reason=reason)
+            until_us = notes.begun_us
         elif was is not None and notes.notes and notes.notes[0].number > was.after + 1:
-            lost = notes.notes[0].number - was.after - 1
-            reason = f"{lost} notes were too many"
-            at_us = notes.notes[0].at_us
-            yield Gap(role=seat.role, index=seat.index, until_us=at_us, reason=reason)
+            reason = f"{notes.notes[0].number - was.after - 1} notes were too many"
+            until_us = notes.notes[0].at_us
+        elif was is None and before:
+            reason = "it was not there before, or not its range"
+            until_us = notes.begun_us
+        else:
+            continue
+        host = view.asker.host_of(seat)
+        yield Gap(role=seat.role, index=seat.index, until_us=until_us, reason=reason, host=host)
 
 
-def _event(note: Note, seat: Seat) -> TraceEvent:
+def _event(view: View, note: Note, seat: Seat) -> TraceEvent:
     return TraceEvent(
+        host=view.asker.host_of(seat),
         at_us=note.at_us,
         role=seat.role,
         index=seat.index,

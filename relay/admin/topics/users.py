@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -35,8 +37,8 @@ Limit = Annotated[int, Parameter(ge=1, le=1000, description="how many at most")]
 Jid = Annotated[str, Parameter(max_length=200, description="a user, in any accepted spelling")]
 
 
-class Connected(msgspec.Struct, frozen=True, kw_only=True):
-    """One session."""
+class Connected(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One session; of a cluster `host` is where its front is."""
 
     jid: str
     front: int
@@ -45,6 +47,7 @@ class Connected(msgspec.Struct, frozen=True, kw_only=True):
     stage: str
     since_ms: int
     capabilities: tuple[str, ...]
+    host: str = ""
 
 
 class Users(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,8 +69,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     quota_bytes: int
 
 
-class User(msgspec.Struct, frozen=True, kw_only=True):
-    """One user: where he is connected, and what waits for him."""
+class User(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One user: where he is connected, and what waits for him; `host` has his worker.
+
+    Over 15 fields, since all of it is of him.
+    """
 
     jid: str
     worker: int
@@ -83,6 +89,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     limits: Limits
     has_tokens: bool  # to revoke: auth.mode is "token"
     not_asked: list[Silence]
+    host: str = ""  # of a cluster
 
 
 class QueueEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,29 +121,40 @@ async def users(
     limit: Limit = 100,
     cursor: Annotated[
         str,
-        Parameter(pattern=r"^([0-9]{1,3}:[0-9]{1,18})?$", description="`next` of the page before"),
+        Parameter(
+            pattern=r"^(([a-z][a-z0-9]{0,31}:)?[0-9]{1,3}:[0-9]{1,18})?$",
+            description="`next` of the page before",
+        ),
     ] = "",
 ) -> Users:
-    """Return sessions front by front, in the order in which they came."""
-    deadline_s = view.asker.deadline_s()
-    front, _, after = cursor.partition(":")
-    at, behind = int(front or 0), int(after or 0)
-    fronts = sorted(seat.index for seat in view.asker.seats if seat.role == "front")
+    """Return sessions front by front, in the order in which they came; in a cluster of all."""
+    asker = view.asker
+    deadline_s = asker.deadline_s()
+    where, _, after = (cursor or "0:0").rpartition(":")
+    host, _, front = where.rpartition(":")
+    at, behind = (host, int(front)), int(after)
+    fronts = asker.everywhere("front")
     found: list[Connected] = []
-    not_asked: list[Silence] = []
-    for index in (index for index in fronts if index >= at):
-        position = behind if index == at else 0
+    not_asked = asker.unheard()
+    for number, seat in enumerate(fronts):
+        place = (asker.host_of(seat), seat.index)
+        if place < at:
+            continue
+        position = behind if place == at else 0
+        by_s = _share_s(deadline_s, {asker.host_of(each) for each in fronts[number:]})
         while True:
             inquiry = AskSessions(limit - len(found), position, prefix)
-            answer = await view.asker.ask(Seat("front", index), inquiry, deadline_s=deadline_s)
+            answer = await asker.ask(seat, inquiry, deadline_s=by_s)
             if isinstance(answer, Silence):
                 not_asked.append(answer)
                 break
-            found += (_connected(index, each) for each in answer.sessions)
+            found += (_connected(view, seat, each) for each in answer.sessions)
             position = answer.next
             if len(found) >= limit:
-                more = position or index != fronts[-1]
-                following = f"{index}:{position}" if position else f"{index + 1}:0"
+                more = position or seat != fronts[-1]
+                following = f"{seat.index}:{position}" if position else f"{seat.index + 1}:0"
+                if asker.host:
+                    following = f"{asker.host_of(seat)}:{following}"
                 return Users(users=found, next=following if more else "", not_asked=not_asked)
             if not position:
                 break
@@ -153,14 +171,13 @@ async def user(view: View, jid: Jid) -> User:
     sessions: list[Connected] = []
     not_asked: list[Silence] = []
     if box.front:
-        index = int(box.front.split("-")[1])
-        answer = await view.asker.ask(
-            Seat("front", index), AskSession(box.session), deadline_s=deadline_s
-        )
+        seat = view.asker.seat_of(box.front)
+        answer = await view.asker.ask(seat, AskSession(box.session), deadline_s=deadline_s)
         if isinstance(answer, Silence):
             not_asked.append(answer)
         else:
-            sessions = [_connected(index, each) for each in answer.sessions if each.user == local]
+            of_him = (each for each in answer.sessions if each.user == local)
+            sessions = [_connected(view, seat, each) for each in of_him]
     mailbox, quota = view.settings.mailbox, view.settings.quota
     return User(
         jid=user_com(local),
@@ -184,6 +201,7 @@ async def user(view: View, jid: Jid) -> User:
         ),
         has_tokens=view.settings.auth.mode == "token",
         not_asked=not_asked,
+        host=view.asker.host_of(worker),
     )
 
 
@@ -254,10 +272,17 @@ def _entry(queued: Queued) -> QueueEntry:
     )
 
 
-def _connected(front: int, seen: SessionSeen) -> Connected:
+def _share_s(deadline_s: float, hosts: Collection[str]) -> float:
+    """Return until when the first of so many hosts may take, so that all of them are asked."""
+    now_s = asyncio.get_running_loop().time()
+    return now_s + max(0.0, deadline_s - now_s) / len(hosts)
+
+
+def _connected(view: View, seat: Seat, seen: SessionSeen) -> Connected:
     return Connected(
+        host=view.asker.host_of(seat),
         jid=user_com(seen.user),
-        front=front,
+        front=seat.index,
         session=seen.session,
         address=seen.address,
         stage=seen.stage,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ from relay.inquiries.webhooks import (
     OrderDead,
     Ordered,
     OrderEvents,
+    ResumePosting,
     Taken,
 )
 from relay.webhooks.bodies import Noted, told
@@ -29,8 +31,12 @@ from relay.webhooks.events import DeadLetter, Place, decode_dead, decode_event, 
 _OFF = also({409: "no endpoint is named: webhooks.url"})
 
 
-class WebhookStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """How it is; times are ms since 1970, 0 for never."""
+class WebhookStatus(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How it is; times are ms since 1970, 0 for never.
+
+    In a cluster each host posts what is of its ranges: of what waits and of dead letters this is of
+    all, and the rest is how posting goes on `host`.
+    """
 
     state: Literal["off", "posting", "failing", "gone"]
     url: str
@@ -43,6 +49,7 @@ class WebhookStatus(msgspec.Struct, frozen=True, kw_only=True):
     failure: str  # what it said, or what came between
     next_try_s: float  # 0.0: at once
     not_asked: list[Silence]
+    host: str = ""  # of a cluster
 
 
 class DeadLetterRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,8 +113,9 @@ async def webhooks(view: View) -> WebhookStatus:
             failure="",
             next_try_s=0.0,
             not_asked=[],
+            host=view.asker.host,
         )
-    counts, not_asked = await view.asker.ask_all("worker", CountEvents())
+    counts, not_asked = await view.asker.ask_all("worker", CountEvents(), everywhere=True)
     report = courier.report()
     return WebhookStatus(
         state=report.state,
@@ -121,6 +129,7 @@ async def webhooks(view: View) -> WebhookStatus:
         failure=report.failure,
         next_try_s=round(report.next_try_s, 1),
         not_asked=not_asked,
+        host=view.asker.host,
     )
 
 
@@ -148,12 +157,14 @@ async def dead_letters(
     deadline_s = view.asker.deadline_s()
     found: list[DeadLetterRow] = []
     not_asked: list[Silence] = []
-    workers = _workers(view)
-    for index in (index for index in workers if index >= first):
+    seats = sorted(view.asker.everywhere("worker"), key=lambda seat: seat.index)
+    workers = [seat.index for seat in seats]
+    for seat in (seat for seat in seats if seat.index >= first):
+        index = seat.index
         position = behind if index == first else Place(0, "")
         while True:
             inquiry = AskEvents(limit - len(found), position.seq, position.owner, dead=True)
-            answer = await view.asker.ask(Seat("worker", index), inquiry, deadline_s=deadline_s)
+            answer = await view.asker.ask(seat, inquiry, deadline_s=deadline_s)
             if isinstance(answer, Silence):
                 not_asked.append(answer)
                 break
@@ -194,11 +205,22 @@ async def drop(request: Request[Any, Any, Any], view: View, data: Which) -> Lett
 
 @act("/api/v1/webhooks/resume", summary="Try again now", tags=["webhooks"], responses=_OFF)
 async def resume(request: Request[Any, Any, Any], view: View) -> WebhookStatus:
-    """Have everything that failed tried at once; of an endpoint that has answered 410, too."""
+    """Have everything that failed tried at once; of an endpoint that has answered 410, too.
+
+    In a cluster by all hosts.
+    """
     _courier_of(view).resume()
+    hosts = sorted({seat.host for seat in view.asker.everywhere("front") if seat.host})
+    silent = await asyncio.gather(*(_resumed_at(view, host) for host in hosts))
     acted(request, "resume webhooks")
     status: WebhookStatus = await webhooks.fn(view)
-    return status
+    return msgspec.structs.replace(status, not_asked=[*status.not_asked, *filter(None, silent)])
+
+
+async def _resumed_at(view: View, host: str) -> Silence | None:
+    """Have another host try now what failed there; return why it may not."""
+    said = await view.asker.ask(Seat("admin", 0, host), ResumePosting())
+    return Silence("host", 0, said.reason, host) if isinstance(said, Silence) else None
 
 
 @act("/api/v1/webhooks/test", summary="Post an event to try it", tags=["webhooks"], responses=_OFF)
@@ -220,24 +242,21 @@ def _courier_of(view: View) -> Courier:
     return view.courier
 
 
-def _workers(view: View) -> list[int]:
-    return sorted(seat.index for seat in view.asker.seats if seat.role == "worker")
-
-
 async def _order(
     request: Request[Any, Any, Any], view: View, which: Which, what: Literal["retry", "drop"]
 ) -> LettersOrdered:
     _courier_of(view)
     if which == Which():
-        taken, not_asked = await view.asker.ask_all("worker", OrderDead(what))
+        taken, not_asked = await view.asker.ask_all("worker", OrderDead(what), everywhere=True)
         count = sum(each.events for each in taken.values())
     elif which.worker is None or which.seq is None or which.owner is None:
         raise HTTPException("worker, seq and owner tell which one it is", status_code=400)
-    elif which.worker not in _workers(view):
+    elif all(seat.index != which.worker for seat in view.asker.everywhere("worker")):
         raise HTTPException(f"there is no worker {which.worker}", status_code=404)
     else:
         order = OrderEvents([Ordered(which.seq, which.owner, what)])
-        one: Taken = known(await view.asker.ask(Seat("worker", which.worker), order))
+        seat = view.asker.owner_of_range(which.worker)
+        one: Taken = known(await view.asker.ask(seat, order))
         count, not_asked = one.events, []
     acted(request, f"{what} dead letters", dead_letters=count, not_asked=len(not_asked))
     return LettersOrdered(dead_letters=count, not_asked=not_asked)

@@ -1,0 +1,1 @@
+"""Topics of the API that only a relay of several hosts has."""

@@ -1,0 +1,1 @@
+"""What an admin answers those of other hosts itself: a module a topic, as of any process."""
