@@ -464,9 +464,9 @@ function showCluster(said) {
     make("th", { scope: "row" }, each.name),
     each.life !== "living" ? bad(each.life) : each.state === "isolated" ? bad(each.state)
       : each.state || "serves",
-    each.owns, each.leads, each.lacks, each.fronts, each.version, each.address)));
+    each.address, each.version, each.fronts, each.owns, each.leads, each.lacks)));
   $("range-table").tBodies[0].replaceChildren(...said.ranges.map((each) => cells(
-    make("th", { scope: "row", class: "number" }, each.number),
+    make("th", { scope: "row" }, each.number),
     each.owner || bad("nobody"),
     each.standbys.map((s) => (s.lacks ? `${s.host} -${whole(s.lacks)}` : s.host)).join(", "),
     each.leader, each.epoch, each.last, make("td", { class: "number" }, `${Math.round(100 * each.fill)}%`))));
