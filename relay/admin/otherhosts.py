@@ -85,8 +85,11 @@ class OtherHosts:
         except Unanswered as error:
             return Silence("agent", 0, str(error), host)
 
-    def _take(self, payload: bytes, reply: str) -> None:
+    def _take(self, payload: bytes, reply: str, is_late: bool) -> None:
         self._counters["asked_by_other_hosts"] += 1
+        if is_late:
+            self._say(reply, _unanswered("it was not asked in time"))
+            return
         try:
             asked = decode_forwarded(payload)
         except msgspec.MsgspecError as error:

@@ -27,6 +27,9 @@ MAX_ASKED: Final = 1024
 MAX_UNSENT: Final = 2048
 # Between two looks at the connection, whose pings are answered then.
 _LOOK_S: Final = 0.5
+# Who has not looked for so long has slept: who asked meanwhile does not wait any more, and is not
+# to have done by now what he has given up.
+SLEPT_S: Final = 5.0
 
 
 class Unanswered(RelayError):
@@ -49,9 +52,12 @@ class Post:
         name: str,
         subject: str,
         loop: asyncio.AbstractEventLoop,
-        take: Callable[[bytes, str], None],
+        take: Callable[[bytes, str, bool], None],
     ) -> None:
-        """Call `take` in the loop with what is asked at `subject`, and where to `answer` it."""
+        """Call `take` in the loop with what is asked at `subject`, and where to `answer` it.
+
+        And with whether it comes late: this process has slept.
+        """
         self._loop = loop
         self._take = take
         self._line = Line(cluster, name=name, subjects=[subject])
@@ -62,6 +68,7 @@ class Post:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._inboxes: dict[str, int] = {}  # of the thread: whose answer comes there
         self.most_bytes = 0  # that a message may have, by the connection of last
+        self._looked_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="post", daemon=True)
 
     def start(self) -> None:
@@ -149,8 +156,13 @@ class Post:
             pass
         while self._letters:
             self._post(self._letters.popleft(), now_s)
-        for message in self._line.receive(now_s):
-            self._sort(message)
+        is_late = now_s - self._looked_s > SLEPT_S
+        while messages := self._line.receive(now_s):
+            for message in messages:
+                self._sort(message, is_late=is_late)
+            if not is_late:
+                break
+        self._looked_s = now_s
         if self._line.wire is None:
             for number in self._inboxes.values():
                 self._tell(self._fail, number, "the connection with the engine was lost")
@@ -186,11 +198,11 @@ class Post:
         if not sent and not inbox and letter.number:
             self._tell(self._fail, letter.number, "this host reaches no engine")
 
-    def _sort(self, message: Message) -> None:
+    def _sort(self, message: Message, *, is_late: bool) -> None:
         number = self._inboxes.pop(message.subject, None)
         if number is None:
             if message.reply:
-                self._tell(self._take, message.payload, message.reply)
+                self._tell(self._take, message.payload, message.reply, is_late)
         elif message.status:
             self._tell(self._fail, number, "it is not there")
         else:

@@ -47,9 +47,9 @@ class Played:
         self.posts: list[Post] = []
 
     def begin(self, cluster: ClusterSettings, *, says: bool = True) -> Post:
-        def take(payload: bytes, reply: str) -> None:
+        def take(payload: bytes, reply: str, is_late: bool) -> None:
             if says:
-                post.answer(reply, payload[::-1])
+                post.answer(reply, b"late" if is_late else payload[::-1])
 
         post = Post(
             cluster,
@@ -154,5 +154,19 @@ def test_what_is_too_large_fails_alone(hosts: list[ClusterSettings]) -> None:
         with pytest.raises(Unanswered, match="exceeds max_payload"):
             await here.ask("test.admin.a", os.urandom(here.most_bytes + 1), by_s())
         assert await here.ask("test.admin.a", b"ab", by_s()) == b"ba"
+
+    run(work)
+
+
+def test_one_that_has_slept_is_told_so_of_what_was_asked_meanwhile(
+    hosts: list[ClusterSettings], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def work(played: Played) -> None:
+        here = played.begin(hosts[0])
+        assert await answered(here, "test.admin.a", b"ab") == b"ba"
+        monkeypatch.setattr("relay.cluster.post.SLEPT_S", -1.0)
+        assert await here.ask("test.admin.a", b"ab", by_s()) == b"late"
+        monkeypatch.undo()
+        assert await answered(here, "test.admin.a", b"ab") == b"ba"
 
     run(work)

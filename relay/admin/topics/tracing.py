@@ -174,7 +174,7 @@ def _gaps(view: View, heard: dict[Seat, Notes], before: dict[Seat, _Position]) -
             reason = f"{notes.notes[0].number - was.after - 1} notes were too many"
             until_us = notes.notes[0].at_us
         elif was is None and before:
-            reason = "it was not there before, or not its range"
+            reason = "nothing was heard of it before"
             until_us = notes.begun_us
         else:
             continue
