@@ -32,7 +32,7 @@ _FIRST: Final = 1  # the pid of whoever starts services
     help="Seconds to wait for its end (default: 60).",
 )
 def stop(data: Path, wait_s: float) -> int:
-    """Stop the whole relay in order, as before a reboot, as SIGTERM does.
+    """Stop the whole relay in order, as before a reboot, as SIGTERM does; of several this host.
 
     Clients are sent away a few at a time with close 1012, and come again by themselves once it
     runs; what was acked is on the disk, and waits for them. With `supervisor.drain_notice_s`

@@ -50,7 +50,8 @@ def check(
 
     Nothing is changed. DIR is a data directory, or the directory of one worker's store in it. The
     relay may run: it is not held up, but what it frees meanwhile takes disk space until the check
-    is over. Without DIR the relay that runs on --data is asked to do it.
+    is over. Without DIR the relay that runs on --data is asked to do it; of several hosts each has
+    stores of its own.
     """
     if directory is None:
         return keeping.check(data, as_json=as_json, wait_s=wait_s)
