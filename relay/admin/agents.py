@@ -35,5 +35,5 @@ async def status_of(view: View, host: str) -> ClusterStatus | Silence:
         return Silence("agent", 0, str(error), host)
     if isinstance(said, ClusterStatus):
         return said
-    reason = said.reason if isinstance(said, Refused) else said.said
+    reason = said.reason if isinstance(said, Refused) else "it answers something else"
     return Silence("agent", 0, reason, host)

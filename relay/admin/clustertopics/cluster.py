@@ -20,7 +20,7 @@ class HostShown(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     address: str
     life: str  # "living", "silent", or "unheard" while nobody has listened for long enough
-    state: str  # "witness", "drained", "isolated", "stops", or empty: it serves
+    state: str  # "witness", "drained", "full", "isolated", "stops", or empty: it serves
     version: str
     fronts: int
     owns: int  # ranges
@@ -116,6 +116,8 @@ def _state_of(name: str, host: HostStatus, witness: str, own: ClusterStatus | No
         return "witness"
     if host.drained:
         return "drained"
+    if host.lacks_room:
+        return "full"
     if own is not None and own.isolated:
         return "isolated"
     return "stops" if host.stops else ""

@@ -462,8 +462,8 @@ function showCluster(said) {
   }
   $("host-table").tBodies[0].replaceChildren(...said.hosts.map((each) => cells(
     make("th", { scope: "row" }, each.name),
-    each.life !== "living" ? bad(each.life) : each.state === "isolated" ? bad(each.state)
-      : each.state || "serves",
+    each.life !== "living" ? bad(each.life) : ["full", "isolated"].includes(each.state)
+      ? bad(each.state) : each.state || "serves",
     each.address, each.version, each.fronts, each.owns, each.leads, each.lacks)));
   $("range-table").tBodies[0].replaceChildren(...said.ranges.map((each) => cells(
     make("th", { scope: "row" }, each.number),
