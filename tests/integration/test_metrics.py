@@ -147,7 +147,7 @@ def test_prometheus_understands_the_alert_rules() -> None:
     )
 
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    assert "21 rules found" in checked.stdout
+    assert "24 rules found" in checked.stdout
 
 
 # --- what they count ---

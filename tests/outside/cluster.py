@@ -23,7 +23,6 @@ from typing import Any, Final, Self
 
 import psutil  # type: ignore[import-untyped]
 
-from relay.operating.commands import PARTLY
 
 from .client import SheetClient
 from .log import Log
@@ -34,6 +33,7 @@ from .waiting import DEADLINE_S, poll_for
 READY_S: Final = 60.0
 PORT: Final = 9011
 # A drain moves one range after the other.
+AMISS: Final = 3  # the exit code of `relay cluster status` where something is
 COMMAND_S: Final = 180.0
 
 
@@ -258,7 +258,7 @@ class Cluster:
 
     def status(self) -> str:
         """Return what `relay cluster status` says, be something amiss or not."""
-        return self.command("status", codes=(0, PARTLY))
+        return self.command("status", codes=(0, AMISS))
 
     def command(self, *words: str, codes: Collection[int] = (0,)) -> str:
         """Run `relay cluster` with its file; return what it says. It ends with one of `codes`."""
