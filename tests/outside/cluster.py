@@ -23,7 +23,6 @@ from typing import Any, Final, Self
 
 import psutil  # type: ignore[import-untyped]
 
-
 from .client import SheetClient
 from .log import Log
 from .processes import REPOSITORY, Child, children_of, environment_below, lives
@@ -32,8 +31,8 @@ from .waiting import DEADLINE_S, poll_for
 # For three engines to find each other and elect, and some streams to be made, on a busy machine.
 READY_S: Final = 60.0
 PORT: Final = 9011
-# A drain moves one range after the other.
 AMISS: Final = 3  # the exit code of `relay cluster status` where something is
+# A drain moves one range after the other.
 COMMAND_S: Final = 180.0
 
 
