@@ -12,7 +12,7 @@ from typing import Final
 
 from .disk import Disk
 from .host import Host
-from .network import HostsUnavailable, Network, attempt
+from .network import HostsUnavailable, Network, attempt, run
 
 _PREFIX: Final = "hosts-"
 
@@ -31,6 +31,8 @@ def hosts(names: str = "abc", *, disks: bool = False) -> Iterator[dict[str, Host
         # Short: ipc sockets lie below it.
         directory = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
         stack.callback(shutil.rmtree, directory, ignore_errors=True)
+        if disks:
+            stack.enter_context(_mounts_below(directory))
         network = stack.enter_context(Network(names))
         found = {}
         for name in names:
@@ -42,6 +44,21 @@ def hosts(names: str = "abc", *, disks: bool = False) -> Iterator[dict[str, Host
         yield found
 
 
+@contextmanager
+def _mounts_below(directory: Path) -> Iterator[None]:
+    """Have what is unmounted there be unmounted everywhere.
+
+    Whoever else begins a process by `ip netns exec` meanwhile gives it copies of all mounts. As
+    long as there is one a file system lives, and has no power however often it is mounted.
+    """
+    run("mount", "--bind", str(directory), str(directory))
+    try:
+        run("mount", "--make-shared", str(directory))
+        yield
+    finally:
+        attempt("umount", "--lazy", str(directory))
+
+
 def _sweep() -> None:
     """Remove the directories and disks of tests that are no more."""
     for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
@@ -49,6 +66,7 @@ def _sweep() -> None:
         if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
             for disk in directory.glob("*/disk"):
                 attempt("umount", "--lazy", str(disk))
+            attempt("umount", "--lazy", str(directory))
             shutil.rmtree(directory, ignore_errors=True)
 
 

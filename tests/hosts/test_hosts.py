@@ -137,6 +137,26 @@ def test_what_a_host_has_synced_outlives_a_loss_of_power_and_the_rest_does_not(
     assert not unsynced.exists() or unsynced.read_bytes() != b"x" * 100_000
 
 
+def test_a_disk_has_its_power_again_whoever_has_begun_with_copies_of_all_mounts(
+    pair: tuple[Host, Host], tmp_path: Path
+) -> None:
+    start(pair[0], WRITER, tmp_path)
+    # As `ip netns exec` begins a process.
+    with subprocess.Popen(["unshare", "--mount", "--propagation", "slave", "sleep", "60"]) as other:
+        try:
+            poll_for("its mounts", lambda: _mounts(other.pid) != _mounts(os.getpid()))
+            pair[0].lose_power()
+            pair[0].get_power()
+
+            assert (pair[0].directory / "synced").read_bytes() == b"x" * 100_000
+        finally:
+            other.kill()
+
+
+def _mounts(pid: int) -> str:
+    return os.readlink(f"/proc/{pid}/ns/mnt")
+
+
 def test_hosts_reach_each_other(pair: tuple[Host, Host], tmp_path: Path) -> None:
     start(pair[0], ECHO, tmp_path)
     asks = f"""\
