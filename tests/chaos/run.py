@@ -41,6 +41,7 @@ GROUP_MEMBERS = 8
 MOVES_PER_MINUTE = 1.0  # of ranges, where there are several hosts
 DRAINS_PER_MINUTE = 0.5  # of hosts
 PROGRESS_LINES = 60  # a long run tells less often
+CANCELS = 30  # of what does not end at once
 SHOWN = 3  # violations of each kind, with their stories
 
 # Small pages, buffers and credits, so that paging, pauses and full links come with little load.
@@ -186,9 +187,7 @@ class Run:
             for task in done:
                 task.result()
         finally:
-            for task in (phase, *lives):
-                task.cancel()
-            await asyncio.wait({phase, *lives})
+            await _end({phase, *lives})
 
     async def _storm_and_calm(self) -> None:
         self._phase = "storm"
@@ -325,6 +324,22 @@ class Run:
                     for at in connection.asked
                 ]
         return [f"  {key}", *(f"    {at:9.3f}  {text}" for at, text in sorted(events))]
+
+
+async def _end(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended: `wait_for` may swallow it where its own wait is over.
+
+    Raises:
+        FleetError: one goes on all the same.
+    """
+    living = tasks
+    for _ in range(CANCELS):
+        for task in living:
+            task.cancel()
+        _, living = await asyncio.wait(living, timeout=1.0)
+        if not living:
+            return
+    raise FleetError(f"{len(living)} tasks cannot be cancelled: {next(iter(living))}")
 
 
 def _ground(
