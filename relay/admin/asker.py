@@ -20,6 +20,7 @@ from relay.bus.sockets import has_input
 from relay.bus.topology import Topology
 from relay.inquiries.contract import (
     FAILED,
+    UNREADABLE,
     Answered,
     Asked,
     Inquiry,
@@ -220,7 +221,7 @@ class Asker:
             return Silence(seat.role, seat.index, answered.reason, host)
         try:
             found: Answer = msgspec.msgpack.decode(answered.body, type=inquiry.answer)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             reason = f"its answer is of another version: {error}"
             return Silence(seat.role, seat.index, reason, host)
         return found
@@ -333,7 +334,7 @@ class _Line:
         while not self._socket.closed and has_input(self._socket):
             try:
                 answered = decode_answered(self._socket.recv(zmq.DONTWAIT))
-            except msgspec.MsgspecError as error:
+            except UNREADABLE as error:
                 log.get_logger().warning(
                     "answer.unreadable", who=str(self._seat), reason=str(error)
                 )

@@ -18,6 +18,7 @@ from relay.cluster.names import admin_of, agent_of
 from relay.cluster.post import Post, Unanswered
 from relay.inquiries.contract import (
     FAILED,
+    UNREADABLE,
     Answered,
     Forwarded,
     decode_answered,
@@ -75,7 +76,7 @@ class OtherHosts:
         try:
             said = await self._post.ask(admin_of(self._cluster, seat.host), encode(asked), by_s)
             return decode_answered(said)
-        except (Unanswered, msgspec.MsgspecError) as error:
+        except (Unanswered, *UNREADABLE) as error:
             return _unanswered(str(error))
 
     async def ask_agent(self, host: str, payload: bytes, by_s: float) -> bytes | Silence:
@@ -92,7 +93,7 @@ class OtherHosts:
             return
         try:
             asked = decode_forwarded(payload)
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             log.get_logger().warning("inquiry.unreadable", reason=str(error))
             return
         if self._serving >= MAX_SERVED:

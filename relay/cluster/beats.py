@@ -10,6 +10,7 @@ from typing import Final
 
 import msgspec
 
+from relay.cluster.natsframes import UNREADABLE
 from relay.errors import RelayError
 
 EVERY_S: Final = 0.25
@@ -93,5 +94,5 @@ def decode_beat(data: bytes) -> Beat:
     """
     try:
         return _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BeatUnreadable(f"a beat of {len(data)} bytes cannot be read: {error}") from None

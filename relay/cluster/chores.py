@@ -272,8 +272,9 @@ class Chores:
             answer = Refused(f"what was settled before cannot be read: {error}")
         except (TimeoutError, ApiError) as error:
             answer = Refused(f"the engine did not take it; ask again: {error}")
-        wire.publish(reply, encode(answer))
-        wire.flush()
+        if reply:
+            wire.publish(reply, encode(answer))
+            wire.flush()
 
     def _trim(self, wire: Wire, up_to: Mapping[int, int]) -> None:
         for range_, number in up_to.items():

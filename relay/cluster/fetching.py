@@ -8,13 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
-import msgspec
-
 from relay.cluster.names import copies_of
 from relay.cluster.transfers import (
     Answer,
     Bytes,
     Copied,
+    CopyUnreadable,
     Enough,
     Holds,
     Making,
@@ -127,5 +126,5 @@ class Reading:
             raise NoCopy(f"nobody answers on {subject}") from None
         try:
             return decode_answer(data)
-        except msgspec.DecodeError as error:
+        except CopyUnreadable as error:
             raise NoCopy(f"what answers on {subject} is no agent of ours: {error}") from None

@@ -115,7 +115,8 @@ class Complaint(NamedTuple):
 
 Frame: TypeAlias = Message | Info | Sign | Complaint
 
-# What reading JSON may raise: the last of it for what is nested too deeply.
+# What msgspec may raise of what somebody else has sent: the last for what is nested too deeply,
+# be it in a field that nobody knows.
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _SIGNS: Final = {sign.value: sign for sign in Sign}

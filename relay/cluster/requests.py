@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from relay.cluster.beats import Beat
+from relay.cluster.natsframes import UNREADABLE
 from relay.cluster.ownership import Decisions
 from relay.cluster.placement import Plan
 from relay.cluster.view import Life, View
@@ -125,7 +126,7 @@ def decode_request(data: bytes) -> Request:
     """
     try:
         request: Request = _request.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise RequestUnreadable(f"a request that cannot be read: {error}") from None
     return request
 
@@ -138,7 +139,7 @@ def decode_answer(data: bytes) -> Answer:
     """
     try:
         answer: Answer = _answer.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise RequestUnreadable(f"an answer that cannot be read: {error}") from None
     return answer
 

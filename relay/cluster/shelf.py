@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple, assert_never
 
-import msgspec
-
 from relay.cluster.transfers import (
     PIECE_BYTES,
     Answer,
     Bytes,
     Copied,
+    CopyUnreadable,
     Enough,
     Holds,
     Making,
@@ -52,8 +51,8 @@ class Shelf:
         """Return what to answer to a request, None: others may; a Seek is about `range_`."""
         try:
             request = decode_request(data)
-        except msgspec.DecodeError as error:
-            return encode(Refused(f"that is no request: {error}"))
+        except CopyUnreadable as error:
+            return encode(Refused(str(error)))
         match request:
             case Seek():
                 if range_ not in self._stores or range_ in self.left:

@@ -23,12 +23,19 @@ from typing import Final, assert_never
 
 import msgspec
 
+from relay.cluster.natsframes import UNREADABLE
+from relay.errors import RelayError
+
 # A piece of a copy; below the 1 MB that a NATS server takes if it was not told otherwise.
 PIECE_BYTES: Final = 512 * 1024
 # A copy that nobody has asked a piece of for so long is removed.
 KEPT_S: Final = 60.0
 # Copies at a time, of all ranges: each reads a store and takes its size on the disk.
 MOST_COPIES: Final = 2
+
+
+class CopyUnreadable(RelayError):
+    """Somebody has sent something else: it asks for no copy, and hands out none."""
 
 
 class Seek(msgspec.Struct, frozen=True, tag="seek"):
@@ -107,9 +114,12 @@ def decode_answer(data: bytes) -> Answer:
     """Return what another host has answered.
 
     Raises:
-        msgspec.DecodeError: it is no answer.
+        CopyUnreadable: it is no answer.
     """
-    answer: Answer = _decode_answer(data)
+    try:
+        answer: Answer = _decode_answer(data)
+    except UNREADABLE as error:
+        raise CopyUnreadable(f"that is no answer: {error}") from None
     return answer
 
 
@@ -117,9 +127,12 @@ def decode_request(data: bytes) -> Request:
     """Return what another host asks.
 
     Raises:
-        msgspec.DecodeError: it is no request.
+        CopyUnreadable: it is no request.
     """
-    request: Request = _decode_request(data)
+    try:
+        request: Request = _decode_request(data)
+    except UNREADABLE as error:
+        raise CopyUnreadable(f"that is no request: {error}") from None
     return request
 
 
@@ -180,8 +193,8 @@ class Transfers:
         """
         try:
             request = decode_request(data)
-        except msgspec.DecodeError as error:
-            return encode(Refused(f"that is no request: {error}"))
+        except CopyUnreadable as error:
+            return encode(Refused(str(error)))
         match request:
             case Seek(host):
                 if host == self._host or self._store_of(range_) is None:

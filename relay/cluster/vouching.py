@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from relay.cluster.natsframes import UNREADABLE
 from relay.errors import RelayError
 
 # Of the silence that counts as a loss, what passes before the workers are asked: more than a beat
@@ -55,7 +56,7 @@ def decode_vouch(data: bytes) -> Vouch:
     """
     try:
         return _decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise VouchUnreadable(f"an answer of {len(data)} bytes cannot be read: {error}") from None
 
 

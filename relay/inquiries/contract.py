@@ -98,6 +98,9 @@ class Forwarded(msgspec.Struct, frozen=True, array_like=True):
     body: msgspec.Raw
 
 
+# What msgspec may raise of what somebody else has sent: the last for what is nested too deeply.
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+
 encode: Final = msgspec.msgpack.Encoder().encode
 decode_forwarded: Final = msgspec.msgpack.Decoder(Forwarded).decode
 decode_asked: Final = msgspec.msgpack.Decoder(Asked).decode

@@ -22,6 +22,7 @@ from relay.inquiries.contract import (
     FAILED,
     LATE,
     UNKNOWN,
+    UNREADABLE,
     Answered,
     Asked,
     Handler,
@@ -107,7 +108,7 @@ class Reception:
             return
         try:
             asked = decode_asked(b"".join(parts))
-        except msgspec.MsgspecError as error:
+        except UNREADABLE as error:
             log.get_logger().warning("inquiry.unreadable", reason=str(error))
             return
         answered = self._answered(asked)

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from relay.admin.asker import Asker, Process, Seat, Silence
 from relay.bus.topology import Topology, WorkerAddress
@@ -75,11 +76,17 @@ TOPOLOGY = Topology(
 )
 
 
+# What is no answer either: a name that is no UTF-8, and what is nested too deeply.
+NO_TEXT = b"\x81\xa7senders\x91\x82\xa4user\xa2\xff\xfe\xa5per_s\x01"
+DEEP = b"\x82\xa7senders\x90\xa4news" + b"\x91" * 100_000 + b"\xc0"
+
+
 class Played:
     """The other hosts, of which some are away."""
 
     def __init__(self, away: str = "") -> None:
         self.away = away
+        self.body = b""
         self.asked: list[tuple[Seat, str]] = []
 
     def start(self) -> None:
@@ -92,6 +99,8 @@ class Played:
         self.asked.append((seat, name))
         if seat.host == self.away:
             return Answered(0, code=500, reason="it is not there")
+        if self.body:
+            return Answered(0, msgspec.Raw(self.body))
         found = SendersSeen([Sending(f"{seat.role}{seat.index}{seat.host}", 1.0)])
         return Answered(0, msgspec.Raw(encode(found)))
 
@@ -143,6 +152,19 @@ def test_who_is_on_another_host_is_asked_there(tmp_path: Path) -> None:
         seat = Seat("front", 1, "b")
         assert await asker.ask(seat, AskSenders(1)) == SendersSeen([Sending("front1b", 1.0)])
         assert others.asked == [(seat, "senders")]
+
+    with_asker(work, tmp_path, others)
+
+
+@pytest.mark.parametrize("body", [b"\xc1", NO_TEXT, DEEP])
+def test_an_answer_that_cannot_be_read_is_none(tmp_path: Path, body: bytes) -> None:
+    others = Played()
+    others.body = body
+
+    async def work(asker: Asker) -> None:
+        said = await asker.ask(Seat("front", 1, "b"), AskSenders(1))
+        assert isinstance(said, Silence)
+        assert "of another version" in said.reason
 
     with_asker(work, tmp_path, others)
 

@@ -29,6 +29,8 @@ WHOLE = Beat(
     version="1.2.3",
     engine=EngineFacts(leads=(7,), current=(0, 7), last={0: 9, 7: 1300}),
 )
+# Arrays of one in each other, in msgpack.
+DEEP = b"\x91" * 100_000 + b"\xc0"
 
 
 @pytest.mark.parametrize("beat", [WHOLE, Beat(host="b", boot=1, number=1)])
@@ -52,6 +54,13 @@ def test_what_a_later_version_tells_besides_is_passed_over() -> None:
 def test_what_is_none_is_refused_and_nothing_else(data: bytes) -> None:
     with pytest.raises(BeatUnreadable):
         decode_beat(data)
+
+
+def test_what_is_nested_too_deeply_in_what_nobody_knows_is_refused_too() -> None:
+    told = msgspec.msgpack.decode(encode_beat(WHOLE)) | {"news": msgspec.Raw(DEEP)}
+
+    with pytest.raises(BeatUnreadable):
+        decode_beat(msgspec.msgpack.encode(told))
 
 
 @pytest.mark.parametrize("length", range(0, 100, 7))

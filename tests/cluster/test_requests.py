@@ -53,7 +53,11 @@ def test_an_answer_is_read_as_it_was_meant(answer: Answer) -> None:
     assert decode_answer(encode(answer)) == answer
 
 
-@pytest.mark.parametrize("data", [b"", b"{}", b'{"type":"explode"}', b"\xff", b"[1]"])
+# Arrays in each other, in a field that nobody knows.
+DEEP = b'{"type":"status","news":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+
+
+@pytest.mark.parametrize("data", [b"", b"{}", b'{"type":"explode"}', b"\xff", b"[1]", DEEP])
 def test_what_is_no_request_is_refused(data: bytes) -> None:
     with pytest.raises(RequestUnreadable):
         decode_request(data)

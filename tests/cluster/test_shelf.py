@@ -66,4 +66,6 @@ def test_what_is_not_in_the_backup_is_refused(shelf: Shelf, request_: Request) -
 
 def test_of_a_range_that_it_has_not_it_says_nothing_and_to_noise_no(shelf: Shelf) -> None:
     assert ask(shelf, Seek("a"), range_=-1) is None
-    assert isinstance(decode_answer(shelf.answer(b"\xc1", range_=3) or b""), Refused)
+    deep = b"\x82\xa4type\xa4seek\xa4news" + b"\x91" * 100_000 + b"\xc0"
+    for data in (b"\xc1", b"\x82\xa4type\xa4seek\xa4host\xa2\xff\xfe", deep):
+        assert isinstance(decode_answer(shelf.answer(data, range_=3) or b""), Refused)

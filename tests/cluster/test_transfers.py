@@ -107,8 +107,10 @@ def test_what_no_copy_has_is_refused(desk: Desk, request_: Piece) -> None:
 
 def test_a_range_that_is_not_here_and_what_is_no_request_are_refused(desk: Desk) -> None:
     assert isinstance(desk.ask(Wanted(9)), Refused)
-    answer = desk.transfers.answer(b"\xc1", desk.now_s)
-    assert isinstance(decode_answer(answer or b""), Refused)
+    deep = b"\x82\xa4type\xa4seek\xa4news" + b"\x91" * 100_000 + b"\xc0"
+    for data in (b"\xc1", b"\x82\xa4type\xa4seek\xa4host\xa2\xff\xfe", deep):
+        answer = desk.transfers.answer(data, desk.now_s)
+        assert isinstance(decode_answer(answer or b""), Refused)
 
 
 def test_what_a_copy_failed_of_is_said_and_the_next_one_may_succeed(desk: Desk) -> None:

@@ -77,6 +77,7 @@ def test_an_answer_counts_from_when_it_was_asked_for_and_the_newest_counts() -> 
 
 def test_what_is_no_answer_is_refused() -> None:
     assert decode_vouch(encode_vouch(Vouch(3, 17))) == Vouch(3, 17)
-    for data in (b"", b"x", b"\x91\x01", b"\x92\xa1a\x01"):
+    deep = b"\x93\x01\x01" + b"\x91" * 100_000 + b"\xc0"
+    for data in (b"", b"x", b"\x91\x01", b"\x92\xa1a\x01", deep):
         with pytest.raises(VouchUnreadable):
             decode_vouch(data)
