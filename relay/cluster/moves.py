@@ -14,7 +14,8 @@ import msgspec
 SETTLED_S: Final = 20.0
 # It doubles with each loss of the host from the second on, at most to eight times as much, and a
 # loss is forgiven when the host has lived on for so long. So a host that comes and goes is given
-# nothing that is taken over again soon; and after a storm all are home within minutes.
+# nothing that is taken over again soon; and after a storm all are home within minutes. One whose
+# disk is full counts as lost in this, until it has room.
 MOST_DOUBLINGS: Final = 3
 FORGIVEN_S: Final = 300.0
 # A takeover waits up to 8.4 s for a stream that has lost its leader. Who was to take a range and
@@ -93,7 +94,7 @@ class Lives:
         self._lives: dict[str, _Life] = {}
 
     def note(self, living: Iterable[str], lost: Iterable[str], now_s: float) -> None:
-        """Take who lives, and who counts as lost; of others it is not known now."""
+        """Take who lives, and who counts as lost or leaves; of others it is not known now."""
         for host in living:
             life = self._lives.setdefault(host, _Life())
             if life.since_s is None:

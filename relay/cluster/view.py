@@ -330,8 +330,10 @@ class View:
             if blamed:
                 self.lives.blame(blamed, now_s)
         if self.majority.is_seen:
-            lost = [host for host in self.plan.hosts if self.life(host, now_s) is Life.SILENT]
-            self.lives.note(living, set(lost) - {me}, now_s)
+            lost = {host for host in self.plan.hosts if self.life(host, now_s) is Life.SILENT}
+            # Who has no room comes and goes just so, as far as ranges go.
+            leaving = {beat.host for beat in self._of(living) if beat.draining}
+            self.lives.note(living - leaving, (lost - {me}) | leaving, now_s)
         beats = sorted(
             (beat.host, beat.draining, beat.moving, beat.wants, beat.plan)
             for beat in self._of(living)

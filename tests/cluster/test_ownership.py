@@ -445,6 +445,22 @@ def test_a_host_that_comes_and_goes_is_given_no_range_again(cluster: Cluster) ->
     assert (cluster.promoted, cluster.handed) == ([], [])
 
 
+def test_a_host_whose_disk_is_full_now_and_then_is_given_ranges_a_few_times_only() -> None:
+    cluster = Cluster(ranges=6)
+    cluster.start()
+    cluster.until(cluster.is_home, 10)
+    cluster.run(2 * SETTLED_S)
+    node = cluster.nodes["b"]
+    for _ in range(20):
+        node.draining = True
+        cluster.run(15)
+        node.draining = False
+        cluster.run(15)
+    assert len(cluster.handed) <= 2, "it never had room for long"
+
+    cluster.until(cluster.is_home, SETTLED_S * 2**MOST_DOUBLINGS + 6 * 5)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("up_s", [30, 60, 100])
 def test_a_host_that_comes_and_goes_on_and_on_is_given_ranges_a_few_times_only(
