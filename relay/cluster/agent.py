@@ -414,6 +414,7 @@ class Agent:
         if led != self._led and led != living:
             log.get_logger().warning("host.without_agent", hosts=sorted(living - led))
         self._led = led
+        self._chores.without_room = room_of(view, me, now_s).lack
         # With a majority: one with another file than all others would make what is none of theirs.
         self._chores.make_logs(
             view.majority.is_seen

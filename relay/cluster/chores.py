@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -100,6 +100,7 @@ class Chores:
     def __init__(self, cluster: ClusterSettings, data: Path, *, min_free_bytes: int) -> None:
         """`data` is where the files are that all hosts have alike, and where the engine is."""
         self.min_free_bytes = min_free_bytes  # with less free the disk of `data` counts as full
+        self.without_room: Collection[str] = ()  # hosts whose disk is full, as far as is heard
         self._cluster = cluster
         self._data = data
         self._bucket_seen = 0  # up to which record of it the files are as it says
@@ -352,10 +353,17 @@ class Chores:
         self._tell(msgspec.structs.replace(self._found, engine=engine))
 
     def _give_up_leading(self, infos: Mapping[int, StreamInfo]) -> None:
-        """Have engines on disks with room lead what ours does, before it can write no more."""
+        """Have engines on disks with room lead what ours does, before it can write no more.
+
+        Where no other has room either it goes on: two would give it to each other without an end.
+        """
         me, now_s = self._cluster.host_name, time.monotonic()
         for range_, info in infos.items():
-            others = [each.name for each in info.cluster.replicas if each.current]
+            others = [
+                each.name
+                for each in info.cluster.replicas
+                if each.current and each.name not in self.without_room
+            ]
             is_asked = now_s - self._moved_s.get(range_, -MOVE_AGAIN_S) < MOVE_AGAIN_S
             if info.cluster.leader == me and others and not is_asked:
                 self.move_leader(range_, others[range_ % len(others)])

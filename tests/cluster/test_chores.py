@@ -80,6 +80,23 @@ def test_an_engine_on_a_full_disk_gives_up_leading_to_one_that_lacks_nothing(
     assert list(does._moves) == [(3, "b")], "the other one is asked for already"
 
 
+def test_an_engine_on_a_full_disk_gives_nothing_to_one_whose_disk_is_full_too(
+    tmp_path: Path,
+) -> None:
+    does = chores_of(tmp_path, 100)
+    copies = (Replica("b", current=True), Replica("c", current=True))
+    logs = {range_: StreamInfo(cluster=Copies("a", copies)) for range_ in range(2)}
+
+    does.without_room = ("a", "b")
+    for range_ in logs:
+        does._give_up_leading(logs)
+        assert does._moves.popleft() == (range_, "c")
+    does._moved_s.clear()
+    does.without_room = ("a", "b", "c")
+    does._give_up_leading(logs)
+    assert not does._moves, "they would give it to each other again and again"
+
+
 def test_where_a_range_has_a_worker_no_log_is_asked_for_and_what_was_settled_is_known_first(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
