@@ -3,7 +3,7 @@
     DIR/cluster.json          where each range ends, and what each file must be: `Manifest`
     DIR/meta.json, gen-1/...  a data directory as any other (relay.disk.layout), but that no relay
                               starts on it: its stores are those of ranges
-    DIR/groups-made.json ...  what all hosts have alike, as far as there is any
+    DIR/groups-made.json ...  what operators have made by the API, as far as there is any
 
 It has its name once it is whole: until then it is DIR.part, without the first two files.
 """
@@ -48,7 +48,7 @@ class Manifest(msgspec.Struct, frozen=True):
     made_ms: int
     version: str
     ranges: Annotated[tuple[RangeEnd, ...], Meta(min_length=1, max_length=256)]
-    files: Mapping[str, str] = {}  # checksums of what all hosts have alike, by key
+    files: Mapping[str, str] = {}  # checksums of what operators have made, by key
     format: int = FORMAT
 
     @property

@@ -36,6 +36,10 @@ PATHS: Final[Mapping[str, Callable[[Path], Path]]] = {
     "accord": accord_path,
 }
 
+# Of those, what a backup has. Not what operators write into files, which they keep: in the accord
+# there are keys, and one that was replaced since must not be good again.
+MADE_BY_API: Final = ("groups", "bans", "revocations")
+
 _CONNECT_S: Final = 2.0
 _ANSWER_S: Final = 2.0
 # The election of who leads the bucket takes up to 9 s. And of admins that change the same at once

@@ -35,7 +35,7 @@ from relay.cluster.fetching import NoCopy, Reading
 from relay.cluster.jetstream import ApiError, NoMajority, Stored, get_batch, stream_info
 from relay.cluster.natswire import Wire, WireLost
 from relay.cluster.requests import ClusterStatus, RangeStatus
-from relay.cluster.shared import PATHS, SharedDamaged, read_kept
+from relay.cluster.shared import MADE_BY_API, PATHS, SharedDamaged, read_kept
 from relay.cluster.transfers import Copied
 from relay.cluster.view import CAUGHT_UP_RECORDS
 from relay.disk.files import free_bytes, replace_file, sync, take_lock
@@ -323,17 +323,18 @@ class ClusterBackup:
     # ---------------------------------------------------------------------------------- the files
 
     def _take_shared(self) -> dict[str, str]:
-        """Write what all hosts have alike; return the checksums."""
+        """Write what operators have made on all hosts; return the checksums."""
         files = {}
-        for key, path_in in PATHS.items():
+        for key in MADE_BY_API:
             try:
                 read = partial(read_kept, cluster=self._cluster.name, key=key, timeout_s=_ANSWER_S)
                 kept = self._of_engine(key, read)
             except SharedDamaged as error:
                 raise BackupFailed(str(error)) from None
             if kept.content is not None:
-                replace_file(path_in(self._part), kept.content)
-                files[key] = checksum_of(path_in(self._part))
+                path = PATHS[key](self._part)
+                replace_file(path, kept.content)
+                files[key] = checksum_of(path)
         return files
 
     def _write_stores(self) -> tuple[Layout, list[RangeEnd]]:

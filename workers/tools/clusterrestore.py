@@ -49,7 +49,7 @@ from relay.cluster.requests import (
     decode_answer,
     encode,
 )
-from relay.cluster.shared import PATHS, SharedDamaged, read_kept
+from relay.cluster.shared import MADE_BY_API, PATHS, SharedDamaged, read_kept
 from relay.cluster.shelf import SHELF, Shelf, Shelved
 from relay.cluster.transfers import Copied
 from relay.disk.files import sync
@@ -206,7 +206,7 @@ class ClusterRestore:
     def _give_shared(self, wire: Wire) -> bool:
         """Give all hosts what they are to have alike, before anybody is served."""
         name = self._cluster.name
-        for key in self._manifest.files:
+        for key in filter(self._manifest.files.__contains__, MADE_BY_API):
             content = PATHS[key](self._backup).read_bytes()
             kept = read_kept(wire, name, key, _ANSWER_S)
             if kept.content is None:

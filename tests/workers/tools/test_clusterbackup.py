@@ -1,7 +1,9 @@
-"""Of whom a copy of a range is asked, and whose word counts for the end of its log."""
+"""Of whom a copy of a range is asked, whose word counts for its log's end, and what is left out."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,8 +17,10 @@ from relay.cluster.jetstream import (
     log_config,
 )
 from relay.cluster.requests import ClusterStatus, RangeStatus
+from relay.cluster.shared import Kept
+from relay.settings.tables import Settings
 from workers.tools import clusterbackup
-from workers.tools.clusterbackup import holders_of, last_of
+from workers.tools.clusterbackup import ClusterBackup, holders_of, last_of
 
 SECOND_NS = 1_000_000_000
 WIRE: Any = None
@@ -62,3 +66,17 @@ def test_who_leads_a_log_is_believed_while_a_majority_follows(
     else:
         with pytest.raises(NoMajority, match="c-0"):
             last_of(WIRE, "c-0")
+
+
+def test_keys_and_settings_are_in_no_backup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What all hosts have alike of their files is for its operator to keep: there are secrets."""
+    monkeypatch.setattr(clusterbackup, "read_kept", lambda *_, **__: Kept(b"{}", 1))
+    backup: Any = ClusterBackup(Settings(), tmp_path / "monday", print)
+    backup._caller = SimpleNamespace(wire=lambda: WIRE)
+    backup._part.mkdir()
+
+    assert set(backup._take_shared()) == {"groups", "bans", "revocations"}
+    names = {path.name for path in backup._part.iterdir()}
+    assert names == {"groups-made.json", "banned.json", "revoked.json"}

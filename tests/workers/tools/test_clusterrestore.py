@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -10,11 +11,18 @@ from msgspec import structs
 from relay.bus.envelopes import Seq
 from relay.cluster.backups import BackupUnusable, Manifest, RangeEnd
 from relay.cluster.requests import ClusterStatus, HostStatus, RangeStatus
+from relay.cluster.shared import PATHS, Kept
 from relay.errors import BootError
 from relay.settings.clustering import ClusterSettings
 from workers.store.keys import box_of
 from workers.store.store import Store
-from workers.tools.clusterrestore import forget_log, reached_in, require_agreement
+from workers.tools import clusterrestore
+from workers.tools.clusterrestore import (
+    ClusterRestore,
+    forget_log,
+    reached_in,
+    require_agreement,
+)
 from workers.tools.handout import hand_out
 
 MIB = 1024 * 1024
@@ -57,6 +65,28 @@ def status(*ranges: RangeStatus, hosts: dict[str, HostStatus] | None = None) -> 
         hosts=LIVING if hosts is None else hosts,
         ranges=ranges,
     )
+
+
+def test_settings_and_keys_of_before_are_given_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key that was replaced since would be good again."""
+    given: list[str] = []
+    monkeypatch.setattr(clusterrestore, "read_kept", lambda *_: Kept(None, 0))
+
+    def put(wire: Any, cluster: str, key: str, content: bytes, **_: Any) -> None:
+        given.append(key)
+
+    monkeypatch.setattr(clusterrestore, "kv_put", put)
+    monkeypatch.setattr(clusterrestore, "stores_of", lambda *_: [tmp_path, tmp_path])
+    for path_in in PATHS.values():
+        path_in(tmp_path).write_bytes(b"{}")
+    manifest = structs.replace(MANIFEST, files=dict.fromkeys(PATHS, ""))
+    restore: Any = ClusterRestore(tmp_path, manifest, CLUSTER, within_s=1.0)
+
+    assert restore._give_shared(None)
+
+    assert given == ["groups", "bans", "revocations"]
 
 
 def test_a_range_is_restored_when_it_is_owned_and_another_host_has_a_copy() -> None:
