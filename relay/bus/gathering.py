@@ -24,6 +24,9 @@ _ENOUGH_WORK: Final = 24
 _LEAST_S: Final = 0.0005
 # So many decisions do not ride: a client may have asked for as much, and goes on when it is done.
 MOST_RIDERS: Final = 32
+# Acks that are told as one, and receipts that are one entry: less than a worker decides between two
+# looks at the clock (workers.inbox), and little beside a page of a mailbox.
+MOST_TOGETHER: Final = 64
 
 # A wait pays if it brings company, and waits go on while a third of the last ones did.
 _WEIGHT: Final = 1 / 8

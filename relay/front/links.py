@@ -36,7 +36,7 @@ from relay.bus.envelopes import (
     ToWorker,
     WorkerBatch,
 )
-from relay.bus.gathering import MOST_RIDERS, Gathering, Totals
+from relay.bus.gathering import MOST_RIDERS, MOST_TOGETHER, Gathering, Totals
 from relay.bus.identity import connected_as
 from relay.bus.lifeline import Lifeline, Stage, reach
 from relay.bus.link import Incoming, Outgoing
@@ -59,9 +59,6 @@ _TAKEN_BY_S = 8.0
 # The envelope of a group may be for thousands of sessions: so many are served between two looks at
 # the clock. One for more is that of a large group (`DeliverToSome`).
 _PIECE = 64
-# Acks of one message that are told as one: less than a worker decides between two looks at the
-# clock (workers.inbox).
-_MOST_TOGETHER = 64
 # What one batch may ask for, so that no worker is busy with it for long: some 10 ms of decisions,
 # or 1 MiB of messages.
 _MAX_WORK = 500
@@ -193,7 +190,7 @@ class WorkerLink:
         message_id = acked.message_ids[0]
         said = message_id, acked.level, acked.author, acked.chat
         joint = self._joint.get(said)
-        if joint is not None and len(joint.ackers) < _MOST_TOGETHER:
+        if joint is not None and len(joint.ackers) < MOST_TOGETHER:
             del self._items[-1], self._kept[-1]
             self._riders -= 1
             self._joined += 1
@@ -212,7 +209,7 @@ class WorkerLink:
             (acked.level, acked.time_s, acked.author, acked.author_is_group, acked.chat)
             == (last.level, last.time_s, last.author, last.author_is_group, last.chat)
         )  # fmt: skip
-        if is_like and len(last.message_ids) < _MOST_TOGETHER and len(acked.message_ids) == 1:
+        if is_like and len(last.message_ids) < MOST_TOGETHER and len(acked.message_ids) == 1:
             del self._items[-1], self._kept[-1]
             self._riders -= 1
             self._joined += 1

@@ -19,6 +19,7 @@ from relay.bus.envelopes import (
     SendToUser,
     Stored,
 )
+from relay.bus.gathering import MOST_TOGETHER
 from relay.protocol.times import receipt_time
 from workers.shard import messages
 from workers.shard.effects import Identity
@@ -127,7 +128,11 @@ class Plain:
     def ack_many(self, acked: Acked, author: Reader) -> list[str]:
         """Take what an ack says of many 1-1 messages; return the ids that are left."""
         said = [(acked.acker, message_id, acked.time_s) for message_id in acked.message_ids]
-        return [message_id for _, message_id, _ in self._ack_all(author, "", acked.level, said)]
+        left: list[_Said] = []
+        # An entry is not taken apart for a page, and a client may ack a thousand at once.
+        for first in range(0, len(said), MOST_TOGETHER):
+            left += self._ack_all(author, "", acked.level, said[first : first + MOST_TOGETHER])
+        return [message_id for _, message_id, _ in left]
 
     def _ack_all(
         self, author: Reader, group: str, level: int, said: Sequence[_Said]

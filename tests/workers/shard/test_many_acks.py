@@ -19,6 +19,7 @@ from relay.bus.envelopes import (
     ToFront,
     ToWorker,
 )
+from relay.bus.gathering import MOST_TOGETHER
 from tests import plain
 from tests.workers.shard.harness import (
     ALICE,
@@ -220,6 +221,22 @@ def test_of_many_messages_each_is_looked_for_as_if_it_was_alone(hike: ClusterHar
 
     assert frames_of(answer, A) == [receipt(ALICE, BOB, each) for each in ("X1", "X3")]
     assert frames_of(answer, SESSIONS[CAROL]) == [receipt(CAROL, BOB, "X2")]
+
+
+def test_what_a_client_acks_at_once_is_entries_of_a_bounded_size(clusters: Clusters) -> None:
+    """A page has all of an entry, and its size is to be bounded."""
+    cluster = group(clusters, flow={"page_bytes": 1})
+    ids = [f"X{number}" for number in range(2 * MOST_TOGETHER + 1)]
+    cluster.feed(*(to_user(ALICE, BOB, message_id) for message_id in ids))
+
+    answer = cluster.feed(ack(BOB, [*ids, ids[0], ids[-1]], author=ALICE))
+
+    assert frames_of(answer, A) == [receipt(ALICE, BOB, each) for each in ids]
+    sizes = [len(receipts_of(entry)) for _, entry in cluster.mail(ALICE)]
+    assert sizes == [MOST_TOGETHER, MOST_TOGETHER, 1]
+    cluster.restart()
+    (page,) = [each for each in cluster.feed(plain.ready(A, 0, 0)) if isinstance(each, Page)]
+    assert len(page.entries) == MOST_TOGETHER
 
 
 # -------------------------------------------------------------------------- against one by one
