@@ -147,6 +147,7 @@ def test_what_a_text_names_is_there(name: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # it reads the whole tree, beside others
 def test_what_a_comment_or_docstring_names_is_there() -> None:
     missing = {
         (str(path.relative_to(ROOT)), name)

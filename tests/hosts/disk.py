@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from struct import pack
 from typing import Final
@@ -18,6 +19,7 @@ _SHUTDOWN: Final = 0x8004587D
 _LOSE_ALL: Final = pack("I", 2)
 _SIZE: Final = 1 << 30  # a sparse file
 _BLOCK: Final = 4096
+_BUSY_S: Final = 15.0
 
 
 class Disk:
@@ -89,12 +91,20 @@ class Disk:
             os.close(descriptor)
 
     def unmount(self) -> None:
-        """Let it go, once no process uses it.
+        """Let it go, once no process uses it: who was killed may still have to end.
 
         Raises:
-            HostsUnavailable: one does.
+            HostsUnavailable: one still does.
         """
-        run("umount", str(self.path))
+        ends_s = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                run("umount", str(self.path))
+                return
+            except HostsUnavailable:
+                if time.monotonic() > ends_s:
+                    raise
+            time.sleep(0.1)
 
     def users(self) -> str:
         """Return who uses it, for whoever wonders why it cannot be unmounted."""
