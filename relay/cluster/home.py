@@ -134,7 +134,9 @@ def tell(
     `before` is what it was told last. Without a majority nobody can say who has gone. An agent that
     `is_new` has not listened for long enough to say that there is none.
     """
-    others = [host for host in view.plan.hosts if host != me]
+    # A host that is being added may own ranges before all have the file that names it.
+    added = view.living(me, now_s).difference(view.plan.hosts)
+    others = [host for host in (*view.plan.hosts, *sorted(added)) if host != me]
     own = view.beat(me)
     unheard = [host for host in others if view.life(host, now_s) is Life.UNHEARD]
     if any(view.beat(host) is None for host in unheard):

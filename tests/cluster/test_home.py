@@ -167,6 +167,27 @@ def test_an_owner_that_another_one_has_followed_is_not_listed() -> None:
     assert [(each.host, each.incarnation) for each in told.workers] == [("c", 50)]
 
 
+def test_a_host_that_is_being_added_is_listed_where_the_file_does_not_name_it_yet() -> None:
+    seen = view()
+    added = {1: Owned(50, "tcp://10.0.0.4:9100")}
+    for number in range(20):
+        now_s = number / 4
+        seen.hear(beat(home()), now_s)
+        for host in "bc":
+            seen.hear(Beat(host=host, boot=1, number=number + 1), now_s)
+        if number < 12:
+            d = Beat(host="d", boot=1, number=number + 1, owned=added, fronts=("front-d-0-2",))
+            seen.hear(d, now_s)
+        told = told_by(seen, now_s)
+        if number == 11:
+            assert told is not None
+            assert [(each.host, each.tcp) for each in told.workers] == [("d", added[1].endpoint)]
+            assert told.fronts == ("front-d-0-2",)
+
+    assert told is not None
+    assert (told.workers, told.fronts) == ((), ()), "it is silent by now"
+
+
 def test_an_agent_that_has_just_started_does_not_say_that_the_host_is_cut_off() -> None:
     seen = view()
     for number in range(8):
