@@ -27,11 +27,12 @@ def words_of(seen: Overview, addresses: dict[str, str]) -> str:
     lines = [
         f"cluster {seen.cluster}, seen by {status.seen_by}: {living} of {len(status.hosts)} live"
     ]
-    lines.append(
-        f"settings {status.accord}"
-        if status.accord.number
-        else "settings: each host goes by its own files, until one is told to reload"
-    )
+    if status.accord.number:
+        lines.append(f"settings {status.accord}")
+    elif status.has_majority:
+        lines.append("settings: each host goes by its own files, until one is told to reload")
+    else:
+        lines.append("settings: nobody can tell without a majority")
     if status.moving is not None:
         lines.append(f"range {status.moving} is being moved")
     lines.append("")

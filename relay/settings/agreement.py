@@ -148,8 +148,9 @@ def exposure(settings: Settings) -> str | None:
         return None
     return (
         f"server.host = {quoted(server.host)} is not a loopback address, and with auth.mode ="
-        ' "open" everyone who reaches it can be anyone; allowed are 127.0.0.0/8, ::1 and'
-        " localhost, or any host with server.insecure_open = true (--insecure-open)"
+        ' "open" everyone who reaches it can be anyone: have another auth.mode say who is who, as'
+        " `token` does. Without that allowed are 127.0.0.0/8, ::1 and localhost, or any host with"
+        " server.insecure_open = true (--insecure-open)"
     )
 
 

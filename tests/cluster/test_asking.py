@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import click
 import pytest
 
-from relay.cluster.asking import drain, move
+from relay.cluster.asking import drain, move, words_of
 from relay.cluster.caller import Caller
+from relay.cluster.health import Overview
 from relay.cluster.requests import ClusterStatus, HostStatus, RangeStatus, Request
 
 OF_A, OF_B = RangeStatus(owner="a", epoch=5), RangeStatus(owner="b", epoch=5)
@@ -67,3 +68,12 @@ def test_a_move_of_a_range_that_can_go_nowhere_is_refused_and_not_remembered() -
         list(move(caller, 1, "b", within_s=1))
 
     assert caller.settled == []
+
+
+def test_whose_settings_hold_is_not_known_without_a_majority() -> None:
+    def words(*, has_majority: bool) -> str:
+        status = ClusterStatus("b", has_majority, False, {"b": HostStatus("living")}, ())
+        return words_of(Overview("relay", ("b",), (), status), {})
+
+    assert "each host goes by its own files" in words(has_majority=True)
+    assert "its own files" not in words(has_majority=False)
