@@ -67,11 +67,12 @@ def init(
     write_new(path, _HEADER + "".join(_lines({**asked, **made._asdict()})))
     names = [*cluster.addresses]
     yield f"{path} is written, for {_listed(names)}; whoever reads it can be one of them"
-    yield f"1. copy it to each: scp -p {path} {cluster.addresses[names[-1]]}:"
-    yield "2. on each, have the engine: python -m pip install 'relay[cluster]'"
-    yield f"3. start each by its name: relay serve --config {path} --host-name {names[0]}"
+    yield "1. say in it who may come, and as whom: server.host and auth.mode"
+    yield f"2. copy it to each: scp -p {path} {cluster.addresses[names[-1]]}:"
+    yield "3. on each, have the engine: python -m pip install 'relay[cluster]'"
+    yield f"4. start each by its name: relay serve --config {path} --host-name {names[0]}"
     if backup is not None:
-        yield f"4. while they wait for it: relay cluster restore {backup} --config {path}"
+        yield f"5. while they wait for it: relay cluster restore {backup} --config {path}"
 
 
 def _checked(asked: dict[str, Any]) -> Settings:
