@@ -37,7 +37,7 @@ def test_the_file_starts_each_host_and_nobody_else_reads_it(
         assert settings.cluster.addresses == {"a": "10.0.0.1", "b": "10.0.0.2", "c": "10.0.0.3"}
         assert settings.server.workers == settings.cluster.ranges == 16
     said = capsys.readouterr().out
-    assert len(said.splitlines()) == 4
+    assert len(said.splitlines()) == 5
     assert f"relay serve --config {path} --host-name a" in said
     assert settings.cluster.password not in said
 
