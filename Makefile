@@ -19,7 +19,7 @@ help:  ## show the targets
 run: $(READY)  ## start the relay on ws://127.0.0.1:9011/
 	$(BIN)/relay serve --workers 8
 
-test: $(READY)  ## run the tests on every core, but for the ordeals (5 minutes, 2 cores)
+test: $(READY)  ## run the tests on every core, but for the ordeals (9 minutes, 2 cores)
 	$(BIN)/python -m pytest -n auto -m "not ordeal"
 
 # Ordeals that start engines or whole hosts: beside others they wait for elections that take too long.
@@ -29,7 +29,7 @@ OF_HOSTS = tests/cluster tests/hosts tests/chaos/cluster tests/workers/test_rang
 	tests/integration/test_cluster_backup.py tests/integration/test_cluster_settings.py \
 	tests/bench/test_hosts.py
 
-ordeals: $(READY)  ## attack, kill and upgrade relays, fill disks, turn clocks (8 minutes, 2 cores)
+ordeals: $(READY)  ## attack, kill and upgrade relays, fill disks, turn clocks (12 minutes, 2 cores)
 	$(BIN)/python -m pytest -n auto -m ordeal $(addprefix --ignore=,$(OF_HOSTS))
 
 ordeals-of-hosts: $(READY)  ## lose hosts of a cluster and their engines, one test at a time (half an hour)
