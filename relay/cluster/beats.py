@@ -35,9 +35,8 @@ class EngineFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     current: tuple[int, ...] = ()
     behind: dict[int, int] = {}  # how many records a replica of it lacks, where it lacks any
     last: dict[int, int] = {}  # the last record of each stream of which it has a replica
-    lacks_room: bool = (
-        False  # its disk is as good as full, and it may soon be able to write nothing
-    )
+    # Its disk is as good as full, and it may soon be able to write nothing.
+    lacks_room: bool = False
 
 
 class Beat(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
