@@ -15,7 +15,7 @@ class Epochs:
         self.owners = 0  # epoch records
         self._number = 0  # of the last one
         self._epoch = 0  # in force; 0 while it is not known
-        self._begins = True  # the log may begin anywhere: what is old enough is trimmed
+        self._begins = True  # what is read next may begin anywhere: what is old enough is trimmed
 
     @property
     def follows(self) -> int:
@@ -24,8 +24,9 @@ class Epochs:
 
     def read(self, number: int, record: LogRecord) -> Iterator[str]:
         """Take the next record; yield what is wrong with it."""
-        if number != self._number + 1 and not self._begins:
-            yield f"record {number} is behind {self._number}"
+        if number != self.follows and not self._begins:
+            yield f"record {number} came, and {self.follows} was not read: trimmed, or lost"
+            self._epoch, self._begins = 0, True  # the record of an owner may be among them
         if record.kind is Kind.EPOCH:
             if self._epoch and record.epoch != self._epoch:
                 yield f"record {number} ends epoch {record.epoch}, and {self._epoch} is in force"
