@@ -9,6 +9,6 @@ if __name__ == "__main__":
     from relay.interpreter import check_interpreter
 
     check_interpreter()
-    from relay.supervision.supervisor import main
+    from relay.supervision.entry import main
 
     sys.exit(main(sys.argv[1:]))

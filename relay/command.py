@@ -26,7 +26,7 @@ class Program(NamedTuple):
 
 
 PROGRAMS: Final = {
-    "serve": Program("Serve", "run the relay until a signal", "relay.supervision.supervisor:serve"),
+    "serve": Program("Serve", "run the relay until a signal", "relay.supervision.entry:serve"),
     "config": Program(
         "Serve", "show or write a settings file to start from", "relay.command:config"
     ),

@@ -129,6 +129,15 @@ class Child:
         return self._process.wait()
 
 
+def exited_child() -> int | None:
+    """Return the pid of a process that has exited and is to be collected, None if none has."""
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return found.si_pid if found else None
+
+
 def start_child(
     role: Role, index: int, incarnation: int, *, run_dir: Path, inherited: Inherited
 ) -> Child:

@@ -162,6 +162,12 @@ class Claims:
             listener.close()
         self._listeners.clear()
 
+    @property
+    def run_dir(self) -> Path:
+        """The run directory; it was made."""
+        assert self._run_dir, "the run directory is made"
+        return self._run_dir
+
     def make_run_dir(self) -> Path:
         """Make the run directory and return it, which `release` removes.
 

@@ -4,9 +4,20 @@
 the fleet, which overlooks what is still said of it.
 """
 
+from typing import assert_never
+
 import msgspec
 
-from relay.process.control import AccordWanted, ClusterTold, Heartbeat
+from relay.process.control import (
+    AccordWanted,
+    ChildReady,
+    ClusterTold,
+    Heartbeat,
+    KeysWanted,
+    LogLost,
+    PeerGone,
+    Standing,
+)
 from relay.settings.tables import Settings
 from relay.supervision.seats import Role
 
@@ -266,3 +277,27 @@ Event = (
     | WatchDue
     | StopDue
 )
+
+
+def event_of(
+    incarnation: int,
+    message: ChildReady | Heartbeat | KeysWanted | PeerGone | Standing | LogLost | ClusterTold,
+) -> Event:
+    """Return what it means to the fleet that a process has said `message`."""
+    match message:
+        case ChildReady(endpoint, tcp, epoch):
+            return Served(incarnation, endpoint, tcp, epoch)
+        case Standing(applied):
+            return StoodBy(incarnation, applied)
+        case LogLost():
+            return FoundLoss(incarnation)
+        case ClusterTold():
+            return ClusterSeen(incarnation, message)
+        case Heartbeat():
+            return Beat(incarnation, message)
+        case KeysWanted():
+            return KeysAsked()
+        case PeerGone():
+            return ChannelClosed(incarnation)
+        case _:
+            assert_never(message)

@@ -12,7 +12,7 @@ import pytest
 
 from relay.settings.tables import Settings
 from relay.supervision.hangs import STUCK_AFTER_S
-from relay.supervision.supervisor import REHEARSAL_S, RENEW_WITHIN_S
+from relay.supervision.renewal import REHEARSAL_S, RENEW_WITHIN_S
 
 CONFIG = Path(__file__).parents[2] / "config"
 

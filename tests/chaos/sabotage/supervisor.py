@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from relay.supervision.child import MODULES
-from relay.supervision.supervisor import main
+from relay.supervision.entry import main
 
 from . import chosen
 
