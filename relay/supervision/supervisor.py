@@ -98,13 +98,13 @@ class Supervisor:
         self._manager = ServiceManager()
         self._keys = KeySource(settings, now_s=now_s)
         self._resharding: subprocess.Popen[bytes] | None = None
-        self._fleet = Fleet(
+        fleet = Fleet(
             settings,
             random=Random(),  # noqa: S311  # restarts need not be repeatable, only spread
             oom_kills=_oom_kills(),
             now_s=now_s,
         )
-        self._course = Course(self._fleet, self._do)
+        self._course = Course(fleet, self._do)
         self._start = Start(self._course, self._in_force, self._sharing, self._keys)
         self._children = Children(self._course, self._hear)
         self._wishes = Wishes(self._course, self._children, self._in_force, self._sharing)
@@ -152,11 +152,11 @@ class Supervisor:
     # --- what is looked at now and then: what others may take away, and how all of it is ---
 
     def _look(self) -> None:
-        now_s = self._course.now_s
+        now_s, fleet = self._course.now_s, self._course.fleet
         self._terminal.look(now_s=now_s)
-        if not self._fleet.is_stopping:
+        if not fleet.is_stopping:
             self._keys.look(now_s)
-        self._manager.look(self._fleet.condition(now_s=now_s), now_s=now_s)
+        self._manager.look(fleet.condition(now_s=now_s), now_s=now_s)
         if self._start.claims:
             self._keep_run_dir(self._start.claims)
         self._course.later(self._manager.look_every_s(LOOK_S), self._look)
@@ -303,7 +303,7 @@ class Supervisor:
             accord=self._sharing.origin if self._sharing is not None else None,
             channels=self._children.channels,
             stacks=self._children.stacks,
-            fleet=self._fleet.as_it_is(),
+            fleet=self._course.fleet.as_it_is(),
             minds_terminal=self._terminal.minds,
         )
 

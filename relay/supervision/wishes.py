@@ -1,7 +1,8 @@
 """What operators wish of the supervisor, through the admin or by SIGHUP: fulfilled, and answered.
 
-A roll, a drain and a stop are the fleet's. What is read again is here: the files of this host (see
-relay.supervision.reload), which in a cluster are to hold on all hosts (relay.supervision.sharing).
+An agent wishes too, when another host has made other groups or another accord. Rolls and drains are
+the fleet's. What is read again is here: the files of this host (relay.supervision.reload), which in
+a cluster are to hold on all hosts (relay.supervision.sharing).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import pytest
 
 from relay import signals
 from relay.process.memo import write_memo
-from relay.supervision.child import MODULES, Adopted, Child, Inherited, start_child
+from relay.supervision.child import MODULES, Adopted, Child, Inherited, exited_child, start_child
 
 DEADLINE_S = 20.0
 
@@ -94,6 +94,16 @@ def test_one_that_a_predecessor_started_is_collected_by_its_pid(child: Child) ->
 
     assert adopted.wait() == -signal.SIGKILL
     assert adopted.exit_code() == -signal.SIGKILL
+
+
+def test_one_that_has_exited_is_found_until_somebody_collects_it(child: Child) -> None:
+    child.signal_group(signal.SIGKILL)
+    wait_for(exited_child)
+    assert exited_child() == child.pid
+
+    child.wait()
+
+    assert exited_child() is None
 
 
 def test_its_stacks_are_read_when_it_has_crashed(child: Child) -> None:
