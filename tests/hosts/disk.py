@@ -17,7 +17,7 @@ from .network import HostsUnavailable, attempt, run
 # written is lost, with its own log of it.
 _SHUTDOWN: Final = 0x8004587D
 _LOSE_ALL: Final = pack("I", 2)
-_SIZE: Final = 1 << 30  # a sparse file
+_SIZE: Final = 4 << 30  # a sparse file
 _BLOCK: Final = 4096
 _BUSY_S: Final = 15.0
 

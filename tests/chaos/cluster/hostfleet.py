@@ -42,16 +42,15 @@ READY_S: Final = 90.0
 STOP_S: Final = 60.0
 VICTIM_S: Final = 5.0
 COMMAND_S: Final = 30.0
-# A log that is half full is trimmed of all that every copy has, however young it is. That would be
-# before it was read here, where one holds less than what comes in ten minutes and this.
 READ_EVERY_S: Final = 20.0
 BOOKS_S: Final = 30.0
 MOVED_WITHIN_S: Final = 5.0  # the command takes one of them
 PORT: Final = 9011
-# A host has a disk of 1 GiB; what an engine may keep is set aside as a whole. The logs get it in
-# equal parts, and 40 messages a second are 50 MiB of each in ten minutes.
+# A host has a disk of 4 GiB; what an engine may keep is set aside as a whole. The logs get it in
+# equal parts. One that is half full is trimmed of all that every copy has, however young, and so
+# before it is read here: half an hour of 40 messages a second are some 120 MiB of each.
 CLUSTER: Final = f"""\
-store_bytes = {640 << 20}
+store_bytes = {2 << 30}
 """
 # All on two cores: what comes late there is late everywhere.
 _THREADS: Final = 16
