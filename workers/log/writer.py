@@ -10,6 +10,9 @@ the writer *resolves*: it asks the stream's leader for its last record, and read
 it knows to be committed. Those that it wrote are committed; where it finds another's epoch it is
 fenced; what is missing it sends again, after a pause.
 
+No leader answers while the engines have elected nobody to lead them all, though he would take a
+record. So where nobody answers for long the first record is sent again, and its ack is an answer.
+
 An acked record is committed only with all before it. The one behind a refused one may be stored
 all the same, right behind the epoch record of who took over (`reader`).
 """
@@ -144,9 +147,13 @@ class Writer:
             return self.suspect(now_s)  # the log did not keep to the number that it was told
         if number > self.committed:
             self._acked.add(number)
+        before = self.committed
         while self._window and self._window[0].number in self._acked:
             self._commit_first()
         self._short_since_s = None
+        if self._asked is not None and self.committed > before:
+            self._asked = None  # the leader has spoken, if not of this
+            return self._send_again(now_s)
         if self._asked is not None or self._is_paused:
             return []
         self._wait_for_acks()
@@ -206,6 +213,7 @@ class Writer:
             self._is_sent_again = False
             if now_s - self._asked_s >= PATIENCE_S:
                 self._short_since_s = None  # only a leader that goes on answering shows a loss
+                return [*self._ask(0, now_s), *self._try_first(now_s)]
         sends_again = self._is_paused and self._short_since_s is None
         self._is_paused = False
         return self._send_again(now_s) if sends_again else self._ask(0, now_s)
@@ -277,6 +285,13 @@ class Writer:
     def _rest(self) -> list[Step]:
         self._asked, self._wakes_s = None, None
         return []
+
+    def _try_first(self, now_s: float) -> list[Step]:
+        """Send the first record again, if that was not done for a while: somebody may take it."""
+        if not self._window or now_s - self._window[0].at_s < PATIENCE_S:
+            return []
+        self._window[0] = first = self._window[0]._replace(at_s=now_s)
+        return [Publish(first.number - 1, first.data)]
 
     def _send_again(self, now_s: float) -> list[Step]:
         self._window = deque(sent._replace(at_s=now_s) for sent in self._window)

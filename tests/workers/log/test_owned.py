@@ -38,6 +38,7 @@ class PlayedStream(Stream):
         self.silent = 0  # so many answers are lost, though the records are stored
         self.deaf = 0  # so many publishes are lost
         self.leaderless = 0  # so many questions nobody answers, and publishes are refused till then
+        self.is_mute = False  # whether nobody answers questions, though publishes are taken
         self.used: Fill | None = Fill(0, 8000, ("a", "b", "c"))
         self.full: tuple[str, ...] | None = ()  # hosts, None: the agent is silent
         self.breaks = 0  # so many publishes end the connection, once they are stored
@@ -102,6 +103,8 @@ class PlayedStream(Stream):
             raise WireLost("gone")
         if self.leaderless:
             self.leaderless -= 1
+            self._answers.append(Last(None))
+        elif self.is_mute:
             self._answers.append(Last(None))
         else:
             self._answers.append(Last(Stored(len(self.records), self.records[-1], {})))
@@ -383,3 +386,17 @@ def test_a_commit_amid_a_change_of_the_logs_leader_waits_for_that_alone(
 
     assert bodies(stream) == [b"one"]
     assert clock.now_s - begun_s < 0.5
+
+
+def test_a_commit_goes_on_with_the_logs_leader_though_the_engines_have_none(
+    log: OwnedLog, stream: PlayedStream, clock: Clock
+) -> None:
+    """Then nobody says what the log has, but whoever leads it takes records."""
+    stream.leaderless, stream.is_mute = 1, True
+    begun_s = clock.now_s
+
+    commit(log, 4, b"one")
+    commit(log, 5, b"two")
+
+    assert bodies(stream) == [b"one", b"two"]
+    assert clock.now_s - begun_s < 2 * PATIENCE_S

@@ -100,9 +100,52 @@ def test_whoever_is_elected_while_nobody_answers_is_asked_and_gets_the_record_at
     assert writer.woken(now_s) == [Ask()]
     for _ in range(80):
         now_s += ASK_AGAIN_S
-        assert writer.woken(now_s) == [Ask()]
+        assert writer.woken(now_s)[0] == Ask()
 
     assert writer.found(found(10, EPOCH_DATA), now_s) == [Publish(10, data(b"one"))]
+
+
+def test_where_nobody_answers_for_long_a_record_goes_by_whoever_takes_it(writer: Writer) -> None:
+    """Who leads a log takes records also while the engines have nobody to lead them all."""
+    writer.append(b"one", 0.0)
+    assert writer.refused(11, 0.0) == [Ask()]
+    now_s = 0.0
+    while now_s < PATIENCE_S - ASK_AGAIN_S / 2:
+        now_s += ASK_AGAIN_S
+        writer.unanswered(now_s)
+    steps = writer.woken(now_s + ASK_AGAIN_S)
+    assert steps == [Ask(), Publish(10, data(b"one"))]
+
+    assert writer.acked(11, now_s + ASK_AGAIN_S) == []
+    assert (writer.committed, writer.wakes_s) == (11, None)
+    assert writer.append(b"two", now_s + 1) == [Publish(11, data(b"two"))]
+    assert writer.found(found(10, EPOCH_DATA), now_s + 1) == [], "it is asked no more"
+
+
+def test_while_nobody_answers_a_record_is_sent_again_now_and_then(writer: Writer) -> None:
+    writer.append(b"one", 0.0)
+    writer.refused(11, 0.0)
+
+    sent_s = []
+    for tick in range(1, 90):
+        now_s = tick * ASK_AGAIN_S
+        writer.unanswered(now_s - ASK_AGAIN_S)
+        steps = writer.woken(now_s)
+        assert steps[:1] == [Ask()]
+        sent_s += [now_s] * steps.count(Publish(10, data(b"one")))
+
+    assert 7 <= len(sent_s) <= 9, sent_s
+
+
+def test_the_ack_of_one_record_has_the_rest_sent_again() -> None:
+    writer = Writer(EPOCH, EPOCH_DATA, in_flight=3)
+    for body in (b"one", b"two"):
+        writer.append(body, 0.0)
+    writer.refused(11, 0.0)
+    assert writer.woken(PATIENCE_S) == [Ask(), Publish(10, data(b"one", 3))]
+
+    assert writer.acked(11, PATIENCE_S) == [Publish(11, data(b"two", 3))]
+    assert writer.refused(12, PATIENCE_S) == [Ask()]
 
 
 def test_a_writer_of_which_nothing_waits_asks_no_sooner(writer: Writer) -> None:
@@ -236,7 +279,7 @@ def test_a_log_that_was_short_and_then_not_heard_of_is_not_taken_for_lost(
         case "an ack":
             writer.acked(12, 1.0)
         case "a timeout":
-            assert writer.woken(PAUSE_S + PATIENCE_S) == [Ask()]
+            assert writer.woken(PAUSE_S + PATIENCE_S)[0] == Ask()
         case "a connection":
             writer.connection_lost()
             writer.connected(2.0)

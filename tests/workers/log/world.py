@@ -334,7 +334,7 @@ class Model:
                 continue
             if is_stored or self.sabotage.acks_what_is_not_stored:
                 yield f"ack {number} of", self._acked(world, index, number)
-        if host.asks is None and writer.wakes_s is not None:
+        if writer.wakes_s is not None:
             yield "wake", self._wrote(world, index, host.copy(), lambda w: w.woken(0.0))
         if host.asks is None and writer.wakes_s is None:
             yield "suspect", self._wrote(world, index, host.copy(), lambda w: w.suspect(0.0))
