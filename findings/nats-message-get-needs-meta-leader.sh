@@ -2,9 +2,9 @@
 # STREAM.MSG.GET is answered by a stream's leader, from its own store, and should need nobody else.
 # nats-server refuses it, as "JetStream system temporarily unavailable" (10008), as long as the
 # servers have no leader of their *meta* group, which decides where streams are. The stream's leader
-# takes and acks publishes all the while, and DIRECT.GET answers. So whoever asks for the last record
-# before it publishes on waits for two elections where one would do: after the loss of a server that
-# led both, each takes 4 to 9 s, and each may need a second round.
+# takes and acks publishes all the while, and DIRECT.GET answers. So who asks for the last record
+# before it publishes on waits for two elections where one would do. After the loss of a server that
+# led both each takes 4 to 9 s, and each may need a second round.
 #
 # Shown with five servers and a stream on three of them, so that the stream keeps its majority when
 # the servers lose theirs. What we do: where nobody answers we publish with the expected sequence.
