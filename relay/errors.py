@@ -160,7 +160,7 @@ class Refusal(NamedTuple):
     reason: str
     tag: str = ""
     message_id: str = ""
-    retry_after_s: float | None = None
+    retry_after_s: int | float | None = None
     prefix: str = ""
     of_content: bool = False
 

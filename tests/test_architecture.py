@@ -25,6 +25,7 @@ GROUND = frozenset(
     {
         *("relay", "relay.errors", "relay.log", "relay.clock"),
         *("relay.outlet", "relay.signals", "relay.interpreter", "relay.invocation", "relay.words"),
+        "relay.compiled",
     }
 )
 ARROWS: dict[str, frozenset[str]] = {
@@ -36,6 +37,7 @@ ARROWS: dict[str, frozenset[str]] = {
     "relay.clock": frozenset(),
     "relay.words": frozenset(),
     "relay.interpreter": frozenset(),
+    "relay.compiled": frozenset({"relay"}),
     "relay.invocation": frozenset({"relay.errors"}),
     "relay.trust": frozenset(),
     "relay.handshake": frozenset({"relay.errors", "relay.trust"}),
@@ -137,6 +139,7 @@ PURE = (
     "relay.front.networks",
     "relay.front.output",
     "relay.front.pace",
+    "relay.front.pending",
     "relay.front.pinger",
     "relay.front.entrance.proxies",
     "relay.front.entrance.proxyprotocol",

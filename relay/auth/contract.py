@@ -49,7 +49,7 @@ class Denied(msgspec.Struct, frozen=True):
 
     code: int
     reason: str
-    retry_after_s: float | None = None
+    retry_after_s: int | float | None = None
 
 
 Verdict = Granted | Denied

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
-import msgspec
-
 from relay.bus.envelopes import Entry, RequestNumber, SendToGroup, SendToUser, Seq
 from relay.errors import Refusal
 from relay.front.budget import Budget
 from relay.front.output import Output
+from relay.front.pending import Pending
 from relay.protocol import frames
 from relay.protocol.slots import slot_of
 from relay.protocol.stanza import Send
@@ -25,16 +24,6 @@ class EntryWriter(Protocol):
 
     def write(self, entry: Entry) -> None:
         """Write it."""
-
-
-class Pending(msgspec.Struct):
-    """A send that waits for its answer, or for the answers of those before it."""
-
-    message_id: str
-    chat: str
-    is_group: bool
-    answer: bytes | None = None
-    receipts: list[Entry] | None = None  # came before the ack 1, and go after it
 
 
 _NO_LINE: Final[dict[int, Pending]] = {}

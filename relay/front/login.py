@@ -178,7 +178,7 @@ class Login(msgspec.Struct, eq=False, gc=False):
         self._go(LoginEvent.REFUSE)
         self._auth = None
 
-    def fail(self, code: int, reason: str, retry_after_s: float | None = None) -> int:
+    def fail(self, code: int, reason: str, retry_after_s: int | float | None = None) -> int:
         """Say that a login has failed (2.2.4); return how many have in a row."""
         self._out.frames.append(
             frames.auth_failure(code=code, reason=reason, retry_after_s=retry_after_s)

@@ -283,7 +283,7 @@ class Session:
             case _:
                 assert_never(verdict)
 
-    def _fail_auth(self, code: int, reason: str, retry_after_s: float | None = None) -> None:
+    def _fail_auth(self, code: int, reason: str, retry_after_s: int | float | None = None) -> None:
         failures = self.login.fail(code, reason, retry_after_s)
         if failures >= self._settings.auth.max_failures:
             self.end(closecodes.AUTH, "too many failed auths")

@@ -5,26 +5,9 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from relay.errors import Refusal
+from relay.protocol import delivered
 
 _encode = msgspec.json.Encoder().encode
-
-
-class _GroupElement(msgspec.Struct):
-    participant: str
-
-
-_decode_group = msgspec.json.Decoder(tuple[str, msgspec.Raw, tuple[_GroupElement]]).decode
-
-
-class _Key(msgspec.Struct):
-    id: str
-
-
-class _KeyedElement(msgspec.Struct):
-    key: _Key
-
-
-_decode_keyed = msgspec.json.Decoder(tuple[str, msgspec.Raw, tuple[_KeyedElement]]).decode
 _CHAT = b'"remoteJid": "'  # no member of an `action` frame before it can hold these bytes
 
 AUTH_SUCCESS = b'["auth", {"from": "backend", "status": "success"}]'
@@ -91,7 +74,7 @@ def author_of(frame: bytes) -> str:
         return frame[start + len(_CHAT) : end].decode(errors="replace")
     # Members that the author chose stand before the one that says who it is.
     try:
-        (element,) = _decode_group(frame)[2]
+        (element,) = delivered.decode_to_group(frame)[2]
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ""
     return element.participant.partition("@")[0]
@@ -103,7 +86,7 @@ def id_of(frame: bytes) -> str:
     Of any other frame, empty. Raises nothing.
     """
     try:
-        return _decode_keyed(frame)[2][0].key.id
+        return delivered.decode(frame)[2][0].key.id
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ""
 
@@ -198,7 +181,7 @@ def auth_success(
     return _encode(["auth", body])
 
 
-def auth_failure(*, code: int, reason: str, retry_after_s: float | None = None) -> bytes:
+def auth_failure(*, code: int, reason: str, retry_after_s: int | float | None = None) -> bytes:
     """Return the answer to a login that failed (2.2.4)."""
     body: dict[str, object] = {
         "from": "backend",

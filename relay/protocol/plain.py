@@ -8,59 +8,20 @@ general way then says what it means. Where both take a frame it means the same t
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Final
 
 import msgspec
 
 from relay.errors import FrameError, JidError, Refusal
 from relay.protocol.content import decode_object, digest_of
 from relay.protocol.frames import delivered_to_group, delivered_to_user
-from relay.protocol.jid import MAX_LENGTH, chat_in
+from relay.protocol.jid import chat_in
 from relay.protocol.nesting import has_few_brackets
-from relay.protocol.stanza import MAX_ID_CHARS, Ack, Send
+from relay.protocol.stanza import Ack, Send
 from relay.protocol.times import message_time, read_time
+from relay.protocol.typed import decode_ack, decode_action
 
 _FAULTS: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, FrameError, JidError)
-
-
-# Within these lengths, and in ASCII, an id is printable or is left to the general way.
-_Id = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_CHARS)]
-_Jid = Annotated[str, msgspec.Meta(max_length=MAX_LENGTH)]
-
-
-class _Key(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    remoteJid: _Jid
-    id: _Id
-    fromMe: bool | None = None
-
-
-class _Element(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    key: _Key
-    message: msgspec.Raw
-    messageTimestamp: str | int | None = None
-
-
-class _Relay(msgspec.Struct, forbid_unknown_fields=True, gc=False):
-    add: Literal["relay"]
-
-
-class _AckBody(
-    msgspec.Struct,
-    forbid_unknown_fields=True,
-    rename={"author": "from", "message_id": "id", "chat": "to"},
-    gc=False,
-):
-    message_id: _Id
-    ack: Literal[2, 3, 4]
-    author: _Jid
-    chat: _Jid
-    cmd: Literal["ack", "acks"] = "ack"
-    t: str | int | None = None
-    participant: _Jid | None = None  # of an ack in a group; who acks is who is logged in (R14)
-
-
-_decode_action = msgspec.json.Decoder(tuple[Literal["action"], _Relay, list[_Element]]).decode
-_decode_ack = msgspec.json.Decoder(tuple[Literal["Msg", "MsgInfo"], _AckBody]).decode
 
 
 def sends_in(
@@ -73,7 +34,7 @@ def sends_in(
     """
     sends: list[Send | Refusal] = []
     try:
-        _, _, elements = _decode_action(payload)
+        _, _, elements = decode_action(payload)
         # Of the frame, not of what was decoded: a key that comes twice hides what it had first.
         if not 0 < len(elements) <= most or not has_few_brackets(payload, nesting):
             return None
@@ -99,7 +60,7 @@ def sends_in(
 def ack_in(payload: bytes) -> Ack | None:
     """Return an ack of one message."""
     try:
-        tag, body = _decode_ack(payload)
+        tag, body = decode_ack(payload)
         author, author_is_group = chat_in(body.author)
         chat, chat_is_group = chat_in(body.chat)
     except _FAULTS:

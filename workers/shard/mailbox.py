@@ -25,6 +25,7 @@ import msgspec
 from relay.bus.envelopes import NO_SEQ, Entry, Receipt, Seq
 from relay.errors import MailboxFull, ShareFull
 from relay.protocol import frames
+from workers.shard.manyreceipts import ManyReceipts
 from workers.shard.room import Room
 from workers.shard.shares import Part, Shares
 from workers.store.batch import Batch
@@ -42,41 +43,6 @@ _MANY = Struct(">cH")
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_receipt = msgspec.msgpack.Decoder(Receipt).decode
-
-
-class ManyReceipts(msgspec.Struct, frozen=True, array_like=True):
-    """What many said of one message of `author`, or one of many: of each at one of the times."""
-
-    author: str
-    group: str
-    level: int
-    message_ids: list[str]
-    ackers: list[str]
-    times_s: list[int]
-
-    def singly(self) -> list[Receipt]:
-        """Return the receipt of each."""
-        count, author, group, level = len(self.times_s), self.author, self.group, self.level
-        ids = self.message_ids if len(self.message_ids) == count else self.message_ids * count
-        ackers = self.ackers if len(self.ackers) == count else self.ackers * count
-        return [
-            Receipt(author, group, message_id, acker, level, time_s)
-            for message_id, acker, time_s in zip(ids, ackers, self.times_s, strict=True)
-        ]
-
-    def frames(self) -> list[bytes]:
-        """Return the frames that the author gets."""
-        if self.group and len(self.message_ids) == 1:
-            return frames.group_receipts(
-                message_id=self.message_ids[0],
-                level=self.level,
-                author=self.author,
-                group=self.group,
-                said=zip(self.ackers, self.times_s, strict=True),
-            )
-        return [receipt_frame(each) for each in self.singly()]
-
-
 _decode_many = msgspec.msgpack.Decoder(ManyReceipts).decode
 
 
@@ -569,6 +535,19 @@ def _open(batch: Batch, seq: Seq, raw: bytes) -> Entry:
 def _open_many(seq: Seq, raw: bytes) -> list[Entry]:
     receipts = _decode_many(raw[_MANY.size :]).singly()
     return [Entry(seq, each.message_id, receipt_frame(each)) for each in receipts]
+
+
+def frames_of_many(many: ManyReceipts) -> list[bytes]:
+    """Return the frames that the author of the messages gets."""
+    if many.group and len(many.message_ids) == 1:
+        return frames.group_receipts(
+            message_id=many.message_ids[0],
+            level=many.level,
+            author=many.author,
+            group=many.group,
+            said=zip(many.ackers, many.times_s, strict=True),
+        )
+    return [receipt_frame(each) for each in many.singly()]
 
 
 def receipt_frame(receipt: Receipt) -> bytes:

@@ -24,7 +24,8 @@ from relay.protocol.times import receipt_time
 from workers.shard import messages
 from workers.shard.effects import Identity
 from workers.shard.halves import Halves
-from workers.shard.mailbox import Mailbox, ManyReceipts, receipt_frame
+from workers.shard.mailbox import Mailbox, frames_of_many, receipt_frame
+from workers.shard.manyreceipts import ManyReceipts
 from workers.shard.pages import Pages
 from workers.shard.readers import LIVE, Reader, Readers
 from workers.shard.turn import Turn
@@ -189,6 +190,6 @@ class Plain:
             authors.add_many_receipts(batch, seq, many)
             author.sent(seq)
             turn.to_fronts[author.front].append(
-                DeliverReceipts(author.number, seq, ids, many.frames())
+                DeliverReceipts(author.number, seq, ids, frames_of_many(many))
             )
         return left

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Iterator, Mapping
+from enum import Enum
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
@@ -17,9 +18,17 @@ from workers.store.keys import SEQ_BYTES
 
 Value = bytes | None  # None: removed
 
+
+class _Absent(Enum):
+    """What stands for the value of a key that a layer does not know."""
+
+    ABSENT = 0
+
+
 MAX_KEY_BYTES: Final = 511  # LMDB's limit
 LAST_NUMBER: Final = b"\xff" * SEQ_BYTES  # none is higher
-_ABSENT: Final[Any] = object()
+
+_ABSENT: Final = _Absent.ABSENT
 _END: Final[tuple[Any, Any]] = (None, None)
 # So many new keys are put in their places one by one; with more, all are sorted, which is near to
 # one pass where most are in order.
@@ -152,7 +161,7 @@ class Tree:
 
     def get(self, key: bytes) -> Value:
         """Return the value of `key`, None where there is none."""
-        value: Value = self.fresh.get(key, _ABSENT)
+        value = self.fresh.get(key, _ABSENT)
         if value is _ABSENT:
             value = self.recent.get(key, _ABSENT)
             if value is _ABSENT:
@@ -161,7 +170,7 @@ class Tree:
 
     def get_unstored(self, key: bytes) -> Value:
         """Return the same, where it is known that no page has it."""
-        value: Value = self.fresh.get(key, _ABSENT)
+        value = self.fresh.get(key, _ABSENT)
         return self.recent.get(key) if value is _ABSENT else value
 
     def put(self, key: bytes, value: bytes) -> None:
@@ -187,7 +196,7 @@ class Tree:
     def pop(self, key: bytes) -> Value:
         """Remove `key` and return the value that it had, None where it had none."""
         fresh = self.fresh
-        value: Value = fresh.get(key, _ABSENT)
+        value = fresh.get(key, _ABSENT)
         if value is _ABSENT:
             # As in `get`, which would be a call more for each message and receipt.
             value = self.recent.get(key, _ABSENT)

@@ -31,7 +31,8 @@ from tests.workers.tools.harness import (
     snapshots_of,
     write_owned,
 )
-from workers.shard.mailbox import ManyReceipts, refer_to_body, unpack_totals
+from workers.shard.mailbox import refer_to_body, unpack_totals
+from workers.shard.manyreceipts import ManyReceipts
 from workers.store.keys import (
     SEQ_BYTES,
     box_of,
