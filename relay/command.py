@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import click
 from click.shell_completion import CompletionItem, get_completion_class
 
-from relay import __version__
+from relay import compiled
 from relay.invocation import BAD_USAGE, invoke
 
 
@@ -206,13 +206,26 @@ def _summaries(section: str) -> Iterator[tuple[str, str]]:
             yield name.ljust(width), program.summary
 
 
+def _say_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        click.echo(compiled.version())
+        context.exit()
+
+
 @click.group(
     cls=_Relay,
     invoke_without_command=True,
     subcommand_metavar="COMMAND ...",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-@click.version_option(__version__, message="relay %(version)s", help="Show the version.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_say_version,
+    help="Show the version, and whether compiled parts run.",
+)
 @click.pass_context
 def relay(context: click.Context) -> int:
     """A WebSocket message relay: it holds what is sent until the recipient's client has it."""

@@ -7,6 +7,15 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from relay import compiled
+
+# Which is tested, the source or the compiled parts, is asked for, and no matter of what lies here.
+TESTS_COMPILED = os.environ.get("RELAY_TESTS") == "compiled"
+if not TESTS_COMPILED:
+    os.environ[compiled.PLAIN] = "1"
+elif not compiled.use():
+    raise RuntimeError("there are no compiled parts of this source: make compiled")
+
 pytest.register_assert_rewrite("tests.outside")
 
 # Who asks Python to write no bytecode wants a clean tree, and git ignores where it goes. A relay

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from relay import __version__, command
+from relay import __version__, command, compiled
 from relay.command import PROGRAMS, main, relay
 
 ROOT = Path(__file__).parent.parent
@@ -71,7 +71,7 @@ def test_without_a_command_it_teaches_and_fails(capsys: pytest.CaptureFixture[st
 def test_it_says_its_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
 
-    assert capsys.readouterr().out == f"relay {__version__}\n"
+    assert capsys.readouterr().out == f"relay {__version__} ({compiled.kind()})\n"
 
 
 def test_what_is_no_command_is_answered_with_those_that_are(

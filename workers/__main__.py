@@ -2,25 +2,11 @@
 
 import sys
 
-from relay.extensions.registry import of_worker
-from relay.process.place import Place
-from relay.process.run import run
-from workers.loop import Worker
-
-
-def main(place: Place) -> None:
-    """Serve one shard until told to stop; in a cluster, from when it is this process's."""
-    registry = of_worker(place.settings)
-    if not place.settings.cluster.is_on:
-        Worker(place, registry).run()
-        return
-    # Here, because a relay on one host needs nothing of it.
-    from workers.standby import Standby
-
-    promotion = Standby(place, registry).run()
-    if promotion is not None:
-        Worker(place, registry, promotion=promotion).run()
-
+from relay import compiled
 
 if __name__ == "__main__":
+    compiled.use()
+    from relay.process.run import run
+    from workers.entry import main
+
     sys.exit(run("worker", main))

@@ -7,7 +7,7 @@ from typing import Final, Literal, get_args
 
 import click
 
-from relay import __version__
+from relay import compiled
 from relay.errors import SettingsError
 from relay.settings.rows import Section, Setting
 from relay.settings.sources import Sources
@@ -227,7 +227,7 @@ def _other_options() -> list[_Option]:
             ["--version"],
             "",
             "show the version",
-            answer=lambda context: f"relay {__version__}",
+            answer=lambda context: compiled.version(),
         ),
         _Option("ours", ["--take-over"], "FD", "", type=int),
         _Option("ours", ["--rehearse"], "FD", "", type=int),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from relay import __version__, log
+from relay import __version__, compiled, log
 from relay.outlet import Outlet
 from relay.process import descriptors
 from relay.settings.tables import Settings
@@ -28,6 +28,7 @@ def log_start(settings: Settings, *, cores: int, most_files: int, is_root: bool 
     logger.info(
         "supervisor.starting",
         version=__version__,
+        parts=compiled.kind(),
         pid=os.getpid(),
         host=server.host,
         port=server.port,

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
-from relay import __version__
+from relay import __version__, compiled
 from relay.errors import SettingsError
 from relay.invocation import invoke
 from relay.settings.commandline import Sources, parse_arguments, serve_command
@@ -104,7 +104,7 @@ def test_version_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         parse_settings(["--version"])
 
     assert left.value.code == 0
-    assert capsys.readouterr().out == f"relay {__version__}\n"
+    assert capsys.readouterr().out == f"relay {__version__} ({compiled.kind()})\n"
 
 
 def test_a_value_may_look_like_an_option_where_it_is_joined_to_its_own() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from relay.bus.envelopes import Content, Durable, GroupCopy, SendToGroup, SendToUser, Seq, ToWorker
 from relay.process.place import Place
 from relay.process.run import run
-from workers.__main__ import main as serve
+from workers.entry import main as serve
 from workers.loop import Worker
 from workers.shard.effects import Effects, Identity
 from workers.shard.groups import Copies

@@ -1,0 +1,128 @@
+"""The compiled parts: some modules as extensions in C, made of the very source that lies here.
+
+`setup.py` makes them, by mypyc, into `relay/native/`, with a digest of all sources beside. They
+serve only while the sources still have that digest, so what is built never hides what was changed.
+Else, or where they cannot be loaded, or RELAY_PLAIN is set in the environment, the source serves.
+It is the reference: whatever the parts do otherwise is a fault of theirs.
+
+A program says `use` before it imports more. It imports nothing but the standard library here.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from importlib.abc import MetaPathFinder
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+from typing import Final
+
+from relay import __version__
+
+# Where both packages are: a checkout, or what a wheel was installed into.
+HOME: Final = Path(__file__).resolve().parents[1]
+NATIVE: Final = "relay/native"
+DIGEST: Final = "digest"
+PLAIN: Final = "RELAY_PLAIN"
+# The end of the name of what all parts are in: their own files only lead to it.
+LIBRARY: Final = "__mypyc"
+
+_PACKAGES: Final = ("relay", "workers")
+_SUFFIX: Final = EXTENSION_SUFFIXES[0]  # of this Python, and of no other
+
+
+def digest_of(home: Path) -> bytes:
+    """Return the digest of all sources of both packages, names and contents."""
+    digest = sha256()
+    for package in _PACKAGES:
+        for path in sorted(_sources(os.path.join(home, package))):
+            with open(path, "rb") as file:
+                content = file.read()
+            digest.update(b"%b %d\n" % (os.path.relpath(path, home).encode(), len(content)))
+            digest.update(content)
+    return digest.hexdigest().encode() + b"\n"
+
+
+def _sources(directory: str) -> list[str]:
+    found = []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.endswith(".py"):
+                found.append(entry.path)
+            elif entry.is_dir(follow_symlinks=False) and entry.name not in (
+                "__pycache__",
+                "native",
+            ):
+                found += _sources(entry.path)
+    return found
+
+
+def parts_in(home: Path) -> dict[str, str]:
+    """Return the files of the parts that may serve, by the names of their modules."""
+    native = home / NATIVE
+    try:
+        if (native / DIGEST).read_bytes() != digest_of(home):
+            return {}
+    except OSError:
+        return {}
+    return {
+        str(path.relative_to(native))[: -len(_SUFFIX)].replace("/", "."): str(path)
+        for path in native.rglob(f"*{_SUFFIX}")
+    }
+
+
+class _Finder(MetaPathFinder):
+    """Finds the parts before their sources are looked for."""
+
+    def __init__(self, parts: Mapping[str, str]) -> None:
+        self._parts = parts
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        file = self._parts.get(fullname)
+        return None if file is None else spec_from_file_location(fullname, file)
+
+
+def use(home: Path = HOME) -> bool:
+    """Have this process import the parts in place of their sources; return whether it will.
+
+    To be called before any of them is imported.
+    """
+    parts = _loadable(home)
+    if parts:
+        sys.meta_path.insert(0, _Finder(parts))
+    return bool(parts)
+
+
+def kind(home: Path = HOME) -> str:
+    """Return "compiled" where fronts and workers started here use the parts, else "plain"."""
+    return "compiled" if _loadable(home) else "plain"
+
+
+def version() -> str:
+    """Return the line that tells which relay this is."""
+    return f"relay {__version__} ({kind()})"
+
+
+def _loadable(home: Path) -> dict[str, str]:
+    """Return the parts, none where their library is for another machine than this."""
+    if os.environ.get(PLAIN):
+        return {}
+    parts = parts_in(home)
+    try:
+        for name in parts:
+            if name.endswith(LIBRARY) and name not in sys.modules:
+                spec = spec_from_file_location(name, parts[name])
+                assert spec is not None
+                assert spec.loader is not None
+                module = module_from_spec(spec)
+                spec.loader.exec_module(module)
+                sys.modules[name] = module
+    except ImportError:
+        return {}
+    return parts

@@ -1,0 +1,154 @@
+"""Builds the compiled parts (relay/compiled.py) where a compiler is at hand.
+
+All else that is to be said of the project is in pyproject.toml. `make compiled` builds them into a
+checkout; installing builds them into what is installed, but not with `pip install -e`: who changes
+the source gets no use of them. Where there is no compiler, or it fails, they are left out without
+a word, and so they are where RELAY_PLAIN is set.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import platform
+import shlex
+import shutil
+import sys
+import sysconfig
+import tomllib
+from pathlib import Path
+from typing import Any, Final
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+HERE: Final = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))  # installers do not
+
+from relay.compiled import DIGEST, NATIVE, PLAIN, digest_of  # noqa: E402
+
+# What is run for each message, and no more than brings most. CONTRIBUTING.md has the rules for it.
+MODULES: Final = (
+    "relay/protocol/frames.py",
+    "relay/protocol/jid.py",
+    "relay/protocol/plain.py",
+    "relay/bus/link.py",
+    "relay/front/answers.py",
+    "relay/front/connection.py",
+    "relay/front/dispatch.py",
+    "relay/front/links.py",
+    "relay/front/session.py",
+    "workers/links.py",
+    "workers/shard/mailbox.py",
+    "workers/shard/plain.py",
+    "workers/shard/shard.py",
+    "workers/shard/turn.py",
+    "workers/store/batch.py",
+    "workers/store/journal.py",
+    "workers/store/keys.py",
+    "workers/store/tree.py",
+)
+# What is needed for it: mypyc is in mypy, and types in these modules are of the others.
+NEEDED: Final = ("mypy", "msgspec", "pyzmq")
+
+WORK: Final = "build/compiled"
+
+
+def lost_in(source: str) -> list[str]:
+    """Return the classes of a module that mypyc would compile, but not as they were asked for.
+
+    It drops the keywords of a class, as in `class Seen(msgspec.Struct, frozen=True)`, and says
+    nothing.
+    """
+    return [
+        node.name
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ClassDef)
+        and (node.keywords or any("Struct" in ast.unparse(base) for base in node.bases))
+    ]
+
+
+def has_compiler() -> bool:
+    """Return whether C can be compiled here for this Python, and mypyc makes such."""
+    if sys.implementation.name != "cpython":
+        return False
+    if sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"):
+        return False  # nobody has tried
+    compiler = shlex.split(os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc")[0]
+    header = Path(sysconfig.get_path("include"), "Python.h")
+    return shutil.which(compiler) is not None and header.is_file()
+
+
+def needed() -> list[str]:
+    """Return what has to be installed to build the parts, as pyproject.toml has it."""
+    project = tomllib.loads((HERE / "pyproject.toml").read_text())["project"]
+    every = project["dependencies"] + project["optional-dependencies"]["dev"]
+    return [each for each in every if each.startswith(tuple(f"{name}>" for name in NEEDED))]
+
+
+def extensions() -> list[Extension]:
+    """Return the parts, in C.
+
+    Raises:
+        ValueError: a module is none that may be compiled.
+    """
+    # Here, because where nothing is compiled there is no mypy.
+    from mypyc.build import mypycify
+
+    for module in MODULES:
+        if lost := lost_in((HERE / module).read_text()):
+            raise ValueError(f"{module}: mypyc would lose how {', '.join(lost)} was asked for")
+    found: list[Extension] = mypycify(
+        ["--config-file=", "--ignore-missing-imports", f"--cache-dir={WORK}/mypy", *MODULES],
+        target_dir=WORK,
+        opt_level="2",
+        debug_level="0",
+        multi_file=True,  # by far less memory for the compiler
+    )
+    for extension in found:
+        extension.name = f"{NATIVE.replace('/', '.')}.{extension.name}"
+    return found
+
+
+class BuildParts(build_ext):
+    """Builds all parts or none, and says of which source they are."""
+
+    digest = b""
+
+    def run(self) -> None:
+        """Build them, and leave nothing where that fails."""
+        if self.editable_mode or not self.extensions:
+            return
+        native = (HERE if self.inplace else Path(self.build_lib)) / NATIVE
+        shutil.rmtree(native, ignore_errors=True)
+        for extension in self.extensions:
+            Path(self.get_ext_fullpath(extension.name)).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            super().run()
+        except Exception:
+            shutil.rmtree(native, ignore_errors=True)
+            if self.inplace:
+                raise  # `make compiled` asked for it
+            return
+        (native / DIGEST).write_bytes(self.digest)
+
+
+def main() -> None:
+    """Build what is asked for."""
+    more: dict[str, Any] = {}
+    if has_compiler() and not os.environ.get(PLAIN):
+        if "egg_info" in sys.argv:  # an installer asks what building will need
+            more["setup_requires"] = needed()
+        elif {"build_ext", "bdist_wheel", "install"} & set(sys.argv):
+            # Before they are read: what changes meanwhile must not pass for compiled.
+            BuildParts.digest = digest_of(HERE)
+            try:
+                more["ext_modules"] = extensions()
+            except (Exception, SystemExit):
+                if "--inplace" in sys.argv:
+                    raise
+    setup(cmdclass={"build_ext": BuildParts}, **more)
+
+
+if __name__ == "__main__":
+    main()
