@@ -160,20 +160,20 @@ build/engines/.ready:
 	@npm install --prefix build/engines --no-audit --no-fund --loglevel=error deno@2 bun@1
 	@touch $@
 
-compiled: $(READY)  ## build the compiled parts into this checkout; any change of it leaves them out
+compiled: $(READY)  ## compile what runs for each message, for this checkout as it is (half a minute)
+	@echo "compiling, which takes half a minute or more ..."
 	@$(BIN)/python setup.py --quiet build_ext --inplace
 	@$(BIN)/relay --version | grep compiled
 
-# What is compiled, and what the other tests cannot see: that both say the same of the same input.
-test-compiled: compiled  ## run the tests of what is compiled against that
+# The same tests with the parts in the place of their source, but for those that patch it.
+test-compiled: compiled  ## run the tests of `make test` on the compiled parts
 	$(BIN)/python -m pytest -n auto tests/compiled
-	RELAY_TESTS=compiled $(BIN)/python -m pytest -n auto -m "not ordeal" tests/protocol tests/bus \
-		tests/front tests/workers/shard tests/workers/store tests/integration/test_messages.py
+	RELAY_TESTS=compiled $(BIN)/python -m pytest -n auto -m "not ordeal"
 
 # In containers, with Docker: for every Linux from glibc 2.17 or so on; ARM64 where QEMU runs such
 # programs here. Else one for this processor, and for Linux with a glibc no older than this one's.
 ARCHS := $(if $(wildcard /proc/sys/fs/binfmt_misc/qemu-aarch64),x86_64 aarch64,$(shell uname -m))
-wheels: $(WHEELS)/.ready  ## make wheels with the compiled parts, for x86-64 and ARM64, in dist/
+wheels: $(WHEELS)/.ready  ## make wheels with compiled parts in dist/: with Docker, for x86-64 and ARM64
 	@if docker info >/dev/null 2>&1; then \
 		CIBW_BUILD="cp311-manylinux* cp312-manylinux*" CIBW_ARCHS="$(ARCHS)" \
 			$(WHEELS)/bin/cibuildwheel --platform linux --output-dir dist; \

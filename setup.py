@@ -44,7 +44,6 @@ MODULES: Final = (
     "workers/shard/shard.py",
     "workers/shard/turn.py",
     "workers/store/batch.py",
-    "workers/store/journal.py",
     "workers/store/keys.py",
     "workers/store/tree.py",
 )

@@ -56,6 +56,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
         is_ordeal = item.get_closest_marker("ordeal") is not None
+        if TESTS_COMPILED and item.get_closest_marker("of_source") is not None:
+            item.add_marker(pytest.mark.skip(reason="has a fake or a patch in the place of a part"))
         if is_ordeal and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(ORDEAL_S))
         if is_ordeal or item.path.relative_to(here).as_posix().startswith(OF_WHOLE_RELAYS):

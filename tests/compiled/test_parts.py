@@ -36,11 +36,7 @@ SOURCES: Final = (
 
 # Whose floats are times of a clock, and stay in the process. What is an int or a float is declared
 # so: of a bare `float` mypyc makes one, and then 1 is told to clients as 1.0.
-WITH_FLOATS: Final = {
-    "relay/front/connection.py",
-    "relay/front/links.py",
-    "workers/store/journal.py",
-}
+WITH_FLOATS: Final = {"relay/front/connection.py", "relay/front/links.py"}
 
 pytestmark = [
     pytest.mark.ordeal,

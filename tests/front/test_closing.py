@@ -243,6 +243,7 @@ def test_i7_a_client_that_waits_for_its_turn_to_be_read_is_not_given_up_for_its_
     assert transport.aborted
 
 
+@pytest.mark.of_source
 def test_i7_a_fault_in_the_end_of_a_session_is_logged_and_ends_nothing_else(
     front: FakeFront, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

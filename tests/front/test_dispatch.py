@@ -37,6 +37,7 @@ class FakeConnection:
         self.failed = True
 
 
+@pytest.mark.of_source
 @pytest.mark.parametrize(
     ("item", "next_item"),
     [

@@ -22,6 +22,8 @@ from tests import plain
 
 from .front_harness import FakeLoop, front_on, let_in
 
+pytestmark = pytest.mark.of_source
+
 
 def to_some(sessions: list[int], seq: int, frame: bytes) -> DeliverToSome:
     return DeliverToSome(sessions, Seq(seq), frame)

@@ -252,6 +252,7 @@ def test_of_this_host_a_void_link_begins_anew_too() -> None:
     run(scene)
 
 
+@pytest.mark.of_source
 def test_a_worker_that_takes_nothing_is_told_ever_less_often() -> None:
     """Each time all sessions are announced to it."""
 

@@ -64,6 +64,7 @@ def test_i7_a_fault_at_a_request_keeps_no_other_note_from_being_taken(scene: Sce
     assert not scene.session.is_read
 
 
+@pytest.mark.of_source
 def test_what_a_lost_session_wants_done_is_done_though_its_end_has_failed(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -23,6 +23,8 @@ from relay.front.wire import text_frame
 
 from .front_harness import FakeLoop, begin, front_on, let_in
 
+pytestmark = pytest.mark.of_source
+
 if TYPE_CHECKING:
     import asyncio
 

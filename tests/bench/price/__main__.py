@@ -39,6 +39,7 @@ Examples:
   make price A=main                      the working tree against main
   make price A=v1 B=v2 ARGS="--rows window-8,rate-300 --pairs 9"
   make price A=main ARGS="--together"    on a machine with other work
+  make price B=HEAD ARGS="--compiled B"  what compiled parts bring
   python -m tests.bench.price HEAD HEAD  must say: no difference
 """
 
@@ -90,6 +91,12 @@ def _rows(ctx: click.Context, param: click.Parameter, value: str) -> tuple[Row, 
     help="Load both at once, where other work on the machine spoils turns: it then meets both."
     " Only what they use is compared, not how long anything takes.",
 )
+@click.option(
+    "--compiled",
+    type=click.Choice(["A", "B", "AB"]),
+    default="",
+    help="Which of them run compiled parts, built first; a directory keeps them.  [default: none]",
+)
 @json_option()
 def price(
     a: str,
@@ -100,6 +107,7 @@ def price(
     within: float,
     generator: str | None,
     together: bool,
+    compiled: str,
     json_file: Path | None,
 ) -> None:
     """Compare the price of a message in two commits, A and B.
@@ -123,17 +131,19 @@ def price(
         "asked": [a, b],
         "seconds": seconds,
         "together": together,
+        "compiled": compiled,
     }
     try:
         with (
             measurement,
             tempfile.TemporaryDirectory(prefix="relay-price-") as name,
-            trees((a, b), Path(name)) as two,
+            trees((a, b), Path(name), compiled) as two,
         ):
             loader = loaded_by(two, generator or "")
             click.echo(
                 f"A {two[0].commit} ({a}), B {two[1].commit} ({b}), loaded by {loader.name};"
-                f" {len(rows)} rows, {pairs} pairs, {seconds:g} s each",
+                f" {len(rows)} rows, {pairs} pairs, {seconds:g} s each,"
+                f" compiled parts in {compiled or 'neither'}",
                 err=True,
             )
             told |= {"a": two[0].commit, "b": two[1].commit, "generator": loader.name}

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from relay.compiled import PLAIN
 from relay.loadgen.run.servers import Server
 from tests.bench.generator import generate
 from tests.bench.price.plan import LOAD_CPU, RELAY_CPU, Row, command
@@ -73,6 +74,7 @@ class Stage:
             [
                 # `env` becomes the relay: its pid is the relay's.
                 *("env", f"--chdir={tree.directory}", f"PYTHONPATH={tree.directory}"),
+                *(() if tree.is_compiled else (f"{PLAIN}=1",)),
                 *(str(tree.python), "supervisor.py", "--port", "0"),
                 *("--workers", str(row.processes), "--fronts", str(row.processes)),
                 *tree.options,

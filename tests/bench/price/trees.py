@@ -40,16 +40,18 @@ class Tree(NamedTuple):
     directory: Path
     python: Path
     options: tuple[str, ...]  # of its supervisor.py, besides those of a row
+    is_compiled: bool = False  # its relays run compiled parts, which lie in the directory
 
 
 @contextmanager
-def trees(specs: Sequence[str], scratch: Path) -> Iterator[tuple[Tree, Tree]]:
+def trees(specs: Sequence[str], scratch: Path, compiled: str = "") -> Iterator[tuple[Tree, Tree]]:
     """Provide A and B: commits in checkouts below `scratch`, directories where they are.
 
     The names of the checkouts are of one length: what a path's length moves is the same for both.
+    Those named in `compiled` get compiled parts, also where a directory is not ours.
 
     Raises:
-        CannotCompare: there is no such commit, or what it needs cannot be installed.
+        CannotCompare: there is no such commit, or what it needs cannot be installed or compiled.
     """
     checkouts: list[Path] = []
     try:
@@ -71,7 +73,7 @@ def trees(specs: Sequence[str], scratch: Path) -> Iterator[tuple[Tree, Tree]]:
                     *(str(directory), commit),
                     must=True,
                 )
-            made.append(_tree(name, directory, scratch, is_ours=directory in checkouts))
+            made.append(_tree(name, directory, scratch, is_compiled=name in compiled))
         yield made[0], made[1]
     finally:
         for directory in checkouts:
@@ -116,10 +118,10 @@ def options_of(help_text: str) -> tuple[str, ...]:
     return _ANY_RATE if re.search(rf"^\s*{_ANY_RATE[0]}\b", help_text, re.MULTILINE) else ()
 
 
-def _tree(name: str, directory: Path, scratch: Path, *, is_ours: bool) -> Tree:
+def _tree(name: str, directory: Path, scratch: Path, *, is_compiled: bool) -> Tree:
     python = _python_for(name, directory, scratch)
-    if is_ours and (directory / "setup.py").is_file():
-        _build(name, directory, python)
+    if is_compiled:
+        _compile(name, directory, python)
     told = subprocess.run(
         [str(python), str(directory / "supervisor.py"), "--help"],
         env=environment(directory),
@@ -141,6 +143,7 @@ def _tree(name: str, directory: Path, scratch: Path, *, is_ours: bool) -> Tree:
         directory=directory,
         python=python,
         options=options_of(told.stdout),
+        is_compiled=is_compiled,
     )
 
 
@@ -172,8 +175,7 @@ def _python_for(name: str, directory: Path, scratch: Path) -> Path:
     return python
 
 
-def _build(name: str, directory: Path, python: Path) -> None:
-    """Compile what a tree compiles for itself where it can; it must run without, too."""
+def _compile(name: str, directory: Path, python: Path) -> None:
     built = subprocess.run(
         [str(python), "setup.py", "--quiet", "build_ext", "--inplace"],
         cwd=directory,
@@ -185,7 +187,7 @@ def _build(name: str, directory: Path, python: Path) -> None:
     )
     if built.returncode != 0:
         last = (built.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        sys.stderr.write(f"{name} runs without what it compiles: {last}\n")
+        raise CannotCompare(f"{name} cannot be compiled: {last}")
 
 
 def _git(*arguments: str, must: bool = False) -> str:

@@ -268,6 +268,7 @@ def test_a_front_that_was_full_when_it_died_leaves_nothing_behind(cluster: Clust
 # ------------------------------------------------------------------------- worker incarnations
 
 
+@pytest.mark.of_source
 def test_a_new_worker_takes_its_sessions_back_without_counting_their_mailboxes(
     clusters: Clusters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -286,6 +287,7 @@ def test_a_new_worker_takes_its_sessions_back_without_counting_their_mailboxes(
     monkeypatch.undo()
 
 
+@pytest.mark.of_source
 def test_a_login_searches_an_empty_mailbox_once(
     clusters: Clusters, monkeypatch: pytest.MonkeyPatch
 ) -> None:
