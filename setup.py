@@ -25,7 +25,7 @@ from setuptools.command.build_ext import build_ext
 HERE: Final = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # installers do not
 
-from relay.compiled import DIGEST, NATIVE, PLAIN, digest_of  # noqa: E402
+from relay.compiled import DIGEST, NATIVE, PLAIN, digest_of, parts_in  # noqa: E402
 
 # What is run for each message, and no more than brings most. CONTRIBUTING.md has the rules for it.
 MODULES: Final = (
@@ -138,6 +138,8 @@ def main() -> None:
     if has_compiler() and not os.environ.get(PLAIN):
         if "egg_info" in sys.argv:  # an installer asks what building will need
             more["setup_requires"] = needed()
+        elif "--inplace" in sys.argv and parts_in(HERE):
+            pass  # they are of this very source
         elif {"build_ext", "bdist_wheel", "install"} & set(sys.argv):
             # Before they are read: what changes meanwhile must not pass for compiled.
             BuildParts.digest = digest_of(HERE)

@@ -5,7 +5,7 @@ serve only while the sources still have that digest, so what is built never hide
 Else, or where they cannot be loaded, or RELAY_PLAIN is set in the environment, the source serves.
 It is the reference: whatever the parts do otherwise is a fault of theirs.
 
-A program says `use` before it imports more. It imports nothing but the standard library here.
+A program says `use` before it imports more, so this imports the standard library alone.
 """
 
 from __future__ import annotations
@@ -89,14 +89,17 @@ class _Finder(MetaPathFinder):
 
 
 def use(home: Path = HOME) -> bool:
-    """Have this process import the parts in place of their sources; return whether it will.
+    """Have this process import the parts in place of their sources; return whether it does.
 
-    To be called before any of them is imported.
+    All of them or none: it does not where the source of one was imported before.
     """
+    if any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        return True
     parts = _loadable(home)
-    if parts:
-        sys.meta_path.insert(0, _Finder(parts))
-    return bool(parts)
+    if not parts or any(name in sys.modules for name in parts if not name.endswith(LIBRARY)):
+        return False
+    sys.meta_path.insert(0, _Finder(parts))
+    return True
 
 
 def kind(home: Path = HOME) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from relay import __version__, compiled
-from relay.compiled import DIGEST, NATIVE, digest_of, parts_in
+from relay.compiled import DIGEST, LIBRARY, NATIVE, digest_of, parts_in
 from tests.compiled.rules import MODULES, lost_in
 
 SUFFIX = EXTENSION_SUFFIXES[0]
@@ -101,14 +101,26 @@ def test_parts_that_cannot_be_loaded_are_left_out_without_a_word(home: Path) -> 
     assert used(home) == "False"
 
 
-def test_who_wants_the_source_to_serve_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "HOME", home)
+def test_where_the_source_of_one_was_imported_none_serves(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv(compiled.PLAIN, raising=False)
-    assert compiled.kind() == "compiled"
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    monkeypatch.setitem(sys.modules, f"abc{LIBRARY}", sys)
+    assert compiled.use(home)
+
+    monkeypatch.setattr(sys, "meta_path", sys.meta_path[1:])
+    monkeypatch.setitem(sys.modules, "relay.one", sys)
+    assert not compiled.use(home)
+
+
+def test_who_wants_the_source_to_serve_says_so(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, f"abc{LIBRARY}", sys)
+    monkeypatch.delenv(compiled.PLAIN, raising=False)
+    assert compiled.kind(home) == "compiled"
 
     monkeypatch.setenv(compiled.PLAIN, "1")
-    assert compiled.kind() == "plain"
-    assert not compiled.use(home)
+    assert compiled.kind(home) == "plain"
 
 
 # -- what may be compiled -------------------------------------------------------------------------
