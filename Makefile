@@ -170,8 +170,8 @@ test-compiled: compiled  ## run the tests of `make test` on the compiled parts
 	$(BIN)/python -m pytest -n auto tests/compiled
 	RELAY_TESTS=compiled $(BIN)/python -m pytest -n auto -m "not ordeal"
 
-# In containers, with Docker: for every Linux from glibc 2.17 or so on; ARM64 where QEMU runs such
-# programs here. Else one for this processor, and for Linux with a glibc no older than this one's.
+# In containers, with Docker: ARM64 too, where QEMU runs such programs here. Else one for this
+# processor, and for every Linux whose glibc has what this one's compiler took of it.
 ARCHS := $(if $(wildcard /proc/sys/fs/binfmt_misc/qemu-aarch64),x86_64 aarch64,$(shell uname -m))
 wheels: $(WHEELS)/.ready  ## make wheels with compiled parts in dist/: with Docker, for x86-64 and ARM64
 	@if docker info >/dev/null 2>&1; then \
@@ -179,11 +179,15 @@ wheels: $(WHEELS)/.ready  ## make wheels with compiled parts in dist/: with Dock
 			$(WHEELS)/bin/cibuildwheel --platform linux --output-dir dist; \
 	else \
 		echo "no Docker: a wheel for this machine's processor alone, $$(uname -m)"; \
+		rm -rf build/lib* build/bdist* && \
 		$(WHEELS)/bin/pip wheel --quiet --no-deps --wheel-dir build/wheels . && \
 		PATH="$(WHEELS)/bin:$$PATH" $(WHEELS)/bin/auditwheel repair --wheel-dir dist \
 			build/wheels/relay-*-linux_*.whl; \
 	fi
-	@ls dist
+	@for wheel in dist/*.whl; do \
+		$(WHEELS)/bin/python -m zipfile -l $$wheel | grep -q relay/native/digest || \
+			{ echo "$$wheel has no compiled parts"; exit 1; }; \
+	done; ls dist
 
 $(WHEELS)/.ready: $(READY)
 	@$(PYTHON) -m venv --clear $(WHEELS)

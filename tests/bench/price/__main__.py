@@ -94,7 +94,6 @@ def _rows(ctx: click.Context, param: click.Parameter, value: str) -> tuple[Row, 
 @click.option(
     "--compiled",
     type=click.Choice(["A", "B", "AB"]),
-    default="",
     help="Which of them run compiled parts, built first; a directory keeps them.  [default: none]",
 )
 @json_option()
@@ -107,7 +106,7 @@ def price(
     within: float,
     generator: str | None,
     together: bool,
-    compiled: str,
+    compiled: str | None,
     json_file: Path | None,
 ) -> None:
     """Compare the price of a message in two commits, A and B.
@@ -137,7 +136,7 @@ def price(
         with (
             measurement,
             tempfile.TemporaryDirectory(prefix="relay-price-") as name,
-            trees((a, b), Path(name), compiled) as two,
+            trees((a, b), Path(name), compiled or "") as two,
         ):
             loader = loaded_by(two, generator or "")
             click.echo(
