@@ -32,7 +32,7 @@ DEADLINE_S: Final = 30.0
 
 # What building leaves in a checkout or finds there, and what git keeps for itself.
 NO_SOURCES: Final = shutil.ignore_patterns(
-    ".*", "__pycache__", "*.egg-info", "build", "data", "dist", "tests"
+    ".*", "__pycache__", "*.egg-info", "build", "data", "dist", "native", "tests"
 )
 BUILD: Final = """
 import sys
@@ -159,7 +159,7 @@ def sources() -> set[str]:
         str(path.relative_to(ROOT))
         for package in ("relay", "workers")
         for path in (ROOT / package).rglob("*")
-        if path.is_file() and not {"__pycache__", "dist"} & set(path.parts)
+        if path.is_file() and not {"__pycache__", "dist", "native"} & set(path.parts)
     } | {f"relay/config/{path.name}" for path in (ROOT / "config").iterdir()}
 
 
