@@ -114,6 +114,7 @@ def test_without_dedupe_a_repeat_is_stored_again(
     assert len(list(batch.scan_mail(box_of(BOB)))) == 2 * times
 
 
+@pytest.mark.of_source
 @pytest.mark.parametrize(("sabotage", "repeated"), [(nothing, True), (front.no_replay, False)])
 def test_without_replay_a_successor_does_not_get_what_was_unconfirmed(
     sabotage: Sabotage, repeated: bool, short_directory: Path, monkeypatch: pytest.MonkeyPatch
@@ -163,6 +164,7 @@ def test_without_replay_a_successor_does_not_get_what_was_unconfirmed(
     assert got == ([lost, new] if repeated else [new])
 
 
+@pytest.mark.of_source
 @pytest.mark.parametrize(
     ("sabotage", "order"),
     [(nothing, ["commit", "send"]), (worker.early_ack, ["send", "commit"])],
