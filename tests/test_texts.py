@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from relay.command import PROGRAMS
+from relay.compiled import NATIVE
 from relay.settings.tables import SETTINGS, Settings
 
 from .documents import ROOT, SOURCES, TEXTS, amount, blocks_in, read, texts_of, without_blocks
@@ -128,7 +129,8 @@ def is_there(dotted: str) -> bool:
 
 def missing_in(text: str) -> set[str]:
     """Return the paths and modules that a text names and that are not there."""
-    missing = {path for path in _PATH.findall(text) if not (ROOT / path).exists()}
+    named = {path for path in _PATH.findall(text) if not path.startswith(NATIVE)}  # that is built
+    missing = {path for path in named if not (ROOT / path).exists()}
     for name in _MODULE.findall(text):
         if name.rpartition(".")[2] not in _FILES and not is_there(name):
             missing.add(name)
