@@ -43,6 +43,7 @@ from relay.protocol.stanza import (
     Token,
 )
 from relay.protocol.times import message_time, read_time
+from relay.protocol.typed import decode_odd_ack
 from relay.settings.tables import LimitSettings
 
 MAX_REASON_CHARS = 200
@@ -68,16 +69,6 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _JSON_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
 
-class _AckBody(msgspec.Struct, rename={"author": "from", "message_id": "id"}):
-    message_id: str | list[str]
-    ack: int | str
-    author: str
-    to: str
-    cmd: Any = "ack"
-    t: msgspec.Raw = msgspec.Raw(b"null")
-
-
-_decode_ack = msgspec.json.Decoder(tuple[str, _AckBody]).decode
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -348,7 +339,7 @@ class Codec:
 
     def _ack(self, payload: bytes) -> Ack:
         try:
-            tag, body = _decode_ack(payload)
+            tag, body = decode_odd_ack(payload)
         except _JSON_ERRORS as error:
             raise FrameError(400, _reason(error)) from None
         if tag not in ("Msg", "MsgInfo"):

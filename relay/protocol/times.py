@@ -14,7 +14,7 @@ def read_time(value: object) -> int | None:
 
     Takes an int, a float, or a string of ASCII digits; milliseconds become seconds.
     """
-    number: float
+    number: int | float
     if type(value) is str:
         if not (value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS):
             return None

@@ -1,8 +1,8 @@
-"""What the sheet's own frames are decoded to, in one typed step."""
+"""What frames are decoded to, in one typed step: the sheet's own, and any other ack."""
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -45,5 +45,15 @@ class _AckBody(
     participant: _Jid | None = None  # of an ack in a group; who acks is who is logged in (R14)
 
 
+class _OddAckBody(msgspec.Struct, rename={"author": "from", "message_id": "id"}):
+    message_id: str | list[str]
+    ack: int | str
+    author: str
+    to: str
+    cmd: Any = "ack"
+    t: msgspec.Raw = msgspec.Raw(b"null")
+
+
 decode_action: Final = msgspec.json.Decoder(tuple[Literal["action"], _Relay, list[_Element]]).decode
 decode_ack: Final = msgspec.json.Decoder(tuple[Literal["Msg", "MsgInfo"], _AckBody]).decode
+decode_odd_ack: Final = msgspec.json.Decoder(tuple[str, _OddAckBody]).decode

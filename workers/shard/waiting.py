@@ -20,6 +20,7 @@ import msgspec
 
 from relay.bus.envelopes import Seq
 from relay.settings.tables import Settings
+from workers.shard.noted import Note, decode_notes, encode_notes
 from workers.shard.turn import Turn
 from workers.store.batch import Batch
 
@@ -45,28 +46,6 @@ class Part:
         self.messages = 0.0
         self.size = 0.0
         self.as_of_ms = as_of_ms
-
-
-class Note(msgspec.Struct, frozen=True, array_like=True):
-    """What the store keeps of an author of whom much waits."""
-
-    author: str
-    messages: float
-    size: float
-    as_of_ms: int
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[Note]).decode
-
-
-def decode_notes(raw: bytes) -> list[Note]:
-    """Return what the store keeps, as the last sweep found it.
-
-    Raises:
-        msgspec.MsgspecError: it is none.
-    """
-    return _decode(raw)
 
 
 class Waiting:
@@ -204,7 +183,7 @@ class Waiting:
     def _write(self, found: list[Note]) -> None:
         notes = b""
         if found:
-            notes = _encode(nlargest(MAX_NOTED, found, key=self._fullness))
+            notes = encode_notes(nlargest(MAX_NOTED, found, key=self._fullness))
         if notes != self._noted:
             self._noted = notes
             self._turn.batch.put_waiting(notes)

@@ -25,9 +25,10 @@ from tests.workers.shard.harness import (
     to_user,
 )
 from workers.shard import waiting
+from workers.shard.noted import Note, decode_notes
 from workers.shard.purging import Purging
 from workers.shard.shard import Shard
-from workers.shard.waiting import MAX_NOTED, NOTED, Note, decode_notes
+from workers.shard.waiting import MAX_NOTED, NOTED
 from workers.store.orders import Order
 
 QUOTA = 16
@@ -254,6 +255,7 @@ def test_nothing_is_noted_of_an_author_of_whom_little_waits(cluster: ClusterHarn
     assert b"waiting" not in cluster.shards[0].tree("meta")
 
 
+@pytest.mark.of_source
 def test_of_many_authors_those_with_most_are_noted(
     cluster: ClusterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -267,6 +269,7 @@ def test_of_many_authors_those_with_most_are_noted(
     assert MAX_NOTED == 1000
 
 
+@pytest.mark.of_source
 def test_who_has_little_waiting_is_forgotten_first(
     cluster: ClusterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +295,7 @@ def test_other_limits_hold_at_once(cluster: ClusterHarness) -> None:
     assert codes(send(cluster, ALICE, [DAVE], first=4)) == [507]
 
 
+@pytest.mark.of_source
 def test_a_sweep_looks_at_some_authors(
     cluster: ClusterHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:

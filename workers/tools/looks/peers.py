@@ -8,7 +8,7 @@ import msgspec
 
 from relay.bus.envelopes import Carry, Content, Durable, GroupCopy, Receipt
 from workers.shard import dates, outbox
-from workers.shard.waiting import decode_notes
+from workers.shard.noted import decode_notes
 from workers.store.journal import OF_JOURNAL
 from workers.store.keys import SEQ_BYTES, split_outgoing, unpack_seq
 from workers.store.meta import DATES_NAME, DAY_NAME, MARK_NAME, WAITING_NAME
