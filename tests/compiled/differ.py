@@ -89,7 +89,19 @@ def a_frame(chance: random.Random) -> bytes:
     ids = [chance.choice(_IDS) for _ in range(chance.choice((1, 1, 1, 2, 5)))]
     user = chance.choice((shards.ALICE, shards.BOB, "x", "_", "+1_2:3"))
     chat = user + chance.choice(("@s.whatsapp.com", "@c.us", "@g.us", "@G.US", "", "@x"))
-    time = chance.choice(("1566970629", 1566970629, 1566970629000, "x", -1, 1e300, None))
+    time = chance.choice(
+        (
+            "1566970629",
+            1566970629,
+            1566970629000,
+            1566970629.0,
+            1566970629000.5,
+            "x",
+            -1,
+            1e300,
+            None,
+        )
+    )
     if chance.random() < 0.4:
         body: dict[str, object] = {
             "id": chance.choice((ids, ids[0])),

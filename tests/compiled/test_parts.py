@@ -34,9 +34,15 @@ SOURCES: Final = (
     "LICENSE",
 )
 
-# Whose floats are times of a clock, and stay in the process. What is an int or a float is declared
-# so: of a bare `float` mypyc makes one, and then 1 is told to clients as 1.0.
-WITH_FLOATS: Final = {"relay/front/connection.py", "relay/front/links.py"}
+# Whose floats are times of a clock, and stay in the process; or times of clients, which leave as
+# whole seconds; or parts of a quota, which are floats in the store as well. What is an int or a
+# float is declared so: of a bare `float` mypyc makes one, and then 1 is told to clients as 1.0.
+WITH_FLOATS: Final = {
+    "relay/front/connection.py",
+    "relay/front/links.py",
+    "relay/protocol/times.py",
+    "workers/shard/waiting.py",
+}
 
 pytestmark = [
     pytest.mark.ordeal,

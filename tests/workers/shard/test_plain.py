@@ -224,6 +224,7 @@ def taken(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return tries
 
 
+@pytest.mark.of_source
 def test_plain_sends_and_acks_take_the_short_ways(tmp_path: Path, taken: list[bool]) -> None:
     harness = ShardHarness(tmp_path, 0, 1, SMALL_BOXES, {})
     harness.turn(log_in_everybody, now_ms=NOW_S * 1000)
