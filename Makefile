@@ -185,7 +185,7 @@ wheels: $(WHEELS)/.ready  ## make wheels with compiled parts in dist/: with Dock
 			build/wheels/relay-*-linux_*.whl; \
 	fi
 	@for wheel in dist/*.whl; do \
-		$(WHEELS)/bin/python -m zipfile -l $$wheel | grep -q relay/native/digest || \
+		$(WHEELS)/bin/python -m zipfile -l $$wheel | grep relay/native/digest >/dev/null || \
 			{ echo "$$wheel has no compiled parts"; exit 1; }; \
 	done; ls dist
 
