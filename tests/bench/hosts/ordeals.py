@@ -178,7 +178,7 @@ def away(hosts: ThreeHosts, name: str, *, seconds: float, users: int, interval_s
         chat.come_in()
         had = copies_of(watch.status(), name)
         host.kill()
-        time.sleep(seconds)
+        watch.rest(seconds)
         logs, began_s = watch.logs(), time.monotonic()
         host.start()
         ready = waiter.submit(_seconds_until_ready, host, began_s)

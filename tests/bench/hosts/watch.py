@@ -48,6 +48,11 @@ class Watch:
     def __exit__(self, *_: object) -> None:
         self._lose()
 
+    def rest(self, seconds: float) -> None:
+        """Look at nothing for so long; an engine would not keep the connection of who is silent."""
+        self._lose()
+        time.sleep(seconds)
+
     def status(self) -> ClusterStatus:
         """Return how the cluster is, as the first agent that answers sees it.
 
