@@ -25,7 +25,7 @@ from setuptools.command.build_ext import build_ext
 HERE: Final = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # installers do not
 
-from relay.compiled import DIGEST, NATIVE, PLAIN, digest_of, parts_in  # noqa: E402
+from relay.compiled import DIGEST, NATIVE, PLAIN, digest_of, parts_in, said_of  # noqa: E402
 
 # What is run for each message, and no more than brings most. CONTRIBUTING.md has the rules for it.
 MODULES: Final = (
@@ -137,7 +137,9 @@ class BuildParts(build_ext):
             if self.inplace:
                 raise  # `make compiled` asked for it
             return
-        (native / DIGEST).write_bytes(self.digest)
+        within = f"{NATIVE.replace('/', '.')}."
+        names = [extension.name.removeprefix(within) for extension in self.extensions]
+        (native / DIGEST).write_bytes(said_of(self.digest, names))
 
 
 def main() -> None:

@@ -2,8 +2,9 @@
 
 `setup.py` makes them, by mypyc, into `relay/native/`, with a digest of all sources beside. They
 serve only while the sources still have that digest, so what is built never hides what was changed.
-Else, or where they cannot be loaded, or RELAY_PLAIN is set in the environment, the source serves.
-It is the reference: whatever the parts do otherwise is a fault of theirs.
+Else, or where one is missing or cut short, or they cannot be loaded, or RELAY_PLAIN is set in the
+environment, the source serves. It is the reference: whatever the parts do otherwise is a fault of
+theirs.
 
 A program says `use` before it imports more, so this imports the standard library alone.
 """
@@ -11,8 +12,9 @@ A program says `use` before it imports more, so this imports the standard librar
 from __future__ import annotations
 
 import os
+import struct
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from importlib.abc import MetaPathFinder
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
@@ -42,7 +44,7 @@ def digest_of(home: Path) -> bytes:
         for path in sorted(_sources(os.path.join(home, package))):
             with open(path, "rb") as file:
                 content = file.read()
-            digest.update(b"%b %d\n" % (os.path.relpath(path, home).encode(), len(content)))
+            digest.update(b"%b %d\n" % (os.fsencode(os.path.relpath(path, home)), len(content)))
             digest.update(content)
     return digest.hexdigest().encode() + b"\n"
 
@@ -61,18 +63,44 @@ def _sources(directory: str) -> list[str]:
     return found
 
 
+def said_of(digest: bytes, names: Iterable[str]) -> bytes:
+    """Return what lies beside parts of these names, made of the sources with that digest."""
+    return digest + "".join(f"{name}\n" for name in sorted(names)).encode()
+
+
 def parts_in(home: Path) -> dict[str, str]:
-    """Return the files of the parts that may serve, by the names of their modules."""
+    """Return the files of the parts that may serve, by the names of their modules.
+
+    All that were made, or none: what was compiled to call a part must not get its source.
+    """
     native = home / NATIVE
     try:
-        if (native / DIGEST).read_bytes() != digest_of(home):
+        digest, *names = (native / DIGEST).read_bytes().splitlines(keepends=True)
+        if digest != digest_of(home):
             return {}
-    except OSError:
+        parts = {
+            name: str(native / (name.replace(".", "/") + _SUFFIX))
+            for name in b"".join(names).decode().split()
+        }
+        return parts if all(map(_is_whole, parts.values())) else {}
+    except (OSError, ValueError):
         return {}
-    return {
-        str(path.relative_to(native))[: -len(_SUFFIX)].replace("/", "."): str(path)
-        for path in native.rglob(f"*{_SUFFIX}")
-    }
+
+
+def _is_whole(path: str) -> bool:
+    """Return whether an ELF file is as long as its header says.
+
+    One that a copy or a full disk has cut short may be mapped all the same. To load it kills the
+    process then, by SIGBUS, and no `except` can help.
+    """
+    with open(path, "rb") as file:
+        head = file.read(64)
+        size = os.fstat(file.fileno()).st_size
+    if len(head) < 64 or not head.startswith(b"\x7fELF"):
+        return False
+    (table,) = struct.unpack_from("<Q", head, 40)  # of sections, and the last in the file
+    each, count = struct.unpack_from("<HH", head, 58)
+    return bool(size >= table + each * count)
 
 
 class _Finder(MetaPathFinder):

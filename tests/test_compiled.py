@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import subprocess
 import sys
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -12,11 +13,13 @@ from pathlib import Path
 import pytest
 
 from relay import __version__, compiled
-from relay.compiled import DIGEST, LIBRARY, NATIVE, digest_of, parts_in
+from relay.compiled import DIGEST, LIBRARY, NATIVE, digest_of, parts_in, said_of
 from tests.compiled.rules import MODULES, lost_in
 
 SUFFIX = EXTENSION_SUFFIXES[0]
-
+PARTS = ("relay.one", "relay.room.two", "abc__mypyc")
+# The header of a library that is as long as it says, with a table of one section, and no library.
+LIBRARY_BYTES = b"\x7fELF".ljust(40, b"\0") + struct.pack("<Q10xHHH", 64, 64, 1, 0) + bytes(64)
 
 ROOT = Path(__file__).parent.parent
 
@@ -30,11 +33,11 @@ def home(tmp_path: Path) -> Path:
         path.write_text(f"# {name}\n")
     shutil.copy(compiled.__file__, tmp_path / "relay")
     (tmp_path / "relay" / "__init__.py").write_text(f'__version__ = "{__version__}"\n')
-    for name in ("relay/one", "relay/room/two", "abc__mypyc"):
-        path = tmp_path / NATIVE / f"{name}{SUFFIX}"
+    for name in PARTS:
+        path = tmp_path / NATIVE / f"{name.replace('.', '/')}{SUFFIX}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"no library")
-    (tmp_path / NATIVE / DIGEST).write_bytes(digest_of(tmp_path))
+        path.write_bytes(LIBRARY_BYTES)
+    (tmp_path / NATIVE / DIGEST).write_bytes(said_of(digest_of(tmp_path), PARTS))
     return tmp_path
 
 
@@ -75,6 +78,38 @@ def test_parts_of_another_python_do_not_serve(home: Path) -> None:
         path.rename(str(path).replace(SUFFIX, ".cpython-38-x86_64-linux-gnu.so"))
 
     assert parts_in(home) == {}
+
+
+@pytest.mark.parametrize("name", PARTS)
+@pytest.mark.parametrize("length", [None, 0, 63, 64, len(LIBRARY_BYTES) - 1])
+def test_none_serves_where_one_is_missing_or_cut_short(
+    home: Path, name: str, length: int | None
+) -> None:
+    path = Path(parts_in(home)[name])
+    if length is None:
+        path.unlink()
+    else:
+        path.write_bytes(LIBRARY_BYTES[:length])
+
+    assert parts_in(home) == {}
+
+
+@pytest.mark.parametrize("said", [b"", b"\n", bytes(range(256)), None], ids=repr)
+def test_none_serves_where_the_digest_is_none(home: Path, said: bytes | None) -> None:
+    digest = home / NATIVE / DIGEST
+    if said is None:
+        digest.unlink()
+        digest.mkdir()
+    else:
+        digest.write_bytes(said)
+
+    assert parts_in(home) == {}
+
+
+def test_a_source_may_have_any_name(home: Path) -> None:
+    Path(os.fsdecode(os.fsencode(home / "relay") + b"/\xff.py")).touch()
+
+    assert digest_of(home)
 
 
 def test_where_none_were_built_none_serve(home: Path) -> None:
