@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 HERE: Final = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))  # installers do not
@@ -117,6 +118,20 @@ def extensions() -> list[Extension]:
     return found
 
 
+class BuildSources(build_py):
+    """Copies the sources to where they are packed, and nothing that is left of an older build.
+
+    A module that is no more would be installed too, and then the parts were of other sources.
+    """
+
+    def run(self) -> None:
+        """Copy them, into directories that are not there."""
+        if not self.editable_mode:
+            for package in ("relay", "workers"):
+                shutil.rmtree(Path(self.build_lib, package), ignore_errors=True)
+        super().run()
+
+
 class BuildParts(build_ext):
     """Builds all parts or none, and says of which source they are."""
 
@@ -151,14 +166,14 @@ def main() -> None:
         elif "--inplace" in sys.argv and parts_in(HERE):
             pass  # they are of this very source
         elif {"build_ext", "bdist_wheel", "install"} & set(sys.argv):
-            # Before they are read: what changes meanwhile must not pass for compiled.
-            BuildParts.digest = digest_of(HERE)
             try:
+                # Before they are read: what changes meanwhile must not pass for compiled.
+                BuildParts.digest = digest_of(HERE)
                 more["ext_modules"] = extensions()
             except (Exception, SystemExit):
                 if "--inplace" in sys.argv:
                     raise
-    setup(cmdclass={"build_ext": BuildParts}, **more)
+    setup(cmdclass={"build_py": BuildSources, "build_ext": BuildParts}, **more)
 
 
 if __name__ == "__main__":

@@ -171,3 +171,17 @@ def test_without_a_compiler_they_are_left_out_without_a_word(tmp_path: Path, com
         assert not [name for name in archive.namelist() if name.startswith(NATIVE)]
         archive.extractall(tmp_path / "installed")
     assert version(tmp_path / "installed").endswith(" (plain)\n")
+
+
+def test_a_module_that_is_no_more_is_left_out_by_the_next_build(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    wheel_of(source, **{PLAIN: "1"}).unlink()
+    (source / "build" / "lib" / "relay" / "gone.py").touch()
+
+    ran([sys.executable, "-c", BUILD], source, **{PLAIN: "1"})
+
+    (wheel,) = (source / "wheels").glob("*.whl")
+    with ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert "relay/compiled.py" in names
+    assert "relay/gone.py" not in names
