@@ -19,7 +19,7 @@ from pathlib import Path
 from random import Random
 from typing import Final, assert_never
 
-from relay import __version__, log, signals
+from relay import __version__, compiled, log, signals
 from relay.process.control import (
     AccordSettled,
     AccordWanted,
@@ -175,7 +175,13 @@ class Supervisor:
         self._start.take_over(predecessor)
         self._children.take_over(predecessor)
         keep_open(predecessor, keeps=False)
-        logger.info("supervisor.renewed", version=__version__, pid=os.getpid(), code=OWN.code())
+        logger.info(
+            "supervisor.renewed",
+            version=__version__,
+            parts=compiled.kind(),
+            pid=os.getpid(),
+            code=OWN.code(),
+        )
         self._course.happened(predecessor.fleet)
         self._collect_exits()  # whoever has died in between
 
