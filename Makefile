@@ -163,7 +163,9 @@ build/engines/.ready:
 compiled: $(READY)  ## compile what runs for each message, for this checkout as it is (half a minute)
 	@echo "compiling, which takes half a minute or more ..."
 	@$(BIN)/python setup.py --quiet build_ext --inplace
-	@$(BIN)/relay --version | grep compiled
+	@$(BIN)/relay --version | grep compiled || \
+		{ echo "nothing was compiled: is there a C compiler, are there Python's headers," \
+			"and is RELAY_PLAIN unset?"; exit 1; }
 
 # The same tests with the parts in the place of their source, but for those that patch it.
 test-compiled: compiled  ## run the tests of `make test` on the compiled parts
@@ -179,7 +181,7 @@ wheels: $(WHEELS)/.ready  ## make wheels with compiled parts in dist/: with Dock
 			$(WHEELS)/bin/cibuildwheel --platform linux --output-dir dist; \
 	else \
 		echo "no Docker: a wheel for this machine's processor alone, $$(uname -m)"; \
-		rm -rf build/lib* build/bdist* && \
+		rm -rf build/lib* build/bdist* build/wheels && \
 		$(WHEELS)/bin/pip wheel --quiet --no-deps --wheel-dir build/wheels . && \
 		PATH="$(WHEELS)/bin:$$PATH" $(WHEELS)/bin/auditwheel repair --wheel-dir dist \
 			build/wheels/relay-*-linux_*.whl; \

@@ -9,6 +9,7 @@ a word, and so they are where RELAY_PLAIN is set.
 from __future__ import annotations
 
 import ast
+import fcntl
 import os
 import platform
 import shlex
@@ -141,6 +142,7 @@ class BuildParts(build_ext):
         """Build them, and leave nothing where that fails."""
         if self.editable_mode or not self.extensions:
             return
+        self.force = True  # what an end in the middle has left in build/ looks like done
         native = (HERE if self.inplace else Path(self.build_lib)) / NATIVE
         shutil.rmtree(native, ignore_errors=True)
         for extension in self.extensions:
@@ -157,6 +159,12 @@ class BuildParts(build_ext):
         (native / DIGEST).write_bytes(said_of(self.digest, names))
 
 
+def made(directory: Path) -> Path:
+    """Return a directory that is there."""
+    directory.mkdir(exist_ok=True)
+    return directory
+
+
 def main() -> None:
     """Build what is asked for."""
     more: dict[str, Any] = {}
@@ -167,9 +175,12 @@ def main() -> None:
             pass  # they are of this very source
         elif {"build_ext", "bdist_wheel", "install"} & set(sys.argv):
             try:
+                lock = os.open(made(HERE / "build") / "lock", os.O_CREAT | os.O_RDWR)
+                fcntl.flock(lock, fcntl.LOCK_EX)  # until this process ends
                 # Before they are read: what changes meanwhile must not pass for compiled.
                 BuildParts.digest = digest_of(HERE)
-                more["ext_modules"] = extensions()
+                if "--inplace" not in sys.argv or not parts_in(HERE):  # another has just made them
+                    more["ext_modules"] = extensions()
             except (Exception, SystemExit):
                 if "--inplace" in sys.argv:
                     raise
