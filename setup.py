@@ -143,7 +143,8 @@ class BuildParts(build_ext):
         if self.editable_mode or not self.extensions:
             return
         self.force = True  # what an end in the middle has left in build/ looks like done
-        native = (HERE if self.inplace else Path(self.build_lib)) / NATIVE
+        inplace = self.inplace  # which it turns off while it builds
+        native = (HERE if inplace else Path(self.build_lib)) / NATIVE
         shutil.rmtree(native, ignore_errors=True)
         for extension in self.extensions:
             Path(self.get_ext_fullpath(extension.name)).parent.mkdir(parents=True, exist_ok=True)
@@ -151,7 +152,7 @@ class BuildParts(build_ext):
             super().run()
         except Exception:
             shutil.rmtree(native, ignore_errors=True)
-            if self.inplace:
+            if inplace:
                 raise  # `make compiled` asked for it
             return
         within = f"{NATIVE.replace('/', '.')}."
