@@ -117,11 +117,13 @@ def uncovered(citations: list[Citation], protocol: str, architecture: str) -> li
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # it reads the whole tree, beside others
 def test_every_number_that_is_cited_is_in_the_documents() -> None:
     assert uncovered(all_citations(), PROTOCOL, ARCHITECTURE) == []
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # it reads the whole tree, beside others
 def test_citations_of_every_kind_are_found_in_the_sources() -> None:
     numbers = [citation.number for citation in all_citations()]
 
